@@ -1,0 +1,255 @@
+"""The configuration: one frozen object, resolved once, unknown keys refused."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from curation.records import digest
+
+SCHEMA_VERSION = 1
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message says which key, why, and what is known instead."""
+
+
+class Section(BaseModel):
+    """A part of the configuration, frozen and strict.
+
+    A field marked `operational` says how the work is done, not what comes out, and stays out of the digest.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def digest(self) -> str:
+        """Stands for everything here that changes what comes out."""
+        operational = {name for name, f in type(self).model_fields.items() if _is_operational(f)}
+        return digest(self.model_dump(mode="json", exclude=operational))
+
+
+def _is_operational(field: Any) -> bool:
+    return bool(isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("operational"))
+
+
+def _op(default: Any, description: str, **constraints: Any) -> Any:
+    """An operational field: one that cannot change what comes out."""
+    return Field(default, description=description, json_schema_extra={"operational": True}, **constraints)
+
+
+class DownloadSettings(Section):
+    """How videos are fetched. Formats, cookies, proxy, rate and sleeps are handed to yt-dlp."""
+
+    format: str = Field(
+        "bv*[height<=720][ext=mp4]+ba[ext=m4a]/bv*[height<=720]+ba/b[height<=720]/b", description="yt-dlp format selection"
+    )
+    subtitle_languages: tuple[str, ...] = Field(("en",), description="wanted subtitle languages, best first; 'all' for every one")
+    cookies_file: str | None = _op(None, "Netscape cookie file for sites that want a login")
+    proxy: str | None = _op(None, "proxy URL for every request")
+    user_agent: str | None = _op(None, "User-Agent header; yt-dlp's own if unset")
+    rate_limit: int | None = _op(None, "bytes a second for each download", gt=0)
+    sleep_interval_s: float = _op(0.0, "pause before each download", ge=0)
+    sleep_requests_s: float = _op(0.0, "pause between requests to a site", ge=0)
+    per_host: int = _op(2, "downloads from one host at a time", ge=1)
+    workers: int = _op(8, "downloads at a time, whatever the host", ge=1)
+    attempts: int = _op(3, "tries of one download before it is rejected", ge=1)
+    retry_wait_s: float = _op(2.0, "first pause between tries; doubles, Retry-After is obeyed up to timeout_s", ge=0)
+    timeout_s: float = _op(3600.0, "for one video in all", gt=0)
+    stall_s: float = _op(30.0, "without a byte before a connection is given up", gt=0)
+    max_redirects: int = _op(5, "redirects that are followed", ge=0)
+    max_bytes: int = Field(4 * 2**30, description="larger media is rejected", gt=0)
+    max_duration_s: float = Field(4 * 3600.0, description="longer media is rejected, unless a range was asked for", gt=0)
+    allow_private: bool = Field(False, description="allow loopback and private addresses")
+    honour_opt_out: bool = Field(True, description="reject what X-Robots-Tag noai, noimageai and their kin opt out")
+
+
+class SubtitleSettings(Section):
+    """How subtitle files become sentences."""
+
+    pause_s: float = Field(0.45, description="in unpunctuated speech, a longer pause may end a sentence", gt=0)
+    max_sentence_s: float = Field(30.0, description="an unpunctuated sentence is split when it lasts longer", gt=0)
+    sentence_model: str | None = Field(
+        None, description="directory or hub name of a token-classification model that restores punctuation; pauses and language otherwise"
+    )
+
+
+class MediaSettings(Section):
+    """The single pass: what is stored, and within which bounds a source is decoded."""
+
+    lines: int = Field(360, description="height of stored media in lines; a smaller source is not enlarged", ge=16, le=2160)
+    crf: int = Field(23, description="x264 quality; lower is better", ge=0, le=51)
+    preset: str = Field("veryfast", description="x264 preset")
+    key_frame_interval: int = Field(12, description="frames from one key frame to the next, at most", ge=1)
+    audio_bit_rate: int = Field(96_000, description="AAC bits a second", gt=0)
+    stride_s: float = Field(2.0, description="grid of times at which a clip may begin or end where no sentence or shot does", gt=0)
+    max_pixels: int = Field(8192 * 4320, description="larger frames are rejected", gt=0)
+    max_duration_s: float = Field(4 * 3600.0, description="longer media is rejected", gt=0)
+    max_frame_rate: float = Field(240.0, description="more frames a second than this in the mean are rejected", gt=0)
+    max_gap_s: float = Field(10.0, description="a longer jump between timestamps is closed and flagged", gt=0)
+    max_damage: float = Field(0.1, description="share of frames that may be missing or corrupt before the video is rejected", ge=0, le=1)
+    codec_threads: int = _op(1, "threads of one decoder and one encoder", ge=1)
+    memory_bytes: int = _op(4 * 2**30, "address space of the child that decodes", gt=0)
+    timeout_factor: float = _op(20.0, "seconds allowed for each second of source", gt=0)
+    timeout_s: float = _op(120.0, "seconds allowed beside that", gt=0)
+
+
+class ShotSettings(Section):
+    """Shot boundary detection, by PySceneDetect's detectors."""
+
+    detector: Literal["content", "adaptive"] = Field("content", description="PySceneDetect detector")
+    threshold: float = Field(27.0, description="its threshold (27 suits content, 3 adaptive)", gt=0)
+    min_shot_s: float = Field(0.6, description="shorter shots are merged into their neighbour", ge=0)
+
+
+class ScaleSettings(Section):
+    """The durations of one scale."""
+
+    target_s: float = Field(description="wished duration", gt=0)
+    min_s: float = Field(description="shortest clip", gt=0)
+    max_s: float = Field(description="longest clip", gt=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ScaleSettings:
+        if not self.min_s <= self.target_s <= self.max_s:
+            raise ValueError("min_s <= target_s <= max_s must hold")
+        if self.max_s < 2 * self.min_s:
+            raise ValueError("max_s must be at least 2 * min_s, else some videos cannot be tiled")
+        return self
+
+
+class TilingSettings(Section):
+    """The three nested tilings (VidLA, table 1: mean durations 13.2, 30.4 and 60.3 s)."""
+
+    short: ScaleSettings = ScaleSettings(target_s=13.0, min_s=6.0, max_s=20.0)
+    medium: ScaleSettings = ScaleSettings(target_s=30.0, min_s=20.0, max_s=45.0)
+    long: ScaleSettings = ScaleSettings(target_s=60.0, min_s=40.0, max_s=90.0)
+    sentence_cost: float = Field(4.0, description="price of a boundary inside a sentence; a target missed by half costs 1", ge=0)
+    shot_cost: float = Field(0.5, description="price of a boundary inside a shot", ge=0)
+
+
+class FrameSettings(Section):
+    """Which frames are kept for captioning."""
+
+    every_s: float = Field(10.0, description="one captioned frame in about so many seconds, at least one a short clip", gt=0)
+    keep_s: float = Field(3.0, description="one frame is kept in so many seconds, so that other tilings find theirs", gt=0)
+    max_side: int = Field(512, description="pixels of the longer side; a smaller source is not enlarged", ge=16)
+    quality: int = Field(90, description="JPEG quality", ge=1, le=100)
+
+
+class TextSettings(Section):
+    """Where one kind of text comes from."""
+
+    engine: Literal["builtin"] = Field("builtin", description="engine that makes the text")
+    prompt: str = Field(description="id of a prompt")
+    max_tokens: int = Field(64, description="longest answer", ge=1)
+    temperature: float = Field(0.0, description="sampling temperature", ge=0)
+    seed: int = Field(0, description="sampling seed")
+    attempts: int = _op(3, "tries of one text before it falls back", ge=1)
+    batch: int = _op(16, "requests in one batch", ge=1)
+
+
+class SummarySettings(Section):
+    """The two summaries of medium and long clips."""
+
+    max_words: int = Field(25, description="longest summary, in words where words are written apart", ge=1)
+    max_clip_tokens: int = Field(77, description="longest text, in tokens of CLIP's vocabulary, both end marks included", ge=3)
+    subtitles: TextSettings = TextSettings(prompt="summarize-subtitles")
+    captions: TextSettings = TextSettings(prompt="summarize-captions")
+
+
+class RunSettings(Section):
+    """How the work is cut up. Nothing here changes what comes out."""
+
+    wave_videos: int = _op(64, "videos in one wave; a failure loses one wave at most", ge=1)
+    workers: int = _op(0, "videos segmented at a time; 0 = one a processor", ge=0)
+    part_bytes: int = _op(64 * 2**20, "rows are flushed to a Parquet part at about this size", ge=1)
+    keep_sources: bool = _op(False, "keep the downloaded media in sources/")
+    prompts: str | None = Field(None, description="folder of prompts that override the bundled ones, by id")
+
+
+class Settings(Section):
+    """Everything that a run can be told."""
+
+    schema_version: Literal[1] = Field(SCHEMA_VERSION, description="version of this file's layout")
+    download: DownloadSettings = DownloadSettings()
+    subtitles: SubtitleSettings = SubtitleSettings()
+    media: MediaSettings = MediaSettings()
+    shots: ShotSettings = ShotSettings()
+    frames: FrameSettings = FrameSettings()
+    tilings: TilingSettings = TilingSettings()
+    captions: TextSettings = TextSettings(prompt="caption-frame")
+    summaries: SummarySettings = SummarySettings()
+    run: RunSettings = RunSettings()
+
+
+# --- resolving ------------------------------------------------------------------------------------------------------
+
+
+def resolve(file: Path | None = None, assignments: Sequence[str] = ()) -> Settings:
+    """The defaults, then `file` (TOML), then `assignments` ("section.key=value"), checked and frozen.
+
+    Raises ConfigError.
+    """
+    raw: dict[str, Any] = {}
+    if file is not None:
+        try:
+            raw = tomllib.loads(file.read_text())
+        except OSError as error:
+            raise ConfigError(f"cannot read {file}: {error.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{file} is not TOML: {error}") from None
+    for assignment in assignments:
+        _assign(raw, assignment)
+    try:
+        return Settings.model_validate(_over(Settings().model_dump(), raw))
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(e) for e in error.errors())) from None
+
+
+def _assign(raw: dict[str, Any], assignment: str) -> None:
+    path, equals, value = assignment.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise ConfigError(f"'{assignment}' is not of the form section.key=value")
+    for key in keys[:-1]:
+        raw = raw.setdefault(key, {})
+        if not isinstance(raw, dict):
+            raise ConfigError(f"'{path}': '{key}' is a value, not a section")
+    try:
+        raw[keys[-1]] = tomllib.loads(f"v = {value}")["v"]
+    except tomllib.TOMLDecodeError:
+        raw[keys[-1]] = value  # a bare word is a string
+
+
+def _over(defaults: dict[str, Any], raw: dict[str, Any]) -> dict[str, Any]:
+    """`raw` laid over `defaults`, section by section, so that a section may name only what it changes."""
+    merged = dict(defaults)
+    for key, value in raw.items():
+        below = defaults.get(key)
+        merged[key] = _over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _explain(error: Any) -> str:
+    path = ".".join(str(p) for p in error["loc"])
+    if error["type"] != "extra_forbidden":
+        return f"{path}: {error['msg'].removeprefix('Value error, ')}"
+    known = [name for name, _, _ in fields()] + list(Settings.model_fields)
+    near = difflib.get_close_matches(path, known, n=1, cutoff=0.5)
+    return f"unknown key '{path}'" + (f"; did you mean '{near[0]}'?" if near else "; `vidla config template` lists all keys")
+
+
+def fields(section: Section | None = None, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
+    """Every key with its value and description, section by section."""
+    section = section or Settings()
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            yield from fields(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value, field.description or ""

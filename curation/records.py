@@ -1,0 +1,339 @@
+"""The records that travel through vidla, and the schema of every table.
+
+A table is one frozen dataclass: its Arrow schema and its page in docs/data.md both follow from the annotations,
+so neither can disagree with the code. Times are seconds (float64) on the stored media's clock, which starts at 0,
+unless a column says otherwise.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+import types
+import typing
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import pyarrow as pa
+
+Scale = Literal["short", "medium", "long"]
+SCALES: tuple[Scale, ...] = ("short", "medium", "long")
+
+
+# --- values inside rows ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SubtitleTrack:
+    """One subtitle file as the source gave it."""
+
+    language: Annotated[str, "BCP 47 tag, as the source says"]
+    kind: Annotated[str, "manual or automatic"]
+    format: Annotated[str, "vtt or srt"]
+    text: Annotated[str, "the file, decoded"]
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence that is spoken between two times."""
+
+    start: float
+    end: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A run of frames between two cuts."""
+
+    start: float
+    end: float
+
+
+# --- tables ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoRequest:
+    """What was asked for: one row a video and range, whatever became of it."""
+
+    request_key: Annotated[str, "derived from the canonical URI and the range"]
+    uri: Annotated[str, "where the video is: an http(s) URL, or file: for a local input"]
+    start: Annotated[float | None, "seconds on the source's clock where the wished range begins"] = None
+    end: Annotated[float | None, "seconds on the source's clock where it ends"] = None
+    id: Annotated[str | None, "the id that the list gave"] = None
+    subtitles: Annotated[str | None, "URI of a manual subtitle file given with the video"] = None
+    subtitle_language: Annotated[str | None, "its language, where its name says it"] = None
+    metadata: Annotated[str | None, "JSON object of the list's further columns"] = None
+    local: Annotated[bool, "named on the command line as a file, so that file: is allowed"] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Download:
+    """What the source gave for a request."""
+
+    request_key: Annotated[str, "the request"]
+    video_id: Annotated[str, "the site's own id, else the list's, else a digest of the content; with the range"]
+    uri: Annotated[str, "what was asked for"]
+    start: Annotated[float | None, "wished range, source clock"] = None
+    end: Annotated[float | None, "wished range, source clock"] = None
+    source_uri: Annotated[str, "where the source media lies, relative to the dataset; gone once segmented"]
+    source_bytes: Annotated[int, "its size"]
+    source_digest: Annotated[str, "BLAKE2 digest of its content"]
+    webpage_uri: Annotated[str | None, "the page it came from"] = None
+    extractor: Annotated[str | None, "yt-dlp's extractor"] = None
+    title: str | None = None
+    channel: str | None = None
+    channel_id: str | None = None
+    upload_date: Annotated[str | None, "ISO date"] = None
+    licence: Annotated[str | None, "as the source states it"] = None
+    description: str | None = None
+    language: Annotated[str | None, "as the source states it"] = None
+    opt_out: Annotated[str | None, "opt-out headers seen, with their time (JSON); null where there were none"] = None
+    subtitles: Annotated[tuple[SubtitleTrack, ...], "every track that was fetched"] = ()
+    metadata: Annotated[str | None, "JSON object of the list's further columns"] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Video:
+    """A video that made it through segmentation."""
+
+    video_id: str
+    uri: Annotated[str, "what was asked for"]
+    media_uri: Annotated[str, "the stored media, relative to the dataset"]
+    media_digest: Annotated[str, "BLAKE2 digest of the stored media's content"]
+    media_bytes: Annotated[int, "size of the stored media"]
+    duration: Annotated[float, "seconds of stored media"]
+    width: Annotated[int, "pixels, stored"]
+    height: Annotated[int, "pixels, stored"]
+    frame_rate: Annotated[float, "mean frames a second, stored"]
+    frame_count: Annotated[int, "frames stored"]
+    has_audio: bool
+    source_width: Annotated[int, "pixels, as shown"]
+    source_height: Annotated[int, "pixels, as shown"]
+    damage: Annotated[str | None, "what was wrong with the source where most of it was sound"] = None
+    title: str | None = None
+    channel: str | None = None
+    channel_id: str | None = None
+    upload_date: str | None = None
+    licence: str | None = None
+    opt_out: str | None = None
+    language: Annotated[str | None, "ISO 639-1, identified from the subtitles, else as the source states it"] = None
+    subtitle_kind: Annotated[str | None, "manual, automatic, or null without subtitles"] = None
+    sentences: tuple[Sentence, ...] = ()
+    shots: tuple[Shot, ...] = ()
+    boundaries: Annotated[tuple[float, ...], "where a clip may begin or end: the stored key frames put there"] = ()
+    metadata: Annotated[str | None, "JSON object of the list's further columns"] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """A frame kept for captioning; a segment's `frame_ids` choose which of them are captioned."""
+
+    frame_id: Annotated[str, "derived from video and microsecond"]
+    video_id: str
+    time: float
+    image: Annotated[bytes, "JPEG"]
+    image_digest: Annotated[str, "BLAKE2 digest of the image"]
+    sharpness: Annotated[float, "variance of the Laplacian at the candidate's size; higher is sharper"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caption:
+    """What a multimodal model says of one frame."""
+
+    frame_id: str
+    video_id: str
+    time: float
+    text: Annotated[str | None, "the caption; null unless the status is ok, repaired or truncated"]
+    raw_text: Annotated[str | None, "what the model answered, unchanged"]
+    status: Annotated[str, "ok, repaired, truncated, refused, unparseable or empty"]
+    engine: str
+    model: str
+    revision: str
+    prompt_digest: str
+    sampling: Annotated[str, "JSON object"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """A clip before it has text: a range of its video at one of three scales."""
+
+    clip_id: Annotated[str, "derived from video, scale and both microseconds"]
+    video_id: str
+    scale: Annotated[str, "short, medium or long"]
+    start: float
+    end: float
+    parent_id: Annotated[str | None, "the clip of the next longer scale that contains it"]
+    frame_ids: Annotated[tuple[str, ...], "the captioned frames inside it, in order"]
+    sentence_count: Annotated[int, "sentences whose middle lies inside"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """One of the two texts of a medium or long clip, as an LLM made it."""
+
+    clip_id: str
+    video_id: str
+    kind: Annotated[str, "subtitles or captions"]
+    text: Annotated[str | None, "the summary; a truncation of the source text where status says so"]
+    raw_text: Annotated[str | None, "what the model answered last, unchanged"]
+    status: Annotated[str, "ok, repaired, truncated, refused, unparseable or empty"]
+    engine: str
+    model: str
+    revision: str
+    prompt_digest: str
+    sampling: Annotated[str, "JSON object"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """A training example: a range of stored media with two texts. This is the product."""
+
+    clip_id: str
+    video_id: str
+    scale: Annotated[str, "short, medium or long"]
+    start: float
+    end: float
+    parent_id: str | None
+    frame_ids: tuple[str, ...]
+    sentence_count: int
+    media_uri: Annotated[str, "the stored media, relative to the dataset"]
+    subtitle_text: Annotated[str | None, "null where nothing was said"]
+    caption_text: Annotated[str | None, "null where no frame could be captioned"]
+    subtitle_source: Annotated[str | None, "what the subtitle text was made from"]
+    caption_source: Annotated[str | None, "what the caption text was made from"]
+    subtitle_status: Annotated[str | None, "verbatim for a short clip, else the summary's status"]
+    caption_status: Annotated[str | None, "verbatim for a short clip, else the summary's status"]
+    language: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reject:
+    """What did not make it, from every stage."""
+
+    key: Annotated[str, "request_key, video_id, frame_id or clip_id, by stage"]
+    video_id: Annotated[str | None, "where it is known"]
+    uri: Annotated[str, "what was asked for, without secrets"]
+    stage: Annotated[str, "download, segment, caption or summarize"]
+    kind: str
+    message: str
+    retryable: bool
+    attempts: Annotated[int, "how often it was tried"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's name, its rows, and the columns that tell a row from the one that supersedes it."""
+
+    name: str
+    record: type
+    key: tuple[str, ...]
+
+    @property
+    def schema(self) -> pa.Schema:
+        return schema_of(self.record)
+
+
+TABLES: dict[str, Table] = {
+    t.name: t
+    for t in (
+        Table("requests", VideoRequest, ("request_key",)),
+        Table("downloads", Download, ("request_key",)),
+        Table("videos", Video, ("video_id",)),
+        Table("frames", Frame, ("frame_id",)),
+        Table("captions", Caption, ("frame_id",)),
+        Table("segments", Segment, ("clip_id",)),
+        Table("summaries", Summary, ("clip_id", "kind")),
+        Table("clips", Clip, ("clip_id",)),
+        Table("rejects", Reject, ("stage", "key")),
+    )
+}
+
+LINEAGE = pa.schema(
+    [
+        pa.field("run_id", pa.string(), False, {"doc": "the run that wrote the row; its settings are in its opening commit"}),
+        pa.field("digest", pa.string(), False, {"doc": "of the settings of the step that made it and of its inputs' digests"}),
+        pa.field("code_version", pa.string(), False, {"doc": "vidla's version"}),
+        pa.field("created_at", pa.timestamp("us", tz="UTC"), False, {"doc": "when it was written"}),
+    ]
+)
+
+
+# --- from dataclass to Arrow ----------------------------------------------------------------------------------------
+
+_ARROW = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+    bytes: pa.binary(),
+}
+
+
+def _field(name: str, hint: Any) -> pa.Field:
+    doc = ""
+    if typing.get_origin(hint) is Annotated:
+        hint, doc = typing.get_args(hint)
+    nullable = False
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        hint = next(a for a in typing.get_args(hint) if a is not type(None))
+        nullable = True
+    return pa.field(name, _arrow_type(hint), nullable, {"doc": doc} if doc else None)
+
+
+def _arrow_type(hint: Any) -> pa.DataType:
+    if typing.get_origin(hint) is tuple:
+        return pa.list_(_arrow_type(typing.get_args(hint)[0]))
+    if dataclasses.is_dataclass(hint):
+        hints = typing.get_type_hints(hint, include_extras=True)
+        return pa.struct([_field(f.name, hints[f.name]) for f in dataclasses.fields(hint)])
+    return _ARROW[hint]
+
+
+def schema_of(record: type) -> pa.Schema:
+    """The Arrow schema of a table's rows: the record's fields, then the lineage columns."""
+    hints = typing.get_type_hints(record, include_extras=True)
+    own = [_field(f.name, hints[f.name]) for f in dataclasses.fields(record)]
+    return pa.schema([*own, *LINEAGE])
+
+
+# --- ids and digests ------------------------------------------------------------------------------------------------
+
+
+def digest(*parts: Any) -> str:
+    """32 hex digits that stand for `parts` (JSON values), the same on every machine."""
+    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
+
+
+def content_digest(data: bytes) -> str:
+    """32 hex digits that stand for `data`."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def microseconds(time: float) -> int:
+    return round(time * 1_000_000)
+
+
+def video_id_of(namespace: str, identity: str, start: float | None = None, end: float | None = None) -> str:
+    """A video's id from whose id it is (an extractor, "list", "content"), the id itself, and the range.
+
+    The id is safe as a file name on every system; an identity that is not safe as it stands is replaced by its digest.
+    """
+    safe = re.fullmatch(r"[A-Za-z0-9_-]{1,80}", identity)
+    # File systems that fold case must not fold two videos into one file: the digest in media names sees to that.
+    name = f"{re.sub('[^a-z0-9]+', '_', namespace.lower())}-{identity if safe else digest(identity)}"
+    if start is None and end is None:
+        return name
+    return f"{name}~{microseconds(start or 0.0)}-{'' if end is None else microseconds(end)}"
+
+
+def frame_id_of(video_id: str, time: float) -> str:
+    return f"{video_id}.{microseconds(time)}"
+
+
+def clip_id_of(video_id: str, scale: str, start: float, end: float) -> str:
+    return f"{video_id}.{scale}.{microseconds(start)}-{microseconds(end)}"

@@ -1,0 +1,77 @@
+"""Why an input did not make it, and whether trying again can help."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """The kinds of reject. `RETRYABLE` names those that a retry can help."""
+
+    # asked for something that cannot be
+    INVALID_REQUEST = "invalid_request"
+    REFUSED = "refused"  # private address, file: URL from a list, a scheme we do not speak
+    FORGOTTEN = "forgotten"
+    OPTED_OUT = "opted_out"
+    # the source did not give it
+    NOT_FOUND = "not_found"
+    PRIVATE = "private"
+    LOGIN_REQUIRED = "login_required"
+    GEO_BLOCKED = "geo_blocked"
+    BOT_CHECK = "bot_check"
+    RATE_LIMITED = "rate_limited"
+    SERVER_ERROR = "server_error"
+    CONNECTION = "connection"
+    TIMEOUT = "timeout"
+    NO_VIDEO = "no_video"
+    TOO_LARGE = "too_large"
+    TOO_LONG = "too_long"
+    TOO_SHORT = "too_short"
+    LIVE = "live"
+    UNSUPPORTED = "unsupported"
+    # the media could not be used
+    UNREADABLE = "unreadable"
+    TRUNCATED = "truncated"
+    CORRUPT = "corrupt"
+    CRASHED = "crashed"  # the child that decoded it died
+    OUT_OF_MEMORY = "out_of_memory"
+    # the text could not be made
+    ENGINE = "engine"
+    # our own fault
+    INTERNAL = "internal"
+
+
+RETRYABLE = frozenset(
+    {
+        Kind.BOT_CHECK,
+        Kind.RATE_LIMITED,
+        Kind.SERVER_ERROR,
+        Kind.CONNECTION,
+        Kind.TIMEOUT,
+        Kind.LIVE,
+        Kind.LOGIN_REQUIRED,  # helped by cookies
+        Kind.CRASHED,
+        Kind.OUT_OF_MEMORY,
+        Kind.ENGINE,
+        Kind.INTERNAL,
+    }
+)
+
+
+class Rejected(Exception):
+    """Raised by a step for an input that it cannot turn into rows; becomes a row of `rejects`.
+
+    `message` is one line that says what was found and, where there is one, the way out.
+    """
+
+    def __init__(self, kind: Kind, message: str) -> None:
+        super().__init__(kind, message)
+        self.kind = kind
+        self.message = " ".join(message.split())
+
+    @property
+    def retryable(self) -> bool:
+        return self.kind in RETRYABLE
+
+    def __str__(self) -> str:
+        return f"{self.kind.value}: {self.message}"

@@ -1,0 +1,1 @@
+"""Beam pipelines over the domain, and the `vidla` command."""
