@@ -46,9 +46,10 @@ class DownloadSettings(Section):
     """How videos are fetched. Formats, cookies, proxy, rate and sleeps are handed to yt-dlp."""
 
     format: str = Field(
-        "bv*[height<=720][ext=mp4]+ba[ext=m4a]/bv*[height<=720]+ba/b[height<=720]/b", description="yt-dlp format selection"
+        "bv*[height<=720][ext=mp4]+ba[ext=m4a]/bv*[height<=720]+ba/b[height<=720]/b",
+        description="yt-dlp format selection",
     )
-    subtitle_languages: tuple[str, ...] = Field(("en",), description="wanted subtitle languages, best first; 'all' for every one")
+    subtitle_languages: tuple[str, ...] = Field(("en",), description="wanted subtitle languages, best first")
     cookies_file: str | None = _op(None, "Netscape cookie file for sites that want a login")
     proxy: str | None = _op(None, "proxy URL for every request")
     user_agent: str | None = _op(None, "User-Agent header; yt-dlp's own if unset")
@@ -63,7 +64,7 @@ class DownloadSettings(Section):
     stall_s: float = _op(30.0, "without a byte before a connection is given up", gt=0)
     max_redirects: int = _op(5, "redirects that are followed", ge=0)
     max_bytes: int = Field(4 * 2**30, description="larger media is rejected", gt=0)
-    max_duration_s: float = Field(4 * 3600.0, description="longer media is rejected, unless a range was asked for", gt=0)
+    max_duration_s: float = Field(4 * 3600.0, description="longer media is rejected; a range counts alone", gt=0)
     allow_private: bool = Field(False, description="allow loopback and private addresses")
     honour_opt_out: bool = Field(True, description="reject what X-Robots-Tag noai, noimageai and their kin opt out")
 
@@ -74,24 +75,24 @@ class SubtitleSettings(Section):
     pause_s: float = Field(0.45, description="in unpunctuated speech, a longer pause may end a sentence", gt=0)
     max_sentence_s: float = Field(30.0, description="an unpunctuated sentence is split when it lasts longer", gt=0)
     sentence_model: str | None = Field(
-        None, description="directory or hub name of a token-classification model that restores punctuation; pauses and language otherwise"
+        None, description="directory or hub name of a token-classification model that restores punctuation"
     )
 
 
 class MediaSettings(Section):
     """The single pass: what is stored, and within which bounds a source is decoded."""
 
-    lines: int = Field(360, description="height of stored media in lines; a smaller source is not enlarged", ge=16, le=2160)
+    lines: int = Field(360, description="height of stored media; a smaller source is not enlarged", ge=16, le=2160)
     crf: int = Field(23, description="x264 quality; lower is better", ge=0, le=51)
     preset: str = Field("veryfast", description="x264 preset")
     key_frame_interval: int = Field(12, description="frames from one key frame to the next, at most", ge=1)
     audio_bit_rate: int = Field(96_000, description="AAC bits a second", gt=0)
-    stride_s: float = Field(2.0, description="grid of times at which a clip may begin or end where no sentence or shot does", gt=0)
+    stride_s: float = Field(2.0, description="grid of times at which a clip may begin or end as well", gt=0)
     max_pixels: int = Field(8192 * 4320, description="larger frames are rejected", gt=0)
     max_duration_s: float = Field(4 * 3600.0, description="longer media is rejected", gt=0)
     max_frame_rate: float = Field(240.0, description="more frames a second than this in the mean are rejected", gt=0)
     max_gap_s: float = Field(10.0, description="a longer jump between timestamps is closed and flagged", gt=0)
-    max_damage: float = Field(0.1, description="share of frames that may be missing or corrupt before the video is rejected", ge=0, le=1)
+    max_damage: float = Field(0.1, description="share of frames that may be missing or corrupt", ge=0, le=1)
     codec_threads: int = _op(1, "threads of one decoder and one encoder", ge=1)
     memory_bytes: int = _op(4 * 2**30, "address space of the child that decodes", gt=0)
     timeout_factor: float = _op(20.0, "seconds allowed for each second of source", gt=0)
@@ -128,15 +129,15 @@ class TilingSettings(Section):
     short: ScaleSettings = ScaleSettings(target_s=13.0, min_s=6.0, max_s=20.0)
     medium: ScaleSettings = ScaleSettings(target_s=30.0, min_s=20.0, max_s=45.0)
     long: ScaleSettings = ScaleSettings(target_s=60.0, min_s=40.0, max_s=90.0)
-    sentence_cost: float = Field(4.0, description="price of a boundary inside a sentence; a target missed by half costs 1", ge=0)
+    sentence_cost: float = Field(4.0, description="price of a boundary inside a sentence", ge=0)
     shot_cost: float = Field(0.5, description="price of a boundary inside a shot", ge=0)
 
 
 class FrameSettings(Section):
     """Which frames are kept for captioning."""
 
-    every_s: float = Field(10.0, description="one captioned frame in about so many seconds, at least one a short clip", gt=0)
-    keep_s: float = Field(3.0, description="one frame is kept in so many seconds, so that other tilings find theirs", gt=0)
+    every_s: float = Field(10.0, description="one captioned frame in about so many seconds", gt=0)
+    keep_s: float = Field(3.0, description="one frame is kept in so many seconds, captioned or not", gt=0)
     max_side: int = Field(512, description="pixels of the longer side; a smaller source is not enlarged", ge=16)
     quality: int = Field(90, description="JPEG quality", ge=1, le=100)
 
@@ -157,7 +158,7 @@ class SummarySettings(Section):
     """The two summaries of medium and long clips."""
 
     max_words: int = Field(25, description="longest summary, in words where words are written apart", ge=1)
-    max_clip_tokens: int = Field(77, description="longest text, in tokens of CLIP's vocabulary, both end marks included", ge=3)
+    max_clip_tokens: int = Field(77, description="longest text in CLIP's tokens, both end marks included", ge=3)
     subtitles: TextSettings = TextSettings(prompt="summarize-subtitles")
     captions: TextSettings = TextSettings(prompt="summarize-captions")
 
@@ -241,7 +242,8 @@ def _explain(error: Any) -> str:
         return f"{path}: {error['msg'].removeprefix('Value error, ')}"
     known = [name for name, _, _ in fields()] + list(Settings.model_fields)
     near = difflib.get_close_matches(path, known, n=1, cutoff=0.5)
-    return f"unknown key '{path}'" + (f"; did you mean '{near[0]}'?" if near else "; `vidla config template` lists all keys")
+    hint = f"did you mean '{near[0]}'?" if near else "`vidla config template` lists all keys"
+    return f"unknown key '{path}'; {hint}"
 
 
 def fields(section: Section | None = None, prefix: str = "") -> Iterator[tuple[str, Any, str]]:

@@ -254,10 +254,13 @@ TABLES: dict[str, Table] = {
 
 LINEAGE = pa.schema(
     [
-        pa.field("run_id", pa.string(), False, {"doc": "the run that wrote the row; its settings are in its opening commit"}),
-        pa.field("digest", pa.string(), False, {"doc": "of the settings of the step that made it and of its inputs' digests"}),
-        pa.field("code_version", pa.string(), False, {"doc": "vidla's version"}),
-        pa.field("created_at", pa.timestamp("us", tz="UTC"), False, {"doc": "when it was written"}),
+        pa.field(name, kind, nullable=False, metadata={"comment": comment})
+        for name, kind, comment in (
+            ("run_id", pa.string(), "the run that wrote the row; its settings are in its opening commit"),
+            ("digest", pa.string(), "of the settings of the step that made it and of its inputs' digests"),
+            ("code_version", pa.string(), "vidla's version"),
+            ("created_at", pa.timestamp("us", tz="UTC"), "when it was written"),
+        )
     ]
 )
 
@@ -281,7 +284,7 @@ def _field(name: str, hint: Any) -> pa.Field:
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         hint = next(a for a in typing.get_args(hint) if a is not type(None))
         nullable = True
-    return pa.field(name, _arrow_type(hint), nullable, {"doc": doc} if doc else None)
+    return pa.field(name, _arrow_type(hint), nullable, {"comment": doc} if doc else None)
 
 
 def _arrow_type(hint: Any) -> pa.DataType:

@@ -1,0 +1,261 @@
+"""The dataset on disk: Delta Lake tables of plain Parquet parts beside stored media, at any URI that obstore speaks.
+
+Reading goes through each table's log. Writing a part makes nothing visible: curation/commits.py does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import re
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import duckdb
+import obstore
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
+from deltalake.fs import DeltaStorageHandler
+from obstore.exceptions import NotFoundError
+from obstore.store import ObjectStore, from_url
+from pyarrow.fs import PyFileSystem
+
+from curation import __version__
+from curation.records import TABLES
+
+ROW_GROUP_BYTES = 4 * 2**20
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+
+
+class DatasetError(Exception):
+    """The dataset cannot be used as asked; the message is one line that says why and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A Parquet file of one table: its name in the table's folder, its bytes and rows."""
+
+    table: str
+    path: str
+    size: int
+    rows: int
+
+
+def uri_of(location: str) -> str:
+    """`location`, a path or a file://, s3:// or gs:// URI, as a URI without a slash at its end."""
+    if _SCHEME.match(location):
+        return location.rstrip("/")
+    return Path(location).absolute().as_uri()
+
+
+class Dataset:
+    """The tables, media and commits under one URI."""
+
+    def __init__(self, location: str) -> None:
+        self.uri = uri_of(location)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"uri": self.uri}  # travels to workers by its name
+
+    @cached_property
+    def store(self) -> ObjectStore:
+        if self.uri.startswith("file://"):
+            return from_url(self.uri, mkdir=True)
+        return from_url(self.uri)
+
+    @cached_property
+    def filesystem(self) -> PyFileSystem:
+        """The same files, for Arrow's readers."""
+        return PyFileSystem(DeltaStorageHandler(self.uri))
+
+    @cached_property
+    def folder(self) -> Path | None:
+        """The dataset's folder where it is on this machine's disk."""
+        if not self.uri.startswith("file://"):
+            return None
+        return Path(unquote(urlsplit(self.uri).path))
+
+    def exists(self) -> bool:
+        if self.folder is not None and not self.folder.is_dir():
+            return False
+        return DeltaTable.is_deltatable(f"{self.uri}/{next(reversed(TABLES))}")
+
+    def create(self) -> None:
+        """Make the tables that are not there yet."""
+        for table in TABLES.values():
+            DeltaTable.create(
+                f"{self.uri}/{table.name}",
+                schema=table.schema,
+                mode="ignore",
+                name=table.name,
+                description=(table.record.__doc__ or "").strip(),
+            )
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    def delta(self, table: str, version: int | None = None) -> DeltaTable:
+        """The table as it stands, or as it was at `version`. Raises DatasetError where there is none."""
+        try:
+            return DeltaTable(f"{self.uri}/{table}", version=version)
+        except TableNotFoundError:
+            raise DatasetError(f"no vidla dataset at {self.uri}; `vidla curate INPUT --dataset …` makes one") from None
+
+    def live_parts(self, table: str) -> dict[str, Part]:
+        """The parts that make up the table now, by path."""
+        actions = pa.table(self.delta(table).get_add_actions(flatten=True))
+        columns = (actions[name].to_pylist() for name in ("path", "size_bytes", "num_records"))
+        return {path: Part(table, path, size, rows) for path, size, rows in zip(*columns, strict=True)}
+
+    def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """The whole table (or some columns of it) in memory."""
+        return self.delta(table).to_pyarrow_dataset().to_table(columns=columns)
+
+    def read_part(self, table: str, path: str, columns: Sequence[str] | None = None, filters: Any = None) -> pa.Table:
+        """One part's rows; `filters` is an Arrow expression and skips row groups that cannot match."""
+        return pq.read_table(
+            f"{table}/{path}",
+            columns=columns,
+            filters=filters,
+            filesystem=self.filesystem,
+            schema=TABLES[table].schema,
+            partitioning=None,
+        )
+
+    def keys(self, table: str, columns: Sequence[str]) -> pa.Table:
+        """`columns` of every row, with the `part` that holds it."""
+        schema = pa.schema([*(TABLES[table].schema.field(c) for c in columns), pa.field("part", pa.string())])
+        pieces = []
+        for path in self.live_parts(table):
+            rows = self.read_part(table, path, columns)
+            pieces.append(rows.append_column("part", pa.array([path] * len(rows), pa.string())).cast(schema))
+        return pa.concat_tables(pieces) if pieces else schema.empty_table()
+
+    def sql(self, query: str, parameters: Sequence[Any] = (), **tables: pa.Table) -> pa.Table:
+        """The answer of DuckDB, which sees every table by its name, and `tables` beside them."""
+        with duckdb.connect() as connection:
+            connection.execute("set timezone = 'UTC'; set enable_external_access = false")
+            for name in TABLES:
+                if re.search(rf"\b{name}\b", query, re.IGNORECASE):
+                    connection.register(name, self.delta(name).to_pyarrow_dataset())
+            for name, rows in tables.items():
+                connection.register(name, rows)
+            return connection.sql(query, params=list(parameters) or None).to_arrow_table()
+
+    def get(self, path: str) -> bytes:
+        return bytes(obstore.get(self.store, path).bytes())
+
+    def get_json(self, path: str) -> dict[str, Any] | None:
+        """A small JSON file, or None where there is none."""
+        try:
+            value = json.loads(self.get(path))
+        except (NotFoundError, FileNotFoundError):
+            return None
+        if not isinstance(value, dict):
+            raise DatasetError(f"{self.uri}/{path} is not a JSON object")
+        return value
+
+    def list(self, prefix: str, after: str | None = None) -> Iterator[tuple[str, int, datetime]]:
+        """Path, bytes and time of what lies under `prefix` (and, in order of names, behind `after`)."""
+        for batch in obstore.list(self.store, prefix, offset=after):
+            for meta in batch:
+                yield meta["path"], meta["size"], meta["last_modified"]
+
+    def delete(self, paths: Iterable[str]) -> int:
+        """Delete files; those already gone do not matter. Returns how many were named."""
+        named = list(paths)
+        for path in named:
+            try:
+                obstore.delete(self.store, path)
+            except (NotFoundError, FileNotFoundError):
+                continue
+        return len(named)
+
+
+# --- writing parts --------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Lineage:
+    """Which run writes, under which epoch."""
+
+    run_id: str
+    epoch: int
+
+
+class PartWriter:
+    """Gathers rows by table and writes them as parts, by size and at the end.
+
+    A part's name carries the epoch of its writer, so that parts of dead writers can be told and swept.
+    """
+
+    def __init__(self, dataset: Dataset, lineage: Lineage, part_bytes: int) -> None:
+        self.dataset = dataset
+        self.lineage = lineage
+        self.part_bytes = part_bytes
+        self._groups: dict[str, list[pa.Table]] = {}
+        self._parts: list[Part] = []
+
+    def add(self, table: str, records: Sequence[Any], digests: Sequence[str]) -> None:
+        """Take rows of one table, each with the digest of what it was made by."""
+        if not records:
+            return
+        lineage = {"run_id": self.lineage.run_id, "code_version": __version__, "created_at": datetime.now(UTC)}
+        rows = [
+            {**dataclasses.asdict(record), **lineage, "digest": digest}
+            for record, digest in zip(records, digests, strict=True)
+        ]
+        self.add_rows(table, pa.Table.from_pylist(rows, schema=TABLES[table].schema))
+
+    def add_rows(self, table: str, rows: pa.Table) -> None:
+        """Take rows that have their lineage already."""
+        groups = self._groups.setdefault(table, [])
+        if groups and groups[-1].nbytes + rows.nbytes <= ROW_GROUP_BYTES:
+            groups[-1] = pa.concat_tables([groups[-1], rows])
+        else:
+            groups.append(rows)
+        if sum(group.nbytes for group in groups) >= self.part_bytes:
+            self._flush(table)
+
+    def finish(self) -> list[Part]:
+        """Write what is left; every part written since the last call."""
+        for table in list(self._groups):
+            self._flush(table)
+        parts, self._parts = self._parts, []
+        return parts
+
+    def _flush(self, table: str) -> None:
+        groups = self._groups.pop(table, [])
+        if not groups:
+            return
+        buffer = io.BytesIO()
+        with pq.ParquetWriter(buffer, TABLES[table].schema, compression="zstd") as writer:
+            for group in groups:
+                writer.write_table(group.combine_chunks())
+        name = f"part-{self.lineage.epoch:020d}-{uuid.uuid4().hex}.parquet"
+        data = buffer.getvalue()
+        put(self.dataset.store, f"{table}/{name}", data)
+        self._parts.append(Part(table, name, len(data), sum(len(group) for group in groups)))
+
+
+def put(store: ObjectStore, path: str, data: bytes | Path, *, create: bool = False) -> None:
+    """Write a file whole or not at all; with `create`, only if it is absent (AlreadyExistsError)."""
+    obstore.put(store, path, data, mode="create" if create else "overwrite")
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def rows_of(table: pa.Table) -> Iterator[Mapping[str, Any]]:
+    """The rows of an Arrow table, a batch in memory at a time."""
+    for batch in table.to_batches(max_chunksize=1024):
+        yield from batch.to_pylist()
