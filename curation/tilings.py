@@ -1,0 +1,300 @@
+"""Three nested tilings of the same footage: long clips made of medium ones, medium ones of short ones.
+
+Boundaries are chosen among given candidate times (the stored key frames) by one dynamic program over all three scales, so
+that a good cut into short clips never costs the medium and long ones their bounds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curation.config import ScaleSettings, TilingSettings
+from curation.records import SCALES, Segment, Sentence, Shot, clip_id_of
+
+Floats = NDArray[np.float64]
+
+_PAUSE_S = 0.3  # a boundary follows its sentence by no more, however long the pause
+_OVERLAP_S = 0.5  # sentences that overlap by no more are two in a row with imprecise times, not two voices
+_WORD_S = 0.5  # about a word: so deep inside a sentence, a boundary pays the full price
+_SAME_FRAME_S = 0.005  # a boundary this near to a cut is at the cut
+_OUT_OF_BOUNDS = 1000.0  # price of a second out of bounds: dearer than whatever it could save
+_GRAIN = 6  # candidates considered in the shortest short clip; more cost time and change next to nothing
+
+
+def sentence_boundaries(sentences: Sequence[Sentence]) -> tuple[float, ...]:
+    """Where a clip may end after a sentence: seconds on the sentences' clock, ascending.
+
+    The middle of the pause before the next sentence, at most 0.3 s after the end. Where two sentences overlap a little, the
+    middle of the overlap; while another voice speaks on, nowhere.
+    """
+    boundaries = []
+    spoken_until = -math.inf
+    for sentence in sorted(sentences, key=lambda s: (s.start, s.end)):
+        pause = sentence.start - spoken_until
+        if spoken_until > -math.inf and pause > -_OVERLAP_S and sentence.end > spoken_until:
+            boundaries.append(spoken_until + min(pause / 2, _PAUSE_S))
+        spoken_until = max(spoken_until, sentence.end)
+    if sentences:
+        boundaries.append(spoken_until + _PAUSE_S)
+    return tuple(sorted(set(boundaries)))
+
+
+def tile(
+    video_id: str,
+    duration: float,
+    boundaries: Sequence[float],
+    sentences: Sequence[Sentence],
+    shots: Sequence[Shot],
+    settings: TilingSettings,
+) -> tuple[Segment, ...]:
+    """The clips of a video of `duration` seconds, by scale (short, medium, long) and start, without frames.
+
+    Each scale covers [0, duration] exactly, with ends taken from `boundaries` (any order; 0 and `duration` are added). A video
+    shorter than a scale's `min_s` has no clip of that scale or a longer one: none at all below the short `min_s`.
+    Bounds are kept wherever `boundaries` allow it, and exceeded as little as possible where they do not.
+    """
+    scales: list[ScaleSettings] = []
+    for scale in (settings.short, settings.medium, settings.long):
+        if duration < scale.min_s:
+            break
+        scales.append(scale)
+    if not scales:
+        return ()
+    inner = np.asarray(boundaries, dtype=np.float64)
+    times = np.unique(np.concatenate([[0.0], inner[(inner > 0) & (inner < duration)], [duration]]))
+    prices = _prices(times, sentences, shots, settings)
+    ends_by_scale = _best_ends(times, prices, scales)
+    middles = np.sort([(s.start + s.end) / 2 for s in sentences])
+    return _segments(video_id, ends_by_scale, middles)
+
+
+def choose_frames(
+    segments: Sequence[Segment], frames: Sequence[tuple[str, float, float]], every_s: float
+) -> tuple[Segment, ...]:
+    """`segments` of one video with `frame_ids` filled from `frames`: (frame_id, seconds, sharpness), by time.
+
+    A short clip is divided into parts of about `every_s` seconds, and each part gets the sharpest frame of its middle half,
+    else the one nearest to its middle. So a short clip has a frame wherever one lies in it; longer clips have their parts'.
+    """
+    times = np.array([time for _, time, _ in frames])
+    chosen: dict[str, tuple[str, ...]] = {}
+    inherited: defaultdict[str | None, list[str]] = defaultdict(list)
+    for segment in sorted(segments, key=lambda s: (SCALES.index(s.scale), s.start)):
+        if segment.scale == SCALES[0]:
+            chosen[segment.clip_id] = _frames_of(segment, frames, times, every_s)
+        else:
+            chosen[segment.clip_id] = tuple(inherited[segment.clip_id])
+        inherited[segment.parent_id].extend(chosen[segment.clip_id])
+    return tuple(dataclasses.replace(s, frame_ids=chosen[s.clip_id]) for s in segments)
+
+
+def _frames_of(
+    clip: Segment, frames: Sequence[tuple[str, float, float]], times: Floats, every_s: float
+) -> tuple[str, ...]:
+    length = clip.end - clip.start
+    edges = np.linspace(clip.start, clip.end, max(1, math.ceil(length / every_s - 0.5)) + 1)
+    chosen = []
+    for start, end in zip(edges, edges[1:], strict=False):
+        inside = frames[np.searchsorted(times, start) : np.searchsorted(times, end)]
+        middle, quarter = (start + end) / 2, (end - start) / 4
+        central = [f for f in inside if abs(f[1] - middle) <= quarter]
+        if central:
+            chosen.append(max(central, key=lambda f: (f[2], -f[1]))[0])
+        elif inside:
+            chosen.append(min(inside, key=lambda f: abs(f[1] - middle))[0])
+    return tuple(chosen)
+
+
+def _segments(video_id: str, ends_by_scale: Sequence[Sequence[float]], middles: Floats) -> tuple[Segment, ...]:
+    segments: list[Segment] = []
+    for level, ends in enumerate(ends_by_scale):
+        parents = ends_by_scale[level + 1] if level + 1 < len(ends_by_scale) else None
+        for start, end in zip(ends, ends[1:], strict=False):
+            parent_id = None
+            if parents is not None:
+                at = int(np.searchsorted(parents, start, side="right"))
+                parent_id = clip_id_of(video_id, SCALES[level + 1], parents[at - 1], parents[at])
+            segments.append(
+                Segment(
+                    clip_id=clip_id_of(video_id, SCALES[level], start, end),
+                    video_id=video_id,
+                    scale=SCALES[level],
+                    start=start,
+                    end=end,
+                    parent_id=parent_id,
+                    frame_ids=(),
+                    sentence_count=int(np.searchsorted(middles, end) - np.searchsorted(middles, start)),
+                )
+            )
+    return tuple(segments)
+
+
+# --- what a boundary costs ------------------------------------------------------------------------------------------
+
+
+def _prices(times: Floats, sentences: Sequence[Sentence], shots: Sequence[Shot], settings: TilingSettings) -> Floats:
+    """The price of a boundary at each of `times`; the video's own ends are free."""
+    into = np.minimum(_depths(times, sentences) / _WORD_S, 1.0)
+    cuts = np.unique([edge for shot in shots for edge in (shot.start, shot.end)] or [-np.inf])
+    after = np.searchsorted(cuts, times)
+    distance = np.minimum(
+        np.abs(times - cuts[np.maximum(after - 1, 0)]), np.abs(times - cuts[np.minimum(after, len(cuts) - 1)])
+    )
+    # Squared, so that a tenth of a second of imprecise time is next to free and a word is not.
+    prices = settings.sentence_cost * into**2 + settings.shot_cost * (distance > _SAME_FRAME_S)
+    prices[[0, -1]] = 0.0
+    return prices
+
+
+def _depths(times: Floats, sentences: Sequence[Sentence]) -> Floats:
+    """How many seconds each of `times` is from the nearer end of the sentence around it; 0 between sentences."""
+    depths = np.zeros_like(times)
+    if not sentences:
+        return depths
+    starts, ends = np.array([(s.start, s.end) for s in sentences]).T
+    first, last = np.searchsorted(times, starts), np.searchsorted(times, ends)
+    counts = np.maximum(last - first, 0)
+    which = np.repeat(np.arange(len(starts)), counts)
+    at = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts) + first[which]
+    np.maximum.at(depths, at, np.minimum(times[at] - starts[which], ends[which] - times[at]))
+    return depths
+
+
+# --- the dynamic program --------------------------------------------------------------------------------------------
+# Costs of ranges are kept as banded matrices: band[v, i] is the cost of the range from candidate i to candidate i + v, so
+# that one numpy operation on a row works on all the ranges of v candidates.
+
+
+def _best_ends(times: Floats, prices: Floats, scales: Sequence[ScaleSettings]) -> list[list[float]]:
+    """The cheapest nested tilings: for each scale the times of its boundaries, 0 and the duration included."""
+    thinned = _thin(times, prices, scales[0].min_s / _GRAIN)
+    ends = _solve(times[thinned], prices[thinned], scales, 0.0)
+    slack = 0.0
+    while ends is None:
+        ends = _solve(times, prices, scales, slack)
+        slack = max(2 * slack, 1.0)
+    return ends
+
+
+def _thin(times: Floats, prices: Floats, grain: float) -> NDArray[np.intp]:
+    """The indices of the cheapest candidate of each `grain` seconds, and of both ends of the video."""
+    cell = np.floor(times / grain).astype(np.int64)
+    rank = prices.copy()
+    rank[[0, -1]] = -1.0
+    order = np.lexsort((times, rank, cell))
+    first = np.ones(len(order), dtype=bool)
+    first[1:] = cell[order[1:]] != cell[order[:-1]]
+    return np.union1d(order[first], [0, len(times) - 1])
+
+
+def _solve(times: Floats, prices: Floats, scales: Sequence[ScaleSettings], slack: float) -> list[list[float]] | None:
+    """As `_best_ends`, with no clip more than `slack` seconds out of its bounds; None where that cannot be."""
+    clips: list[Floats] = []  # by scale, what a clip costs with all that is in it
+    tilings: list[Floats] = []  # by scale, what the cheapest tiling of a range costs; the last is never needed
+    for scale in scales:
+        width = _width(times, scale.max_s + slack)
+        if clips:
+            tilings.append(_tilings(clips[-1], width))
+        clips.append(_clips(times, prices, scale, width, slack, tilings[-1] if tilings else None))
+    ends = _chain(clips[-1])
+    if ends is None:
+        return None
+    ends_by_scale = [ends]
+    for band, tiling in zip(clips[-2::-1], tilings[::-1], strict=True):
+        inner = [0]
+        for start, end in zip(ends, ends[1:], strict=False):
+            inner += _split(band, tiling, start, end)
+        ends = inner
+        ends_by_scale.insert(0, ends)
+    return [times[e].tolist() for e in ends_by_scale]
+
+
+def _width(times: Floats, seconds: float) -> int:
+    """The most candidates that a range of at most `seconds` may advance by."""
+    ahead = np.searchsorted(times, times + seconds * (1 + 1e-12), side="right") - 1 - np.arange(len(times))
+    return max(1, int(ahead.max()))
+
+
+def _clips(
+    times: Floats, prices: Floats, scale: ScaleSettings, width: int, slack: float, content: Floats | None
+) -> Floats:
+    """The band of what clips of `scale` cost: duration, boundary and content."""
+    n = len(times)
+    band = np.full((width + 1, n), np.inf)
+    for v in range(1, min(width, n - 1) + 1):
+        seconds = times[v:] - times[:-v]
+        out = np.maximum(0.0, np.maximum(scale.min_s - seconds, seconds - scale.max_s))
+        cost = (2 * (seconds / scale.target_s - 1)) ** 2 + prices[v:] + _OUT_OF_BOUNDS * out
+        if content is not None:
+            cost += content[v, :-v]
+        cost[out > slack] = np.inf
+        band[v, :-v] = cost
+    return band
+
+
+def _used(band: Floats) -> tuple[int, int]:
+    """The first and last rows of `band` with anything in them; (1, 0) without any."""
+    rows = np.flatnonzero(np.isfinite(band).any(axis=1))
+    return (int(rows[0]), int(rows[-1])) if len(rows) else (1, 0)
+
+
+def _tilings(band: Floats, width: int) -> Floats:
+    """The band of what the cheapest tiling of each range of up to `width` candidates by clips of `band` costs."""
+    n = band.shape[1]
+    first, last = _used(band)
+    best = np.full((width + 1, n), np.inf)
+    rows = min(width, len(band) - 1)
+    best[: rows + 1] = band[: rows + 1]
+    buffer = np.empty(n)
+    for w in range(2 * first, min(width, n - 1) + 1):
+        m = n - w
+        row, total = best[w, :m], buffer[:m]
+        for v in range(first, min(last, w - first) + 1):
+            u = w - v
+            np.add(best[u, :m], band[v, u : u + m], out=total)
+            np.minimum(row, total, out=row)
+    return best
+
+
+def _chain(band: Floats) -> list[int] | None:
+    """The boundaries of the cheapest tiling of the whole video; None without any."""
+    n = band.shape[1]
+    first, last = _used(band)
+    if last < first:
+        return None
+    into = np.full((n, last - first + 1), np.inf)  # into[j, k]: a clip that ends at j and starts at j - last + k
+    for v in range(first, last + 1):
+        into[v:, last - v] = band[v, : n - v]
+    best = np.full(last + n, np.inf)
+    best[last] = 0.0
+    previous = [0] * n
+    for j in range(first, n):
+        total = best[j : j + last - first + 1] + into[j]
+        k = int(total.argmin())
+        best[last + j] = total[k]
+        previous[j] = j - last + k
+    if not np.isfinite(best[-1]):
+        return None
+    ends = [n - 1]
+    while ends[-1]:
+        ends.append(previous[ends[-1]])
+    return ends[::-1]
+
+
+def _split(band: Floats, tiling: Floats, start: int, end: int) -> list[int]:
+    """The ends of the clips in the cheapest tiling of the range from `start` to `end`."""
+    ends = [end]
+    while True:
+        at = ends[-1]
+        widths = np.arange(1, min(len(band) - 1, at - start) + 1)
+        before = np.where(widths == at - start, 0.0, tiling[at - start - widths, start])
+        width = int(widths[np.argmin(before + band[widths, at - widths])])
+        if at - width == start:
+            return ends[::-1]
+        ends.append(at - width)
