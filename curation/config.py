@@ -147,8 +147,8 @@ class TextSettings(Section):
 
     engine: Literal["builtin"] = Field("builtin", description="engine that makes the text")
     prompt: str = Field(description="id of a prompt")
-    max_tokens: int = Field(64, description="longest answer", ge=1)
-    temperature: float = Field(0.0, description="sampling temperature", ge=0)
+    max_tokens: int | None = Field(None, description="longest answer; the prompt's own default if unset", ge=1)
+    temperature: float | None = Field(None, description="sampling temperature; the prompt's own default if unset", ge=0)
     seed: int = Field(0, description="sampling seed")
     attempts: int = _op(3, "tries of one text before it falls back", ge=1)
     batch: int = _op(16, "requests in one batch", ge=1)
