@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from curation.records import digest
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 
 
 class ConfigError(ValueError):
@@ -159,6 +159,7 @@ class SummarySettings(Section):
 
     max_words: int = Field(25, description="longest summary, in words where words are written apart", ge=1)
     max_clip_tokens: int = Field(77, description="longest text in CLIP's tokens, both end marks included", ge=3)
+    min_support: float = Field(0.6, description="share of a summary's content words that its source must hold", ge=0, le=1)
     subtitles: TextSettings = TextSettings(prompt="summarize-subtitles")
     captions: TextSettings = TextSettings(prompt="summarize-captions")
 
