@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from curation.records import digest
 
@@ -22,24 +23,37 @@ class ConfigError(ValueError):
 class Section(BaseModel):
     """A part of the configuration, frozen and strict.
 
-    A field marked `operational` says how the work is done, not what comes out, and stays out of the digest.
+    Some fields are marked, so that changing them redoes no more than it must: an `operational` one says how the work
+    is done, not what comes out; a `policy` one decides what is rejected, not what the rest looks like.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def digest(self) -> str:
         """Stands for everything here that changes what comes out."""
-        operational = {name for name, f in type(self).model_fields.items() if _is_operational(f)}
-        return digest(self.model_dump(mode="json", exclude=operational))
+        return self._digest_without("operational", "policy")
+
+    def policy_digest(self) -> str:
+        """Stands for that and for everything that decides what is rejected."""
+        return self._digest_without("operational")
+
+    def _digest_without(self, *marks: str) -> str:
+        fields = type(self).model_fields.items()
+        return digest(self.model_dump(mode="json", exclude={name for name, f in fields if _mark(f) in marks}))
 
 
-def _is_operational(field: Any) -> bool:
-    return bool(isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("operational"))
+def _mark(field: FieldInfo) -> Any:
+    return field.json_schema_extra.get("mark") if isinstance(field.json_schema_extra, dict) else None
 
 
 def _op(default: Any, description: str, **constraints: Any) -> Any:
-    """An operational field: one that cannot change what comes out."""
-    return Field(default, description=description, json_schema_extra={"operational": True}, **constraints)
+    """An operational field."""
+    return Field(default, description=description, json_schema_extra={"mark": "operational"}, **constraints)
+
+
+def _policy(default: Any, description: str, **constraints: Any) -> Any:
+    """A policy field."""
+    return Field(default, description=description, json_schema_extra={"mark": "policy"}, **constraints)
 
 
 class DownloadSettings(Section):
@@ -63,10 +77,10 @@ class DownloadSettings(Section):
     timeout_s: float = _op(3600.0, "for one video in all", gt=0)
     stall_s: float = _op(30.0, "without a byte before a connection is given up", gt=0)
     max_redirects: int = _op(5, "redirects that are followed", ge=0)
-    max_bytes: int = Field(4 * 2**30, description="larger media is rejected", gt=0)
-    max_duration_s: float = Field(4 * 3600.0, description="longer media is rejected; a range counts alone", gt=0)
-    allow_private: bool = Field(False, description="allow loopback and private addresses")
-    honour_opt_out: bool = Field(True, description="reject what X-Robots-Tag noai, noimageai and their kin opt out")
+    max_bytes: int = _policy(4 * 2**30, "larger media is rejected", gt=0)
+    max_duration_s: float = _policy(4 * 3600.0, "longer media is rejected; a range counts alone", gt=0)
+    allow_private: bool = _policy(False, "allow loopback and private addresses")
+    honour_opt_out: bool = _policy(True, "reject what X-Robots-Tag noai, noimageai and their kin opt out")
 
 
 class SubtitleSettings(Section):
@@ -88,11 +102,11 @@ class MediaSettings(Section):
     key_frame_interval: int = Field(12, description="frames from one key frame to the next, at most", ge=1)
     audio_bit_rate: int = Field(96_000, description="AAC bits a second", gt=0)
     stride_s: float = Field(2.0, description="grid of times at which a clip may begin or end as well", gt=0)
-    max_pixels: int = Field(8192 * 4320, description="larger frames are rejected", gt=0)
-    max_duration_s: float = Field(4 * 3600.0, description="longer media is rejected", gt=0)
-    max_frame_rate: float = Field(240.0, description="more frames a second than this in the mean are rejected", gt=0)
+    max_pixels: int = _policy(8192 * 4320, "larger frames are rejected", gt=0)
+    max_duration_s: float = _policy(4 * 3600.0, "longer media is rejected", gt=0)
+    max_frame_rate: float = _policy(240.0, "more frames a second than this in the mean are rejected", gt=0)
     max_gap_s: float = Field(10.0, description="a longer jump between timestamps is closed and flagged", gt=0)
-    max_damage: float = Field(0.1, description="share of frames that may be missing or corrupt", ge=0, le=1)
+    max_damage: float = _policy(0.1, "share of frames that may be missing or corrupt", ge=0, le=1)
     codec_threads: int = _op(1, "threads of one decoder and one encoder", ge=1)
     memory_bytes: int = _op(4 * 2**30, "address space of the child that decodes", gt=0)
     timeout_factor: float = _op(20.0, "seconds allowed for each second of source", gt=0)
@@ -159,7 +173,9 @@ class SummarySettings(Section):
 
     max_words: int = Field(25, description="longest summary, in words where words are written apart", ge=1)
     max_clip_tokens: int = Field(77, description="longest text in CLIP's tokens, both end marks included", ge=3)
-    min_support: float = Field(0.6, description="share of a summary's content words that its source must hold", ge=0, le=1)
+    min_support: float = Field(
+        0.6, description="share of a summary's content words that its source must hold", ge=0, le=1
+    )
     subtitles: TextSettings = TextSettings(prompt="summarize-subtitles")
     captions: TextSettings = TextSettings(prompt="summarize-captions")
 
