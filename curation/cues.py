@@ -1,0 +1,315 @@
+"""Subtitle files, clean and broken, to timed text.
+
+One tolerant parser reads WebVTT (W3C, https://www.w3.org/TR/webvtt1/) and SubRip alike. It looks for lines that hold two times and an
+arrow, and takes what lies between two of them as text, so that a file survives missing headers, blank lines, hours and numbers.
+"""
+
+from __future__ import annotations
+
+import html
+import itertools
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from charset_normalizer import from_bytes
+
+log = logging.getLogger(__name__)
+
+MAX_CHARACTERS = 16_000_000  # a file's text beyond this is not read: a four-hour film has less than one million
+MAX_CUES = 100_000
+ROLLING_SHARE = 0.3  # of the cues repeat the line before: the file scrolls
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of text between two times, in seconds: a word where the file times words, else a cue's line or lines.
+
+    `turn` is true where a mark says that somebody else begins to speak.
+    """
+
+    start: float
+    end: float
+    text: str
+    turn: bool = False
+
+
+@dataclass(frozen=True)
+class _Cue:
+    """A cue as it is shown: its lines, each a list of pieces. A piece with an untold end has the cue's."""
+
+    start: float
+    end: float
+    lines: tuple[tuple[Piece, ...], ...]
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        return tuple(" ".join(p.text for p in line) for line in self.lines)
+
+
+def pieces_of(text: str) -> list[Piece]:
+    """The spoken text of a subtitle file in order of time, each word once; empty if there is none. Never raises."""
+    if len(text) > MAX_CHARACTERS:
+        log.warning("a subtitle file of %d characters is read up to the first %d", len(text), MAX_CHARACTERS)
+    cues = [_Cue(start, end, _lines(start, end, payload)) for start, end, payload in _blocks(text[:MAX_CHARACTERS])]
+    cues.sort(key=lambda cue: (cue.start, cue.end))
+    return _repair([p for cue in _unroll([c for c in cues if c.lines]) for line in cue.lines for p in line])
+
+
+# --- bytes to text --------------------------------------------------------------------------------------------------
+
+_BOMS = (
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe\x00\x00", "utf-32"),
+    (b"\x00\x00\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+# What subtitle files are found in; a closed list, since a short text looks plausible in dozens of encodings.
+_ENCODINGS = (
+    "cp1252 cp1250 cp1251 cp1253 cp1254 cp1255 cp1256 cp1257 cp1258 cp874 koi8_r iso8859_2 mac_roman "
+    "cp932 euc_jp iso2022_jp gb18030 big5 cp949"
+).split()
+
+
+def decode(data: bytes) -> str:
+    """The text of a subtitle file in whatever encoding: by its byte order mark, as UTF-8, or by charset-normalizer's guess."""
+    for bom, encoding in _BOMS:
+        if data.startswith(bom):
+            return data.decode(encoding, "replace").removeprefix("\ufeff")
+    if b"\x00" in data[:4096]:  # UTF-16 without a mark: the ASCII in the timing lines tells the byte order
+        head = data[:4096]
+        return data.decode("utf-16-be" if head[::2].count(0) > head[1::2].count(0) else "utf-16-le", "replace")
+    if b"\x1b$" not in data:
+        text = data.decode("utf-8", "replace")
+        wrong = text.count("\ufffd")
+        if wrong == 0 or wrong * 20 < sum(not c.isascii() for c in text):  # UTF-8 with a damaged place
+            return text
+    # Times and numbers say nothing of the encoding and drown what does.
+    telling = b"\n".join(line for line in data.splitlines() if b"-->" not in line and not line.strip().isdigit())
+    best = from_bytes(telling[:100_000], cp_isolation=_ENCODINGS).best()
+    return data.decode(best.encoding if best else "cp1252", "replace")
+
+
+# --- text to blocks -------------------------------------------------------------------------------------------------
+
+_TIME = r"(?:(\d{1,4})[:.])?(\d{1,4})[:.](\d{1,2})(?:[.,:](\d{1,6}))?"
+_TIMING = re.compile(rf"^[^\d\n]{{0,8}}{_TIME}\s{{0,8}}(?:-{{1,3}}>|→|—>|–>)\s{{0,8}}{_TIME}(?!\d)")
+_INNER_TIME = re.compile(rf"<{_TIME}>")
+_NOT_TEXT = re.compile(r"(?:NOTE|STYLE|REGION)(?:\s|$)")
+
+
+def _seconds(groups: Sequence[str | None]) -> float:
+    hours, minutes, seconds, fraction = groups
+    whole = int(hours or 0) * 3600 + int(minutes or 0) * 60 + int(seconds or 0)
+    return whole + (float(f"0.{fraction}") if fraction else 0.0)
+
+
+def _blocks(text: str) -> Iterator[tuple[float, float, list[str]]]:
+    """Start, end and lines of text of each cue, in the file's order, at most MAX_CUES."""
+    times: tuple[float, float] | None = None
+    payload: list[str] = []
+    skipping = False  # inside a NOTE, STYLE or REGION block
+    blank = True  # the line before was
+    count = 0
+    for line in re.split(r"\r\n|\r|\n", text):
+        timing = _TIMING.match(line) if ">" in line or "→" in line else None
+        if timing:
+            if times:
+                yield *times, _without_name(payload)
+                count += 1
+                if count == MAX_CUES:
+                    log.warning("a subtitle file is read up to its first %d cues", MAX_CUES)
+                    return
+            times = _seconds(timing.groups()[:4]), _seconds(timing.groups()[4:])
+            payload, skipping = [], False
+        elif line == "":
+            skipping = False
+            payload.append("")
+        elif blank and _NOT_TEXT.match(line):
+            skipping = True
+        elif not skipping:
+            payload.append(line)
+        blank = line == ""
+    if times:
+        yield *times, [line for line in payload if line]
+
+
+def _without_name(payload: list[str]) -> list[str]:
+    """A cue's lines without the name or number of the next cue, which stands right before that one's times."""
+    if payload and payload[-1]:
+        alone = len(payload) > 1 and payload[-2] == "" and any(line.strip() for line in payload[:-1])
+        if alone or re.fullmatch(r"\s*\d{1,7}\s*", payload[-1]):
+            payload = payload[:-1]
+    return [line for line in payload if line]
+
+
+# --- lines to pieces ------------------------------------------------------------------------------------------------
+
+# Marks of our own inside a line, from the private use area: a time, and another speaker.
+_AT, _TURN = "\ue000", "\ue001"
+_MARK = re.compile(f"{_AT}([0-9.]+){_AT}")
+_PRIVATE = re.compile("[\ue000-\ue0ff]")
+_INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\ufffc\x00-\x08\x0e-\x1f\x7f]")
+_VOICE = re.compile(r"<v(?:\.[^<>\s]{0,50})?(?:\s[^<>]{0,200})?>", re.IGNORECASE)
+_TAG = re.compile(r"</?[a-zA-Z!][^<>]{0,500}>|</?>|<[\d:.]{1,20}>")
+_RUBY = re.compile(r"<rt>[^<>]{0,100}</rt>", re.IGNORECASE)
+_OVERRIDE = re.compile(r"\{\\[^{}]{0,200}\}|\{[a-zA-Z]:[^{}]{0,100}\}")
+_BRACKETS = re.compile(r"\[[^\[\]]{0,200}\]|【[^【】]{0,100}】|［[^［］]{0,100}］")
+_NOTES = "♪♫♬♩🎵🎶"
+_SUNG = re.compile(rf"[{_NOTES}][^{_NOTES}]{{0,1000}}(?:[{_NOTES}]+|$)|^\s*#\s[^#]{{0,1000}}\s#\s*$")
+_ROUND = r"(?:\([^()]{0,120}\)|（[^（）]{0,120}）)"
+_ROUND_FIRST = re.compile(rf"^(?:\s*{_ROUND})+[ \t]*:?", re.MULTILINE)
+_ROUND_AFTER_END = re.compile(rf"(?<=[.!?…。！？؟।])\s*{_ROUND}(?=\s*$)", re.MULTILINE)
+_SOUNDS = (
+    "applau|audience|bark|beep|bell|breath|buzz|chatter|cheer|chime|chuckl|clap|clear|cough|cry|crowd|crying|foreign|gasp|giggl|groan|"
+    "gunshot|horn|humm|inaudible|indistinct|instrumental|laugh|mumbl|music|phone|ring|scream|shout|sigh|silence|sing|siren|sniff|sob|"
+    "speaking|static|thud|thunder|unintelligible|whisper|whistl|yell"
+)
+_ROUND_SOUND = re.compile(rf"\([^()]{{0,60}}?\b(?:{_SOUNDS})[^()]{{0,60}}\)", re.IGNORECASE)
+_ARROWS = re.compile(
+    r"(?:^|(?<=\s))>{2,3}(?:\s{0,3}[A-Z][\w.'’-]{0,20}(?: [A-Z][\w.'’-]{0,20}){0,2}:(?=\s))?", re.MULTILINE
+)
+_DASH = re.compile(r"^\s*(?:[-–—‐−]\s+(?=\S)|[-–—‐](?=[^\W\d]))", re.MULTILINE)
+_NAME = re.compile(r"^\s*([^\W_][^:：\n]{0,30})[:：](?=\s|$)", re.MULTILINE)
+
+
+def _lines(start: float, end: float, payload: list[str]) -> tuple[tuple[Piece, ...], ...]:
+    """The cue's lines as pieces, without markup and without what is not speech."""
+    text = _speech("\n".join(payload))
+    lines = (tuple(_timed(line, start, end)) for line in text.split("\n"))
+    return tuple(line for line in lines if line)
+
+
+def _speech(text: str) -> str:
+    """A cue's text with times and turns as marks of our own, and all other markup, sounds, music and names dropped."""
+    text = _PRIVATE.sub("", text)
+    text = _INNER_TIME.sub(lambda m: f"{_AT}{_seconds(m.groups()):.3f}{_AT}", text)
+    text = _VOICE.sub(f" {_TURN}", _RUBY.sub("", text))
+    text = _OVERRIDE.sub("", _TAG.sub("", text)).replace("\\N", "\n").replace("\\n", "\n").replace("\\h", " ")
+    text = _INVISIBLE.sub("", html.unescape(text) if "&" in text else text)
+    text = _SUNG.sub(" ", _BRACKETS.sub(" ", text))
+    if "(" in text or "（" in text:
+        text = _ROUND_SOUND.sub(" ", _ROUND_AFTER_END.sub("", _ROUND_FIRST.sub(_TURN, text)))
+    if ">" in text:
+        text = _ARROWS.sub(_TURN, text)
+    text = _DASH.sub(_TURN, text)
+    if ":" in text or "：" in text:
+        text = _NAME.sub(lambda m: _TURN if _is_name(m[1]) else m[0], text)
+    return text
+
+
+def _is_name(label: str) -> bool:
+    letters = [c for c in label if c.isalpha()]
+    return len(letters) > 1 and label.isupper() and len(label.split()) <= 3
+
+
+def _timed(line: str, start: float, end: float) -> Iterator[Piece]:
+    """The pieces of one line: one for each stretch between two times in it."""
+    texts = _MARK.split(line)  # text, time, text, time, …, text
+    times = [start, *(float(t) for t in texts[1::2])]
+    turn = False
+    for text, at, until in zip(texts[::2], times, [*times[1:], end], strict=True):
+        turn = turn or _TURN in text
+        words = " ".join(text.replace(_TURN, " ").split())
+        if words:
+            yield Piece(at, until, words, turn)
+            turn = False
+
+
+# --- each word once, in order of time -------------------------------------------------------------------------------
+
+
+def _unroll(cues: list[_Cue]) -> list[_Cue]:
+    """The cues without the lines and words that they only repeat.
+
+    A scrolling file shows the last line again above each new one; some grow a line word by word. In a file that scrolls, repeats are dropped
+    wherever they stand; elsewhere only where the cue follows at once, so that what is said twice stays said twice.
+    """
+    repeats = sum(before.shown[-1] == cue.shown[0] for before, cue in itertools.pairwise(cues))
+    rolling = len(cues) > 2 and repeats >= ROLLING_SHARE * (len(cues) - 1)
+    kept: list[_Cue] = []
+    before: _Cue | None = None
+    for cue in cues:
+        new = cue
+        if before and (rolling or cue.start <= before.end + 0.05):
+            new = _without_repeat(before, cue, rolling)
+        if new.lines:
+            kept.append(new)
+        elif kept and not rolling and cue.start <= kept[-1].end + 0.05:
+            kept[-1] = replace(kept[-1], end=max(kept[-1].end, cue.end))
+        before = cue
+    return kept
+
+
+def _without_repeat(before: _Cue, cue: _Cue, rolling: bool) -> _Cue:
+    old, new = before.shown, cue.shown
+    for n in range(min(len(old), len(new), 8), 0, -1):
+        if old[-n:] == new[:n]:
+            return replace(cue, lines=cue.lines[n:])
+    old_words, new_words = " ".join(old).split(), " ".join(new).split()
+    if len(old_words) < len(new_words) and new_words[: len(old_words)] == old_words and (rolling or len(old_words) > 2):
+        return _without_words(cue, len(old_words))
+    return cue
+
+
+def _without_words(cue: _Cue, count: int) -> _Cue:
+    """The cue without its first `count` words."""
+    lines: list[tuple[Piece, ...]] = []
+    for line in cue.lines:
+        rest: list[Piece] = []
+        for piece in line:
+            words = piece.text.split()
+            if count < len(words):
+                rest.append(replace(piece, text=" ".join(words[count:])))
+            count = max(0, count - len(words))
+        lines.append(tuple(rest))
+    return replace(cue, lines=tuple(line for line in lines if line))
+
+
+def _repair(pieces: list[Piece]) -> list[Piece]:
+    """The pieces with times that never run backwards: overlaps cut at the later start, lines of one cue sharing its time by length."""
+    pieces = _share(pieces)
+    fixed: list[Piece] = []
+    clock = 0.0
+    for index, piece in enumerate(pieces):
+        start = max(piece.start, clock)
+        end = piece.end
+        if index + 1 < len(pieces) and pieces[index + 1].start > start:
+            end = min(end, pieces[index + 1].start)
+        end = max(end, start)
+        if end == start and index + 1 == len(pieces):
+            end = start + _reading_time(piece.text)
+        elif end == start:
+            end = min(start + _reading_time(piece.text), max(start, pieces[index + 1].start))
+        fixed.append(replace(piece, start=start, end=end))
+        clock = start
+    return fixed
+
+
+def _share(pieces: list[Piece]) -> list[Piece]:
+    """Pieces of the same start and end (the lines of one cue) follow each other, each as long as its text."""
+    shared: list[Piece] = []
+    for (start, end), group in itertools.groupby(pieces, key=lambda p: (p.start, p.end)):
+        same = list(group)
+        total = sum(len(p.text) for p in same)
+        done = 0
+        for piece in same:
+            length = len(piece.text)
+            shared.append(
+                replace(
+                    piece,
+                    start=start + (end - start) * done / total,
+                    end=start + (end - start) * (done + length) / total,
+                )
+                if end > start
+                else piece
+            )
+            done += length
+    return shared
+
+
+def _reading_time(text: str) -> float:
+    """Seconds that it takes to say `text`, about: 15 characters a second."""
+    return max(0.2, len(text) / 15)
