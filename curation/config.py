@@ -143,8 +143,17 @@ class TilingSettings(Section):
     short: ScaleSettings = ScaleSettings(target_s=13.0, min_s=6.0, max_s=20.0)
     medium: ScaleSettings = ScaleSettings(target_s=30.0, min_s=20.0, max_s=45.0)
     long: ScaleSettings = ScaleSettings(target_s=60.0, min_s=40.0, max_s=90.0)
-    sentence_cost: float = Field(4.0, description="price of a boundary inside a sentence", ge=0)
+    sentence_cost: float = Field(
+        20.0, description="price of a boundary well inside a sentence; a target missed by half costs 1", ge=0
+    )
     shot_cost: float = Field(0.5, description="price of a boundary inside a shot", ge=0)
+
+    @model_validator(mode="after")
+    def _growing(self) -> TilingSettings:
+        for name in ("min_s", "target_s", "max_s"):
+            if not getattr(self.short, name) <= getattr(self.medium, name) <= getattr(self.long, name):
+                raise ValueError(f"{name} must not shrink from short to medium to long")
+        return self
 
 
 class FrameSettings(Section):
