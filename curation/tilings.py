@@ -1,12 +1,13 @@
 """Three nested tilings of the same footage: long clips made of medium ones, medium ones of short ones.
 
-Boundaries are chosen among given candidate times (the stored key frames) by one dynamic program over all three scales, so
-that a good cut into short clips never costs the medium and long ones their bounds.
+Boundaries are chosen among given candidate times (the stored key frames) by one dynamic program over all three scales,
+so that a good cut into short clips never costs the medium and long ones their bounds.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Sequence
@@ -23,15 +24,15 @@ _PAUSE_S = 0.3  # a boundary follows its sentence by no more, however long the p
 _OVERLAP_S = 0.5  # sentences that overlap by no more are two in a row with imprecise times, not two voices
 _WORD_S = 0.5  # about a word: so deep inside a sentence, a boundary pays the full price
 _SAME_FRAME_S = 0.005  # a boundary this near to a cut is at the cut
-_OUT_OF_BOUNDS = 1000.0  # price of a second out of bounds: dearer than whatever it could save
-_GRAIN = 6  # candidates considered in the shortest short clip; more cost time and change next to nothing
+_OUT_OF_BOUNDS = 1e6  # price of a second out of bounds: dearer than whatever it could save
+_GRAIN = 13  # candidates considered in a short clip of target duration; more cost time and change next to nothing
 
 
 def sentence_boundaries(sentences: Sequence[Sentence]) -> tuple[float, ...]:
     """Where a clip may end after a sentence: seconds on the sentences' clock, ascending.
 
-    The middle of the pause before the next sentence, at most 0.3 s after the end. Where two sentences overlap a little, the
-    middle of the overlap; while another voice speaks on, nowhere.
+    The middle of the pause before the next sentence, at most 0.3 s after the end. Where two sentences overlap a little,
+    the middle of the overlap; while another voice speaks on, nowhere. The last may lie beyond the end of the video.
     """
     boundaries = []
     spoken_until = -math.inf
@@ -55,9 +56,14 @@ def tile(
 ) -> tuple[Segment, ...]:
     """The clips of a video of `duration` seconds, by scale (short, medium, long) and start, without frames.
 
-    Each scale covers [0, duration] exactly, with ends taken from `boundaries` (any order; 0 and `duration` are added). A video
-    shorter than a scale's `min_s` has no clip of that scale or a longer one: none at all below the short `min_s`.
+    Each scale covers [0, duration] exactly, with ends taken from `boundaries` (any order; 0 and `duration` are added).
+    A video shorter than a scale's `min_s` has no clip of that scale, and below the short `min_s` none at all.
     Bounds are kept wherever `boundaries` allow it, and exceeded as little as possible where they do not.
+
+    A clip of d seconds costs (2 (d - target) / target)² and the price of the boundary that ends it: `shot_cost` away
+    from shot cuts, `sentence_cost` inside a sentence, less near its ends. A boundary of several scales pays in each.
+    The sum over all clips is the least that the candidates allow, when only the cheapest in each 1/13 of the short target
+    is considered (all are, where those do not allow the bounds).
     """
     scales: list[ScaleSettings] = []
     for scale in (settings.short, settings.medium, settings.long):
@@ -79,8 +85,9 @@ def choose_frames(
 ) -> tuple[Segment, ...]:
     """`segments` of one video with `frame_ids` filled from `frames`: (frame_id, seconds, sharpness), by time.
 
-    A short clip is divided into parts of about `every_s` seconds, and each part gets the sharpest frame of its middle half,
-    else the one nearest to its middle. So a short clip has a frame wherever one lies in it; longer clips have their parts'.
+    A short clip is divided into parts of about `every_s` seconds (one up to 1.5 times that). Each part gets the
+    sharpest frame of its middle half, else the one nearest to its middle: so a short clip has one whenever one lies in
+    it. Medium and long clips have the frames of their short ones.
     """
     times = np.array([time for _, time, _ in frames])
     chosen: dict[str, tuple[str, ...]] = {}
@@ -100,7 +107,7 @@ def _frames_of(
     length = clip.end - clip.start
     edges = np.linspace(clip.start, clip.end, max(1, math.ceil(length / every_s - 0.5)) + 1)
     chosen = []
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         inside = frames[np.searchsorted(times, start) : np.searchsorted(times, end)]
         middle, quarter = (start + end) / 2, (end - start) / 4
         central = [f for f in inside if abs(f[1] - middle) <= quarter]
@@ -113,25 +120,27 @@ def _frames_of(
 
 def _segments(video_id: str, ends_by_scale: Sequence[Sequence[float]], middles: Floats) -> tuple[Segment, ...]:
     segments: list[Segment] = []
-    for level, ends in enumerate(ends_by_scale):
-        parents = ends_by_scale[level + 1] if level + 1 < len(ends_by_scale) else None
-        for start, end in zip(ends, ends[1:], strict=False):
-            parent_id = None
-            if parents is not None:
-                at = int(np.searchsorted(parents, start, side="right"))
-                parent_id = clip_id_of(video_id, SCALES[level + 1], parents[at - 1], parents[at])
-            segments.append(
-                Segment(
-                    clip_id=clip_id_of(video_id, SCALES[level], start, end),
-                    video_id=video_id,
-                    scale=SCALES[level],
-                    start=start,
-                    end=end,
-                    parent_id=parent_id,
-                    frame_ids=(),
-                    sentence_count=int(np.searchsorted(middles, end) - np.searchsorted(middles, start)),
-                )
+    ids: list[str | None] = [None]  # of the longer scale, from the longest down
+    longer: Sequence[float] = [0.0]
+    for scale, ends in reversed(list(zip(SCALES, ends_by_scale, strict=False))):
+        ranges = list(itertools.pairwise(ends))
+        parents = [ids[k] for k in np.searchsorted(longer, ends[:-1], side="right") - 1]
+        counts = np.diff(np.searchsorted(middles, ends))
+        ids = [clip_id_of(video_id, scale, start, end) for start, end in ranges]
+        longer = ends
+        segments[:0] = (
+            Segment(
+                clip_id=clip_id,
+                video_id=video_id,
+                scale=scale,
+                start=start,
+                end=end,
+                parent_id=parent_id,
+                frame_ids=(),
+                sentence_count=int(count),
             )
+            for clip_id, (start, end), parent_id, count in zip(ids, ranges, parents, counts, strict=True)
+        )
     return tuple(segments)
 
 
@@ -147,7 +156,7 @@ def _prices(times: Floats, sentences: Sequence[Sentence], shots: Sequence[Shot],
         np.abs(times - cuts[np.maximum(after - 1, 0)]), np.abs(times - cuts[np.minimum(after, len(cuts) - 1)])
     )
     # Squared, so that a tenth of a second of imprecise time is next to free and a word is not.
-    prices = settings.sentence_cost * into**2 + settings.shot_cost * (distance > _SAME_FRAME_S)
+    prices: Floats = settings.sentence_cost * into**2 + settings.shot_cost * (distance > _SAME_FRAME_S)
     prices[[0, -1]] = 0.0
     return prices
 
@@ -167,13 +176,13 @@ def _depths(times: Floats, sentences: Sequence[Sentence]) -> Floats:
 
 
 # --- the dynamic program --------------------------------------------------------------------------------------------
-# Costs of ranges are kept as banded matrices: band[v, i] is the cost of the range from candidate i to candidate i + v, so
-# that one numpy operation on a row works on all the ranges of v candidates.
+# Costs of ranges are kept as banded matrices: band[v, i] is the cost of the range from candidate i to candidate i + v,
+# so that one numpy operation on a row works on all the ranges of v candidates.
 
 
 def _best_ends(times: Floats, prices: Floats, scales: Sequence[ScaleSettings]) -> list[list[float]]:
     """The cheapest nested tilings: for each scale the times of its boundaries, 0 and the duration included."""
-    thinned = _thin(times, prices, scales[0].min_s / _GRAIN)
+    thinned = _thin(times, prices, scales[0].target_s / _GRAIN)
     ends = _solve(times[thinned], prices[thinned], scales, 0.0)
     slack = 0.0
     while ends is None:
@@ -208,7 +217,7 @@ def _solve(times: Floats, prices: Floats, scales: Sequence[ScaleSettings], slack
     ends_by_scale = [ends]
     for band, tiling in zip(clips[-2::-1], tilings[::-1], strict=True):
         inner = [0]
-        for start, end in zip(ends, ends[1:], strict=False):
+        for start, end in itertools.pairwise(ends):
             inner += _split(band, tiling, start, end)
         ends = inner
         ends_by_scale.insert(0, ends)
