@@ -62,8 +62,8 @@ def tile(
 
     A clip of d seconds costs (2 (d - target) / target)² and the price of the boundary that ends it: `shot_cost` away
     from shot cuts, `sentence_cost` inside a sentence, less near its ends. A boundary of several scales pays in each.
-    The sum over all clips is the least that the candidates allow, when only the cheapest in each 1/13 of the short target
-    is considered (all are, where those do not allow the bounds).
+    The sum over all clips is the least that the candidates allow, when only the cheapest in each 1/13 of the short
+    target is considered (all are, where those do not allow the bounds).
     """
     scales: list[ScaleSettings] = []
     for scale in (settings.short, settings.medium, settings.long):
@@ -120,27 +120,24 @@ def _frames_of(
 
 def _segments(video_id: str, ends_by_scale: Sequence[Sequence[float]], middles: Floats) -> tuple[Segment, ...]:
     segments: list[Segment] = []
-    ids: list[str | None] = [None]  # of the longer scale, from the longest down
-    longer: Sequence[float] = [0.0]
+    longer: list[Segment] = []
     for scale, ends in reversed(list(zip(SCALES, ends_by_scale, strict=False))):
-        ranges = list(itertools.pairwise(ends))
-        parents = [ids[k] for k in np.searchsorted(longer, ends[:-1], side="right") - 1]
+        parents = np.searchsorted([parent.start for parent in longer], ends[:-1], side="right") - 1
         counts = np.diff(np.searchsorted(middles, ends))
-        ids = [clip_id_of(video_id, scale, start, end) for start, end in ranges]
-        longer = ends
-        segments[:0] = (
+        longer = [
             Segment(
-                clip_id=clip_id,
+                clip_id=clip_id_of(video_id, scale, start, end),
                 video_id=video_id,
                 scale=scale,
                 start=start,
                 end=end,
-                parent_id=parent_id,
+                parent_id=longer[parent].clip_id if longer else None,
                 frame_ids=(),
                 sentence_count=int(count),
             )
-            for clip_id, (start, end), parent_id, count in zip(ids, ranges, parents, counts, strict=True)
-        )
+            for (start, end), parent, count in zip(itertools.pairwise(ends), parents, counts, strict=True)
+        ]
+        segments[:0] = longer
     return tuple(segments)
 
 
@@ -207,7 +204,8 @@ def _solve(times: Floats, prices: Floats, scales: Sequence[ScaleSettings], slack
     clips: list[Floats] = []  # by scale, what a clip costs with all that is in it
     tilings: list[Floats] = []  # by scale, what the cheapest tiling of a range costs; the last is never needed
     for scale in scales:
-        width = _width(times, scale.max_s + slack)
+        # A clip that must be too long spans a hole among the candidates, so even then it spans few of them.
+        width = min(_width(times, scale.max_s + slack), 2 * _width(times, scale.max_s) + 1)
         if clips:
             tilings.append(_tilings(clips[-1], width))
         clips.append(_clips(times, prices, scale, width, slack, tilings[-1] if tilings else None))
