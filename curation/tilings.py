@@ -22,6 +22,7 @@ Floats = NDArray[np.float64]
 
 _PAUSE_S = 0.3  # a boundary follows its sentence by no more, however long the pause
 _OVERLAP_S = 0.5  # sentences that overlap by no more are two in a row with imprecise times, not two voices
+_MARGIN_S = 0.1  # times of sentences are no better than this: a boundary had better keep away from them
 _WORD_S = 0.5  # about a word: so deep inside a sentence, a boundary pays the full price
 _SAME_FRAME_S = 0.005  # a boundary this near to a cut is at the cut
 _OUT_OF_BOUNDS = 1e6  # price of a second out of bounds: dearer than whatever it could save
@@ -146,24 +147,24 @@ def _segments(video_id: str, ends_by_scale: Sequence[Sequence[float]], middles: 
 
 def _prices(times: Floats, sentences: Sequence[Sentence], shots: Sequence[Shot], settings: TilingSettings) -> Floats:
     """The price of a boundary at each of `times`; the video's own ends are free."""
-    into = np.minimum(_depths(times, sentences) / _WORD_S, 1.0)
+    into = np.minimum(_depths(times, sentences) / (_MARGIN_S + _WORD_S), 1.0)
     cuts = np.unique([edge for shot in shots for edge in (shot.start, shot.end)] or [-np.inf])
     after = np.searchsorted(cuts, times)
     distance = np.minimum(
         np.abs(times - cuts[np.maximum(after - 1, 0)]), np.abs(times - cuts[np.minimum(after, len(cuts) - 1)])
     )
-    # Squared, so that a tenth of a second of imprecise time is next to free and a word is not.
-    prices: Floats = settings.sentence_cost * into**2 + settings.shot_cost * (distance > _SAME_FRAME_S)
+    # Cubed, so that a boundary at a sentence's very end is next to free and one that cuts a word is not.
+    prices: Floats = settings.sentence_cost * into**3 + settings.shot_cost * (distance > _SAME_FRAME_S)
     prices[[0, -1]] = 0.0
     return prices
 
 
 def _depths(times: Floats, sentences: Sequence[Sentence]) -> Floats:
-    """How many seconds each of `times` is from the nearer end of the sentence around it; 0 between sentences."""
+    """How many seconds each of `times` is from the nearer end of the sentence around it, with a margin; 0 in pauses."""
     depths = np.zeros_like(times)
     if not sentences:
         return depths
-    starts, ends = np.array([(s.start, s.end) for s in sentences]).T
+    starts, ends = np.array([(s.start - _MARGIN_S, s.end + _MARGIN_S) for s in sentences]).T
     first, last = np.searchsorted(times, starts), np.searchsorted(times, ends)
     counts = np.maximum(last - first, 0)
     which = np.repeat(np.arange(len(starts)), counts)
