@@ -215,9 +215,9 @@ def _solve(times: Floats, prices: Floats, scales: Sequence[ScaleSettings], slack
         return None
     ends_by_scale = [ends]
     for band, tiling in zip(clips[-2::-1], tilings[::-1], strict=True):
-        inner = [0]
+        inner, used = [0], _used(band)
         for start, end in itertools.pairwise(ends):
-            inner += _split(band, tiling, start, end)
+            inner += _split(band, tiling, used, start, end)
         ends = inner
         ends_by_scale.insert(0, ends)
     return [times[e].tolist() for e in ends_by_scale]
@@ -238,6 +238,8 @@ def _clips(
     for v in range(1, min(width, n - 1) + 1):
         seconds = times[v:] - times[:-v]
         out = np.maximum(0.0, np.maximum(scale.min_s - seconds, seconds - scale.max_s))
+        if out.min() > slack:
+            continue
         cost = (2 * (seconds / scale.target_s - 1)) ** 2 + prices[v:] + _OUT_OF_BOUNDS * out
         if content is not None:
             cost += content[v, :-v]
@@ -259,6 +261,7 @@ def _tilings(band: Floats, width: int) -> Floats:
     best = np.full((width + 1, n), np.inf)
     rows = min(width, len(band) - 1)
     best[: rows + 1] = band[: rows + 1]
+    best[0] = 0.0
     buffer = np.empty(n)
     for w in range(2 * first, min(width, n - 1) + 1):
         m = n - w
@@ -279,30 +282,36 @@ def _chain(band: Floats) -> list[int] | None:
     into = np.full((n, last - first + 1), np.inf)  # into[j, k]: a clip that ends at j and starts at j - last + k
     for v in range(first, last + 1):
         into[v:, last - v] = band[v, : n - v]
-    best = np.full(last + n, np.inf)
+    best = np.full(last + n, np.inf)  # best[last + j]: the cheapest tiling from 0 to j
     best[last] = 0.0
-    previous = [0] * n
-    for j in range(first, n):
-        total = best[j : j + last - first + 1] + into[j]
-        k = int(total.argmin())
-        best[last + j] = total[k]
-        previous[j] = j - last + k
+    windows = np.lib.stride_tricks.sliding_window_view(best, into.shape[1])
+    previous = np.zeros(n, dtype=np.intp)
+    for j in range(
+        first, n, first
+    ):  # no clip spans fewer than `first` candidates: so many ends depend on earlier ones only
+        block = slice(j, min(j + first, n))
+        total = windows[block] + into[block]
+        k = total.argmin(axis=1)
+        best[last + j : last + block.stop] = total[np.arange(len(k)), k]
+        previous[block] = np.arange(j, block.stop) - last + k
     if not np.isfinite(best[-1]):
         return None
     ends = [n - 1]
     while ends[-1]:
-        ends.append(previous[ends[-1]])
+        ends.append(int(previous[ends[-1]]))
     return ends[::-1]
 
 
-def _split(band: Floats, tiling: Floats, start: int, end: int) -> list[int]:
+def _split(band: Floats, tiling: Floats, used: tuple[int, int], start: int, end: int) -> list[int]:
     """The ends of the clips in the cheapest tiling of the range from `start` to `end`."""
+    first, last = used
+    step = (
+        band.shape[1] - 1
+    )  # in the flat band, from a clip to the one that ends with it and starts a candidate earlier
     ends = [end]
-    while True:
-        at = ends[-1]
-        widths = np.arange(1, min(len(band) - 1, at - start) + 1)
-        before = np.where(widths == at - start, 0.0, tiling[at - start - widths, start])
-        width = int(widths[np.argmin(before + band[widths, at - widths])])
-        if at - width == start:
-            return ends[::-1]
-        ends.append(at - width)
+    while (at := ends[-1]) > start:
+        widest = min(last, at - start)
+        before = tiling[at - start - widest : at - start - first + 1, start][::-1]
+        clips = band.ravel()[at + first * step : at + widest * step + 1 : step]
+        ends.append(at - first - int((before + clips).argmin()))
+    return ends[-2::-1]
