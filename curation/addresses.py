@@ -1,0 +1,132 @@
+"""Which addresses may be connected to.
+
+URLs come from strangers, who may point them, a redirect or a name's DNS answer at the machine's own network. So the
+address is looked at when a socket is about to connect to it: whatever was asked for before no longer matters then.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+# Cloud services that hand out credentials, at addresses that a rule for address classes would let pass.
+_METADATA = frozenset(
+    ipaddress.ip_address(a)
+    for a in ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254")
+)
+_METADATA_NAMES = frozenset(
+    {"metadata", "metadata.google.internal", "metadata.goog", "instance-data", "instance-data.ec2.internal"}
+)
+_NAT64 = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
+_SHARED = ipaddress.ip_network("100.64.0.0/10")
+
+
+class AddressRefused(OSError):
+    """A connection to an address that the policy does not allow."""
+
+
+def why_refused(address: str, allow_private: bool) -> str | None:
+    """What is wrong with connecting to `address` (an IP address), or None if nothing is.
+
+    `allow_private` covers loopback and private networks, never link-local ones, where clouds keep their metadata.
+    """
+    try:
+        ip = _unwrapped(ipaddress.ip_address(address))
+    except ValueError:
+        return "not an IP address"
+    if ip in _METADATA or ip.is_link_local:
+        return "a link-local or metadata address"
+    if ip.is_multicast or ip.is_unspecified or (ip.is_reserved and not ip.is_loopback):
+        return "a multicast or reserved address"
+    private = ip.is_loopback or ip.is_private or not ip.is_global or (ip.version == 4 and ip in _SHARED)
+    return "a loopback or private address" if private and not allow_private else None
+
+
+def _unwrapped(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The IPv4 address that an IPv6 one stands for, where it does."""
+    if isinstance(ip, ipaddress.IPv4Address):
+        return ip
+    if any(ip in network for network in _NAT64) or (ip not in (_ANY6, _LOOPBACK6) and int(ip) < 1 << 32):
+        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None) or ip
+
+
+_ANY6, _LOOPBACK6 = ipaddress.IPv6Address("::"), ipaddress.IPv6Address("::1")
+
+
+@dataclass
+class Policy:
+    """What connections are allowed while `enforced`; `refusal` is the first one that was not."""
+
+    allow_private: bool = False
+    proxy: str | None = None
+    refusal: str | None = None
+    _proxy_addresses: frozenset[tuple[str, int]] = field(default=frozenset(), repr=False)
+
+    def __post_init__(self) -> None:
+        if self.proxy:
+            parts = urlsplit(self.proxy if "://" in self.proxy else f"http://{self.proxy}")
+            port = parts.port or {"https": 443}.get(parts.scheme, 1080 if parts.scheme.startswith("socks") else 80)
+            try:
+                found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+            except OSError:
+                found = []  # connecting to it will say so
+            self._proxy_addresses = frozenset((str(info[4][0]), port) for info in found)
+
+    def check_host(self, host: str | None) -> None:
+        """Look at the host of an URL, for behind a proxy its address is never seen here. Raises AddressRefused."""
+        name = (host or "").lower().rstrip(".")
+        reason = why_refused(name, self.allow_private)
+        if name in _METADATA_NAMES:
+            reason = "a metadata service"
+        elif name == "localhost" or name.endswith(".localhost"):
+            reason = None if self.allow_private else "a loopback or private address"
+        elif reason == "not an IP address":
+            reason = None
+        if reason:
+            self._refuse(name, reason)
+
+    def check_connection(self, address: Any) -> None:
+        """Look at what a socket connects to. Raises AddressRefused."""
+        host, port = (
+            (str(address[0]), address[1]) if isinstance(address, tuple) and len(address) >= 2 else (repr(address), 0)
+        )
+        reason = why_refused(host, self.allow_private)
+        if reason and (host, port) not in self._proxy_addresses:
+            self._refuse(host, reason)
+
+    def _refuse(self, host: str, reason: str) -> None:
+        self.refusal = self.refusal or f"{host} is {reason}"
+        raise AddressRefused(self.refusal)
+
+
+_policy: Policy | None = None
+_hooked = False
+
+
+def _audit(event: str, arguments: tuple[Any, ...]) -> None:
+    if _policy is not None and event in ("socket.connect", "socket.sendto"):
+        _policy.check_connection(arguments[1])
+
+
+@contextmanager
+def enforced(policy: Policy) -> Iterator[Policy]:
+    """Hold every connection of this process against `policy`, in all of its threads: for a process with one job at a time.
+
+    By an audit hook, which Python code cannot take away again nor go around.
+    """
+    global _policy, _hooked
+    if not _hooked:
+        sys.addaudithook(_audit)
+        _hooked = True
+    before, _policy = _policy, policy
+    try:
+        yield policy
+    finally:
+        _policy = before

@@ -1,0 +1,64 @@
+"""Politeness within one process: so many downloads from a host at a time, and none for a while once it shuts us out."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from curation.rejects import Kind, Rejected
+
+REFUSALS = 5  # bot checks and 429s in a row, after which a host is left alone
+PAUSE_S = 120.0
+_SHUT_OUT = frozenset({Kind.BOT_CHECK, Kind.RATE_LIMITED})
+
+
+@dataclass
+class Host:
+    """What is known of a host while it is in use, or has shut us out."""
+
+    free: threading.Semaphore
+    users: int = 0
+    refusals: int = 0
+    last: Kind | None = None
+    closed_until: float = field(default=0.0)
+
+    def ended(self, kind: Kind | None) -> None:
+        """Note how a try on this host ended: with a reject's kind, or well."""
+        with _lock:
+            self.refusals = self.refusals + 1 if kind in _SHUT_OUT else 0
+            self.last = kind
+            if self.refusals >= REFUSALS:
+                self.closed_until = time.monotonic() + PAUSE_S
+
+    def check(self) -> None:
+        """Raises Rejected while the host is left alone."""
+        left = self.closed_until - time.monotonic()
+        if left > 0:
+            raise Rejected(
+                self.last or Kind.RATE_LIMITED,
+                f"the host shut us out {self.refusals} times in a row; left alone for {left:.0f} s more",
+            )
+
+
+_hosts: dict[str, Host] = {}
+_lock = threading.Lock()
+
+
+@contextmanager
+def at_host(name: str, limit: int) -> Iterator[Host]:
+    """One of `limit` places at the host `name` in this process; waits for one. Raises Rejected while it is left alone."""
+    with _lock:
+        host = _hosts.setdefault(name, Host(threading.Semaphore(limit)))
+        host.users += 1
+    try:
+        with host.free:
+            host.check()
+            yield host
+    finally:
+        with _lock:
+            host.users -= 1
+            if not host.users and not host.refusals:
+                del _hosts[name]

@@ -1,0 +1,158 @@
+"""URIs of videos: one form for each video asked for, and no secret in anything that is stored or logged.
+
+Signed URLs have to be fetched as they are, and must not be kept. So an URL has three forms: the one that is fetched,
+which lives in memory only; `canonical`, which goes into rows; and `identity`, which the request's key is made from.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from urllib.parse import SplitResult, quote, unquote, unquote_plus, urlsplit, urlunsplit
+
+REDACTED = "REDACTED"
+
+_TRACKING = re.compile(
+    r"utm_.+|fbclid|gclid|gclsrc|dclid|gbraid|wbraid|msclkid|twclid|ttclid|yclid|mc_[ce]id|igshid|igsh|_ga|_gl",
+    re.IGNORECASE,
+)
+# What a signature is made of: it differs each time the same thing is signed.
+_SIGNATURE = re.compile(
+    r"x-(amz|goog|ms|oss|cos)-.+|(l?sig|hmac|url)?_?signature|l?sig|hmac|policy|key-pair-id|hdnea|hdnts|hdntl|__token__|awsaccesskeyid"
+    r"|googleaccessid|(access|auth|id|refresh|security|session|bearer|csrf|download)?[_-]?token|jwt|sign|md5hash|verify",
+    re.IGNORECASE,
+)
+# These belong to a signature when one is there; alone they may mean anything.
+_BESIDE_SIGNATURE = re.compile(
+    r"expires?|exp|expiry|expiration|e|ts|timestamp|nonce|date|st|se|sp|sr|sv|spr|sip|sks|skt|ske|skv|skoid|sktid|credential|algorithm",
+    re.IGNORECASE,
+)
+# Secrets that are not a signature: kept out of rows, but part of what was asked for.
+_SECRET = re.compile(
+    r"(api|access|secret|private|subscription|auth)?[_-]?key|(client[_-]?)?secret|pass|passw(or)?d|pwd|auth|authorization|session(_?id)?|sid|jsessionid"
+    r"|phpsessid|code|cookie|user|username|login|credentials?",
+    re.IGNORECASE,
+)
+_JWT = re.compile(r"eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]*")
+_YOUTUBE = re.compile(r"(?:www\.|m\.|music\.)?youtube(?:-nocookie)?\.com|(?:www\.)?youtu\.be")
+_YOUTUBE_ID = re.compile(r"[\w-]{11}", re.ASCII)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class InvalidUri(ValueError):
+    """Not an absolute http(s) URL; the message says why, without quoting secrets."""
+
+
+def parse(url: str) -> SplitResult:
+    """`url` taken apart, its scheme and host in lower case, its fragment dropped. Raises InvalidUri."""
+    if re.search(r"[\x00-\x20\x7f\\]", url):
+        raise InvalidUri("the URL has a space or control character in it")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+        if parts.scheme not in _DEFAULT_PORTS:
+            raise InvalidUri(f"the URL's scheme is {parts.scheme!r}; only http and https are spoken")
+        if ":" not in host:
+            host = host.rstrip(".").encode("idna").decode("ascii") if host else ""
+    except InvalidUri:
+        raise
+    except ValueError:
+        raise InvalidUri("the URL's host or port makes no sense") from None
+    if not host:
+        raise InvalidUri("the URL has no host")
+    userinfo, at, _ = parts.netloc.rpartition("@")
+    netloc = userinfo + at + (f"[{host}]" if ":" in host else host)
+    if port is not None and port != _DEFAULT_PORTS[parts.scheme]:
+        netloc += f":{port}"
+    # A fragment never reaches a server, but yt-dlp takes orders from one.
+    return SplitResult(parts.scheme, netloc, parts.path or "/", parts.query, "")
+
+
+def fetchable(url: str) -> str:
+    """`url` as it is fetched: whole, secrets included, but for the fragment. Raises InvalidUri."""
+    return urlunsplit(parse(url))
+
+
+def canonical(url: str) -> str:
+    """The form of `url` that is stored: normalised, without tracking, one form for each YouTube video, secrets redacted.
+
+    Raises InvalidUri.
+    """
+    return redact(_normalised(url))
+
+
+def identity(url: str) -> str:
+    """What makes `url` the request that it is: as `canonical`, but with secrets, and without signatures.
+
+    An URL that is signed anew is the same request. For digests only. Raises InvalidUri.
+    """
+    parts = urlsplit(_normalised(url))
+    kept = [p for p, n in _named(parts.query) if not _matcher(parts.query, signature_only=True)(n)]
+    return urlunsplit(parts._replace(query="&".join(kept)))
+
+
+def _normalised(url: str) -> str:
+    parts = parse(url)
+    if _YOUTUBE.fullmatch(parts.hostname or "") and (video := _youtube_id(parts)):
+        return f"https://www.youtube.com/watch?v={video}"
+    kept = [p for p, name in _named(parts.query) if not _TRACKING.fullmatch(name)]
+    path = quote(parts.path, safe="/%:@!$&'()*+,;=~")
+    return urlunsplit(parts._replace(path=path, query=quote("&".join(kept), safe="/%:@!$&'()*+,;=~?[]{}|")))
+
+
+def _youtube_id(parts: SplitResult) -> str | None:
+    steps = parts.path.strip("/").split("/")
+    if parts.netloc.endswith("youtu.be"):
+        found = steps[0]
+    elif steps[0] == "watch":
+        found = next((p.partition("=")[2] for p, name in _named(parts.query) if name == "v"), "")
+    else:
+        found = steps[1] if len(steps) > 1 and steps[0] in ("shorts", "embed", "live", "v", "e") else ""
+    return found if _YOUTUBE_ID.fullmatch(found) else None
+
+
+def _named(query: str) -> list[tuple[str, str]]:
+    """The parameters of `query` as they stand, each with its decoded name."""
+    return [(p, unquote_plus(p.partition("=")[0])) for p in query.split("&") if p]
+
+
+# --- secrets --------------------------------------------------------------------------------------------------------
+
+
+def is_redacted(uri: str) -> bool:
+    """Whether `uri` went through `redact` and lost something by it, so that it cannot be fetched."""
+    return REDACTED in uri
+
+
+def redact(text: str) -> str:
+    """`text`, a URI or a message that quotes some, with signatures, keys, tokens and user names replaced by REDACTED."""
+    text = re.sub(r"(?<=//)[^/?#@\s]+@", f"{REDACTED}@", text)
+    text = _JWT.sub(REDACTED, text)
+    text = re.sub(r"(?<=[;/])(hdn\w+|jsessionid|exp)=[^/;?\s]+", rf"\1={REDACTED}", text, flags=re.IGNORECASE)
+    return re.sub(r"(?<=[?#;])[^\s'\"<>?#]*=[^\s'\"<>?#]*", _redact_query, text)
+
+
+def _redact_query(match: re.Match[str]) -> str:
+    secret = _matcher(match[0])
+    return "&".join(_redact_parameter(p, secret(name)) for p, name in _named(match[0]))
+
+
+def _redact_parameter(parameter: str, secret: bool) -> str:
+    name, equals, value = parameter.partition("=")
+    if secret and value:
+        return f"{name}={REDACTED}"
+    plain = unquote(value)
+    inner = redact(plain) if "//" in plain else plain  # an URL inside an URL
+    return parameter if inner == plain else f"{name}{equals}{quote(inner, safe='')}"
+
+
+def _matcher(query: str, signature_only: bool = False) -> Callable[[str], bool]:
+    """Says of a parameter's name whether it is part of a signature or, unless `signature_only`, another secret."""
+    signed = any(_SIGNATURE.fullmatch(name) for _, name in _named(query))
+
+    def matches(name: str) -> bool:
+        if _SIGNATURE.fullmatch(name) or (signed and _BESIDE_SIGNATURE.fullmatch(name)):
+            return True
+        return not signature_only and bool(_SECRET.fullmatch(name))
+
+    return matches

@@ -1,0 +1,287 @@
+"""yt-dlp behind walls: every request it makes is checked, bounded and remembered.
+
+Runs in a guarded child (curation/guard.py), one job at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+from yt_dlp import YoutubeDL
+from yt_dlp.downloader import PROTOCOL_MAP, DashSegmentsFD, FFmpegFD, FileDownloader, HlsFD, HttpFD, IsmFD
+from yt_dlp.networking import Request, Response
+from yt_dlp.networking._requests import RequestsRH
+from yt_dlp.networking.exceptions import HTTPError, NoSupportingHandlers, RequestError
+
+from curation.addresses import AddressRefused, Policy
+from curation.config import DownloadSettings
+from curation.failures import Failure, of_transport, status_of
+from curation.rejects import Kind, Rejected
+from curation.uris import redact
+
+log = logging.getLogger(__name__)
+
+PAGE_BYTES = 64 * 2**20  # of one page, playlist or manifest
+PAGES_BYTES = 4 * PAGE_BYTES  # of all that is read before the media
+PAGES = 500  # requests made before the media
+_ERROR_BYTES = 1 << 20
+
+_OPT_OUT = frozenset({"noai", "noimageai", "noindex", "noimageindex", "none"})
+_VALUED = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"})
+_NEITHER_PAGE_NOR_MEDIA = re.compile(r"(application|text)/([\w.-]+\+)?(json|javascript|x-javascript|css)\b")
+
+
+class Client(YoutubeDL):
+    """A YoutubeDL that talks http(s) only, to allowed addresses, up to a time and a number of bytes.
+
+    `failure` is the last failed request, `opt_outs` the opt-out headers seen. Raises Rejected from within yt-dlp's own calls.
+    """
+
+    def __init__(self, settings: DownloadSettings, policy: Policy, deadline: float, **params: Any) -> None:
+        self.settings, self.policy, self.deadline = settings, policy, deadline
+        self.failure: Failure | None = None
+        self.opt_outs: list[dict[str, str]] = []
+        self.phase = "page"
+        self._received = self._requested = 0
+        super().__init__(_params(settings) | params)
+
+    def save_cookies(self) -> None:
+        """Not: the user's file is not ours to write, and many processes read it at once."""
+
+    def expect_media(self, received: int) -> None:
+        """What comes from here on is media; `received` bytes of it are already there."""
+        self.phase, self._received = "media", received
+
+    def build_request_director(self, handlers: Any, preferences: Any = None) -> Any:
+        """One way out only: yt-dlp's others (libcurl, websockets, FTP) would pass by what is checked here."""
+        director = super().build_request_director([WatchedRH], preferences)
+        director.handlers["Watched"].client = self
+        return director
+
+    def urlopen(self, req: Request | str) -> Response:
+        request = Request(req) if isinstance(req, str) else req
+        self._check_time()
+        self._requested += self.phase == "page"
+        if self._requested > PAGES:
+            raise Rejected(Kind.UNSUPPORTED, f"more than {PAGES} requests and no media yet")
+        self.check_url(request.url)
+        try:
+            return self._bounded(super().urlopen(request))
+        except NoSupportingHandlers as error:
+            known = (e for e in error.unexpected_errors if isinstance(e, Rejected))
+            raise next(known, error) from None
+        except HTTPError as error:
+            self._bounded(error.response, _ERROR_BYTES)
+            self.failure = status_of(error, self.phase)
+            raise
+        except RequestError as error:
+            if self.policy.refusal:
+                raise Rejected(Kind.REFUSED, self._refused()) from None
+            self.failure = of_transport(error, self.settings.stall_s)
+            raise
+
+    def check_url(self, url: str) -> None:
+        """Raises Rejected unless `url` is http(s) and its host is not one that is refused."""
+        parts = urlsplit(url)
+        if parts.scheme.lower() not in ("http", "https"):
+            raise Rejected(Kind.REFUSED, f"a {parts.scheme}: URL; only http and https are fetched")
+        try:
+            self.policy.check_host(parts.hostname)
+        except AddressRefused:
+            raise Rejected(Kind.REFUSED, self._refused()) from None
+
+    def _refused(self) -> str:
+        return (
+            f"{self.policy.refusal}, which is not connected to; download.allow_private allows loopback and private ones"
+        )
+
+    def seen(self, url: str, headers: Any) -> None:
+        """Look at the headers of any response, redirects included, for opt-outs. Raises Rejected where they are honoured."""
+        if _NEITHER_PAGE_NOR_MEDIA.match(headers.get("Content-Type") or ""):
+            return
+        for header in ("X-Robots-Tag", "TDM-Reservation"):
+            value = headers.get(header)
+            if not value or not opts_out(header, value, self.settings.user_agent):
+                continue
+            if self.settings.honour_opt_out:
+                raise Rejected(Kind.OPTED_OUT, f"the {self.phase}'s server opts out: {header}: {value[:200]}")
+            evidence = {"header": header, "value": value[:1000], "uri": redact(url), "of": self.phase}
+            if not any(o.items() >= evidence.items() for o in self.opt_outs):
+                self.opt_outs.append(evidence | {"time": datetime.now(UTC).isoformat(timespec="seconds")})
+
+    def opt_out_json(self) -> str | None:
+        return json.dumps(self.opt_outs) if self.opt_outs else None
+
+    def _check_time(self) -> None:
+        if time.monotonic() > self.deadline:
+            raise Rejected(Kind.TIMEOUT, f"not finished after {self.settings.timeout_s:g} s (download.timeout_s)")
+
+    def _bounded(self, response: Response, limit: int | None = None) -> Response:
+        """`response`, whose `read` keeps an eye on the time and the bytes."""
+        read, media = response.read, self.phase == "media"
+        length = response.headers.get("Content-Length") or ""
+        if limit is None and length.isdecimal() and int(length) > self.settings.max_bytes:
+            raise self._too_large(f"{int(length)} bytes")
+
+        def bounded(amount: int | None = None) -> bytes:
+            if amount is None or amount < 0:
+                return self._read_all(bounded, limit or PAGE_BYTES)
+            self._check_time()
+            try:
+                data: bytes = read(amount)
+            except RequestError as error:
+                self.failure = of_transport(error, self.settings.stall_s)
+                raise
+            self._received += len(data)
+            if self._received > (self.settings.max_bytes if media else PAGES_BYTES):
+                raise self._too_large(f"{self._received} bytes and not at the end")
+            return data
+
+        response.read = bounded
+        return response
+
+    def _read_all(self, read: Any, limit: int) -> bytes:
+        data = bytearray()
+        while chunk := read(1 << 16):
+            data += chunk
+            if len(data) > limit:
+                raise Rejected(Kind.TOO_LARGE, f"a {self.phase} of more than {limit} bytes that is no media")
+        return bytes(data)
+
+    def _too_large(self, what: str) -> Rejected:
+        return Rejected(Kind.TOO_LARGE, f"{what}; download.max_bytes allows {self.settings.max_bytes}")
+
+
+class WatchedRH(RequestsRH):
+    """yt-dlp's handler on `requests`, with every response shown to the client, those that redirect included."""
+
+    client: Client
+
+    def _create_instance(self, **kwargs: Any) -> Any:
+        session = super()._create_instance(**kwargs)
+        session.max_redirects = self.client.settings.max_redirects
+        session.hooks["response"].append(self._watch)
+        return session
+
+    def _watch(self, response: Any, **_: Any) -> None:
+        self.client.seen(response.url, response.headers)
+        if response.is_redirect:
+            self.client.check_url(urljoin(response.url, response.headers["Location"]))
+
+
+def opts_out(header: str, value: str, user_agent: str | None) -> bool:
+    """Whether `header: value` opts out of training, for all or for us.
+
+    X-Robots-Tag with the directives that img2dataset honours, bare or scoped to a user agent ("vidla: noai"), and the
+    TDM Reservation Protocol's `tdm-reservation: 1`.
+    """
+    if header.lower() == "tdm-reservation":
+        return value.strip() == "1"
+    ours = {"vidla", "*", (user_agent or "").split("/")[0].strip().lower()} - {""}
+    applies = True
+    for item in value.lower().split(","):
+        name, colon, rest = item.partition(":")
+        if colon and name.strip() not in _VALUED:
+            applies, item = name.strip() in ours, rest
+        if applies and item.strip() in _OPT_OUT:
+            return True
+    return False
+
+
+# --- yt-dlp's options and downloaders -------------------------------------------------------------------------------
+
+
+class _Log:
+    """yt-dlp's output, redacted, in our log."""
+
+    def debug(self, message: str) -> None:
+        log.debug("%s", redact(message))
+
+    info = debug
+
+    def warning(self, message: str) -> None:
+        log.info("%s", redact(message))
+
+    error = warning  # what fails in the end is a reject, and says so there
+
+
+def _params(settings: DownloadSettings) -> dict[str, Any]:
+    limited = {"ffmpeg_i": ["-protocol_whitelist", "file", "-nostdin"]}
+    params: dict[str, Any] = {
+        "logger": _Log(),
+        "quiet": True,
+        "noprogress": True,
+        "color": "never",
+        "format": settings.format,
+        "cookiefile": settings.cookies_file,
+        "proxy": settings.proxy or "",  # "" is none at all: not even one from the environment
+        "ratelimit": settings.rate_limit,
+        "sleep_interval": settings.sleep_interval_s or None,
+        "sleep_interval_requests": settings.sleep_requests_s or None,
+        "socket_timeout": settings.stall_s,
+        "retries": 0,  # tries are counted in one place, which knows the time left and what the server asked for
+        "extractor_retries": 0,
+        "file_access_retries": 0,
+        "fragment_retries": settings.attempts - 1,
+        "retry_sleep_functions": {"fragment": lambda n: settings.retry_wait_s * 2**n},
+        "skip_unavailable_fragments": False,  # else a video with holes passes for whole
+        "noplaylist": True,
+        "default_search": "error",
+        "enable_file_urls": False,
+        "allow_unplayable_formats": False,
+        "fixup": "never",
+        "updatetime": False,
+        "postprocessor_args": limited,
+    }
+    if settings.user_agent:
+        params["http_headers"] = {"User-Agent": settings.user_agent}
+    return params
+
+
+class _Hls(HlsFD):
+    """HLS by yt-dlp's own code, or not at all: what it cannot do itself it would hand to ffmpeg, URL and all."""
+
+    @classmethod
+    def can_download(cls, manifest: str, info_dict: Any, allow_unplayable_formats: bool = False) -> bool:
+        if "#EXTINF" in manifest and "#EXT-X-ENDLIST" not in manifest:
+            raise Rejected(Kind.LIVE, "a live stream, whose playlist has no end yet; retry when it is over")
+        if not super().can_download(manifest, info_dict, allow_unplayable_formats):
+            raise Rejected(
+                Kind.UNSUPPORTED, "an HLS stream that is encrypted, or in a form that yt-dlp cannot fetch itself"
+            )
+        return True
+
+
+class _Refused(FileDownloader):
+    """In place of the downloaders that would run a program on an URL, or speak something else than HTTP."""
+
+    def real_download(self, filename: str, info_dict: dict[str, Any]) -> bool:
+        raise Rejected(
+            Kind.UNSUPPORTED, f"a stream by {info_dict.get('protocol')}, which only an outside program could fetch"
+        )
+
+
+def _no_ffmpeg(*_: Any) -> None:
+    raise Rejected(Kind.UNSUPPORTED, "a stream that yt-dlp would hand to ffmpeg; no URL is")
+
+
+def _fence() -> None:
+    native = {"http_dash_segments": DashSegmentsFD, "http_dash_segments_generator": DashSegmentsFD, "ism": IsmFD}
+    for protocol in PROTOCOL_MAP:
+        PROTOCOL_MAP[protocol] = _Hls if protocol.startswith("m3u8") else native.get(protocol, _Refused)
+    PROTOCOL_MAP.update(http=HttpFD, https=HttpFD)
+    FFmpegFD._call_downloader = _no_ffmpeg
+
+
+_fence()
+
+
+def folder_bytes(folder: Path) -> int:
+    return sum(p.stat().st_size for p in folder.iterdir() if p.is_file())
