@@ -1,4 +1,4 @@
-"""How long the tilings of a video take, and how long their clips are. Run: python benchmarks/tilings.py"""
+"""How long the tilings of a video take, and how long their clips are. Run: python -m benchmarks.tilings"""
 
 from __future__ import annotations
 
