@@ -6,28 +6,27 @@ waits and the bounds per host are counted here, in the process that asks.
 
 from __future__ import annotations
 
-import errno
 import hashlib
+import logging
 import os
 import shutil
 import stat
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
-from curation import guard
+from curation import tracks, ytdlp
 from curation.config import DownloadSettings
 from curation.hosts import Host, at_host
 from curation.records import Download, SubtitleTrack, VideoRequest, video_id_of
 from curation.rejects import Kind, Rejected
 from curation.requests import Asked
-from curation.uris import redact
 
-MEMORY_BYTES = 2 * 2**30  # address space of the child that runs yt-dlp
-SUBTITLE_BYTES = 16 * 2**20
-_TRANSIENT = frozenset({Kind.RATE_LIMITED, Kind.SERVER_ERROR, Kind.CONNECTION, Kind.TIMEOUT})
+log = logging.getLogger(__name__)
+
+SUBTITLES_S = 300.0  # for all subtitles of one video
 _NO_IDENTITY = frozenset({"generic", "html5", "html5mediaembed"})  # extractors that make ids up
 
 
@@ -43,35 +42,37 @@ class Fetched:
 def fetch(asked: Asked, settings: DownloadSettings, folder: Path) -> Fetched:
     """Get the video that is `asked` for, with its wanted subtitles, into `folder`, which is this video's alone.
 
-    Takes `settings.timeout_s` at most, once its host has a place free (`settings.per_host`). The whole video comes, a
-    wished range is only noted. Raises Rejected, OSError where the disk is full, and guard.Stopped.
+    Takes `settings.timeout_s` at most, from when its host has a place free (`settings.per_host`). The whole video comes,
+    a wished range is only noted. Raises Rejected, OSError where the disk is full, and guard.Stopped.
     """
-    deadline = time.monotonic() + settings.timeout_s
     if urlsplit(asked.url).scheme == "file":
         return _fetch_local(asked, settings, folder)
     with at_host(urlsplit(asked.url).hostname or "", settings.per_host) as host:
         deadline = time.monotonic() + settings.timeout_s
         found, attempts = _try(asked, settings, folder, deadline, host)
-        tracks: tuple[SubtitleTrack, ...] = ()
-    info = found["info"]
-    extractor = info["extractor"]
-    media = Path(found["media"])
-    download = Download(
-        request_key=asked.request.request_key,
-        video_id=_video_id(asked.request, extractor, info["id"], found["digest"]),
-        uri=asked.request.uri,
-        start=asked.request.start,
-        end=asked.request.end,
+        tracks = _fetch_subtitles(asked, settings, folder, deadline, found)
+    media, row = Path(found["media"]), found["row"]
+    video_id = _video_id(asked.request, found["extractor"], found["id"], found["digest"])
+    download = _download(asked.request, video_id, media, found["digest"], tracks)
+    extractor = found["extractor"]
+    return Fetched(media, replace(download, extractor=extractor, opt_out=found["opt_out"], **row), attempts)
+
+
+def _download(
+    request: VideoRequest, video_id: str, media: Path, digest: str, tracks: tuple[SubtitleTrack, ...]
+) -> Download:
+    return Download(
+        request_key=request.request_key,
+        video_id=video_id,
+        uri=request.uri,
+        start=request.start,
+        end=request.end,
         source_uri="",
         source_bytes=media.stat().st_size,
-        source_digest=found["digest"],
-        extractor=extractor,
+        source_digest=digest,
         subtitles=tracks,
-        metadata=asked.request.metadata,
-        opt_out=found["opt_out"],
-        **info["row"],
+        metadata=request.metadata,
     )
-    return Fetched(media, download, attempts)
 
 
 def _try(
@@ -79,44 +80,44 @@ def _try(
 ) -> tuple[dict[str, Any], int]:
     """Up to `settings.attempts` tries of what may pass, with growing pauses; what was found, and in how many tries."""
     ranged = asked.request.start is not None or asked.request.end is not None
-    argument = {"url": asked.url, "settings": settings.model_dump(mode="json"), "folder": str(folder), "ranged": ranged}
-    for attempt in range(1, settings.attempts + 1):
-        found = _in_child("media", argument, deadline, settings)
-        failed = found.get("failed")
-        kind = Kind(failed["kind"]) if failed else None
-        host.ended(kind)
-        if not failed or kind is None:
-            return found, attempt
-        pause = max(settings.retry_wait_s * 2 ** (attempt - 1), failed["retry_after"] or 0.0)
-        if kind not in _TRANSIENT or attempt == settings.attempts or time.monotonic() + pause >= deadline:
-            tries = f" (tried {attempt} times)" if attempt > 1 else ""
-            raise Rejected(kind, failed["message"] + tries)
-        time.sleep(pause)
-    raise AssertionError("unreachable")
+    tries = 0
+    while True:
+        tries += 1
+        left = deadline - time.monotonic()
+        try:
+            found = ytdlp.call("media", settings, left, url=asked.url, folder=str(folder), ranged=ranged)
+        except ytdlp.Failed as error:
+            host.ended(error.kind)
+            pause = ytdlp.pause_s(settings, tries, error.retry_after)
+            in_time = time.monotonic() + pause < deadline
+            if error.kind not in ytdlp.TRANSIENT or tries >= settings.attempts or not in_time:
+                raise Rejected(error.kind, error.message + (f" (tried {tries} times)" if tries > 1 else "")) from None
+            log.info("%s: %s; next try in %.1f s", asked.request.request_key, error.message, pause)
+            time.sleep(pause)
+        else:
+            host.ended(None)
+            return found, tries
 
 
-def _in_child(function: str, argument: dict[str, Any], deadline: float, settings: DownloadSettings) -> dict[str, Any]:
-    """`curation.extract`'s `function` on `argument` in a guarded child, its death told as a failure like others."""
-    left = deadline - time.monotonic()
+def _fetch_subtitles(
+    asked: Asked, settings: DownloadSettings, folder: Path, deadline: float, found: dict[str, Any]
+) -> tuple[SubtitleTrack, ...]:
+    """The list's own subtitle file and those of the site that are wanted. What cannot be had is logged, and done without."""
+    groups = tracks.plan(found["subtitles"], found["automatic"], settings.subtitle_languages)
+    if asked.subtitles_url:
+        language = asked.request.subtitle_language or tracks.UNKNOWN
+        groups.insert(0, [{"language": language, "kind": "manual", "file": {"url": asked.subtitles_url, "ext": "vtt"}}])
+    if not groups:
+        return ()
+    seconds = min(deadline - time.monotonic(), SUBTITLES_S)
     try:
-        found = guard.call(
-            f"curation.extract:{function}",
-            argument | {"seconds": left},
-            guard.Limits(max(left, 0.0) + 1.0, MEMORY_BYTES, output_bytes=16 * 2**20),
-        )
-    except guard.TimedOut:
-        found = _failed(Kind.TIMEOUT, f"not finished after {settings.timeout_s:g} s (download.timeout_s)")
-    except guard.OutOfMemory:
-        found = _failed(Kind.OUT_OF_MEMORY, f"yt-dlp wanted more than {MEMORY_BYTES} bytes of memory")
-    except (guard.Crashed, guard.Overflowed) as error:
-        found = _failed(Kind.CRASHED, redact(str(error)))
-    if found.get("failed") == "disk full":
-        raise OSError(errno.ENOSPC, "no space left for a download", str(argument.get("folder")))
-    return found
-
-
-def _failed(kind: Kind, message: str) -> dict[str, Any]:
-    return {"failed": {"kind": kind.value, "message": message, "retry_after": None}}
+        answer = ytdlp.call("subtitles", settings, seconds, groups=groups, folder=str(folder))
+    except ytdlp.Failed as error:
+        answer = {"tracks": [], "missed": [error.message]}
+    for message in answer["missed"]:
+        log.warning("%s: no %s", asked.request.request_key, message)
+    read = [tracks.read(Path(t["path"]).read_bytes(), t["language"], t["kind"]) for t in answer["tracks"]]
+    return tuple(sorted((t for t in read if t), key=lambda t: t.kind != "manual"))
 
 
 def _video_id(request: VideoRequest, extractor: str, identity: str, digest: str) -> str:
@@ -136,44 +137,55 @@ def _fetch_local(asked: Asked, settings: DownloadSettings, folder: Path) -> Fetc
         raise Rejected(Kind.REFUSED, "a file: URL that was not named on the command line")
     source = Path(unquote(urlsplit(asked.url).path))
     media = folder / f"media{source.suffix.lower()}"
-    size = _link(source, media, settings.max_bytes)
+    _link(source, media, settings.max_bytes)
     with media.open("rb") as file:
-        found = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-    download = Download(
-        request_key=asked.request.request_key,
-        video_id=_video_id(asked.request, "generic", "", found),
-        uri=asked.request.uri,
-        start=asked.request.start,
-        end=asked.request.end,
-        source_uri="",
-        source_bytes=size,
-        source_digest=found,
-        title=source.stem,
-        metadata=asked.request.metadata,
-    )
-    return Fetched(media, download)
+        digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    video_id = _video_id(asked.request, "generic", "", digest)
+    download = _download(asked.request, video_id, media, digest, _local_subtitles(asked.request))
+    return Fetched(media, replace(download, title=source.stem))
 
 
-def _link(source: Path, target: Path, max_bytes: int) -> int:
-    """Make `target` the same file as `source`, or a copy where they lie on different disks; its size in bytes."""
+def _local_subtitles(request: VideoRequest) -> tuple[SubtitleTrack, ...]:
+    if request.subtitles is None:
+        return ()
+    path = Path(unquote(urlsplit(request.subtitles).path))
     try:
-        fd = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with _opened(path) as file:
+            track = tracks.read(file.read(tracks.FILE_BYTES), request.subtitle_language, "manual")
+    except Rejected as error:
+        log.warning("%s: no subtitles: %s", request.request_key, error.message)
+        return ()
+    return (track,) if track else ()
+
+
+def _opened(path: Path) -> BinaryIO:
+    """`path`, open for reading, if it is a regular file: no link put in its place since, no pipe, no device. Raises Rejected."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
-        raise Rejected(Kind.NOT_FOUND, f"no file {source}") from None
+        raise Rejected(Kind.NOT_FOUND, f"no file {path}") from None
     except OSError as error:
-        raise Rejected(Kind.REFUSED, f"cannot read {source}: {error.strerror}") from None
-    with os.fdopen(fd, "rb") as file:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise Rejected(Kind.REFUSED, f"{source} is not a regular file")
-        if status.st_size > max_bytes:
-            raise Rejected(Kind.TOO_LARGE, f"{status.st_size} bytes; download.max_bytes allows {max_bytes}")
-        if not status.st_size:
+        raise Rejected(Kind.REFUSED, f"cannot read {path}: {error.strerror}") from None
+    file = os.fdopen(fd, "rb")
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        file.close()
+        raise Rejected(Kind.REFUSED, f"{path} is not a regular file")
+    return file
+
+
+def _link(source: Path, target: Path, max_bytes: int) -> None:
+    """Make `target` the same file as `source`, or a copy where they lie on different disks."""
+    with _opened(source) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > max_bytes:
+            raise Rejected(Kind.TOO_LARGE, f"{size} bytes; download.max_bytes allows {max_bytes}")
+        if not size:
             raise Rejected(Kind.NO_VIDEO, f"{source} is empty")
         target.unlink(missing_ok=True)
         try:
-            os.link(f"/proc/self/fd/{fd}", target, follow_symlinks=True)  # that file, whatever its name is by now
+            os.link(
+                f"/proc/self/fd/{file.fileno()}", target, follow_symlinks=True
+            )  # that file, whatever its name is now
         except OSError:
             with target.open("xb") as copy:
                 shutil.copyfileobj(file, copy, 1 << 20)
-    return status.st_size

@@ -6,23 +6,28 @@ Failures come back as values, {"failed": {kind, message, retry_after}}, since a 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import av
 from yt_dlp.cookies import CookieLoadError
-from yt_dlp.utils import YoutubeDLError
+from yt_dlp.utils import PagedList, YoutubeDLError
 
 from curation.addresses import Policy, enforced
 from curation.config import DownloadSettings
 from curation.failures import of_extraction
 from curation.rejects import Kind, Rejected
+from curation.tracks import FILE_BYTES
 from curation.uris import redact
 from curation.web import Client, folder_bytes
+from curation.ytdlp import TRANSIENT, pause_s
 
+PLAYLIST_ENTRIES = 200_000
+PLAYLISTS = 100  # within a playlist: a channel has some
 TEXT_LIMIT = 100_000  # characters of one text from a site
 _ROW = {
     "title": ("title",),
@@ -38,8 +43,8 @@ _ROW = {
 def media(argument: dict[str, Any]) -> dict[str, Any]:
     """Fetch the media of {url, settings, folder, seconds, ranged} into the folder.
 
-    Gives {media, digest, opt_out, info: {extractor, id, row}, subtitles, automatic}; the last two list files that may be
-    fetched, by language.
+    Gives {media, digest, opt_out, extractor, id, row, subtitles, automatic}; row has the columns of `downloads` that the
+    site fills, and the last two list files that may be fetched, by language.
     """
     settings = DownloadSettings.model_validate(argument["settings"])
     folder = Path(argument["folder"])
@@ -54,6 +59,121 @@ def media(argument: dict[str, Any]) -> dict[str, Any]:
         argument, settings, match_filter=check, playlist_items="1:2", outtmpl=str(folder / "media.%(ext)s")
     ) as client:
         return _caught(client, lambda: _media(client, argument["url"], settings, bool(argument["ranged"])))
+
+
+def subtitles(argument: dict[str, Any]) -> dict[str, Any]:
+    """Fetch {groups, folder, seconds, settings}: of each group of alternatives (curation/tracks.py) the first that comes.
+
+    Gives {tracks: [{language, kind, path}], missed: [messages]}. Fails only where the time is up.
+    """
+    settings = DownloadSettings.model_validate(argument["settings"]).model_copy(update={"max_bytes": FILE_BYTES})
+    missed: list[str] = []
+    with _client(argument, settings) as client:
+
+        def first(place: int, group: list[dict[str, Any]]) -> dict[str, Any] | None:
+            for choice, track in enumerate(group):
+                path = Path(argument["folder"], f"subtitles.{place}.{choice}")
+                answer = _caught(client, lambda: _subtitle_file(client, track["file"], path))
+                if "failed" not in answer:
+                    return {"language": track["language"], "kind": track["kind"], "path": str(path)}
+                missed.append(f"{track['kind']} subtitles in {track['language']}: {answer['failed']['message']}")
+            return None
+
+        tracks = [track for place, group in enumerate(argument["groups"]) if (track := first(place, group))]
+    return {"tracks": tracks, "missed": missed}
+
+
+def _subtitle_file(client: Client, file: dict[str, Any], path: Path) -> dict[str, Any]:
+    if file.get("data") is not None:
+        path.write_text(str(file["data"]), encoding="utf-8")
+        return {}
+    for tries in range(1, client.settings.attempts + 1):
+        client.failure = None
+        client.expect_media(0)
+        try:
+            client.dl(str(path), dict(file), subtitle=True)
+            break
+        except YoutubeDLError:
+            failure = client.failure
+            if not failure or failure.kind not in TRANSIENT or tries == client.settings.attempts:
+                raise
+            wait = pause_s(client.settings, tries, failure.retry_after)
+            if time.monotonic() + wait >= client.deadline:
+                raise
+            time.sleep(wait)
+    if not path.is_file():
+        raise Rejected(Kind.NOT_FOUND, "nothing came")
+    return {}
+
+
+def playlist(argument: dict[str, Any]) -> dict[str, Any]:
+    """List the videos of {url, file, seconds, settings} into the file, a JSON object {url, metadata} a line.
+
+    Leaves no file where the URL is no playlist. Videos are listed as they come and not opened.
+    """
+    settings = DownloadSettings.model_validate(argument["settings"])
+    with _client(argument, settings, extract_flat="in_playlist") as client:
+        return _caught(client, lambda: _list(client, argument["url"], Path(argument["file"])))
+
+
+def _list(client: Client, url: str, file: Path) -> dict[str, Any]:
+    seen, waiting, count = {url}, [url], 0
+    while waiting:
+        found = _opened(client, waiting.pop(0))
+        if not found or found.get("_type") != "playlist":
+            continue
+        with file.open("a", encoding="utf-8") as out:
+            for entry in _entries(found):
+                target = _address(entry)
+                if target and _is_playlist(client, entry, target):
+                    if target not in seen and len(seen) < PLAYLISTS:
+                        waiting.append(target)
+                    seen.add(target)
+                    continue
+                metadata = {"playlist": found.get("title"), "playlist_id": found.get("id"), "title": entry.get("title")}
+                out.write(
+                    json.dumps({"url": target or url, "metadata": {k: v for k, v in metadata.items() if v}}) + "\n"
+                )
+                count += 1
+                if count >= PLAYLIST_ENTRIES:
+                    raise Rejected(Kind.TOO_LARGE, f"more than {PLAYLIST_ENTRIES} videos")
+    return {"count": count}
+
+
+def _opened(client: Client, url: str) -> dict[str, Any] | None:
+    """What the extractor of `url` says it is, its entries not yet listed; None where it is known to be a single video."""
+    found: dict[str, Any] = {"_type": "url", "url": url}
+    for _ in range(client.settings.max_redirects + 1):
+        if found.get("_type") not in ("url", "url_transparent"):
+            return found
+        if _extractor(client, found, found["url"]).is_single_video(found["url"]):
+            return None
+        found = client.extract_info(found["url"], False, found.get("ie_key"), process=False)
+    return None
+
+
+def _extractor(client: Client, entry: dict[str, Any], url: str) -> Any:
+    name = entry.get("ie_key") or next(key for key, ie in client._ies.items() if ie.suitable(url))
+    return client.get_info_extractor(name)
+
+
+def _is_playlist(client: Client, entry: dict[str, Any], url: str) -> bool:
+    if entry.get("_type") not in ("url", "url_transparent"):
+        return False
+    extractor = _extractor(client, entry, url)
+    return extractor.ie_key() == "YoutubeTab" or extractor.is_single_video(url) is False
+
+
+def _entries(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    entries = found.get("entries") or ()
+    listed = entries.getslice(0, PLAYLIST_ENTRIES + 1) if isinstance(entries, PagedList) else entries
+    return (e for e in listed if e)
+
+
+def _address(entry: dict[str, Any]) -> str | None:
+    """Where an entry can be asked for by itself: its page, or the media of a video that has none of its own."""
+    formats = entry.get("formats") or [{}]
+    return entry.get("url") or entry.get("webpage_url") or formats[-1].get("url")
 
 
 def _client(argument: dict[str, Any], settings: DownloadSettings, **params: Any) -> Client:
@@ -99,7 +219,9 @@ def _media(client: Client, url: str, settings: DownloadSettings, ranged: bool) -
         "media": str(files[0]),
         "digest": digest,
         "opt_out": client.opt_out_json(),
-        "info": {"extractor": str(info.get("extractor_key") or "Generic"), "id": str(info["id"]), "row": _row(info)},
+        "extractor": str(info.get("extractor_key") or "Generic"),
+        "id": str(info["id"]),
+        "row": _row(info),
         "subtitles": _subtitle_files(info.get("subtitles")),
         "automatic": _subtitle_files(info.get("automatic_captions")),
     }

@@ -139,7 +139,7 @@ def of_extraction(error: BaseException, seen: Failure | None) -> Failure:
     causes = list(_causes(error))
     if any(isinstance(c, GeoRestrictedError) for c in causes):
         return _failure(Kind.GEO_BLOCKED, _plain(error))
-    if seen and any(isinstance(c, RequestError | ContentTooShortError) for c in causes) or _is_network_message(error):
+    if (seen and any(isinstance(c, RequestError | ContentTooShortError) for c in causes)) or _is_network_message(error):
         return seen or of_transport(error, 0)
     if any(isinstance(c, UnsupportedError) for c in causes):
         return Failure(Kind.NO_VIDEO, "no video in the page")

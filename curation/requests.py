@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,19 +22,45 @@ from urllib.parse import unquote, urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curation import ytdlp
 from curation.config import DownloadSettings
 from curation.records import Reject, VideoRequest, digest
 from curation.rejects import RETRYABLE, Kind, Rejected
+from curation.tracks import beside, language_in
 from curation.uris import InvalidUri, canonical, fetchable, identity, is_redacted, redact
 
 VIDEO_SUFFIXES = frozenset(
-    [".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob", ".flv", ".f4v", ".wmv", ".asf", ".ogv", ".ogm", ".3gp", ".3g2", ".mxf", ".dv", ".divx", ".y4m", ".nut"]
+    [
+        ".mp4",
+        ".m4v",
+        ".mov",
+        ".mkv",
+        ".webm",
+        ".avi",
+        ".ts",
+        ".mts",
+        ".m2ts",
+        ".mpg",
+        ".mpeg",
+        ".vob",
+        ".flv",
+        ".f4v",
+        ".wmv",
+        ".asf",
+        ".ogv",
+        ".ogm",
+        ".3gp",
+        ".3g2",
+        ".mxf",
+        ".dv",
+        ".divx",
+        ".y4m",
+        ".nut",
+    ]
 )
 LIST_SUFFIXES = frozenset({".txt", ".csv", ".jsonl", ".parquet"})
 LINE_LIMIT = 1 << 20  # characters of one row of a list
 _OWN_COLUMNS = frozenset({"url", "id", "subtitles", "start", "end"})
-_SUBTITLE_SUFFIXES = (".vtt", ".srt")
-_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 
 
 class InputError(ValueError):
@@ -94,10 +121,9 @@ def _reader(text: str, settings: DownloadSettings) -> Iterator[Asked | Reject]:
         raise InputError(f"{text}: not a regular file")
     if not os.access(path, os.R_OK):
         raise InputError(f"{text}: not allowed to read it")
-    suffix = path.suffix.lower()
-    if suffix in VIDEO_SUFFIXES:
-        return iter([_local(path, settings)])
-    if suffix in LIST_SUFFIXES:
+    if is_video(path.name):
+        return iter([_local(path, sorted(os.listdir(path.absolute().parent)), settings)])
+    if path.suffix.lower() in LIST_SUFFIXES:
         return _from_list(path)
     raise InputError(f"{text}: neither a video nor a list ({', '.join(sorted(LIST_SUFFIXES))}) by its suffix")
 
@@ -105,77 +131,39 @@ def _reader(text: str, settings: DownloadSettings) -> Iterator[Asked | Reject]:
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
-def _local(path: Path, settings: DownloadSettings) -> Asked:
-    """A video named on the command line, or in a folder that was."""
-    path = path.resolve()
-    subtitles, language = _subtitles_beside(path, settings.subtitle_languages)
-    uri = path.as_uri()
+def _local(path: Path, names: Sequence[str], settings: DownloadSettings) -> Asked:
+    """A video named on the command line, or in a folder that was; `names` is what lies beside it, sorted."""
+    subtitles, language = beside(path, names, settings.subtitle_languages)
+    uri = path.resolve().as_uri()
     request = VideoRequest(
         request_key=digest("request", uri, None, None),
         uri=uri,
-        subtitles=subtitles.as_uri() if subtitles else None,
+        subtitles=subtitles.resolve().as_uri() if subtitles else None,
         subtitle_language=language,
         local=True,
     )
     return Asked(request, uri, request.subtitles)
 
 
-def _subtitles_beside(video: Path, wanted: Sequence[str]) -> tuple[Path | None, str | None]:
-    """The best of x.en.vtt, x.en.srt, x.vtt and x.srt beside x.mp4: a wanted language, in order, else the one unnamed."""
-    found: list[tuple[tuple[int, int, str], Path, str | None]] = []
-    for suffix in _SUBTITLE_SUFFIXES:
-        for path in video.parent.glob(f"{_escaped(video.stem)}*{suffix}"):
-            language = path.name[len(video.stem) : -len(suffix)].removeprefix(".") or None
-            if language is not None and (not _LANGUAGE.fullmatch(language) or language.lower().endswith("-auto")):
-                continue
-            if (rank := language_rank(language, wanted)) is not None and path.is_file():
-                found.append(((rank, _SUBTITLE_SUFFIXES.index(suffix), path.name), path, language))
-    if not found:
-        return None, None
-    _, path, language = min(found)
-    return path, language
-
-
-def _escaped(stem: str) -> str:
-    return re.sub(r"([*?[])", r"[\1]", stem)
-
-
-def language_rank(language: str | None, wanted: Sequence[str]) -> int | None:
-    """How well `language` suits the `wanted` ones, best 0; None if it does not. One that is not named comes last.
-
-    "en" is suited by "en" and, next to that, by "en-GB"; "all" by every one.
-    """
-    if language is None:
-        return 2 * len(wanted)
-    for place, want in enumerate(wanted):
-        if language.lower() == want.lower():
-            return 2 * place
-        if want == "all" or language.lower().startswith(want.lower() + "-"):
-            return 2 * place + 1
-    return None
-
-
 def _from_folder(folder: Path, settings: DownloadSettings) -> Iterator[Asked | Reject]:
     """Every video in `folder` and below, by name; hidden ones left out, links to folders not followed."""
     inside, empty = folder.resolve(), True
-    for where, folders, files in os.walk(folder):
+    for where, folders, files in os.walk(inside):
         folders[:] = sorted(f for f in folders if not f.startswith("."))
-        for name in sorted(files):
-            path = Path(where, name)
-            if name.startswith(".") or path.suffix.lower() not in VIDEO_SUFFIXES:
-                continue
+        names = sorted(files)
+        for path in (Path(where, n) for n in names if not n.startswith(".") and is_video(n)):
             empty = False
-            if path.resolve().is_relative_to(inside) and path.is_file():
-                yield _local(path, settings)
+            if path.is_file() and path.resolve().is_relative_to(inside):
+                yield _local(path, names, settings)
             else:
-                yield _reject(
-                    Kind.REFUSED,
-                    "not a file of this folder (a link out of it?); name it as an input",
-                    path.absolute().as_uri(),
-                    str(path),
-                )
+                message = "not a regular file of this folder (a link out of it?); name it as an input of its own"
+                yield _reject(Kind.REFUSED, message, path.as_uri(), str(path))
     if empty:
         raise InputError(f"{folder}: no video in it")
+
+
+def is_video(name: str) -> bool:
+    return Path(name).suffix.lower() in VIDEO_SUFFIXES
 
 
 # --- lists ----------------------------------------------------------------------------------------------------------
@@ -325,6 +313,7 @@ def _asked(
         end=end,
         id=given_id or None,
         subtitles=canonical(subtitles) if subtitles else None,
+        subtitle_language=language_in(urlsplit(subtitles).path) if subtitles else None,
         metadata=json.dumps(_redacted(further), ensure_ascii=False, default=str) if further else None,
     )
     return Asked(request, fetchable(url), fetchable(subtitles) if subtitles else None)
@@ -380,4 +369,28 @@ def _seconds(row: Mapping[str, Any], column: str) -> float | None:
 
 
 def _from_url(url: str, settings: DownloadSettings) -> Iterator[Asked | Reject]:
-    yield _asked(url)
+    """The videos of a playlist, or the one video that the URL is. What fails here fails again, and is told, when fetched."""
+    if is_video(urlsplit(url).path):
+        yield _asked(url)
+        return
+    with tempfile.TemporaryDirectory(prefix="vidla-playlist-") as folder:
+        entries, broken = Path(folder, "entries.jsonl"), None
+        try:
+            ytdlp.call("playlist", settings, settings.timeout_s, url=fetchable(url), file=str(entries))
+        except ytdlp.Failed as error:
+            broken = error
+        if not entries.exists():
+            yield _asked(url)
+            return
+        number = 0
+        for number, line in enumerate(_lines(entries), 1):
+            entry = json.loads(line)
+            try:
+                yield _asked(_url(entry["url"], "url") or "", further=entry["metadata"])
+            except Rejected as error:
+                yield _reject(
+                    error.kind, f"entry {number}: {error.message}", redact(entry["url"]), canonical(url), number
+                )
+        if broken:
+            message = f"the playlist broke off after {number} entries: {broken.message}"
+            yield _reject(broken.kind, message, canonical(url), canonical(url), "playlist")
