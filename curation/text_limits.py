@@ -11,6 +11,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import pysbd
+from pysbd.languages import LANGUAGE_CODES
+
 MAX_CHARS = 20_000
 """No text that could ever fit is longer; what lies behind is not looked at."""
 
@@ -47,8 +50,15 @@ def clip_tokens(text: str) -> int:
     return len(clip_tokenizer()(text[:MAX_CHARS]).input_ids)
 
 
+def split_sentences(text: str, language: str | None = "en") -> list[str]:
+    """The sentences of `text`, by the rules of `language` where there are any, else by those of English."""
+    code = language if language in LANGUAGE_CODES else "en"
+    found = pysbd.Segmenter(language=code, clean=False).segment(text[:MAX_CHARS])
+    return [sentence.strip() for sentence in found if sentence.strip()]
+
+
 def truncate(sentences: Sequence[str], limits: Limits) -> str:
-    """As many of the first `sentences` as fit; where not even the first one does, as many of its words (or characters)."""
+    """As many of the first `sentences` as fit; where not even one does, as many of its words (or characters)."""
     kept = ""
     for sentence in sentences:
         longer = f"{kept}{' ' if kept and spaced(sentence) else ''}{sentence.strip()}"
@@ -85,11 +95,19 @@ def clip_tokenizer() -> Any:
         lines = file.read().split("\n")
     merges = [tuple(line.split()) for line in lines[1 : 49152 - 256 - 2 + 1]]  # the first line is a comment
     symbols = list(_byte_symbols())
-    vocabulary = [*symbols, *(s + "</w>" for s in symbols), *("".join(m) for m in merges), "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = [
+        *symbols,
+        *(s + "</w>" for s in symbols),
+        *("".join(m) for m in merges),
+        "<|startoftext|>",
+        "<|endoftext|>",
+    ]
     # `vocab_file=` and `merges_file=` would be ignored without a word.
     tokenizer = CLIPTokenizerFast(vocab={token: i for i, token in enumerate(vocabulary)}, merges=merges)
     if tokenizer("a photo of a cat").input_ids != [49406, 320, 1125, 539, 320, 2368, 49407]:
-        raise RuntimeError("CLIP's tokenizer came out wrong: this version of transformers reads its vocabulary otherwise")
+        raise RuntimeError(
+            "CLIP's tokenizer came out wrong: this version of transformers reads its vocabulary otherwise"
+        )
     return tokenizer
 
 

@@ -127,7 +127,9 @@ def _read_folder(folder: Path) -> dict[str, Prompt]:
     return prompts
 
 
-_FILE = re.compile(r"\A---\n(?P<front>.*?)\n---\n(?P<preface>.*?)^# System\n(?P<system>.*?)^# User\n(?P<user>.*)\Z", re.S | re.M)
+_FILE = re.compile(
+    r"\A---\n(?P<front>.*?)\n---\n(?P<preface>.*?)^# System\n(?P<system>.*?)^# User\n(?P<user>.*)\Z", re.S | re.M
+)
 
 
 def read_prompt(path: Path) -> Prompt:

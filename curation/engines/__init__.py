@@ -160,8 +160,15 @@ class TextSource:
         known = self.engine.languages
         return known is None or (language or "").split("-")[0].lower() in known
 
+    def sampling_of(self, attempt: int) -> Sampling:
+        """How the answer to the `attempt`-th asking, from 0, is drawn: as configured, then ever more freely."""
+        if attempt == 0:
+            return self.sampling
+        temperature = max(self.sampling.temperature, min(0.3 * attempt, 1.0))
+        return dataclasses.replace(self.sampling, temperature=temperature, seed=self.sampling.seed + attempt)
+
     def ask(self, requests: Sequence[TextRequest]) -> dict[str, Completion | Failure]:
-        """Every request's answer by its id, asked in batches; a retryable failure is asked again, `attempts` times in all.
+        """Every request's answer by its id, asked in batches; retryable failures are asked again, `attempts` in all.
 
         Ids must differ. Raises EngineError where the engine cannot work or breaks its contract.
         """

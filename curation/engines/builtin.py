@@ -91,8 +91,8 @@ class Tagger:
         if pixels is None:
             return Failure(request.id, "the request has no image that can be read", retryable=False)
         tags = self._tags(pixels)
-        evidence = {"tags": tags, "look": look_of(pixels)}
-        return _completion(request, caption_sentence(tags, evidence["look"]), evidence=json.dumps(evidence))
+        look = look_of(pixels)
+        return _completion(request, caption_sentence(tags, look), evidence=json.dumps({"tags": tags, "look": look}))
 
     def _tags(self, pixels: Any) -> dict[str, float]:
         """The five likeliest ImageNet classes of `pixels` (height, width, RGB) with their probabilities."""
@@ -150,7 +150,7 @@ _HUES = ("red", "yellow", "green", "cyan", "blue", "magenta")
 
 
 def look_of(pixels: Any) -> str:
-    """What can be measured: "dark" or "bright" by mean luma, "grey" or "mostly <hue>" by saturated pixels; may be empty."""
+    """What can be measured: "dark" or "bright" by luma, "colourless" or "mostly <hue>" by saturation; may be empty."""
     import cv2
     import numpy as np
 
@@ -225,7 +225,7 @@ _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 class Summariser:
-    """SmolLM2-135M-Instruct through transformers, in float32: greedy answers hardly depend on what shares their batch."""
+    """SmolLM2-135M-Instruct through transformers; in float32 a greedy answer hardly depends on its batch."""
 
     engine = "builtin"
     model = "SmolLM2-135M-Instruct.Q4_1"
@@ -256,7 +256,9 @@ class Summariser:
         tokens = self._tokenizer.apply_chat_template(request.messages(), add_generation_prompt=True, return_dict=False)
         return list(tokens)
 
-    def _generate(self, batch: Sequence[tuple[TextRequest, list[int]]]) -> Iterator[tuple[TextRequest, str, str, dict[str, int]]]:
+    def _generate(
+        self, batch: Sequence[tuple[TextRequest, list[int]]]
+    ) -> Iterator[tuple[TextRequest, str, str, dict[str, int]]]:
         """Each request with its text, its finish reason and its token counts."""
         torch = _torch()
         width = max(len(tokens) for _, tokens in batch)
