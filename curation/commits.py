@@ -14,11 +14,13 @@ import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import reduce
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -38,6 +40,7 @@ APPLICATION = "vidla"  # Delta's name for our sequence of transactions
 LEASE = "lease.json"
 HEARTBEAT_S = 5.0
 STALE_S = 30.0
+_SEPARATOR = "\x00"  # in no id
 APPLY_ATTEMPTS = 20
 
 
@@ -51,15 +54,20 @@ class Superseded(DatasetError):
 
 @dataclasses.dataclass(frozen=True)
 class Replacement:
-    """Rows to take out of a table in the commit that adds their successors.
+    """Rows to take out of a table in the commit that adds their successors: those whose `columns` have one of `values`.
 
-    `parts` are those that may hold such rows; parts rewritten under the current epoch are looked at as well.
+    `parts` are those that may hold such rows; parts written under the current epoch are looked at as well.
     """
 
     table: str
-    column: str
-    values: frozenset[str]
+    columns: tuple[str, ...]
+    values: frozenset[tuple[str, ...]]
     parts: frozenset[str]
+
+    def matches(self, rows: pa.Table) -> pa.ChunkedArray:
+        """For each of `rows`, whether it goes."""
+        keys = pc.binary_join_element_wise(*(rows[c] for c in self.columns), _SEPARATOR, null_handling="replace")
+        return pc.is_in(keys, value_set=pa.array([_SEPARATOR.join(v) for v in self.values], pa.string()))
 
 
 class Committer:
@@ -141,11 +149,8 @@ class Committer:
         for path, part in self.dataset.live_parts(table).items():
             if path not in named and not path.startswith(ours):
                 continue
-            columns = sorted({r.column for r in replacements})
-            keys = self.dataset.read_part(table, path, columns)
-            doomed = pa.chunked_array([pa.array([False] * len(keys), pa.bool_())])
-            for r in replacements:
-                doomed = pc.or_(doomed, pc.is_in(keys[r.column], value_set=pa.array(sorted(r.values), pa.string())))
+            keys = self.dataset.read_part(table, path, sorted({c for r in replacements for c in r.columns}))
+            doomed = reduce(pc.or_, [r.matches(keys) for r in replacements])
             if not pc.any(doomed).as_py():
                 continue
             gone.append(part)
@@ -231,6 +236,7 @@ class Writer(Committer):
         if self.dataset.folder is not None:
             for torn in self.dataset.folder.glob("*/*#[0-9]*"):  # what an interrupted write on disk leaves
                 torn.unlink(missing_ok=True)
+            shutil.rmtree(self.dataset.folder / "scratch", ignore_errors=True)
 
     def _write_lease(self, *, swept: int, settled: int, open_: bool = True) -> None:
         lease = {

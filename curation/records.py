@@ -13,11 +13,13 @@ import json
 import re
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import pyarrow as pa
 
+T = TypeVar("T")
 Scale = Literal["short", "medium", "long"]
 SCALES: tuple[Scale, ...] = ("short", "medium", "long")
 
@@ -301,6 +303,19 @@ def schema_of(record: type) -> pa.Schema:
     hints = typing.get_type_hints(record, include_extras=True)
     own = [_field(f.name, hints[f.name]) for f in dataclasses.fields(record)]
     return pa.schema([*own, *LINEAGE])
+
+
+def from_row(record: type[T], row: Mapping[str, Any]) -> T:
+    """A record from a row of its table as Arrow gives it; further columns are passed over."""
+    hints = typing.get_type_hints(record)
+    return record(**{f.name: _from_value(hints[f.name], row[f.name]) for f in dataclasses.fields(record)})  # type: ignore[arg-type]
+
+
+def _from_value(hint: Any, value: Any) -> Any:
+    if typing.get_origin(hint) is not tuple:
+        return value
+    inner = typing.get_args(hint)[0]
+    return tuple(from_row(inner, v) for v in value) if dataclasses.is_dataclass(inner) else tuple(value)
 
 
 # --- ids and digests ------------------------------------------------------------------------------------------------

@@ -5,10 +5,12 @@ Reading goes through each table's log. Writing a part makes nothing visible: cur
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import json
 import re
+import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -169,6 +171,15 @@ class Dataset:
             for meta in batch:
                 yield meta["path"], meta["size"], meta["last_modified"]
 
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder for one item's work, gone at the end; on disk, the next writer clears what a kill left."""
+        above = None if self.folder is None else self.folder / "scratch"
+        if above is not None:
+            above.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="vidla-", dir=above, ignore_cleanup_errors=True) as folder:
+            yield Path(folder)
+
     def delete(self, paths: Iterable[str]) -> int:
         """Delete files; those already gone do not matter. Returns how many were named."""
         named = list(paths)
@@ -249,6 +260,11 @@ class PartWriter:
 def put(store: ObjectStore, path: str, data: bytes | Path, *, create: bool = False) -> None:
     """Write a file whole or not at all; with `create`, only if it is absent (AlreadyExistsError)."""
     obstore.put(store, path, data, mode="create" if create else "overwrite")
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether that is what an error of the operating system, the store or a child process comes down to."""
+    return "No space left on device" in str(error) or "Disk quota exceeded" in str(error)
 
 
 def now_ms() -> int:

@@ -1,0 +1,70 @@
+"""Download: requests in; source media in `sources/` and what the source gave of itself out."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from curation.config import Settings
+from curation.download import fetch
+from curation.lineage import download_reject_digest
+from curation.records import Reject
+from curation.rejects import Rejected
+from curation.requests import asked_again
+from curation.tables import Dataset, put
+from pipelines.plan import DOWNLOAD, DownloadItem
+from pipelines.work import Made
+
+
+@dataclass(frozen=True)
+class DownloadVideos:
+    """The work of the download stage."""
+
+    settings: Settings
+    name: str = DOWNLOAD
+    label: str = "Download each video"
+
+    def work(self, dataset: Dataset, item: DownloadItem) -> Made:
+        request = item.request
+        asked = item.asked or asked_again(request)
+        with dataset.scratch() as scratch:
+            fetched = fetch(asked, self.settings.download, scratch)
+            source_uri = request.uri if request.local else store_source(dataset, fetched.media)
+        made = Made(counts={"bytes": fetched.download.source_bytes})
+        made.add("downloads", [dataclasses.replace(fetched.download, source_uri=source_uri)], item.digest)
+        if item.redo:
+            made.replace("downloads", request_key=request.request_key)
+            made.replace("rejects", key=request.request_key)
+        return made
+
+    def reject(self, dataset: Dataset, item: DownloadItem, why: Rejected) -> Made:
+        request = item.request
+        row = Reject(
+            key=request.request_key,
+            video_id=None,
+            uri=request.uri,
+            stage=self.name,
+            kind=why.kind,
+            message=why.message,
+            retryable=why.retryable,
+            attempts=item.attempts + 1,
+        )
+        made = Made()
+        made.add("rejects", [row], download_reject_digest(item.digest, self.settings))
+        if item.redo:
+            made.replace("rejects", key=request.request_key)
+        return made
+
+
+def store_source(dataset: Dataset, media: Path) -> str:
+    """Put a downloaded file where the segment stage finds it; where that is, relative to the dataset."""
+    source_uri = f"sources/{uuid.uuid4().hex}{media.suffix}"
+    if dataset.folder is not None:
+        target = dataset.folder / source_uri
+        target.parent.mkdir(exist_ok=True)
+        media.replace(target)
+    else:
+        put(dataset.store, source_uri, media)
+    return source_uri

@@ -1,0 +1,101 @@
+"""What a run has done so far: counted where the work is done, shown while it runs."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+PLAIN_INTERVAL_S = 5.0
+LIVE_INTERVAL_S = 0.5
+
+
+class Tally:
+    """Counts by stage and name, kept in this process; safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: defaultdict[tuple[str, str], int] = defaultdict(int)
+
+    def add(self, stage: str, name: str, count: int = 1) -> None:
+        with self._lock:
+            self._counts[stage, name] += count
+
+    def get(self, stage: str, name: str) -> int:
+        with self._lock:
+            return self._counts.get((stage, name), 0)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._counts.clear()
+
+
+tally = Tally()
+
+
+class View:
+    """Shows the tally while `done` is not set: live on a terminal, else a plain line every few seconds."""
+
+    def __init__(self, stages: Sequence[str], total: int) -> None:
+        self.stages = stages
+        self.total = total
+        self.console = Console(stderr=True)
+        self._begun = time.monotonic()
+
+    def show_until(self, done: threading.Event) -> None:
+        live = Live(self._table(), console=self.console, auto_refresh=False) if self.console.is_terminal else None
+        with live or nullcontext():
+            interval = LIVE_INTERVAL_S if live else PLAIN_INTERVAL_S
+            while not done.wait(interval):
+                if live:
+                    live.update(self._table(), refresh=True)
+                else:
+                    print(self.line(), file=sys.stderr, flush=True)  # noqa: T201
+            if live:
+                live.update(self._table(), refresh=True)
+
+    def line(self) -> str:
+        """One plain line of everything."""
+        parts = [
+            f"{stage} {tally.get(stage, 'done')}/{tally.get(stage, 'wanted')}"
+            + (f" ({rejected} rejected)" if (rejected := tally.get(stage, "rejected")) else "")
+            for stage in self.stages
+        ]
+        return f"[{_clock(self._elapsed())}] wave {self._wave()} | {' | '.join(parts)} | {self._outlook()}"
+
+    def _table(self) -> Table:
+        table = Table(title=f"vidla · wave {self._wave()} · {_clock(self._elapsed())} · {self._outlook()}")
+        for heading in ("stage", "done", "rejected", "of", "a minute"):
+            table.add_column(heading, justify="left" if heading == "stage" else "right")
+        for stage in self.stages:
+            done, rejected, wanted = (tally.get(stage, name) for name in ("done", "rejected", "wanted"))
+            rate = 60 * (done + rejected) / self._elapsed()
+            table.add_row(stage, str(done), str(rejected), str(wanted), f"{rate:.1f}")
+        return table
+
+    def _wave(self) -> str:
+        return f"{tally.get('run', 'wave')}/{tally.get('run', 'waves')}"
+
+    def _elapsed(self) -> float:
+        return max(1e-3, time.monotonic() - self._begun)
+
+    def _outlook(self) -> str:
+        """Clips so far and the time left, at the pace of the stage that is farthest behind."""
+        last = min(tally.get(stage, "done") + tally.get(stage, "rejected") for stage in self.stages)
+        lost = sum(tally.get(stage, "rejected") for stage in self.stages[:-1])
+        finished = min(self.total, last + lost)
+        left = _clock(self._elapsed() / finished * (self.total - finished)) if finished else "?"
+        return f"{tally.get('segment', 'clips')} clips | about {left} left"
+
+
+def _clock(seconds: float) -> str:
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}"

@@ -1,0 +1,107 @@
+"""Segment: sources in; stored media, frames and the three tilings out. Of media that is stored, only the tilings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import obstore
+
+from curation.config import Settings
+from curation.lineage import media_digest, segment_reject_digest, tiling_digest
+from curation.records import Download, Video, digest
+from curation.rejects import Kind, Rejected
+from curation.segments import segment_video, segments_of
+from curation.tables import Dataset, put
+from pipelines.plan import SEGMENT, VideoItem
+from pipelines.rows import records_of_video, rows_of_video
+from pipelines.work import Made
+
+
+@dataclass(frozen=True)
+class SegmentVideos:
+    """The work of the segment stage."""
+
+    settings: Settings
+    name: str = SEGMENT
+    label: str = "Segment each video"
+
+    def work(self, dataset: Dataset, item: VideoItem) -> Made:
+        downloads = _downloads(dataset, item)
+        current = {media_digest(d, self.settings) for _, d in downloads}
+        for video, media in records_of_video(dataset, "videos", Video, item):
+            if media in current:
+                return self._tile(dataset, item, video, media)
+        return self._decode(dataset, item, downloads)
+
+    def reject(self, dataset: Dataset, item: VideoItem, why: Rejected) -> Made:
+        made = Made()
+        media = media_digest(_downloads(dataset, item)[0][1], self.settings)
+        made.replace_old(item, "rejects", key=item.video_id)
+        made.add("rejects", [item.rejected(self.name, why)], segment_reject_digest(media, self.settings))
+        return made
+
+    def _tile(self, dataset: Dataset, item: VideoItem, video: Video, media: str) -> Made:
+        columns = ["time", "sharpness"]
+        frames = [
+            (row["frame_id"], row["time"], row["sharpness"]) for row in rows_of_video(dataset, "frames", item, columns)
+        ]
+        made = Made()
+        segments = segments_of(video, frames, self.settings)
+        made.add("segments", segments, tiling_digest(media, self.settings))
+        made.replace_old(item, "segments", video_id=item.video_id)
+        made.replace_old(item, "rejects", key=item.video_id)
+        made.counts["clips"] = len(segments)
+        return made
+
+    def _decode(self, dataset: Dataset, item: VideoItem, downloads: Sequence[tuple[Download, str]]) -> Made:
+        with dataset.scratch() as scratch:
+            download, download_digest, source = _source(dataset, downloads, scratch)
+            media = media_digest(download_digest, self.settings)
+            media_uri = f"media/{digest(item.video_id)[:2]}/{item.video_id}.{media[:8]}.mp4"
+            segmented = segment_video(download, source, media_uri, self.settings, scratch)
+            put(dataset.store, media_uri, segmented.stored)
+        made = Made()
+        made.add("videos", [segmented.video], media)
+        made.add("frames", segmented.frames, media)
+        made.add("segments", segmented.segments, tiling_digest(media, self.settings))
+        for table in ("videos", "frames", "segments"):
+            made.replace_old(item, table, video_id=item.video_id)
+        made.replace_old(item, "rejects", key=item.video_id)
+        made.counts["clips"] = len(segmented.segments)
+        return made
+
+
+def _downloads(dataset: Dataset, item: VideoItem) -> list[tuple[Download, str]]:
+    rows = records_of_video(dataset, "downloads", Download, item)
+    return sorted(rows, key=lambda row: row[0].request_key)
+
+
+def _source(dataset: Dataset, downloads: Sequence[tuple[Download, str]], scratch: Path) -> tuple[Download, str, Path]:
+    """The first download whose source is there, on this machine's disk."""
+    for download, download_digest in downloads:
+        path = local_source(dataset, download.source_uri, scratch)
+        if path is not None:
+            return download, download_digest, path
+    raise Rejected(
+        Kind.NOT_FOUND, f"the source media {downloads[0][0].source_uri} is gone; `vidla retry` fetches it again"
+    )
+
+
+def local_source(dataset: Dataset, source_uri: str, scratch: Path) -> Path | None:
+    """Where a source lies on this machine's disk; brought into `scratch` from a dataset elsewhere."""
+    if source_uri.startswith("file:"):
+        path = Path(unquote(urlsplit(source_uri).path))
+    elif dataset.folder is not None:
+        path = dataset.folder / source_uri
+    else:
+        path = scratch / "source"
+        try:
+            with path.open("wb") as file:
+                for chunk in obstore.get(dataset.store, source_uri).stream():
+                    file.write(chunk)
+        except FileNotFoundError:
+            return None
+    return path if path.is_file() else None
