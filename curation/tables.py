@@ -143,14 +143,30 @@ class Dataset:
 
     def sql(self, query: str, parameters: Sequence[Any] = (), **tables: pa.Table) -> pa.Table:
         """The answer of DuckDB, which sees every table by its name, and `tables` beside them."""
-        with duckdb.connect() as connection:
-            connection.execute("set timezone = 'UTC'; set enable_external_access = false")
+        with self._answer(query, parameters, tables) as answer:
+            return answer.to_arrow_table()
+
+    def stream(self, query: str, parameters: Sequence[Any] = ()) -> Iterator[Mapping[str, Any]]:
+        """The same, row by row: what does not fit into memory is sorted on disk."""
+        with self._answer(query, parameters, {}) as answer:
+            for batch in answer.to_arrow_reader(1024):
+                yield from batch.to_pylist()
+
+    @contextlib.contextmanager
+    def _answer(self, query: str, parameters: Sequence[Any], tables: Mapping[str, pa.Table]) -> Iterator[Any]:
+        """DuckDB's answer; it reads nothing but the tables."""
+        closed = {"enable_external_access": False, "python_enable_replacements": False}
+        with (
+            tempfile.TemporaryDirectory(prefix="vidla-sql-") as spill,
+            duckdb.connect(config={**closed, "temp_directory": spill}) as connection,
+        ):
+            connection.execute("set timezone = 'UTC'")
             for name in TABLES:
                 if re.search(rf"\b{name}\b", query, re.IGNORECASE):
                     connection.register(name, self.delta(name).to_pyarrow_dataset())
             for name, rows in tables.items():
                 connection.register(name, rows)
-            return connection.sql(query, params=list(parameters) or None).to_arrow_table()
+            yield connection.sql(query, params=list(parameters) or None)
 
     def get(self, path: str) -> bytes:
         return bytes(obstore.get(self.store, path).bytes())
