@@ -1,0 +1,253 @@
+"""A small dataset of realistic rows, written through the real writer, with real stored media.
+
+Video 0, 1, 2, … are `seconds` long and tiled into clips of all three scales. Beside them one request is rejected at
+download and one video at segment; of each video's first frame the caption is rejected where `uncaptioned` says so.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from curation.commits import Replacement, Writer
+from curation.records import (
+    Caption,
+    Clip,
+    Download,
+    Frame,
+    Reject,
+    Segment,
+    Sentence,
+    Shot,
+    SubtitleTrack,
+    Summary,
+    Video,
+    VideoRequest,
+    clip_id_of,
+    content_digest,
+    digest,
+    frame_id_of,
+    video_id_of,
+)
+from curation.tables import Dataset, PartWriter, put
+
+FRAME_RATE = 12
+SECONDS = 24.0
+TILINGS = {"short": 6.0, "medium": 12.0, "long": 24.0}
+ENGINE: dict[str, str] = {"engine": "builtin", "model": "tags", "revision": "r1", "prompt_digest": digest("prompt")}
+Rows = Mapping[str, Sequence[Any]]
+
+
+@functools.cache
+def stored_media(seconds: float = SECONDS, seed: int = 0) -> bytes:
+    """An H.264 video with a key frame every second, no B frames, and AAC sound: as the single pass stores it."""
+    buffer = io.BytesIO()
+    noise = np.random.default_rng(seed)
+    with av.open(buffer, "w", format="mp4") as container:
+        video = container.add_stream("libx264", rate=FRAME_RATE)
+        video.width, video.height, video.pix_fmt = 64, 36, "yuv420p"
+        video.options = {"preset": "ultrafast", "g": str(FRAME_RATE), "bf": "0"}
+        audio = container.add_stream("aac", rate=16_000)
+        audio.layout = "mono"
+        for number in range(round(seconds * FRAME_RATE)):
+            pixels = np.full((36, 64, 3), number % 256, np.uint8)
+            pixels[:8] = noise.integers(0, 256, (8, 64, 3), np.uint8)
+            container.mux(video.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        for start in range(0, round(seconds * 16_000), 1024):
+            tone = np.sin(2 * np.pi * 440 * np.arange(start, start + 1024) / 16_000).astype(np.float32)
+            sound = av.AudioFrame.from_ndarray(tone[None], format="fltp", layout="mono")
+            sound.sample_rate, sound.pts = 16_000, start
+            container.mux(audio.encode(sound))
+        container.mux(video.encode(None))
+        container.mux(audio.encode(None))
+    return buffer.getvalue()
+
+
+def url_of(number: int) -> str:
+    return f"https://videos.example/watch/{number}.mp4"
+
+
+def request_of(number: int) -> VideoRequest:
+    return VideoRequest(request_key=digest("request", url_of(number)), uri=url_of(number), metadata='{"topic": "bees"}')
+
+
+def download_of(number: int) -> Download:
+    video_id = video_id_of("list", f"v{number}")
+    return Download(
+        request_key=request_of(number).request_key,
+        video_id=video_id,
+        uri=url_of(number),
+        source_uri=f"sources/{digest(video_id)}.mp4",
+        source_bytes=10,
+        source_digest=digest("source", number),
+        title=f"Talk {number}",
+        channel=f"Channel {number % 2}",
+        channel_id=f"UC{number % 2}",
+        upload_date="2024-05-06",
+        subtitles=(SubtitleTrack("en", "manual", "vtt", "WEBVTT\n\n00:00.000 --> 00:06.000\nBees dance.\n"),),
+    )
+
+
+def made_of(number: int, media: bytes, uncaptioned: int = 0) -> dict[str, list[Any]]:
+    """Everything after the download of a video whose stored media is `media`, by table."""
+    download = download_of(number)
+    video_id = download.video_id
+    video = Video(
+        video_id=video_id,
+        uri=download.uri,
+        media_uri=f"media/{digest(video_id)[:2]}/{video_id}.{content_digest(media)[:8]}.mp4",
+        media_digest=content_digest(media),
+        media_bytes=len(media),
+        duration=SECONDS,
+        width=64,
+        height=36,
+        frame_rate=float(FRAME_RATE),
+        frame_count=round(SECONDS * FRAME_RATE),
+        has_audio=True,
+        source_width=1280,
+        source_height=720,
+        title=download.title,
+        channel=download.channel,
+        channel_id=download.channel_id,
+        upload_date=download.upload_date,
+        language="en",
+        subtitle_kind="manual",
+        sentences=(Sentence(0.0, 6.0, "Bees dance."), Sentence(6.0, 12.0, "They tell where flowers are.")),
+        shots=(Shot(0.0, 12.0), Shot(12.0, SECONDS)),
+        boundaries=tuple(np.arange(0.0, SECONDS, 6.0).tolist()),
+        metadata='{"topic": "bees"}',
+    )
+    rows: dict[str, list[Any]] = {"videos": [video], "frames": [], "segments": [], "captions": [], "rejects": []}
+    rows |= {"summaries": [], "clips": []}
+    times = [3.0, 9.0, 15.0, 21.0]
+    for at, time in enumerate(times):
+        frame_id, image = frame_id_of(video_id, time), f"JPEG {video_id} {time}".encode() * 40
+        frame = Frame(
+            frame_id=frame_id,
+            video_id=video_id,
+            time=time,
+            image=image,
+            image_digest=content_digest(image),
+            sharpness=9.5,
+        )
+        rows["frames"].append(frame)
+        if at < uncaptioned:
+            rows["rejects"].append(reject_of(frame_id, video_id, download.uri, "caption", "engine"))
+            continue
+        text = f"A bee at {time:g} s"
+        caption = Caption(
+            frame_id=frame_id,
+            video_id=video_id,
+            time=time,
+            text=text,
+            raw_text=text,
+            status="ok",
+            sampling="{}",
+            **ENGINE,
+        )
+        rows["captions"].append(caption)
+    for scale, length in TILINGS.items():
+        for start in np.arange(0.0, SECONDS, length).tolist():
+            segment = _segment(video_id, scale, start, start + length, times)
+            rows["segments"].append(segment)
+            rows["clips"].append(_clip(segment, video))
+            for kind in ("subtitles", "captions") if scale != "short" else ():
+                rows["summaries"].append(
+                    Summary(
+                        clip_id=segment.clip_id,
+                        video_id=video_id,
+                        kind=kind,
+                        text="Bees dance.",
+                        raw_text="Bees dance.",
+                        status="ok",
+                        sampling="{}",
+                        **ENGINE,
+                    )
+                )
+    return rows
+
+
+def _segment(video_id: str, scale: str, start: float, end: float, times: Iterable[float]) -> Segment:
+    above = {"short": "medium", "medium": "long"}.get(scale)
+    length = TILINGS[above] if above else 0.0
+    parent = start // length * length if above else 0.0
+    return Segment(
+        clip_id=clip_id_of(video_id, scale, start, end),
+        video_id=video_id,
+        scale=scale,
+        start=start,
+        end=end,
+        parent_id=clip_id_of(video_id, above, parent, parent + length) if above else None,
+        frame_ids=tuple(frame_id_of(video_id, t) for t in times if start <= t < end),
+        sentence_count=1,
+    )
+
+
+def _clip(segment: Segment, video: Video) -> Clip:
+    verbatim = segment.scale == "short"
+    spoken = segment.start < 12.0
+    return Clip(
+        **{name: getattr(segment, name) for name in Segment.__dataclass_fields__},
+        media_uri=video.media_uri,
+        subtitle_text="Bees dance." if spoken else None,
+        caption_text="A bee",
+        subtitle_source="manual" if spoken else None,
+        caption_source="builtin/tags",
+        subtitle_status=("verbatim" if verbatim else "ok") if spoken else None,
+        caption_status="verbatim" if verbatim else "ok",
+        language="en",
+    )
+
+
+def reject_of(key: str, video_id: str | None, uri: str, stage: str, kind: str) -> Reject:
+    return Reject(
+        key=key, video_id=video_id, uri=uri, stage=stage, kind=kind, message="no luck", retryable=False, attempts=1
+    )
+
+
+# --- writing --------------------------------------------------------------------------------------------------------
+
+
+def commit_rows(writer: Writer, token: str, rows: Rows, replacements: Sequence[Replacement] = ()) -> int:
+    """One commit with these rows, in one part for each table."""
+    parts = PartWriter(writer.dataset, writer.lineage, part_bytes=1 << 30)
+    for table, records in rows.items():
+        parts.add(table, records, [digest(token)] * len(records))
+    return writer.commit(token, parts.finish(), replacements)
+
+
+def add_videos(writer: Writer, numbers: Iterable[int], uncaptioned: int = 0) -> None:
+    """Videos on their way through all stages: one commit a video and stage, as a run would make them."""
+    for number in numbers:
+        rows = made_of(number, stored_media(seed=number), uncaptioned)
+        put(writer.dataset.store, rows["videos"][0].media_uri, stored_media(seed=number))
+        by_stage: dict[str, Rows] = {
+            "requests": {"requests": [request_of(number)]},
+            "download": {"downloads": [download_of(number)]},
+            "segment": {name: rows[name] for name in ("videos", "frames", "segments")},
+            "caption": {name: rows[name] for name in ("captions", "rejects")},
+            "summarize": {name: rows[name] for name in ("summaries", "clips")},
+        }
+        for stage, some in by_stage.items():
+            commit_rows(writer, f"{writer.lineage.run_id}:{number}:{stage}", some)
+
+
+def make_dataset(location: Path | str, videos: int = 2, uncaptioned: int = 0) -> Dataset:
+    """`videos` videos, a request that was rejected at download (number 90), and a video rejected at segment (91)."""
+    dataset = Dataset(str(location))
+    with Writer(dataset, "run-1", {"command": ["curate"]}) as writer:
+        add_videos(writer, range(videos), uncaptioned)
+        lost, broken = request_of(90), download_of(91)
+        rejects = [
+            reject_of(lost.request_key, None, lost.uri, "download", "not_found"),
+            reject_of(broken.video_id, broken.video_id, broken.uri, "segment", "unreadable"),
+        ]
+        rows: Rows = {"requests": [lost, request_of(91)], "downloads": [broken], "rejects": rejects}
+        commit_rows(writer, "run-1:rejected", rows)
+    return dataset
