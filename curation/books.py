@@ -28,7 +28,8 @@ class Account:
         return self.wanted - self.made - self.rejected
 
     def __str__(self) -> str:
-        return f"{self.wanted} {self.subject} = {self.made} {self.outcome} + {self.rejected} rejected + {self.pending} pending"
+        parts = f"{self.made} {self.outcome} + {self.rejected} rejected + {self.pending} pending"
+        return f"{self.wanted} {self.subject} = {parts}"
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,8 @@ def _doubled(table: str, key: tuple[str, ...]) -> str:
     names = ", ".join(key)
     return f"select 'rows of {table} that are there twice', count(*) - count(distinct ({names})) from {table}"
 
+
+_WANTED = "(select distinct unnest(frame_ids) as frame_id from segments)"
 
 _STRAYS = "\nunion all ".join(
     [

@@ -275,6 +275,29 @@ def read_commits(dataset: Dataset, after: int) -> Iterator[tuple[int, dict[str, 
             yield int(Path(path).stem), record
 
 
+def recent_commits(dataset: Dataset, count: int) -> list[tuple[int, dict[str, Any]]]:
+    """The last openings and commits, `count` or a few more, in order."""
+    return list(read_commits(dataset, max(0, _settled(dataset) - count)))
+
+
+def unfinished(dataset: Dataset) -> list[int]:
+    """The commits that some table does not show yet: under way, or left by a writer that died, for the next to finish."""
+    applied: dict[str, int] = {}
+    behind: list[int] = []
+    for number, record in read_commits(dataset, _settled(dataset)):
+        tables = record.get("tables", ())
+        for table in set(tables) - set(applied):
+            applied[table] = dataset.delta(table).transaction_version(APPLICATION) or 0
+        if any(applied[table] < number for table in tables):
+            behind.append(number)
+    return behind
+
+
+def _settled(dataset: Dataset) -> int:
+    """The number up to which every table shows every commit, as far as the last writer told."""
+    return int((dataset.get_json(LEASE) or {}).get("settled", 0))
+
+
 def apply(dataset: Dataset, number: int, record: Mapping[str, Any]) -> None:
     """Bring every table that a commit touches up to it. Safe to repeat, and beside others who do the same."""
     for table, share in record["tables"].items():

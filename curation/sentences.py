@@ -160,10 +160,10 @@ def _by_speech(
     stop = _STOPS.get(language or "", ".")
     sentences: list[Sentence] = []
     first = 0
-    for last in ends_of(words, language, settings):
+    for last, until in ends_of(words, language, settings):
         a, b = words[first].offset, words[last].offset + len(words[last].text)
         text = spoken.text[a:b]
         text = text[0].upper() + text[1:] if len(text[0].upper()) == 1 else text
-        sentences.append(Sentence(words[first].start, words[last].end, text if _END.search(text[-1]) else text + stop))
+        sentences.append(Sentence(words[first].start, until, text if _END.search(text[-1]) else text + stop))
         first = last + 1
     return sentences

@@ -42,6 +42,10 @@ class DatasetError(Exception):
     """The dataset cannot be used as asked; the message is one line that says why and what to do."""
 
 
+class Misuse(DatasetError):
+    """Something was asked of the dataset that makes no sense; the message is one line."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Part:
     """A Parquet file of one table: its name in the table's folder, its bytes and rows."""

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 PAGE_BYTES = 64 * 2**20  # of one page, playlist or manifest
 PAGES_BYTES = 4 * PAGE_BYTES  # of all that is read before the media
 PAGES = 500  # requests made before the media
+PAGE_REDIRECTS = 50  # of all of them together: yt-dlp starts anew where an URL leads elsewhere
 _ERROR_BYTES = 1 << 20
 
 _OPT_OUT = frozenset({"noai", "noimageai", "noindex", "noimageindex", "none"})
@@ -49,7 +50,7 @@ class Client(YoutubeDL):
         self.failure: Failure | None = None
         self.opt_outs: list[dict[str, str]] = []
         self.phase = "page"
-        self._received = self._requested = 0
+        self._received = self._requested = self._redirected = 0
         super().__init__(_params(settings) | params)
 
     def save_cookies(self) -> None:
@@ -96,6 +97,13 @@ class Client(YoutubeDL):
             self.policy.check_host(parts.hostname)
         except AddressRefused:
             raise Rejected(Kind.REFUSED, self._refused()) from None
+
+    def redirected(self, url: str) -> None:
+        """Raises Rejected unless `url` may be gone on to."""
+        self.check_url(url)
+        self._redirected += self.phase == "page"
+        if self._redirected > PAGE_REDIRECTS:
+            raise Rejected(Kind.REFUSED, f"redirected more than {PAGE_REDIRECTS} times in all")
 
     def _refused(self) -> str:
         return (
@@ -173,7 +181,7 @@ class WatchedRH(RequestsRH):
     def _watch(self, response: Any, **_: Any) -> None:
         self.client.seen(response.url, response.headers)
         if response.is_redirect:
-            self.client.check_url(urljoin(response.url, response.headers["Location"]))
+            self.client.redirected(urljoin(response.url, response.headers["Location"]))
 
 
 def opts_out(header: str, value: str, user_agent: str | None) -> bool:

@@ -35,7 +35,7 @@ class Written:
     replaced: tuple[Replaced, ...]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Stage(beam.PTransform):  # type: ignore[misc]
     """Work items in; the number of the commit that holds their rows out."""
 
