@@ -281,7 +281,7 @@ def recent_commits(dataset: Dataset, count: int) -> list[tuple[int, dict[str, An
 
 
 def unfinished(dataset: Dataset) -> list[int]:
-    """The commits that some table does not show yet: under way, or left by a writer that died, for the next to finish."""
+    """Commits that some table does not show yet: under way, or left by a writer that died for the next to finish."""
     applied: dict[str, int] = {}
     behind: list[int] = []
     for number, record in read_commits(dataset, _settled(dataset)):
