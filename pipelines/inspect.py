@@ -33,14 +33,9 @@ def show(dataset: Dataset, console: Console) -> Books:
     """Print the account of `dataset` on one screen. Raises DatasetError where there is none."""
     books = balance(dataset)
     console.print(f"[bold]{escape(dataset.uri)}[/]  {_stored(dataset)}")
-    for table in (
-        _accounts(books),
-        _rejects(dataset),
-        _clips(dataset),
-        _texts(dataset),
-        _makers(dataset),
-        _runs(dataset),
-    ):
+    console.print(_accounts(books))
+    for section in (_rejects, _clips, _texts, _makers, _runs):
+        table = section(dataset)
         if table.row_count:
             console.print(table)
     for line in _standing(dataset, books):
@@ -82,7 +77,8 @@ def _clips(dataset: Dataset) -> Table:
     width = max(1.0, longest / BINS)
     table = _table("clips", "count", "hours", "mean s", f"durations from 0 to {BINS * width:.0f} s", numbers=3)
     counted = f"""
-        select scale, least(floor(duration / {width}), {BINS - 1})::int as bin, count(*) as count, sum(duration) as seconds
+        select
+            scale, least(floor(duration / {width}), {BINS - 1})::int as bin, count(*) as count, sum(duration) as seconds
         from ({query}) group by all"""
     rows = dataset.sql(counted).to_pylist()
     for scale in SCALES:
