@@ -154,8 +154,9 @@ class Committer:
             if not pc.any(doomed).as_py():
                 continue
             gone.append(part)
-            writer.add_rows(table, self.dataset.read_part(table, path).filter(pc.invert(doomed)))
-        return gone, [part for part in writer.finish() if part.rows]
+            if not pc.all(doomed).as_py():
+                writer.add_rows(table, self.dataset.read_part(table, path).filter(pc.invert(doomed)))
+        return gone, writer.finish()
 
 
 class Writer(Committer):
