@@ -226,6 +226,14 @@ class Reject:
     attempts: Annotated[int, "how often it was tried"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class ForgottenKey:
+    """What was forgotten and is not fetched again. Only its digest is kept, so that nothing of it remains."""
+
+    key: Annotated[str, "digest of the kind and of what was forgotten"]
+    kind: Annotated[str, "video, request, uri or channel"]
+
+
 @dataclass(frozen=True)
 class Table:
     """A table's name, its rows, and the columns that tell a row from the one that supersedes it."""
@@ -251,6 +259,7 @@ TABLES: dict[str, Table] = {
         Table("summaries", Summary, ("clip_id", "kind")),
         Table("clips", Clip, ("clip_id",)),
         Table("rejects", Reject, ("stage", "key")),
+        Table("forgotten", ForgottenKey, ("key",)),
     )
 }
 
