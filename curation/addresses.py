@@ -117,9 +117,9 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
 
 @contextmanager
 def enforced(policy: Policy) -> Iterator[Policy]:
-    """Hold every connection of this process against `policy`, in all of its threads: for a process with one job at a time.
+    """Hold every connection of this process, in all its threads, against `policy`; for a process with one job at a time.
 
-    By an audit hook, which Python code cannot take away again nor go around.
+    This is an audit hook, which Python code can neither take away nor go around.
     """
     global _policy, _hooked
     if not _hooked:

@@ -6,6 +6,7 @@ waits and the bounds per host are counted here, in the process that asks.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -42,8 +43,8 @@ class Fetched:
 def fetch(asked: Asked, settings: DownloadSettings, folder: Path) -> Fetched:
     """Get the video that is `asked` for, with its wanted subtitles, into `folder`, which is this video's alone.
 
-    Takes `settings.timeout_s` at most, from when its host has a place free (`settings.per_host`). The whole video comes,
-    a wished range is only noted. Raises Rejected, OSError where the disk is full, and guard.Stopped.
+    Takes `settings.timeout_s` at most, from when its host has a place free (`settings.per_host`). The whole video is
+    fetched, a wished range only noted. Raises Rejected, OSError where the disk is full, and guard.Stopped.
     """
     if urlsplit(asked.url).scheme == "file":
         return _fetch_local(asked, settings, folder)
@@ -93,7 +94,7 @@ def _try(
             if error.kind not in ytdlp.TRANSIENT or tries >= settings.attempts or not in_time:
                 raise Rejected(error.kind, error.message + (f" (tried {tries} times)" if tries > 1 else "")) from None
             log.info("%s: %s; next try in %.1f s", asked.request.request_key, error.message, pause)
-            time.sleep(pause)
+            ytdlp.wait(pause)
         else:
             host.ended(None)
             return found, tries
@@ -102,7 +103,7 @@ def _try(
 def _fetch_subtitles(
     asked: Asked, settings: DownloadSettings, folder: Path, deadline: float, found: dict[str, Any]
 ) -> tuple[SubtitleTrack, ...]:
-    """The list's own subtitle file and those of the site that are wanted. What cannot be had is logged, and done without."""
+    """The list's own subtitle file and the site's that are wanted. What cannot be had is logged, and done without."""
     groups = tracks.plan(found["subtitles"], found["automatic"], settings.subtitle_languages)
     if asked.subtitles_url:
         language = asked.request.subtitle_language or tracks.UNKNOWN
@@ -159,18 +160,17 @@ def _local_subtitles(request: VideoRequest) -> tuple[SubtitleTrack, ...]:
 
 
 def _opened(path: Path) -> BinaryIO:
-    """`path`, open for reading, if it is a regular file: no link put in its place since, no pipe, no device. Raises Rejected."""
+    """`path`, open for reading, if it is a regular file, and no link, pipe or device. Raises Rejected."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         raise Rejected(Kind.NOT_FOUND, f"no file {path}") from None
     except OSError as error:
         raise Rejected(Kind.REFUSED, f"cannot read {path}: {error.strerror}") from None
-    file = os.fdopen(fd, "rb")
     if not stat.S_ISREG(os.fstat(fd).st_mode):
-        file.close()
+        os.close(fd)
         raise Rejected(Kind.REFUSED, f"{path} is not a regular file")
-    return file
+    return os.fdopen(fd, "rb")
 
 
 def _link(source: Path, target: Path, max_bytes: int) -> None:
@@ -182,10 +182,10 @@ def _link(source: Path, target: Path, max_bytes: int) -> None:
         if not size:
             raise Rejected(Kind.NO_VIDEO, f"{source} is empty")
         target.unlink(missing_ok=True)
-        try:
-            os.link(
-                f"/proc/self/fd/{file.fileno()}", target, follow_symlinks=True
-            )  # that file, whatever its name is now
-        except OSError:
-            with target.open("xb") as copy:
-                shutil.copyfileobj(file, copy, 1 << 20)
+        with contextlib.suppress(OSError):  # links end at a disk's edge, and not every file may be linked
+            os.link(source, target, follow_symlinks=False)
+            if os.path.samestat(os.fstat(file.fileno()), target.lstat()):
+                return
+            target.unlink()
+        with target.open("xb") as copy:
+            shutil.copyfileobj(file, copy, 1 << 20)

@@ -1,15 +1,18 @@
 """What runs in the guarded child: yt-dlp on one URL. JSON in, JSON out.
 
 Failures come back as values, {"failed": {kind, message, retry_after}}, since a Rejected has no room for Retry-After.
+The kind is null where the disk is full.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import re
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +22,11 @@ from yt_dlp.utils import PagedList, YoutubeDLError
 
 from curation.addresses import Policy, enforced
 from curation.config import DownloadSettings
-from curation.failures import of_extraction
+from curation.failures import Failure, of_extraction
 from curation.rejects import Kind, Rejected
 from curation.tracks import FILE_BYTES
 from curation.uris import redact
-from curation.web import Client, folder_bytes
+from curation.web import Client
 from curation.ytdlp import TRANSIENT, pause_s
 
 PLAYLIST_ENTRIES = 200_000
@@ -43,8 +46,8 @@ _ROW = {
 def media(argument: dict[str, Any]) -> dict[str, Any]:
     """Fetch the media of {url, settings, folder, seconds, ranged} into the folder.
 
-    Gives {media, digest, opt_out, extractor, id, row, subtitles, automatic}; row has the columns of `downloads` that the
-    site fills, and the last two list files that may be fetched, by language.
+    Gives {media, digest, opt_out, extractor, id, row, subtitles, automatic}; row has the columns of `downloads` that
+    the site fills; the last two list files that may be fetched, by language.
     """
     settings = DownloadSettings.model_validate(argument["settings"])
     folder = Path(argument["folder"])
@@ -53,7 +56,7 @@ def media(argument: dict[str, Any]) -> dict[str, Any]:
     def check(info: dict[str, Any], *, incomplete: bool) -> None:
         _check(info, settings, argument["ranged"])
         if not incomplete:
-            client.expect_media(folder_bytes(folder))
+            client.expect_media(folder)
 
     with _client(
         argument, settings, match_filter=check, playlist_items="1:2", outtmpl=str(folder / "media.%(ext)s")
@@ -62,7 +65,7 @@ def media(argument: dict[str, Any]) -> dict[str, Any]:
 
 
 def subtitles(argument: dict[str, Any]) -> dict[str, Any]:
-    """Fetch {groups, folder, seconds, settings}: of each group of alternatives (curation/tracks.py) the first that comes.
+    """Fetch subtitles: of each group of alternatives in {groups, folder, seconds, settings} the first that comes.
 
     Gives {tracks: [{language, kind, path}], missed: [messages]}. Fails only where the time is up.
     """
@@ -73,7 +76,7 @@ def subtitles(argument: dict[str, Any]) -> dict[str, Any]:
         def first(place: int, group: list[dict[str, Any]]) -> dict[str, Any] | None:
             for choice, track in enumerate(group):
                 path = Path(argument["folder"], f"subtitles.{place}.{choice}")
-                answer = _caught(client, lambda: _subtitle_file(client, track["file"], path))
+                answer = _caught(client, partial(_subtitle_file, client, track["file"], path))
                 if "failed" not in answer:
                     return {"language": track["language"], "kind": track["kind"], "path": str(path)}
                 missed.append(f"{track['kind']} subtitles in {track['language']}: {answer['failed']['message']}")
@@ -89,7 +92,7 @@ def _subtitle_file(client: Client, file: dict[str, Any], path: Path) -> dict[str
         return {}
     for tries in range(1, client.settings.attempts + 1):
         client.failure = None
-        client.expect_media(0)
+        client.expect_media()
         try:
             client.dl(str(path), dict(file), subtitle=True)
             break
@@ -173,7 +176,8 @@ def _entries(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _address(entry: dict[str, Any]) -> str | None:
     """Where an entry can be asked for by itself: its page, or the media of a video that has none of its own."""
     formats = entry.get("formats") or [{}]
-    return entry.get("url") or entry.get("webpage_url") or formats[-1].get("url")
+    found = entry.get("url") or entry.get("webpage_url") or formats[-1].get("url")
+    return str(found) if found else None
 
 
 def _client(argument: dict[str, Any], settings: DownloadSettings, **params: Any) -> Client:
@@ -186,19 +190,17 @@ def _caught(client: Client, work: Callable[[], dict[str, Any]]) -> dict[str, Any
         with enforced(client.policy):
             return work()
     except Rejected as error:
-        failed: dict[str, Any] = {"kind": error.kind.value, "message": redact(error.message), "retry_after": None}
+        failure = Failure(error.kind, error.message)
     except CookieLoadError:
-        failed = {
-            "kind": Kind.INVALID_REQUEST.value,
-            "message": "download.cookies_file is no Netscape cookie file",
-            "retry_after": None,
-        }
-    except YoutubeDLError as error:
-        if "No space left on device" in str(error):
-            return {"failed": "disk full"}
+        failure = Failure(Kind.INVALID_REQUEST, "download.cookies_file is not a Netscape cookie file")
+    except (YoutubeDLError, OSError) as error:
+        if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error):
+            return {"failed": {"kind": None, "message": "no space left on the disk for a download"}}
+        if isinstance(error, OSError):
+            raise
         failure = of_extraction(error, client.failure)
-        failed = {"kind": failure.kind.value, "message": redact(failure.message), "retry_after": failure.retry_after}
-    return {"failed": failed}
+    message = redact(failure.message)
+    return {"failed": {"kind": failure.kind.value, "message": message, "retry_after": failure.retry_after}}
 
 
 def _media(client: Client, url: str, settings: DownloadSettings, ranged: bool) -> dict[str, Any]:
@@ -245,7 +247,7 @@ def _check(info: dict[str, Any], settings: DownloadSettings, ranged: bool) -> No
 
 
 def probe(path: Path, max_duration_s: float | None) -> None:
-    """Raises Rejected where `path` certainly has no video or is too long; what cannot be opened is left to the decoder."""
+    """Raises Rejected where `path` certainly has no video or is too long. What cannot be opened is the decoder's matter."""
     with path.open("rb") as file:
         head = file.read(512).lstrip().lower()
     if head.startswith((b"<!doctype", b"<html", b"<?xml", b"{")):
@@ -272,9 +274,10 @@ def _row(info: dict[str, Any]) -> dict[str, str | None]:
     date = re.fullmatch(r"(\d{4})(\d\d)(\d\d)", str(info.get("upload_date")))
     # For a bare file yt-dlp takes the server's Last-Modified for the date of upload.
     stated = date and not info.get("direct")
-    return {column: text(names) for column, names in _ROW.items()} | {
-        "upload_date": "-".join(date.groups()) if date and stated else None
-    }
+    row = {column: text(names) for column, names in _ROW.items()}
+    if (row["title"] or "").endswith(" (1)") and str(info["id"]).endswith("-1"):
+        row["title"] = str(row["title"])[:-4]  # yt-dlp numbers the videos of a page, be it one
+    return row | {"upload_date": "-".join(date.groups()) if date and stated else None}
 
 
 def _subtitle_files(tracks: dict[str, list[dict[str, Any]]] | None) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Why a video could not be fetched: HTTP statuses, broken connections and the sentences of sites, as kinds of reject."""
+"""Why a video could not be fetched: HTTP statuses, broken connections and sites' sentences, as kinds of reject."""
 
 from __future__ import annotations
 
@@ -17,46 +17,66 @@ from yt_dlp.utils import ContentTooShortError, DownloadError, ExtractorError, Ge
 from curation.rejects import Kind, Rejected
 from curation.uris import redact
 
-# What sites and yt-dlp say. The first pattern that matches decides, so a bot check comes before the login it asks for.
-_SAID: tuple[tuple[Kind, str], ...] = (
+# What sites and yt-dlp say. The first kind that matches decides: a bot check comes before the login that it asks for.
+_SAID: tuple[tuple[Kind, tuple[str, ...]], ...] = (
     (
         Kind.BOT_CHECK,
-        r"not a (ro)?bot|captcha|unusual traffic|anti-?bot|bot (check|detection|protection)|are human|automated (queries|requests|access)"
-        r"|just a moment\.\.\.|attention required! \| cloudflare|pardon our interruption",
+        (
+            r"not a (ro)?bot|anti-?bot|bot (check|detection|protection)|are human|captcha",
+            r"unusual traffic|automated (queries|requests|access)",
+            r"just a moment\.\.\.|attention required! \| cloudflare|pardon our interruption",
+        ),
     ),
-    (Kind.RATE_LIMITED, r"rate.?limit|too many requests|http error 429"),
+    (Kind.RATE_LIMITED, (r"rate.?limit|too many requests|http error 429",)),
     (
         Kind.PRIVATE,
-        r"\bprivate video|video is (set to )?private|(is|was made|been made) private|private (content|account|channel|profile)",
+        (
+            r"\bprivate video|video is (set to )?private|(is|was made|been made) private",
+            r"private (content|account|channel|profile)",
+        ),
     ),
     (
         Kind.GEO_BLOCKED,
-        r"geo.?(restrict|block|locat)|(in|from|to) your (country|region|location|area)|not available in this (country|region)|outside of? \w+ only",
+        (
+            r"geo.?(restrict|block|locat)|(in|from|to) your (country|region|location|area)",
+            r"not available in this (country|region)|outside of? \w+ only",
+        ),
     ),
     (
         Kind.LIVE,
-        r"premieres? in|live event (will|has)|(is|not) currently live|live ?stream|is live\b|upcoming (stream|video|event)|will begin in"
-        r"|(stream|event) has not started",
+        (
+            r"premieres? in|upcoming (stream|video|event)|will begin in|(stream|event) has not started",
+            r"live event (will|has)|(is|not) currently live|live ?stream|is live\b",
+        ),
     ),
     (
         Kind.LOGIN_REQUIRED,
-        r"\b(sign|log|logged|signed)[ -]?in\b|\blogin\b|\bage\b.{0,30}(restrict|confirm|verif|limit|gate)|(confirm|verify) your age|age-?restricted"
-        r"|registered users|members[ -]only|join this channel|subscribers?[ -]only|subscri(be|ption)|premium|purchase|password|account credentials"
-        r"|use --cookies|authentication|inappropriate for some users",
+        (
+            r"\b(sign|log|logged|signed)[ -]?in\b|\blogin\b|registered users|account credentials|use --cookies",
+            r"\bage\b.{0,30}(restrict|confirm|verif|limit|gate)|(confirm|verify) your age|age-?restricted",
+            r"inappropriate for some users|authentication|password",
+            r"members[ -]only|join this channel|subscribers?[ -]only|subscri(be|ption)|premium|purchase",
+        ),
     ),
     (
         Kind.NOT_FOUND,
-        r"(been|was|is) (removed|deleted|taken down|terminated)|no longer (available|exists?)|does ?n.t exist|not exist|not found|copyright claim"
-        r"|(video|content|this) (is |is currently )?(unavailable|not available)|has been closed|http error (404|410)",
+        (
+            r"(been|was|is) (removed|deleted|taken down|terminated)|no longer (available|exists?)|copyright claim",
+            r"does ?n.t exist|not exist|not found|has been closed|http error (404|410)",
+            r"(video|content|this) (is |is currently )?(unavailable|not available)",
+        ),
     ),
     (
         Kind.NO_VIDEO,
-        r"no (video|media)( formats?)?( could be)? found|no video in|there is no video|not a video|unsupported url",
+        (
+            r"no (video|media)( formats?)?( could be)? found|no video in|there is no video|not a video|unsupported url",
+            r"did not get any data",
+        ),
     ),
-    (Kind.UNSUPPORTED, r"\bdrm\b|requested format is not available|unusual and will be skipped"),
+    (Kind.UNSUPPORTED, (r"\bdrm\b|requested format is not available|unusual and will be skipped",)),
 )
 _ADVICE = {
-    Kind.BOT_CHECK: "the site asks for proof of a human; set download.cookies_file, a proxy, or slower sleeps, and retry later",
+    Kind.BOT_CHECK: "the site wants a human; set download.cookies_file, download.proxy or longer sleeps, and retry later",
     Kind.LOGIN_REQUIRED: "set download.cookies_file to the cookies of an account that may see it",
     Kind.GEO_BLOCKED: "set download.proxy to one in a country where it is shown",
     Kind.LIVE: "retry when the stream is over",
@@ -174,7 +194,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _kind_said(text: str) -> Kind | None:
-    return next((kind for kind, pattern in _SAID if re.search(pattern, text, re.IGNORECASE)), None)
+    return next((kind for kind, patterns in _SAID if any(re.search(p, text, re.IGNORECASE) for p in patterns)), None)
 
 
 def _failure(kind: Kind, said: str) -> Failure:

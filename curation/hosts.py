@@ -49,7 +49,7 @@ _lock = threading.Lock()
 
 @contextmanager
 def at_host(name: str, limit: int) -> Iterator[Host]:
-    """One of `limit` places at the host `name` in this process; waits for one. Raises Rejected while it is left alone."""
+    """One of `limit` places at host `name` in this process, once it is free. Raises Rejected while it is left alone."""
     with _lock:
         host = _hosts.setdefault(name, Host(threading.Semaphore(limit)))
         host.users += 1

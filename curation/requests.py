@@ -80,7 +80,7 @@ class Asked:
 
 
 def asked_again(request: VideoRequest) -> Asked:
-    """What to fetch for a row of the `requests` table. Raises Rejected where its URL was signed, since that was not stored."""
+    """What to fetch for a row of the `requests` table. Raises Rejected where the URL was signed, so not stored."""
     if is_redacted(request.uri) or is_redacted(request.subtitles or ""):
         raise Rejected(
             Kind.INVALID_REQUEST, "its URL was signed or held a secret, which is not stored; name the list again"
@@ -91,8 +91,8 @@ def asked_again(request: VideoRequest) -> Asked:
 def read_inputs(inputs: Sequence[str], settings: DownloadSettings) -> Iterator[Asked | Reject]:
     """The requests that `inputs` ask for, in order, read as they are wanted: memory does not grow with a list.
 
-    A row that makes no sense is a Reject of the download stage, and the rest goes on. Raises InputError, before anything
-    is read where that can be known then.
+    A row that makes no sense is a Reject of the download stage, and the rest goes on. Raises InputError, at once where
+    the names alone show it.
     """
     if settings.cookies_file is not None and not os.access(settings.cookies_file, os.R_OK):
         raise InputError(f"cannot read download.cookies_file {settings.cookies_file}")
@@ -122,7 +122,7 @@ def _reader(text: str, settings: DownloadSettings) -> Iterator[Asked | Reject]:
     if not os.access(path, os.R_OK):
         raise InputError(f"{text}: not allowed to read it")
     if is_video(path.name):
-        return iter([_local(path, sorted(os.listdir(path.absolute().parent)), settings)])
+        return iter([_local(path, sorted(p.name for p in path.absolute().parent.iterdir()), settings)])
     if path.suffix.lower() in LIST_SUFFIXES:
         return _from_list(path)
     raise InputError(f"{text}: neither a video nor a list ({', '.join(sorted(LIST_SUFFIXES))}) by its suffix")
@@ -369,7 +369,7 @@ def _seconds(row: Mapping[str, Any], column: str) -> float | None:
 
 
 def _from_url(url: str, settings: DownloadSettings) -> Iterator[Asked | Reject]:
-    """The videos of a playlist, or the one video that the URL is. What fails here fails again, and is told, when fetched."""
+    """The videos of a playlist, or the one that the URL is. What fails here fails again, and is told, when fetched."""
     if is_video(urlsplit(url).path):
         yield _asked(url)
         return

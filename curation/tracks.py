@@ -38,7 +38,7 @@ def plan(manual: Files, automatic: Files, wanted: Sequence[str]) -> list[list[di
 
 
 def _not_translated(automatic: Files) -> dict[str, Mapping[str, Any]]:
-    """Automatic captions of what is spoken. Where a site marks these with -orig, the others are its machine translations."""
+    """Automatic captions of what is spoken. Where a site marks them with -orig, the others are translations."""
     marked = {language: file for language, file in automatic.items() if language.endswith("-orig")}
     return marked or dict(automatic)
 

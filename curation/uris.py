@@ -74,7 +74,7 @@ def fetchable(url: str) -> str:
 
 
 def canonical(url: str) -> str:
-    """The form of `url` that is stored: normalised, without tracking, one form for each YouTube video, secrets redacted.
+    """The form of `url` that is stored: normalised, without tracking, one form a YouTube video, secrets redacted.
 
     Raises InvalidUri.
     """
@@ -125,7 +125,7 @@ def is_redacted(uri: str) -> bool:
 
 
 def redact(text: str) -> str:
-    """`text`, a URI or a message that quotes some, with signatures, keys, tokens and user names replaced by REDACTED."""
+    """`text`, an URI or a message that quotes some, with signatures, keys, tokens and users replaced by REDACTED."""
     text = re.sub(r"(?<=//)[^/?#@\s]+@", f"{REDACTED}@", text)
     text = _JWT.sub(REDACTED, text)
     text = re.sub(r"(?<=[;/])(hdn\w+|jsessionid|exp)=[^/;?\s]+", rf"\1={REDACTED}", text, flags=re.IGNORECASE)

@@ -23,6 +23,7 @@ from yt_dlp.networking.exceptions import HTTPError, NoSupportingHandlers, Reques
 from curation.addresses import AddressRefused, Policy
 from curation.config import DownloadSettings
 from curation.failures import Failure, of_transport, status_of
+from curation.records import digest
 from curation.rejects import Kind, Rejected
 from curation.uris import redact
 
@@ -39,10 +40,10 @@ _VALUED = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "m
 _NEITHER_PAGE_NOR_MEDIA = re.compile(r"(application|text)/([\w.-]+\+)?(json|javascript|x-javascript|css)\b")
 
 
-class Client(YoutubeDL):
+class Client(YoutubeDL):  # type: ignore[misc]
     """A YoutubeDL that talks http(s) only, to allowed addresses, up to a time and a number of bytes.
 
-    `failure` is the last failed request, `opt_outs` the opt-out headers seen. Raises Rejected from within yt-dlp's own calls.
+    `failure` is the last failed request, `opt_outs` the opt-out headers seen. Raises Rejected beside yt-dlp's errors.
     """
 
     def __init__(self, settings: DownloadSettings, policy: Policy, deadline: float, **params: Any) -> None:
@@ -51,14 +52,18 @@ class Client(YoutubeDL):
         self.opt_outs: list[dict[str, str]] = []
         self.phase = "page"
         self._received = self._requested = self._redirected = 0
+        self._versions: _Versions | None = None
         super().__init__(_params(settings) | params)
 
     def save_cookies(self) -> None:
         """Not: the user's file is not ours to write, and many processes read it at once."""
 
-    def expect_media(self, received: int) -> None:
-        """What comes from here on is media; `received` bytes of it are already there."""
-        self.phase, self._received = "media", received
+    def expect_media(self, folder: Path | None = None) -> None:
+        """What comes from here on is media; some of it may be in `folder` already, from an earlier try."""
+        self.phase, self._received = "media", 0
+        if folder:
+            self._received = sum(p.stat().st_size for p in folder.iterdir() if p.is_file())
+            self._versions = _Versions(folder / "versions.json")
 
     def build_request_director(self, handlers: Any, preferences: Any = None) -> Any:
         """One way out only: yt-dlp's others (libcurl, websockets, FTP) would pass by what is checked here."""
@@ -73,8 +78,13 @@ class Client(YoutubeDL):
         if self._requested > PAGES:
             raise Rejected(Kind.UNSUPPORTED, f"more than {PAGES} requests and no media yet")
         self.check_url(request.url)
+        if self._versions:
+            self._versions.ask(request)
         try:
-            return self._bounded(super().urlopen(request))
+            response = super().urlopen(request)
+            if self._versions:
+                self._versions.note(request, response)
+            return self._bounded(response)
         except NoSupportingHandlers as error:
             known = (e for e in error.unexpected_errors if isinstance(e, Rejected))
             raise next(known, error) from None
@@ -111,7 +121,7 @@ class Client(YoutubeDL):
         )
 
     def seen(self, url: str, headers: Any) -> None:
-        """Look at the headers of any response, redirects included, for opt-outs. Raises Rejected where they are honoured."""
+        """Look for opt-outs in the headers of a response, be it a redirect. Raises Rejected where they are honoured."""
         if _NEITHER_PAGE_NOR_MEDIA.match(headers.get("Content-Type") or ""):
             return
         for header in ("X-Robots-Tag", "TDM-Reservation"):
@@ -132,7 +142,7 @@ class Client(YoutubeDL):
             raise Rejected(Kind.TIMEOUT, f"not finished after {self.settings.timeout_s:g} s (download.timeout_s)")
 
     def _bounded(self, response: Response, limit: int | None = None) -> Response:
-        """`response`, whose `read` keeps an eye on the time and the bytes."""
+        """`response`, whose `read` keeps an eye on the time and the bytes, and ends at `limit` where there is one."""
         read, media = response.read, self.phase == "media"
         length = response.headers.get("Content-Length") or ""
         if limit is None and length.isdecimal() and int(length) > self.settings.max_bytes:
@@ -140,7 +150,7 @@ class Client(YoutubeDL):
 
         def bounded(amount: int | None = None) -> bytes:
             if amount is None or amount < 0:
-                return self._read_all(bounded, limit or PAGE_BYTES)
+                return self._read_all(bounded, limit)
             self._check_time()
             try:
                 data: bytes = read(amount)
@@ -155,19 +165,46 @@ class Client(YoutubeDL):
         response.read = bounded
         return response
 
-    def _read_all(self, read: Any, limit: int) -> bytes:
+    def _read_all(self, read: Any, limit: int | None) -> bytes:
         data = bytearray()
         while chunk := read(1 << 16):
             data += chunk
-            if len(data) > limit:
-                raise Rejected(Kind.TOO_LARGE, f"a {self.phase} of more than {limit} bytes that is no media")
+            if limit is not None and len(data) >= limit:
+                break
+            if len(data) > PAGE_BYTES:
+                raise Rejected(Kind.TOO_LARGE, f"a page of more than {PAGE_BYTES} bytes that is no media")
         return bytes(data)
 
     def _too_large(self, what: str) -> Rejected:
         return Rejected(Kind.TOO_LARGE, f"{what}; download.max_bytes allows {self.settings.max_bytes}")
 
 
-class WatchedRH(RequestsRH):
+class _Versions:
+    """Which version of a file the first part of a download is from, so that the rest of another is not appended to it.
+
+    yt-dlp asks for the rest by `Range` alone (RFC 9110, 13.1.5 has the `If-Range` that it lacks).
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._known: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
+
+    def ask(self, request: Request) -> None:
+        if not re.fullmatch(r"bytes=[1-9]\d*-", request.headers.get("Range") or ""):
+            return
+        if version := self._known.get(digest(request.url)):
+            request.headers["If-Range"] = version
+        else:
+            del request.headers["Range"]
+
+    def note(self, request: Request, response: Response) -> None:
+        version = response.headers.get("ETag") or ""
+        if response.status == 200 and version and not version.startswith("W/"):
+            self._known[digest(request.url)] = version
+            self._file.write_text(json.dumps(self._known))
+
+
+class WatchedRH(RequestsRH):  # type: ignore[misc]
     """yt-dlp's handler on `requests`, with every response shown to the client, those that redirect included."""
 
     client: Client
@@ -221,7 +258,7 @@ class _Log:
 
 
 def _params(settings: DownloadSettings) -> dict[str, Any]:
-    limited = {"ffmpeg_i": ["-protocol_whitelist", "file", "-nostdin"]}
+    limited = {"merger+ffmpeg_i": ["-protocol_whitelist", "file", "-nostdin"]}
     params: dict[str, Any] = {
         "logger": _Log(),
         "quiet": True,
@@ -253,7 +290,7 @@ def _params(settings: DownloadSettings) -> dict[str, Any]:
     return params
 
 
-class _Hls(HlsFD):
+class _Hls(HlsFD):  # type: ignore[misc]
     """HLS by yt-dlp's own code, or not at all: what it cannot do itself it would hand to ffmpeg, URL and all."""
 
     @classmethod
@@ -267,7 +304,7 @@ class _Hls(HlsFD):
         return True
 
 
-class _Refused(FileDownloader):
+class _Refused(FileDownloader):  # type: ignore[misc]
     """In place of the downloaders that would run a program on an URL, or speak something else than HTTP."""
 
     def real_download(self, filename: str, info_dict: dict[str, Any]) -> bool:
@@ -289,7 +326,3 @@ def _fence() -> None:
 
 
 _fence()
-
-
-def folder_bytes(folder: Path) -> int:
-    return sum(p.stat().st_size for p in folder.iterdir() if p.is_file())

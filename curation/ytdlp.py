@@ -24,6 +24,11 @@ def pause_s(settings: DownloadSettings, tries: int, retry_after: float | None) -
     return max(settings.retry_wait_s * 2.0 ** (tries - 1), retry_after or 0.0)
 
 
+def wait(seconds: float) -> None:
+    """Sleep, but not on when guard.stop_all ends everything: raises guard.Stopped then."""
+    guard.run(["sleep", f"{seconds:.3f}"], guard.Limits(seconds + 60.0, MEMORY_BYTES))
+
+
 class Failed(Rejected):
     """A Rejected that knows how many seconds the server asked us to wait."""
 
@@ -48,7 +53,7 @@ def call(function: str, settings: DownloadSettings, seconds: float, **argument: 
     except (guard.Crashed, guard.Overflowed) as error:
         raise Failed(Kind.CRASHED, redact(str(error))) from None
     if failed := answer.get("failed"):
-        if failed == "disk full":
-            raise OSError(errno.ENOSPC, "no space left on the disk for a download")
+        if failed["kind"] is None:
+            raise OSError(errno.ENOSPC, failed["message"])
         raise Failed(Kind(failed["kind"]), failed["message"], failed["retry_after"])
     return answer
