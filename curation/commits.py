@@ -79,6 +79,7 @@ class Committer:
         self._lock = threading.Lock()
         self._seen = lineage.epoch
         self._numbers: dict[str, int] = {}
+        self._applied: dict[str, int] = {}
 
     def commit(self, token: str, parts: Sequence[Part], replacements: Sequence[Replacement] = ()) -> int:
         """Add `parts` and take out what they replace, in all tables at once; the commit's number.
@@ -119,7 +120,7 @@ class Committer:
             if record["kind"] == "open":
                 who = holder_text(record["holder"])
                 raise Superseded(f"{who} took over {self.dataset.uri}; nothing more is written here")
-            apply(self.dataset, number, record)
+            apply(self.dataset, number, record, self._applied)
             self._numbers[record["token"]] = number
             self._seen = number
 
@@ -185,7 +186,7 @@ class Writer(Committer):
         added: set[tuple[str, str]] = set()
         for number, record in read_commits(self.dataset, min(last, swept)):
             if record["kind"] == "commit" and number < epoch:
-                apply(self.dataset, number, record)
+                apply(self.dataset, number, record, self._applied)
                 added |= {(table, part["path"]) for table, share in record["tables"].items() for part in share["add"]}
         self._sweep(swept, added)
         self._seen = epoch
@@ -200,9 +201,8 @@ class Writer(Committer):
         self._closing.set()
         if self._beat is not None:
             self._beat.join()
-        if not self.lost.is_set():
-            with contextlib.suppress(Exception):  # the dataset is whole without it; an error under way matters more
-                self._write_lease(swept=self.lineage.epoch, settled=self._seen, open_=False)
+        with contextlib.suppress(Exception):  # the dataset is whole without it; an error under way matters more
+            self._renew_lease(open_=False)
 
     def _await_lease(self) -> dict[str, Any]:
         deadline = time.monotonic() + self._wait_s
@@ -235,8 +235,9 @@ class Writer(Committer):
             orphans = [n for n in names if low <= n < high and (table, n) not in added]
             self.dataset.delete(f"{table}/{name}" for name in orphans)
         if self.dataset.folder is not None:
-            for torn in self.dataset.folder.glob("*/*#[0-9]*"):  # what an interrupted write on disk leaves
-                torn.unlink(missing_ok=True)
+            for pattern in ("*/*#[0-9]*", "*/*/*#[0-9]*"):  # what an interrupted write on disk leaves
+                for torn in self.dataset.folder.glob(pattern):
+                    torn.unlink(missing_ok=True)
             shutil.rmtree(self.dataset.folder / "scratch", ignore_errors=True)
 
     def _write_lease(self, *, swept: int, settled: int, open_: bool = True) -> None:
@@ -253,11 +254,15 @@ class Writer(Committer):
     def _keep_lease(self) -> None:
         while not self._closing.wait(HEARTBEAT_S):
             with contextlib.suppress(Exception):  # a missed beat is no harm: the epoch decides
-                lease = self.dataset.get_json(LEASE) or {}
-                if int(lease.get("epoch", 0)) > self.lineage.epoch:
-                    self.lost.set()
-                    return
-                self._write_lease(swept=self.lineage.epoch, settled=self._seen)
+                self._renew_lease(open_=True)
+
+    def _renew_lease(self, *, open_: bool) -> None:
+        """Write the lease, unless a younger writer has taken it: then this one is lost."""
+        lease = self.dataset.get_json(LEASE) or {}
+        if int(lease.get("epoch", 0)) > self.lineage.epoch:
+            self.lost.set()
+        else:
+            self._write_lease(swept=self.lineage.epoch, settled=self._seen, open_=open_)
 
 
 # --- the files ------------------------------------------------------------------------------------------------------
@@ -299,26 +304,37 @@ def _settled(dataset: Dataset) -> int:
     return int((dataset.get_json(LEASE) or {}).get("settled", 0))
 
 
-def apply(dataset: Dataset, number: int, record: Mapping[str, Any]) -> None:
-    """Bring every table that a commit touches up to it. Safe to repeat, and beside others who do the same."""
+def apply(dataset: Dataset, number: int, record: Mapping[str, Any], applied: dict[str, int]) -> None:
+    """Bring every table that a commit touches up to it. Safe to repeat, and beside others who do the same.
+
+    `applied` keeps, by table, the number of the last commit that it is known to show.
+    """
     for table, share in record["tables"].items():
-        for attempt in range(APPLY_ATTEMPTS):
-            delta = dataset.delta(table)
-            done = delta.transaction_version(APPLICATION)
-            if done is not None and done >= number:
-                break
-            try:
-                delta.create_write_transaction(
-                    [*map(_add, share["add"]), *map(_remove, share["remove"])],
-                    "append",
-                    Schema.from_arrow(TABLES[table].schema),
-                    commit_properties=CommitProperties(app_transactions=[Transaction(APPLICATION, number)]),
-                )
-                break
-            except CommitFailedError:  # another one was first: look again
-                if attempt == APPLY_ATTEMPTS - 1:
-                    raise
-                time.sleep(0.05 * attempt)
+        if applied.get(table, 0) < number:
+            applied[table] = _apply_share(dataset, table, number, share)
+
+
+def _apply_share(dataset: Dataset, table: str, number: int, share: Mapping[str, Any]) -> int:
+    """The number of the last commit that the table shows afterwards."""
+    failures = 0
+    while True:
+        delta = dataset.delta(table)
+        done = delta.transaction_version(APPLICATION) or 0
+        if done >= number:
+            return done
+        try:
+            delta.create_write_transaction(
+                [*map(_add, share["add"]), *map(_remove, share["remove"])],
+                "append",
+                Schema.from_arrow(TABLES[table].schema),
+                commit_properties=CommitProperties(app_transactions=[Transaction(APPLICATION, number)]),
+            )
+            return number
+        except CommitFailedError:  # another one was first: look again
+            failures += 1
+            if failures == APPLY_ATTEMPTS:
+                raise
+            time.sleep(0.05 * failures)
 
 
 def _add(part: Mapping[str, Any]) -> AddAction:
@@ -360,8 +376,9 @@ def is_alive(lease: Mapping[str, Any]) -> bool:
 
 
 def _boot_id() -> str | None:
+    """This machine since it was started, and our view of its processes: a container sees only its own."""
     with contextlib.suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {Path('/proc/self/ns/pid').readlink()}"
     return None
 
 

@@ -104,6 +104,8 @@ class Dataset:
                 mode="ignore",
                 name=table.name,
                 description=(table.record.__doc__ or "").strip(),
+                # else a checkpoint drops the log of versions older than a month, pinned ones among them
+                configuration={"delta.enableExpiredLogCleanup": "false"},
             )
 
     # --- reading ----------------------------------------------------------------------------------------------------
