@@ -14,6 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 from av.stream import Discard, Disposition
 
 from curation.config import MediaSettings
@@ -21,15 +22,21 @@ from curation.rejects import Kind, Rejected
 
 # Containers that hold their media themselves. Playlists, concat lists, SDP, image patterns and the like would make the
 # library open other files or hosts, so they are not here.
-FORMATS = "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg,mxf,ivf,nut,gif,rm,dv"
+FORMATS = "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg,mxf,ivf,nut,gif,rm,dv,mp3,wav,flac,aac"
 _PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 _STALE_PACKETS_BYTES = 16 << 20  # sound this far ahead of the picture has outlasted it
+_PROMISE_DURATION = ("matroska,webm", "flv", "asf")  # others promise frames, or ffmpeg guesses
+_ROUNDED = 0.02  # share by which such a promise may be rounded
+_SUSPICIOUS = 10  # decoding errors that may be for want of memory
+_FRAMES_IN_FLIGHT = 6
 _BACKWARDS_S = 1.0  # a step back by less is a stray timestamp, one by more a new clock
 _SOUND_LAG_S = 1.0  # sound is decoded so far behind the picture, which finds the jumps between timestamps
 
 
 def open_media(path: Path) -> av.container.InputContainer:
     """The container at `path`, which may open nothing else. Raises Rejected (UNREADABLE, UNSUPPORTED)."""
+    if not path.is_file():  # a pipe would keep us waiting
+        raise Rejected(Kind.UNREADABLE, "there is no such file" if not path.exists() else "it is not a regular file")
     if path.stat().st_size == 0:
         raise Rejected(Kind.UNREADABLE, "the file is empty")
     options = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
@@ -48,9 +55,10 @@ def video_stream(container: av.container.InputContainer, settings: MediaSettings
     if not moving:
         what = "a still picture" if container.streams.video else "sound" if container.streams.audio else "nothing"
         raise Rejected(Kind.NO_VIDEO, f"there is {what} in it, but no video")
-    stream = max(moving, key=lambda s: (bool(s.disposition & Disposition.default), s.width * s.height))
-    if stream.codec_context is None:
+    known = [s for s in moving if s.codec_context is not None]
+    if not known:
         raise Rejected(Kind.UNSUPPORTED, "its video is in a codec that is not known")
+    stream = max(known, key=lambda s: (bool(s.disposition & Disposition.default), s.width * s.height))
     check_size(stream.width, stream.height, settings)
     return stream
 
@@ -163,7 +171,8 @@ class Source:
         for stream in self.container.streams:
             stream.discard = Discard.default if stream in (self.video, self.audio) else Discard.all
         self.video.codec_context.thread_count = settings.codec_threads
-        self.video.codec_context.options = {"max_pixels": str(settings.max_pixels)}
+        # Far above what is allowed, so that a frame too large is called that, not corrupt; memory is capped besides.
+        self.video.codec_context.options = {"max_pixels": str(4 * settings.max_pixels)}
         self.time_base: Fraction = self.video.time_base
         self.frame_rate = self.video.average_rate or self.video.guessed_rate or Fraction(25)
         self.damage = Damage()
@@ -229,6 +238,8 @@ class Source:
                 packet = None
             if packet is None:
                 break
+            if packet.pts is not None:
+                self._reached = max(self._reached, float((packet.pts + (packet.duration or 0)) * packet.time_base))
             if packet.stream is self.audio:
                 self._keep_sound(packet)
                 continue
@@ -243,12 +254,23 @@ class Source:
             return list(self.video.codec_context.decode(packet))
         except av.FFmpegError as error:
             _unless_ours(error)
+            self._unless_out_of_memory()
             self.damage.lost += 1
             return []
 
+    def _unless_out_of_memory(self) -> None:
+        """Decoders call it invalid data when they get no memory: see whether some frames' worth is to be had."""
+        if self.damage.lost < _SUSPICIOUS:
+            np.empty(_FRAMES_IN_FLIGHT * 3 * self.video.width * self.video.height // 2, np.uint8)
+
     def _count_missing(self) -> None:
+        """Compare what was read with what the header promised; a file that was cut off ends without an error."""
+        container = self.container
         if self.video.frames > 0:
             self.damage.missing = max(0.0, 1 - self._packets / self.video.frames)
+        elif container.format.name in _PROMISE_DURATION and container.duration:
+            missing = 1 - self._reached * av.time_base / container.duration
+            self.damage.missing = missing if missing > _ROUNDED else 0.0
 
     # --- sound ------------------------------------------------------------------------------------------------------
 

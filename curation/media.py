@@ -6,6 +6,7 @@ touches media runs in a guarded child (curation/guard.py); the functions whose n
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -203,7 +204,7 @@ class _SinglePass:
         frame.pts, frame.time_base = picture.ticks, self._source.time_base
         for ready in self._deinterlacer.feed(frame):
             self._take(ready)
-        if self._audio:
+        if self._started and self._audio:
             for sound, time in self._source.sound(picture.time):
                 self._audio.write(sound, time)
 
@@ -273,7 +274,7 @@ class _SinglePass:
                 has_audio=bool(self._audio),
                 source_width=self._geometry.width,
                 source_height=self._geometry.height,
-                shots=tuple(Shot(a, b) for a, b in zip(edges, edges[1:], strict=False)),
+                shots=tuple(Shot(a, b) for a, b in itertools.pairwise(edges)),
                 boundaries=tuple(float(t * self._time_base) for t in sorted({*self._boundaries, *self._cuts, end})),
                 candidates=tuple(Candidate(*kept) for kept in self._spool.kept),
                 damage=damage,

@@ -176,5 +176,5 @@ class Thumbnailer:
 
 def sharpness(bgr: np.ndarray) -> float:
     """Variance of the Laplacian of the green channel of a small frame."""
-    mean, deviation = cv2.meanStdDev(cv2.Laplacian(np.ascontiguousarray(bgr[:, :, 1]), cv2.CV_16S))
+    _, deviation = cv2.meanStdDev(cv2.Laplacian(np.ascontiguousarray(bgr[:, :, 1]), cv2.CV_16S))
     return float(deviation[0, 0] ** 2)
