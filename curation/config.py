@@ -95,7 +95,7 @@ class SubtitleSettings(Section):
     )
     sentence_model: str | None = Field(
         None,
-        description="directory or hub name of a token-classification model that gives these odds instead, in any language",
+        description="directory or hub name of a token-classification model that gives these odds, in any language",
     )
 
 
