@@ -1,0 +1,60 @@
+"""What the tests share: real videos made once, and where the measured sample lies."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+VIDLA = Path(sys.executable).parent / "vidla"
+SHADES = ("red", "green", "blue", "orange", "purple", "teal", "brown", "gray")
+
+
+def make_video(path: Path, seconds: float, seed: int = 0, size: str = "160x120", rate: int = 10) -> Path:
+    """A video with a hard cut every four seconds, moving patterns and a tone, by the real ffmpeg."""
+    shots = max(1, round(seconds / 4))
+    inputs: list[str] = []
+    for i in range(shots):
+        length = seconds / shots
+        colour = SHADES[(seed + i) % len(SHADES)]
+        inputs += ["-f", "lavfi", "-i", f"color={colour}:s={size}:r={rate}:d={length}"]
+        inputs += ["-f", "lavfi", "-i", f"testsrc2=s={size}:r={rate}:d={length}"]
+    mixed = "".join(f"[{2 * i}][{2 * i + 1}]blend=all_mode=average[v{i}];" for i in range(shots))
+    joined = "".join(f"[v{i}]" for i in range(shots)) + f"concat=n={shots}:v=1:a=0[v]"
+    tone = ["-f", "lavfi", "-i", f"sine=frequency={300 + 50 * seed}:duration={seconds}"]
+    encoding = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "aac", "-shortest"]
+    maps = ["-filter_complex", mixed + joined, "-map", "[v]", "-map", f"{2 * shots}:a"]
+    command = ["ffmpeg", "-nostdin", "-v", "error", "-y", *inputs, *tone, *maps, *encoding, str(path)]
+    subprocess.run(command, check=True, timeout=60)
+    return path
+
+
+@pytest.fixture(scope="session")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Three videos of 15, 27 and 48 s: one, two and three scales long."""
+    folder = tmp_path_factory.mktemp("videos")
+    return [make_video(folder / f"{name}.mp4", s, seed) for seed, (name, s) in enumerate(zip("abc", (15, 27, 48)))]
+
+
+@pytest.fixture(scope="session")
+def sample() -> Path:
+    """The measured sample's folder (sample.mp4, truth.json, …), named by VIDLA_SAMPLE_MEDIA."""
+    folder = os.environ.get("VIDLA_SAMPLE_MEDIA")
+    if not folder:
+        pytest.skip("the measured sample is not here; name its folder with VIDLA_SAMPLE_MEDIA")
+    return Path(folder)
+
+
+@pytest.fixture
+def vidla() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the real command; its output comes back."""
+
+    def run(*arguments: str | Path, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+        command = [str(VIDLA), *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+
+    return run

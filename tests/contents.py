@@ -1,0 +1,45 @@
+"""What a dataset says, without when and by which run it was said: for comparing two of them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from curation.records import TABLES
+from curation.tables import Dataset
+
+RUN_COLUMNS = {"run_id", "created_at", "code_version"}
+
+
+def contents(folder: Path) -> dict[str, list[str]]:
+    """Every table's rows and every stored file, sorted; lineage of the run left out."""
+    dataset = Dataset(str(folder))
+    told: dict[str, list[str]] = {}
+    for table in TABLES:
+        rows = dataset.read(table).to_pylist()
+        told[table] = sorted(repr(sorted((k, _short(v)) for k, v in r.items() if _counts(table, k))) for r in rows)
+    for place in ("media", "sources"):
+        files = (p for p in (folder / place).rglob("*") if p.is_file())
+        told[place] = sorted(f"{p.relative_to(folder)} {hashlib.sha256(p.read_bytes()).hexdigest()}" for p in files)
+    return told
+
+
+def _counts(table: str, column: str) -> bool:
+    # where a source lay until it was segmented is a name made for that run
+    return column not in RUN_COLUMNS and (table, column) != ("downloads", "source_uri")
+
+
+def _short(value: Any) -> Any:
+    return hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else value
+
+
+def parts_on_disk(folder: Path) -> set[str]:
+    """Every Parquet part that lies in a table's folder."""
+    return {f"{t}/{p.name}" for t in TABLES for p in (folder / t).glob("*.parquet")}
+
+
+def live_parts(folder: Path) -> set[str]:
+    """Every Parquet part that a table is made of now."""
+    dataset = Dataset(str(folder))
+    return {f"{t}/{p}" for t in TABLES for p in dataset.live_parts(t)}

@@ -1,0 +1,232 @@
+"""The main job, by its command, on real videos."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curation.records import TABLES
+from curation.tables import Dataset
+from tests.conftest import VIDLA, make_video
+from tests.contents import contents, live_parts
+from tests.web_server import WebServer
+
+Vidla = Callable[..., "subprocess.CompletedProcess[str]"]
+
+pytestmark = pytest.mark.slow
+
+SPEECH = """WEBVTT
+
+00:00:00.500 --> 00:00:05.500
+A red field lies under a moving pattern of bars.
+
+00:00:06.000 --> 00:00:13.000
+The field turns green, and the bars move on from the left side to the right side of it.
+
+00:00:13.500 --> 00:00:25.500
+After that everything is blue for a while, and a clock in the corner counts the seconds.
+"""
+
+
+@pytest.fixture(scope="session")
+def curated(videos: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of the three videos, made once; tests work on copies."""
+    folder = tmp_path_factory.mktemp("curated") / "dataset"
+    subprocess.run([VIDLA, "curate", str(videos[0].parent), "--dataset", str(folder)], check=True, timeout=240)
+    return folder
+
+
+@pytest.fixture
+def dataset(curated: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(curated, tmp_path / "dataset")
+
+
+def rows(folder: Path, query: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = Dataset(str(folder)).sql(query).to_pylist()
+    return found
+
+
+def test_a_folder_of_videos_becomes_clips_of_three_scales(dataset: Path) -> None:
+    per_video = 'select video_id, scale, count(*) n, min(start) s, max("end") e from clips group by all order by all'
+    scales: dict[str, list[str]] = {}
+    for row in rows(dataset, per_video):
+        scales.setdefault(row["video_id"], []).append(row["scale"])
+        (video,) = rows(dataset, f"select duration from videos where video_id = '{row['video_id']}'")
+        assert (row["s"], row["e"]) == (0.0, video["duration"])
+    assert sorted(map(len, scales.values())) == [1, 2, 3]
+    assert not rows(dataset, "select * from rejects")
+    for clip in rows(dataset, "select * from clips"):
+        assert clip["caption_text"]
+        assert clip["subtitle_text"] is None
+        assert (dataset / clip["media_uri"]).is_file()
+    assert not rows(dataset, "select unnest(frame_ids) f from clips except select frame_id from captions")
+    assert not list((dataset / "scratch").glob("*"))
+
+
+def test_a_second_run_does_nothing_and_says_so(dataset: Path, vidla: Vidla, videos: list[Path]) -> None:
+    before = contents(dataset), live_parts(dataset)
+    run = vidla("curate", videos[0].parent, "--dataset", dataset)
+    assert run.returncode == 0, run.stderr
+    assert "Nothing to do" in run.stdout
+    assert (contents(dataset), live_parts(dataset)) == before
+
+
+def test_an_added_video_is_the_only_one_made(dataset: Path, vidla: Vidla, tmp_path: Path) -> None:
+    before = live_parts(dataset)
+    new = make_video(tmp_path / "new.mp4", 13, seed=5)
+    run = vidla("curate", new, "--dataset", dataset)
+    assert run.returncode == 0, run.stderr
+    assert before <= live_parts(dataset)
+    assert rows(dataset, "select count(*) n from videos") == [{"n": 4}]
+
+
+def test_a_video_asked_for_twice_is_made_once(dataset: Path, vidla: Vidla, videos: list[Path], tmp_path: Path) -> None:
+    again = shutil.copy(videos[1], tmp_path / "the same under another name.mp4")
+    run = vidla("curate", again, "--dataset", dataset)
+    assert run.returncode == 0, run.stderr
+    assert rows(dataset, "select count(*) n from requests") == [{"n": 4}]
+    assert rows(dataset, "select count(*) n from videos") == [{"n": 3}]
+    assert rows(dataset, "select count(*) - count(distinct clip_id) n from clips") == [{"n": 0}]
+
+
+def test_a_changed_prompt_redoes_only_its_texts(dataset: Path, vidla: Vidla, tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts"
+    prompts.mkdir()
+    theirs = Path(__file__).parent.parent / "prompts" / "caption-frame.md"
+    (prompts / "caption-frame.md").write_text(theirs.read_text().replace("version: 1", "version: 2"))
+    before = {table: Dataset(str(dataset)).live_parts(table) for table in TABLES}
+    captions = rows(dataset, "select count(*) n from captions")
+    run = vidla("curate", "--dataset", dataset, "--set", f"run.prompts={prompts}")
+    assert run.returncode == 0, run.stderr
+    after = {table: Dataset(str(dataset)).live_parts(table) for table in TABLES}
+    changed = {table for table in TABLES if after[table] != before[table]}
+    assert {"captions", "clips"} <= changed <= {"captions", "clips", "summaries"}
+    assert rows(dataset, "select count(*) n from captions") == captions
+    assert len(rows(dataset, "select distinct prompt_digest from captions")) == 1
+    assert "Nothing to do" in vidla("curate", "--dataset", dataset, "--set", f"run.prompts={prompts}").stdout
+
+
+def test_changed_tilings_touch_no_media(dataset: Path, vidla: Vidla) -> None:
+    before = contents(dataset)
+    run = vidla("curate", "--dataset", dataset, "--set", "tilings.short.target_s=10")
+    assert run.returncode == 0, run.stderr
+    after = contents(dataset)
+    for same in ("media", "videos", "frames", "downloads", "requests"):
+        assert after[same] == before[same]
+    assert after["segments"] != before["segments"]
+    assert not rows(dataset, "select clip_id from segments except select clip_id from clips")
+    assert not rows(dataset, "select clip_id from clips except select clip_id from segments")
+    assert not rows(dataset, "select clip_id from summaries except select clip_id from clips")
+
+
+def test_changed_media_settings_redo_what_follows(dataset: Path, vidla: Vidla) -> None:
+    before = contents(dataset)
+    run = vidla("curate", "--dataset", dataset, "--set", "media.crf=40")
+    assert run.returncode == 0, run.stderr
+    after = contents(dataset)
+    assert len(after["videos"]) == len(before["videos"])
+    assert not set(after["videos"]) & set(before["videos"])
+    referenced = {
+        row["media_uri"] for row in rows(dataset, "select media_uri from clips union select media_uri from videos")
+    }
+    assert all((dataset / uri).is_file() for uri in referenced)
+    assert after["captions"] == before["captions"]  # the same frames with the same images are not captioned again
+
+
+def test_media_that_has_to_be_downloaded_again_is_announced(vidla: Vidla, videos: list[Path], tmp_path: Path) -> None:
+    folder = tmp_path / "dataset"
+    with WebServer(videos[0].parent) as web:
+        arguments = ["--dataset", folder, "--set", "download.allow_private=true"]
+        run = vidla("curate", web.url("/a.mp4"), *arguments)
+        assert run.returncode == 0, run.stderr
+        assert not list((folder / "sources").iterdir())
+        fetched = len(web.paths())
+        assert "Nothing to do" in vidla("curate", *arguments).stdout
+        assert len(web.paths()) == fetched
+        run = vidla("curate", *arguments, "--set", "media.lines=90")
+        assert run.returncode == 0, run.stderr
+        assert "downloaded again" in run.stderr
+        assert len(web.paths()) > fetched
+    assert [r["height"] for r in rows(folder, "select height from videos")] == [90]
+    assert not rows(folder, "select * from rejects")
+
+
+def test_subtitles_beside_a_video_become_its_texts(vidla: Vidla, videos: list[Path], tmp_path: Path) -> None:
+    video = shutil.copy(videos[1], tmp_path / "talk.mp4")
+    (tmp_path / "talk.en.vtt").write_text(SPEECH)
+    run = vidla("curate", video, "--dataset", tmp_path / "dataset")
+    assert run.returncode == 0, run.stderr
+    (made,) = rows(tmp_path / "dataset", "select * from videos")
+    assert (made["language"], made["subtitle_kind"], len(made["sentences"])) == ("en", "manual", 3)
+    clips = rows(tmp_path / "dataset", "select * from clips order by start")
+    short = [clip for clip in clips if clip["scale"] == "short"]
+    assert " ".join(clip["subtitle_text"] for clip in short) == " ".join(s["text"] for s in made["sentences"])
+    (medium,) = [clip for clip in clips if clip["scale"] == "medium"]
+    assert medium["subtitle_text"] != medium["subtitle_source"]
+    assert len(medium["subtitle_text"].split()) <= 25
+
+
+def test_what_cannot_be_used_is_rejected_and_the_rest_is_made(vidla: Vidla, videos: list[Path], tmp_path: Path) -> None:
+    listed = tmp_path / "list.jsonl"
+    with WebServer(videos[0].parent) as web:
+        urls = [web.url("/a.mp4"), web.url("/404"), "not a url", "file:///etc/passwd"]
+        listed.write_text("".join(json.dumps({"url": url, "topic": "bars"}) + "\n" for url in urls))
+        settings = ["--set", "download.allow_private=true", "--set", "download.attempts=1"]
+        run = vidla("curate", listed, "--dataset", tmp_path / "dataset", *settings)
+        assert run.returncode == 0, run.stderr
+        kinds = {r["kind"] for r in rows(tmp_path / "dataset", "select * from rejects")}
+        assert kinds == {"not_found", "invalid_request", "refused"}
+        assert rows(tmp_path / "dataset", "select count(*) n from requests") == [{"n": 4}]
+        (video,) = rows(tmp_path / "dataset", "select * from videos")
+        assert json.loads(video["metadata"]) == {"topic": "bars"}
+        strict = vidla("curate", web.url("/404"), "--dataset", tmp_path / "strict", *settings)
+        assert strict.returncode == 1, strict.stderr
+
+
+def test_a_stage_runs_alone(vidla: Vidla, videos: list[Path], tmp_path: Path) -> None:
+    folder = tmp_path / "dataset"
+    assert vidla("download", "--dataset", folder).returncode == 1  # there is no dataset yet
+    assert vidla("curate", videos[0], "--dataset", folder, "--set", "tilings.short.min_s=1").returncode == 0
+    before = contents(folder)
+    for stage, changed in (("segment", {"segments"}), ("caption", set()), ("summarize", {"clips"})):
+        run = vidla(stage, "--dataset", folder)
+        assert run.returncode == 0, run.stderr
+        after = contents(folder)
+        assert {t for t in after if after[t] != before[t]} <= changed | {"captions", "summaries"}, stage
+        before = after
+
+
+def test_misuse_is_one_line_and_exit_status_2(vidla: Vidla, tmp_path: Path) -> None:
+    for arguments, hint in (
+        (["curate", tmp_path / "missing.mp4", "--dataset", tmp_path / "d"], "missing.mp4"),
+        (["curate", "--dataset", tmp_path / "d", "--set", "media.cfr=20"], "did you mean 'media.crf'"),
+        (["curate", "--dataset", tmp_path / "d", "--set", "media.crf=high"], "media.crf"),
+        (["retry", "--dataset", tmp_path / "d", "--kind", "bad luck"], "rate_limited"),
+        (["config", "validate", tmp_path / "missing.toml"], "missing.toml"),
+    ):
+        run = vidla(*arguments)
+        assert run.returncode == 2, (arguments, run.stderr)
+        assert hint in run.stderr
+        assert "Traceback" not in run.stderr
+
+
+def test_the_configuration_template_is_a_valid_configuration(vidla: Vidla, tmp_path: Path) -> None:
+    template = vidla("config", "template").stdout
+    (tmp_path / "vidla.toml").write_text(template)
+    assert vidla("config", "validate", tmp_path / "vidla.toml").returncode == 0
+    shown = vidla("config", "show", "--config", tmp_path / "vidla.toml", "--set", "media.crf=20").stdout
+    assert "crf = 20" in shown
+    assert shown.replace("crf = 20", "crf = 23") == vidla("config", "show").stdout
+
+
+@pytest.mark.parametrize("verb", ["curate", "download", "segment", "caption", "summarize", "retry", "config template"])
+def test_every_verb_has_help_with_an_example(vidla: Vidla, verb: str) -> None:
+    run = vidla(*verb.split(), "--help")
+    assert run.returncode == 0
+    assert f"Example: vidla {verb}" in run.stdout
