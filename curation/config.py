@@ -189,7 +189,7 @@ class SummarySettings(Section):
     max_words: int = Field(25, description="longest summary, in words where words are written apart", ge=1)
     max_clip_tokens: int = Field(77, description="longest text in CLIP's tokens, both end marks included", ge=3)
     min_support: float = Field(
-        0.6, description="share of a summary's content words that its source must hold", ge=0, le=1
+        0.75, description="share of a summary's content words that its source must hold", ge=0, le=1
     )
     subtitles: TextSettings = TextSettings(prompt="summarize-subtitles")
     captions: TextSettings = TextSettings(prompt="summarize-captions")
