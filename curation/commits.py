@@ -114,6 +114,11 @@ class Committer:
         tables = record["tables"] if record else {}
         return {name: [Part(name, **part) for part in share["add"]] for name, share in tables.items()}
 
+    def check(self) -> None:
+        """Raises Superseded where a younger writer has taken the dataset over."""
+        with self._lock:
+            self._catch_up()
+
     def _catch_up(self) -> None:
         """Read what was committed since, see whether this epoch still counts, and bring every table up to date."""
         for number, record in read_commits(self.dataset, self._seen):

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -147,19 +148,18 @@ class Dataset:
             pieces.append(rows.append_column("part", pa.array([path] * len(rows), pa.string())).cast(schema))
         return pa.concat_tables(pieces) if pieces else schema.empty_table()
 
-    def sql(self, query: str, parameters: Sequence[Any] = (), **tables: pa.Table) -> pa.Table:
-        """The answer of DuckDB, which sees every table by its name, and `tables` beside them."""
-        with self._answer(query, parameters, tables) as answer:
+    def sql(self, query: str) -> pa.Table:
+        """The answer of DuckDB, which sees every table by its name. Raises Misuse for SQL that it does not take."""
+        with self._answer(query) as answer:
             return answer.to_arrow_table()
 
-    def stream(self, query: str, parameters: Sequence[Any] = ()) -> Iterator[Mapping[str, Any]]:
-        """The same, row by row: what does not fit into memory is sorted on disk."""
-        with self._answer(query, parameters, {}) as answer:
-            for batch in answer.to_arrow_reader(1024):
-                yield from batch.to_pylist()
+    def stream(self, query: str, versions: Mapping[str, int] = MappingProxyType({})) -> Iterator[pa.RecordBatch]:
+        """The same, a batch at a time: what does not fit into memory is sorted on disk. `versions`: by table."""
+        with self._answer(query, versions) as answer:
+            yield from answer.to_arrow_reader(1024)
 
     @contextlib.contextmanager
-    def _answer(self, query: str, parameters: Sequence[Any], tables: Mapping[str, pa.Table]) -> Iterator[Any]:
+    def _answer(self, query: str, versions: Mapping[str, int] = MappingProxyType({})) -> Iterator[Any]:
         """DuckDB's answer; it reads nothing but the tables."""
         closed = {"enable_external_access": False, "python_enable_replacements": False}
         with (
@@ -169,10 +169,11 @@ class Dataset:
             connection.execute("set timezone = 'UTC'")
             for name in TABLES:
                 if re.search(rf"\b{name}\b", query, re.IGNORECASE):
-                    connection.register(name, self.delta(name).to_pyarrow_dataset())
-            for name, rows in tables.items():
-                connection.register(name, rows)
-            yield connection.sql(query, params=list(parameters) or None)
+                    connection.register(name, self.delta(name, versions.get(name)).to_pyarrow_dataset())
+            try:
+                yield connection.sql(query)
+            except duckdb.Error as error:  # without the picture of the query that may stand below it
+                raise Misuse(" ".join(str(error).partition("\n\nLINE")[0].split())) from None
 
     def get(self, path: str) -> bytes:
         return bytes(obstore.get(self.store, path).bytes())

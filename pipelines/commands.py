@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from curation.tables import Dataset, Misuse
+from curation.commits import Writer
+from curation.forgetting import What
+from curation.forgetting import forget as forget_in
+from curation.tables import Dataset, DatasetError, Misuse
+from curation.upkeep import pin as pin_in
+from curation.upkeep import pins, unpin
+from curation.upkeep import vacuum as vacuum_in
 from pipelines.inspect import select, show, show_rows
 
-Folder = Annotated[str, typer.Argument(metavar="DIR", help="the dataset: a path, or a file://, s3:// or gs:// URI")]
+Location = Annotated[str, typer.Argument(metavar="DIR", help="the dataset: a path, or a file://, s3:// or gs:// URI")]
 Where = Annotated[str | None, typer.Option("--where", metavar="SQL", help="a condition, in DuckDB's SQL")]
+Wait = Annotated[float, typer.Option("--wait", metavar="SECONDS", help="wait so long for another writer to end")]
 
 
 def inspect(
-    dataset: Folder,
+    dataset: Location,
     table: Annotated[str | None, typer.Argument(metavar="TABLE", help="show rows of this table instead")] = None,
     where: Where = None,
     columns: Annotated[str | None, typer.Option("--columns", metavar="A,B", help="only these columns")] = None,
@@ -27,11 +39,126 @@ def inspect(
     Example: vidla inspect data/talks clips --where "scale = 'short'" --columns clip_id,caption_text --limit 5
     """
     at = Dataset(dataset)
-    console = Console()
     if table is None:
         if where or columns or as_json:
             raise Misuse("--where, --columns and --json go with a TABLE: vidla inspect DIR TABLE …")
-        show(at, console)
+        show(at, Console())
         return
     names = [name.strip() for name in columns.split(",")] if columns else None
-    show_rows(select(at, table, where, names, limit), console, as_json)
+    show_rows(select(at, table, where, names, limit), Console(), as_json)
+
+
+def export(
+    dataset: Location,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="a new folder, or that of the same export")],
+    form: Annotated[str, typer.Option("--format", help="mp4, webdataset or parquet")],
+    where: Where = None,
+    scale: Annotated[str | None, typer.Option("--scale", help="short, medium or long")] = None,
+    shard_clips: Annotated[int, typer.Option("--shard-clips", min=1, help="clips in a webdataset's shard")] = 1000,
+) -> None:
+    """Cut clips out by packet copy and put their texts beside them; or copy the tables as plain folders of Parquet.
+
+    Repeat the command to go on with an export that was cut short, or to bring it up to date.
+
+    Example: vidla export data/talks shards --format webdataset --scale short --where "language = 'en'"
+    """
+    from curation.export import FORMATS, Selection, count_clips
+    from curation.export import export as export_to
+
+    at, selection = Dataset(dataset), Selection(where, scale)
+    if form not in FORMATS:
+        raise Misuse(f"no format is called '{form}'; there are {', '.join(FORMATS)}")
+    total = None if form == "parquet" else count_clips(at, selection)
+    columns = (TextColumn(f"export to {out}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=total)
+        exported = export_to(at, out, form, selection, shard_clips, lambda done: bar.advance(task, done))
+    for line in exported.failed:
+        typer.echo(f"vidla: {line}", err=True)
+    counted = "rows" if form == "parquet" else "clips"
+    failed = f", {len(exported.failed)} could not be cut" if exported.failed else ""
+    typer.echo(f"{exported.there} {counted} in {out}, {exported.kept} of them from before{failed}")
+    if exported.failed:
+        raise typer.Exit(1)
+
+
+def forget(
+    dataset: Location,
+    video: Annotated[
+        str | None, typer.Option("--video", metavar="ID", help="a video_id; its ranges go as well")
+    ] = None,
+    url: Annotated[str | None, typer.Option("--url", help="what was asked for, or the page it came from")] = None,
+    channel: Annotated[str | None, typer.Option("--channel", metavar="C", help="a channel's name or id")] = None,
+    wait: Wait = 0.0,
+) -> None:
+    """Take a video, or all of a URL or channel, out of every row, file and older version, and never fetch it again.
+
+    Example: vidla forget data/talks --url https://videos.example/watch/17.mp4
+    """
+    choices: dict[What, str | None] = {"video": video, "uri": url, "channel": channel}
+    chosen = [(what, name) for what, name in choices.items() if name]
+    if len(chosen) != 1:
+        raise Misuse("name one of --video, --url and --channel")
+    with _writer(dataset, "forget", wait) as writer:
+        forgot = forget_in(writer, *chosen[0])
+    typer.echo(
+        f"{forgot.videos} videos and {forgot.requests} requests forgotten; {forgot.parts} parts, {forgot.media} media "
+        f"files and {forgot.sources} sources deleted. It will not be fetched again."
+    )
+    for name in forgot.broken:
+        typer.echo(
+            f"The version pinned as '{name}' held some of it and cannot be read any more; pin a new one.", err=True
+        )
+
+
+def vacuum(dataset: Location, wait: Wait = 0.0) -> None:
+    """Delete what was superseded: parts, stored media and sources that neither the tables nor a pinned version need.
+
+    Example: vidla vacuum data/talks
+    """
+    with _writer(dataset, "vacuum", wait) as writer:
+        cleared = vacuum_in(writer)
+    typer.echo(
+        f"{cleared.parts} parts, {cleared.media} media files and {cleared.sources} sources deleted, "
+        f"{cleared.size / 1e6:,.1f} MB"
+    )
+    if cleared.kept:
+        names = ", ".join(pins(Dataset(dataset)))
+        typer.echo(f"{cleared.kept} superseded parts are kept for what is pinned ({names}): read through the log")
+
+
+def pin(
+    dataset: Location,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="without one, the pinned versions are listed")
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="let go of it")] = False,
+) -> None:
+    """Keep the tables as they stand under a name, so that vacuum spares what they hold.
+
+    Example: vidla pin data/talks first-training
+    """
+    at = Dataset(dataset)
+    if name is None:
+        for known, versions in pins(_existing(at)).items():
+            typer.echo(f"{known}: {_versions(versions)}")
+    elif remove:
+        unpin(at, name)
+    else:
+        typer.echo(f"{name}: {_versions(pin_in(_existing(at), name))}")
+
+
+def _versions(versions: Mapping[str, int]) -> str:
+    return ", ".join(f"{table} {version}" for table, version in versions.items())
+
+
+def _writer(location: str, command: str, wait_s: float) -> Writer:
+    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+    return Writer(_existing(Dataset(location)), run_id, {"command": command}, wait_s)
+
+
+def _existing(dataset: Dataset) -> Dataset:
+    """`dataset`, if it is one: opening for writing would make it."""
+    if not dataset.exists():
+        raise DatasetError(f"no vidla dataset at {dataset.uri}")
+    return dataset

@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 from rich import box
 from rich.console import Console
@@ -185,10 +184,8 @@ def select(
     query = f"select {wanted} from {name}"
     query += f" where ({where}\n)" if where else ""
     query += f" limit {limit}" if limit else ""
-    try:
-        yield from dataset.stream(query)
-    except duckdb.Error as error:
-        raise Misuse(one_line(error)) from None
+    for batch in dataset.stream(query):
+        yield from batch.to_pylist()
 
 
 def _shown(field: pa.Field) -> str:
@@ -199,11 +196,6 @@ def _shown(field: pa.Field) -> str:
 def _nearest(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
-
-
-def one_line(error: Exception) -> str:
-    """What DuckDB says, without the picture of the query below it."""
-    return " ".join(str(error).partition("\n\nLINE")[0].split())
 
 
 def show_rows(rows: Iterator[Mapping[str, Any]], console: Console, as_json: bool) -> None:

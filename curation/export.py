@@ -1,0 +1,310 @@
+"""Copies of what a dataset holds, for those who want files: clips with their texts, or the tables as plain folders.
+
+An export that was cut short goes on where it stopped, and one that is repeated brings its folder up to date: what is
+there and equals what would be written is left as it is. Files appear whole, under their names, or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import json
+import re
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import obstore
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curation.config import MediaSettings
+from curation.media import cut
+from curation.records import SCALES, TABLES
+from curation.rejects import Rejected
+from curation.tables import Dataset, DatasetError, Lineage, Misuse, PartWriter
+from curation.upkeep import versions_now
+
+Format = Literal["mp4", "webdataset", "parquet"]
+FORMATS: tuple[Format, ...] = ("mp4", "webdataset", "parquet")
+MANIFEST = "vidla-export.json"
+PART_BYTES = 64 * 2**20
+SHARD_CLIPS = 1000
+_TEMPORARY = ".vidla-"
+_RUN_COLUMNS = ("run_id", "code_version", "created_at")  # who wrote a row, not what it says
+_SAFE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.~-]*")
+_SAFE_MEDIA = re.compile(r"media/[0-9a-f]{2}/[A-Za-z0-9_][A-Za-z0-9_.~-]*")
+
+Row = Mapping[str, Any]
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which clips: all, or those of a scale, or those for which a condition in SQL holds."""
+
+    where: str | None = None
+    scale: str | None = None
+
+    @property
+    def sql(self) -> str:
+        conditions = [f"({self.where}\n)"] if self.where else []
+        conditions += [f"scale = '{self.scale}'"] if self.scale else []
+        return f"(select * from clips where {' and '.join(conditions) or 'true'})"
+
+
+@dataclass
+class Exported:
+    """How many clips (or rows) are there now, how many of them were already, and what could not be cut, a line each."""
+
+    there: int = 0
+    kept: int = 0
+    failed: list[str] = field(default_factory=list)
+
+
+def export(
+    dataset: Dataset,
+    out: Path,
+    form: Format,
+    selection: Selection = Selection(),
+    shard_clips: int = SHARD_CLIPS,
+    progress: Progress = lambda done: None,
+) -> Exported:
+    """Bring `out` up to date with the selected clips of `dataset`; `progress` is told of every clip (or batch of rows).
+
+    Raises Misuse for a selection that cannot be, and for an `out` that holds something else; DatasetError.
+    """
+    if selection.scale is not None and selection.scale not in SCALES:
+        raise Misuse(f"no scale is called '{selection.scale}'; there are {', '.join(SCALES)}")
+    count_clips(dataset, selection)
+    about = {"dataset": dataset.uri, "format": form, "where": selection.where, "scale": selection.scale}
+    _claim(dataset, out, about | ({"shard_clips": shard_clips} if form == "webdataset" else {}))
+    if form == "parquet":
+        return _tables(dataset, out, selection, progress)
+    clips = _clips(dataset, selection)
+    with tempfile.TemporaryDirectory(prefix=_TEMPORARY, dir=out) as scratch:
+        media = _Media(dataset, Path(scratch))
+        if form == "mp4":
+            return _files(media, out, clips, progress)
+        return _shards(media, out, clips, shard_clips, progress)
+
+
+def count_clips(dataset: Dataset, selection: Selection) -> int:
+    """How many clips are selected. Raises Misuse for a condition that DuckDB does not take."""
+    count: int = dataset.sql(f"select count(*) as count from {selection.sql}")["count"][0].as_py()
+    return count
+
+
+def _claim(dataset: Dataset, out: Path, about: Mapping[str, Any]) -> None:
+    """Make `out` the folder of this very export, and clear what a killed one left half written."""
+    if dataset.folder is not None and out.resolve().is_relative_to(dataset.folder.resolve()):
+        raise Misuse(f"{out} lies inside the dataset; export to a folder of its own")
+    if out.exists() and not out.is_dir():
+        raise Misuse(f"{out} is not a folder")
+    out.mkdir(parents=True, exist_ok=True)
+    for left in out.glob(f"{_TEMPORARY}*"):
+        shutil.rmtree(left)
+    manifest = out / MANIFEST
+    text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
+    if not manifest.exists():
+        if any(out.iterdir()):
+            raise Misuse(f"{out} is not empty and holds no export; name a new folder")
+        manifest.write_text(text, encoding="utf-8")
+    elif manifest.read_text(encoding="utf-8") != text:
+        raise Misuse(f"{out} holds another export (see {MANIFEST} there); name a new folder")
+
+
+# --- clips ----------------------------------------------------------------------------------------------------------
+
+
+def _clips(dataset: Dataset, selection: Selection) -> Iterator[Row]:
+    """The selected clips with what their videos say of themselves, all of a video's together."""
+    about = "uri, title, channel, upload_date, licence, width, height, frame_rate, has_audio"
+    query = f"""
+        select clips.*, {about} from {selection.sql} as clips left join videos using (video_id)
+        order by media_uri, start, "end", clip_id"""
+    for batch in dataset.stream(query):
+        for row in batch.to_pylist():
+            if not _SAFE_ID.fullmatch(row["clip_id"]) or not _SAFE_MEDIA.fullmatch(row["media_uri"]):
+                raise DatasetError(f"clip {row['clip_id']!r} of {row['media_uri']!r} is not named as vidla names clips")
+            yield {name: value for name, value in row.items() if name not in _RUN_COLUMNS}
+
+
+def _as_json(clip: Row) -> bytes:
+    return (json.dumps(clip, ensure_ascii=False, indent=1, default=str) + "\n").encode()
+
+
+class _Media:
+    """Cuts clips out of stored media; where the dataset is elsewhere, a video is brought here first, one at a time."""
+
+    def __init__(self, dataset: Dataset, scratch: Path) -> None:
+        self.dataset = dataset
+        self.scratch = scratch
+        self._fetched = ("", Path())
+        self._settings = MediaSettings()
+
+    def cut(self, clip: Row) -> Path:
+        """The clip as a file in the scratch folder. Raises Rejected."""
+        out = self.scratch / "clip.mp4"
+        out.unlink(missing_ok=True)
+        cut(self._stored(clip["media_uri"]), clip["start"], clip["end"], out, self._settings)
+        return out
+
+    def _stored(self, media_uri: str) -> Path:
+        if self.dataset.folder is not None:
+            return self.dataset.folder / media_uri
+        if self._fetched[0] != media_uri:
+            path = self.scratch / "stored.mp4"
+            with path.open("wb") as file:
+                for chunk in obstore.get(self.dataset.store, media_uri).stream():
+                    file.write(chunk)
+            self._fetched = (media_uri, path)
+        return self._fetched[1]
+
+
+@contextlib.contextmanager
+def _noted(exported: Exported, clip: Row) -> Iterator[None]:
+    """One clip that cannot be cut stops no other."""
+    try:
+        yield
+    except (Rejected, FileNotFoundError) as error:
+        exported.failed.append(f"{clip['clip_id']}: {error}")
+    else:
+        exported.there += 1
+
+
+def _files(media: _Media, out: Path, clips: Iterable[Row], progress: Progress) -> Exported:
+    """<clip_id>.mp4 and <clip_id>.json for each clip. The latter comes last: where it is, the former is whole."""
+    exported = Exported()
+    stale = {path.stem for path in out.glob("*.json")} - {Path(MANIFEST).stem}
+    for clip in clips:
+        stale.discard(clip["clip_id"])
+        video, about = out / f"{clip['clip_id']}.mp4", out / f"{clip['clip_id']}.json"
+        text = _as_json(clip)
+        with _noted(exported, clip):
+            before = about.read_bytes() if about.exists() and video.exists() else b""
+            exported.kept += before == text
+            if not _same_range(before, clip):
+                media.cut(clip).replace(video)
+            if before != text:
+                written = media.scratch / "clip.json"
+                written.write_bytes(text)
+                written.replace(about)
+        progress(1)
+    for clip_id in stale:
+        for suffix in (".json", ".mp4"):
+            (out / f"{clip_id}{suffix}").unlink(missing_ok=True)
+    return exported
+
+
+def _same_range(about: bytes, clip: Row) -> bool:
+    """Whether what was exported earlier is the same range of the same media; its texts may differ."""
+    earlier = json.loads(about) if about else {}
+    return all(earlier.get(name) == clip[name] for name in ("media_uri", "start", "end"))
+
+
+# --- WebDataset -----------------------------------------------------------------------------------------------------
+
+
+def _shards(media: _Media, out: Path, clips: Iterable[Row], shard_clips: int, progress: Progress) -> Exported:
+    """clips-<number>.tar, each with so many clips as <key>.mp4, <key>.json and <key>.txt; the same bytes each time."""
+    exported = Exported()
+    rows = iter(clips)
+    number = 0
+    while batch := list(itertools.islice(rows, shard_clips)):
+        shard = out / f"clips-{number:06d}.tar"
+        if _holds(shard, batch):
+            exported.there += len(batch)
+            exported.kept += len(batch)
+            progress(len(batch))
+        else:
+            _write_shard(media, batch, exported, progress).replace(shard)
+        number += 1
+    for stale in out.glob("clips-*.tar"):
+        if int(stale.stem.removeprefix("clips-")) >= number:
+            stale.unlink()
+    return exported
+
+
+def _holds(shard: Path, clips: Iterable[Row]) -> bool:
+    """Whether a shard holds exactly these clips, in this order."""
+    if not shard.exists():
+        return False
+    with tarfile.open(shard) as tar:
+        there = [tar.extractfile(member).read() for member in tar if member.name.endswith(".json")]  # type: ignore[union-attr]
+    return there == [_as_json(clip) for clip in clips]
+
+
+def _write_shard(media: _Media, clips: Iterable[Row], exported: Exported, progress: Progress) -> Path:
+    path = media.scratch / "shard.tar"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+        for clip in clips:
+            with _noted(exported, clip):
+                video = media.cut(clip)
+                key = clip["clip_id"].replace(".", "__")  # a key ends at its first dot
+                text = clip["caption_text"] or clip["subtitle_text"] or ""
+                for suffix, data in (("mp4", video.read_bytes()), ("json", _as_json(clip)), ("txt", text.encode())):
+                    member = tarfile.TarInfo(f"{key}.{suffix}")
+                    member.size = len(data)
+                    tar.addfile(member, io.BytesIO(data))
+            progress(1)
+    return path
+
+
+# --- tables ---------------------------------------------------------------------------------------------------------
+
+
+def _tables(dataset: Dataset, out: Path, selection: Selection, progress: Progress) -> Exported:
+    """<table>/*.parquet: of each table the rows that belong to the selected clips, or all where none was selected."""
+    exported = Exported()
+    versions = versions_now(dataset)
+    stamp = out / "versions.json"
+    if stamp.exists() and json.loads(stamp.read_text()) != versions:
+        for table in TABLES:
+            shutil.rmtree(out / table, ignore_errors=True)
+    stamp.write_text(json.dumps(versions) + "\n")
+    everything = selection == Selection()
+    for table in TABLES:
+        if (out / table).exists():
+            rows = sum(pq.read_metadata(path).num_rows for path in (out / table).glob("*.parquet"))
+            exported.kept += rows
+            progress(rows)
+        else:
+            query = f"select * from {table}" + ("" if everything else f" where {_belonging(table, selection)}")
+            rows = _write_table(table, dataset.stream(query, versions), out, progress)
+        exported.there += rows
+    return exported
+
+
+def _belonging(table: str, selection: Selection) -> str:
+    """Which rows of a table belong to the selected clips."""
+    names = TABLES[table].schema.names
+    videos = f"(select video_id from {selection.sql})"
+    if "clip_id" in names:
+        return f"clip_id in (select clip_id from {selection.sql})"
+    if "video_id" in names:
+        return f"video_id in {videos}"
+    if "request_key" in names:
+        return f"request_key in (select request_key from downloads where video_id in {videos})"
+    return "false"
+
+
+def _write_table(table: str, batches: Iterable[pa.RecordBatch], out: Path, progress: Progress) -> int:
+    """Write a table's folder beside its place and move it there; how many rows it has."""
+    schema, rows = TABLES[table].schema, 0
+    with tempfile.TemporaryDirectory(prefix=_TEMPORARY, dir=out) as scratch:
+        writer = PartWriter(Dataset(scratch), Lineage("export", 0), PART_BYTES)
+        for batch in batches:
+            writer.add_rows(table, pa.Table.from_batches([batch]).cast(schema))
+            rows += len(batch)
+            progress(len(batch))
+        if not rows:
+            writer.add_rows(table, schema.empty_table())
+        writer.finish()
+        (Path(scratch) / table).replace(out / table)
+    return rows
