@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +22,8 @@ from curation.upkeep import pin as pin_in
 from curation.upkeep import pins, unpin
 from curation.upkeep import vacuum as vacuum_in
 from pipelines.inspect import select, show, show_rows
+
+PLAIN_INTERVAL_S = 5.0
 
 Location = Annotated[str, typer.Argument(metavar="DIR", help="the dataset: a path, or a file://, s3:// or gs:// URI")]
 Where = Annotated[str | None, typer.Option("--where", metavar="SQL", help="a condition, in DuckDB's SQL")]
@@ -69,24 +73,42 @@ def export(
     if form not in FORMATS:
         raise Misuse(f"no format is called '{form}'; there are {', '.join(FORMATS)}")
     total = None if form == "parquet" else count_clips(at, selection)
-    columns = (TextColumn(f"export to {out}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=total)
-        exported = export_to(at, out, form, selection, shard_clips, lambda done: bar.advance(task, done))
+    counted = "rows" if form == "parquet" else "clips"
+    with _progress(counted, total) as advance:
+        exported = export_to(at, out, form, selection, shard_clips, advance)
     for line in exported.failed:
         typer.echo(f"vidla: {line}", err=True)
-    counted = "rows" if form == "parquet" else "clips"
     failed = f", {len(exported.failed)} could not be cut" if exported.failed else ""
     typer.echo(f"{exported.there} {counted} in {out}, {exported.kept} of them from before{failed}")
     if exported.failed:
         raise typer.Exit(1)
 
 
+@contextmanager
+def _progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Gives what is to be told of progress: a bar on a terminal shows it, else a plain line every few seconds."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task("", total=total)
+            yield lambda more: bar.advance(task, more)
+        return
+    done, told = 0, time.monotonic()
+
+    def plain(more: int) -> None:
+        nonlocal done, told
+        done += more
+        if time.monotonic() - told >= PLAIN_INTERVAL_S:
+            told = time.monotonic()
+            typer.echo(f"{done} of {total or '?'} {what}", err=True)
+
+    yield plain
+
+
 def forget(
     dataset: Location,
-    video: Annotated[
-        str | None, typer.Option("--video", metavar="ID", help="a video_id; its ranges go as well")
-    ] = None,
+    video: Annotated[str | None, typer.Option("--video", metavar="ID", help="a video_id, all its ranges")] = None,
     url: Annotated[str | None, typer.Option("--url", help="what was asked for, or the page it came from")] = None,
     channel: Annotated[str | None, typer.Option("--channel", metavar="C", help="a channel's name or id")] = None,
     wait: Wait = 0.0,
@@ -102,13 +124,11 @@ def forget(
     with _writer(dataset, "forget", wait) as writer:
         forgot = forget_in(writer, *chosen[0])
     typer.echo(
-        f"{forgot.videos} videos and {forgot.requests} requests forgotten; {forgot.parts} parts, {forgot.media} media "
-        f"files and {forgot.sources} sources deleted. It will not be fetched again."
+        f"Forgotten, and not to be fetched again: {forgot.videos} video(s) of {forgot.requests} request(s). "
+        f"Deleted: {forgot.parts} parts, {forgot.media} media file(s), {forgot.sources} source(s)"
     )
     for name in forgot.broken:
-        typer.echo(
-            f"The version pinned as '{name}' held some of it and cannot be read any more; pin a new one.", err=True
-        )
+        typer.echo(f"What is pinned as '{name}' held some of it and cannot be read any more: pin a new one", err=True)
 
 
 def vacuum(dataset: Location, wait: Wait = 0.0) -> None:
@@ -119,8 +139,8 @@ def vacuum(dataset: Location, wait: Wait = 0.0) -> None:
     with _writer(dataset, "vacuum", wait) as writer:
         cleared = vacuum_in(writer)
     typer.echo(
-        f"{cleared.parts} parts, {cleared.media} media files and {cleared.sources} sources deleted, "
-        f"{cleared.size / 1e6:,.1f} MB"
+        f"Deleted: {cleared.parts} parts, {cleared.media} media file(s), {cleared.sources} source(s), "
+        f"{cleared.size / 1e6:,.1f} MB in all"
     )
     if cleared.kept:
         names = ", ".join(pins(Dataset(dataset)))
@@ -129,9 +149,7 @@ def vacuum(dataset: Location, wait: Wait = 0.0) -> None:
 
 def pin(
     dataset: Location,
-    name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="without one, the pinned versions are listed")
-    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="without it, what is pinned is listed")] = None,
     remove: Annotated[bool, typer.Option("--remove", help="let go of it")] = False,
 ) -> None:
     """Keep the tables as they stand under a name, so that vacuum spares what they hold.

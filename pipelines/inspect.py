@@ -120,7 +120,7 @@ def _makers(dataset: Dataset) -> Table:
 
 
 def _runs(dataset: Dataset) -> Table:
-    table = _table("run", "what", "begun", "last commit", "commits", "by", numbers=("commits",))
+    table = _table("run", "what", "begun", "last commit", "commits", "by", "vidla", numbers=("commits",))
     runs: list[list[Mapping[str, Any]]] = []
     for _, record in recent_commits(dataset, COMMITS_LOOKED_AT):
         if record["kind"] == "open":
@@ -130,9 +130,10 @@ def _runs(dataset: Dataset) -> Table:
     for opening, *commits in runs[-RUNS:]:
         command = opening["about"].get("command", "")
         what = command if isinstance(command, str) else " ".join(command)
-        times = [record["created_at"][:19].replace("T", " ") for record in (opening, *commits)]
-        who = f"{holder_text(opening['holder'])}, vidla {opening['code_version']}"
-        table.add_row(*map(escape, (opening["run_id"], what, times[0], times[-1], str(len(commits)), who)))
+        begun, *_, last = (record["created_at"] for record in (opening, opening, *commits))
+        who = (f"{opening['holder']['pid']}@{opening['holder']['host']}", opening["code_version"])
+        cells = (opening["run_id"], what, begun[:16].replace("T", " "), last[11:19], str(len(commits)), *who)
+        table.add_row(*map(escape, cells))
     return table
 
 
