@@ -67,14 +67,14 @@ def timed(path: Path, times: list[float], time_base: Fraction = Fraction(1, 1000
     return path
 
 
-def rotated(folder: Path) -> Path:
-    source = make(folder / "upright.mp4", picture=f"color=red:size=160x120:rate=25:duration=2,{marked_corner()}")
-    ffmpeg("-i", source, "-c", "copy", "-metadata:s:v", "rotate=90", folder / "rotated.mp4")
+def rotated(folder: Path, clockwise: int = 90) -> Path:
+    """A picture that players turn clockwise: one corner marked, so that every turn looks different."""
+    source = make(folder / "upright.mp4", picture=f"testsrc=size=160x120:rate=25:duration=1,{_MARK}")
+    ffmpeg("-i", source, "-c", "copy", "-metadata:s:v", f"rotate={360 - clockwise}", folder / "rotated.mp4")
     return folder / "rotated.mp4"
 
 
-def marked_corner() -> str:
-    return "drawbox=x=0:y=0:w=40:h=40:color=blue:t=fill"
+_MARK = "drawbox=x=0:y=0:w=40:h=40:color=blue:t=fill"
 
 
 def with_cover(folder: Path, source: Path, name: str) -> Path:

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import media_files as files
 import pytest
 
 from curation.config import Settings
 from curation.media import Pass, decode_once, probe
 from curation.rejects import Kind, Rejected
+from tests import media_files as files
 
 SOUND = "sound"  # passes, no damage noted
 FLAGGED = "flagged"  # passes, with a note on the damage
@@ -106,7 +106,10 @@ def _copied(folder: Path, *arguments: str) -> Path:
 
 PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\nother.mp4\n#EXT-X-ENDLIST\n"
 SDP = "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n"
-MPD = '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"><Period><BaseURL>other.mp4</BaseURL></Period></MPD>'
+MPD = (
+    '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static">'
+    "<Period><BaseURL>other.mp4</BaseURL></Period></MPD>"
+)
 
 REJECTED_FILES: dict[str, tuple[Maker, set[Kind], dict[str, Any]]] = {
     "empty": (lambda d: files.text(d / "empty.mp4", ""), {Kind.UNREADABLE}, {}),
