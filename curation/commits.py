@@ -240,7 +240,7 @@ class Writer(Committer):
             orphans = [n for n in names if low <= n < high and (table, n) not in added]
             self.dataset.delete(f"{table}/{name}" for name in orphans)
         if self.dataset.folder is not None:
-            for pattern in ("*/*#[0-9]*", "*/*/*#[0-9]*"):  # what an interrupted write on disk leaves
+            for pattern in ("*#[0-9]*", "*/*#[0-9]*", "*/*/*#[0-9]*"):  # what an interrupted write on disk leaves
                 for torn in self.dataset.folder.glob(pattern):
                     torn.unlink(missing_ok=True)
             shutil.rmtree(self.dataset.folder / "scratch", ignore_errors=True)
