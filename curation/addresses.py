@@ -117,7 +117,7 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
 
 @contextmanager
 def enforced(policy: Policy) -> Iterator[Policy]:
-    """Hold every connection of this process, in all its threads, against `policy`; for a process with one job at a time.
+    """Hold every connection of this process, in all its threads, against `policy`: for a process with one job only.
 
     This is an audit hook, which Python code can neither take away nor go around.
     """

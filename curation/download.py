@@ -84,11 +84,12 @@ def _try(
     tries = 0
     while True:
         tries += 1
+        host.check()
         left = deadline - time.monotonic()
         try:
             found = ytdlp.call("media", settings, left, url=asked.url, folder=str(folder), ranged=ranged)
         except ytdlp.Failed as error:
-            host.ended(error.kind)
+            host.ended(error.kind, error.retry_after)
             pause = ytdlp.pause_s(settings, tries, error.retry_after)
             in_time = time.monotonic() + pause < deadline
             if error.kind not in ytdlp.TRANSIENT or tries >= settings.attempts or not in_time:

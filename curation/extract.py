@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -144,7 +145,7 @@ def _list(client: Client, url: str, file: Path) -> dict[str, Any]:
 
 
 def _opened(client: Client, url: str) -> dict[str, Any] | None:
-    """What the extractor of `url` says it is, its entries not yet listed; None where it is known to be a single video."""
+    """What the extractor of `url` says it is, its entries not yet listed; None if surely a single video."""
     found: dict[str, Any] = {"_type": "url", "url": url}
     for _ in range(client.settings.max_redirects + 1):
         if found.get("_type") not in ("url", "url_transparent"):
@@ -205,7 +206,7 @@ def _caught(client: Client, work: Callable[[], dict[str, Any]]) -> dict[str, Any
 
 def _media(client: Client, url: str, settings: DownloadSettings, ranged: bool) -> dict[str, Any]:
     info = client.extract_info(url, download=True)
-    if info and info.get("_type") == "playlist":
+    if info and info.get("_type") in ("playlist", "multi_video"):
         info = next((e for e in info.get("entries") or () if e), None)
     if not info:
         raise Rejected(Kind.NO_VIDEO, "no video in the page")
@@ -237,21 +238,23 @@ def _check(info: dict[str, Any], settings: DownloadSettings, ranged: bool) -> No
         raise Rejected(Kind.LIVE, "a live stream, or one that is still to come; retry when it is over")
     duration = info.get("duration")
     if duration and duration > settings.max_duration_s and not ranged:
-        raise Rejected(Kind.TOO_LONG, f"{duration:g} s; download.max_duration_s allows {settings.max_duration_s:g}")
+        raise _too_long(duration, settings.max_duration_s)
     chosen = info.get("requested_formats") or [info]
     if all(f.get("vcodec") == "none" for f in chosen):
         raise Rejected(Kind.NO_VIDEO, "sound only")
+    if len(chosen) > 1 and shutil.which("ffmpeg") is None:
+        raise Rejected(Kind.INTERNAL, "picture and sound come apart, and ffmpeg is not installed here to join them")
     size = sum(f.get("filesize") or 0 for f in chosen)
     if size > settings.max_bytes:
         raise Rejected(Kind.TOO_LARGE, f"{size} bytes; download.max_bytes allows {settings.max_bytes}")
 
 
 def probe(path: Path, max_duration_s: float | None) -> None:
-    """Raises Rejected where `path` certainly has no video or is too long. What cannot be opened is the decoder's matter."""
+    """Raises Rejected where `path` is certainly no video, or too long; else it passes."""
     with path.open("rb") as file:
         head = file.read(512).lstrip().lower()
-    if head.startswith((b"<!doctype", b"<html", b"<?xml", b"{")):
-        raise Rejected(Kind.NO_VIDEO, "a page of text where media should be")
+    if head.startswith((b"<!doctype", b"<html", b"<?xml", b"{", b"#extm3u", b"ffconcat")):
+        raise Rejected(Kind.NO_VIDEO, "a text where media should be")
     try:
         with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
             moving = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
@@ -261,7 +264,11 @@ def probe(path: Path, max_duration_s: float | None) -> None:
     except av.FFmpegError:
         return
     if max_duration_s is not None and seconds > max_duration_s:
-        raise Rejected(Kind.TOO_LONG, f"{seconds:g} s; download.max_duration_s allows {max_duration_s:g}")
+        raise _too_long(seconds, max_duration_s)
+
+
+def _too_long(seconds: float, allowed_s: float) -> Rejected:
+    return Rejected(Kind.TOO_LONG, f"{seconds:g} s; download.max_duration_s allows {allowed_s:g}")
 
 
 def _row(info: dict[str, Any]) -> dict[str, str | None]:

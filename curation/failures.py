@@ -76,7 +76,7 @@ _SAID: tuple[tuple[Kind, tuple[str, ...]], ...] = (
     (Kind.UNSUPPORTED, (r"\bdrm\b|requested format is not available|unusual and will be skipped",)),
 )
 _ADVICE = {
-    Kind.BOT_CHECK: "the site wants a human; set download.cookies_file, download.proxy or longer sleeps, and retry later",
+    Kind.BOT_CHECK: "the site wants a human; set download.cookies_file, a proxy or longer sleeps, and retry later",
     Kind.LOGIN_REQUIRED: "set download.cookies_file to the cookies of an account that may see it",
     Kind.GEO_BLOCKED: "set download.proxy to one in a country where it is shown",
     Kind.LIVE: "retry when the stream is over",

@@ -25,13 +25,13 @@ class Host:
     last: Kind | None = None
     closed_until: float = field(default=0.0)
 
-    def ended(self, kind: Kind | None) -> None:
-        """Note how a try on this host ended: with a reject's kind, or well."""
+    def ended(self, kind: Kind | None, retry_after: float | None = None) -> None:
+        """Note how a try on this host ended: with a reject's kind and the seconds it asked us to wait, or well."""
         with _lock:
             self.refusals = self.refusals + 1 if kind in _SHUT_OUT else 0
             self.last = kind
             if self.refusals >= REFUSALS:
-                self.closed_until = time.monotonic() + PAUSE_S
+                self.closed_until = time.monotonic() + max(PAUSE_S, retry_after or 0.0)
 
     def check(self) -> None:
         """Raises Rejected while the host is left alone."""

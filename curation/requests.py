@@ -7,27 +7,27 @@ fetched again from the table alone: `asked_again` says so, and the list has to b
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
 import re
+import reprlib
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from curation import ytdlp
 from curation.config import DownloadSettings
+from curation.lists import READERS, InputError, lines, rows
 from curation.records import Reject, VideoRequest, digest
 from curation.rejects import RETRYABLE, Kind, Rejected
 from curation.tracks import beside, language_in
-from curation.uris import InvalidUri, canonical, fetchable, identity, is_redacted, redact
+from curation.uris import Forms, InvalidUri, forms, is_redacted, redact
+
+__all__ = ["Asked", "InputError", "asked_again", "read_inputs"]
 
 VIDEO_SUFFIXES = frozenset(
     [
@@ -58,13 +58,7 @@ VIDEO_SUFFIXES = frozenset(
         ".nut",
     ]
 )
-LIST_SUFFIXES = frozenset({".txt", ".csv", ".jsonl", ".parquet"})
-LINE_LIMIT = 1 << 20  # characters of one row of a list
 _OWN_COLUMNS = frozenset({"url", "id", "subtitles", "start", "end"})
-
-
-class InputError(ValueError):
-    """An INPUT that cannot be what was meant; one line that says why."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +98,9 @@ def _reader(text: str, settings: DownloadSettings) -> Iterator[Asked | Reject]:
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):", text)
     if scheme and scheme[1].lower() in ("http", "https"):
         try:
-            fetchable(text)
+            return _from_url(forms(text), settings)
         except InvalidUri as error:
             raise InputError(f"{redact(text)}: {error}") from None
-        return _from_url(text, settings)
     if scheme and scheme[1].lower() == "file":
         text = unquote(urlsplit(text).path)
     elif scheme and "//" in text:
@@ -123,9 +116,9 @@ def _reader(text: str, settings: DownloadSettings) -> Iterator[Asked | Reject]:
         raise InputError(f"{text}: not allowed to read it")
     if is_video(path.name):
         return iter([_local(path, sorted(p.name for p in path.absolute().parent.iterdir()), settings)])
-    if path.suffix.lower() in LIST_SUFFIXES:
+    if path.suffix.lower() in READERS:
         return _from_list(path)
-    raise InputError(f"{text}: neither a video nor a list ({', '.join(sorted(LIST_SUFFIXES))}) by its suffix")
+    raise InputError(f"{text}: neither a video nor a list ({', '.join(READERS)}) by its suffix")
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
@@ -168,12 +161,8 @@ def is_video(name: str) -> bool:
 
 # --- lists ----------------------------------------------------------------------------------------------------------
 
-Row = Mapping[str, Any] | str
-"""A row of a list by column, or what is wrong with it."""
-
 
 def _from_list(path: Path) -> Iterator[Asked | Reject]:
-    rows = {".txt": _txt_rows, ".csv": _csv_rows, ".jsonl": _jsonl_rows, ".parquet": _parquet_rows}[path.suffix.lower()]
     for number, row in rows(path):
         try:
             if isinstance(row, str):
@@ -199,83 +188,6 @@ def _reject(kind: Kind, message: str, uri: str, *key: Any) -> Reject:
     )
 
 
-def _lines(path: Path) -> Iterator[str]:
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        while line := file.readline(LINE_LIMIT):
-            yield line
-
-
-def _txt_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """One URL a line; blank lines and those that begin with # are left out."""
-    for number, line in enumerate(_lines(path), 1):
-        if (line := line.strip()) and not line.startswith("#"):
-            yield number, {"url": line}
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    reader = csv.reader(_lines(path))
-    try:
-        header = [c.strip() for c in next(reader)]
-    except (StopIteration, csv.Error):
-        raise InputError(f"{path}: no header line") from None
-    _check_columns(path, header)
-    while True:
-        before = reader.line_num + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield before, f"lines {before} to {reader.line_num} are not CSV: {error}"
-            continue
-        if not cells:
-            continue
-        if len(cells) > len(header):
-            yield before, f"{len(cells)} cells under {len(header)} columns"
-        else:
-            yield before, {k: v for k, v in zip(header, cells, strict=False) if v != ""}
-
-
-def _jsonl_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    for number, line in enumerate(_lines(path), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line, parse_constant=_no_constant)
-        except (ValueError, RecursionError) as error:
-            yield number, f"not JSON: {error}"
-            continue
-        yield number, row if isinstance(row, dict) else "not a JSON object"
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """Rows batch by batch; columns of bytes are left out, since they are not metadata that JSON could hold."""
-    number = 0
-    try:
-        with pq.ParquetFile(path) as file:
-            schema = file.schema_arrow
-            _check_columns(path, schema.names)
-            columns = [f.name for f in schema if not (pa.types.is_binary(f.type) or pa.types.is_large_binary(f.type))]
-            for batch in file.iter_batches(batch_size=1024, columns=columns):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield number, {k: v for k, v in row.items() if v is not None}
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path}: not readable as Parquet after row {number}: {error}") from None
-
-
-def _check_columns(path: Path, columns: Iterable[str]) -> None:
-    names = list(columns)
-    if "url" not in names:
-        raise InputError(f"{path}: no column 'url', only {', '.join(map(repr, names))}")
-    if len(set(names)) < len(names):
-        raise InputError(f"{path}: a column twice in {', '.join(map(repr, names))}")
-
-
 def _from_row(row: Mapping[str, Any]) -> Asked:
     """Raises Rejected."""
     url = _url(row.get("url"), "url")
@@ -286,7 +198,7 @@ def _from_row(row: Mapping[str, Any]) -> Asked:
         raise Rejected(Kind.INVALID_REQUEST, f"end {end:g} is not after start {start or 0.0:g}")
     given = row.get("id")
     if given is not None and (isinstance(given, bool) or not isinstance(given, str | int)):
-        raise Rejected(Kind.INVALID_REQUEST, f"id {given!r} is neither text nor an integer")
+        raise Rejected(Kind.INVALID_REQUEST, f"id {reprlib.repr(given)} is neither text nor an integer")
     further = {k: v for k, v in row.items() if k not in _OWN_COLUMNS}
     return _asked(
         url,
@@ -299,24 +211,24 @@ def _from_row(row: Mapping[str, Any]) -> Asked:
 
 
 def _asked(
-    url: str,
+    url: Forms,
     start: float | None = None,
     end: float | None = None,
     given_id: str | None = None,
-    subtitles: str | None = None,
+    subtitles: Forms | None = None,
     further: Mapping[str, Any] | None = None,
 ) -> Asked:
     request = VideoRequest(
-        request_key=digest("request", identity(url), start, end),
-        uri=canonical(url),
+        request_key=digest("request", url.identity, start, end),
+        uri=url.stored,
         start=start,
         end=end,
         id=given_id or None,
-        subtitles=canonical(subtitles) if subtitles else None,
-        subtitle_language=language_in(urlsplit(subtitles).path) if subtitles else None,
+        subtitles=subtitles.stored if subtitles else None,
+        subtitle_language=language_in(urlsplit(subtitles.fetched).path) if subtitles else None,
         metadata=json.dumps(_redacted(further), ensure_ascii=False, default=str) if further else None,
     )
-    return Asked(request, fetchable(url), fetchable(subtitles) if subtitles else None)
+    return Asked(request, url.fetched, subtitles.fetched if subtitles else None)
 
 
 def _redacted(value: Any) -> Any:
@@ -332,7 +244,7 @@ def _redacted(value: Any) -> Any:
     return value
 
 
-def _url(value: Any, column: str) -> str | None:
+def _url(value: Any, column: str) -> Forms | None:
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     if not isinstance(value, str):
@@ -347,7 +259,7 @@ def _url(value: Any, column: str) -> str | None:
     if scheme and scheme[1].lower() not in ("http", "https") and "." not in scheme[1]:
         raise Rejected(Kind.REFUSED, f"{column} has the scheme {scheme[1]!r}; only http and https are fetched")
     try:
-        return url if fetchable(url) else None
+        return forms(url)
     except InvalidUri as error:
         raise Rejected(Kind.INVALID_REQUEST, f"{column}: {error}") from None
 
@@ -361,36 +273,35 @@ def _seconds(row: Mapping[str, Any], column: str) -> float | None:
     except (TypeError, ValueError, OverflowError):
         seconds = math.nan
     if not (math.isfinite(seconds) and seconds >= 0):
-        raise Rejected(Kind.INVALID_REQUEST, f"{column} {value!r} is not a number of seconds from 0 up")
+        raise Rejected(Kind.INVALID_REQUEST, f"{column} {reprlib.repr(value)} is not a number of seconds from 0 up")
     return seconds
 
 
 # --- URLs and playlists ---------------------------------------------------------------------------------------------
 
 
-def _from_url(url: str, settings: DownloadSettings) -> Iterator[Asked | Reject]:
+def _from_url(url: Forms, settings: DownloadSettings) -> Iterator[Asked | Reject]:
     """The videos of a playlist, or the one that the URL is. What fails here fails again, and is told, when fetched."""
-    if is_video(urlsplit(url).path):
+    if is_video(urlsplit(url.fetched).path):
         yield _asked(url)
         return
     with tempfile.TemporaryDirectory(prefix="vidla-playlist-") as folder:
-        entries, broken = Path(folder, "entries.jsonl"), None
+        entries, broken, number = Path(folder, "entries.jsonl"), None, 0
         try:
-            ytdlp.call("playlist", settings, settings.timeout_s, url=fetchable(url), file=str(entries))
+            ytdlp.call("playlist", settings, settings.timeout_s, url=url.fetched, file=str(entries))
         except ytdlp.Failed as error:
             broken = error
         if not entries.exists():
             yield _asked(url)
             return
-        number = 0
-        for number, line in enumerate(_lines(entries), 1):
+        for number, line in enumerate(lines(entries), 1):
             entry = json.loads(line)
             try:
-                yield _asked(_url(entry["url"], "url") or "", further=entry["metadata"])
+                if found := _url(entry["url"], "url"):
+                    yield _asked(found, further=entry["metadata"])
             except Rejected as error:
-                yield _reject(
-                    error.kind, f"entry {number}: {error.message}", redact(entry["url"]), canonical(url), number
-                )
+                message = f"entry {number} of the playlist: {error.message}"
+                yield _reject(error.kind, message, redact(entry["url"]), url.stored, number)
         if broken:
             message = f"the playlist broke off after {number} entries: {broken.message}"
-            yield _reject(broken.kind, message, canonical(url), canonical(url), "playlist")
+            yield _reject(broken.kind, message, url.stored, url.stored, "playlist")

@@ -1,16 +1,18 @@
 """URIs of videos: one form for each video asked for, and no secret in anything that is stored or logged.
 
-Signed URLs have to be fetched as they are, and must not be kept. So an URL has three forms: the one that is fetched,
-which lives in memory only; `canonical`, which goes into rows; and `identity`, which the request's key is made from.
+Signed URLs have to be fetched as they are, and must not be kept: so each URL has `forms`, of which the one that is
+fetched lives in memory only.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, unquote, unquote_plus, urlsplit, urlunsplit
 
 REDACTED = "REDACTED"
+LONGEST = 16_384  # characters of an URL
 
 _TRACKING = re.compile(
     r"utm_.+|fbclid|gclid|gclsrc|dclid|gbraid|wbraid|msclkid|twclid|ttclid|yclid|mc_[ce]id|igshid|igsh|_ga|_gl",
@@ -45,6 +47,8 @@ class InvalidUri(ValueError):
 
 def parse(url: str) -> SplitResult:
     """`url` taken apart, its scheme and host in lower case, its fragment dropped. Raises InvalidUri."""
+    if len(url) > LONGEST:
+        raise InvalidUri(f"an URL of {len(url)} characters")
     if re.search(r"[\x00-\x20\x7f\\]", url):
         raise InvalidUri("the URL has a space or control character in it")
     try:
@@ -52,14 +56,15 @@ def parse(url: str) -> SplitResult:
         host, port = parts.hostname or "", parts.port
         if parts.scheme not in _DEFAULT_PORTS:
             raise InvalidUri(f"the URL's scheme is {parts.scheme!r}; only http and https are spoken")
-        if ":" not in host:
-            host = host.rstrip(".").encode("idna").decode("ascii") if host else ""
+        host = host.rstrip(".") if host.isascii() else host.rstrip(".").encode("idna").decode("ascii")
     except InvalidUri:
         raise
     except ValueError:
         raise InvalidUri("the URL's host or port makes no sense") from None
     if not host:
         raise InvalidUri("the URL has no host")
+    if ":" not in host and not re.fullmatch(r"[\w.-]+", host):
+        raise InvalidUri("the URL's host or port makes no sense")
     userinfo, at, _ = parts.netloc.rpartition("@")
     netloc = userinfo + at + (f"[{host}]" if ":" in host else host)
     if port is not None and port != _DEFAULT_PORTS[parts.scheme]:
@@ -68,36 +73,43 @@ def parse(url: str) -> SplitResult:
     return SplitResult(parts.scheme, netloc, parts.path or "/", parts.query, "")
 
 
-def fetchable(url: str) -> str:
-    """`url` as it is fetched: whole, secrets included, but for the fragment. Raises InvalidUri."""
-    return urlunsplit(parse(url))
+@dataclass(frozen=True)
+class Forms:
+    """The three forms of an URL; only `stored` may be shown."""
+
+    fetched: str
+    stored: str
+    identity: str
+
+
+def forms(url: str) -> Forms:
+    """`url` as it is fetched, stored and told from others.
+
+    `fetched` is whole but for the fragment. `stored` is normalised: without tracking, one form for each YouTube video,
+    secrets redacted. `identity`, for digests only, has the secrets again but no signatures, so that an URL that is
+    signed anew is the same request. Raises InvalidUri.
+    """
+    parts = parse(url)
+    normal = _normalised(parts)
+    return Forms(urlunsplit(parts), redact(urlunsplit(normal)), _unsigned(normal))
 
 
 def canonical(url: str) -> str:
-    """The form of `url` that is stored: normalised, without tracking, one form a YouTube video, secrets redacted.
-
-    Raises InvalidUri.
-    """
-    return redact(_normalised(url))
+    """The form of `url` that is stored. Raises InvalidUri."""
+    return forms(url).stored
 
 
-def identity(url: str) -> str:
-    """What makes `url` the request that it is: as `canonical`, but with secrets, and without signatures.
-
-    An URL that is signed anew is the same request. For digests only. Raises InvalidUri.
-    """
-    parts = urlsplit(_normalised(url))
-    kept = [p for p, n in _named(parts.query) if not _matcher(parts.query, signature_only=True)(n)]
-    return urlunsplit(parts._replace(query="&".join(kept)))
-
-
-def _normalised(url: str) -> str:
-    parts = parse(url)
+def _normalised(parts: SplitResult) -> SplitResult:
     if _YOUTUBE.fullmatch(parts.hostname or "") and (video := _youtube_id(parts)):
-        return f"https://www.youtube.com/watch?v={video}"
-    kept = [p for p, name in _named(parts.query) if not _TRACKING.fullmatch(name)]
-    path = quote(parts.path, safe="/%:@!$&'()*+,;=~")
-    return urlunsplit(parts._replace(path=path, query=quote("&".join(kept), safe="/%:@!$&'()*+,;=~?[]{}|")))
+        return SplitResult("https", "www.youtube.com", "/watch", f"v={video}", "")
+    kept = "&".join(p for p, name in _named(parts.query) if not _TRACKING.fullmatch(name))
+    path, query = quote(parts.path, safe="/%:@!$&'()*+,;=~"), quote(kept, safe="/%:@!$&'()*+,;=~?[]{}|")
+    return parts._replace(path=path, query=query)
+
+
+def _unsigned(parts: SplitResult) -> str:
+    signature = _matcher(parts.query, signature_only=True)
+    return urlunsplit(parts._replace(query="&".join(p for p, name in _named(parts.query) if not signature(name))))
 
 
 def _youtube_id(parts: SplitResult) -> str | None:

@@ -33,7 +33,7 @@ PAGE_BYTES = 64 * 2**20  # of one page, playlist or manifest
 PAGES_BYTES = 4 * PAGE_BYTES  # of all that is read before the media
 PAGES = 500  # requests made before the media
 PAGE_REDIRECTS = 50  # of all of them together: yt-dlp starts anew where an URL leads elsewhere
-_ERROR_BYTES = 1 << 20
+_ASIDE_BYTES = 1 << 20  # of the body of an error or a redirect
 
 _OPT_OUT = frozenset({"noai", "noimageai", "noindex", "noimageindex", "none"})
 _VALUED = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"})
@@ -78,18 +78,18 @@ class Client(YoutubeDL):  # type: ignore[misc]
         if self._requested > PAGES:
             raise Rejected(Kind.UNSUPPORTED, f"more than {PAGES} requests and no media yet")
         self.check_url(request.url)
-        if self._versions:
-            self._versions.ask(request)
+        offset = self._versions.resume(request) if self._versions else 0
         try:
             response = super().urlopen(request)
-            if self._versions:
-                self._versions.note(request, response)
+            if self._versions and response.status == 200:
+                self._versions.note(request.url, response.headers.get("ETag"))
+                self._received -= offset  # the part that is there is thrown away
             return self._bounded(response)
         except NoSupportingHandlers as error:
             known = (e for e in error.unexpected_errors if isinstance(e, Rejected))
             raise next(known, error) from None
         except HTTPError as error:
-            self._bounded(error.response, _ERROR_BYTES)
+            self._bounded(error.response, _ASIDE_BYTES)
             self.failure = status_of(error, self.phase)
             raise
         except RequestError as error:
@@ -189,18 +189,19 @@ class _Versions:
         self._file = file
         self._known: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
 
-    def ask(self, request: Request) -> None:
-        if not re.fullmatch(r"bytes=[1-9]\d*-", request.headers.get("Range") or ""):
-            return
-        if version := self._known.get(digest(request.url)):
+    def resume(self, request: Request) -> int:
+        """The byte from which `request` wants the rest of a file, else 0; makes sure that it is that file's."""
+        match = re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range") or "")
+        if match and (version := self._known.get(digest(request.url))):
             request.headers["If-Range"] = version
-        else:
+        elif match:
             del request.headers["Range"]
+        return int(match[1]) if match else 0
 
-    def note(self, request: Request, response: Response) -> None:
-        version = response.headers.get("ETag") or ""
-        if response.status == 200 and version and not version.startswith("W/"):
-            self._known[digest(request.url)] = version
+    def note(self, url: str, version: str | None) -> None:
+        """Remember the `version` (ETag) of what comes from `url` in whole."""
+        if version and not version.startswith("W/"):
+            self._known[digest(url)] = version
             self._file.write_text(json.dumps(self._known))
 
 
@@ -218,7 +219,14 @@ class WatchedRH(RequestsRH):  # type: ignore[misc]
     def _watch(self, response: Any, **_: Any) -> None:
         self.client.seen(response.url, response.headers)
         if response.is_redirect:
+            self._skip_body(response)
             self.client.redirected(urljoin(response.url, response.headers["Location"]))
+
+    def _skip_body(self, response: Any) -> None:
+        """Take a redirect's body off the connection, or hang up: `requests` would read it to its end, if it has one."""
+        if len(response.raw.read(_ASIDE_BYTES, decode_content=False)) == _ASIDE_BYTES:
+            response.raw.close()
+        response._content = b""
 
 
 def opts_out(header: str, value: str, user_agent: str | None) -> bool:
@@ -278,6 +286,7 @@ def _params(settings: DownloadSettings) -> dict[str, Any]:
         "retry_sleep_functions": {"fragment": lambda n: settings.retry_wait_s * 2**n},
         "skip_unavailable_fragments": False,  # else a video with holes passes for whole
         "noplaylist": True,
+        "geo_bypass": False,  # no false X-Forwarded-For
         "default_search": "error",
         "enable_file_urls": False,
         "allow_unplayable_formats": False,

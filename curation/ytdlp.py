@@ -10,7 +10,7 @@ from curation.config import DownloadSettings
 from curation.rejects import Kind, Rejected
 from curation.uris import redact
 
-MEMORY_BYTES = 2 * 2**30  # address space of the child
+MEMORY_BYTES = 4 * 2**30  # address space of the child, which may have decoded video before
 ANSWER_BYTES = 64 * 2**20
 _GRACE_S = 1.0  # for the child to say itself that its time is up
 

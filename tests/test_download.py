@@ -99,7 +99,9 @@ def test_the_id_is_the_lists_where_the_site_has_none_and_knows_the_range(web: We
     assert (fetched.download.start, fetched.download.end) == (1.0, 2.5)
 
 
-@pytest.mark.parametrize("path", ["/no-length", "/no-type/video.mp4", "/hops/3", "/vod.m3u8", "/dash.mpd"])
+@pytest.mark.parametrize(
+    "path", ["/no-length", "/no-type/video.mp4", "/hops/3", "/endless-redirect", "/vod.m3u8", "/dash.mpd"]
+)
 def test_other_ways_to_serve_a_video(web: WebServer, tmp_path: Path, path: str) -> None:
     fetched = got(web.url(path), tmp_path)
     with av.open(str(fetched.media)) as container:
@@ -426,7 +428,7 @@ def test_a_proxy_may_lie_on_a_private_address_and_nothing_else_there(web: WebSer
         socket.create_connection(("127.0.0.1", int(web.url("").rsplit(":", 1)[1])), 1).close()
         with pytest.raises(addresses.AddressRefused):
             socket.create_connection(("127.0.0.1", 9), 1)
-    # The server takes the request for an URL of its own, as a proxy would be asked.
+    # The server is asked as a proxy is, and has nothing of that name.
     error = rejected("http://forest.example/missing.mp4", tmp_path, allow_private=False, proxy=web.url(""))
     assert error.kind is Kind.NOT_FOUND
     assert web.paths() == ["http://forest.example/missing.mp4"]

@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 
 from curation import guard
 from curation.config import DownloadSettings
+from curation.lists import InputError
 from curation.records import Reject, VideoRequest
 from curation.rejects import Kind, Rejected
-from curation.requests import Asked, InputError, asked_again, read_inputs
+from curation.requests import Asked, asked_again, read_inputs
 from curation.tracks import plan, read
-from curation.uris import InvalidUri, canonical, fetchable, identity, is_redacted, redact
+from curation.uris import InvalidUri, canonical, forms, is_redacted, redact
 from tests.web_server import SECRET, WebServer
 
 SETTINGS = DownloadSettings(allow_private=True, stall_s=1.0, timeout_s=20.0, attempts=1)
@@ -342,7 +343,7 @@ YOUTUBE = "https://www.youtube.com/watch?v=dQw4w9WgXcQ"
 def test_one_form_for_each_uri(url: str, expected: str) -> None:
     assert canonical(url) == expected
     assert canonical(expected) == expected
-    assert identity(url) == identity(expected)
+    assert forms(url).identity == forms(expected).identity
 
 
 _SIGNED = [
@@ -361,15 +362,16 @@ _SIGNED = [
 def test_a_signed_url_is_the_same_request_when_it_is_signed_anew(url: str) -> None:
     kept = canonical(url)
     assert SECRET not in kept and is_redacted(kept)
-    assert SECRET in fetchable(url)
-    assert identity(url) == identity(url.replace(SECRET, "another").replace("1700000000", "1800000000"))
+    assert SECRET in forms(url).fetched
+    anew = url.replace(SECRET, "another").replace("1700000000", "1800000000")
+    assert forms(url).identity == forms(anew).identity
 
 
 @pytest.mark.parametrize("name", ["key", "api_key", "password", "sessionid", "auth"])
 def test_other_secrets_are_kept_out_but_part_of_the_request(name: str) -> None:
     url = f"https://a.example/x?{name}={SECRET}&v=1"
     assert canonical(url) == f"https://a.example/x?{name}=REDACTED&v=1"
-    assert identity(url) != identity(url.replace(SECRET, "another"))
+    assert forms(url).identity != forms(url.replace(SECRET, "another")).identity
 
 
 @pytest.mark.parametrize(
@@ -408,7 +410,7 @@ def test_whatever_the_url_its_signature_goes(rest: str, name: str) -> None:
     except InvalidUri as error:
         assert SECRET not in str(error)
         return
-    if SECRET in fetchable(url):  # a fragment is dropped whole
+    if SECRET in forms(url).fetched:  # a fragment is dropped whole
         assert SECRET not in kept
 
 

@@ -352,6 +352,12 @@ ROUTES |= {
 }
 
 
+@route("endless-redirect")
+def _(h: _Handler) -> None:
+    h.head(302, "text/html", None, Location="/video.mp4")
+    _pour(h, b"<html>" + b"more " * 10_000)
+
+
 @route("hops")
 def _(h: _Handler) -> None:
     left = int(h.rest)
