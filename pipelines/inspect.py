@@ -120,7 +120,7 @@ def _makers(dataset: Dataset) -> Table:
 
 
 def _runs(dataset: Dataset) -> Table:
-    table = _table("run", "what", "begun", "last commit", "commits", "by", "vidla", numbers=("commits",))
+    table = _table("run", "what", "last commit", "commits", "by", "vidla", numbers=("commits",))
     runs: list[list[Mapping[str, Any]]] = []
     for _, record in recent_commits(dataset, COMMITS_LOOKED_AT):
         if record["kind"] == "open":
@@ -130,9 +130,9 @@ def _runs(dataset: Dataset) -> Table:
     for opening, *commits in runs[-RUNS:]:
         command = opening["about"].get("command", "")
         what = command if isinstance(command, str) else " ".join(command)
-        begun, *_, last = (record["created_at"] for record in (opening, opening, *commits))
+        last = [opening, *commits][-1]["created_at"][:16].replace("T", " ")
         who = (f"{opening['holder']['pid']}@{opening['holder']['host']}", opening["code_version"])
-        cells = (opening["run_id"], what, begun[:16].replace("T", " "), last[11:19], str(len(commits)), *who)
+        cells = (opening["run_id"], what, last, str(len(commits)), *who)
         table.add_row(*map(escape, cells))
     return table
 

@@ -6,8 +6,11 @@ download and one video at segment; of each video's first frame the caption is re
 
 from __future__ import annotations
 
+import atexit
 import functools
 import io
+import shutil
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -238,9 +241,17 @@ def add_videos(writer: Writer, numbers: Iterable[int], uncaptioned: int = 0) -> 
             commit_rows(writer, f"{writer.lineage.run_id}:{number}:{stage}", some)
 
 
-def make_dataset(location: Path | str, videos: int = 2, uncaptioned: int = 0) -> Dataset:
+def make_dataset(location: Path, videos: int = 2, uncaptioned: int = 0) -> Dataset:
     """`videos` videos, a request that was rejected at download (number 90), and a video rejected at segment (91)."""
-    dataset = Dataset(str(location))
+    shutil.copytree(_template(videos, uncaptioned), location)
+    return Dataset(str(location))
+
+
+@functools.cache
+def _template(videos: int, uncaptioned: int) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="vidla-tests-"))
+    atexit.register(shutil.rmtree, folder)
+    dataset = Dataset(str(folder))
     with Writer(dataset, "run-1", {"command": ["curate"]}) as writer:
         add_videos(writer, range(videos), uncaptioned)
         lost, broken = request_of(90), download_of(91)
@@ -250,4 +261,4 @@ def make_dataset(location: Path | str, videos: int = 2, uncaptioned: int = 0) ->
         ]
         rows: Rows = {"requests": [lost, request_of(91)], "downloads": [broken], "rejects": rejects}
         commit_rows(writer, "run-1:rejected", rows)
-    return dataset
+    return folder
