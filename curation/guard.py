@@ -238,7 +238,8 @@ class Child:
     def call(self, function: str, argument: dict[str, Any], limits: Limits) -> dict[str, Any]:
         """`function` ("package.module:name") called with `argument` in the child; both ways JSON.
 
-        Raises Rejected as the function did, OutOfMemory, TimedOut, Overflowed, Stopped, and Crashed for all else.
+        Raises Rejected as the function did, OSError for a full disk, OutOfMemory, TimedOut, Overflowed, Stopped, and
+        Crashed for all else.
         """
         request = {"function": function, "argument": argument, "memory_bytes": limits.memory_bytes}
         data = json.dumps(request, allow_nan=False).encode() + b"\n"
@@ -266,13 +267,15 @@ class Child:
             if isinstance(reply["result"], dict):
                 return dict(reply["result"])
             kind, message = str(reply["kind"]), str(reply["message"])[:2000]
-            rejected = None if kind in ("memory", "error") else Rejected(Kind(kind), message)
+            rejected = None if kind in ("memory", "disk", "error") else Rejected(Kind(kind), message)
         except (ValueError, LookupError, TypeError, RecursionError):
             self._end()
             raise Crashed(f"{function}: its answer makes no sense") from None
         if rejected:
             raise rejected
         self._end()  # after an error that nobody foresaw, nothing is known of its state
+        if kind == "disk":
+            raise OSError(errno.ENOSPC, "No space left on device", function)
         raise (OutOfMemory if kind == "memory" else Crashed)(f"{function}: {message}")
 
     def _start(self) -> _Process:
@@ -404,10 +407,12 @@ def _answer(request: dict[str, Any]) -> bytes:
     except Rejected as error:
         reply = {"kind": error.kind.value, "message": error.message}
     except BaseException as error:
-        short = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
+        number = getattr(error, "errno", None)
+        short = isinstance(error, MemoryError) or number == errno.ENOMEM
         where = traceback.extract_tb(error.__traceback__)[-1:]
         place = f" ({Path(where[0].filename).name}:{where[0].lineno})" if where else ""
-        reply = {"kind": "memory" if short else "error", "message": f"{type(error).__name__}: {error}{place}"}
+        kind = "memory" if short else "disk" if number == errno.ENOSPC else "error"
+        reply = {"kind": kind, "message": f"{type(error).__name__}: {error}{place}"}
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
     return json.dumps({"result": None, **reply}).encode()

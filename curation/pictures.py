@@ -69,12 +69,12 @@ class Scaler:
             dst_color_range=studio,
             threads=1,
         )
-        return scaled if self._turn is None else self._turned(scaled)
+        return scaled if self._turn is None else self._turned(scaled, self._turn)
 
-    def _turned(self, frame: av.VideoFrame) -> av.VideoFrame:
+    def _turned(self, frame: av.VideoFrame, turn: int) -> av.VideoFrame:
         if self._pixels != "yuv420p":
-            return av.VideoFrame.from_ndarray(cv2.rotate(frame.to_ndarray(), self._turn), format=self._pixels)
-        planes = [cv2.rotate(plane_of(frame, i), self._turn) for i in range(3)]
+            return av.VideoFrame.from_ndarray(cv2.rotate(frame.to_ndarray(), turn), format=self._pixels)
+        planes = [cv2.rotate(plane_of(frame, i), turn) for i in range(3)]
         width = planes[0].shape[1]
         flat = np.concatenate([plane.ravel() for plane in planes]).reshape(-1, width)
         turned = av.VideoFrame.from_ndarray(flat, format=self._pixels)

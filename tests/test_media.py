@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +22,7 @@ from curation.config import Settings
 from curation.media import Pass, cut, decode_once
 from curation.rejects import Kind, Rejected
 from tests import media_files as files
+from tests.test_guard import descendants, wait_until
 
 FAST = Settings.model_validate({"media": {"preset": "ultrafast"}})
 
@@ -57,7 +60,9 @@ def lag(reference: np.ndarray, sound: np.ndarray, at: int, reach: int = 2400) ->
     window = reference[low : at + len(sound) + reach]
     size = len(window) + len(sound)
     match = np.fft.irfft(np.fft.rfft(window, size) * np.conj(np.fft.rfft(sound, size)), size)
-    return at - low - int(np.argmax(match[: len(window) - len(sound) + 1]))
+    energy = np.concatenate([[0], np.cumsum(window.astype(np.float64) ** 2)])
+    norm = np.sqrt(energy[len(sound) :] - energy[: -len(sound)] + 1e-9)
+    return at - low - int(np.argmax(match[: len(norm)] / norm))
 
 
 def key_frames(path: Path) -> list[float]:
@@ -142,11 +147,12 @@ def test_rotated_video_is_stored_upright(tmp_path: Path, clockwise: int) -> None
     found = passed(source, tmp_path)
     size = (160, 120) if clockwise == 180 else (120, 160)
     assert (found.source_width, found.source_height) == size == (found.width, found.height)
-    _, picture = next(pictures(tmp_path / "stored.mp4"))
     files.ffmpeg("-i", source, "-frames:v", "1", tmp_path / "upright.png")  # ffmpeg turns it as players do
-    assert cv2.PSNR(picture, cv2.imread(str(tmp_path / "upright.png"))[:, :, ::-1].copy()) > 20
-    jpeg = cv2.imread(found.candidates[0].path)
-    assert jpeg.shape[:2] == size[::-1] and cv2.PSNR(jpeg, cv2.imread(str(tmp_path / "upright.png"))) > 20
+    upright = cv2.cvtColor(cv2.imread(str(tmp_path / "upright.png")), cv2.COLOR_BGR2RGB)
+    shown = dict(pictures(tmp_path / "stored.mp4"))
+    assert cv2.PSNR(shown[0.0], upright) > 20
+    jpeg = cv2.cvtColor(cv2.imread(found.candidates[0].path), cv2.COLOR_BGR2RGB)
+    assert jpeg.shape == upright.shape and cv2.PSNR(jpeg, shown[found.candidates[0].time]) > 20
 
 
 def test_pixels_become_square(tmp_path: Path) -> None:
@@ -297,6 +303,40 @@ def test_a_pass_that_hangs_costs_that_video_alone(tmp_path: Path) -> None:
     assert caught.value.kind is Kind.TIMEOUT and caught.value.retryable
     assert not (tmp_path / "stored.mp4").exists()
     assert passed(files.plain(tmp_path), tmp_path).frame_count == 100
+
+
+def test_a_crash_of_the_decoder_costs_that_video_alone(tmp_path: Path) -> None:
+    source = files.make(tmp_path / "a.mp4", picture="testsrc2=size=1920x1080:rate=60:duration=4")
+    guard.stop_all()  # no idle child is left to be taken for ours
+    guard.resume()
+    before = descendants(os.getpid())
+    caught: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            passed(source, tmp_path)
+        except Rejected as rejected:
+            caught.append(rejected)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    wait_until((tmp_path / "stored.mp4").exists)
+    for pid in descendants(os.getpid()) - before:
+        if "launch.py" not in Path(f"/proc/{pid}/cmdline").read_text():
+            os.kill(pid, signal.SIGSEGV)
+    thread.join()
+    assert [str(error) for error in caught] == ["crashed: curation.media:single_pass_json: killed by SIGSEGV"]
+    assert not (tmp_path / "stored.mp4").exists()
+    assert passed(files.plain(tmp_path), tmp_path).frame_count == 100
+
+
+def test_a_full_disk_is_not_the_fault_of_the_media(tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    full = tmp_path / "stored.mp4"
+    full.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        decode_once(files.plain(tmp_path), (), None, None, FAST, full, spool)
 
 
 def peak_bytes(argument: dict[str, Any]) -> dict[str, Any]:
