@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import secrets
 import signal
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -14,13 +17,15 @@ from curation import guard
 from curation.commits import Writer
 from curation.config import Settings
 from curation.engines import EngineError, close_engines
-from curation.tables import Dataset, DatasetError
-from pipelines.logs import log_to
+from curation.tables import Dataset, DatasetError, disk_is_full
+from pipelines.logs import StderrToLog, log_to
 from pipelines.plan import Plan, Rejection, Retry, no_retry
 from pipelines.progress import View, tally
 from pipelines.run import Run
 from pipelines.texts import texts_digest
-from pipelines.work import stopping
+from pipelines.work import Fatal, stopping
+
+log = logging.getLogger(__name__)
 
 STOP_S = 10.0  # for the work under way to end after Ctrl-C
 
@@ -91,40 +96,45 @@ def with_view(work: Callable[[], None], stages: Sequence[str], total: int) -> No
         try:
             work()
         except BaseException as error:
+            log.exception("the run failed")
             failed.append(error)
         finally:
             done.set()
 
     tally.clear()
+    Fatal.error = None
+    view = View(stages, total, sys.stderr)
     thread = threading.Thread(target=attempt, name="run", daemon=True)
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        thread.start()
-        View(stages, total).show_until(done)
-    except KeyboardInterrupt:
-        stopping.set()
-        guard.stop_all()
-        done.wait(STOP_S)
-        raise Interrupted("stopped; what is committed is kept, and the same command goes on from there") from None
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-        close_engines()
+    with contextlib.redirect_stderr(StderrToLog()):
+        try:
+            thread.start()
+            view.show_until(done)
+        except KeyboardInterrupt:
+            stopping.set()
+            guard.stop_all()
+            done.wait(STOP_S)
+            raise Interrupted("stopped; what is committed is kept, and the same command goes on from there") from None
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+            close_engines()
     for error in failed:
-        raise _cause(error)
+        raise _explained(error) from error
 
 
 class Interrupted(DatasetError):
     """The run was stopped by hand."""
 
 
-def _cause(error: BaseException) -> BaseException:
-    """Of an error that Beam wraps, the one that says what to do."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, (DatasetError, EngineError)):
-            return seen
-        seen = seen.__cause__ or seen.__context__
-    return error
+def _explained(error: BaseException) -> Exception:
+    """What ended a run, as an error of one line that says what to do."""
+    first = Fatal.error or error
+    if isinstance(first, (DatasetError, EngineError)):
+        return first
+    if disk_is_full(first):
+        return DatasetError(f"the disk is full; what is committed is whole: free some room, and go on ({first})")
+    last = str(first).strip().splitlines() or [type(first).__name__]
+    return DatasetError(f"the run failed: {last[-1]} (the log has more); what is committed is kept")
 
 
 def _account(dataset: Dataset, stages: Sequence[str], max_reject_rate: float) -> int:

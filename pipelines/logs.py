@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import io
 import json
 import logging
 import sys
@@ -12,6 +13,8 @@ from datetime import UTC, datetime
 
 from curation.tables import Dataset
 from curation.uris import redact
+
+log = logging.getLogger(__name__)
 
 subject: contextvars.ContextVar[str | None] = contextvars.ContextVar("subject", default=None)
 """The video or request that this thread is working on."""
@@ -31,6 +34,15 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             line["traceback"] = redact(self.formatException(record.exc_info))
         return json.dumps({key: value for key, value in line.items() if value is not None}, ensure_ascii=False)
+
+
+class StderrToLog(io.TextIOBase):
+    """Takes the place of standard error while libraries that print there are at work: their lines are logged."""
+
+    def write(self, text: str) -> int:
+        for line in filter(None, map(str.strip, text.splitlines())):
+            log.info("%s", line)
+        return len(text)
 
 
 @contextlib.contextmanager

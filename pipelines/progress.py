@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import TextIO
 
 from rich.console import Console
 from rich.live import Live
@@ -43,10 +43,10 @@ tally = Tally()
 class View:
     """Shows the tally while `done` is not set: live on a terminal, else a plain line every few seconds."""
 
-    def __init__(self, stages: Sequence[str], total: int) -> None:
+    def __init__(self, stages: Sequence[str], total: int, file: TextIO) -> None:
         self.stages = stages
         self.total = total
-        self.console = Console(stderr=True)
+        self.console = Console(file=file)
         self._begun = time.monotonic()
 
     def show_until(self, done: threading.Event) -> None:
@@ -57,7 +57,7 @@ class View:
                 if live:
                     live.update(self._table(), refresh=True)
                 else:
-                    print(self.line(), file=sys.stderr, flush=True)  # noqa: T201
+                    self.console.print(self.line(), markup=False, highlight=False, soft_wrap=True)
             if live:
                 live.update(self._table(), refresh=True)
 

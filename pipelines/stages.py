@@ -22,7 +22,7 @@ from pipelines.plan import CAPTION, DOWNLOAD, SEGMENT
 from pipelines.progress import tally
 from pipelines.segment import SegmentVideos
 from pipelines.summarize import SummarizeClips
-from pipelines.work import Context, Replaced, Stopped, Work, attempt, stopping
+from pipelines.work import Context, Fatal, Replaced, Stopped, Work, attempt, stopping
 
 TEXT_WORKERS = 2  # one reads and writes while the other waits for the engine
 
@@ -67,17 +67,19 @@ class WorkToParts(beam.DoFn):  # type: ignore[misc]
     def process(self, item: Any) -> None:
         if stopping.is_set():
             raise Stopped
-        made, outcome = attempt(self.work, self.context.dataset, item)
-        for table, rows in made.rows.items():
-            records, digests = zip(*rows, strict=True)
-            self.writer.add(table, records, digests)
+        with Fatal.kept():
+            made, outcome = attempt(self.work, self.context.dataset, item)
+            for table, rows in made.rows.items():
+                records, digests = zip(*rows, strict=True)
+                self.writer.add(table, records, digests)
         self.replaced += made.replaced
         for name, count in {outcome: 1, **made.counts}.items():
             Metrics.counter(self.work.name, name).inc(count)
             tally.add(self.work.name, name, count)
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        written = Written(tuple(self.writer.finish()), tuple(self.replaced))
+        with Fatal.kept():
+            written = Written(tuple(self.writer.finish()), tuple(self.replaced))
         if written.parts or written.replaced:
             window = GlobalWindow()
             yield WindowedValue(written, window.max_timestamp(), [window])
@@ -99,8 +101,10 @@ class CommitParts(beam.DoFn):  # type: ignore[misc]
             for (table, columns), v in values.items()
         ]
         parts = [part for w in written for part in w.parts]
-        committer = Committer(self.context.dataset, self.context.lineage)
-        yield committer.commit(self.context.token, parts, replacements)
+        with Fatal.kept():
+            committer = Committer(self.context.dataset, self.context.lineage)
+            number = committer.commit(self.context.token, parts, replacements)
+        yield number
 
 
 # --- running one ----------------------------------------------------------------------------------------------------

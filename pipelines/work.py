@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -25,6 +26,21 @@ Replaced = tuple[str, tuple[str, ...], tuple[str, ...]]  # table, columns, value
 
 class Stopped(Exception):
     """The run was asked to stop."""
+
+
+class Fatal:
+    """The first error in this process that ends a run: Beam itself hands on no more than its text."""
+
+    error: BaseException | None = None
+
+    @classmethod
+    @contextlib.contextmanager
+    def kept(cls) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            cls.error = cls.error or error
+            raise
 
 
 @dataclass
