@@ -34,7 +34,7 @@ from obstore.exceptions import AlreadyExistsError
 
 from curation import __version__
 from curation.records import TABLES
-from curation.tables import Dataset, DatasetError, Lineage, Part, PartWriter, now_ms, put
+from curation.tables import Dataset, DatasetError, Lineage, Part, PartWriter, now_ms, put, writing
 
 APPLICATION = "vidla"  # Delta's name for our sequence of transactions
 LEASE = "lease.json"
@@ -328,12 +328,13 @@ def _apply_share(dataset: Dataset, table: str, number: int, share: Mapping[str, 
         if done >= number:
             return done
         try:
-            delta.create_write_transaction(
-                [*map(_add, share["add"]), *map(_remove, share["remove"])],
-                "append",
-                Schema.from_arrow(TABLES[table].schema),
-                commit_properties=CommitProperties(app_transactions=[Transaction(APPLICATION, number)]),
-            )
+            with writing(f"the log of {table}"):
+                delta.create_write_transaction(
+                    [*map(_add, share["add"]), *map(_remove, share["remove"])],
+                    "append",
+                    Schema.from_arrow(TABLES[table].schema),
+                    commit_properties=CommitProperties(app_transactions=[Transaction(APPLICATION, number)]),
+                )
             return number
         except CommitFailedError:  # another one was first: look again
             failures += 1

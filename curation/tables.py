@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import io
 import json
 import re
@@ -26,9 +27,9 @@ import obstore
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
-from deltalake.exceptions import TableNotFoundError
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
-from obstore.exceptions import NotFoundError
+from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
 from obstore.store import ObjectStore, from_url
 from pyarrow.fs import PyFileSystem
 
@@ -281,8 +282,23 @@ class PartWriter:
 
 
 def put(store: ObjectStore, path: str, data: bytes | Path, *, create: bool = False) -> None:
-    """Write a file whole or not at all; with `create`, only if it is absent (AlreadyExistsError)."""
-    obstore.put(store, path, data, mode="create" if create else "overwrite")
+    """Write a file whole or not at all; with `create`, only if absent (AlreadyExistsError). Raises DatasetError."""
+    with writing(path):
+        obstore.put(store, path, data, mode="create" if create else "overwrite")
+
+
+@contextlib.contextmanager
+def writing(what: str) -> Iterator[None]:
+    """Turns the storage's errors into a DatasetError of one line."""
+    try:
+        yield
+    except (AlreadyExistsError, CommitFailedError):
+        raise  # another one was first
+    except (BaseError, OSError) as error:
+        text = re.sub(r"\x1b\[\d+m|↳", "", str(error).partition("\n\nDebug source")[0])
+        full = "os error 28" in text or getattr(error, "errno", None) == errno.ENOSPC
+        hint = "; the disk is full: what was committed is whole, make room and run again" if full else ""
+        raise DatasetError(f"cannot write {what}: {' '.join(text.split())}{hint}") from error
 
 
 def disk_is_full(error: BaseException) -> bool:
