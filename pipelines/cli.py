@@ -11,7 +11,8 @@ import typer
 from curation.config import ConfigError, Settings, fields, resolve
 from curation.engines import EngineError
 from curation.requests import InputError
-from curation.tables import DatasetError
+from curation.tables import DatasetError, Misuse
+from pipelines import commands
 from prompts import PromptError
 
 app = typer.Typer(
@@ -37,10 +38,6 @@ WaitOption = Annotated[float, typer.Option("--wait", metavar="SECONDS", help="wa
 RejectRateOption = Annotated[
     float, typer.Option("--max-reject-rate", min=0.0, max=1.0, help="fail where this share of the work was rejected")
 ]
-
-
-class Misuse(Exception):
-    """The command was called in a way that makes no sense; one line."""
 
 
 def _run(
@@ -126,6 +123,10 @@ def retry(
     if kind is not None and kind not in list(Kind):
         raise Misuse(f"no kind of reject is called '{kind}'; there are {', '.join(Kind)}")
     _run(STAGES, [], dataset, config, assignments, wait, max_reject_rate, retry_kind=kind, retry=True)
+
+
+for _verb in (commands.inspect, commands.export, commands.forget, commands.vacuum, commands.pin):
+    app.command()(_verb)
 
 
 @config_app.command()

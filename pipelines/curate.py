@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 import typer
 
 from curation import guard
+from curation.books import balance
 from curation.commits import Writer
 from curation.config import Settings
 from curation.engines import EngineError, close_engines
@@ -58,7 +59,7 @@ def curate(
         else:
             _announce(plan, settings)
             with_view(lambda: run.do(plan), stages, len(plan))
-    return _account(dataset, stages, max_reject_rate)
+    return _account(dataset, () if retry else stages, len(plan), max_reject_rate)
 
 
 def _retries(retry: bool, kind: str | None) -> Retry:
@@ -137,11 +138,17 @@ def _explained(error: BaseException) -> Exception:
     return DatasetError(f"the run failed: {last[-1]} (the log has more); what is committed is kept")
 
 
-def _account(dataset: Dataset, stages: Sequence[str], max_reject_rate: float) -> int:
-    """Say what the run came to; the exit status."""
-    done = tally.get(stages[-1], "done")
+def _account(dataset: Dataset, stages: Sequence[str], worked_on: int, max_reject_rate: float) -> int:
+    """Say what the run came to and whether the books balance; the exit status."""
     rejected = sum(tally.get(stage, "rejected") for stage in stages)
-    typer.echo(f"{done} done, {rejected} rejected; `vidla inspect` shows the dataset")
-    if rejected and rejected / (done + rejected) >= max_reject_rate:
-        return 1
-    return 0
+    books = balance(dataset)
+    for line in books.lines():
+        typer.echo(line)
+    imbalances = books.imbalances(stages)
+    for line in imbalances:
+        typer.echo(f"vidla: the books do not balance: {line}", err=True)
+    if rejected:
+        typer.echo(
+            f"{rejected} of {worked_on} rejected in this run; `vidla inspect {dataset.uri} rejects` says why", err=True
+        )
+    return 1 if imbalances or (rejected and rejected >= max_reject_rate * worked_on) else 0

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from curation.config import Settings
 from curation.download import fetch
+from curation.forgetting import Forgotten
 from curation.lineage import download_reject_digest
 from curation.records import Reject
-from curation.rejects import Rejected
+from curation.rejects import Kind, Rejected
 from curation.requests import asked_again
 from curation.tables import Dataset, put
 from pipelines.plan import DOWNLOAD, DownloadItem
@@ -29,11 +30,17 @@ class DownloadVideos:
     def work(self, dataset: Dataset, item: DownloadItem) -> Made:
         request = item.request
         asked = item.asked or asked_again(request)
+        forgotten = Forgotten.load(dataset)
+        if forgotten.request(request.request_key, request.uri):
+            raise Rejected(Kind.FORGOTTEN, "it was forgotten on demand, and is not fetched again")
         with dataset.scratch() as scratch:
             fetched = fetch(asked, self.settings.download, scratch)
+            found = fetched.download
+            if forgotten.video(found.video_id, found.channel, found.channel_id):
+                raise Rejected(Kind.FORGOTTEN, "its video or channel was forgotten on demand, and is not kept")
             source_uri = request.uri if request.local else store_source(dataset, fetched.media)
-        made = Made(counts={"bytes": fetched.download.source_bytes})
-        made.add("downloads", [dataclasses.replace(fetched.download, source_uri=source_uri)], item.digest)
+        made = Made(counts={"bytes": found.source_bytes})
+        made.add("downloads", [dataclasses.replace(found, source_uri=source_uri)], item.digest)
         if item.redo:
             made.replace("downloads", request_key=request.request_key)
             made.replace("rejects", key=request.request_key)
