@@ -90,8 +90,11 @@ def decode(data: bytes) -> str:
             return text
     # Times and numbers say nothing of the encoding and drown what does.
     telling = b"\n".join(line for line in data.splitlines() if b"-->" not in line and not line.strip().isdigit())
-    best = from_bytes(telling[:100_000], cp_isolation=_ENCODINGS).best()
-    return data.decode(best.encoding if best else "cp1252", "replace")
+    matches = from_bytes(telling[:100_000], cp_isolation=_ENCODINGS)
+    best = matches.best()
+    # Neighbours such as cp1250 and cp1252 often look equally well: then the commoner one, which stands first.
+    equal = {m.encoding for m in matches if best and m.chaos <= best.chaos and m.coherence >= best.coherence - 0.05}
+    return data.decode(next((e for e in _ENCODINGS if e in equal), "cp1252"), "replace")
 
 
 # --- text to blocks -------------------------------------------------------------------------------------------------
@@ -231,7 +234,7 @@ def _unroll(cues: list[_Cue]) -> list[_Cue]:
     said twice stays said twice.
     """
     repeats = sum(before.shown[-1] == cue.shown[0] for before, cue in itertools.pairwise(cues))
-    rolling = len(cues) > 2 and repeats >= ROLLING_SHARE * (len(cues) - 1)
+    rolling = repeats >= max(3, ROLLING_SHARE * len(cues))
     kept: list[_Cue] = []
     before: _Cue | None = None
     for cue in cues:

@@ -22,6 +22,7 @@ STYLE = (
 CONTEXT = 60  # words before that the model sees, cut into sentences as found so far
 STEP = 20  # words that are judged together; their own ends are not yet part of what the model sees
 AHEAD = 2  # words behind a possible end that must fit it
+HOPELESS = -6.0  # log-probability of a full stop below which nothing more is asked
 
 _lock = threading.Lock()  # the models are shared by all threads of a worker
 
@@ -33,8 +34,9 @@ def available() -> bool:
 def log_odds(words: Sequence[str]) -> np.ndarray:
     """Log-odds of a sentence end after each English word but the last, in nats, by SmolLM2-135M.
 
-    For each place the model weighs ". Next words" against " next words" (`_weigh`). The text before is shown to it as
-    the sentences found so far, so a word's odds depend on what stands before it and on AHEAD words after it.
+    For each place the model weighs ". Next words" against " next words" and ", next words" (`_weigh`). The text before
+    is shown to it as the sentences found so far, so a word's odds depend on what stands before it and on AHEAD words
+    after it.
     """
     words = [re.sub(r"^i(?=$|')", "I", word) for word in words]
     odds = np.zeros(max(0, len(words) - 1))
@@ -48,65 +50,72 @@ def log_odds(words: Sequence[str]) -> np.ndarray:
 
 
 def _weigh(words: Sequence[str], ends: set[int], first: int, last: int) -> np.ndarray:
-    """Log-odds for the places after words `first` to `last` - 1, in one pass of the model.
+    """Log-odds for the places after words `first` to `last` - 1.
 
-    The words as they run on are the trunk; at each place a branch ". Next words" grows from it. A branch sees the
-    trunk up to its place and itself, and its positions count on from there, so that all are as if they stood alone.
+    The words as they run on are the trunk, read once. Where the model thinks a full stop possible at all, two branches
+    grow from it: ". Next words" and ", next words", all of them read together in a second pass. A branch sees the trunk
+    up to its place and itself, and its positions count on from there, so that each is as if it stood alone.
     """
     import torch
 
     tokenizer, model = _language_model()
     encode = functools.partial(_encode, tokenizer)
-    lowest = max(0, first - CONTEXT)
-    stops = [encode(mark)[0] for mark in ".?!"]
+    lowest, highest = max(0, first - CONTEXT), min(len(words), last + AHEAD)
+    stops, comma = [encode(mark)[0] for mark in ".?!"], encode(",")[0]
 
-    tokens = list(encode(STYLE))
-    tips: dict[int, int] = {}  # where in `tokens` each word ends
-    for i in range(lowest, min(len(words), last + AHEAD)):
+    trunk = list(encode(STYLE))
+    tips: dict[int, int] = {}  # where in the trunk each word ends
+    for i in range(lowest, highest):
         begins = i == lowest or i - 1 in ends
-        tokens += encode(("" if i == lowest else " ") + (_capital(words[i]) if begins else words[i]))
-        tips[i] = len(tokens) - 1
+        trunk += encode(("" if i == lowest else " ") + (_capital(words[i]) if begins else words[i]))
+        tips[i] = len(trunk) - 1
         if i in ends:
-            tokens.append(stops[0])
-    trunk = len(tokens)
-    positions, roots, branches = list(range(trunk)), [trunk] * trunk, [-1] * trunk
-    begins_at: list[int] = []
-    for i in range(first, last):
-        following = words[i + 1 : i + 1 + AHEAD]
-        branch = [stops[0], *encode(" " + _capital(following[0])), *(t for w in following[1:] for t in encode(" " + w))]
-        begins_at.append(len(tokens))
-        positions += range(tips[i] + 1, tips[i] + 1 + len(branch))
-        roots += [tips[i]] * len(branch)
-        branches += [i] * len(branch)
-        tokens += branch
-
-    mask = _sight(trunk, np.array(roots), np.array(branches))
+            trunk.append(stops[0])
     with torch.inference_mode():
-        hidden = model.model(
-            input_ids=torch.tensor([tokens]),
-            attention_mask=torch.where(torch.from_numpy(mask), 0.0, torch.finfo(torch.float32).min)[None, None],
-            position_ids=torch.tensor([positions]),
-        ).last_hidden_state[0]
-        skipped = tips[first]  # the logits before are not needed
-        told = torch.log_softmax(model.lm_head(hidden[skipped:]), dim=-1).numpy()
+        read = model.model(input_ids=torch.tensor([trunk]), use_cache=True)
+        told = torch.log_softmax(model.lm_head(read.last_hidden_state[0, tips[first] :]), dim=-1).numpy()
+    told = dict(zip(range(tips[first], len(trunk)), told, strict=True))  # by the place in the trunk that tells it
 
-    odds = np.zeros(last - first)
-    for n, (i, begin) in enumerate(zip(range(first, last), begins_at, strict=True)):
-        length = branches.count(i)
-        until = tips[min(i + AHEAD, max(tips))]
-        ending = np.logaddexp.reduce(told[tips[i] - skipped, stops])
-        ending += sum(told[j - 1 - skipped, tokens[j]] for j in range(begin + 1, begin + length))
-        odds[n] = ending - sum(told[j - 1 - skipped, tokens[j]] for j in range(tips[i] + 1, until + 1))
+    odds = np.full(last - first, HOPELESS)
+    places = [i for i in range(first, last) if np.logaddexp.reduce(told[tips[i]][stops]) > HOPELESS]
+    branches: list[tuple[int, list[int]]] = []  # where in the trunk it grows, and its tokens
+    for i in places:
+        following, rest = words[i + 1], [t for w in words[i + 2 : i + 1 + AHEAD] for t in encode(" " + w)]
+        branches.append((tips[i], [stops[0], *encode(" " + _capital(following)), *rest]))
+        branches.append((tips[i], [comma, *encode(" " + following), *rest]))
+    tails = _tails(model, read.past_key_values, len(trunk), branches) if branches else []
+    for n, i in enumerate(places):
+        here = told[tips[i]]
+        until = tips[min(i + AHEAD, highest - 1)]
+        plain = sum(told[j - 1][trunk[j]] for j in range(tips[i] + 1, until + 1))
+        ending = np.logaddexp.reduce(here[stops]) + tails[2 * n]
+        odds[i - first] = ending - np.logaddexp(plain, here[comma] + tails[2 * n + 1])
     return odds
 
 
-def _sight(trunk: int, roots: np.ndarray, branches: np.ndarray) -> np.ndarray:
-    """(L, L) bool: which token (row) sees which (column). The trunk is causal; a branch sees its root's past and
-    itself."""
-    index = np.arange(len(roots))
-    causal = index[:, None] >= index
-    in_trunk = (index < trunk) & (index <= roots[:, None])
-    return np.asarray(causal & (in_trunk | (branches[:, None] == branches) & (index >= trunk)))
+def _tails(model: Any, cache: Any, trunk: int, branches: Sequence[tuple[int, list[int]]]) -> list[float]:
+    """The log-probability of each branch behind its first token."""
+    import torch
+
+    tokens = [t for _, branch in branches for t in branch]
+    roots = np.repeat([root for root, _ in branches], [len(branch) for _, branch in branches])
+    owners = np.repeat(np.arange(len(branches)), [len(branch) for _, branch in branches])
+    steps = np.concatenate([np.arange(len(branch)) for _, branch in branches])
+    index = np.arange(len(tokens))
+    sees_trunk = np.arange(trunk) <= roots[:, None]
+    sees_branch = (owners[:, None] == owners) & (index[:, None] >= index)
+    sight = torch.from_numpy(np.hstack([sees_trunk, sees_branch]))  # (tokens, trunk + tokens)
+    with torch.inference_mode():
+        hidden = model.model(
+            input_ids=torch.tensor([tokens]),
+            attention_mask=torch.where(sight, 0.0, torch.finfo(torch.float32).min)[None, None],
+            position_ids=torch.from_numpy(roots + 1 + steps)[None],
+            past_key_values=cache,
+        ).last_hidden_state[0]
+        told = torch.log_softmax(model.lm_head(hidden[:-1]), dim=-1)
+        chances = told[torch.arange(len(tokens) - 1), torch.tensor(tokens[1:])].numpy()
+    inside = owners[1:] == owners[:-1]  # not from the last token of a branch to the first of the next
+    return [float(t) for t in np.bincount(owners[1:], chances * inside, len(branches))]
 
 
 def _capital(word: str) -> str:

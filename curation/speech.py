@@ -72,8 +72,8 @@ def _log_odds(texts: list[str], pauses: np.ndarray, language: str | None, settin
     elif settings.sentence_ends == "language" and language == "en" and _language_model():
         odds = fullstops.log_odds(texts)
     else:
-        return pauses - settings.pause_s
-    return odds + _worth_of_pauses(odds, pauses, settings.pause_s)
+        return np.asarray(pauses - settings.pause_s)
+    return np.asarray(odds + _worth_of_pauses(odds, pauses, settings.pause_s))
 
 
 @functools.cache

@@ -1,0 +1,365 @@
+"""Subtitle files, clean, broken and hostile, to timed text; the choice of the track."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import time
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import webvtt
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curation.config import SubtitleSettings
+from curation.cues import Piece, decode, pieces_of
+from curation.records import SubtitleTrack
+from curation.subtitles import Spoken, language_of, sentences_of
+
+SETTINGS = SubtitleSettings(sentence_ends="pauses")
+
+
+def texts(file: str) -> list[str]:
+    return [p.text for p in pieces_of(file)]
+
+
+def vtt(*cues: str, at: float = 1.0, every: float = 2.0) -> str:
+    """A WebVTT file of these cue texts, one after the other."""
+    times = [(at + every * i, at + every * i + every - 0.2) for i in range(len(cues))]
+    return "WEBVTT\n\n" + "\n\n".join(f"{stamp(a)} --> {stamp(b)}\n{c}" for (a, b), c in zip(times, cues, strict=True))
+
+
+def stamp(seconds: float) -> str:
+    milliseconds = round(seconds * 1000)
+    whole = milliseconds // 1000
+    return f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}.{milliseconds % 1000:03}"
+
+
+# --- clean and broken files -----------------------------------------------------------------------------------------
+
+CLEAN = """WEBVTT - a title
+Kind: captions
+
+NOTE a comment
+of two lines
+
+STYLE
+::cue { color: yellow }
+
+REGION
+id:left
+
+intro
+00:01.000 --> 00:03.000 align:start position:10%
+First line
+second line
+
+00:01:04.500 --> 00:01:06.000
+Later &amp; last
+"""
+
+
+def test_clean_webvtt_is_what_webvtt_py_reads() -> None:
+    oracle = [
+        (c.start, c.end, c.text.replace("\n", " ").replace("&amp;", "&")) for c in webvtt.from_buffer(StringIO(CLEAN))
+    ]
+    pieces = pieces_of(CLEAN)
+    cues = [(stamp(c[0].start), stamp(c[-1].end), " ".join(p.text for p in c)) for c in (pieces[:2], pieces[2:])]
+    assert cues == oracle
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "1\n00:00:01,000 --> 00:00:02,000\nHello there.\n\n2\n00:00:03,000 --> 00:00:04,000\nBye now.\n",
+        "1\r\n00:00:01,000 --> 00:00:02,000\r\nHello there.\r\n\r\n2\r\n00:00:03,000 --> 00:00:04,000\r\nBye now.",
+        "1\r00:00:01.000 --> 00:00:02.000\rHello there.\r\r2\r00:00:03.000 --> 00:00:04.000\rBye now.\r",
+        "1\n00:00:01,000 --> 00:00:02,000\nHello there.\n2\n00:00:03,000 --> 00:00:04,000\nBye now.",  # no blank lines
+        "00:00:01,000 --> 00:00:02,000\nHello there.\n00:00:03,000 --> 00:00:04,000\nBye now.",  # nor numbers
+        "00:01.000 --> 00:02.000\nHello there.\n\n00:03.000 --> 00:04.000\nBye now.",  # no hours, no header
+        "WEBVTT\n00:01,0 --> 00:02,0\n\nHello there.\n\n\n00:03 --> 00:04\nBye now.",  # blank after the times
+        "WEBVTT\n\n0:0:1.0-->0:0:2.0\nHello there.\n\n  0:0:3.0  ->  0:0:4.0\nBye now.",
+        "2\n00:00:03,000 --> 00:00:04,000\nBye now.\n\n1\n00:00:01,000 --> 00:00:02,000\nHello there.\n",  # out of order
+        "\ufeffWEBVTT\n\nname of it\n00:01.000 --> 00:02.000\nHello there.\n\nthe other\n00:03.000 --> 00:04.000\nBye now.",
+        "WEBVTT\n\n00:01.000 --> 00:02.000\nHello there.\n\nNOTE\nnothing\n\n00:03.000 --> 00:04.000 line:0\nBye now.",
+        "1\n00:00:01,000 --> 00:00:02,000\nHello\n\nthere.\n\n2\n00:00:03,000 --> 00:00:04,000\nBye now.",  # blank inside
+    ],
+)  # fmt: skip
+def test_broken_files_say_the_same(file: str) -> None:
+    pieces = pieces_of(file)
+    assert " ".join(p.text for p in pieces) == "Hello there. Bye now."
+    assert (pieces[0].start, pieces[-1].start, pieces[-1].end) == (1.0, 3.0, 4.0)
+
+
+def test_bad_times_are_repaired() -> None:
+    file = (
+        "1\n00:00:05,000 --> 00:00:03,000\nNegative.\n\n2\n00:00:06,000 --> 00:00:06,000\nZero.\n\n"
+        "3\n00:00:07,000 --> 00:00:20,000\nToo long.\n\n4\n00:00:08,000 --> 00:00:09,000\nOverlapped."
+    )
+    pieces = pieces_of(file)
+    assert [p.text for p in pieces] == ["Negative.", "Zero.", "Too long.", "Overlapped."]
+    assert all(p.end > p.start for p in pieces)
+    assert all(a.end <= b.start for a, b in itertools.pairwise(pieces))
+    assert pieces[2].end == 8.0
+
+
+# --- what is not speech ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cue", "spoken"),
+    [
+        ("<i>Hello</i> <b>there</b>", "Hello there"),
+        ('<font color="#fff">Hello</font>', "Hello"),
+        ("{\\an8}Hello{\\i1} there", "Hello there"),
+        ("<v Roger Bingham>We are in New York</v>", "We are in New York"),
+        ("<v.loud Anna>Hi", "Hi"),
+        ("<lang en-GB>Hi</lang> <c.yellow.bg_blue>you</c>", "Hi you"),
+        (">> Hello", "Hello"),
+        ("&gt;&gt; Hello &amp; bye", "Hello & bye"),
+        (">> Anna Smith: Hello", "Hello"),
+        ("- Hello.\n- Hi.", "Hello. Hi."),
+        ("-Hello.\n–Hi.", "Hello. Hi."),
+        ("ANNA: Hello", "Hello"),
+        ("DR. SMITH: Hello", "Hello"),
+        ("Remember: hello", "Remember: hello"),
+        ("At 10:30 we left", "At 10:30 we left"),
+        ("It is -5 degrees", "It is -5 degrees"),
+        ("a well-known man", "a well-known man"),
+        ("2 < 3 and 5 > 4", "2 < 3 and 5 > 4"),
+        ("[Music]", ""),
+        ("[Music] so here [laughter] we are", "so here we are"),
+        ("(applause) Thank you", "Thank you"),
+        ("Thank you. (APPLAUSE)", "Thank you."),
+        ("the agency (the federal one) said", "the agency (the federal one) said"),
+        ("I know (laughs) that", "I know that"),
+        ("♪ la la la ♪", ""),
+        ("♪ la la\nla la ♪", ""),
+        ("# la la la #", ""),
+        ("We are number #1", "We are number #1"),
+        ("♪", ""),
+        ("Hello ♪", "Hello"),
+        ("（拍手）", ""),
+        ("（田中）おはよう。", "おはよう。"),
+        ("【音楽】", ""),
+        ("<ruby>漢<rt>かん</rt>字<rt>じ</rt></ruby>", "漢字"),
+        ("a&nbsp;b&lrm;c", "a bc"),
+        ("می‌خواهم", "می‌خواهم"),  # the zero-width non-joiner belongs to the word
+    ],
+)
+def test_only_speech_is_kept(cue: str, spoken: str) -> None:
+    assert " ".join(texts(vtt(cue))) == spoken
+
+
+# --- rolling and repeating ------------------------------------------------------------------------------------------
+
+
+def rolling(lines: list[list[tuple[float, str]]], end: float) -> str:
+    """A scrolling file with word times, as video sites write them: each line comes once with times, then twice without."""
+    cues = []
+    above = " "
+    for line, after in zip(lines, [*lines[1:], [(end, "")]], strict=True):
+        until = after[0][0] - 0.01
+        timed = line[0][1] + "".join(f"<{stamp(t)}><c> {w}</c>" for t, w in line[1:])
+        plain = " ".join(w for _, w in line)
+        cues.append(f"{stamp(line[0][0])} --> {stamp(until)} align:start position:0%\n{above}\n{timed}\n")
+        cues.append(f"{stamp(until)} --> {stamp(until + 0.01)} align:start position:0%\n{plain}\n \n")
+        above = plain
+    return "WEBVTT\nKind: captions\nLanguage: en\n\n" + "\n".join(cues)
+
+
+@given(
+    st.lists(
+        st.lists(st.sampled_from(["so", "it", "is", "no", "well"]), min_size=1, max_size=5), min_size=3, max_size=12
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_rolling_files_say_each_word_once_at_its_time(lines: list[list[str]]) -> None:
+    clock = itertools.count(1)
+    timed = [[(next(clock) * 0.5, word) for word in line] for line in lines]
+    pieces = pieces_of(rolling(timed, next(clock) * 0.5))
+    assert [(p.start, p.text) for p in pieces] == [pair for line in timed for pair in line]
+
+
+def test_growing_lines_are_said_once() -> None:
+    assert texts(
+        vtt("and so it", "and so it begins", "and so it begins again", every=1.0, at=0.0).replace(".800", ".999")
+    ) == [
+        "and so it",
+        "begins",
+        "again",
+    ]
+
+
+def test_a_file_that_repeats_two_lines_scrolls() -> None:
+    assert texts(vtt("one two\nthree four", "three four\nfive six", "five six\nseven", "seven\neight")) == [
+        "one two", "three four", "five six", "seven", "eight",
+    ]  # fmt: skip
+
+
+def test_what_is_said_twice_stays_said_twice() -> None:
+    assert texts(vtt("No.", "No.", "I said no.", "Why not?")) == ["No.", "No.", "I said no.", "Why not?"]
+
+
+def test_the_same_cue_twice_is_one() -> None:
+    cue = "00:00:01.000 --> 00:00:02.000\nHello.\n\n"
+    assert texts(f"WEBVTT\n\n{cue}{cue}00:00:03.000 --> 00:00:04.000\nBye.") == ["Hello.", "Bye."]
+
+
+# --- encodings ------------------------------------------------------------------------------------------------------
+
+POLISH = "Zażółć gęślą jaźń. Następnie pójdziemy do domu, bo już późno i źle się czuję. Gdzie są moje książki?"
+JAPANESE = "これは日本語の字幕です。今日はとても天気がいいですね。明日も晴れるでしょう。"
+RUSSIAN = "Привет, как дела? Сегодня мы поговорим о погоде и о том, что будет завтра."
+CHINESE = "今天我们来学习怎么做饭。首先把水烧开，然后放入面条。"
+FRENCH = "Où êtes-vous allés ? Je n'ai pas été invité à la fête, c'est dommage. Ça va, garçon ?"
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        (FRENCH, "utf-8"),
+        (FRENCH, "utf-8-sig"),
+        (FRENCH, "utf-16"),
+        (FRENCH, "utf-16-le"),
+        (FRENCH, "utf-16-be"),
+        (FRENCH, "utf-32"),
+        (FRENCH, "cp1252"),
+        (POLISH, "cp1250"),
+        (RUSSIAN, "cp1251"),
+        (JAPANESE, "cp932"),
+        (JAPANESE, "euc_jp"),
+        (JAPANESE, "iso2022_jp"),
+        (CHINESE, "gb18030"),
+        (CHINESE, "utf-8"),
+    ],
+)
+def test_encodings(text: str, encoding: str) -> None:
+    file = vtt(*[text] * 4)
+    assert decode(file.encode(encoding)).removeprefix("\ufeff") == file
+
+
+def test_a_damaged_place_does_not_change_the_encoding() -> None:
+    data = vtt(*[RUSSIAN] * 5).encode()
+    assert RUSSIAN in decode(data[:-1] + b"\xff")
+
+
+# --- the choice -----------------------------------------------------------------------------------------------------
+
+
+def track(language: str, kind: str, text: str) -> SubtitleTrack:
+    return SubtitleTrack(language, kind, "vtt", text)
+
+
+GERMAN = vtt("Guten Abend, meine Damen und Herren.", "Heute sprechen wir über das Wetter in Europa.")
+ENGLISH = vtt("Good evening, ladies and gentlemen.", "Today we are going to talk about the weather.")
+AUTOMATIC = vtt("good evening ladies and gentlemen", "today we are going to talk about the weather")
+
+
+@pytest.mark.parametrize(
+    ("tracks", "wanted", "language", "kind"),
+    [
+        ([("en", "automatic", AUTOMATIC), ("en", "manual", ENGLISH)], ["en"], "en", "manual"),
+        ([("en-orig", "automatic", AUTOMATIC)], ["en"], "en", "automatic"),
+        ([("de", "manual", GERMAN), ("en-US", "manual", ENGLISH)], ["en", "de"], "en", "manual"),
+        ([("de", "manual", GERMAN), ("en", "automatic", AUTOMATIC)], ["en", "de"], "de", "manual"),
+        ([("de", "manual", GERMAN)], ["all"], "de", "manual"),
+        ([("und", "manual", GERMAN)], ["en"], "de", "manual"),
+        ([("en", "manual", "WEBVTT\n\nnothing"), ("en", "automatic", AUTOMATIC)], ["en"], "en", "automatic"),
+        ([("de", "manual", GERMAN)], ["en"], None, None),
+        ([], ["en"], None, None),
+    ],
+)
+def test_the_cascade(
+    tracks: list[tuple[str, str, str]], wanted: list[str], language: str | None, kind: str | None
+) -> None:
+    spoken = sentences_of([track(*t) for t in tracks], wanted, SETTINGS)
+    assert (spoken.language, spoken.kind) == (language, kind)
+    assert bool(spoken.sentences) == (kind is not None)
+
+
+def test_no_subtitles_is_a_normal_case() -> None:
+    assert sentences_of([], ["en"], SETTINGS) == Spoken((), None, None)
+
+
+def test_a_short_text_has_the_stated_language() -> None:
+    assert language_of("Ja.", "de-AT") == "de"
+    assert language_of("...", None, "fr") == "fr"
+    assert language_of("今天我们来学习怎么做饭。", "en") == "zh"
+
+
+# --- hostile files --------------------------------------------------------------------------------------------------
+
+random.seed(5)
+HOSTILE = {
+    "random bytes": decode(random.randbytes(2_000_000)),
+    "10 MB of junk": "lorem <ipsum &dolor; ♪ ( [ {\\ --> 12:34 \n" * 230_000,
+    "a million cues": "".join(
+        f"{i // 3600:02}:{i // 60 % 60:02}:{i % 60:02}.000 --> 99:00:00.000\nword\n\n" for i in range(1_000_000)
+    ),
+    "one line of 1 MB": "00:01.000 --> 00:02.000\n" + "word " * 200_000,
+    "one word of 1 MB": "00:01.000 --> 00:02.000\n" + "a" * 1_000_000,
+    "full stops": "00:01.000 --> 00:02.000\n" + "." * 1_000_000,
+    "half a sentence end": "00:01.000 --> 00:02.000\n" + "a. " * 300_000,
+    "open tags": "00:01.000 --> 00:02.000\n" + "<" * 1_000_000,
+    "open tag": "00:01.000 --> 00:02.000\n<a" + "a " * 500_000,
+    "open brackets": "00:01.000 --> 00:02.000\n" + "([{（【" * 200_000,
+    "notes": "00:01.000 --> 00:02.000\n" + "♪ a " * 250_000,
+    "word times": "00:01.000 --> 00:02.000\n" + "<00:00:01.500><c> a</c>" * 100_000,
+    "blank lines": "00:01.000 --> 00:02.000\n" + " \n\n" * 1_000_000 + "end",
+    "spaces": "00:01.000 --> 00:02.000\n- " + " " * 1_000_000 + "x",
+    "digits": "00:01.000 --> 00:02.000\n" + "1" * 1_000_000 + " -->",
+    "colons": "A:" * 500_000 + "\n00:01.000 --> 00:02.000\n" + "A: " * 300_000,
+    "entities": "00:01.000 --> 00:02.000\n" + "&amp" * 250_000,
+    "quotes": "00:01.000 --> 00:02.000\n" + "\"'“" * 300_000 + ".",
+    "list numbers": "00:01.000 --> 00:02.000\n" + "1. ii. a) " * 100_000,
+    "all at once": "00:00:00.000 --> 00:00:00.000\na b.\n\n" * 100_000,
+    "the same time": "00:00:01.000 --> 00:00:02.000\nnew\nold\n\n" * 100_000,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_files_end_soon(file: str) -> None:
+    began = time.process_time()
+    spoken = sentences_of([track("en", "automatic", file)], ["en"], SETTINGS)
+    assert time.process_time() - began < 30
+    assert all(s.start <= s.end and s.text for s in spoken.sentences)
+
+
+PARTS = ["WEBVTT", "00:01.000 --> 00:02.500", "9:9:9,9 --> 1:1", "<c>", "<00:00:01.200>", "[x", "x]", "♪", ">>", "- ", "A: ",
+         "NOTE", "word", "Hello. ", "&lt;", "(", ")", "\n", "\n\n", "\r", "\x00", "\ue000", "。", "؟", "{\\an8}", "5"]  # fmt: skip
+
+
+@given(st.one_of(st.text(max_size=200), st.lists(st.sampled_from(PARTS), max_size=40).map("".join)))
+@settings(max_examples=300, deadline=None)
+def test_garbage_never_raises_and_times_never_run_backwards(file: str) -> None:
+    spoken = sentences_of([track("en", "manual", file)], ["en"], SETTINGS)
+    starts = [s.start for s in spoken.sentences]
+    assert starts == sorted(starts)
+    assert all(0 <= s.start <= s.end and s.text.strip() == s.text != "" for s in spoken.sentences)
+
+
+@given(st.binary(max_size=300))
+@settings(max_examples=200, deadline=None)
+def test_any_bytes_decode(data: bytes) -> None:
+    assert isinstance(decode(data), str)
+
+
+# --- the sample -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(
+    "VIDLA_SAMPLE_MEDIA" not in os.environ, reason="VIDLA_SAMPLE_MEDIA, the folder of the sample, is not set"
+)
+def test_both_tracks_of_the_sample_say_the_same() -> None:
+    folder = Path(os.environ["VIDLA_SAMPLE_MEDIA"])
+    manual, automatic = (pieces_of((folder / name).read_text()) for name in ("sample.en.vtt", "sample.en-auto.vtt"))
+
+    def words(pieces: list[Piece]) -> list[str]:
+        return " ".join(p.text for p in pieces).lower().translate({ord(c): None for c in ".,"}).split()
+
+    assert words(manual) == words(automatic)
