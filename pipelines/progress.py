@@ -87,12 +87,11 @@ class View:
         return max(1e-3, time.monotonic() - self._begun)
 
     def _outlook(self) -> str:
-        """Clips so far and the time left, at the pace of the stage that is farthest behind."""
-        last = min(tally.get(stage, "done") + tally.get(stage, "rejected") for stage in self.stages)
-        lost = sum(tally.get(stage, "rejected") for stage in self.stages[:-1])
-        finished = min(self.total, last + lost)
-        left = _clock(self._elapsed() / finished * (self.total - finished)) if finished else "?"
-        return f"{tally.get('segment', 'clips')} clips | about {left} left"
+        """Clips so far, and the time left at the pace of the videos that are finished."""
+        finished = tally.get(self.stages[-1], "done") + sum(tally.get(stage, "rejected") for stage in self.stages)
+        left = _clock(self._elapsed() / finished * max(0, self.total - finished)) if finished else "?"
+        clips = max(tally.get(stage, "clips") for stage in self.stages)
+        return f"{clips} clips | about {left} left"
 
 
 def _clock(seconds: float) -> str:
