@@ -1,0 +1,48 @@
+"""The main job on real footage: build it, serve it on loopback, curate it, inspect the dataset. All lies under build/demo.
+
+python -m demo
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+
+from demo.footage import build
+from demo.serve import start
+
+PORT = 8917  # the same every time where it is free, so that a second demonstration asks for the same URLs
+
+
+def main() -> int:
+    home = Path("build/demo")
+    footage, dataset = home / "footage", home / "dataset"
+    footage.mkdir(parents=True, exist_ok=True)
+    if not list(footage.glob("*.mp4")):
+        print(f"Building footage with a voice and subtitles in {footage} …", flush=True)  # noqa: T201
+        build(footage)
+    with _serve(footage) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        listed = str(footage / "urls.txt")
+        curated = _vidla("curate", listed, "--dataset", str(dataset), "--set", "download.allow_private=true")
+        server.shutdown()
+    return curated or _vidla("inspect", str(dataset))
+
+
+def _serve(footage: Path) -> ThreadingHTTPServer:
+    try:
+        return start(footage, PORT)
+    except OSError:
+        return start(footage)
+
+
+def _vidla(*arguments: str) -> int:
+    print("$ vidla", *arguments, flush=True)  # noqa: T201
+    return subprocess.run([Path(sys.executable).parent / "vidla", *arguments], check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
