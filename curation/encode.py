@@ -17,13 +17,48 @@ from curation.config import MediaSettings
 
 TIMESCALE = 90_000  # ticks a second where a source's own time base cannot be kept
 _RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # that AAC and every player know
+_PIECE_US = 10_000_000
+_LEAD_S = 0.5  # more than the packet of sound that is needed before a clip
 _TOLERANCE_S = 0.02  # sound is shifted when its timestamps are further off; rounded timestamps are not
 
 
-def open_stored(path: Path) -> av.container.OutputContainer:
-    """An mp4 to write, its index in front."""
-    options = {"movflags": "+faststart", "fflags": "+bitexact", "movie_timescale": str(TIMESCALE)}
+def open_stored(path: Path, in_pieces: bool = False) -> av.container.OutputContainer:
+    """An mp4 to write, its index in front; with `in_pieces`, an index for every few seconds.
+
+    An index of all packets is kept in memory until it can be written: 60 bytes a packet, 35 MB for two hours.
+    """
+    movflags = "+delay_moov+default_base_moof" if in_pieces else "+faststart"
+    options = {"movflags": movflags, "fflags": "+bitexact", "movie_timescale": str(TIMESCALE)}
+    if in_pieces:
+        options["frag_duration"] = str(_PIECE_US)
     return av.open(f"file:{path.absolute()}", "w", format="mp4", options=options)
+
+
+def copy_packets(
+    stored: av.container.InputContainer, out: av.container.OutputContainer, start: float, end: float
+) -> None:
+    """Copy the packets from `start` to `end`, both where key frames are, so that the copy's clock begins at 0."""
+    streams = [s for s in stored.streams if s.type in ("video", "audio")]
+    copies = {s.index: out.add_stream_from_template(s) for s in streams}
+    unfinished = set(copies)
+    if start > _LEAD_S:
+        stored.seek(int((start - _LEAD_S) * av.time_base))
+    for packet in stored.demux(streams):
+        if packet.pts is None or packet.stream_index not in unfinished:
+            continue
+        first, last = round(start / packet.time_base), round(end / packet.time_base)
+        # Packets of sound overlap: the one before the first is needed to decode it, and is not heard itself.
+        lead = 2 * packet.duration - 1 if packet.stream.type == "audio" else 0
+        if packet.pts >= last:
+            unfinished.discard(packet.stream_index)
+            if not unfinished:
+                break
+        elif packet.pts >= first - lead:
+            packet.duration = min(packet.duration, last - packet.pts)
+            packet.pts -= first
+            packet.dts -= first
+            packet.stream = copies[packet.stream_index]
+            out.mux(packet)
 
 
 def stored_time_base(source: Fraction) -> Fraction:

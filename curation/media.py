@@ -6,6 +6,7 @@ touches media runs in a guarded child (curation/guard.py); the functions whose n
 
 from __future__ import annotations
 
+import gc
 import itertools
 from collections import deque
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ import av
 from curation import guard
 from curation.config import MediaSettings, Settings
 from curation.decode import Picture, Source, declared_duration, open_media, video_stream
-from curation.encode import AudioTrack, VideoTrack, open_stored, stored_time_base
+from curation.encode import AudioTrack, VideoTrack, copy_packets, open_stored, stored_time_base
 from curation.pictures import Deinterlacer, Geometry, Scaler, Spool, Thumbnailer, sharpness
 from curation.records import Shot
 from curation.rejects import Kind, Rejected
@@ -109,6 +110,7 @@ def decode_once(
         found = _guarded("single_pass_json", argument, guard.Limits(wall, media.memory_bytes, _ANSWER_BYTES))
     except BaseException:
         stored.unlink(missing_ok=True)
+        _pieces_of(stored).unlink(missing_ok=True)
         raise
     shots = tuple(Shot(**shot) for shot in found.pop("shots"))
     candidates = tuple(Candidate(**candidate) for candidate in found.pop("candidates"))
@@ -153,13 +155,25 @@ def probe_json(argument: dict[str, Any]) -> dict[str, Any]:
 def single_pass_json(argument: dict[str, Any]) -> dict[str, Any]:
     settings = Settings.model_validate(argument["settings"])
     start, end = argument["start"] or 0.0, argument["end"]
+    stored = Path(argument["stored"])
+    boundaries = [b - start for b in argument["boundaries"]]
     source = Source(Path(argument["source"]), settings.media)
     with source.container:
-        boundaries = [b - start for b in argument["boundaries"]]
-        single = _SinglePass(source, boundaries, settings, Path(argument["stored"]), Path(argument["spool"]))
+        single = _SinglePass(source, boundaries, settings, _pieces_of(stored), Path(argument["spool"]))
         for picture in source.pictures(start, float("inf") if end is None else end):
             single.feed(picture)
-        return single.finish()
+        found = single.finish()
+    # The codecs and the source's index go before the index of what was stored takes their place in memory.
+    del source, single, picture
+    gc.collect()
+    with open_media(_pieces_of(stored)) as pieces, open_stored(stored) as out:
+        copy_packets(pieces, out, 0.0, found["duration"])
+    _pieces_of(stored).unlink()
+    return found
+
+
+def _pieces_of(stored: Path) -> Path:
+    return stored.with_name(stored.name + ".part")
 
 
 class _SinglePass:
@@ -186,7 +200,7 @@ class _SinglePass:
         self._size = geometry.of_lines(media.lines)
         self._time_base = stored_time_base(source.time_base)
         self._step = max(1, round(1 / (source.frame_rate * self._time_base)))
-        self._container = open_stored(self._stored)
+        self._container = open_stored(self._stored, in_pieces=True)
         self._video = VideoTrack(self._container, self._size, self._time_base, source.frame_rate, media)
         audio = source.audio
         self._audio = audio and AudioTrack(self._container, audio.codec_context, media.audio_bit_rate)
@@ -283,26 +297,6 @@ class _SinglePass:
 
 
 def cut_json(argument: dict[str, Any]) -> dict[str, Any]:
-    start, end = argument["start"], argument["end"]
     with open_media(Path(argument["stored"])) as stored, open_stored(Path(argument["out"])) as out:
-        streams = [s for s in stored.streams if s.type in ("video", "audio")]
-        copies = {s.index: out.add_stream_from_template(s) for s in streams}
-        unfinished = set(copies)
-        stored.seek(max(0, int((start - 0.5) * av.time_base)))
-        for packet in stored.demux(streams):
-            if packet.pts is None or packet.stream_index not in unfinished:
-                continue
-            first, last = round(start / packet.time_base), round(end / packet.time_base)
-            # Packets of sound overlap: the one before the first is needed to decode it, and is not heard itself.
-            lead = 2 * packet.duration - 1 if packet.stream.type == "audio" else 0
-            if packet.pts >= last:
-                unfinished.discard(packet.stream_index)
-                if not unfinished:
-                    break
-            elif packet.pts >= first - lead:
-                packet.duration = min(packet.duration, last - packet.pts)
-                packet.pts -= first
-                packet.dts -= first
-                packet.stream = copies[packet.stream_index]
-                out.mux(packet)
+        copy_packets(stored, out, argument["start"], argument["end"])
     return {}
