@@ -113,7 +113,7 @@ class MediaSettings(Section):
     max_frame_rate: float = _policy(240.0, "more frames a second than this in the mean are rejected", gt=0)
     max_gap_s: float = Field(10.0, description="a longer jump between timestamps is closed and flagged", gt=0)
     max_damage: float = _policy(0.1, "share of frames that may be missing or corrupt", ge=0, le=1)
-    codec_threads: int = _op(1, "threads of one decoder; the encoder has one, so that the bytes never depend on it", ge=1)
+    codec_threads: int = _op(1, "threads of a decoder; an encoder has one, so that bytes never depend on it", ge=1)
     memory_bytes: int = _op(4 * 2**30, "address space of the child that decodes", gt=0)
     timeout_factor: float = _op(20.0, "seconds allowed for each second of source", gt=0)
     timeout_s: float = _op(120.0, "seconds allowed beside that", gt=0)
