@@ -1,7 +1,8 @@
 """The two training texts of every clip of a video: from what is said in it, and from the captions of its frames.
 
-Short clips keep both as they are. Medium and long ones get a summary of each, as VidLA has it: one sentence within the
-limits, with nothing added. What cannot be summarised so is truncated at a sentence end, and says so.
+Short clips keep both as they are ("verbatim"), and so does a longer one whose text already is one sentence within the
+limits. The others get a summary of each, as VidLA has it: one sentence within the limits, with nothing added. What
+cannot be summarised so is truncated at a sentence end, and says so ("truncated").
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The built-in engine with its real weights: its texts, that batches change nothing, and what it says when it cannot."""
+"""The built-in engine with its real weights: its texts, alike in any batch, and what it says when it cannot."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from prompts import Prompt, PromptError, load_prompts
 PROMPTS = load_prompts()
 SETTINGS = Settings()
 TEXTS = (
-    "The council met on Tuesday to vote on the new bridge. Supporters say it will cut the drive to the hospital in half. "
+    "The council met on Tuesday to vote on the new bridge. Supporters say it will cut the drive to hospital in half. "
     "Opponents worry about the noise and about the old trees along the bank. In the end the vote was seven to five.",
     "Put your left foot forward and bend your knee. Keep your back straight and look ahead.",
     "She opens the letter and reads it twice. It is from the bank, and the loan has been refused.",
@@ -165,12 +165,13 @@ def test_captions_of_others_are_not_joined() -> None:
 @pytest.mark.slow
 def test_smollm2_answers_each_request_alike_in_any_batch() -> None:
     engine = open_engine(SETTINGS.summaries.subtitles, "summarize_subtitles")
-    samplings = [Sampling(24), Sampling(12), Sampling(24, 0.8, seed=7), Sampling(24, 0.8, seed=8)]
-    requests = [text_request(f"{i}/{j}", text, s) for i, text in enumerate(TEXTS[:2]) for j, s in enumerate(samplings)]
+    samplings = [Sampling(16), Sampling(8), Sampling(16, 0.8, seed=7), Sampling(16, 0.8, seed=8)]
+    requests = [text_request(f"0/{j}", TEXTS[0], s) for j, s in enumerate(samplings)]
+    requests.append(text_request("1", TEXTS[1], samplings[2]))
     together = engine.complete(requests)
     assert [a.id for a in together] == [r.id for r in requests]
     assert together == engine.complete(requests[::-1])[::-1]
-    assert together[0:3] == [engine.complete([r])[0] for r in requests[:3]]
+    assert together[2:] == [engine.complete([r])[0] for r in requests[2:]]
     for answer, request in zip(together, requests, strict=True):
         assert isinstance(answer, Completion) and answer.text.strip()
         assert 0 < answer.output_tokens <= request.sampling.max_tokens
@@ -198,6 +199,7 @@ def test_threads_share_one_engine() -> None:
     assert answers[0].text == answers[3].text
 
 
+@pytest.mark.slow
 def test_a_request_that_cannot_be_rendered_fails_alone() -> None:
     bad = TextRequest("bad", PROMPTS["summarize-subtitles"], {"max_words": 25}, Sampling(4))
     answers = Summariser().complete([bad, text_request("good", TEXTS[1], Sampling(4)), bad])
