@@ -138,7 +138,7 @@ def _blocks(text: str) -> Iterator[tuple[float, float, list[str]]]:
             payload.append(line)
         blank = line == ""
     if times:
-        yield *times, [line for line in payload if line]
+        yield *times, _tidy(payload)
 
 
 def _without_name(payload: list[str]) -> list[str]:
@@ -147,7 +147,12 @@ def _without_name(payload: list[str]) -> list[str]:
         alone = len(payload) > 1 and payload[-2] == "" and any(line.strip() for line in payload[:-1])
         if alone or re.fullmatch(r"\s*\d{1,7}\s*", payload[-1]):
             payload = payload[:-1]
-    return [line for line in payload if line]
+    return _tidy(payload)
+
+
+def _tidy(payload: list[str]) -> list[str]:
+    """The lines with something in them, with single spaces: the patterns below then see no runs of white space."""
+    return [" ".join(line.split()) for line in payload if line.strip()]
 
 
 # --- lines to pieces ------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import sys
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 
 class _Handler(SimpleHTTPRequestHandler):
@@ -31,7 +32,7 @@ def start(folder: Path, port: int = 0) -> ThreadingHTTPServer:
     urls = []
     for video in sorted(folder.glob("*.mp4")):
         (folder / f"{video.stem}.html").write_text(_page(video), encoding="utf-8")
-        urls.append(f"{address}/{video.stem}.html\n")
+        urls.append(f"{address}/{quote(video.stem)}.html\n")
     (folder / "urls.txt").write_text("".join(urls))
     return server
 
@@ -39,13 +40,13 @@ def start(folder: Path, port: int = 0) -> ThreadingHTTPServer:
 def _page(video: Path) -> str:
     """A page that holds the video and the subtitles beside it (x.mp4, x.en.vtt)."""
     tracks = "".join(
-        f'<track kind="subtitles" srclang="{html.escape(file.name.split(".")[-2])}" src="{html.escape(file.name)}">'
+        f'<track kind="subtitles" srclang="{html.escape(file.name.split(".")[-2])}" src="{quote(file.name)}">'
         for file in sorted(video.parent.glob(f"{video.stem}.*.vtt"))
     )
     title = html.escape(video.stem)
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title></head><body>'
-        f'<h1>{title}</h1><video controls src="{html.escape(video.name)}">{tracks}</video></body></html>\n'
+        f'<h1>{title}</h1><video controls src="{quote(video.name)}">{tracks}</video></body></html>\n'
     )
 
 
