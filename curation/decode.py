@@ -43,7 +43,7 @@ def open_media(path: Path) -> av.container.InputContainer:
     try:
         return av.open(f"file:{path.absolute()}", options=options, metadata_errors="replace")
     except av.FFmpegError as error:
-        _unless_ours(error)
+        unless_ours(error)
         if error.errno in (errno.EINVAL, errno.EPERM):
             raise Rejected(Kind.UNSUPPORTED, f"not a container that is read here ({FORMATS})") from None
         raise Rejected(Kind.UNREADABLE, f"no media in it: {error.strerror}") from None
@@ -77,11 +77,11 @@ def declared_duration(container: av.container.InputContainer, stream: av.video.s
     return container.duration / av.time_base if container.duration and container.duration > 0 else None
 
 
-def _unless_ours(error: av.FFmpegError) -> None:
-    """Let errors through that say nothing about the media: no memory, no space."""
+def unless_ours(error: av.FFmpegError) -> None:
+    """Raise errors that say nothing about the media: no memory, no space."""
     if error.errno == errno.ENOMEM:
         raise MemoryError(str(error)) from None
-    if error.errno in (errno.ENOSPC, errno.EIO):
+    if error.errno == errno.ENOSPC:
         raise error
 
 
@@ -141,9 +141,9 @@ class Damage:
             raise Rejected(Kind.TRUNCATED, f"{self.missing:.0%} of the video that its header promises is missing")
         if self.frames == 0:
             raise Rejected(Kind.CORRUPT, "not one frame of it can be decoded")
-        share = (self.lost + self.corrupt) / (self.frames + self.lost)
+        share = (self.lost + self.corrupt + self.stray) / (self.frames + self.lost)
         if share > settings.max_damage:
-            raise Rejected(Kind.CORRUPT, f"{share:.0%} of its frames are damaged, {self.lost + self.corrupt} in all")
+            raise Rejected(Kind.CORRUPT, f"{share:.0%} of its frames are damaged or have no time of their own")
         notes = [
             f"{self.missing:.1%} missing at the end"
             if self.missing > 0
@@ -188,7 +188,7 @@ class Source:
 
     def pictures(self, start: float, end: float) -> Iterator[Picture]:
         """The frames shown from `start` until `end`, seconds after the first frame; their ticks begin at 0."""
-        last = -1
+        last, due = -1, 0
         first: int | None = None
         step = max(1, round(1 / (self.frame_rate * self.time_base)))
         for frame in self._frames():
@@ -196,7 +196,8 @@ class Source:
             self.damage.frames += 1
             self.damage.corrupt += bool(frame.is_corrupt)
             lasts = frame.duration or step
-            pts = frame.pts if frame.pts is not None else last + lasts
+            due = pts = frame.pts if frame.pts is not None else due
+            due += lasts
             if self._zero is None:
                 self._zero = pts
             pts -= self._zero
@@ -210,7 +211,6 @@ class Source:
             if (ticks + half) * self.time_base <= start:
                 continue
             if ticks * self.time_base >= end:
-                self._ended = True
                 return
             if first is None:
                 first, self._kept = ticks, float(ticks * self.time_base)
@@ -233,7 +233,7 @@ class Source:
             try:
                 packet = next(packets, None)
             except av.FFmpegError as error:
-                _unless_ours(error)
+                unless_ours(error)
                 self.damage.cut_short = True
                 packet = None
             if packet is None:
@@ -253,7 +253,7 @@ class Source:
         try:
             return list(self.video.codec_context.decode(packet))
         except av.FFmpegError as error:
-            _unless_ours(error)
+            unless_ours(error)
             self._unless_out_of_memory()
             self.damage.lost += 1
             return []
@@ -287,7 +287,7 @@ class Source:
             try:
                 frames = packet.decode()
             except av.FFmpegError as error:
-                _unless_ours(error)
+                unless_ours(error)
                 self.damage.sound += 1
                 continue
             for frame in frames:

@@ -18,7 +18,7 @@ import av
 
 from curation import guard
 from curation.config import MediaSettings, Settings
-from curation.decode import Picture, Source, declared_duration, open_media, video_stream
+from curation.decode import Picture, Source, declared_duration, open_media, unless_ours, video_stream
 from curation.encode import AudioTrack, VideoTrack, copy_packets, open_stored, stored_time_base
 from curation.pictures import Deinterlacer, Geometry, Scaler, Spool, Thumbnailer, sharpness
 from curation.records import Shot
@@ -160,9 +160,13 @@ def single_pass_json(argument: dict[str, Any]) -> dict[str, Any]:
     source = Source(Path(argument["source"]), settings.media)
     with source.container:
         single = _SinglePass(source, boundaries, settings, _pieces_of(stored), Path(argument["spool"]))
-        for picture in source.pictures(start, float("inf") if end is None else end):
-            single.feed(picture)
-        found = single.finish()
+        try:
+            for picture in source.pictures(start, float("inf") if end is None else end):
+                single.feed(picture)
+            found = single.finish()
+        except av.FFmpegError as error:
+            unless_ours(error)
+            raise Rejected(Kind.UNSUPPORTED, f"it can be read, but not be stored: {error}") from None
     # The codecs and the source's index go before the index of what was stored takes their place in memory.
     del source, single, picture
     gc.collect()
@@ -220,7 +224,7 @@ class _SinglePass:
             self._take(ready)
         if self._started and self._audio:
             for sound, time in self._source.sound(picture.time):
-                self._audio.write(sound, time)
+                self._hear(self._audio, sound, time)
 
     def _take(self, frame: av.VideoFrame) -> None:
         if not self._started:
@@ -238,6 +242,14 @@ class _SinglePass:
         self._spool.offer(frame, time, sharpness(small))
         self._queue.append((stored, ticks))
         self._encode(self._detector.lateness)
+
+    def _hear(self, track: AudioTrack, sound: av.AudioFrame, time: float, until: float | None = None) -> None:
+        try:
+            track.write(sound, time, until)
+        except (av.FFmpegError, ValueError) as error:  # channels or a rate that nothing can be made of
+            if isinstance(error, av.FFmpegError):
+                unless_ours(error)
+            self._source.damage.sound += 1
 
     def _is_wished(self, time: float) -> bool:
         """Whether this is the frame nearest to a sentence's end or to the grid, as far as can be told by now."""
@@ -273,7 +285,7 @@ class _SinglePass:
             for sound, time in self._source.sound(float("inf")):
                 if time >= duration:
                     break
-                self._audio.write(sound, time, until=duration)
+                self._hear(self._audio, sound, time, duration)
             self._audio.close(duration)
         self._container.close()
         seconds = [float(ticks * self._time_base) for ticks in self._cuts]

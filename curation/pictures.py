@@ -95,19 +95,30 @@ class Deinterlacer:
     def __init__(self, stream: av.video.stream.VideoStream) -> None:
         self._stream = stream
         self._graph: av.filter.Graph | None = None
+        self._shape: tuple[object, ...] = ()
 
     def feed(self, frame: av.VideoFrame | None) -> Iterator[av.VideoFrame]:
         """Frames that are ready after `frame`; None ends the stream."""
-        if self._graph is None:
-            if frame is None or not frame.interlaced_frame:
-                if frame is not None:
-                    yield frame
-                return
-            self._graph = self._build(frame)
-        self._graph.push(frame)
+        if frame is not None:
+            shape = (frame.width, frame.height, frame.format.name)
+            if self._graph is not None and shape != self._shape:
+                yield from self._pulled(None)
+                self._graph = None
+            if self._graph is None and frame.interlaced_frame:
+                self._graph, self._shape = self._build(frame), shape
+        if self._graph is not None:
+            yield from self._pulled(frame)
+        elif frame is not None:
+            yield frame
+
+    def _pulled(self, frame: av.VideoFrame | None) -> Iterator[av.VideoFrame]:
+        graph = self._graph
+        if graph is None:
+            return
+        graph.push(frame)
         while True:
             try:
-                yield self._graph.pull()
+                yield graph.pull()
             except (BlockingIOError, EOFError):
                 return
 
