@@ -101,7 +101,10 @@ def transcode(video: Path, folder: Path) -> None:
     base = stored_time_base(source.time_base)
     keys = {round(b / base) for b in map(Fraction, _found(folder)["boundaries"])}
     with source.container, open_stored(folder / "least.mp4") as out:
-        scaler, pictures, sound, last = None, None, None, 0
+        last = 0
+        scaler: Any = None
+        pictures: Any = None
+        sound: Any = None
         for picture in source.pictures(0.0, float("inf")):
             if scaler is None:
                 geometry = Geometry(picture.frame, source.video.sample_aspect_ratio)
