@@ -41,17 +41,17 @@ class SubtitleTrack:
 class Sentence:
     """A sentence that is spoken between two times."""
 
-    start: float
-    end: float
-    text: str
+    start: Annotated[float, "where it begins"]
+    end: Annotated[float, "where it ends"]
+    text: Annotated[str, "what is said"]
 
 
 @dataclass(frozen=True)
 class Shot:
     """A run of frames between two cuts."""
 
-    start: float
-    end: float
+    start: Annotated[float, "time of its first frame"]
+    end: Annotated[float, "time of the next shot's first frame, or the video's end"]
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------
@@ -86,12 +86,12 @@ class Download:
     source_digest: Annotated[str, "BLAKE2 digest of its content"]
     webpage_uri: Annotated[str | None, "the page it came from"] = None
     extractor: Annotated[str | None, "yt-dlp's extractor"] = None
-    title: str | None = None
-    channel: str | None = None
-    channel_id: str | None = None
+    title: Annotated[str | None, "as the source states it"] = None
+    channel: Annotated[str | None, "its name, as the source states it"] = None
+    channel_id: Annotated[str | None, "the site's own id of the channel"] = None
     upload_date: Annotated[str | None, "ISO date"] = None
     licence: Annotated[str | None, "as the source states it"] = None
-    description: str | None = None
+    description: Annotated[str | None, "as the source states it"] = None
     language: Annotated[str | None, "as the source states it"] = None
     opt_out: Annotated[str | None, "opt-out headers seen, with their time (JSON); null where there were none"] = None
     subtitles: Annotated[tuple[SubtitleTrack, ...], "every track that was fetched"] = ()
@@ -102,7 +102,7 @@ class Download:
 class Video:
     """A video that made it through segmentation."""
 
-    video_id: str
+    video_id: Annotated[str, "as in downloads"]
     uri: Annotated[str, "what was asked for"]
     media_uri: Annotated[str, "the stored media, relative to the dataset"]
     media_digest: Annotated[str, "BLAKE2 digest of the stored media's content"]
@@ -112,20 +112,20 @@ class Video:
     height: Annotated[int, "pixels, stored"]
     frame_rate: Annotated[float, "mean frames a second, stored"]
     frame_count: Annotated[int, "frames stored"]
-    has_audio: bool
+    has_audio: Annotated[bool, "whether the stored media has sound"]
     source_width: Annotated[int, "pixels, as shown"]
     source_height: Annotated[int, "pixels, as shown"]
     damage: Annotated[str | None, "what was wrong with the source where most of it was sound"] = None
-    title: str | None = None
-    channel: str | None = None
-    channel_id: str | None = None
-    upload_date: str | None = None
-    licence: str | None = None
-    opt_out: str | None = None
+    title: Annotated[str | None, "as in downloads"] = None
+    channel: Annotated[str | None, "as in downloads"] = None
+    channel_id: Annotated[str | None, "as in downloads"] = None
+    upload_date: Annotated[str | None, "ISO date"] = None
+    licence: Annotated[str | None, "as the source states it"] = None
+    opt_out: Annotated[str | None, "as in downloads"] = None
     language: Annotated[str | None, "ISO 639-1, identified from the subtitles, else as the source states it"] = None
     subtitle_kind: Annotated[str | None, "manual, automatic, or null without subtitles"] = None
-    sentences: tuple[Sentence, ...] = ()
-    shots: tuple[Shot, ...] = ()
+    sentences: Annotated[tuple[Sentence, ...], "what is spoken, with its times"] = ()
+    shots: Annotated[tuple[Shot, ...], "runs of frames between two cuts"] = ()
     boundaries: Annotated[tuple[float, ...], "where a clip may begin or end: the stored key frames put there"] = ()
     metadata: Annotated[str | None, "JSON object of the list's further columns"] = None
 
@@ -135,8 +135,8 @@ class Frame:
     """A frame kept for captioning; a segment's `frame_ids` choose which of them are captioned."""
 
     frame_id: Annotated[str, "derived from video and microsecond"]
-    video_id: str
-    time: float
+    video_id: Annotated[str, "the video"]
+    time: Annotated[float, "when it is shown"]
     image: Annotated[bytes, "JPEG"]
     image_digest: Annotated[str, "BLAKE2 digest of the image"]
     sharpness: Annotated[float, "variance of the Laplacian at the candidate's size; higher is sharper"]
@@ -146,16 +146,16 @@ class Frame:
 class Caption:
     """What a multimodal model says of one frame."""
 
-    frame_id: str
-    video_id: str
-    time: float
+    frame_id: Annotated[str, "the frame"]
+    video_id: Annotated[str, "the video"]
+    time: Annotated[float, "when the frame is shown"]
     text: Annotated[str | None, "the caption; null unless the status is ok, repaired or truncated"]
     raw_text: Annotated[str | None, "what the model answered, unchanged"]
     status: Annotated[str, "ok, repaired, truncated, refused, unparseable or empty"]
-    engine: str
-    model: str
-    revision: str
-    prompt_digest: str
+    engine: Annotated[str, "what made the text"]
+    model: Annotated[str, "the engine's model"]
+    revision: Annotated[str, "the model's revision"]
+    prompt_digest: Annotated[str, "digest of the prompt's file"]
     sampling: Annotated[str, "JSON object"]
 
 
@@ -164,10 +164,10 @@ class Segment:
     """A clip before it has text: a range of its video at one of three scales."""
 
     clip_id: Annotated[str, "derived from video, scale and both microseconds"]
-    video_id: str
+    video_id: Annotated[str, "the video"]
     scale: Annotated[str, "short, medium or long"]
-    start: float
-    end: float
+    start: Annotated[float, "where it begins"]
+    end: Annotated[float, "where it ends"]
     parent_id: Annotated[str | None, "the clip of the next longer scale that contains it"]
     frame_ids: Annotated[tuple[str, ...], "the captioned frames inside it, in order"]
     sentence_count: Annotated[int, "sentences whose middle lies inside"]
@@ -177,16 +177,16 @@ class Segment:
 class Summary:
     """One of the two texts of a medium or long clip, as an LLM made it."""
 
-    clip_id: str
-    video_id: str
+    clip_id: Annotated[str, "the clip"]
+    video_id: Annotated[str, "the video"]
     kind: Annotated[str, "subtitles or captions"]
     text: Annotated[str | None, "the summary; a truncation of the source text where status says so"]
     raw_text: Annotated[str | None, "what the model answered last, unchanged"]
     status: Annotated[str, "ok, repaired, truncated, refused, unparseable or empty"]
-    engine: str
-    model: str
-    revision: str
-    prompt_digest: str
+    engine: Annotated[str, "what made the text"]
+    model: Annotated[str, "the engine's model"]
+    revision: Annotated[str, "the model's revision"]
+    prompt_digest: Annotated[str, "digest of the prompt's file"]
     sampling: Annotated[str, "JSON object"]
 
 
@@ -194,14 +194,14 @@ class Summary:
 class Clip:
     """A training example: a range of stored media with two texts. This is the product."""
 
-    clip_id: str
-    video_id: str
+    clip_id: Annotated[str, "as in segments"]
+    video_id: Annotated[str, "the video"]
     scale: Annotated[str, "short, medium or long"]
-    start: float
-    end: float
-    parent_id: str | None
-    frame_ids: tuple[str, ...]
-    sentence_count: int
+    start: Annotated[float, "where it begins"]
+    end: Annotated[float, "where it ends"]
+    parent_id: Annotated[str | None, "as in segments"]
+    frame_ids: Annotated[tuple[str, ...], "as in segments"]
+    sentence_count: Annotated[int, "as in segments"]
     media_uri: Annotated[str, "the stored media, relative to the dataset"]
     subtitle_text: Annotated[str | None, "null where nothing was said"]
     caption_text: Annotated[str | None, "null where no frame could be captioned"]
@@ -209,7 +209,7 @@ class Clip:
     caption_source: Annotated[str | None, "what the caption text was made from"]
     subtitle_status: Annotated[str | None, "verbatim for a short clip, else the summary's status"]
     caption_status: Annotated[str | None, "verbatim for a short clip, else the summary's status"]
-    language: str | None
+    language: Annotated[str | None, "as in videos"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,9 +220,9 @@ class Reject:
     video_id: Annotated[str | None, "where it is known"]
     uri: Annotated[str, "what was asked for, without secrets"]
     stage: Annotated[str, "download, segment, caption or summarize"]
-    kind: str
-    message: str
-    retryable: bool
+    kind: Annotated[str, "why, in a word: one of the kinds of reject"]
+    message: Annotated[str, "why, in a line, with the way out where there is one"]
+    retryable: Annotated[bool, "whether a retry can help"]
     attempts: Annotated[int, "how often it was tried"]
 
 
@@ -324,7 +324,9 @@ def _from_value(hint: Any, value: Any) -> Any:
     if typing.get_origin(hint) is not tuple:
         return value
     inner = typing.get_args(hint)[0]
-    return tuple(from_row(inner, v) for v in value) if dataclasses.is_dataclass(inner) else tuple(value)
+    if dataclasses.is_dataclass(inner) and isinstance(inner, type):
+        return tuple(from_row(inner, v) for v in value)
+    return tuple(value)
 
 
 # --- ids and digests ------------------------------------------------------------------------------------------------
