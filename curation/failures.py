@@ -75,6 +75,7 @@ _SAID: tuple[tuple[Kind, tuple[str, ...]], ...] = (
     ),
     (Kind.UNSUPPORTED, (r"\bdrm\b|requested format is not available|unusual and will be skipped",)),
 )
+_SAID_BY_403 = frozenset({Kind.BOT_CHECK, Kind.RATE_LIMITED, Kind.PRIVATE, Kind.GEO_BLOCKED, Kind.LOGIN_REQUIRED})
 _ADVICE = {
     Kind.BOT_CHECK: "the site wants a human; set download.cookies_file, a proxy or longer sleeps, and retry later",
     Kind.LOGIN_REQUIRED: "set download.cookies_file to the cookies of an account that may see it",
@@ -113,10 +114,8 @@ def of_status(status: int, headers: Mapping[str, str], body: str, phase: str) ->
     if status in (401, 402, 403, 503):
         if headers.get("cf-mitigated") == "challenge":
             return _failure(Kind.BOT_CHECK, said)
-        kinds = (
-            {Kind.BOT_CHECK, Kind.PRIVATE, Kind.GEO_BLOCKED, Kind.LOGIN_REQUIRED} if status != 503 else {Kind.BOT_CHECK}
-        )
-        if (kind := _kind_said(body)) in kinds:
+        kind = _kind_said(body)
+        if kind and kind in (_SAID_BY_403 if status != 503 else {Kind.BOT_CHECK}):
             return _failure(kind, said)
     if status in (401, 402) or (status == 403 and phase == "page"):
         return _failure(Kind.LOGIN_REQUIRED, said)

@@ -12,6 +12,7 @@ import math
 import os
 import re
 import reprlib
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,34 +30,9 @@ from curation.uris import Forms, InvalidUri, forms, is_redacted, redact
 
 __all__ = ["Asked", "InputError", "asked_again", "read_inputs"]
 
-VIDEO_SUFFIXES = frozenset(
-    [
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".mkv",
-        ".webm",
-        ".avi",
-        ".ts",
-        ".mts",
-        ".m2ts",
-        ".mpg",
-        ".mpeg",
-        ".vob",
-        ".flv",
-        ".f4v",
-        ".wmv",
-        ".asf",
-        ".ogv",
-        ".ogm",
-        ".3gp",
-        ".3g2",
-        ".mxf",
-        ".dv",
-        ".divx",
-        ".y4m",
-        ".nut",
-    ]
+_VIDEO = re.compile(
+    r".+\.(mp4|m4v|mov|mkv|webm|avi|m?ts|m2ts|mpe?g|vob|flv|f4v|wmv|asf|og[vm]|3g[p2]|mxf|dv|divx|y4m|nut)",
+    re.IGNORECASE | re.DOTALL,
 )
 _OWN_COLUMNS = frozenset({"url", "id", "subtitles", "start", "end"})
 
@@ -106,11 +82,13 @@ def _reader(text: str, settings: DownloadSettings) -> Iterator[Asked | Reject]:
     elif scheme and "//" in text:
         raise InputError(f"{redact(text)}: only http, https and files are read, not {scheme[1]}")
     path = Path(text)
-    if not path.exists():
-        raise InputError(f"{text}: no such file or folder")
-    if path.is_dir():
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{text}: {getattr(error, 'strerror', None) or error}") from None
+    if stat.S_ISDIR(status.st_mode):
         return _from_folder(path, settings)
-    if not path.is_file():
+    if not stat.S_ISREG(status.st_mode):
         raise InputError(f"{text}: not a regular file")
     if not os.access(path, os.R_OK):
         raise InputError(f"{text}: not allowed to read it")
@@ -156,7 +134,8 @@ def _from_folder(folder: Path, settings: DownloadSettings) -> Iterator[Asked | R
 
 
 def is_video(name: str) -> bool:
-    return Path(name).suffix.lower() in VIDEO_SUFFIXES
+    """By its suffix."""
+    return bool(_VIDEO.fullmatch(name))
 
 
 # --- lists ----------------------------------------------------------------------------------------------------------

@@ -7,8 +7,9 @@ fetched lives in memory only.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 from urllib.parse import SplitResult, quote, unquote, unquote_plus, urlsplit, urlunsplit
 
 REDACTED = "REDACTED"
@@ -18,21 +19,22 @@ _TRACKING = re.compile(
     r"utm_.+|fbclid|gclid|gclsrc|dclid|gbraid|wbraid|msclkid|twclid|ttclid|yclid|mc_[ce]id|igshid|igsh|_ga|_gl",
     re.IGNORECASE,
 )
-# What a signature is made of: it differs each time the same thing is signed.
+# A signature differs each time the same thing is signed, and so does what belongs to it.
 _SIGNATURE = re.compile(
-    r"x-(amz|goog|ms|oss|cos)-.+|(l?sig|hmac|url)?_?signature|l?sig|hmac|policy|key-pair-id|hdnea|hdnts|hdntl|__token__|awsaccesskeyid"
-    r"|googleaccessid|(access|auth|id|refresh|security|session|bearer|csrf|download)?[_-]?token|jwt|sign|md5hash|verify",
+    r"x-(amz|goog|ms|oss|cos)-.+|(l|url)?_?sig(nature)?|key-pair-id|awsaccesskeyid|googleaccessid|hdn(ea|ts|tl)|__token__",
     re.IGNORECASE,
 )
-# These belong to a signature when one is there; alone they may mean anything.
-_BESIDE_SIGNATURE = re.compile(
-    r"expires?|exp|expiry|expiration|e|ts|timestamp|nonce|date|st|se|sp|sr|sv|spr|sip|sks|skt|ske|skv|skoid|sktid|credential|algorithm",
-    re.IGNORECASE,
+# These are part of a signature where one is beside them, or an expiry; alone they may be what tells two videos apart.
+_TOKEN = re.compile(
+    r"((access|auth|id|refresh|security|session|bearer|csrf|download)[_-]?)?token|policy|sign|hmac|jwt", re.IGNORECASE
 )
-# Secrets that are not a signature: kept out of rows, but part of what was asked for.
+_HASH = re.compile(r"st|hash|md5", re.IGNORECASE)  # beside an expiry only
+_EXPIRY = re.compile(r"(expires?|expiry|expiration|exp|ts|timestamp)=.*|e=\d{10,13}", re.IGNORECASE)
+_AZURE = re.compile(r"s[etprv]|spr|sip|sk[tesv]|sk[ot]id", re.IGNORECASE)  # beside its `sig`
+# Secrets that are no signature.
 _SECRET = re.compile(
-    r"(api|access|secret|private|subscription|auth)?[_-]?key|(client[_-]?)?secret|pass|passw(or)?d|pwd|auth|authorization|session(_?id)?|sid|jsessionid"
-    r"|phpsessid|code|cookie|user|username|login|credentials?",
+    r"((api|access|secret|private|subscription|auth)?[_-]?key)|(client[_-]?)?secret|pass|passw(or)?d|pwd|auth"
+    r"|authorization|session(_?id)?|sid|jsessionid|phpsessid|cookie|credentials?",
     re.IGNORECASE,
 )
 _JWT = re.compile(r"eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]*")
@@ -108,8 +110,8 @@ def _normalised(parts: SplitResult) -> SplitResult:
 
 
 def _unsigned(parts: SplitResult) -> str:
-    signature = _matcher(parts.query, signature_only=True)
-    return urlunsplit(parts._replace(query="&".join(p for p, name in _named(parts.query) if not signature(name))))
+    kept = (p for p, what in _parameters(parts.query) if what is not _Is.SIGNATURE)
+    return urlunsplit(parts._replace(query="&".join(kept)))
 
 
 def _youtube_id(parts: SplitResult) -> str | None:
@@ -145,8 +147,7 @@ def redact(text: str) -> str:
 
 
 def _redact_query(match: re.Match[str]) -> str:
-    secret = _matcher(match[0])
-    return "&".join(_redact_parameter(p, secret(name)) for p, name in _named(match[0]))
+    return "&".join(_redact_parameter(p, what is not _Is.PLAIN) for p, what in _parameters(match[0]))
 
 
 def _redact_parameter(parameter: str, secret: bool) -> str:
@@ -158,13 +159,26 @@ def _redact_parameter(parameter: str, secret: bool) -> str:
     return parameter if inner == plain else f"{name}{equals}{quote(inner, safe='')}"
 
 
-def _matcher(query: str, signature_only: bool = False) -> Callable[[str], bool]:
-    """Says of a parameter's name whether it is part of a signature or, unless `signature_only`, another secret."""
-    signed = any(_SIGNATURE.fullmatch(name) for _, name in _named(query))
+class _Is(Enum):
+    """What a parameter is."""
 
-    def matches(name: str) -> bool:
-        if _SIGNATURE.fullmatch(name) or (signed and _BESIDE_SIGNATURE.fullmatch(name)):
-            return True
-        return not signature_only and bool(_SECRET.fullmatch(name))
+    PLAIN = "plain"
+    SIGNATURE = "signature"
+    SECRET = "secret"
 
-    return matches
+
+def _parameters(query: str) -> Iterator[tuple[str, _Is]]:
+    """Each parameter of `query` as it stands, and what it is."""
+    named = _named(query)
+    names = [name for _, name in named]
+    expires = any(_EXPIRY.fullmatch(p) for p, _ in named)
+    signing = [_SIGNATURE, _TOKEN, _HASH] if expires else [_SIGNATURE]
+    signed = any(p.fullmatch(n) for n in names for p in signing)
+    beside = [*signing, _TOKEN, *([_AZURE] if "sv" in names else [])] if signed else []
+    for parameter, name in named:
+        if any(p.fullmatch(name) for p in beside) or (signed and _EXPIRY.fullmatch(parameter)):
+            yield parameter, _Is.SIGNATURE
+        elif _TOKEN.fullmatch(name) or _SECRET.fullmatch(name):
+            yield parameter, _Is.SECRET
+        else:
+            yield parameter, _Is.PLAIN

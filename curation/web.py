@@ -81,6 +81,7 @@ class Client(YoutubeDL):  # type: ignore[misc]
         offset = self._versions.resume(request) if self._versions else 0
         try:
             response = super().urlopen(request)
+            self.failure = None
             if self._versions and response.status == 200:
                 self._versions.note(request.url, response.headers.get("ETag"))
                 self._received -= offset  # the part that is there is thrown away
@@ -217,7 +218,8 @@ class WatchedRH(RequestsRH):  # type: ignore[misc]
         return session
 
     def _watch(self, response: Any, **_: Any) -> None:
-        self.client.seen(response.url, response.headers)
+        if response.status_code < 400:  # servers keep their error pages out of indexes
+            self.client.seen(response.url, response.headers)
         if response.is_redirect:
             self._skip_body(response)
             self.client.redirected(urljoin(response.url, response.headers["Location"]))

@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ from curation.rejects import Kind, Rejected
 from curation.requests import Asked, read_inputs
 from tests.web_server import SECRET, WebServer, make_media
 
-QUICK = DownloadSettings(allow_private=True, attempts=3, retry_wait_s=0.05, stall_s=1.0, timeout_s=30.0)
+QUICK = DownloadSettings(allow_private=True, attempts=3, retry_wait_s=0.05, stall_s=5.0, timeout_s=60.0)
 
 
 @pytest.fixture(scope="session")
@@ -60,9 +61,12 @@ def fake_site(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def ask(url: str, **row: Any) -> Asked:
     """As a row of a list would."""
-    from curation.requests import _from_row
-
-    return _from_row({"url": url, **row})
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "list.jsonl")
+        path.write_text(json.dumps({"url": url, **row}))
+        (asked,) = read_inputs([str(path)], QUICK)
+    assert isinstance(asked, Asked), asked
+    return asked
 
 
 def got(asked: Asked | str, folder: Path, settings: DownloadSettings = QUICK, **changes: Any) -> Fetched:
@@ -117,11 +121,18 @@ def test_page_metadata_and_manual_subtitles_come_along(web: WebServer, tmp_path:
     assert "en.vtt" in row.subtitles[0].text
 
 
+def test_subtitles_of_a_stream(web: WebServer, tmp_path: Path) -> None:
+    (track,) = got(web.url("/captioned"), tmp_path).download.subtitles
+    assert (track.language, track.kind, track.format) == ("en", "manual", "vtt")
+    assert "1.vtt" in track.text and "2.vtt" in track.text
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["/watch-broken-track", "/watch-stalling-track"])
 def test_subtitles_that_fail_do_not_cost_the_video(
     web: WebServer, tmp_path: Path, page: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    row = got(web.url(page), tmp_path, attempts=1).download
+    row = got(web.url(page), tmp_path, attempts=1, stall_s=1.0).download
     assert row.source_bytes and row.subtitles == ()
     assert "no manual subtitles in en" in caplog.text
 
@@ -156,6 +167,7 @@ def test_cookies_and_user_agent_are_sent_and_the_cookie_file_stays_as_it_is(web:
     assert web.asked[-1][1]["User-Agent"] == "Forest/1.0"
 
 
+@pytest.mark.slow
 def test_the_rate_limit_holds(web: WebServer, media: Path, tmp_path: Path) -> None:
     size = (media / "video.mp4").stat().st_size
     begun = time.monotonic()
@@ -167,6 +179,7 @@ def test_the_rate_limit_holds(web: WebServer, media: Path, tmp_path: Path) -> No
 
 _STATUSES = {
     "/missing.mp4": Kind.NOT_FOUND,
+    "/missing-noindex": Kind.NOT_FOUND,
     "/gone": Kind.NOT_FOUND,
     "/login": Kind.LOGIN_REQUIRED,
     "/forbidden": Kind.LOGIN_REQUIRED,
@@ -216,6 +229,7 @@ def test_failures_that_no_second_try_helps(web: WebServer, tmp_path: Path, path:
 
 _PASSING = {
     "/busy": Kind.RATE_LIMITED,
+    "/throttled": Kind.RATE_LIMITED,
     "/broken500": Kind.SERVER_ERROR,
     "/stall-before-headers": Kind.TIMEOUT,
     "/stall-in-body": Kind.TIMEOUT,
@@ -225,9 +239,10 @@ _PASSING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("path", "kind"), _PASSING.items(), ids=_PASSING.keys())
 def test_failures_that_may_pass_are_tried_again(web: WebServer, tmp_path: Path, path: str, kind: Kind) -> None:
-    error = rejected(web.url(path), tmp_path, attempts=2)
+    error = rejected(web.url(path), tmp_path, attempts=2, stall_s=1.0)
     assert error.kind is kind, error
     assert error.retryable and "(tried 2 times)" in error.message
 
@@ -243,7 +258,7 @@ def test_what_passes_is_fetched_in_the_end(web: WebServer, tmp_path: Path, path:
 def test_a_wait_that_the_time_does_not_allow_is_not_begun(web: WebServer, tmp_path: Path) -> None:
     begun = time.monotonic()
     assert rejected(web.url("/busy-for-an-hour"), tmp_path).kind is Kind.RATE_LIMITED
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 60
     assert len(web.asked) == 1
 
 
@@ -258,14 +273,16 @@ def test_a_file_that_has_changed_meanwhile_is_fetched_anew(web: WebServer, media
     assert fetched.media.read_bytes() == (media / "video.mp4").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/drip", "/drip-headers"])
 def test_the_time_is_bounded_however_slowly_it_comes(web: WebServer, tmp_path: Path, path: str) -> None:
     begun = time.monotonic()
     error = rejected(web.url(path), tmp_path, timeout_s=4.0)
     assert error.kind is Kind.TIMEOUT
-    assert time.monotonic() - begun < 8
+    assert time.monotonic() - begun < 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/endless", "/endless-segment"])
 def test_bytes_are_counted_as_they_come(web: WebServer, tmp_path: Path, path: str) -> None:
     assert rejected(web.url(path), tmp_path, max_bytes=3_000_000).kind is Kind.TOO_LARGE
@@ -351,6 +368,7 @@ def test_a_full_disk_is_not_the_videos_fault(web: WebServer, tmp_path: Path) -> 
     assert caught.value.errno == errno.ENOSPC
 
 
+@pytest.mark.slow
 def test_a_wait_ends_when_everything_is_stopped(web: WebServer, tmp_path: Path) -> None:
     threading.Timer(1.0, guard.stop_all).start()
     begun = time.monotonic()
@@ -359,7 +377,7 @@ def test_a_wait_ends_when_everything_is_stopped(web: WebServer, tmp_path: Path) 
             got(web.url("/busy-for-an-hour"), tmp_path, timeout_s=7200.0)
     finally:
         guard.resume()
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30
 
 
 # --- policy ---------------------------------------------------------------------------------------------------------
@@ -505,6 +523,7 @@ def _together(work: list[Callable[[], object]]) -> list[object]:
     return ended
 
 
+@pytest.mark.slow
 def test_downloads_from_one_host_are_bounded(web: WebServer, tmp_path: Path) -> None:
     settings = QUICK.model_copy(update={"per_host": 2})
 
@@ -572,6 +591,7 @@ def test_local_files_that_are_something_else_by_now(tmp_path: Path, put: Callabl
     assert rejected(asked, tmp_path).kind is kind
 
 
+@pytest.mark.slow
 def test_ffmpeg_never_gets_an_url(web: WebServer, tmp_path: Path) -> None:
     """A machine whose ffmpeg notes its arguments: merging DASH runs it, and on local files only."""
     notes = tmp_path / "notes"

@@ -203,6 +203,8 @@ ROUTES |= {
     "busy-for-an-hour": status(429, Retry_After="3600"),
     "broken500": status(500),
     "teapot": status(418),
+    "missing-noindex": status(404, X_Robots_Tag="noindex"),
+    "throttled": status(403, "You have exceeded a rate limit"),
 }
 
 
@@ -443,7 +445,14 @@ def playlist(*lines: str, end: bool = True) -> Route:
     return lambda h: h.answer(200, body, "application/vnd.apple.mpegurl")
 
 
+MASTER = """#EXTM3U
+#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="s",NAME="English",LANGUAGE="en",URI="/captions/en.m3u8"
+#EXT-X-STREAM-INF:BANDWIDTH=100000,RESOLUTION=96x64,SUBTITLES="s"
+/vod.m3u8
+"""
 ROUTES |= {
+    "captioned": lambda h: h.answer(200, MASTER.encode(), "application/vnd.apple.mpegurl"),
+    "captions": playlist("#EXTINF:1.0,", "/subtitles/1.vtt", "#EXTINF:1.0,", "/subtitles/2.vtt"),
     "live": playlist("#EXTINF:1.0,", "/vod0.ts", end=False),
     "hole": playlist("#EXTINF:1.0,", "/vod0.ts", "#EXTINF:1.0,", "/missing.ts"),
     "inside": playlist("#EXTINF:1.0,", "http://169.254.169.254/vod0.ts"),
