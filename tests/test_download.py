@@ -525,7 +525,7 @@ def _together(work: list[Callable[[], object]]) -> list[object]:
 
 @pytest.mark.slow
 def test_downloads_from_one_host_are_bounded(web: WebServer, tmp_path: Path) -> None:
-    settings = QUICK.model_copy(update={"per_host": 2})
+    settings = QUICK.model_copy(update={"per_host": 2, "stall_s": 30.0})
 
     def one(number: int) -> Fetched:
         folder = tmp_path / str(number)

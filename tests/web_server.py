@@ -477,5 +477,9 @@ def _(h: _Handler) -> None:
 
 @route("slow")
 def _(h: _Handler) -> None:
-    time.sleep(0.3)
+    """Waits until somebody else is here too (once), and then a little for more."""
+    until = time.monotonic() + 20
+    while h.web.most_at_once < 2 and time.monotonic() < until:
+        h.wait(0.05)
+    h.wait(0.3)
     h.video()
