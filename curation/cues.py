@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 MAX_CHARACTERS = 16_000_000  # a file's text beyond this is not read: a four-hour film has less than one million
 MAX_CUES = 100_000
+MAX_SPEECH = 500_000  # characters between the times
 ROLLING_SHARE = 0.3  # of the cues repeat the line before: the file scrolls
 
 
@@ -115,6 +116,7 @@ def _blocks(text: str) -> Iterator[tuple[float, float, list[str]]]:
     """Start, end and lines of text of each cue, in the file's order, at most MAX_CUES."""
     times: tuple[float, float] | None = None
     payload: list[str] = []
+    room = MAX_SPEECH
     skipping = False  # inside a NOTE, STYLE or REGION block
     blank = True  # the line before was
     count = 0
@@ -135,7 +137,8 @@ def _blocks(text: str) -> Iterator[tuple[float, float, list[str]]]:
         elif blank and _NOT_TEXT.match(line):
             skipping = True
         elif not skipping:
-            payload.append(line)
+            payload.append(line[:room])
+            room -= len(line[:room]) if times else 0
         blank = line == ""
     if times:
         yield *times, _tidy(payload)

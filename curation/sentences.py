@@ -17,6 +17,7 @@ from curation.records import Sentence
 from curation.speech import Word, ends_of
 
 WINDOW = 2000  # characters that are looked at together when splitting by punctuation
+DENSEST = 6  # characters a sentence end, at least; pysbd takes minutes over denser junk
 PUNCTUATED = 1 / 250  # sentence ends a character, at least; English prose has one in about 80
 
 # Scripts that are written without spaces between words: Han, Kana, Thai, Lao, Burmese, Khmer, and the full-width forms.
@@ -124,7 +125,7 @@ def _by_punctuation(spoken: Transcript, language: str | None) -> list[tuple[int,
 
 def _cuts(window: str, language: str | None) -> list[int]:
     """Where the sentences of `window` end, its own end included; the text itself is never touched."""
-    if language in LANGUAGE_CODES:
+    if language in LANGUAGE_CODES and len(_END.findall(window)) <= len(window) / DENSEST:
         cuts = _aligned(window, _segmenter(language).segment(window))
         if cuts:
             return cuts
