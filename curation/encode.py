@@ -5,6 +5,7 @@ The same frames and settings give the same bytes. Runs inside a guarded child (c
 
 from __future__ import annotations
 
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -187,3 +188,14 @@ class AudioTrack:
         frame.pts, frame.time_base = self._written, Fraction(1, self.rate)
         self._written += samples.shape[1]
         self._container.mux(self._stream.encode(frame))
+
+
+def main(pieces: str, stored: str, duration: str) -> None:
+    """Write the stored media from the pieces of the single pass."""
+    source = av.open(f"file:{pieces}", options={"protocol_whitelist": "file", "format_whitelist": "mov"})
+    with source, open_stored(Path(stored)) as out:
+        copy_packets(source, out, 0.0, float(duration))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

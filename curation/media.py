@@ -6,10 +6,13 @@ touches media runs in a guarded child (curation/guard.py); the functions whose n
 
 from __future__ import annotations
 
-import gc
+import contextlib
+import errno
 import itertools
+import os
+import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -106,12 +109,19 @@ def decode_once(
         "stored": str(stored),
         "spool": str(spool),
     }
+    limits = guard.Limits(wall, media.memory_bytes, _ANSWER_BYTES)
     try:
-        found = _guarded("single_pass_json", argument, guard.Limits(wall, media.memory_bytes, _ANSWER_BYTES))
+        found = _guarded("single_pass_json", argument, limits)
+        # In a process without the pass's codecs and libraries: the index of a long video needs their memory.
+        files = [str(_pieces_of(stored)), str(stored)]
+        command = [sys.executable, "-m", "curation.encode", *files, str(found["duration"])]
+        with _rejecting():
+            guard.run(command, limits)
     except BaseException:
         stored.unlink(missing_ok=True)
-        _pieces_of(stored).unlink(missing_ok=True)
         raise
+    finally:
+        _pieces_of(stored).unlink(missing_ok=True)
     shots = tuple(Shot(**shot) for shot in found.pop("shots"))
     candidates = tuple(Candidate(**candidate) for candidate in found.pop("candidates"))
     return Pass(shots=shots, boundaries=tuple(found.pop("boundaries")), candidates=candidates, **found)
@@ -131,13 +141,22 @@ def cut(stored: Path, start: float, end: float, out: Path, settings: MediaSettin
 
 
 def _guarded(function: str, argument: dict[str, Any], limits: guard.Limits) -> dict[str, Any]:
-    try:
+    with _rejecting():
         return guard.call(f"curation.media:{function}", argument, limits)
+
+
+@contextlib.contextmanager
+def _rejecting() -> Iterator[None]:
+    """Turn what happened to a child into why its video did not make it."""
+    try:
+        yield
     except guard.TimedOut as error:
         raise Rejected(Kind.TIMEOUT, f"{error}; raise media.timeout_s or media.timeout_factor") from None
     except guard.OutOfMemory as error:
         raise Rejected(Kind.OUT_OF_MEMORY, f"{error}; raise media.memory_bytes") from None
     except (guard.Crashed, guard.Overflowed) as error:
+        if os.strerror(errno.ENOSPC) in str(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
         raise Rejected(Kind.CRASHED, str(error)) from None
 
 
@@ -167,12 +186,6 @@ def single_pass_json(argument: dict[str, Any]) -> dict[str, Any]:
         except av.FFmpegError as error:
             unless_ours(error)
             raise Rejected(Kind.UNSUPPORTED, f"it can be read, but not be stored: {error}") from None
-    # The codecs and the source's index go before the index of what was stored takes their place in memory.
-    del source, single, picture
-    gc.collect()
-    with open_media(_pieces_of(stored)) as pieces, open_stored(stored) as out:
-        copy_packets(pieces, out, 0.0, found["duration"])
-    _pieces_of(stored).unlink()
     return found
 
 
