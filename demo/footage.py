@@ -59,7 +59,7 @@ def _bikes(of: tuple[float, float], seconds: float, *says: str, zoom: float = 1.
 VIDEOS: dict[str, tuple[Shot, ...]] = {
     "tram": (
         _bikes(TAXI, 6.0, "We begin in the middle of a busy city.", "People walk past a taxi."),
-        Shot(BUNNY, 0.2, 4.8, 8.0, ("Far away from all that, a rabbit lives in the green hills.", "He is in no hurry.")),
+        Shot(BUNNY, 0.2, 4.8, 8.0, ("Far away from all that, a rabbit lives in the green hills.", "He is in no hurry.")),  # noqa: E501
         _bikes(TRAM, 6.0, "Back in the city, traffic moves slowly behind a window."),
         Shot(PHONE, 0.0, 3.9, 8.0, ("A man talks to us from a moving car.", "Trees fly by behind him.")),
         _bikes(CANAL, 7.0, "This is the part of town that I like best.", "Everybody seems to have a bicycle."),
@@ -71,7 +71,7 @@ VIDEOS: dict[str, tuple[Shot, ...]] = {
         _bikes(TAXI, 6.0, "Tomorrow it all begins again.", zoom=1.8),
     ),
     "rabbit": (
-        Shot(BUNNY, 0.2, 4.8, 9.0, ("Let me tell you a story about a very large rabbit.", "He lived under an old tree.")),
+        Shot(BUNNY, 0.2, 4.8, 9.0, ("Let me tell you a story about a very large rabbit.", "He lived under an old tree.")),  # noqa: E501
         _bikes(CANAL, 8.0, "One day he wanted to see the city.", "It was louder than he had imagined."),
         Shot(BUNNY, 1.0, 3.0, 7.0, ("He missed the quiet of the hills at once.",), 1.5),
         _bikes(TRAM, 8.0, "A yellow tram rang its bell.", "Everybody stepped aside but the rabbit."),

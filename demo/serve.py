@@ -8,6 +8,7 @@ writes the pages' addresses to FOLDER/urls.txt, prints that file's path, and ser
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import html
 import signal
@@ -59,10 +60,8 @@ def main() -> None:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         sys.stdout.write(f"{arguments.folder / 'urls.txt'}\n")
         sys.stdout.flush()
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             server.serve_forever()
-        except KeyboardInterrupt:
-            pass
 
 
 if __name__ == "__main__":

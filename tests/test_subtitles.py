@@ -82,10 +82,10 @@ def test_clean_webvtt_is_what_webvtt_py_reads() -> None:
         "00:01.000 --> 00:02.000\nHello there.\n\n00:03.000 --> 00:04.000\nBye now.",  # no hours, no header
         "WEBVTT\n00:01,0 --> 00:02,0\n\nHello there.\n\n\n00:03 --> 00:04\nBye now.",  # blank after the times
         "WEBVTT\n\n0:0:1.0-->0:0:2.0\nHello there.\n\n  0:0:3.0  ->  0:0:4.0\nBye now.",
-        "2\n00:00:03,000 --> 00:00:04,000\nBye now.\n\n1\n00:00:01,000 --> 00:00:02,000\nHello there.\n",  # out of order
-        "\ufeffWEBVTT\n\nname of it\n00:01.000 --> 00:02.000\nHello there.\n\nthe other\n00:03.000 --> 00:04.000\nBye now.",
+        "2\n00:00:03,000 --> 00:00:04,000\nBye now.\n\n1\n00:00:01,000 --> 00:00:02,000\nHello there.\n",  # out of order  # noqa: E501
+        "\ufeffWEBVTT\n\nname of it\n00:01.000 --> 00:02.000\nHello there.\n\nthe other\n00:03.000 --> 00:04.000\nBye now.",  # noqa: E501
         "WEBVTT\n\n00:01.000 --> 00:02.000\nHello there.\n\nNOTE\nnothing\n\n00:03.000 --> 00:04.000 line:0\nBye now.",
-        "1\n00:00:01,000 --> 00:00:02,000\nHello\n\nthere.\n\n2\n00:00:03,000 --> 00:00:04,000\nBye now.",  # blank inside
+        "1\n00:00:01,000 --> 00:00:02,000\nHello\n\nthere.\n\n2\n00:00:03,000 --> 00:00:04,000\nBye now.",  # blank inside  # noqa: E501
     ],
 )  # fmt: skip
 def test_broken_files_say_the_same(file: str) -> None:
@@ -158,7 +158,7 @@ def test_only_speech_is_kept(cue: str, spoken: str) -> None:
 
 
 def rolling(lines: list[list[tuple[float, str]]], end: float) -> str:
-    """A scrolling file with word times, as video sites write them: each line comes once with times, then twice without."""
+    """A scrolling file with word times, as video sites write them: each line comes once with times, then twice without."""  # noqa: E501
     cues = []
     above = " "
     for line, after in zip(lines, [*lines[1:], [(end, "")]], strict=True):
@@ -330,8 +330,8 @@ def test_hostile_files_end_soon(file: str) -> None:
     assert all(s.start <= s.end and s.text for s in spoken.sentences)
 
 
-PARTS = ["WEBVTT", "00:01.000 --> 00:02.500", "9:9:9,9 --> 1:1", "<c>", "<00:00:01.200>", "[x", "x]", "♪", ">>", "- ", "A: ",
-         "NOTE", "word", "Hello. ", "&lt;", "(", ")", "\n", "\n\n", "\r", "\x00", "\ue000", "。", "؟", "{\\an8}", "5"]  # fmt: skip
+PARTS = ["WEBVTT", "00:01.000 --> 00:02.500", "9:9:9,9 --> 1:1", "<c>", "<00:00:01.200>", "[x", "x]", "♪", ">>", "- ", "A: ",  # noqa: E501
+         "NOTE", "word", "Hello. ", "&lt;", "(", ")", "\n", "\n\n", "\r", "\x00", "\ue000", "。", "؟", "{\\an8}", "5"]  # fmt: skip  # noqa: E501
 
 
 @given(st.one_of(st.text(max_size=200), st.lists(st.sampled_from(PARTS), max_size=40).map("".join)))
