@@ -111,9 +111,8 @@ def _find(dataset: Dataset, what: What, name: str) -> _Found:
     for table in ("requests", "downloads", "videos", "rejects"):
         for row in filter(matches, _rows(dataset, table, _on_disk(dataset, table))):
             found.videos.update(_of(row, "video_id"))
-            found.requests.update(_of(row, "request_key"))
-            if row.get("stage") == "download":
-                found.requests.update(_of(row, "key"))
+            if what == "uri":
+                found.requests.update(_of(row, "key" if row.get("stage") == "download" else "request_key"))
             if what == "channel" and row.get("channel") == name:
                 found.channels.update(_of(row, "channel_id"))
     led = {
