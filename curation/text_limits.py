@@ -7,12 +7,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import pysbd
 from pysbd.languages import LANGUAGE_CODES
+
+from curation.models import from_transformers, package_folder
 
 MAX_CHARS = 20_000
 """No text that could ever fit is longer; what lies behind is not looked at."""
@@ -86,12 +86,10 @@ def clip_tokenizer() -> Any:
 
     Raises ModuleNotFoundError, which says what to install.
     """
-    from transformers import CLIPTokenizerFast
-
-    spec = find_spec("open_clip")
-    if spec is None or spec.origin is None:
+    folder = package_folder("open_clip")
+    if folder is None:
         raise ModuleNotFoundError("CLIP's vocabulary is missing: pip install --no-deps open_clip_torch")
-    with gzip.open(Path(spec.origin).parent / "bpe_simple_vocab_16e6.txt.gz", "rt", encoding="utf-8") as file:
+    with gzip.open(folder / "bpe_simple_vocab_16e6.txt.gz", "rt", encoding="utf-8") as file:
         lines = file.read().split("\n")
     merges = [tuple(line.split()) for line in lines[1 : 49152 - 256 - 2 + 1]]  # the first line is a comment
     symbols = list(_byte_symbols())
@@ -103,7 +101,8 @@ def clip_tokenizer() -> Any:
         "<|endoftext|>",
     ]
     # `vocab_file=` and `merges_file=` would be ignored without a word.
-    tokenizer = CLIPTokenizerFast(vocab={token: i for i, token in enumerate(vocabulary)}, merges=merges)
+    (tokenizers,) = from_transformers("CLIPTokenizerFast")
+    tokenizer = tokenizers(vocab={token: i for i, token in enumerate(vocabulary)}, merges=merges)
     if tokenizer("a photo of a cat").input_ids != [49406, 320, 1125, 539, 320, 2368, 49407]:
         raise RuntimeError(
             "CLIP's tokenizer came out wrong: this version of transformers reads its vocabulary otherwise"

@@ -1,4 +1,4 @@
-"""The main job on real footage: build it, serve it on loopback, curate it, inspect the dataset. All lies under build/demo.
+"""The main job on real footage: build it, serve it on loopback, curate it, inspect it. All lies under build/demo.
 
 python -m demo
 """

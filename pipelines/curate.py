@@ -16,7 +16,7 @@ import typer
 from curation import guard
 from curation.books import balance
 from curation.commits import Writer
-from curation.config import Settings
+from curation.config import ConfigError, Settings
 from curation.engines import EngineError, close_engines
 from curation.tables import Dataset, DatasetError, disk_is_full
 from pipelines.logs import StderrToLog, log_to
@@ -130,7 +130,7 @@ class Interrupted(DatasetError):
 def _explained(error: BaseException) -> Exception:
     """What ended a run, as an error of one line that says what to do."""
     first = Fatal.error or error
-    if isinstance(first, (DatasetError, EngineError)):
+    if isinstance(first, (ConfigError, DatasetError, EngineError)):
         return first
     if disk_is_full(first):
         return DatasetError(f"the disk is full; what is committed is whole: free some room, and go on ({first})")

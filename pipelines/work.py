@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from curation.config import ConfigError
 from curation.engines import EngineError
 from curation.guard import Stopped as ChildStopped
 from curation.rejects import Kind, Rejected
@@ -100,7 +101,7 @@ def attempt(stage: Work, dataset: Dataset, item: Any) -> tuple[Made, str]:
     token = subject.set(str(item))
     try:
         return stage.work(dataset, item), "done"
-    except (DatasetError, EngineError, Stopped):
+    except (ConfigError, DatasetError, EngineError, Stopped):
         raise
     except Exception as error:
         if stopping.is_set() or isinstance(error, ChildStopped):

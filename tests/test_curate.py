@@ -143,7 +143,7 @@ def test_media_that_has_to_be_downloaded_again_is_announced(vidla: Vidla, videos
     folder = tmp_path / "dataset"
     with WebServer(videos[0].parent) as web:
         arguments = ["--dataset", folder, "--set", "download.allow_private=true"]
-        run = vidla("curate", web.url("/a.mp4"), *arguments)
+        run = vidla("curate", web.url("/15.mp4"), *arguments)
         assert run.returncode == 0, run.stderr
         assert not list((folder / "sources").iterdir())
         fetched = len(web.paths())
@@ -175,7 +175,7 @@ def test_subtitles_beside_a_video_become_its_texts(vidla: Vidla, videos: list[Pa
 def test_what_cannot_be_used_is_rejected_and_the_rest_is_made(vidla: Vidla, videos: list[Path], tmp_path: Path) -> None:
     listed = tmp_path / "list.jsonl"
     with WebServer(videos[0].parent) as web:
-        urls = [web.url("/a.mp4"), web.url("/404"), "not a url", "file:///etc/passwd"]
+        urls = [web.url("/15.mp4"), web.url("/404"), "not a url", "file:///etc/passwd"]
         listed.write_text("".join(json.dumps({"url": url, "topic": "bars"}) + "\n" for url in urls))
         settings = ["--set", "download.allow_private=true", "--set", "download.attempts=1"]
         run = vidla("curate", listed, "--dataset", tmp_path / "dataset", *settings)

