@@ -65,7 +65,7 @@ def versions_now(dataset: Dataset) -> dict[str, int]:
 
 
 def _last_commit(dataset: Dataset) -> int:
-    return recent_commits(dataset, 1)[-1][0]
+    return max((number for number, _ in recent_commits(dataset, 1)), default=0)
 
 
 # --- vacuum ---------------------------------------------------------------------------------------------------------

@@ -263,6 +263,7 @@ KILLS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", KILLS)
 def test_what_a_kill_left_half_done_is_finished_or_undone_by_the_next_writer(tmp_path: Path, point: str) -> None:
     dataset = make_dataset(tmp_path / "data", videos=1)

@@ -158,6 +158,7 @@ def test_json_is_a_line_a_row(shared: Dataset, vidla: Vidla) -> None:
     assert row["sentences"][0]["text"] == "Bees dance."
 
 
+@pytest.mark.slow
 def test_the_command_ends_with_2_for_misuse_and_1_for_failure(shared: Dataset, tmp_path: Path, vidla: Vidla) -> None:
     assert shared.folder is not None
     for arguments, code in (
@@ -195,6 +196,7 @@ sys.exit(f"imported {{heavy}}" if heavy else 0)
     assert "The books balance." in done.stdout
 
 
+@pytest.mark.slow
 def test_the_verbs_from_pin_to_vacuum(tmp_path: Path, vidla: Vidla) -> None:
     dataset = make_dataset(tmp_path / "data", videos=2)
     folder, out = dataset.folder, tmp_path / "out"

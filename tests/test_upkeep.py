@@ -339,6 +339,7 @@ KILLS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", KILLS)
 def test_a_forgetting_that_was_killed_is_finished_by_the_next(worn: Dataset, point: str) -> None:
     module, function = KILLS[point]
