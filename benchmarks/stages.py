@@ -1,0 +1,106 @@
+"""What Beam, waves and commits add to the work itself, and what a second run costs.
+
+    python -m benchmarks.stages VIDEO [--videos 14]
+
+VIDEO is copied so many times, each copy with a comment of its own and so another video; the segment stage is then run
+on them in a plain loop, by Beam with one worker, and by Beam with two, each on a dataset of its own; last, `vidla
+curate` is run twice. Give enough videos for 300 s of work in the loop. Wall-clock ratios: use a machine that does
+nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import ffmpeg
+from rich.console import Console
+from rich.table import Table
+
+from curation.commits import Writer
+from curation.config import Settings, resolve
+from curation.tables import Dataset, PartWriter
+from pipelines.plan import DOWNLOAD, SEGMENT, no_retry
+from pipelines.run import Run
+from pipelines.segment import SegmentVideos
+from pipelines.work import attempt
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.stages", description=__doc__)
+    parser.add_argument("video", type=Path)
+    parser.add_argument("--videos", type=int, default=14)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="vidla-benchmark-") as folder:
+        videos = Path(folder) / "videos"
+        videos.mkdir()
+        for number in range(arguments.videos):
+            target = str(videos / f"{number:03}.mp4")
+            ffmpeg.input(str(arguments.video)).output(target, c="copy", metadata=f"comment={number}").run(quiet=True)
+        show(measure(Path(folder), videos))
+
+
+def measure(folder: Path, videos: Path) -> dict[str, float]:
+    """Seconds of each way, by its name."""
+    seconds: dict[str, float] = {}
+    with downloaded(folder / "loop", videos, 1) as run:
+        seconds["loop"] = timed(lambda: in_a_loop(run))
+    for workers in (1, 2):
+        with downloaded(folder / f"beam-{workers}", videos, workers) as run:
+            seconds[f"beam-{workers}"] = timed(lambda run=run: run.do(run.plan({})))  # type: ignore[misc]
+    command = [Path(sys.executable).parent / "vidla", "curate", videos, "--dataset", folder / "curated"]
+    for name in ("first", "second"):
+        seconds[name] = timed(lambda: subprocess.run(command, check=True, capture_output=True))
+    return seconds
+
+
+@contextlib.contextmanager
+def downloaded(location: Path, videos: Path, workers: int) -> Iterator[Run]:
+    """A run that has downloaded everything and is about to segment it."""
+    settings: Settings = resolve(None, [f"run.workers={workers}", "media.codec_threads=1", "run.wave_videos=1000"])
+    dataset = Dataset(str(location))
+    with Writer(dataset, "benchmark", {}) as writer:
+        first = Run(dataset, writer, settings, "", (DOWNLOAD,))
+        first.do(first.plan(first.ask([str(videos)])))
+        yield Run(dataset, writer, settings, "", (SEGMENT,))
+
+
+def in_a_loop(run: Run) -> None:
+    """The same functions, the same rows, one commit, and no Beam."""
+    plan = run.plan({})
+    run.state.locate(plan.segment)
+    work = SegmentVideos(run.settings)
+    parts = PartWriter(run.dataset, run.writer.lineage, run.settings.run.part_bytes)
+    for video_id in plan.segment:
+        made, _ = attempt(work, run.dataset, run.state.item(video_id, SEGMENT, no_retry))
+        for table, rows in made.rows.items():
+            records, digests = zip(*rows, strict=True)
+            parts.add(table, records, digests)
+    run.writer.commit("loop", parts.finish())
+
+
+def timed(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def show(seconds: dict[str, float]) -> None:
+    table = Table("figure", "seconds", "ratio", "wanted")
+    loop, one, two, first, second = (seconds[name] for name in ("loop", "beam-1", "beam-2", "first", "second"))
+    table.add_row("Beam with one worker ÷ a loop", f"{one:.1f} / {loop:.1f}", f"{one / loop:.3f}", "≤ 1.05")
+    table.add_row("two workers ÷ one (throughput)", f"{one:.1f} / {two:.1f}", f"{one / two:.2f}", "≥ 1.8")
+    table.add_row("second run ÷ first", f"{second:.1f} / {first:.1f}", f"{second / first:.4f}", "≤ 0.02")
+    Console().print(table)
+    if loop < 300:
+        Console().print(f"Only {loop:.0f} s of work in the loop: give more --videos.")
+
+
+if __name__ == "__main__":
+    main()
