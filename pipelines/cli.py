@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +14,7 @@ from curation.engines import EngineError
 from curation.requests import InputError
 from curation.tables import DatasetError, Misuse
 from pipelines import commands
+from pipelines.work import Interrupted
 from prompts import PromptError
 
 app = typer.Typer(
@@ -198,6 +200,9 @@ def main() -> None:
         arguments = arguments[:cut]
     try:
         app(args=arguments, prog_name="vidla")
+    except Interrupted as error:
+        typer.echo(f"vidla: {error}", err=True)
+        os._exit(1)  # not to wait for threads that are still in a model or a request
     except (ConfigError, InputError, PromptError, Misuse) as error:
         fail(error, 2)
     except (DatasetError, EngineError, OSError) as error:

@@ -24,7 +24,7 @@ from pipelines.plan import Plan, Rejection, Retry, no_retry
 from pipelines.progress import View, tally
 from pipelines.run import Run
 from pipelines.texts import texts_digest
-from pipelines.work import Fatal, stopping
+from pipelines.work import Fatal, Interrupted, stopping
 
 log = logging.getLogger(__name__)
 
@@ -121,10 +121,6 @@ def with_view(work: Callable[[], None], stages: Sequence[str], total: int) -> No
             close_engines()
     for error in failed:
         raise _explained(error) from error
-
-
-class Interrupted(DatasetError):
-    """The run was stopped by hand."""
 
 
 def _explained(error: BaseException) -> Exception:

@@ -29,6 +29,10 @@ class Stopped(Exception):
     """The run was asked to stop."""
 
 
+class Interrupted(Exception):
+    """The run was stopped by hand; one line that says how to go on."""
+
+
 class Fatal:
     """The first error in this process that ends a run: Beam itself hands on no more than its text."""
 

@@ -345,17 +345,6 @@ def test_workers_that_race_lose_nothing_and_double_nothing(dataset: Dataset) -> 
 # --- a full disk ----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("mounting a small disk takes root and the right to mount")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
 @pytest.mark.slow
 def test_a_full_disk_ends_in_a_clear_message_with_the_last_commit_whole(small_disk: Path) -> None:
     dataset = Dataset(str(small_disk / "data"))

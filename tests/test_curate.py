@@ -202,6 +202,26 @@ def test_a_stage_runs_alone(vidla: Vidla, videos: list[Path], tmp_path: Path) ->
         before = after
 
 
+def test_a_full_disk_ends_the_run_with_the_last_wave_intact(vidla: Vidla, videos: list[Path], small_disk: Path) -> None:
+    folder = small_disk / "dataset"
+    assert vidla("curate", videos[0], "--dataset", folder).returncode == 0
+    before = contents(folder)
+    free = shutil.disk_usage(small_disk).free
+    (small_disk / "filler").write_bytes(bytes(free - 150_000))
+    run = vidla("curate", videos[0].parent, "--dataset", folder)
+    assert run.returncode == 1
+    assert "disk" in run.stderr.splitlines()[-1]
+    assert "full" in run.stderr.splitlines()[-1]
+    assert "Traceback" not in run.stderr
+    (small_disk / "filler").unlink()
+    after = contents(folder)
+    assert after["clips"] == before["clips"]
+    assert set(before["media"]) <= set(after["media"])
+    run = vidla("curate", "--dataset", folder)
+    assert run.returncode == 0, run.stderr
+    assert rows(folder, "select count(*) n from videos") == [{"n": 3}]
+
+
 def test_misuse_is_one_line_and_exit_status_2(vidla: Vidla, tmp_path: Path) -> None:
     for arguments, hint in (
         (["curate", tmp_path / "missing.mp4", "--dataset", tmp_path / "d"], "missing.mp4"),
