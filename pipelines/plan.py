@@ -181,10 +181,13 @@ class State:
         if digests is not None:
             for row in self._rows(table, paths, ["video_id", "digest"]):
                 digests[str(row["video_id"])] = str(row["digest"])
+                if table == "segments":  # what was rejected before is made now
+                    self.rejects.pop((SEGMENT, str(row["video_id"])), None)
         elif table == "downloads":
             for row in self._rows(table, paths, list(Downloaded.__dataclass_fields__)):
                 download = Downloaded(**row)  # type: ignore[arg-type]
                 self.downloads[download.request_key] = download
+                self.rejects.pop((DOWNLOAD, download.request_key), None)
                 self.by_video.setdefault(download.video_id, {})[download.request_key] = download
                 self.sources.add(download.source_uri)
         elif table == "rejects":

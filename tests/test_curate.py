@@ -189,6 +189,28 @@ def test_what_cannot_be_used_is_rejected_and_the_rest_is_made(vidla: Vidla, vide
         assert strict.returncode == 1, strict.stderr
 
 
+def test_retry_makes_what_was_rejected_for_a_passing_reason(vidla: Vidla, videos: list[Path], tmp_path: Path) -> None:
+    folder = tmp_path / "dataset"
+    hurried = ["--set", "media.timeout_s=0.01", "--set", "media.timeout_factor=0.001"]
+    with WebServer(videos[0].parent) as web:
+        urls = tmp_path / "urls.txt"
+        urls.write_text(f"{web.url('/15.mp4')}\n{web.url('/27.mp4')}\n")
+        allowed = ["--dataset", folder, "--set", "download.allow_private=true"]
+        run = vidla("curate", urls, *allowed, *hurried)
+        assert run.returncode == 1, run.stderr  # all rejected
+        assert rows(folder, "select distinct stage, kind, attempts from rejects") == [
+            {"stage": "segment", "kind": "timeout", "attempts": 1}
+        ]
+        assert "Nothing to do" in vidla("curate", *allowed).stdout
+        assert "Nothing to do" in vidla("retry", *allowed, "--kind", "rate_limited").stdout
+        vidla("retry", *allowed, *hurried)
+        assert rows(folder, "select distinct attempts from rejects") == [{"attempts": 2}]
+        run = vidla("retry", *allowed, "--kind", "timeout")
+        assert run.returncode == 0, run.stderr
+    assert not rows(folder, "select * from rejects")
+    assert rows(folder, "select count(distinct video_id) n from clips") == [{"n": 2}]
+
+
 def test_a_stage_runs_alone(vidla: Vidla, videos: list[Path], tmp_path: Path) -> None:
     folder = tmp_path / "dataset"
     assert vidla("download", "--dataset", folder).returncode == 1  # there is no dataset yet
