@@ -7,7 +7,6 @@ waits and the bounds per host are counted here, in the process that asks.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
 import shutil
@@ -21,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 from curation import tracks, ytdlp
 from curation.config import DownloadSettings
 from curation.hosts import Host, at_host
-from curation.records import Download, SubtitleTrack, VideoRequest, video_id_of
+from curation.records import Download, SubtitleTrack, VideoRequest, file_digest, video_id_of
 from curation.rejects import Kind, Rejected
 from curation.requests import Asked
 
@@ -140,8 +139,7 @@ def _fetch_local(asked: Asked, settings: DownloadSettings, folder: Path) -> Fetc
     source = Path(unquote(urlsplit(asked.url).path))
     media = folder / f"media{source.suffix.lower()}"
     _link(source, media, settings.max_bytes)
-    with media.open("rb") as file:
-        digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    digest = file_digest(media)
     video_id = _video_id(asked.request, "generic", "", digest)
     download = _download(asked.request, video_id, media, digest, _local_subtitles(asked.request))
     return Fetched(media, replace(download, title=source.stem))

@@ -7,7 +7,6 @@ The kind is null where the disk is full.
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import re
 import shutil
@@ -24,6 +23,7 @@ from yt_dlp.utils import PagedList, YoutubeDLError
 from curation.addresses import Policy, enforced
 from curation.config import DownloadSettings
 from curation.failures import Failure, of_extraction
+from curation.records import file_digest
 from curation.rejects import Kind, Rejected
 from curation.tracks import FILE_BYTES
 from curation.uris import redact
@@ -216,8 +216,7 @@ def _media(client: Client, url: str, settings: DownloadSettings, ranged: bool) -
     if not files[0].stat().st_size:
         raise Rejected(Kind.NO_VIDEO, "the media is an empty file")
     probe(files[0], None if ranged else settings.max_duration_s)
-    with files[0].open("rb") as file:
-        digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    digest = file_digest(files[0])
     return {
         "media": str(files[0]),
         "digest": digest,

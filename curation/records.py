@@ -15,6 +15,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import pyarrow as pa
@@ -341,6 +342,12 @@ def digest(*parts: Any) -> str:
 def content_digest(data: bytes) -> str:
     """32 hex digits that stand for `data`."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """`content_digest` of a file, however large."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def microseconds(time: float) -> int:

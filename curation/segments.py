@@ -16,6 +16,7 @@ from curation.records import (
     Sentence,
     Video,
     content_digest,
+    file_digest,
     frame_id_of,
 )
 from curation.rejects import Kind, Rejected
@@ -66,13 +67,12 @@ def segments_of(video: Video, frames: Sequence[tuple[str, float, float]], settin
 def _video(download: Download, spoken: Spoken, decoded: Pass, stored: Path, media_uri: str) -> Video:
     shared = {f.name for f in dataclasses.fields(Video)} & {f.name for f in dataclasses.fields(Pass)}
     copied = ("video_id", "uri", "title", "channel", "channel_id", "upload_date", "licence", "opt_out", "metadata")
-    data = stored.read_bytes()
     return Video(
         **{name: getattr(decoded, name) for name in shared},
         **{name: getattr(download, name) for name in copied},
         media_uri=media_uri,
-        media_digest=content_digest(data),
-        media_bytes=len(data),
+        media_digest=file_digest(stored),
+        media_bytes=stored.stat().st_size,
         language=spoken.language or download.language,
         subtitle_kind=spoken.kind,
         sentences=_on_stored_clock(spoken.sentences, download.start or 0.0, decoded.duration),
