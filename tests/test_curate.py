@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -187,6 +190,38 @@ def test_what_cannot_be_used_is_rejected_and_the_rest_is_made(vidla: Vidla, vide
         assert json.loads(video["metadata"]) == {"topic": "bars"}
         strict = vidla("curate", web.url("/404"), "--dataset", tmp_path / "strict", *settings)
         assert strict.returncode == 1, strict.stderr
+
+
+def test_a_range_of_a_video_is_a_video_of_its_own(vidla: Vidla, videos: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "talk.en.vtt").write_text(SPEECH)
+    with WebServer(videos[0].parent) as web:
+        url = web.url("/27.mp4")
+        asked = [{"url": url, "id": "talk", "start": 4, "end": 20.5}, {"url": url, "id": "talk"}]
+        (tmp_path / "list.jsonl").write_text("\n".join(map(json.dumps, asked)))
+        folder = tmp_path / "dataset"
+        run = vidla("curate", tmp_path / "list.jsonl", "--dataset", folder, "--set", "download.allow_private=true")
+    assert run.returncode == 0, run.stderr
+    durations = {r["video_id"]: r["duration"] for r in rows(folder, "select video_id, duration from videos")}
+    assert set(durations) == {"list-talk", "list-talk~4000000-20500000"}
+    assert durations["list-talk~4000000-20500000"] == pytest.approx(16.5, abs=0.11)
+    spans = rows(folder, "select max(\"end\") e from clips where video_id like '%~%' and scale = 'short'")
+    assert spans == [{"e": durations["list-talk~4000000-20500000"]}]
+
+
+def test_on_a_terminal_there_is_a_live_view(videos: list[Path], tmp_path: Path) -> None:
+    parent, child = pty.openpty()
+    command = [VIDLA, "curate", videos[0], "--dataset", tmp_path / "dataset"]
+    with subprocess.Popen(command, stdout=child, stderr=child, stdin=child, env={**os.environ, "TERM": "xterm"}) as run:
+        os.close(child)
+        seen = b""
+        with contextlib.suppress(OSError):  # the end of a terminal
+            while chunk := os.read(parent, 1 << 16):
+                seen += chunk
+    os.close(parent)
+    assert run.returncode == 0
+    assert b"\x1b[" in seen  # drawn over
+    for words in (b"segment", b"a minute", b"wave 1/1", b"given texts"):
+        assert words in seen
 
 
 def test_retry_makes_what_was_rejected_for_a_passing_reason(vidla: Vidla, videos: list[Path], tmp_path: Path) -> None:
