@@ -31,7 +31,7 @@ from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
 from obstore.store import ObjectStore, from_url
-from pyarrow.fs import PyFileSystem
+from pyarrow.fs import LocalFileSystem, PyFileSystem, SubTreeFileSystem
 
 from curation import __version__
 from curation.records import TABLES
@@ -125,9 +125,18 @@ class Dataset:
         columns = (actions[name].to_pylist() for name in ("path", "size_bytes", "num_records"))
         return {path: Part(table, path, size, rows) for path, size, rows in zip(*columns, strict=True)}
 
+    def arrow(self, table: str, version: int | None = None) -> pa.dataset.Dataset:
+        """The table for Arrow's readers.
+
+        On this machine's disk through Arrow's own file system: one that calls Python reads ahead in threads that want
+        the interpreter, and a process that ends in the middle of a scan then waits for them for ever.
+        """
+        local = None if self.folder is None else SubTreeFileSystem(str(self.folder / table), LocalFileSystem())
+        return self.delta(table, version).to_pyarrow_dataset(filesystem=local)
+
     def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """The whole table (or some columns of it) in memory."""
-        return self.delta(table).to_pyarrow_dataset().to_table(columns=columns)
+        return self.arrow(table).to_table(columns=columns)
 
     def read_part(self, table: str, path: str, columns: Sequence[str] | None = None, filters: Any = None) -> pa.Table:
         """One part's rows; `filters` is an Arrow expression and skips row groups that cannot match."""
@@ -170,7 +179,7 @@ class Dataset:
             connection.execute("set timezone = 'UTC'")
             for name in TABLES:
                 if re.search(rf"\b{name}\b", query, re.IGNORECASE):
-                    connection.register(name, self.delta(name, versions.get(name)).to_pyarrow_dataset())
+                    connection.register(name, self.arrow(name, versions.get(name)))
             try:
                 yield connection.sql(query)
             except duckdb.Error as error:  # without the picture of the query that may stand below it

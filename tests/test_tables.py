@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -231,6 +233,20 @@ def test_a_stream_gives_all_rows_in_order_at_the_version_asked_for(tmp_path: Pat
     then = [row["clip_id"] for batch in dataset.stream(query, {"clips": version}) for row in batch.to_pylist()]
     assert (len(now), len(then)) == (14, 7)
     assert [clip for clip in now if clip in set(then)] == then
+
+
+def test_a_process_may_end_in_the_middle_of_a_stream(tmp_path: Path) -> None:
+    dataset = Dataset(str(tmp_path / "data"))
+    frame = made_of(0, stored_media())["frames"][0]
+    with Writer(dataset, "run", {}) as writer:
+        parts = PartWriter(dataset, writer.lineage, part_bytes=2**20)
+        for number in range(100):
+            frames = [type(frame)(**{**vars(frame), "frame_id": f"f{number}.{i}"}) for i in range(1000)]
+            parts.add("frames", frames, ["d"] * 1000)
+        writer.commit("many", parts.finish())
+    code = "import sys; from curation.tables import Dataset; s = Dataset(sys.argv[1]).stream('from frames'); next(s)"
+    command = [sys.executable, "-c", code, dataset.uri]
+    assert subprocess.run(command, check=False, timeout=60).returncode == 0
 
 
 def test_keys_are_read_with_the_part_that_holds_them(added: Dataset) -> None:
