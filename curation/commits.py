@@ -71,13 +71,16 @@ class Replacement:
 
 
 class Committer:
-    """Commits to a dataset under one epoch. A worker may make its own: it needs no more than the number."""
+    """Commits to a dataset under one epoch. A worker may make its own: it needs no more than the number.
 
-    def __init__(self, dataset: Dataset, lineage: Lineage) -> None:
+    `seen`, where it is given, is the last commit that the writer has seen: what came before need not be read again.
+    """
+
+    def __init__(self, dataset: Dataset, lineage: Lineage, seen: int | None = None) -> None:
         self.dataset = dataset
         self.lineage = lineage
         self._lock = threading.Lock()
-        self._seen = lineage.epoch
+        self._seen = lineage.epoch if seen is None else seen
         self._numbers: dict[str, int] = {}
         self._applied: dict[str, int] = {}
 
@@ -113,6 +116,11 @@ class Committer:
             record = self.dataset.get_json(path_of(self._numbers[token])) if token in self._numbers else None
         tables = record["tables"] if record else {}
         return {name: [Part(name, **part) for part in share["add"]] for name, share in tables.items()}
+
+    @property
+    def seen(self) -> int:
+        """The number of the last commit that was looked at."""
+        return self._seen
 
     def check(self) -> None:
         """Raises Superseded where a younger writer has taken the dataset over."""

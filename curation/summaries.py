@@ -120,10 +120,14 @@ def summarize_video(
 
 @dataclass(frozen=True)
 class _Source:
-    """The sentences, or captions, that a clip's text is made from; `language` is known for what is said alone."""
+    """The sentences, or captions, that a clip's text is made from, and what they came from.
+
+    `language` is known for what is said alone.
+    """
 
     parts: tuple[str, ...]
     language: str | None
+    origin: str | None
 
     @property
     def text(self) -> str:
@@ -140,11 +144,12 @@ def _sources(video: Video, segments: Sequence[Segment], captions: Mapping[str, C
     sources: dict[_Key, _Source] = {}
     for segment in segments:
         said = [s.text.strip() for s in video.sentences if segment.start <= (s.start + s.end) / 2 < segment.end]
-        seen = [captions[frame_id].text for frame_id in segment.frame_ids if frame_id in captions]
-        shown = dict.fromkeys(text for text in seen if text)  # a scene that lasts is described once
+        seen = [c for frame_id in segment.frame_ids if (c := captions.get(frame_id)) and c.text]
+        shown = dict.fromkeys(c.text for c in seen if c.text)  # a scene that lasts is described once
+        models = sorted({f"{c.engine}/{c.model}" for c in seen})
         given: dict[TextKind, _Source] = {
-            "subtitles": _Source(_worded(said), video.language),
-            "captions": _Source(_worded(shown), None),
+            "subtitles": _Source(_worded(said), video.language, video.subtitle_kind),
+            "captions": _Source(_worded(shown), None, ", ".join(models)),
         }
         sources |= {(segment.clip_id, kind): source for kind, source in given.items() if source.parts}
     return sources
@@ -225,12 +230,13 @@ def _accepted(answer: Answer, source: _Source, plan: SummaryPlan) -> Answer | No
 def _clip(
     segment: Segment, video: Video, sources: Mapping[_Key, _Source], texts: Mapping[_Key, _Text | Failure]
 ) -> Clip:
-    def columns(kind: TextKind) -> tuple[str | None, str | None, str | None]:
+    def columns(kind: TextKind, name: str) -> dict[str, str | None]:
         source, text = sources.get((segment.clip_id, kind)), texts.get((segment.clip_id, kind))
-        return (text.text, source.text, text.status) if source and isinstance(text, _Text) else (None, None, None)
+        values: tuple[str | None, ...] = (None,) * 4
+        if source and isinstance(text, _Text):
+            values = (text.text, source.text, source.origin, text.status)
+        return dict(zip((f"{name}_{c}" for c in ("text", "original", "source", "status")), values, strict=True))
 
-    subtitle_text, subtitle_source, subtitle_status = columns("subtitles")
-    caption_text, caption_source, caption_status = columns("captions")
     return Clip(
         clip_id=segment.clip_id,
         video_id=segment.video_id,
@@ -241,13 +247,9 @@ def _clip(
         frame_ids=segment.frame_ids,
         sentence_count=segment.sentence_count,
         media_uri=video.media_uri,
-        subtitle_text=subtitle_text,
-        caption_text=caption_text,
-        subtitle_source=subtitle_source,
-        caption_source=caption_source,
-        subtitle_status=subtitle_status,
-        caption_status=caption_status,
         language=video.language,
+        **columns("subtitles", "subtitle"),
+        **columns("captions", "caption"),
     )
 
 

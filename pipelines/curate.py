@@ -48,7 +48,8 @@ def curate(
     if not inputs and not dataset.exists():
         raise DatasetError(f"no vidla dataset at {dataset.uri}; `vidla curate INPUT... --dataset DIR` makes one")
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
-    about = {"command": list(stages), "settings": settings.model_dump(mode="json")}
+    command = "retry" if retry else "curate" if len(stages) > 1 else stages[0]
+    about = {"command": command, "settings": settings.model_dump(mode="json")}
     with Writer(dataset, run_id, about, wait_s) as writer, log_to(dataset, run_id):
         run = Run(
             dataset, writer, settings, texts_digest(settings), stages, beam_arguments, _retries(retry, retry_kind)

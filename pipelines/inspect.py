@@ -97,13 +97,13 @@ def _bars(counts: Sequence[int]) -> str:
 
 
 def _texts(dataset: Dataset) -> Table:
-    table = _table("texts of clips", "made from", "status", "count", numbers=("count",))
+    table = _table("texts of clips", "source", "status", "count", numbers=("count",))
     for kind in ("subtitle", "caption"):
         query = f"""
-            select {kind}_source as source, {kind}_status as status, count(*) as count
+            select coalesce({kind}_source, '–') as source, coalesce({kind}_status, 'none') as status, count(*) as count
             from clips group by all order by count desc, source, status"""
         for row in dataset.sql(query).to_pylist():
-            table.add_row(kind, escape(row["source"] or "–"), row["status"] or "none", str(row["count"]))
+            table.add_row(kind, escape(row["source"]), row["status"], str(row["count"]))
     return table
 
 

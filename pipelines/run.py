@@ -168,7 +168,12 @@ class Run:
         tally.add(stage, "wanted", len(items))
         token = f"{self.writer.lineage.run_id}:{wave.number}:{stage}"
         context = Context(
-            self.dataset, self.writer.lineage, self.settings.run.part_bytes, token, self._old_parts(items)
+            self.dataset,
+            self.writer.lineage,
+            self.settings.run.part_bytes,
+            self.writer.seen,
+            token,
+            self._old_parts(items),
         )
         run_stage(stage, self.settings, items, context, self.beam_arguments)
         added = self.writer.added(token)

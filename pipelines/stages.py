@@ -102,7 +102,7 @@ class CommitParts(beam.DoFn):  # type: ignore[misc]
         ]
         parts = [part for w in written for part in w.parts]
         with Fatal.kept():
-            committer = Committer(self.context.dataset, self.context.lineage)
+            committer = Committer(self.context.dataset, self.context.lineage, self.context.seen)
             number = committer.commit(self.context.token, parts, replacements)
         yield number
 

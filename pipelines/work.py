@@ -88,11 +88,13 @@ class Work(Protocol):
 
 @dataclass(frozen=True)
 class Context:
-    """Where a stage writes, as whom, under which token it commits, and which older parts it may replace rows of."""
+    """Where a stage writes and as whom; behind which commit, and under which token, it commits; and which older parts
+    it may replace rows of."""
 
     dataset: Dataset
     lineage: Lineage
     part_bytes: int
+    seen: int
     token: str
     old_parts: Mapping[str, frozenset[str]]
 

@@ -200,6 +200,8 @@ def _clip(segment: Segment, video: Video) -> Clip:
         media_uri=video.media_uri,
         subtitle_text="Bees dance." if spoken else None,
         caption_text="A bee",
+        subtitle_original="Bees dance." if spoken else None,
+        caption_original="A bee",
         subtitle_source="manual" if spoken else None,
         caption_source="builtin/tags",
         subtitle_status=("verbatim" if verbatim else "ok") if spoken else None,

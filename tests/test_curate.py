@@ -171,7 +171,8 @@ def test_subtitles_beside_a_video_become_its_texts(vidla: Vidla, videos: list[Pa
     short = [clip for clip in clips if clip["scale"] == "short"]
     assert " ".join(clip["subtitle_text"] for clip in short) == " ".join(s["text"] for s in made["sentences"])
     (medium,) = [clip for clip in clips if clip["scale"] == "medium"]
-    assert medium["subtitle_text"] != medium["subtitle_source"]
+    assert medium["subtitle_text"] != medium["subtitle_original"]
+    assert {(c["subtitle_source"], c["caption_source"]) for c in clips} == {("manual", "builtin/efficientnet-lite0")}
     assert len(medium["subtitle_text"].split()) <= 25
 
 

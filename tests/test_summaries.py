@@ -111,12 +111,12 @@ def test_short_clips_keep_their_texts_and_longer_ones_get_summaries() -> None:
     segments = [make_segment("short", 0, 10, 1), make_segment("medium"), make_segment("long", 0, 60)]
     outcome = summarize_video(make_video(), segments, make_captions(), make_plan(engine))
     short, medium, long = outcome.clips
-    assert short.subtitle_text == short.subtitle_source == " ".join(SAID[:2])
-    assert short.caption_text == short.caption_source == SHOWN[0]
+    assert short.subtitle_text == short.subtitle_original == " ".join(SAID[:2])
+    assert short.caption_text == short.caption_original == SHOWN[0]
     assert (short.subtitle_status, short.caption_status) == ("verbatim", "verbatim")
     for clip in (medium, long):
         assert (clip.subtitle_text, clip.caption_text) == (GOOD["subtitles"], GOOD["captions"])
-        assert (clip.subtitle_source, clip.caption_source) == (" ".join(SAID), " ".join(SHOWN))
+        assert (clip.subtitle_original, clip.caption_original) == (" ".join(SAID), " ".join(SHOWN))
         assert (clip.subtitle_status, clip.caption_status) == ("ok", "ok")
         assert clip.media_uri == "media/v.mp4"
     assert len(engine.asked) == 2, "equal texts are asked for once"
