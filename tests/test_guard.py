@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -73,11 +74,9 @@ def babble(argument: dict[str, Any]) -> dict[str, Any]:
 
 def spoof(argument: dict[str, Any]) -> dict[str, Any]:
     """As a subverted child would: write to every pipe that it holds."""
-    for fd in range(3, 30):
-        try:
+    for fd in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208
+        with contextlib.suppress(OSError):
             os.write(fd, argument["text"].encode() + b"\n")
-        except OSError:
-            continue
     return {}
 
 
