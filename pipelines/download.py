@@ -15,7 +15,7 @@ from curation.records import Reject
 from curation.rejects import Kind, Rejected
 from curation.requests import asked_again
 from curation.tables import Dataset, put
-from pipelines.plan import DOWNLOAD, DownloadItem
+from pipelines.plan import BY_VIDEO, DOWNLOAD, DownloadItem
 from pipelines.work import Made
 
 
@@ -44,6 +44,9 @@ class DownloadVideos:
         if item.redo:
             made.replace("downloads", request_key=request.request_key)
             made.replace("rejects", key=request.request_key)
+        if item.old_video not in (None, found.video_id):
+            for table in BY_VIDEO:
+                made.replace(table, video_id=item.old_video)
         return made
 
     def reject(self, dataset: Dataset, item: DownloadItem, why: Rejected) -> Made:

@@ -34,7 +34,8 @@ BY_VIDEO = ("downloads", "videos", "frames", "segments", "captions", "summaries"
 class DownloadItem:
     """A request to fetch. `attempts`: tries so far that ended as a reject; `redo`: older rows are to be replaced.
 
-    `asked` holds the URLs to fetch where they were given to this run, secrets included.
+    `asked` holds the URLs to fetch where they were given to this run, secrets included. `old_video` is the video that
+    this request alone led to so far: it goes where the request leads to another one by now.
     """
 
     request: VideoRequest
@@ -42,6 +43,7 @@ class DownloadItem:
     digest: str
     attempts: int = 0
     redo: bool = False
+    old_video: str | None = None
 
     def __str__(self) -> str:
         return f"request {self.request.request_key} ({self.request.uri})"
@@ -258,7 +260,8 @@ def download_item(
     if rejection and rejection.digest == download_reject_digest(expected, state.settings) and not retry(rejection):
         return None
     old = done is not None or rejection is not None
-    return DownloadItem(request, asked, expected, rejection.attempts if rejection else 0, redo=old)
+    old_video = done.video_id if done and len(state.by_video[done.video_id]) == 1 else None
+    return DownloadItem(request, asked, expected, rejection.attempts if rejection else 0, old, old_video)
 
 
 def needs(state: State, video_id: str, retry: Retry = no_retry) -> str | None:

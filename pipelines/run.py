@@ -107,10 +107,11 @@ class Run:
     def do(self, plan: Plan) -> None:
         """Every wave of the plan: while the texts of one are made, the next is downloaded and segmented."""
         self.state.locate([*plan.segment, *plan.text, *self._redone(plan)])
-        tally.add("run", "waves", -(-len(plan) // self.settings.run.wave_videos))
+        waves = list(self._waves(plan))
+        tally.add("run", "waves", len(waves))
         with ThreadPoolExecutor(1, "texts") as beside:
             texts: Future[None] | None = None
-            for wave in self._waves(plan):
+            for wave in waves:
                 tally.add("run", "wave")
                 videos = self._media(wave)
                 if texts is not None:
@@ -187,9 +188,11 @@ class Run:
         for item in items:
             for table, parts in getattr(item, "where", {}).items():
                 old.setdefault(table, set()).update(parts)
-            if getattr(item, "redo", False):
+            if isinstance(item, DownloadItem) and item.redo:
                 for table in ("downloads", "rejects"):
                     old.setdefault(table, set()).update(self.dataset.live_parts(table))
+                for table, located in self.state.where.get(item.old_video or "", {}).items():
+                    old.setdefault(table, set()).update(located)
         return {table: frozenset(parts) for table, parts in old.items()}
 
     def _drop_sources(self, videos: Iterable[str]) -> None:

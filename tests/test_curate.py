@@ -160,6 +160,24 @@ def test_media_that_has_to_be_downloaded_again_is_announced(vidla: Vidla, videos
     assert not rows(folder, "select * from rejects")
 
 
+def test_a_url_that_gives_another_video_by_now_leads_to_that_one(
+    vidla: Vidla, videos: list[Path], tmp_path: Path
+) -> None:
+    folder, served = tmp_path / "dataset", tmp_path / "served"
+    served.mkdir()
+    with WebServer(served) as web:
+        shutil.copy(videos[0], served / "clip.mp4")
+        arguments = ["--dataset", folder, "--set", "download.allow_private=true"]
+        assert vidla("curate", web.url("/clip.mp4"), *arguments).returncode == 0
+        before = rows(folder, "select video_id from videos")
+        shutil.copy(videos[1], served / "clip.mp4")
+        run = vidla("curate", *arguments, "--set", "media.crf=30")
+    assert run.returncode == 0, run.stderr  # the books balance
+    for table in ("downloads", "videos", "clips"):
+        (now,) = rows(folder, f"select distinct video_id from {table}")
+        assert now not in before
+
+
 def test_subtitles_beside_a_video_become_its_texts(vidla: Vidla, videos: list[Path], tmp_path: Path) -> None:
     video = shutil.copy(videos[1], tmp_path / "talk.mp4")
     (tmp_path / "talk.en.vtt").write_text(SPEECH)
