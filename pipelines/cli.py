@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from curation import __version__
 from curation.config import ConfigError, Settings, fields, resolve
 from curation.engines import EngineError
 from curation.requests import InputError
@@ -22,10 +23,25 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Turn a list of videos into a video-language training set.",
 )
 config_app = typer.Typer(no_args_is_help=True, help="Print, check and show the configuration.", rich_markup_mode=None)
 app.add_typer(config_app, name="config")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"vidla {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None:
+    """Turn a list of videos into a video-language training set."""
+
 
 DatasetOption = Annotated[
     str, typer.Option("--dataset", metavar="DIR", help="a path, or a file://, s3:// or gs:// URI")
@@ -66,16 +82,17 @@ def _run(
 def curate(
     dataset: DatasetOption,
     inputs: Annotated[
-        list[str] | None, typer.Argument(metavar="INPUT...", help="URL, video, folder, playlist or list")
+        list[str] | None, typer.Argument(metavar="INPUT", help="URL, video, folder, playlist or list")
     ] = None,
     config: ConfigOption = None,
     assignments: SetOption = None,
     wait: WaitOption = 0.0,
     max_reject_rate: RejectRateOption = 1.0,
 ) -> None:
-    """Download, segment, caption and summarize: everything that INPUT and the dataset still need.
+    """Do the whole job: download, segment, caption, summarize.
 
-    Without an INPUT, goes on where an earlier run stopped. Beam's options follow after --.
+    Makes everything that INPUT and the dataset still need; without an INPUT, goes on where an earlier run stopped.
+    Beam's options follow after --.
 
     Example: vidla curate videos.csv --dataset data/talks --set media.lines=480
     """
@@ -95,7 +112,7 @@ def _stage_command(name: str, does: str) -> None:
         _run((name,), [], dataset, config, assignments, wait, max_reject_rate)
 
     command.__doc__ = (
-        f"{does}: this stage alone, on what the tables hold.\n\nExample: vidla {name} --dataset data/talks"
+        f"{does}.\n\nThis stage alone, on what the tables hold.\n\nExample: vidla {name} --dataset data/talks"
     )
     app.command(name)(command)
 
