@@ -298,7 +298,7 @@ def test_candidates_are_in_every_bucket_and_of_the_sharpest(tmp_path: Path) -> N
 
 def test_a_pass_that_hangs_costs_that_video_alone(tmp_path: Path) -> None:
     source = files.make(tmp_path / "a.mp4", picture="testsrc2=size=1920x1080:rate=60:duration=4")
-    quick = FAST.model_copy(update={"media": FAST.media.model_copy(update={"timeout_s": 1.0, "timeout_factor": 0.01})})
+    quick = FAST.model_copy(update={"media": FAST.media.model_copy(update={"timeout_s": 0.2, "timeout_factor": 0.001})})
     with pytest.raises(Rejected) as caught:
         passed(source, tmp_path, (), quick)
     assert caught.value.kind is Kind.TIMEOUT and caught.value.retryable
