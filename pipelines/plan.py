@@ -231,8 +231,8 @@ def make_plan(
         stage = needs(state, video_id, retry)
         if retry is not no_retry and needs(state, video_id) is not None:
             continue
-        if stage == SEGMENT and not (video_id in state.videos and is_tiling_only(state, video_id)):
-            (plan.segment.append if state.has_source(video_id) else again.add)(video_id)
+        if stage == SEGMENT and not has_media(state, video_id) and not state.has_source(video_id):
+            again.add(video_id)
         elif stage == SEGMENT:
             plan.segment.append(video_id)
         elif stage is not None:
@@ -269,10 +269,9 @@ def needs(state: State, video_id: str, retry: Retry = no_retry) -> str | None:
     rejection = state.rejects.get((SEGMENT, video_id))
     if rejection and rejection.digest in segment_reject_digests(state, video_id) and not retry(rejection):
         return None
-    media = state.videos.get(video_id)
-    if media not in state.media_digests(video_id):
+    if not has_media(state, video_id):
         return SEGMENT
-    tiling = tiling_digest(str(media), state.settings)
+    tiling = tiling_digest(state.videos[video_id], state.settings)
     if state.segments.get(video_id) != tiling:
         return SEGMENT
     textless = state.textless.get(video_id, [])
@@ -283,8 +282,8 @@ def needs(state: State, video_id: str, retry: Retry = no_retry) -> str | None:
     return None if settled else CAPTION
 
 
-def is_tiling_only(state: State, video_id: str) -> bool:
-    """Whether the stored media is up to date, so that only the tilings are to be made."""
+def has_media(state: State, video_id: str) -> bool:
+    """Whether the stored media is up to date."""
     return state.videos.get(video_id) in state.media_digests(video_id)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,8 +31,6 @@ from pipelines.plan import (
 )
 from pipelines.progress import tally
 from pipelines.work import Context
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 

@@ -113,9 +113,7 @@ def attempt(stage: Work, dataset: Dataset, item: Any) -> tuple[Made, str]:
         if stopping.is_set() or isinstance(error, ChildStopped):
             raise Stopped from error
         if disk_is_full(error):
-            raise DatasetError(
-                f"the disk of {dataset.uri} is full; what is committed is whole, free some room and go on"
-            ) from error
+            raise
         why = error if isinstance(error, Rejected) else Rejected(Kind.INTERNAL, f"{type(error).__name__}: {error}")
         log.log(logging.INFO if why is error else logging.ERROR, "%s: %s", stage.name, why, exc_info=why is not error)
         return stage.reject(dataset, item, why), "rejected"
