@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from curation.answers import Answer, read_answer
-from curation.engines import Completion, Failure, TextRequest, TextSource
+from curation.engines import Completion, Failure, TextRequest
+from curation.engines.source import TextSource
 from curation.records import Caption, Frame, digest
 from curation.rejects import Kind, Rejected
 

@@ -171,16 +171,64 @@ class FrameSettings(Section):
     quality: int = Field(90, description="JPEG quality", ge=1, le=100)
 
 
-class TextSettings(Section):
-    """Where one kind of text comes from."""
+class VllmSettings(Section):
+    """The vLLM server that the command starts where an engine's kind is "vllm"."""
 
-    engine: Literal["builtin"] = Field("builtin", description="engine that makes the text")
+    python: str | None = _op(None, "interpreter that vLLM is installed for; vidla's own if unset")
+    dtype: str = _op("auto", "type of weights and activations, as vLLM names it")
+    max_model_len: int | None = _op(None, "tokens of a request with its answer; the model's own if unset", ge=1)
+    tensor_parallel_size: int = _op(1, "cards that share one copy of the model", ge=1)
+    data_parallel_size: int = _op(1, "copies of the model", ge=1)
+    extra_args: tuple[str, ...] = _op((), 'further arguments of vLLM\'s server, e.g. ["--max-num-seqs", "512"]')
+    start_timeout_s: float = _op(1800.0, "for the server to come up, downloads of weights included", gt=0)
+    restarts: int = _op(3, "times that a server which died is started again, in one run", ge=0)
+
+
+class EngineSettings(Section):
+    """The model that makes a text, and where it runs."""
+
+    kind: Literal["builtin", "openai", "vllm"] = Field(
+        "builtin",
+        description="builtin: small models inside packages; openai: any OpenAI-compatible server; "
+        "vllm: a vLLM server that the command starts and stops",
+    )
+    model: str | None = Field(
+        None, description="name on a hub, or a directory; for openai, the name that it is served by"
+    )
+    revision: str | None = Field(None, description="revision on the hub; what it resolves to is recorded in any case")
+    base_urls: tuple[str, ...] = _op(
+        (), 'openai: where it is served, e.g. ["http://10.0.0.7:8000/v1"]; spread over all'
+    )
+    api_key_env: str = _op("OPENAI_API_KEY", "openai: environment variable that holds the key, if one is needed")
+    max_in_flight: int = _op(256, "requests in flight at each server, at most; fewer where it takes fewer", ge=1)
+    timeout_s: float = _op(300.0, "for one request", gt=0)
+    patience_s: float = _op(600.0, "for a server that is busy or away, before the run stops", gt=0)
+    vllm: VllmSettings = VllmSettings()
+
+    @model_validator(mode="after")
+    def _complete(self) -> EngineSettings:
+        if self.kind != "builtin" and not self.model:
+            raise ValueError(f'kind = "{self.kind}" needs a model')
+        if self.kind == "openai" and not self.base_urls:
+            raise ValueError('kind = "openai" needs base_urls')
+        return self
+
+
+class TextSettings(Section):
+    """How one kind of text is asked for."""
+
     prompt: str = Field(description="id of a prompt")
     max_tokens: int | None = Field(None, description="longest answer; the prompt's own default if unset", ge=1)
     temperature: float | None = Field(None, description="sampling temperature; the prompt's own default if unset", ge=0)
     seed: int = Field(0, description="sampling seed")
-    attempts: int = _op(3, "tries of one text before it falls back", ge=1)
-    batch: int = _op(16, "requests in one batch", ge=1)
+    attempts: int = _op(3, "times that a text is asked for before it falls back", ge=1)
+
+
+class CaptionSettings(TextSettings):
+    """The captions of frames."""
+
+    prompt: str = Field("caption-frame", description="id of a prompt")
+    engine: EngineSettings = EngineSettings()
 
 
 class SummarySettings(Section):
@@ -191,6 +239,7 @@ class SummarySettings(Section):
     min_support: float = Field(
         0.75, description="share of a summary's content words that its source must hold", ge=0, le=1
     )
+    engine: EngineSettings = EngineSettings()
     subtitles: TextSettings = TextSettings(prompt="summarize-subtitles")
     captions: TextSettings = TextSettings(prompt="summarize-captions")
 
@@ -215,7 +264,7 @@ class Settings(Section):
     shots: ShotSettings = ShotSettings()
     frames: FrameSettings = FrameSettings()
     tilings: TilingSettings = TilingSettings()
-    captions: TextSettings = TextSettings(prompt="caption-frame")
+    captions: CaptionSettings = CaptionSettings()
     summaries: SummarySettings = SummarySettings()
     run: RunSettings = RunSettings()
 

@@ -13,7 +13,8 @@ from typing import Literal
 
 from curation.answers import Answer, additions, read_answer
 from curation.config import SummarySettings
-from curation.engines import Completion, Failure, TextRequest, TextSource, text_source
+from curation.engines import Completion, Failure, TextRequest
+from curation.engines.source import TextSource, text_source
 from curation.records import Caption, Clip, Segment, Summary, Video, digest
 from curation.rejects import Kind, Rejected
 from curation.text_limits import Limits, spaced, split_sentences, truncate
@@ -53,8 +54,8 @@ class SummaryPlan:
 def summary_plan(settings: SummarySettings, prompts: Mapping[str, Prompt]) -> SummaryPlan:
     """The plan that `settings` describe. Raises PromptError where a prompt is not there."""
     return SummaryPlan(
-        subtitles=text_source(settings.subtitles, "summarize_subtitles", prompts),
-        captions=text_source(settings.captions, "summarize_captions", prompts),
+        subtitles=text_source(settings.engine, settings.subtitles, "summarize_subtitles", prompts),
+        captions=text_source(settings.engine, settings.captions, "summarize_captions", prompts),
         limits=Limits(settings.max_words, settings.max_clip_tokens),
         min_support=settings.min_support,
     )

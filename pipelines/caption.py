@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from curation.captions import caption_digest, caption_frames
 from curation.config import Settings
-from curation.engines import TextSource
+from curation.engines.source import TextSource
 from curation.lineage import reject_digest
 from curation.records import Frame, from_row
 from curation.rejects import Rejected

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from curation.config import Settings
-from curation.engines import TextSource, text_source
+from curation.engines.source import TextSource, text_source
 from curation.records import digest
 from curation.summaries import SummaryPlan, summary_plan
 from prompts import Prompt, load_prompts
@@ -17,7 +17,7 @@ def captioner(settings: Settings) -> TextSource:
 
     Raises EngineError, PromptError.
     """
-    return text_source(settings.captions, "caption", _prompts(settings))
+    return text_source(settings.captions.engine, settings.captions, "caption", _prompts(settings))
 
 
 def summariser(settings: Settings) -> SummaryPlan:

@@ -23,6 +23,7 @@ class ScriptedEngine:
         self.script = script
         self.languages = languages
         self.revision = revision
+        self.identity = f"scripted@{revision}"
         self.asked: list[TextRequest] = []
         self.batches: list[int] = []
 
@@ -35,6 +36,9 @@ class ScriptedEngine:
             answer = self.script(request, before)
             answers[request.id] = Completion(request.id, answer) if isinstance(answer, str) else answer
         return [answers[request.id] for request in requests]
+
+    def start(self) -> None:
+        pass
 
     def close(self) -> None:
         pass

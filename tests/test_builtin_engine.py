@@ -24,9 +24,9 @@ from curation.engines import (
     TextRequest,
     close_engines,
     open_engine,
-    text_source,
 )
 from curation.engines.builtin import CaptionJoiner, Summariser, Tagger, caption_sentence, look_of
+from curation.engines.source import text_source
 from prompts import Prompt, PromptError, load_prompts
 
 PROMPTS = load_prompts()
@@ -164,7 +164,7 @@ def test_captions_of_others_are_not_joined() -> None:
 
 @pytest.mark.slow
 def test_smollm2_answers_each_request_alike_in_any_batch() -> None:
-    engine = open_engine(SETTINGS.summaries.subtitles, "summarize_subtitles")
+    engine = open_engine(SETTINGS.summaries.engine, "summarize_subtitles")
     samplings = [Sampling(16), Sampling(8), Sampling(16, 0.8, seed=7), Sampling(16, 0.8, seed=8)]
     requests = [text_request(f"0/{j}", TEXTS[0], s) for j, s in enumerate(samplings)]
     requests.append(text_request("1", TEXTS[1], samplings[2]))
@@ -183,7 +183,7 @@ def test_smollm2_answers_each_request_alike_in_any_batch() -> None:
 
 @pytest.mark.slow
 def test_threads_share_one_engine() -> None:
-    settings = SETTINGS.summaries.subtitles
+    settings = SETTINGS.summaries.engine
     barrier = threading.Barrier(4)
 
     def ask(index: int) -> list[Completion | Failure]:
@@ -213,9 +213,9 @@ def test_a_request_that_cannot_be_rendered_fails_alone() -> None:
 def test_engines_are_named_before_they_are_loaded() -> None:
     close_engines()
     sources = [
-        text_source(SETTINGS.captions, "caption", PROMPTS),
-        text_source(SETTINGS.summaries.subtitles, "summarize_subtitles", PROMPTS),
-        text_source(SETTINGS.summaries.captions, "summarize_captions", PROMPTS),
+        text_source(SETTINGS.captions.engine, SETTINGS.captions, "caption", PROMPTS),
+        text_source(SETTINGS.summaries.engine, SETTINGS.summaries.subtitles, "summarize_subtitles", PROMPTS),
+        text_source(SETTINGS.summaries.engine, SETTINGS.summaries.captions, "summarize_captions", PROMPTS),
     ]
     assert [s.lineage["model"] for s in sources] == [
         "efficientnet-lite0",
@@ -230,10 +230,11 @@ def test_engines_are_named_before_they_are_loaded() -> None:
 
 def test_settings_override_the_prompts_sampling() -> None:
     settings = SETTINGS.captions.model_copy(update={"max_tokens": 7, "temperature": 0.5, "seed": 3})
-    assert text_source(settings, "caption", PROMPTS).sampling == Sampling(7, 0.5, 3)
-    assert text_source(SETTINGS.captions, "caption", PROMPTS).sampling == Sampling(64, 0.0, 0)
+    assert text_source(settings.engine, settings, "caption", PROMPTS).sampling == Sampling(7, 0.5, 3)
+    assert text_source(SETTINGS.captions.engine, SETTINGS.captions, "caption", PROMPTS).sampling == Sampling(64, 0.0, 0)
     with pytest.raises(PromptError, match="no prompt 'nope'; there are caption-frame"):
-        text_source(SETTINGS.captions.model_copy(update={"prompt": "nope"}), "caption", PROMPTS)
+        settings = SETTINGS.captions.model_copy(update={"prompt": "nope"})
+        text_source(settings.engine, settings, "caption", PROMPTS)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import pytest
 
 from curation.answers import additions
-from curation.engines import Completion, EngineError, Failure, Sampling, TextRequest, TextSource
+from curation.engines import Completion, EngineError, Failure, Sampling, TextRequest
+from curation.engines.source import TextSource
 from curation.records import Caption, Segment, Sentence, Summary, Video, clip_id_of, frame_id_of
 from curation.rejects import Kind
 from curation.summaries import Summarized, SummaryPlan, summarize_video

