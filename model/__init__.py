@@ -1,0 +1,1 @@
+"""VidLA: the model, its trainer and its evaluation, on the tables that curation writes."""

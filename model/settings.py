@@ -1,0 +1,92 @@
+"""What a training run can be told: one frozen object, resolved once, unknown keys refused."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from curation.config import Section
+
+
+class ModelSettings(Section):
+    """The two towers. Sizes are those of the CLIP that they start from."""
+
+    clip: str = Field(
+        description="CLIP to start from: a directory, or a name on a hub, that transformers loads as CLIPModel"
+    )
+    revision: str | None = Field(None, description="its revision on the hub")
+    attention: Literal["hta", "frame", "joint", "divided"] = Field(
+        "hta", description="hierarchical temporal attention, or one of the attentions that it is compared with"
+    )
+    frames: int = Field(12, description="T: frames of a clip that the model sees", ge=1)
+    levels: int = Field(3, description="U: levels of the hierarchy", ge=0)
+    tokens: int = Field(4, description="V: [MST] tokens of a level", ge=1)
+    temporal_scale: int = Field(2, description="r: level u sees every r^u-th frame", ge=1)
+    image_size: int | None = Field(None, description="pixels of a frame's side; CLIP's own if unset", ge=1)
+    patches_see_cls: bool = Field(True, description="patches attend to [CLS], as in CLIP and in the paper's mask")
+    levels_see: Literal["lower", "higher"] = Field(
+        "lower", description="which other levels an [MST] attends to: lower as in the equation, higher as in a figure"
+    )
+
+
+class DataSettings(Section):
+    """Which clips, and how a sample is made of one."""
+
+    where: str | None = Field(None, description="SQL condition on the columns of `clips`")
+    scales: dict[Literal["short", "medium", "long"], float] | None = Field(
+        None, description="share of each scale in what is drawn, e.g. {short = 1, long = 2}; all clips alike if unset"
+    )
+    subset: float = Field(1.0, description="share of the videos, nested: what is in 0.01 is in 0.1", gt=0, le=1)
+    held_out: float = Field(
+        0.01, description="share of the videos that are kept from training, for evaluation", ge=0, lt=1
+    )
+    crops: tuple[float, ...] = Field((1.0, 0.8), description="sides of the crop, as shares of the shorter side")
+    flip: bool = Field(True, description="mirror a clip half of the time")
+    workers: int = Field(2, description="processes that read clips", ge=0)
+    max_missing: float = Field(
+        0.01, description="share of clips that may be missing or broken before the run fails", ge=0, le=1
+    )
+    cache_bytes: int = Field(20 * 2**30, description="room for media of a remote dataset on this machine", gt=0)
+    allow_changed: bool = Field(False, description="go on though the dataset changed since the checkpoint")
+
+
+class OptimizerSettings(Section):
+    """AdamW and its schedule: warm-up, then a cosine from `lr` to `final_lr`."""
+
+    lr: float = Field(2e-5, description="highest learning rate", gt=0)
+    final_lr: float = Field(4e-8, description="learning rate at the end", ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = Field(0.02, ge=0)
+    warmup: float = Field(0.01, description="share of the steps in which the learning rate rises from 0", ge=0, le=1)
+    clip_norm: float = Field(10.0, description="gradients are scaled down to this norm", gt=0)
+
+
+class TrainSettings(Section):
+    """A training run."""
+
+    preset: Literal["pretraining", "retrieval"] = Field("pretraining", description="where the defaults come from")
+    model: ModelSettings
+    data: DataSettings = DataSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    epochs: float = Field(3.0, gt=0)
+    batch: int = Field(4096, description="clips of one step, over all ranks", ge=1)
+    micro_batch: int = Field(32, description="clips of one forward pass on one rank", ge=1)
+    gradient_cache: bool = Field(
+        False, description="one loss over the whole batch from small forward passes, each made twice"
+    )
+    precision: Literal["bf16", "fp32"] = "bf16"
+    compile: bool = False
+    activation_checkpointing: bool = False
+    gather: Literal["global", "local"] = Field("global", description="which part of the logits each rank computes")
+    seed: int = 0
+    non_finite: Literal["stop", "skip"] = Field("stop", description="what becomes of a step whose loss is not finite")
+    checkpoint_every: int = Field(1000, description="steps", ge=1)
+    keep: int = Field(3, description="latest checkpoints that are kept, beside the best", ge=1)
+    evaluate_every: int = Field(1000, description="steps from one evaluation on the held-out videos to the next", ge=1)
+
+    @model_validator(mode="after")
+    def _divisible(self) -> TrainSettings:
+        if self.batch % self.micro_batch:
+            raise ValueError("batch must be a multiple of micro_batch")
+        return self
