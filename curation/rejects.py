@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from curation.records import Reject
+
 
 class Kind(StrEnum):
     """The kinds of reject. `RETRYABLE` names those that a retry can help."""
@@ -30,6 +32,7 @@ class Kind(StrEnum):
     LIVE = "live"
     UNSUPPORTED = "unsupported"
     # the media could not be used
+    SOURCE_GONE = "source_gone"  # it was there when the video was asked for, or downloaded
     UNREADABLE = "unreadable"
     TRUNCATED = "truncated"
     CORRUPT = "corrupt"
@@ -49,6 +52,7 @@ RETRYABLE = frozenset(
         Kind.CONNECTION,
         Kind.TIMEOUT,
         Kind.LIVE,
+        Kind.SOURCE_GONE,  # helped by putting it back; what was downloaded is fetched again
         Kind.LOGIN_REQUIRED,  # helped by cookies
         Kind.CRASHED,
         Kind.OUT_OF_MEMORY,
@@ -72,6 +76,19 @@ class Rejected(Exception):
     @property
     def retryable(self) -> bool:
         return self.kind in RETRYABLE
+
+    def row(self, stage: str, key: str, uri: str, video_id: str | None = None, attempts: int = 0) -> Reject:
+        """The row of `rejects` for what has this `key` at `stage`; `attempts` were made before this one."""
+        return Reject(
+            key=key,
+            video_id=video_id,
+            uri=uri,
+            stage=stage,
+            kind=self.kind.value,
+            message=self.message,
+            retryable=self.retryable,
+            attempts=attempts + 1,
+        )
 
     def __str__(self) -> str:
         return f"{self.kind.value}: {self.message}"

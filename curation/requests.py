@@ -24,7 +24,7 @@ from curation import ytdlp
 from curation.config import DownloadSettings
 from curation.lists import READERS, InputError, lines, rows
 from curation.records import Reject, VideoRequest, digest
-from curation.rejects import RETRYABLE, Kind, Rejected
+from curation.rejects import Kind, Rejected
 from curation.tracks import beside, language_in
 from curation.uris import Forms, InvalidUri, forms, is_redacted, redact
 
@@ -155,16 +155,7 @@ def _from_list(path: Path) -> Iterator[Asked | Reject]:
 
 
 def _reject(kind: Kind, message: str, uri: str, *key: Any) -> Reject:
-    return Reject(
-        key=digest("input", *key),
-        video_id=None,
-        uri=uri,
-        stage="download",
-        kind=kind.value,
-        message=message,
-        retryable=kind in RETRYABLE,
-        attempts=1,
-    )
+    return Rejected(kind, message).row("download", digest("input", *key), uri)
 
 
 def _from_row(row: Mapping[str, Any]) -> Asked:

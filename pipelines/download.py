@@ -11,7 +11,6 @@ from curation.config import Settings
 from curation.download import fetch
 from curation.forgetting import Forgotten
 from curation.lineage import download_reject_digest
-from curation.records import Reject
 from curation.rejects import Kind, Rejected
 from curation.requests import asked_again
 from curation.tables import Dataset, put
@@ -51,16 +50,7 @@ class DownloadVideos:
 
     def reject(self, dataset: Dataset, item: DownloadItem, why: Rejected) -> Made:
         request = item.request
-        row = Reject(
-            key=request.request_key,
-            video_id=None,
-            uri=request.uri,
-            stage=self.name,
-            kind=why.kind,
-            message=why.message,
-            retryable=why.retryable,
-            attempts=item.attempts + 1,
-        )
+        row = why.row(self.name, request.request_key, request.uri, attempts=item.attempts)
         made = Made()
         made.add("rejects", [row], download_reject_digest(item.digest, self.settings))
         if item.redo:

@@ -64,16 +64,8 @@ class VideoItem:
 
     def rejected(self, stage: str, why: Rejected, key: str | None = None, attempts: int | None = None) -> Reject:
         """The reject row of the video, or of a part of it by its `key`; `attempts` were made before this one."""
-        return Reject(
-            key=key or self.video_id,
-            video_id=self.video_id,
-            uri=self.uri,
-            stage=stage,
-            kind=why.kind,
-            message=why.message,
-            retryable=why.retryable,
-            attempts=(self.attempts if attempts is None else attempts) + 1,
-        )
+        attempts = self.attempts if attempts is None else attempts
+        return why.row(stage, key or self.video_id, self.uri, self.video_id, attempts)
 
 
 @dataclass(frozen=True)

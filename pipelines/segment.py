@@ -85,9 +85,9 @@ def _source(dataset: Dataset, downloads: Sequence[tuple[Download, str]], scratch
         path = local_source(dataset, download.source_uri, scratch)
         if path is not None:
             return download, download_digest, path
-    raise Rejected(
-        Kind.NOT_FOUND, f"the source media {downloads[0][0].source_uri} is gone; `vidla retry` fetches it again"
-    )
+    gone = downloads[0][0].source_uri
+    way_out = "put it back, and `vidla retry`" if gone.startswith("file:") else "`vidla retry` fetches it again"
+    raise Rejected(Kind.SOURCE_GONE, f"the source media {gone} is gone; {way_out}")
 
 
 def local_source(dataset: Dataset, source_uri: str, scratch: Path) -> Path | None:

@@ -265,6 +265,24 @@ def test_retry_makes_what_was_rejected_for_a_passing_reason(vidla: Vidla, videos
     assert rows(folder, "select count(distinct video_id) n from clips") == [{"n": 2}]
 
 
+def test_a_local_source_that_vanished_can_be_put_back(vidla: Vidla, videos: list[Path], tmp_path: Path) -> None:
+    folder, away = tmp_path / "dataset", tmp_path / "away.mp4"
+    video = Path(shutil.copy(videos[0], tmp_path / "talk.mp4"))
+    assert vidla("curate", video, "--dataset", folder).returncode == 0
+    video.rename(away)
+    changed = ["--dataset", folder, "--set", "media.crf=40"]
+    assert vidla("curate", *changed).returncode == 1  # all rejected
+    (reject,) = rows(folder, "select kind, message, retryable from rejects")
+    assert (reject["kind"], reject["retryable"]) == ("source_gone", True)
+    assert "put it back" in reject["message"]
+    before = rows(folder, "select digest from videos")
+    away.rename(video)
+    run = vidla("retry", *changed)
+    assert run.returncode == 0, run.stderr
+    assert rows(folder, "select digest from videos") != before
+    assert not rows(folder, "select * from rejects")
+
+
 def test_a_stage_runs_alone(vidla: Vidla, videos: list[Path], tmp_path: Path) -> None:
     folder = tmp_path / "dataset"
     assert vidla("download", "--dataset", folder).returncode == 1  # there is no dataset yet
