@@ -126,6 +126,9 @@ class Video:
     language: Annotated[str | None, "ISO 639-1, identified from the subtitles, else as the source states it"] = None
     subtitle_kind: Annotated[str | None, "manual, automatic, or null without subtitles"] = None
     sentences: Annotated[tuple[Sentence, ...], "what is spoken, with its times"] = ()
+    sentence_ends: Annotated[
+        str | None, "what told where sentences end: punctuation, language (and pauses), model (and pauses), or pauses"
+    ] = None
     shots: Annotated[tuple[Shot, ...], "runs of frames between two cuts"] = ()
     boundaries: Annotated[tuple[float, ...], "where a clip may begin or end: the stored key frames put there"] = ()
     metadata: Annotated[str | None, "JSON object of the list's further columns"] = None

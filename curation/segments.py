@@ -75,6 +75,7 @@ def _video(download: Download, spoken: Spoken, decoded: Pass, stored: Path, medi
         media_bytes=stored.stat().st_size,
         language=spoken.language or download.language,
         subtitle_kind=spoken.kind,
+        sentence_ends=spoken.ends,
         sentences=_on_stored_clock(spoken.sentences, download.start or 0.0, decoded.duration),
     )
 

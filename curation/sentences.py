@@ -14,7 +14,7 @@ from pysbd.languages import LANGUAGE_CODES
 from curation.config import SubtitleSettings
 from curation.cues import Piece
 from curation.records import Sentence
-from curation.speech import Word, ends_of
+from curation.speech import Word, ends_of, ends_told_by
 
 WINDOW = 2000  # characters that are looked at together when splitting by punctuation
 DENSEST = 6  # characters a sentence end, at least; pysbd takes minutes over denser junk
@@ -92,8 +92,7 @@ def sentences_in(pieces: Sequence[Piece], language: str | None, settings: Subtit
     if not pieces:
         return ()
     spoken = Transcript(pieces)
-    ends = len(_END.findall(spoken.text))
-    spans = _by_punctuation(spoken, language) if ends >= PUNCTUATED * len(spoken.text) else [(0, len(spoken.text))]
+    spans = _by_punctuation(spoken, language) if _is_punctuated(spoken.text) else [(0, len(spoken.text))]
     sentences: list[Sentence] = []
     for start, end in spans:
         if len(spans) > 1 and spoken.end(end) - spoken.start(start) <= settings.max_sentence_s:
@@ -101,6 +100,15 @@ def sentences_in(pieces: Sequence[Piece], language: str | None, settings: Subtit
         else:
             sentences.extend(_by_speech(spoken, start, end, language, settings))
     return tuple(sentences)
+
+
+def sentence_ends_of(pieces: Sequence[Piece], language: str | None, settings: SubtitleSettings) -> str:
+    """What tells `sentences_in` where sentences end: punctuation, else model, language or pauses."""
+    return "punctuation" if _is_punctuated(Transcript(pieces).text) else ends_told_by(language, settings)
+
+
+def _is_punctuated(text: str) -> bool:
+    return len(_END.findall(text)) >= PUNCTUATED * len(text)
 
 
 # --- by punctuation -------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import functools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -51,6 +52,15 @@ def ends_of(words: Sequence[Word], language: str | None, settings: SubtitleSetti
     return [(i, float(spoken[i])) for i in ends]
 
 
+def ends_told_by(language: str | None, settings: SubtitleSettings) -> Literal["model", "language", "pauses"]:
+    """What `ends_of` goes by: pauses alone, or what the configured model or the English one says as well."""
+    if settings.sentence_model:
+        return "model"
+    if settings.sentence_ends == "language" and language == "en" and _language_model():
+        return "language"
+    return "pauses"
+
+
 def pauses_of(words: Sequence[Word]) -> tuple[np.ndarray, np.ndarray]:
     """When each word has been spoken, and the silence after each but the last, in seconds.
 
@@ -68,12 +78,13 @@ def pauses_of(words: Sequence[Word]) -> tuple[np.ndarray, np.ndarray]:
 
 def _log_odds(texts: list[str], pauses: np.ndarray, language: str | None, settings: SubtitleSettings) -> np.ndarray:
     """Log-odds of a sentence end after each word but the last."""
-    if settings.sentence_model:
-        odds = fullstops.classified_log_odds(texts, settings.sentence_model)
-    elif settings.sentence_ends == "language" and language == "en" and _language_model():
-        odds = fullstops.log_odds(texts)
-    else:
+    told_by = ends_told_by(language, settings)
+    if told_by == "pauses":
         return np.asarray(pauses - settings.pause_s)
+    if told_by == "model" and settings.sentence_model:
+        odds = fullstops.classified_log_odds(texts, settings.sentence_model)
+    else:
+        odds = fullstops.log_odds(texts)
     return np.asarray(odds + _worth_of_pauses(odds, pauses, settings.pause_s))
 
 

@@ -13,7 +13,7 @@ from py3langid.langid import MODEL_FILE, LanguageIdentifier
 from curation.config import SubtitleSettings
 from curation.cues import Piece, decode, pieces_of
 from curation.records import Sentence, SubtitleTrack
-from curation.sentences import sentences_in
+from curation.sentences import sentence_ends_of, sentences_in
 
 __all__ = ["Spoken", "decode", "language_of", "sentences_of"]
 
@@ -24,11 +24,15 @@ SURE = 0.9  # probability from which the identified language counts more than th
 
 @dataclass(frozen=True)
 class Spoken:
-    """What is said in a video, in which language (ISO 639-1), and by which kind of subtitles (manual or automatic)."""
+    """What is said in a video, in which language (ISO 639-1), and by which kind of subtitles (manual or automatic).
+
+    `ends` is what told where sentences end: punctuation, model, language or pauses.
+    """
 
     sentences: tuple[Sentence, ...] = ()
     language: str | None = None
     kind: str | None = None
+    ends: str | None = None
 
 
 def sentences_of(
@@ -47,7 +51,8 @@ def sentences_of(
         pieces = _within(pieces_of(track.text), duration)
         if pieces:
             language = language_of(" ".join(p.text for p in pieces), track.language, hint)
-            return Spoken(sentences_in(pieces, language, settings), language, track.kind)
+            ends = sentence_ends_of(pieces, language, settings)
+            return Spoken(sentences_in(pieces, language, settings), language, track.kind, ends)
     return Spoken()
 
 

@@ -185,6 +185,7 @@ def test_subtitles_beside_a_video_become_its_texts(vidla: Vidla, videos: list[Pa
     assert run.returncode == 0, run.stderr
     (made,) = rows(tmp_path / "dataset", "select * from videos")
     assert (made["language"], made["subtitle_kind"], len(made["sentences"])) == ("en", "manual", 3)
+    assert made["sentence_ends"] == "punctuation"
     clips = rows(tmp_path / "dataset", "select * from clips order by start")
     short = [clip for clip in clips if clip["scale"] == "short"]
     assert " ".join(clip["subtitle_text"] for clip in short) == " ".join(s["text"] for s in made["sentences"])

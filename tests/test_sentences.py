@@ -9,7 +9,7 @@ from curation import fullstops
 from curation.config import ConfigError, SubtitleSettings
 from curation.cues import Piece
 from curation.models import has_smollm2, smollm2
-from curation.sentences import Transcript, sentences_in
+from curation.sentences import Transcript, sentence_ends_of, sentences_in
 from curation.speech import ends_of, pauses_of
 
 PAUSES = SubtitleSettings(sentence_ends="pauses")
@@ -125,6 +125,16 @@ def test_no_sentence_lasts_longer_than_allowed() -> None:
     sentences = sentences_in(said("word " * 200), "en", settings)
     assert all(s.end - s.start <= 10.0 for s in sentences)
     assert sum(len(s.text.split()) for s in sentences) == 200
+
+
+def test_what_told_the_ends_is_known() -> None:
+    plain, stopped = said("so this is how we talk on and on"), cues("This is one. This is another.")
+    named = SubtitleSettings(sentence_model="somewhere")
+    assert sentence_ends_of(stopped, "en", named) == "punctuation"
+    assert sentence_ends_of(plain, "en", named) == "model"
+    assert sentence_ends_of(plain, "en", PAUSES) == "pauses"
+    assert sentence_ends_of(plain, "de", SubtitleSettings()) == "pauses"
+    assert sentence_ends_of(plain, "en", SubtitleSettings()) == ("language" if has_smollm2() else "pauses")
 
 
 def test_nothing_said_has_no_sentences() -> None:
