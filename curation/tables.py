@@ -26,7 +26,7 @@ import duckdb
 import obstore
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import DeltaTable
+from deltalake import DeltaTable, Schema
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
@@ -98,9 +98,9 @@ class Dataset:
         return DeltaTable.is_deltatable(f"{self.uri}/{next(reversed(TABLES))}")
 
     def create(self) -> None:
-        """Make the tables that are not there yet."""
+        """Make the tables that are not there yet, and the columns that tables of an older version lack."""
         for table in TABLES.values():
-            DeltaTable.create(
+            delta = DeltaTable.create(
                 f"{self.uri}/{table.name}",
                 schema=table.schema,
                 mode="ignore",
@@ -109,6 +109,10 @@ class Dataset:
                 # else a checkpoint drops the log of versions older than a month, pinned ones among them
                 configuration={"delta.enableExpiredLogCleanup": "false"},
             )
+            there = {field.name for field in delta.schema().fields}
+            new = [field for field in Schema.from_arrow(table.schema).fields if field.name not in there]
+            if new:
+                delta.alter.add_columns(new)
 
     # --- reading ----------------------------------------------------------------------------------------------------
 

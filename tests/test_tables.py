@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.dataset as pad
 import pyarrow.parquet as pq
 import pytest
+from deltalake import write_deltalake
 
 from curation.commits import Replacement, Writer
 from curation.records import LINEAGE, TABLES, Video, from_row, schema_of
@@ -274,3 +275,12 @@ def test_a_log_older_than_a_month_still_opens_old_versions(tmp_path: Path) -> No
         commit_rows(writer, "more", {"clips": made_of(5, stored_media())["clips"]})
     dataset.delta("clips").create_checkpoint()
     assert dataset.delta("clips", 1).version() == 1
+
+
+def test_a_dataset_of_an_older_version_gets_the_columns_it_lacks(tmp_path: Path) -> None:
+    dataset, columns = Dataset(str(tmp_path)), TABLES["videos"].schema
+    write_deltalake(str(tmp_path / "videos"), columns.remove(columns.get_field_index("sentence_ends")).empty_table())
+    with Writer(dataset, "run-1", {}) as writer:
+        commit_rows(writer, "run-1:7", {"videos": made_of(7, stored_media())["videos"]})
+    assert dataset.read("videos")["sentence_ends"].to_pylist() == [None]
+    assert set(dataset.read("videos").schema.names) == set(columns.names)
