@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import email.utils
 import re
 import socket
 import ssl
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC
 
 from yt_dlp.networking.exceptions import HTTPError, IncompleteRead, ProxyError, RequestError
 from yt_dlp.utils import ContentTooShortError, DownloadError, ExtractorError, GeoRestrictedError, UnsupportedError
 
+from curation.hosts import parse_retry_after
 from curation.rejects import Kind, Rejected
 from curation.uris import redact
 
@@ -205,21 +203,6 @@ def _plain(error: BaseException) -> str:
     text = error.orig_msg if isinstance(error, ExtractorError) and error.orig_msg else str(error)
     text = re.sub(r"\x1b\[[0-9;]*m|^ERROR: *|; please report this issue.*|\(caused by .*", "", text, flags=re.DOTALL)
     return " ".join(text.split())[:500]
-
-
-def parse_retry_after(value: str | None) -> float | None:
-    """Seconds from a Retry-After header (a number or a date), or None."""
-    if value is None:
-        return None
-    try:
-        return max(0.0, float(int(value)))
-    except ValueError:
-        pass
-    try:
-        when = email.utils.parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return max(0.0, (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - time.time())
 
 
 def status_of(error: HTTPError, phase: str) -> Failure:
