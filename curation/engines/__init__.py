@@ -147,6 +147,10 @@ def _new(settings: EngineSettings, task: Task) -> Engine:
         from curation.engines.builtin import ENGINES
 
         return ENGINES[task]()
+    if settings.kind == "openai":
+        from curation.engines.served import open_elsewhere
+
+        return open_elsewhere(settings)
     raise EngineError(f"no engine of the kind {settings.kind} yet")
 
 

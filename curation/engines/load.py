@@ -1,0 +1,86 @@
+"""How busy the servers are: what this process has asked them, what came back, and how many requests were in flight."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from curation.engines import Completion, Failure
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Totals since the first request was sent. Times are seconds."""
+
+    requests: int = 0  # answered
+    failures: int = 0  # refused or given up
+    retries: int = 0  # times that a request was sent again
+    input_tokens: int = 0
+    output_tokens: int = 0
+    in_flight: int = 0  # now, at all servers
+    busy_s: float = 0.0  # with anything in flight
+    in_flight_s: float = 0.0  # summed over requests: divided by busy_s, the mean number in flight
+    elapsed_s: float = 0.0
+
+
+class Load:
+    """Counts exchanges with servers as they begin and end; safe to use from several threads."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._total = Snapshot()
+        self._since: float | None = None
+        self._until = 0.0  # when the total was last brought up to date
+
+    def sent(self) -> int:
+        """A request goes out; how many are in flight now, itself included."""
+        with self._lock:
+            return self._add(in_flight=1).in_flight
+
+    def ended(self, answer: Completion | Failure | None) -> None:
+        """An exchange is over, with its request's answer, or without one because nobody waits for it any more."""
+        with self._lock:
+            if isinstance(answer, Completion):
+                tokens = {"input_tokens": answer.input_tokens, "output_tokens": answer.output_tokens}
+                self._add(in_flight=-1, requests=1, **tokens)
+            else:
+                self._add(in_flight=-1, failures=int(answer is not None))
+
+    def repeated(self) -> None:
+        """An exchange is over, and its request will be sent again."""
+        with self._lock:
+            self._add(in_flight=-1, retries=1)
+
+    def snapshot(self) -> Snapshot:
+        """Everything up to now."""
+        with self._lock:
+            return self._total if self._since is None else self._add()
+
+    def clear(self) -> None:
+        """Count from here on; what is in flight stays so."""
+        with self._lock:
+            self._total = Snapshot(in_flight=self._total.in_flight)
+            self._since = self._until = self._clock()
+            if not self._total.in_flight:
+                self._since = None
+
+    def _add(self, **more: int) -> Snapshot:
+        now, total = self._clock(), self._total
+        if self._since is None:
+            self._since = self._until = now
+        gone, self._until = now - self._until, now
+        self._total = replace(
+            total,
+            busy_s=total.busy_s + (gone if total.in_flight else 0.0),
+            in_flight_s=total.in_flight_s + gone * total.in_flight,
+            elapsed_s=now - self._since,
+            **{name: getattr(total, name) + count for name, count in more.items()},
+        )
+        return self._total
+
+
+load = Load()
+"""Of all the servers that this process asks."""

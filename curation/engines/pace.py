@@ -1,0 +1,128 @@
+"""How fast one server is asked: as many requests in flight as it takes, none while it wants to be left alone.
+
+Plain arithmetic on times (seconds, of one clock) that the caller hands in, so that it can be tested without waiting.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+Trouble = Literal["busy", "slow", "broken", "absent"]
+"""What went wrong with an exchange: the server said that it has too much to do; it did not answer in time; it broke
+off or answered nonsense; there was no connection."""
+
+CUT = 0.7
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 30.0
+MISHAPS = 5
+"""Exchanges that fail in a row before a server counts as away."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A request in flight: when it was sent, and how many were then in flight (itself included) and answered."""
+
+    at: float
+    in_flight: int
+    answered: int
+
+
+@dataclass
+class Pace:
+    """The bound on requests in flight at one server: additive increase, multiplicative decrease.
+
+    It begins at `most`, since a model server queues well itself. A server that is away is asked one request at a time,
+    after pauses that grow until it answers. No pause is longer than `patience_s`.
+    """
+
+    most: int
+    patience_s: float
+    jitter: Callable[[], float] = random.random
+    in_flight: int = 0
+    limit: float = field(init=False)
+    away: bool = False
+    opens_at: float = 0.0  # nobody is sent before
+    _answered: int = 0
+    _goal: float = field(init=False)  # up to here the limit doubles in a round, above it grows by one
+    _struck_at: float = float("-inf")
+    _strikes: int = 0  # since the last answer
+    _mishaps: int = 0  # since the last answer
+
+    def __post_init__(self) -> None:
+        self.limit = self._goal = float(self.most)
+
+    def room(self, now: float) -> int:
+        """How many more requests may be sent now."""
+        if now < self.opens_at:
+            return 0
+        return max(0, (1 if self.away else int(self.limit)) - self.in_flight)
+
+    def sent(self, now: float) -> Sent:
+        """A request goes out."""
+        self.in_flight += 1
+        return Sent(now, self.in_flight, self._answered)
+
+    def dropped(self) -> None:
+        """An exchange was broken off from our side."""
+        self.in_flight -= 1
+
+    def answered(self) -> None:
+        """The server answered, be it that the request is a bad one."""
+        self.in_flight -= 1
+        self._answered += 1
+        self._strikes = self._mishaps = 0
+        self.away = False
+        self.limit = min(self.most, self.limit + (1.0 if self.limit < self._goal else 1.0 / self.limit))
+
+    def failed(self, sent: Sent, now: float, trouble: Trouble, retry_after: float | None = None) -> None:
+        """An exchange failed. What was in flight together fails together, and slows the server down once."""
+        self.in_flight -= 1
+        if retry_after is not None:
+            self.opens_at = max(self.opens_at, now + min(retry_after, self.patience_s))
+        if trouble == "slow" and self._answered - sent.answered >= self.limit:
+            return  # everyone else was served meanwhile: this request is slow, not the server
+        self._mishaps += trouble != "busy"
+        self.away = self.away or trouble == "absent" or self._mishaps >= MISHAPS
+        if sent.at <= self._struck_at or (trouble == "broken" and not self.away):
+            return
+        if trouble in ("busy", "slow"):
+            self._slow_down()
+        self._struck_at = now
+        self._strikes += 1
+        self.opens_at = max(self.opens_at, now + self._pause())
+
+    def _slow_down(self) -> None:
+        if self._strikes == 0:  # a server that takes nothing at all says nothing about how much it takes
+            self._goal = max(1.0, self.limit * CUT)
+        self.limit = max(1.0, min(self.limit, self.in_flight + 1) * CUT)
+
+    def _pause(self) -> float:
+        longest = min(LONGEST_PAUSE_S, self.patience_s / 4)
+        return min(FIRST_PAUSE_S * 2.0 ** min(self._strikes - 1, 16), longest) * (0.5 + self.jitter() / 2)
+
+
+@dataclass
+class Silence:
+    """How long servers have been asked without any answer. It stands still while nothing is asked of them."""
+
+    _summed: float = 0.0
+    _since: float | None = None
+
+    def asked(self, now: float) -> None:
+        """Something is wanted of them."""
+        if self._since is None:
+            self._since = now
+
+    def broken(self, now: float) -> None:
+        """One of them answered, and is still asked."""
+        self._summed, self._since = 0.0, now
+
+    def idle(self, now: float) -> None:
+        """Nothing is wanted of them any more."""
+        self._summed, self._since = self.seconds(now), None
+
+    def seconds(self, now: float) -> float:
+        return self._summed + (0.0 if self._since is None else now - self._since)
