@@ -1,24 +1,16 @@
-"""One exchange with an OpenAI-compatible server: what is sent, what comes back, and how it can go wrong."""
+"""What is said to an OpenAI-compatible server and what it answers, as bytes; and what its refusals mean."""
 
 from __future__ import annotations
 
 import base64
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import aiohttp
-from yarl import URL
-
 from curation.engines import TextRequest
 from curation.engines.pace import Trouble
 from curation.hosts import parse_retry_after
-
-LONGEST_ANSWER = 16 * 2**20
-"""Bytes; no answer within max_tokens comes near."""
-CARDS_TIMEOUT = aiohttp.ClientTimeout(total=10)
 
 _BUSY = frozenset({429, 502, 503, 529})
 _SLOW = frozenset({408, 504})
@@ -86,70 +78,23 @@ def _image(data: bytes) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": url}}
 
 
-# --- the exchange ---------------------------------------------------------------------------------------------------
+# --- refusals --------------------------------------------------------------------------------------------------------
 
 
-async def ask(session: aiohttp.ClientSession, url: URL, data: bytes) -> Said:
-    """What the server at `url` (…/chat/completions) answers to a `body`. Raises ExchangeError."""
-    begun = time.monotonic()
-    try:
-        async with session.post(url, data=data, allow_redirects=False) as answer:
-            streamed = answer.status == 200 and answer.content_type == "text/event-stream"
-            raw, first_words_at = await _read(answer, streamed)
-    except aiohttp.ClientConnectorCertificateError as error:
-        raise ExchangeError("unusable", f"its certificate is not trusted: {error.certificate_error}") from None
-    except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
-        raise ExchangeError("unusable", "that is no http URL") from None
-    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-        raise ExchangeError("absent", str(error)) from None
-    except TimeoutError:
-        raise ExchangeError("slow", "no answer in time") from None
-    except (aiohttp.ClientError, OSError) as error:
-        raise ExchangeError("broken", f"the connection broke: {error or type(error).__name__}") from None
-    if answer.status != 200:
-        raise _refusal(answer.status, raw, answer.headers.get("Retry-After"))
-    if streamed:
-        return read_stream(raw, None if first_words_at is None else first_words_at - begun)
-    return read_answer(raw)
-
-
-async def model_cards(session: aiohttp.ClientSession, base: str) -> list[dict[str, Any]]:
-    """What the server at `base` (…/v1) says about its models; nothing where it does not say."""
-    try:
-        async with session.get(
-            f"{base}/models", timeout=aiohttp.ClientTimeout(total=10), allow_redirects=False
-        ) as answer:
-            raw, _ = await _read(answer, False)
-        return [card for card in json.loads(raw)["data"] if isinstance(card, dict) and "id" in card]
-    except (aiohttp.ClientError, OSError, ExchangeError, ValueError, LookupError, TypeError, RecursionError):
-        return []
-
-
-async def _read(answer: aiohttp.ClientResponse, streamed: bool) -> tuple[bytes, float | None]:
-    """The whole body; and of a stream, when its first words had come."""
-    raw, first_words_at = bytearray(), None
-    async for piece in answer.content.iter_any():
-        raw += piece
-        if len(raw) > LONGEST_ANSWER:
-            raise ExchangeError("broken", f"an answer of more than {LONGEST_ANSWER} bytes")
-        if streamed and first_words_at is None and _has_words(raw):
-            first_words_at = time.monotonic()
-    return bytes(raw), first_words_at
-
-
-def _refusal(status: int, raw: bytes, retry_after: str | None = None) -> ExchangeError:
-    message = f"{status}: {_said(raw)}"
+def refusal(status: int, raw: bytes, retry_after: str | None = None) -> ExchangeError:
+    """What an answer with a status other than 200 comes to."""
+    message = f"the server answered {status}: {_message(raw)}"
     if status in _UNUSABLE or 300 <= status < 400:
         return ExchangeError("unusable", message, status)
-    trouble: Trouble | None = (
-        "busy" if status in _BUSY else "slow" if status in _SLOW else "broken" if status in _AGAIN else None
-    )
-    if trouble is None and 400 <= status < 500:
+    if status in _BUSY | _SLOW:
+        trouble: Trouble = "busy" if status in _BUSY else "slow"
+        return ExchangeError(trouble, message, status, parse_retry_after(retry_after))
+    if 400 <= status < 500 and status not in _AGAIN:
         return ExchangeError("bad", message, status)
-    return ExchangeError(trouble or "broken", message, status, parse_retry_after(retry_after))
+    return ExchangeError("broken", message, status, parse_retry_after(retry_after))
 
 
-def _said(raw: bytes) -> str:
+def _message(raw: bytes) -> str:
     """What the body of a refusal says, in the forms that servers use."""
     try:
         said = json.loads(raw)
@@ -173,7 +118,7 @@ def read_answer(raw: bytes) -> Said:
             message.get("content"), message.get("refusal"), choice.get("finish_reason"), answer.get("usage")
         )
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        raise ExchangeError("broken", f"no chat completion: {_shown(raw)}") from None
+        raise ExchangeError("broken", f"the server answered what is no chat completion: {_shown(raw)}") from None
 
 
 def read_stream(raw: bytes, first_token_s: float | None) -> Said:
@@ -184,16 +129,16 @@ def read_stream(raw: bytes, first_token_s: float | None) -> Said:
         for event in _events(raw):
             if "error" in event:
                 code = event["error"].get("code")
-                raise _refusal(code if isinstance(code, int) else 500, json.dumps(event).encode())
+                raise refusal(code if isinstance(code, int) else 500, json.dumps(event).encode())
             usage = event.get("usage") or usage
-            for choice in event["choices"][:1]:
+            for choice in event.get("choices", ())[:1]:
                 finish_reason = choice.get("finish_reason") or finish_reason
                 for kind in ("content", "refusal"):
                     if isinstance(piece := choice["delta"].get(kind), str):
                         words[kind] = words.get(kind, "") + piece
         return _checked(words.get("content"), words.get("refusal"), finish_reason, usage, first_token_s)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        raise ExchangeError("broken", f"no whole chat completion: {_shown(raw)}") from None
+        raise ExchangeError("broken", f"the server answered what is no whole chat completion: {_shown(raw)}") from None
 
 
 def _events(raw: bytes | bytearray) -> Iterator[Any]:
@@ -202,11 +147,13 @@ def _events(raw: bytes | bytearray) -> Iterator[Any]:
             yield json.loads(line[5:])
 
 
-def _has_words(raw: bytearray) -> bool:
+def has_words(raw: bytearray) -> bool:
     """Whether the beginning of a stream holds any of the answer yet."""
     try:
         events = list(_events(raw[: raw.rfind(b"\n") + 1]))
-        return any(value for e in events for c in e["choices"] for k, value in c["delta"].items() if k != "role")
+        return any(
+            value for e in events for c in e.get("choices", ()) for k, value in c["delta"].items() if k != "role"
+        )
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return False
 

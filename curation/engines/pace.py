@@ -117,8 +117,10 @@ class Silence:
             self._since = now
 
     def broken(self, now: float) -> None:
-        """One of them answered, and is still asked."""
-        self._summed, self._since = 0.0, now
+        """One of them answered."""
+        self._summed = 0.0
+        if self._since is not None:
+            self._since = now
 
     def idle(self, now: float) -> None:
         """Nothing is wanted of them any more."""

@@ -23,7 +23,7 @@ class Server(Protocol):
     """Where a model is served. Safe to call from several threads."""
 
     def ready(self) -> tuple[str, ...]:
-        """The base URLs (…/v1), once they can be asked; called again whenever none of them answers any more.
+        """The base URLs (…/v1), one at least, once they can be asked; asked for again when none of them answers.
 
         Blocks while the server comes up, until `close` at the latest. Raises EngineError where it will not.
         """
@@ -129,11 +129,11 @@ class Served:
             raise EngineError(f"the engine of {self.model} is closed")
         if self._opened_as is None:
             # The key is for servers elsewhere, and none of the business of one that we start.
-            key = os.environ.get(self._settings.api_key_env, "") if self._settings.kind == "openai" else ""
+            key = os.environ.get(self._settings.api_key_env, "").strip() if self._settings.kind == "openai" else ""
             if not key.isprintable() or not key.isascii():
                 raise EngineError(f"the key in {self._settings.api_key_env} holds characters that no key has")
             loop = _loop_thread.borrow()
-            pool = Pool(self.model, self._settings, key.strip(), self._server.ready)
+            pool = Pool(self.model, self._settings, key, self._server.ready)
             asyncio.run_coroutine_threadsafe(pool.open(), loop).result()
             self._opened_as = loop, pool
         return self._opened_as
