@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,22 +71,30 @@ class Limits:
 # --- processes ------------------------------------------------------------------------------------------------------
 
 
-class _Process:
+class Process:
     """A command under the launcher (curation/launch.py), with pipes to it. Closing the lifeline kills its session."""
 
     def __init__(
-        self, command: Sequence[str], memory_bytes: int, pass_fds: Sequence[int] = (), stdout: int = subprocess.PIPE
+        self,
+        command: Sequence[str],
+        memory_bytes: int,
+        pass_fds: Sequence[int] = (),
+        stdout: int = subprocess.PIPE,
+        stderr: int = subprocess.PIPE,
+        environment: Mapping[str, str] | None = None,
+        grace_s: float = 0.0,
     ) -> None:
         watched, self.lifeline = os.pipe()
+        self.end_s = 5 + grace_s  # by when it has ended after `kill`
         try:
             self.popen = subprocess.Popen(
-                [sys.executable, "-I", "-S", _LAUNCHER, str(watched), str(memory_bytes), *command],
+                [sys.executable, "-I", "-S", _LAUNCHER, str(watched), str(memory_bytes), str(grace_s), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
-                stderr=subprocess.PIPE,
+                stderr=stderr,
                 pass_fds=(watched, *pass_fds),
                 start_new_session=True,
-                env=_environment(),
+                env=_environment() if environment is None else environment,
             )
         except BaseException:
             os.close(self.lifeline)
@@ -105,7 +113,7 @@ class _Process:
         """Kill what still runs and return the exit code, or minus the signal."""
         self.kill()
         try:
-            self.popen.wait(5)
+            self.popen.wait(self.end_s)
         except subprocess.TimeoutExpired:  # only if the launcher itself is stopped
             self.popen.kill()
         code = self.popen.wait()
@@ -118,18 +126,26 @@ class _Process:
 
 
 _lock = threading.RLock()
-_running: set[_Process] = set()
+_running: set[Process] = set()
 _idle: list[Child] = []
 _stopped = False
 
 
-def _start(*args: Any, **kwargs: Any) -> _Process:
+def _start(*args: Any, **kwargs: Any) -> Process:
     with _lock:
         if _stopped:
             raise Stopped("stopped; nothing is started any more")
-        process = _Process(*args, **kwargs)
+        process = Process(*args, **kwargs)
         _running.add(process)
     return process
+
+
+def start_server(command: Sequence[str], environment: Mapping[str, str], grace_s: float) -> Process:
+    """Start a command that goes on until it is told to end, and has `grace_s` seconds to do so.
+
+    What it says on either output is in `popen.stdout`. Raises Stopped.
+    """
+    return _start(command, 0, stderr=subprocess.STDOUT, environment=environment, grace_s=grace_s)
 
 
 def _environment() -> dict[str, str]:
@@ -140,7 +156,7 @@ def _environment() -> dict[str, str]:
     return kept | fixed | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
-def _pump(process: _Process, reading: int, limits: Limits, writing: int = -1, data: bytes = b"") -> tuple[bytes, bytes]:
+def _pump(process: Process, reading: int, limits: Limits, writing: int = -1, data: bytes = b"") -> tuple[bytes, bytes]:
     """Write `data` to `writing`, and read `reading` to its end or, where something was written, to the end of a line.
 
     Returns what was read and the tail of standard error. Raises TimedOut, Overflowed.
@@ -231,7 +247,7 @@ class Child:
     """
 
     def __init__(self) -> None:
-        self._process: _Process | None = None
+        self._process: Process | None = None
         self._requests = self._replies = -1
         self._calls = 0
 
@@ -278,7 +294,7 @@ class Child:
             raise OSError(errno.ENOSPC, "No space left on device", function)
         raise (OutOfMemory if kind == "memory" else Crashed)(f"{function}: {message}")
 
-    def _start(self) -> _Process:
+    def _start(self) -> Process:
         request, self._requests = os.pipe()
         self._replies, reply = os.pipe()
         serve = f"import curation.guard; curation.guard._serve({request}, {reply})"
@@ -355,7 +371,7 @@ def stop_all() -> None:
         child.close()
     for process in running:
         try:
-            process.popen.wait(5)
+            process.popen.wait(process.end_s)
         except subprocess.TimeoutExpired:
             process.popen.kill()
 

@@ -1,9 +1,11 @@
 """Start a command and see to it that it ends when whoever asked for it does.
 
-Run as `python -I -S launch.py LIFELINE MEMORY COMMAND...`, with the standard library alone, since it stands between the
-guard and every child process. LIFELINE is the read end of a pipe whose other end the guard holds: when that closes, be
-it that the guard wants the command gone or that it was killed itself, the command's whole session is killed. MEMORY is
-the command's address space in bytes (0 = as it is). Its exit status becomes this process's own.
+Run as `python -I -S launch.py LIFELINE MEMORY GRACE COMMAND...`, with the standard library alone, since it stands
+between the guard and every child process. LIFELINE is the read end of a pipe whose other end the guard holds: when that
+closes, be it that the guard wants the command gone or that it was killed itself, the command's whole session is killed.
+So is what a command leaves behind that ends by itself. MEMORY is the command's address space in bytes (0 = as it is).
+GRACE is how many seconds the session gets to end, asked to by SIGTERM, before it is killed; with any, a second process
+watches this one, so that the session ends even where this one is killed. The exit status is the command's own.
 """
 
 from __future__ import annotations
@@ -16,21 +18,25 @@ import select
 import signal
 import sys
 import threading
+import time
 
 PR_SET_PDEATHSIG = 1
 
 
-def main(lifeline: int, memory: int, command: list[str]) -> None:
+def main(lifeline: int, memory: int, grace: float, command: list[str]) -> None:
     os.set_inheritable(lifeline, False)
     launcher = os.getpid()
     libc = ctypes.CDLL(None)
     child = os.fork()
     if child == 0:
         _become(command, memory, launcher, libc)
-    threading.Thread(target=_watch, args=(lifeline, child), daemon=True).start()
+    watcher = _second_watcher(child, grace) if grace else -1
+    threading.Thread(target=_watch, args=(lifeline, child, grace), daemon=True).start()
     # The dead child is left unreaped until its session is cleared, so that its number cannot mean anyone else by then.
     os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
-    _kill(child)
+    _end(child, grace)
+    if watcher >= 0:
+        os.write(watcher, b"done")
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -54,18 +60,55 @@ def _become(command: list[str], memory: int, launcher: int, libc: ctypes.CDLL) -
     os._exit(127)
 
 
-def _watch(lifeline: int, child: int) -> None:
+def _second_watcher(child: int, grace: float) -> int:
+    """A process that ends the session when this one is killed; where to write to when there is nothing left to end."""
+    watched, held = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        for fd in (0, 1, 2, held):
+            os.close(fd)
+        if not os.read(watched, 1):
+            _end(child, grace)
+        os._exit(0)
+    os.close(watched)
+    return held
+
+
+def _watch(lifeline: int, child: int, grace: float) -> None:
     poll = select.poll()
     poll.register(lifeline, 0)  # hang-up is always reported
     poll.poll()
-    _kill(child)
+    _end(child, grace)
 
 
-def _kill(child: int) -> None:
+_ending = threading.Lock()
+
+
+def _end(child: int, grace: float) -> None:
+    with _ending:
+        if grace:
+            _signal(child, signal.SIGTERM)
+            until = time.monotonic() + grace
+            while time.monotonic() < until and _is_alive(child):
+                time.sleep(0.05)
+        _signal(child, signal.SIGKILL)
+
+
+def _signal(child: int, number: signal.Signals) -> None:
     for kill in (os.killpg, os.kill):  # it leads no group before its setsid
         with contextlib.suppress(ProcessLookupError):
-            kill(child, signal.SIGKILL)
+            kill(child, number)
+
+
+def _is_alive(group: int) -> bool:
+    """Whether any process of the group has still to end."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208 - pathlib is slow to import
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123
+            state, _, its_group = file.read().rpartition(b")")[2].split()[:3]
+            if int(its_group) == group and state != b"Z":
+                return True
+    return False
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
+    main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4:])
