@@ -22,6 +22,8 @@ _UNSPACED = re.compile(
 )
 """Thai, Lao, Burmese, Khmer, Japanese and Chinese: scripts that do not put spaces between words."""
 
+_UNPUNCTUATED = re.compile(r"[\w ,'’-]*[.!?]?\s*")  # nothing that could end a sentence before its end
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -36,8 +38,9 @@ class Limits:
 
 def spaced(text: str) -> bool:
     """Whether the words of `text` are written apart, by the script that most of its letters are in."""
-    letters = [c for c in text[:MAX_CHARS] if c.isalpha()]
-    return 2 * sum(bool(_UNSPACED.match(c)) for c in letters) <= len(letters)
+    looked_at = text[:MAX_CHARS]
+    unspaced = sum(map(str.isalpha, _UNSPACED.findall(looked_at)))
+    return unspaced == 0 or 2 * unspaced <= sum(map(str.isalpha, looked_at))
 
 
 def count_words(text: str) -> int:
@@ -52,6 +55,8 @@ def clip_tokens(text: str) -> int:
 
 def split_sentences(text: str, language: str | None = "en") -> list[str]:
     """The sentences of `text`, by the rules of `language` where there are any, else by those of English."""
+    if _UNPUNCTUATED.fullmatch(text):
+        return [text.strip()] if text.strip() else []
     code = language if language in LANGUAGE_CODES else "en"
     found = pysbd.Segmenter(language=code, clean=False).segment(text[:MAX_CHARS])
     return [sentence.strip() for sentence in found if sentence.strip()]
