@@ -6,12 +6,13 @@ import json
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import jsonschema
 
 from curation.engines import Completion
-from curation.text_limits import spaced, split_sentences
+from curation.text_limits import MAX_CHARS, spaced, split_sentences
 from prompts import text_field
 
 Status = Literal["ok", "repaired", "truncated", "refused", "unparseable", "empty"]
@@ -32,19 +33,21 @@ def read_answer(completion: Completion, output_schema: dict[str, Any] | None, so
     truncated: cut off by max_tokens, and cut back to its last whole sentence where there is one. refused: the model
     speaks of itself instead, in words that `source` does not hold. unparseable: not of the shape. empty: no words.
     """
-    given: str | None = " ".join(completion.text.split())
-    repaired = False
-    if output_schema is not None:
-        given, repaired = _from_json(completion.text, output_schema)
-        if given is None:
-            return Answer(None, "unparseable")
-    text = _unwrapped(given or "")
+    raw = completion.text[:MAX_CHARS]
+    given, repaired, cut = " ".join(raw.split()), False, completion.finish_reason == "length"
+    if output_schema is not None and given:
+        found, repaired = _from_json(raw, output_schema)
+        if found is None and cut:
+            found = _begun(raw, output_schema)
+        if found is None:
+            return Answer(None, "refused" if _refuses(_unwrapped(given), source) else "unparseable")
+        given = found
+    text = _unwrapped(given)
     if not any(c.isalnum() for c in text):
         return Answer(None, "empty")
-    refusal = _REFUSAL.match(text)
-    if refusal and refusal[0].lower() not in source.lower():
+    if _refuses(text, source):
         return Answer(None, "refused")
-    if completion.finish_reason == "length":
+    if cut:
         whole = split_sentences(text)[:-1]
         return Answer(" ".join(whole) or text, "truncated")
     return Answer(text, "repaired" if repaired or text != given else "ok")
@@ -59,9 +62,14 @@ def _from_json(raw: str, schema: dict[str, Any]) -> tuple[str | None, bool]:
     if value is None:
         value, repaired = _parsed(raw[raw.find("{") : raw.rfind("}") + 1]), True
     name = text_field(schema)
-    if value is None or name is None or not jsonschema.Draft202012Validator(schema).is_valid(value):
+    if value is None or name is None or not _validator(json.dumps(schema)).is_valid(value):
         return None, repaired
     return " ".join(value[name].split()), repaired
+
+
+@lru_cache(maxsize=64)
+def _validator(schema: str) -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(json.loads(schema))
 
 
 def _parsed(text: str) -> Any:
@@ -69,6 +77,13 @@ def _parsed(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
+
+
+def _begun(raw: str, schema: dict[str, Any]) -> str | None:
+    """The text in a JSON answer that breaks off, if it does so inside or behind the text."""
+    found = re.search(rf'"{re.escape(text_field(schema) or "")}"\s*:\s*("(?:[^"\\]|\\u[0-9a-fA-F]{{4}}|\\[^u])*)', raw)
+    begun = _parsed(found[1].replace("\n", " ") + '"') if found else None
+    return " ".join(begun.split()) if begun else None
 
 
 # --- free text ------------------------------------------------------------------------------------------------------
@@ -89,9 +104,17 @@ _REFUSAL = re.compile(
 )
 
 
+def _refuses(text: str, source: str) -> bool:
+    """Whether the model speaks of itself, in words that `source` does not hold."""
+    refusal = _REFUSAL.match(text)
+    return refusal is not None and refusal[0].lower() not in source.lower()
+
+
 def _unwrapped(text: str) -> str:
     """`text` without a preamble ("Here is the summary:"), the quotes around it, list marks and invisible characters."""
-    visible = "".join(c for c in text if c in "\u200c\u200d" or unicodedata.category(c)[0] != "C")
+    visible = text
+    if not text.isprintable():
+        visible = "".join(c for c in text if c in "\u200c\u200d" or unicodedata.category(c)[0] != "C")
     bare = re.sub(r"^(?:<\w+>)+|(?:</\w+>)+$", "", visible.strip())
     bare = re.sub(r"^(?:[-*•]|\d{1,2}[.)])\s+", "", _PREAMBLE.sub("", bare, count=1).strip())
     closing = _QUOTES.get(bare[:1])
@@ -132,9 +155,9 @@ def additions(summary: str, source: str, language: str | None = None) -> tuple[f
             content, missing = content + len(word), missing + len(set(word) - set(source))
         elif word in _DIGITS or any(c.isdigit() for c in word):
             invented += [match[0]] if _DIGITS.get(word, word) not in numbers else []
-        elif re.split("['’]", word)[0] not in _FUNCTION_WORDS:
+        elif word.replace("’", "'").partition("'")[0] not in _FUNCTION_WORDS:
             content += 1
-            if not any(_akin(word, other) for other in known):
+            if word not in known and not any(_akin(word, other) for other in known):
                 missing += 1
                 # German writes every noun like a name.
                 invented += [match[0]] if match.start() > 0 and match[0][0].isupper() and language != "de" else []
@@ -142,6 +165,6 @@ def additions(summary: str, source: str, language: str | None = None) -> tuple[f
 
 
 def _akin(word: str, other: str) -> bool:
-    """Whether two words are forms of one, by their common beginning: walk and walking, city and cities."""
+    """Whether two words that differ are forms of one, by their common beginning: walk and walking, city and cities."""
     shared = max(3, min(len(word), len(other)) - 1)
-    return word == other or (word[:shared] == other[:shared] and abs(len(word) - len(other)) <= 4)
+    return word[:shared] == other[:shared] and abs(len(word) - len(other)) <= 4

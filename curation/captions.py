@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from curation.answers import Answer, read_answer
-from curation.engines import Completion, Failure, TextRequest
+from curation.asking import Question, Told, ask
+from curation.engines import Failure
 from curation.engines.source import TextSource
 from curation.records import Caption, Frame, digest
 from curation.rejects import Kind, Rejected
@@ -35,48 +35,31 @@ def caption_frames(frames: Sequence[Frame], source: TextSource) -> Captioned:
     unparseable or empty is a caption without text. A frame to which the engine gave no answer at all is rejected,
     and costs no other frame anything. Raises EngineError where the engine as a whole cannot work.
     """
-    completions: dict[str, Completion | Failure] = {}
-    answers: dict[str, Answer] = {}
-    waiting = list(frames)
-    for attempt in range(source.attempts):
-        requests = [_request(frame, source, attempt) for frame in waiting]
-        completions |= source.ask(requests)
-        for frame in waiting:
-            completion = completions[frame.frame_id]
-            if isinstance(completion, Completion):
-                answers[frame.frame_id] = _told_apart(read_answer(completion, source.prompt.output_schema), attempt)
-        waiting = [f for f in waiting if f.frame_id in answers and answers[f.frame_id].text is None]
-        if not waiting:
-            break
     outcome = Captioned()
+    told = ask_captions(frames, source)
     for frame in frames:
-        completion = completions[frame.frame_id]
-        if isinstance(completion, Failure):
-            outcome.rejected[frame.frame_id] = _rejected(completion)
+        answer = told[frame.frame_id]
+        if isinstance(answer, Failure):
+            outcome.rejected[frame.frame_id] = _rejected(answer)
         else:
-            outcome.captions.append(_caption(frame, source, completion, answers[frame.frame_id]))
+            outcome.captions.append(_caption(frame, source, answer))
     return outcome
 
 
-def _request(frame: Frame, source: TextSource, attempt: int) -> TextRequest:
-    return TextRequest(
-        frame.frame_id, source.prompt, {"max_words": MAX_WORDS}, source.sampling_of(attempt), (frame.image,)
-    )
+def ask_captions(frames: Sequence[Frame], source: TextSource) -> dict[str, Told | Failure]:
+    """What came of asking for a caption of each frame, by frame_id. Any text will do."""
+    questions = [Question(f.frame_id, lambda _: {"max_words": MAX_WORDS}, (f.image,)) for f in frames]
+    return ask(questions, source, lambda *_: None)
 
 
-def _told_apart(answer: Answer, attempt: int) -> Answer:
-    """An answer that only came on asking again is a repaired one."""
-    return replace(answer, status="repaired") if attempt and answer.status == "ok" else answer
-
-
-def _caption(frame: Frame, source: TextSource, completion: Completion, answer: Answer) -> Caption:
+def _caption(frame: Frame, source: TextSource, told: Told) -> Caption:
     return Caption(
         frame_id=frame.frame_id,
         video_id=frame.video_id,
         time=frame.time,
-        text=answer.text,
-        raw_text=completion.raw_text,
-        status=answer.status,
+        text=told.answer.text,
+        raw_text=told.raw_text,
+        status=told.answer.status,
         **source.lineage,
     )
 

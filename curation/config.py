@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
+from curation.languages import LANGUAGES
 from curation.records import digest
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -239,9 +240,19 @@ class SummarySettings(Section):
     min_support: float = Field(
         0.75, description="share of a summary's content words that its source must hold", ge=0, le=1
     )
+    language: str | None = Field(
+        None, description='language of the summaries as a code such as "en"; that of the text if unset'
+    )
     engine: EngineSettings = EngineSettings()
     subtitles: TextSettings = TextSettings(prompt="summarize-subtitles")
     captions: TextSettings = TextSettings(prompt="summarize-captions")
+
+    @field_validator("language")
+    @classmethod
+    def _known(cls, language: str | None) -> str | None:
+        if language is not None and language not in LANGUAGES:
+            raise ValueError(f"'{language}' is none of the codes known: {', '.join(LANGUAGES)}")
+        return language
 
 
 class RunSettings(Section):

@@ -1,8 +1,9 @@
 """The two training texts of every clip of a video: from what is said in it, and from the captions of its frames.
 
 Short clips keep both as they are ("verbatim"), and so does a longer one whose text already is one sentence within the
-limits. The others get a summary of each, as VidLA has it: one sentence within the limits, with nothing added. What
-cannot be summarised so is truncated at a sentence end, and says so ("truncated").
+limits. The others get a summary of each, as VidLA has it: one sentence within the limits, with nothing added, in the
+text's own language or in one that the settings name. What cannot be summarised so is truncated at a sentence end, in
+its own language, and says so ("truncated").
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from curation.answers import Answer, additions, read_answer
+from curation.answers import Answer, additions
+from curation.asking import Question, Told, ask
 from curation.config import SummarySettings
-from curation.engines import Completion, Failure, TextRequest
+from curation.engines import Failure
 from curation.engines.source import TextSource, text_source
+from curation.languages import LANGUAGES
 from curation.records import Caption, Clip, Segment, Summary, Video, digest
 from curation.rejects import Kind, Rejected
-from curation.text_limits import Limits, spaced, split_sentences, truncate
-from prompts import Prompt
+from curation.subtitles import language_of
+from curation.text_limits import Limits, clip_tokens, count_words, spaced, split_sentences, truncate
+from prompts import Prompt, PromptError
 
 TextKind = Literal["subtitles", "captions"]
 KINDS: tuple[TextKind, ...] = ("subtitles", "captions")
@@ -29,12 +33,13 @@ FEWEST_WORDS = 8
 
 @dataclass(frozen=True)
 class SummaryPlan:
-    """Everything that decides what the summaries say."""
+    """Everything that decides what the summaries say. `language` is a code; None stands for that of each text."""
 
     subtitles: TextSource
     captions: TextSource
     limits: Limits
     min_support: float
+    language: str | None = None
 
     def source(self, kind: TextKind) -> TextSource:
         return self.subtitles if kind == "subtitles" else self.captions
@@ -48,17 +53,23 @@ class SummaryPlan:
         return digest("summary", self._digest(kind), parts, language)
 
     def _digest(self, kind: TextKind) -> str:
-        return digest(kind, self.source(kind).digest, self.limits.words, self.limits.tokens, self.min_support)
+        limits = (self.limits.words, self.limits.tokens, self.min_support)
+        return digest(kind, self.source(kind).digest, *limits, self.language)
 
 
 def summary_plan(settings: SummarySettings, prompts: Mapping[str, Prompt]) -> SummaryPlan:
-    """The plan that `settings` describe. Raises PromptError where a prompt is not there."""
-    return SummaryPlan(
+    """The plan that `settings` describe. Raises PromptError where a prompt is not there, or does not fit its task."""
+    plan = SummaryPlan(
         subtitles=text_source(settings.engine, settings.subtitles, "summarize_subtitles", prompts),
         captions=text_source(settings.engine, settings.captions, "summarize_captions", prompts),
         limits=Limits(settings.max_words, settings.max_clip_tokens),
         min_support=settings.min_support,
+        language=settings.language,
     )
+    for prompt in (plan.subtitles.prompt, plan.captions.prompt):
+        if plan.language and "language" not in prompt.variables:
+            raise PromptError(f"prompt '{prompt.id}' does not use 'language', so summaries.language cannot be kept to")
+    return plan
 
 
 @dataclass(frozen=True)
@@ -86,12 +97,12 @@ def summarize_video(
     asked for these. Equal texts are asked for once, and those in `existing` not at all. A clip is rejected only where
     an engine gave no answer though it was asked again. Raises EngineError where an engine as a whole cannot work.
     """
-    sources = _sources(video, segments, captions)
+    sources = sources_of(video, segments, captions)
     digests = {
         (s.clip_id, kind): plan.summary_digest(kind, source.parts, source.language)
         for s in segments
         for kind in KINDS
-        if (source := sources.get((s.clip_id, kind))) and s.scale != "short" and not source.fits(plan.limits)
+        if (source := sources.get((s.clip_id, kind))) and s.scale != "short" and not source.will_do(plan)
     }
     made: dict[str, _Text | Failure] = {}
     rows: set[tuple[str, str]] = set()  # clip_id and digest
@@ -120,10 +131,10 @@ def summarize_video(
 
 
 @dataclass(frozen=True)
-class _Source:
+class Source:
     """The sentences, or captions, that a clip's text is made from, and what they came from.
 
-    `language` is known for what is said alone.
+    `language` is what is known of it; nobody states that of captions.
     """
 
     parts: tuple[str, ...]
@@ -135,22 +146,32 @@ class _Source:
         joined = " ".join(self.parts)
         return joined if spaced(joined) else "".join(self.parts)
 
-    def fits(self, limits: Limits) -> bool:
-        """Whether it already is what a summary must be: one sentence within the limits."""
-        return limits.hold(self.text) and _is_one_sentence(self.text, self.language)
+    def is_in(self, language: str | None) -> bool:
+        """Whether it is in `language`, as far as one can tell; None stands for its own."""
+        return language is None or language == (_code(self.language) or language_of(self.text))
+
+    def will_do(self, plan: SummaryPlan) -> bool:
+        """Whether it already is what a summary must be: one sentence within the limits, in the wanted language."""
+        fits = plan.limits.hold(self.text) and _is_one_sentence(self.text, self.language)
+        return fits and self.is_in(plan.language)
 
 
-def _sources(video: Video, segments: Sequence[Segment], captions: Mapping[str, Caption]) -> dict[_Key, _Source]:
+def _code(tag: str | None) -> str | None:
+    """The language of a tag such as "en-GB"."""
+    return tag.split("-")[0].lower() if tag else None
+
+
+def sources_of(video: Video, segments: Sequence[Segment], captions: Mapping[str, Caption]) -> dict[_Key, Source]:
     """By clip and kind, where there is any text at all."""
-    sources: dict[_Key, _Source] = {}
+    sources: dict[_Key, Source] = {}
     for segment in segments:
         said = [s.text.strip() for s in video.sentences if segment.start <= (s.start + s.end) / 2 < segment.end]
         seen = [c for frame_id in segment.frame_ids if (c := captions.get(frame_id)) and c.text]
         shown = dict.fromkeys(c.text for c in seen if c.text)  # a scene that lasts is described once
         models = sorted({f"{c.engine}/{c.model}" for c in seen})
-        given: dict[TextKind, _Source] = {
-            "subtitles": _Source(_worded(said), video.language, video.subtitle_kind),
-            "captions": _Source(_worded(shown), None, ", ".join(models)),
+        given: dict[TextKind, Source] = {
+            "subtitles": Source(_worded(said), video.language, video.subtitle_kind),
+            "captions": Source(_worded(shown), None, ", ".join(models)),
         }
         sources |= {(segment.clip_id, kind): source for kind, source in given.items() if source.parts}
     return sources
@@ -182,54 +203,74 @@ class _Text:
     raw_text: str | None = None
 
 
-def _make(kind: TextKind, wanted: Mapping[str, _Source], plan: SummaryPlan) -> dict[str, _Text | Failure]:
-    """A text for each of `wanted`, by digest: a summary, else a truncation; a Failure where there was no answer."""
-    engine = plan.source(kind)
+def _make(kind: TextKind, wanted: Mapping[str, Source], plan: SummaryPlan) -> dict[str, _Text | Failure]:
+    """A text for each of `wanted`, by digest: a summary, else a truncation; a Failure where a later run may get one."""
     made: dict[str, _Text | Failure] = {}
-    raw: dict[str, str] = {}  # what the model answered last
-    waiting = {d: source for d, source in wanted.items() if kind == "captions" or engine.knows(source.language)}
-    for attempt in range(engine.attempts):
-        answers = engine.ask([_request(kind, d, source, plan, attempt) for d, source in waiting.items()])
-        for known, answer in answers.items():
-            source = waiting[known]
-            if isinstance(answer, Completion):
-                raw[known] = answer.raw_text
-                summary = _accepted(read_answer(answer, engine.prompt.output_schema, source.text), source, plan)
-                if summary is None:
-                    continue  # it is asked for again
-                made[known] = _Text(summary.text, "repaired" if attempt else summary.status, answer.raw_text)
-            elif answer.retryable:
-                made[known] = answer
-            del waiting[known]
+    told = ask_summaries(kind, wanted, plan)
     for known, source in wanted.items():
-        if known not in made:
-            made[known] = _Text(truncate(source.parts, plan.limits), "truncated", raw.get(known))
+        answer = told.get(known)
+        if isinstance(answer, Failure) and answer.retryable:
+            made[known] = answer
+        elif isinstance(answer, Told) and answer.fault is None:
+            made[known] = _Text(answer.answer.text, answer.answer.status, answer.raw_text)
+        else:
+            raw_text = answer.raw_text if isinstance(answer, Told) else None
+            made[known] = _Text(truncate(source.parts, plan.limits), "truncated", raw_text)
     return made
 
 
-def _request(kind: TextKind, request_id: str, source: _Source, plan: SummaryPlan, attempt: int) -> TextRequest:
-    """The request for a summary; a later attempt asks for a shorter one."""
-    data = {"text": source.text} if kind == "subtitles" else {"captions": source.parts}
-    words = max(min(FEWEST_WORDS, plan.limits.words), plan.limits.words - 5 * attempt)
+def ask_summaries(kind: TextKind, wanted: Mapping[str, Source], plan: SummaryPlan) -> dict[str, Told | Failure]:
+    """What came of asking for a summary of each of `wanted`, by its key; nothing of one whose language, or the wanted
+    one, the engine does not know. Each time a summary will not do, a shorter one is asked for."""
     engine = plan.source(kind)
-    return TextRequest(request_id, engine.prompt, {**data, "max_words": words}, engine.sampling_of(attempt))
+
+    def question(key: str, source: Source) -> Question:
+        data = {"text": source.text} if kind == "subtitles" else {"captions": source.parts}
+        language = LANGUAGES[plan.language] if plan.language else None
+        fewest = min(FEWEST_WORDS, plan.limits.words)
+
+        def variables(anew: int) -> dict[str, object]:
+            return {**data, "max_words": max(fewest, plan.limits.words - 5 * anew), "language": language}
+
+        return Question(key, variables, source=source.text)
+
+    known = {
+        key: source
+        for key, source in wanted.items()
+        if (kind == "captions" or engine.knows(source.language)) and (not plan.language or engine.knows(plan.language))
+    }
+    questions = [question(key, source) for key, source in known.items()]
+    return ask(questions, engine, lambda key, answer: _fault(answer, known[key], plan))
 
 
-def _accepted(answer: Answer, source: _Source, plan: SummaryPlan) -> Answer | None:
-    """`answer` if it is one whole sentence within the limits that adds nothing to `source`; else None."""
-    if answer.text is None or answer.status == "truncated" or not plan.limits.hold(answer.text):
-        return None
-    if not _is_one_sentence(answer.text, source.language) or _is_scrap(answer.text):
-        return None
-    added, invented = additions(answer.text, source.text, source.language)
-    return None if invented or 1 - added < plan.min_support else answer
+def _fault(answer: Answer, source: Source, plan: SummaryPlan) -> str | None:
+    """Why `answer` is not one whole sentence within the limits, in the wanted language, that adds nothing to `source`;
+    None where it is."""
+    text = answer.text or ""
+    if answer.status == "truncated":
+        return "cut off"
+    if not plan.limits.hold(text):
+        return f"too long: {count_words(text)} words, {clip_tokens(text)} tokens"
+    if not _is_one_sentence(text, plan.language or source.language):
+        return "not one sentence"
+    if _is_scrap(text):
+        return "not a whole sentence"
+    # Of 5,000 texts of 12 to 25 words in 61 languages, one was taken for another language with such certainty.
+    if plan.language and language_of(text, plan.language) != plan.language:
+        return f"not in {LANGUAGES[plan.language]}"
+    if not source.is_in(plan.language):
+        return None  # words of two languages cannot be compared
+    added, invented = additions(text, source.text, source.language)
+    if invented:
+        return f"not in the text: {', '.join(invented[:3])}"
+    return "says what the text does not" if 1 - added < plan.min_support else None
 
 
 # --- rows -----------------------------------------------------------------------------------------------------------
 
 
 def _clip(
-    segment: Segment, video: Video, sources: Mapping[_Key, _Source], texts: Mapping[_Key, _Text | Failure]
+    segment: Segment, video: Video, sources: Mapping[_Key, Source], texts: Mapping[_Key, _Text | Failure]
 ) -> Clip:
     def columns(kind: TextKind, name: str) -> dict[str, str | None]:
         source, text = sources.get((segment.clip_id, kind)), texts.get((segment.clip_id, kind))

@@ -5,16 +5,21 @@ that a server's prefix cache holds them) and a part `# User` (the data). Both ar
 
 What a template inserts is strangers' text, so every inserted value is turned into one line of plain data first
 (`as_data`): no line breaks or control characters, no angle brackets, no square-bracketed control words, bounded in
-length. The data therefore cannot hold the tags that a template puts around it, nor a chat template's own marks.
+length. The data therefore cannot hold the tags that a template puts around it, nor a chat template's own marks. What a
+model has answered before is a stranger's text as well, where it is shown to it again.
+
+A prompt with an `output_schema` wants its answer as JSON. Where that lowers quality, `free_text_first: true` asks for
+free text first, and then, in a second turn, for the same in the shape of the schema.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +28,7 @@ import jinja2.meta
 import jinja2.sandbox
 import jsonschema
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from curation.records import digest
 
@@ -31,8 +36,12 @@ BUNDLED = Path(__file__).parent
 MAX_DATA_CHARS = 8000
 """Longest value that reaches a model; a 90 s clip holds some 1500 characters of speech."""
 
-CONSTANTS = frozenset({"max_words"})
-"""The variables that may stand in a system part: those that we set, never a stranger."""
+CONSTANTS = frozenset({"max_words", "language"})
+"""The variables that may stand in a system part: those that we set, never a stranger. `language` is null where the
+text's own is wanted, else the English name of a language."""
+
+Turn = Mapping[str, str]
+"""One chat message: `role` and `content`."""
 
 
 class PromptError(ValueError):
@@ -42,18 +51,22 @@ class PromptError(ValueError):
 # --- data -----------------------------------------------------------------------------------------------------------
 
 _JOINERS = "\u200c\u200d"  # they shape words in Persian and Hindi
-_ANGLES = str.maketrans(dict.fromkeys("<＜﹤", "‹") | dict.fromkeys(">＞﹥", "›"))
-_CONTROL_WORD = re.compile(r"\[\s*(/?)\s*([A-Z][A-Z_]*)\s*\]")  # [INST], [/INST], [TOOL_CALLS] ...
+# Brackets, and what Unicode's normal forms make brackets of: tokenizers normalise.
+_BRACKETS = str.maketrans(
+    dict.fromkeys("<＜﹤≮", "‹") | dict.fromkeys(">＞﹥≯", "›") | {"［": "[", "﹇": "[", "］": "]", "﹈": "]"}
+)
+_CONTROL_WORD = re.compile(r"\[\s*(/?)\s*([^\W\d][\w-]*)\s*\]")  # [INST], [/INST], [TOOL_CALLS], [gMASK] ...
 
 
-def as_data(value: object) -> str:
+def as_data(value: object, max_chars: int = MAX_DATA_CHARS) -> str:
     """`value` as one line that cannot be taken for markup or for a chat template's marks. Raises where it is null."""
     if value is None:
         raise jinja2.UndefinedError("a value is null")
-    shown = str(value)[: 4 * MAX_DATA_CHARS]
-    visible = "".join(c if c in _JOINERS or unicodedata.category(c)[0] != "C" else " " for c in shown)
-    line = _CONTROL_WORD.sub(r"(\1\2)", " ".join(visible.split()).translate(_ANGLES))
-    return line if len(line) <= MAX_DATA_CHARS else line[:MAX_DATA_CHARS].rsplit(" ", 1)[0]
+    shown = str(value)[: 4 * max_chars]
+    if not shown.isprintable():
+        shown = "".join(c if c in _JOINERS or unicodedata.category(c)[0] != "C" else " " for c in shown)
+    line = _CONTROL_WORD.sub(r"(\1\2)", " ".join(shown.split()).translate(_BRACKETS))
+    return line if len(line) <= max_chars else line[:max_chars].rsplit(" ", 1)[0]
 
 
 # --- prompts --------------------------------------------------------------------------------------------------------
@@ -65,35 +78,67 @@ class _FrontMatter(BaseModel):
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     version: int = Field(ge=1)
     output_schema: dict[str, Any] | None = None
+    free_text_first: bool = False
     max_tokens: int = Field(64, ge=1)
     temperature: float = Field(0.0, ge=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _whole(self) -> _FrontMatter:
+        if self.free_text_first and self.output_schema is None:
+            raise ValueError("free_text_first goes with an output_schema, which the second answer has to follow")
+        return self
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt as its file gives it. `output_schema` is a JSON schema, or None where the answer is free text."""
+    """A prompt as its file, at `path`, gives it.
+
+    `output_schema` is a JSON schema, or None where the answer is free text; with `free_text_first` the model answers
+    in free text before it is asked for that shape.
+    """
 
     id: str
     version: int
     system: str
     user: str
     output_schema: dict[str, Any] | None = field(default=None, hash=False)
+    free_text_first: bool = False
     max_tokens: int = 64
     temperature: float = 0.0
+    path: Path | None = field(default=None, compare=False)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Stands for what the model is asked. Sampling is recorded beside it, since the settings may change that."""
-        return digest(self.id, self.version, self.system, self.user, self.output_schema)
+        second = [self.shape_request] if self.free_text_first else []
+        return digest(self.id, self.version, self.system, self.user, self.output_schema, *second)
 
-    def render(self, **variables: object) -> list[dict[str, str]]:
+    @cached_property
+    def variables(self) -> frozenset[str]:
+        """What it is to be rendered with."""
+        return frozenset().union(*(_variables(part) for part in (self.system, self.user)))
+
+    @property
+    def shape_request(self) -> str:
+        """What asks for an answer that was given before in the shape of the schema."""
+        return (
+            f"Give that answer as one JSON object and nothing else. It must follow this JSON schema: {self.schema_text}"
+        )
+
+    @cached_property
+    def schema_text(self) -> str:
+        return json.dumps(self.output_schema, ensure_ascii=False)
+
+    def render(self, **given: object) -> list[dict[str, str]]:
         """The chat messages (`role`, `content`), the constant one first. Raises PromptError on a missing variable."""
+        variables = {"language": None, **given}
+        constants = tuple((name, variables[name]) for name in sorted(CONSTANTS & variables.keys()))
         try:
             return [
-                {"role": role, "content": _template(part).render(variables).strip()}
-                for role, part in (("system", self.system), ("user", self.user))
+                {"role": "system", "content": _rendered(self.system, constants)},
+                {"role": "user", "content": _template(self.user).render(variables).strip()},
             ]
-        except jinja2.TemplateError as error:
+        except Exception as error:  # a template is a small program: whatever it raises is its own fault
             raise PromptError(f"prompt '{self.id}' cannot be rendered: {_one_line(error)}") from None
 
 
@@ -105,6 +150,11 @@ _environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
 @lru_cache(maxsize=64)
 def _template(source: str) -> jinja2.Template:
     return _environment.from_string(source)
+
+
+@lru_cache(maxsize=64)
+def _rendered(source: str, variables: tuple[tuple[str, object], ...]) -> str:
+    return _template(source).render(variables).strip()
 
 
 def load_prompts(folder: Path | None = None) -> dict[str, Prompt]:
@@ -135,6 +185,15 @@ _FILE = re.compile(
 def read_prompt(path: Path) -> Prompt:
     """The prompt in `path`. Raises PromptError, one line that names the file and what is wrong with it."""
     try:
+        state = path.stat()
+    except OSError as error:
+        raise PromptError(f"{path}: {_one_line(error)}") from None
+    return _read(path, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=256)
+def _read(path: Path, _mtime_ns: int, _size: int) -> Prompt:
+    try:
         parts = _FILE.match(path.read_text(encoding="utf-8").replace("\r\n", "\n"))
         if parts is None:
             raise ValueError("it must be front matter between two lines '---', then '# System' and '# User'")
@@ -148,15 +207,19 @@ def read_prompt(path: Path) -> Prompt:
         raise PromptError(f"{path}: {where}: {_one_line(first['msg'])}") from None
     except (OSError, ValueError, yaml.YAMLError, jinja2.TemplateError) as error:
         raise PromptError(f"{path}: {_one_line(error)}") from None
-    return Prompt(system=parts["system"].strip(), user=parts["user"].strip(), **front.model_dump())
+    return Prompt(system=parts["system"].strip(), user=parts["user"].strip(), path=path, **front.model_dump())
 
 
 def _check_templates(system: str, user: str) -> None:
-    variables = jinja2.meta.find_undeclared_variables(_environment.parse(system))
-    if variables - CONSTANTS:
-        names = ", ".join(sorted(variables - CONSTANTS))
+    others = _variables(system) - CONSTANTS
+    if others:
+        names = ", ".join(sorted(others))
         raise ValueError(f"the system part must be constant, but uses {names}: move it to the user part")
-    _environment.parse(user)
+    _environment.from_string(user)
+
+
+def _variables(part: str) -> set[str]:
+    return jinja2.meta.find_undeclared_variables(_environment.parse(part))
 
 
 def _check_schema(schema: dict[str, Any]) -> None:

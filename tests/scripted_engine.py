@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 
 from curation.engines import Completion, Failure, TextRequest
 
+Script = Callable[[TextRequest, int], str | Completion | Failure]
+
 
 class ScriptedEngine:
     """Answers each request with `script(request, how often it was asked before)`: a text, or a whole answer."""
@@ -16,7 +18,7 @@ class ScriptedEngine:
 
     def __init__(
         self,
-        script: Callable[[TextRequest, int], str | Completion | Failure],
+        script: Script,
         languages: frozenset[str] | None = None,
         revision: str = "1",
     ) -> None:

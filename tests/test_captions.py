@@ -111,6 +111,7 @@ def test_retries_do_not_mix_frames_up() -> None:
         ("I cannot assist with that request.", None, "refused"),
         ("As an AI, I have no eyes.", None, "refused"),
         ("I can see a bus.", "I can see a bus.", "ok"),
+        ("A red\ud800 bus\u202e.\x00", "A red bus.", "repaired"),
         (Completion("", "A red bus. It sto", "length"), "A red bus.", "truncated"),
         (Completion("", "A red bus that", "length"), "A red bus that", "truncated"),
     ],
@@ -124,7 +125,8 @@ def test_free_text_statuses(answer: str | Completion, text: str | None, status: 
     engine = ScriptedEngine(script)
     (caption,) = caption_frames([make_frame(0, b"")], scripted(engine)).captions
     assert (caption.text, caption.status) == (text, status)
-    assert caption.raw_text == (answer if isinstance(answer, str) else answer.text)
+    given = answer if isinstance(answer, str) else answer.text
+    assert caption.raw_text == given.replace("\ud800", "?"), "half a character cannot be stored"
     assert len(engine.asked) == (3 if text is None else 1)  # what gives no text is asked for again, within bounds
 
 
@@ -141,13 +143,21 @@ def test_free_text_statuses(answer: str | Completion, text: str | None, status: 
         ("A red bus.", None, "unparseable"),
         ("[" * 100_000, None, "unparseable"),
         ('{"caption": "I am sorry, I cannot assist with that."}', None, "refused"),
+        ("I'm sorry, but I can't describe this image.", None, "refused"),
+        ("", None, "empty"),
+        (Completion("", '{"caption": "A red bus."}', "length"), "A red bus.", "truncated"),
+        (Completion("", '{"caption": "A red bus. It sto', "length"), "A red bus.", "truncated"),
+        (Completion("", '{"caption": "A \\"red\\" b\\u00', "length"), 'A "red" b', "truncated"),
+        (Completion("", '{"capt', "length"), None, "unparseable"),
+        (Completion("", '{"caption": "', "length"), None, "unparseable"),
     ],
 )
-def test_structured_statuses(answer: str, text: str | None, status: str) -> None:
+def test_structured_statuses(answer: str | Completion, text: str | None, status: str) -> None:
+    given = answer if isinstance(answer, Completion) else Completion("", answer)
     prompt = Prompt("caption-frame", 1, "s", "u", SCHEMA)
-    engine = ScriptedEngine(lambda request, before: answer)
+    engine = ScriptedEngine(lambda request, before: Completion(request.id, given.text, given.finish_reason))
     (caption,) = caption_frames([make_frame(0, b"")], scripted(engine, prompt)).captions
-    assert (caption.text, caption.status, caption.raw_text) == (text, status, answer)
+    assert (caption.text, caption.status, caption.raw_text) == (text, status, given.text)
 
 
 def test_asking_again_repairs_and_samples_otherwise() -> None:
@@ -158,10 +168,10 @@ def test_asking_again_repairs_and_samples_otherwise() -> None:
     assert engine.asked[0].sampling.temperature == 0.0 < engine.asked[1].sampling.temperature
 
 
-def test_a_busy_engine_is_asked_a_bounded_number_of_times() -> None:
+def test_an_engine_that_gave_up_is_not_asked_again() -> None:
     engine = ScriptedEngine(lambda request, before: Failure(request.id, "busy", retryable=True))
-    outcome = caption_frames([make_frame(0, b""), make_frame(1, b"")], scripted(engine, attempts=2))
-    assert outcome.captions == [] and len(outcome.rejected) == 2 and len(engine.asked) == 4
+    outcome = caption_frames([make_frame(0, b""), make_frame(1, b"")], scripted(engine))
+    assert outcome.captions == [] and len(outcome.rejected) == 2 and len(engine.asked) == 2
     assert all(r.kind is Kind.ENGINE and r.retryable for r in outcome.rejected.values())
 
 

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 import pytest
 
 from curation.answers import additions
+from curation.config import ConfigError, Settings, resolve
 from curation.engines import Completion, EngineError, Failure, Sampling, TextRequest
 from curation.engines.source import TextSource
 from curation.records import Caption, Segment, Sentence, Summary, Video, clip_id_of, frame_id_of
 from curation.rejects import Kind
-from curation.summaries import Summarized, SummaryPlan, summarize_video
+from curation.summaries import Summarized, SummaryPlan, summarize_video, summary_plan
 from curation.text_limits import Limits, clip_tokens, count_words, split_sentences, truncate
-from prompts import load_prompts
+from prompts import Prompt, PromptError, load_prompts
 from tests.scripted_engine import ScriptedEngine
 
 PROMPTS = load_prompts()
@@ -92,7 +93,7 @@ def kind_of(request: TextRequest) -> str:
 
 
 def make_plan(engine: ScriptedEngine, **changes: object) -> SummaryPlan:
-    sources = {kind: TextSource(engine, PROMPTS[f"summarize-{kind}"], Sampling(48), 3, 16) for kind in GOOD}
+    sources = {kind: TextSource(engine, PROMPTS[f"summarize-{kind}"], Sampling(48), 3) for kind in GOOD}
     return dataclasses.replace(SummaryPlan(**sources, limits=LIMITS, min_support=0.75), **changes)  # type: ignore[arg-type]
 
 
@@ -190,6 +191,73 @@ def test_existing_summaries_are_not_asked_again() -> None:
     )
     assert {s.kind for s, _ in redone.summaries} == {"subtitles"} and len(engine.asked) == asked + 1
     assert dataclasses.replace(plan, limits=Limits(20, 77)).digest != plan.digest
+
+
+# --- another language than the text's -------------------------------------------------------------------------------
+
+GERMAN = {
+    "subtitles": "Jedes Frühjahr steigt der Fluss, und dieses Jahr haben die Bauern einen Wall aus Sandsäcken gebaut.",
+    "captions": "Ein Fluss fließt durch ein grünes Tal, Bauern stapeln Sandsäcke, und eine Kirche steht am Wasser.",
+}
+
+
+def summarize_in(language: str, engine: ScriptedEngine, video: Video, shown: Sequence[str] = SHOWN) -> Summarized:
+    segments = [make_segment("short", 0, 5, 1), make_segment("medium")]
+    return summarize_video(video, segments, make_captions(shown), make_plan(engine, language=language))
+
+
+def test_summaries_in_a_language_that_the_texts_are_not_in() -> None:
+    engine = ScriptedEngine(lambda request, before: GERMAN[kind_of(request)])
+    short, medium = summarize_in("de", engine, make_video()).clips
+    assert (short.subtitle_text, short.subtitle_status) == (SAID[0], "verbatim"), "short clips keep their own words"
+    assert (medium.subtitle_text, medium.subtitle_status) == (GERMAN["subtitles"], "ok")
+    assert (medium.caption_text, medium.caption_status) == (GERMAN["captions"], "ok")
+    assert [request.variables["language"] for request in engine.asked] == ["German", "German"]
+    assert all("in German" in request.messages()[0]["content"] for request in engine.asked)
+
+
+@pytest.mark.parametrize(("language", "asked"), [("de", {"subtitles", "captions"}), ("en", set()), (None, set())])
+def test_a_text_that_fits_is_kept_only_in_the_wanted_language(language: str | None, asked: set[str]) -> None:
+    for stated in ("en", "en-GB", None):
+        engine = ScriptedEngine(lambda request, before: GERMAN[kind_of(request)])
+        summarize_in(language, engine, make_video(SAID[:1], stated), [SHOWN[0]] * 3)  # type: ignore[arg-type]
+        assert {kind_of(request) for request in engine.asked} == asked
+
+
+def test_what_cannot_be_said_in_the_wanted_language_is_truncated_in_its_own() -> None:
+    """A model that goes on in the text's language, and one that does not know the wanted one."""
+    engine = ScriptedEngine(lambda request, before: GOOD[kind_of(request)])
+    for clips in (
+        summarize_in("de", engine, make_video()).clips,
+        summarize_in("de", ScriptedEngine(engine.script, frozenset({"en"})), make_video()).clips,
+    ):
+        assert (clips[1].subtitle_text, clips[1].subtitle_status) == (SAID[0], "truncated")
+        assert (clips[1].caption_text, clips[1].caption_status) == (" ".join(SHOWN), "truncated")
+    assert len(engine.asked) == 6
+
+
+def test_nothing_may_be_added_where_the_languages_are_the_same() -> None:
+    engine = ScriptedEngine(lambda request, before: BAD["invented story"])
+    assert summarize_in("en", engine, make_video()).clips[1].subtitle_status == "truncated"
+    other = make_video(("Der Fluss steigt jedes Frühjahr.", "Die Bauern haben einen Wall gebaut."), "de")
+    assert summarize_in("en", engine, other).clips[1].subtitle_status == "ok", "words of two languages do not compare"
+
+
+def test_the_wanted_language_is_part_of_a_summarys_digest() -> None:
+    plans = [make_plan(ScriptedEngine(lambda r, b: ""), language=language) for language in (None, "en", "de")]
+    assert len({plan.digest for plan in plans}) == 3
+    assert len({plan.summary_digest("captions", SHOWN, None) for plan in plans}) == 3
+
+
+def test_the_settings_name_the_language() -> None:
+    plan = summary_plan(resolve(None, ["summaries.language=fr"]).summaries, PROMPTS)
+    assert plan.language == "fr"
+    with pytest.raises(ConfigError, match=r"summaries.language: 'klingon' is none of the codes known: af, .*, zu"):
+        resolve(None, ["summaries.language=klingon"])
+    deaf = {**PROMPTS, "summarize-captions": Prompt("summarize-captions", 1, "s", "{{ captions }}")}
+    with pytest.raises(PromptError, match="'summarize-captions' does not use 'language'"):
+        summary_plan(resolve(None, ["summaries.language=fr"]).summaries, deaf)
+    assert summary_plan(Settings().summaries, deaf).language is None
 
 
 # --- what is accepted -----------------------------------------------------------------------------------------------
