@@ -1,0 +1,126 @@
+"""What a model is: the sizes and the attention of its two towers, as config.json beside its weights keeps them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+Kind = Literal["hta", "frame", "joint", "divided"]
+Activation = Literal["quick_gelu", "gelu"]
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+"""What OpenAI's CLIP normalises red, green and blue with, where 0 is black and 1 is full."""
+
+
+_STRICT = ConfigDict(extra="forbid")
+
+
+class ModelError(ValueError):
+    """A model that cannot be built, read or converted; the message says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """A stack of layers that normalise before each step, as both of CLIP's towers are."""
+
+    __pydantic_config__ = _STRICT
+
+    width: int
+    layers: int
+    heads: int
+    mlp_width: int
+    activation: Activation = "quick_gelu"
+    norm_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ModelError(f"a width of {self.width} cannot be shared by {self.heads} heads")
+
+
+@dataclass(frozen=True)
+class VideoConfig:
+    """The video encoder. `ModelSettings` says what its fields mean; [MST] tokens exist in `hta` alone."""
+
+    __pydantic_config__ = _STRICT
+
+    transformer: TransformerConfig
+    image_size: int
+    patch_size: int
+    frames: int
+    attention: Kind = "hta"
+    levels: int = 0
+    tokens: int = 4
+    temporal_scale: int = 2
+    patches_see_cls: bool = True
+    levels_see: Literal["lower", "higher"] = "lower"
+    image_mean: tuple[float, float, float] = CLIP_MEAN
+    image_std: tuple[float, float, float] = CLIP_STD
+
+    def __post_init__(self) -> None:
+        if self.image_size % self.patch_size:
+            raise ModelError(
+                f"an image of {self.image_size} pixels a side cannot be cut into patches of {self.patch_size}"
+            )
+        if self.levels and self.attention != "hta":
+            raise ModelError(f"attention {self.attention!r} has no [MST] tokens: set levels to 0")
+        if min(self.frames, self.tokens, self.temporal_scale, self.levels + 1) < 1:
+            raise ModelError("frames, tokens and temporal_scale must be at least 1, levels at least 0")
+
+    @property
+    def patches(self) -> int:
+        """N: patches of a frame."""
+        return int((self.image_size // self.patch_size) ** 2)
+
+    @property
+    def globals(self) -> int:
+        """1 + U·V: tokens that belong to no frame, [CLS] first."""
+        return 1 + self.levels * self.tokens
+
+    @property
+    def temporal(self) -> bool:
+        """Whether each layer has a temporal attention of its own before the one over space."""
+        return self.attention in ("hta", "divided")
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """The text tower. A text ends at its first `eos_token`, or at its highest token where that is the legacy 2."""
+
+    __pydantic_config__ = _STRICT
+
+    transformer: TransformerConfig
+    vocabulary: int
+    context: int
+    eos_token: int
+
+
+@dataclass(frozen=True)
+class VidLAConfig:
+    """Both towers, and the width of the features in which they meet."""
+
+    __pydantic_config__ = _STRICT
+
+    video: VideoConfig
+    text: TextConfig
+    features: int
+    model_type: Literal["vidla"] = "vidla"
+    schema_version: Literal[1] = 1
+
+    def to_json(self) -> str:
+        return _JSON.dump_json(self, indent=2).decode() + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> VidLAConfig:
+        """Raises ModelError in one line."""
+        try:
+            return _JSON.validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise ModelError(f"{where + ': ' if where else ''}{first['msg']}") from None
+
+
+_JSON = TypeAdapter(VidLAConfig)
