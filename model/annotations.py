@@ -1,0 +1,322 @@
+"""The texts of the usual benchmarks, from their original files: MSR-VTT, DiDeMo, ActivityNet, MSVD, VATEX, Kinetics.
+
+Every reader gives annotations in the order of the file: a video, its texts, and the names that its file may have.
+`find_videos` finds the files in a folder; videos come and go on the web, so those that are missing are counted, not
+fatal. A file that is not what its reader expects raises InputError: one line with what was expected and what found.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from curation.lists import InputError
+
+DIDEMO_SECONDS = 30.0
+SHOWN = 5
+_SUFFIX = re.compile(r"\.(mp4|m4v|mov|mkv|webm|avi|m?ts|m2ts|mpe?g|flv|wmv|asf|og[vm]|3g[p2])$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Media:
+    """A file that may hold the video, and which part of it is meant."""
+
+    stem: str
+    """Its name without suffix."""
+    start: float | None = None
+    """Seconds; None for the file's beginning."""
+    end: float | None = None
+    """Seconds, maybe past the file's end; None for the file's end."""
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """A video of a benchmark, with its texts, each of which is a query of its own."""
+
+    video_id: str
+    texts: tuple[str, ...]
+    media: tuple[Media, ...]
+    """The files that may hold it, the likeliest first."""
+
+
+# --- readers --------------------------------------------------------------------------------------------------------
+
+
+def read_msrvtt(path: Path, split: str = "test") -> tuple[Annotation, ...]:
+    """MSR-VTT. MSRVTT_JSFUSION_test.csv is the 1k-A test set, with one text a video.
+
+    Of MSRVTT_data.json (or a videodatainfo.json) come the videos of `split`, with all their texts: "test" is then the
+    full test set, which is not 1k-A. The videos are clips already.
+    """
+    if path.suffix.lower() == ".csv":
+        rows = _csv_rows(path, ("key", "vid_key", "video_id", "sentence"), "MSR-VTT's MSRVTT_JSFUSION_test.csv")
+        return _annotations(path, ((row["video_id"], row["sentence"]) for row in rows))
+    expected = "MSR-VTT's MSRVTT_data.json: an object with lists of videos and sentences"
+    content = _json(path, expected, dict)
+    videos = _objects(path, expected, content.get("videos"), ("video_id", "split"))
+    sentences = _objects(path, expected, content.get("sentences"), ("video_id", "caption"))
+    wanted = {video["video_id"] for video in videos if video["split"] == split}
+    if not wanted:
+        splits = ", ".join(sorted({str(video["split"]) for video in videos}))
+        raise InputError(f"{path} has no video of the split '{split}'; its splits are {splits}")
+    return _annotations(path, ((row["video_id"], row["caption"]) for row in sentences if row["video_id"] in wanted))
+
+
+def read_didemo(path: Path) -> tuple[Annotation, ...]:
+    """DiDeMo's test_data.json, val_data.json or train_data.json, for paragraph to video.
+
+    All descriptions of a video are one text. They are about its first 30 s, which is what the annotators saw.
+    """
+    expected = "DiDeMo's test_data.json: a list of objects with video and description"
+    rows = _objects(path, expected, _json(path, expected, list), ("video", "description"))
+    return tuple(
+        Annotation(one.video_id, (" ".join(one.texts),), (Media(_bare(one.video_id), 0.0, DIDEMO_SECONDS),))
+        for one in _annotations(path, ((row["video"], row["description"]) for row in rows))
+    )
+
+
+def read_activitynet(path: Path) -> tuple[Annotation, ...]:
+    """ActivityNet Captions' val_1.json (or val_2.json, train.json), for paragraph to video: a video's sentences joined.
+
+    Files are named by the id, v_…, or by what stands behind the v_.
+    """
+    expected = "ActivityNet Captions' val_1.json: an object of videos, each with duration, timestamps and sentences"
+    content = _json(path, expected, dict)
+    _objects(path, expected, list(content.values()), ("duration", "timestamps", "sentences"))
+    pairs = ((name, text) for name, video in content.items() for text in _strings(path, name, video["sentences"]))
+    return tuple(
+        Annotation(one.video_id, (" ".join(one.texts),), (Media(one.video_id), Media(one.video_id.removeprefix("v_"))))
+        for one in _annotations(path, pairs)
+    )
+
+
+def read_msvd(captions: Path, ids: Path) -> tuple[Annotation, ...]:
+    """MSVD: the videos of `ids` (test_list.txt), each with its some forty texts from `captions`.
+
+    That is AllVideoDescriptions.txt, or raw-captions.pkl as JSON: an object of lists of texts, or of lists of words. A
+    pickle runs what is written in it, so it is not read here; the error says how to convert one.
+    """
+    expected = "MSVD's AllVideoDescriptions.txt, a video's id and a text a line, or raw-captions.json"
+    if captions.suffix.lower() in (".pkl", ".pickle"):
+        raise InputError(
+            f"{captions} is a pickle, which can run any code when it is opened; where you trust it, convert it: "
+            f"python -c \"import json, pickle, sys; json.dump(pickle.load(sys.stdin.buffer, encoding='latin1'), "
+            f'sys.stdout)" < {captions.name} > {captions.stem}.json'
+        )
+    if captions.suffix.lower() == ".json":
+        content = _json(captions, expected, dict)
+        pairs = [(name, text) for name, texts in content.items() for text in _strings(captions, name, texts)]
+    else:
+        lines = [line.split(maxsplit=1) for line in _lines(captions) if not line.startswith("#")]
+        wrong = next((line for line in lines if len(line) != 2 or not re.search(r"_\d+_\d+$", line[0])), None)
+        if wrong is not None or not lines:
+            raise InputError(f"{captions} is not {expected}; it has {_brief(' '.join(wrong or ()))}")
+        pairs = [(name, text) for name, text in lines]
+    return tuple(
+        Annotation(one.video_id, one.texts, _ranged(one.video_id))
+        for one in _only(captions, _annotations(captions, pairs), ids)
+    )
+
+
+def read_vatex(path: Path, ids: Path | None = None) -> tuple[Annotation, ...]:
+    """VATEX: a JSON list with videoID and enCap, or HGR's ref_captions.json, an object of lists of texts.
+
+    The retrieval protocol is HGR's: of the 3,000 validation videos, the 1,500 of its test split, whose `ids` are a text
+    with one a line, or HGR's tst_names.npy. A file may be the clip, named by the id, or the whole video.
+    """
+    expected = "VATEX's vatex_validation_v1.0.json: a list of objects with videoID and enCap"
+    content = _json(path, expected, (list, dict))
+    if isinstance(content, dict):
+        rows = [(name, texts) for name, texts in content.items()]
+    else:
+        rows = [(o["videoID"], o["enCap"]) for o in _objects(path, expected, content, ("videoID", "enCap"))]
+    found = _annotations(path, ((name, text) for name, texts in rows for text in _strings(path, name, texts)))
+    return tuple(
+        Annotation(one.video_id, one.texts, _ranged(one.video_id))
+        for one in (found if ids is None else _only(path, found, ids))
+    )
+
+
+def read_kinetics(path: Path) -> tuple[Annotation, ...]:
+    """Kinetics' val.csv or test.csv: for each clip, its class as its one text. Clips are named id_000012_000022."""
+    expected = "a Kinetics annotation file"
+    rows = _csv_rows(path, ("label", "youtube_id", "time_start", "time_end"), expected)
+    named = []
+    for row in rows:
+        try:
+            start, end = round(float(row["time_start"])), round(float(row["time_end"]))
+        except ValueError:
+            raise InputError(f"{path}: the times of {row['youtube_id']} are not numbers") from None
+        named.append((f"{row['youtube_id']}_{start:06d}_{end:06d}", row["label"]))
+    return tuple(Annotation(one.video_id, one.texts, _ranged(one.video_id)) for one in _annotations(path, named))
+
+
+# --- what the readers share -----------------------------------------------------------------------------------------
+
+
+def _annotations(path: Path, pairs: Iterable[tuple[Any, Any]]) -> tuple[Annotation, ...]:
+    """Texts by video, both in the order in which they come; blank texts are left out. Raises InputError for none."""
+    texts: dict[str, list[str]] = {}
+    for video_id, text in pairs:
+        if not isinstance(video_id, str) or not isinstance(text, str):
+            raise InputError(f"{path}: {_brief(video_id)} and {_brief(text)} should be a video and a text")
+        if cleaned := " ".join(text.split()):
+            texts.setdefault(video_id.strip(), []).append(cleaned)
+    if not texts:
+        raise InputError(f"{path} has no text")
+    return tuple(Annotation(name, tuple(some), (Media(_bare(name)),)) for name, some in texts.items())
+
+
+def _only(path: Path, annotations: Sequence[Annotation], ids: Path) -> list[Annotation]:
+    """The annotations of the videos that `ids` lists, in its order. Raises InputError where one is not among them."""
+    by_id = {one.video_id: one for one in annotations}
+    try:
+        array = np.load(ids, allow_pickle=False) if ids.suffix.lower() == ".npy" else None
+    except (OSError, ValueError, EOFError):
+        raise InputError(f"{ids} is not an array of strings; write the ids into a text, one a line") from None
+    listed = list(_lines(ids)) if array is None else array.astype(str).ravel().tolist()
+    unknown = [name for name in listed if name not in by_id]
+    if unknown or not listed:
+        raise InputError(
+            f"{ids} lists {len(listed)} videos, {len(unknown)} of which are not in {path}, as {_brief(unknown[:1])}"
+        )
+    return [by_id[name] for name in dict.fromkeys(listed)]
+
+
+def _ranged(video_id: str) -> tuple[Media, ...]:
+    """Of an id that ends in two times: the clip, cut out already, or that range of the whole video."""
+    ranged = re.fullmatch(r"(.+)_(\d+)_(\d+)", video_id)
+    clip = Media(video_id)
+    return (clip,) if ranged is None else (clip, Media(ranged[1], float(ranged[2]), float(ranged[3])))
+
+
+def _bare(name: str) -> str:
+    """A file's name without its suffixes for video, of which YFCC's files may have two."""
+    while (shorter := _SUFFIX.sub("", name)) != name:
+        name = shorter
+    return name
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig", errors="replace")
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _lines(path: Path) -> Iterable[str]:
+    return (line.strip() for line in _text(path).splitlines() if line.strip())
+
+
+def _json(path: Path, expected: str, kind: type | tuple[type, ...]) -> Any:
+    try:
+        content = json.loads(_text(path))
+    except ValueError as error:
+        raise InputError(f"{path} is not {expected}; it is no JSON: {error}") from None
+    if not isinstance(content, kind) or not content:
+        raise InputError(f"{path} is not {expected}; it is {_brief(content)}")
+    return content
+
+
+def _objects(path: Path, expected: str, value: Any, keys: Sequence[str]) -> list[Mapping[str, Any]]:
+    """`value`, if it is a list of objects that have all of `keys`."""
+    if not isinstance(value, list) or not value:
+        raise InputError(f"{path} is not {expected}; it has {_brief(value)}")
+    wrong = next((row for row in value if not isinstance(row, dict) or not row.keys() >= set(keys)), None)
+    if wrong is not None:
+        what = f"only {', '.join(wrong)}" if isinstance(wrong, dict) else _brief(wrong)
+        raise InputError(f"{path} is not {expected}; one entry has {what}")
+    return value
+
+
+def _strings(path: Path, video: str, value: Any) -> list[str]:
+    """A list of texts, some of which may be lists of words."""
+    if not isinstance(value, list):
+        raise InputError(f"{path}: {_brief(video)} should have a list of texts, not {_brief(value)}")
+    return [" ".join(map(str, text)) if isinstance(text, list) else text for text in value]
+
+
+def _csv_rows(path: Path, columns: Sequence[str], expected: str) -> list[dict[str, str]]:
+    reader = csv.DictReader(io.StringIO(_text(path), newline=""))
+    try:
+        names, rows = list(reader.fieldnames or ()), list(reader)
+    except csv.Error as error:
+        raise InputError(f"{path} is not {expected}; it is no CSV: {error}") from None
+    if not rows or not set(columns) <= set(names):
+        found = f"{len(rows)} rows with {_brief(', '.join(names))}"
+        raise InputError(f"{path} is not {expected}, with the columns {', '.join(columns)}; it has {found}")
+    short = next((row for row in rows if any(row[name] is None for name in columns)), None)
+    if short is not None:
+        raise InputError(f"{path}: a row has too few cells: {_brief(','.join(filter(None, short.values())))}")
+    return rows
+
+
+def _brief(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Example:
+    """An annotated video whose file is there; `start` and `end` as in Media."""
+
+    video_id: str
+    texts: tuple[str, ...]
+    path: Path
+    start: float | None
+    end: float | None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a folder holds of a benchmark. Prints as the line that says so."""
+
+    folder: Path
+    examples: tuple[Example, ...]
+    missing: tuple[str, ...]
+
+    @property
+    def missing_share(self) -> float:
+        return len(self.missing) / (len(self.examples) + len(self.missing))
+
+    def __str__(self) -> str:
+        total = len(self.examples) + len(self.missing)
+        if not self.missing:
+            return f"all {total} videos are in {self.folder}"
+        names = ", ".join(self.missing[:SHOWN]) + ("…" if len(self.missing) > SHOWN else "")
+        share = f"{self.missing_share:.1%}"
+        return f"{len(self.missing)} of {total} videos ({share}) are not in {self.folder} and left out: {names}"
+
+
+def find_videos(annotations: Sequence[Annotation], folder: Path) -> Found:
+    """The annotated videos whose files lie in `folder` or below. Raises InputError where there is none at all."""
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder")
+    files: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if _SUFFIX.search(path.name) and path.is_file():
+            files.setdefault(_bare(path.name), path)
+    examples, missing = [], []
+    for one in annotations:
+        media = next((media for media in one.media if media.stem in files), None)
+        if media is None:
+            missing.append(one.video_id)
+        else:
+            examples.append(Example(one.video_id, one.texts, files[media.stem], media.start, media.end))
+    if not examples:
+        raise InputError(
+            f"none of {len(annotations)} videos is in {folder}, which holds {len(files)} videos; expected is, for "
+            f"example, {annotations[0].media[0].stem}.mp4"
+        )
+    return Found(folder, tuple(examples), tuple(missing))

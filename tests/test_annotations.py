@@ -1,0 +1,276 @@
+"""The readers of the benchmarks' files, on small files in the original formats, and the search for their videos."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from curation.lists import InputError
+from model.annotations import (
+    Annotation,
+    Media,
+    find_videos,
+    read_activitynet,
+    read_didemo,
+    read_kinetics,
+    read_msrvtt,
+    read_msvd,
+    read_vatex,
+)
+
+
+def written(path: Path, content: Any) -> Path:
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return path
+
+
+# --- MSR-VTT --------------------------------------------------------------------------------------------------------
+
+
+def test_msrvtt_1k_a_has_one_text_a_video(tmp_path: Path) -> None:
+    path = written(
+        tmp_path / "MSRVTT_JSFUSION_test.csv",
+        "key,vid_key,video_id,sentence\r\n"
+        "ret0,msr9770,video9770,a person is connecting something to system\r\n"
+        'ret1,msr9771,video9771,"a little girl, who smiles, eats"\r\n',
+    )
+    assert read_msrvtt(path) == (
+        Annotation("video9770", ("a person is connecting something to system",), (Media("video9770"),)),
+        Annotation("video9771", ("a little girl, who smiles, eats",), (Media("video9771"),)),
+    )
+
+
+def test_msrvtt_data_gives_all_texts_of_a_split(tmp_path: Path) -> None:
+    videos = [
+        {"category": 9, "url": "…", "video_id": f"video{n}", "start time": 1.5, "end time": 9.0, "split": s, "id": n}
+        for n, s in ((0, "train"), (7010, "test"), (7011, "test"))
+    ]
+    pairs = [("video0", "a car"), ("video7011", "a dog"), ("video7010", "a  cat "), ("video7011", "a puppy")]
+    sentences = [{"caption": text, "video_id": name, "sen_id": n} for n, (name, text) in enumerate(pairs)]
+    path = written(tmp_path / "MSRVTT_data.json", {"info": {}, "videos": videos, "sentences": sentences})
+    assert [(one.video_id, one.texts) for one in read_msrvtt(path)] == [
+        ("video7011", ("a dog", "a puppy")),
+        ("video7010", ("a cat",)),
+    ]
+    assert [one.video_id for one in read_msrvtt(path, "train")] == ["video0"]
+    with pytest.raises(InputError, match="no video of the split 'validate'; its splits are test, train"):
+        read_msrvtt(path, "validate")
+
+
+# --- paragraphs -----------------------------------------------------------------------------------------------------
+
+
+def test_didemo_joins_the_descriptions_of_a_video(tmp_path: Path) -> None:
+    first, second = "67828949@N00_5405632421_1cee1ff8ca.mov", "11297636@N00_4438863587_05ac3b3d39.mp4"
+    rows = [
+        {
+            "annotation_id": n,
+            "description": text,
+            "dl_link": "https://www.flickr.com/video_download.gne?id=1",
+            "num_segments": 6,
+            "reference_description": "",
+            "times": [[0, 0], [0, 1], [0, 0]],
+            "video": video,
+        }
+        for n, (video, text) in enumerate([(first, "a man waves."), (second, "a bee"), (first, "he sits down\n")])
+    ]
+    assert read_didemo(written(tmp_path / "test_data.json", rows)) == (
+        Annotation(first, ("a man waves. he sits down",), (Media(first.removesuffix(".mov"), 0.0, 30.0),)),
+        Annotation(second, ("a bee",), (Media(second.removesuffix(".mp4"), 0.0, 30.0),)),
+    )
+
+
+def test_activitynet_joins_the_sentences_of_a_video(tmp_path: Path) -> None:
+    content = {
+        "v_uqiMw7tQ1Cc": {
+            "duration": 55.15,
+            "timestamps": [[0.28, 55.15], [13.79, 54.32]],
+            "sentences": ["A weight lifting tutorial is given.", " The coach helps the guy. "],
+        },
+        "v_bXdq2zI1Ms0": {"duration": 73.1, "timestamps": [[0, 73.1]], "sentences": ["Three men stand on a mat."]},
+    }
+    assert read_activitynet(written(tmp_path / "val_1.json", content)) == (
+        Annotation(
+            "v_uqiMw7tQ1Cc",
+            ("A weight lifting tutorial is given. The coach helps the guy.",),
+            (Media("v_uqiMw7tQ1Cc"), Media("uqiMw7tQ1Cc")),
+        ),
+        Annotation("v_bXdq2zI1Ms0", ("Three men stand on a mat.",), (Media("v_bXdq2zI1Ms0"), Media("bXdq2zI1Ms0"))),
+    )
+
+
+# --- many texts a video ---------------------------------------------------------------------------------------------
+
+PANDA = Annotation(
+    "-4wsuPCjDBc_5_15", ("a squirrel eats", "an animal eats"), (Media("-4wsuPCjDBc_5_15"), Media("-4wsuPCjDBc", 5, 15))
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (
+            "AllVideoDescriptions.txt",
+            "# English descriptions\n\n-4wsuPCjDBc_5_15 a squirrel eats\nother_1_2 a bird\n"
+            "-4wsuPCjDBc_5_15 an animal eats\n",
+        ),
+        ("captions.json", {"other_1_2": ["a bird"], "-4wsuPCjDBc_5_15": ["a squirrel eats", "an animal eats"]}),
+        ("words.json", {"-4wsuPCjDBc_5_15": [["a", "squirrel", "eats"], ["an", "animal", "eats"]], "o": [["a"]]}),
+    ],
+)
+def test_msvd_gives_the_texts_of_the_listed_videos(tmp_path: Path, name: str, content: Any) -> None:
+    ids = written(tmp_path / "test_list.txt", "-4wsuPCjDBc_5_15\n")
+    assert read_msvd(written(tmp_path / name, content), ids) == (PANDA,)
+
+
+def test_msvd_says_how_to_convert_a_pickle(tmp_path: Path) -> None:
+    """The command in the message works, on a pickle as the original is: lists of words, of an old protocol."""
+    ids = written(tmp_path / "test_list.txt", "-4wsuPCjDBc_5_15\n")
+    path = tmp_path / "raw-captions.pkl"
+    path.write_bytes(pickle.dumps({PANDA.video_id: [text.split() for text in PANDA.texts]}, protocol=2))
+    with pytest.raises(InputError, match=r"is a pickle, .* where you trust it, convert it") as raised:
+        read_msvd(path, ids)
+    command = str(raised.value).partition("convert it: ")[2].replace("python", sys.executable, 1)
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True, timeout=60)
+    assert read_msvd(tmp_path / "raw-captions.json", ids) == (PANDA,)
+
+
+def test_vatex_gives_the_texts_of_the_split_and_the_range_in_its_id(tmp_path: Path) -> None:
+    rows = [
+        {"videoID": "G9zN5TTuGO4_000179_000189", "enCap": ["a man lifts", "a gym"], "chCap": ["一个人"]},
+        {"videoID": "a_b_C_000000_000010", "enCap": ["a dog"], "chCap": ["狗"]},
+    ]
+    path = written(tmp_path / "vatex_validation_v1.0.json", rows)
+    found = read_vatex(path)
+    assert found == (
+        Annotation(
+            "G9zN5TTuGO4_000179_000189",
+            ("a man lifts", "a gym"),
+            (Media("G9zN5TTuGO4_000179_000189"), Media("G9zN5TTuGO4", 179.0, 189.0)),
+        ),
+        Annotation("a_b_C_000000_000010", ("a dog",), (Media("a_b_C_000000_000010"), Media("a_b_C", 0.0, 10.0))),
+    )
+    text = written(tmp_path / "test.txt", "a_b_C_000000_000010\n\nG9zN5TTuGO4_000179_000189\n")
+    assert read_vatex(path, text) == found[::-1]
+    np.save(tmp_path / "tst_names.npy", np.array(["a_b_C_000000_000010"]))
+    assert read_vatex(path, tmp_path / "tst_names.npy") == found[1:]
+    references = written(tmp_path / "ref_captions.json", {row["videoID"]: row["enCap"] for row in rows})
+    assert read_vatex(references) == found
+
+
+def test_kinetics_gives_the_class_as_the_text(tmp_path: Path) -> None:
+    path = written(
+        tmp_path / "val.csv",
+        "label,youtube_id,time_start,time_end,split,is_cc\nabseiling,-3B32lodo2M,59,69,val,0\n"
+        '"air drumming",_dbcJuKJQNs,40.0,50.0,val,0\n',
+    )
+    assert read_kinetics(path) == (
+        Annotation(
+            "-3B32lodo2M_000059_000069",
+            ("abseiling",),
+            (Media("-3B32lodo2M_000059_000069"), Media("-3B32lodo2M", 59.0, 69.0)),
+        ),
+        Annotation(
+            "_dbcJuKJQNs_000040_000050",
+            ("air drumming",),
+            (Media("_dbcJuKJQNs_000040_000050"), Media("_dbcJuKJQNs", 40.0, 50.0)),
+        ),
+    )
+
+
+# --- wrong files ----------------------------------------------------------------------------------------------------
+
+TEXTS = "x_1_2 a bee\n"
+
+
+@pytest.mark.parametrize(
+    ("read", "contents", "message"),
+    [
+        (read_msrvtt, {"a.csv": "video,text\n1,2\n"}, "columns key, vid_key, video_id, sentence; it has .*video, text"),
+        (read_msrvtt, {"a.csv": ""}, "it has 0 rows"),
+        (read_msrvtt, {"a.csv": "key,vid_key,video_id,sentence\nret0,msr1\n"}, "too few cells: .*ret0,msr1"),
+        (read_msrvtt, {"a.json": {"sentences": []}}, "lists of videos and sentences; it has null"),
+        (read_msrvtt, {"a.json": "{"}, "it is no JSON"),
+        (read_didemo, {"a.json": {"video": 1}}, "a list of objects with video and description; it is .*video"),
+        (read_didemo, {"a.json": [{"video": "a"}]}, "one entry has only video"),
+        (read_didemo, {"a.json": [{"video": "a", "description": " "}]}, "has no text"),
+        (read_didemo, {"a.json": [{"video": "a", "description": 7}]}, '"a" and 7 should be a video and a text'),
+        (read_activitynet, {"a.json": [1]}, "an object of videos, each with duration, timestamps and sentences; it is"),
+        (read_activitynet, {"a.json": {"v_1": {"sentences": []}}}, "one entry has only sentences"),
+        (read_msvd, {"a.txt": "no ids here\n", "b.txt": "x"}, "a video's id and a text a line.*no ids"),
+        (read_msvd, {"a.txt": "", "b.txt": "x"}, "a video's id and a text a line"),
+        (read_msvd, {"a.json": {"x_1_2": "one text"}, "b.txt": "x"}, "should have a list of texts"),
+        (read_msvd, {"a.txt": TEXTS, "b.txt": "x_1_2\ny_1_2"}, r"lists 2 videos, 1 of which are not in .*y_1_2"),
+        (read_msvd, {"a.txt": TEXTS, "b.txt": ""}, "lists 0 videos"),
+        (read_msvd, {"a.txt": TEXTS, "b.npy": "x"}, "not an array of strings"),
+        (read_vatex, {"a.json": [{"videoID": "x"}]}, "one entry has only videoID"),
+        (read_kinetics, {"a.csv": "id,name\n0,abseiling\n"}, "columns label, youtube_id"),
+        (read_kinetics, {"a.csv": "label,youtube_id,time_start,time_end\na,b,c,d\n"}, "times of b are not numbers"),
+    ],
+)
+def test_a_wrong_file_is_told_in_a_line(
+    tmp_path: Path, read: Callable[..., Sequence[Annotation]], contents: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message) as raised:
+        read(*(written(tmp_path / name, content) for name, content in contents.items()))
+    assert str(tmp_path) in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 400
+
+
+def test_a_file_that_is_not_there_is_told_in_a_line(tmp_path: Path) -> None:
+    for read in (read_msrvtt, read_didemo, read_activitynet, read_vatex, read_kinetics):
+        with pytest.raises(InputError, match=r"cannot read .*none\.json: No such file"):
+            read(tmp_path / "none.json")
+    with pytest.raises(InputError, match="cannot read"):
+        read_msvd(written(tmp_path / "a.txt", TEXTS), tmp_path / "none.txt")
+
+
+# --- the files ------------------------------------------------------------------------------------------------------
+
+
+def made(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def test_videos_are_found_by_any_of_their_names(tmp_path: Path) -> None:
+    made(tmp_path, "a/clip_3_9.webm", "other.mp4", "x@N00_1.mov.mp4", "notes.txt", "gone.txt", "folder.mp4/inside.MKV")
+    annotations = [
+        Annotation("clip_3_9", ("one", "two"), (Media("clip_3_9"), Media("clip", 3.0, 9.0))),
+        Annotation("other_10_20", ("three",), (Media("other_10_20"), Media("other", 10.0, 20.0))),
+        Annotation("x@N00_1.mov", ("four",), (Media("x@N00_1", 0.0, 30.0),)),
+        Annotation("inside", ("five",), (Media("inside"),)),
+        Annotation("gone", ("six",), (Media("gone"),)),
+    ]
+    found = find_videos(annotations, tmp_path)
+    assert [(e.video_id, e.texts, str(e.path.relative_to(tmp_path)), e.start, e.end) for e in found.examples] == [
+        ("clip_3_9", ("one", "two"), "a/clip_3_9.webm", None, None),
+        ("other_10_20", ("three",), "other.mp4", 10.0, 20.0),
+        ("x@N00_1.mov", ("four",), "x@N00_1.mov.mp4", 0.0, 30.0),
+        ("inside", ("five",), "folder.mp4/inside.MKV", None, None),
+    ]
+    assert found.missing == ("gone",)
+    assert found.missing_share == 0.2
+    assert str(found) == f"1 of 5 videos (20.0%) are not in {tmp_path} and left out: gone"
+    assert str(find_videos(annotations[:3], tmp_path)) == f"all 3 videos are in {tmp_path}"
+
+
+def test_a_folder_without_any_of_the_videos_is_the_wrong_one(tmp_path: Path) -> None:
+    made(tmp_path, "a.mp4")
+    annotations = [Annotation(f"v{n}", ("text",), (Media(f"v{n}"),)) for n in range(9)]
+    with pytest.raises(InputError, match=r"none of 9 videos is in .* which holds 1 videos; .* v0\.mp4"):
+        find_videos(annotations, tmp_path)
+    with pytest.raises(InputError, match="is not a folder"):
+        find_videos(annotations, tmp_path / "none")
+    made(tmp_path, "v0.mp4")
+    assert str(find_videos(annotations, tmp_path)).endswith("left out: v1, v2, v3, v4, v5…")
