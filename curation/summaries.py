@@ -21,7 +21,7 @@ from curation.languages import LANGUAGES
 from curation.records import Caption, Clip, Segment, Summary, Video, digest
 from curation.rejects import Kind, Rejected
 from curation.subtitles import language_of
-from curation.text_limits import Limits, clip_tokens, count_words, spaced, split_sentences, truncate
+from curation.text_limits import MAX_CHARS, Limits, clip_tokens, count_words, spaced, split_sentences, truncate
 from prompts import Prompt, PromptError
 
 TextKind = Literal["subtitles", "captions"]
@@ -260,7 +260,7 @@ def _fault(answer: Answer, source: Source, plan: SummaryPlan) -> str | None:
         return f"not in {LANGUAGES[plan.language]}"
     if not source.is_in(plan.language):
         return None  # words of two languages cannot be compared
-    added, invented = additions(text, source.text, source.language)
+    added, invented = additions(text, source.text[:MAX_CHARS], source.language)
     if invented:
         return f"not in the text: {', '.join(invented[:3])}"
     return "says what the text does not" if 1 - added < plan.min_support else None

@@ -36,6 +36,9 @@ BUNDLED = Path(__file__).parent
 MAX_DATA_CHARS = 8000
 """Longest value that reaches a model; a 90 s clip holds some 1500 characters of speech."""
 
+LONGEST_WORD = 100
+"""What is longer is no word, but text of a script that does not write words apart."""
+
 CONSTANTS = frozenset({"max_words", "language"})
 """The variables that may stand in a system part: those that we set, never a stranger. `language` is null where the
 text's own is wanted, else the English name of a language."""
@@ -66,7 +69,10 @@ def as_data(value: object, max_chars: int = MAX_DATA_CHARS) -> str:
     if not shown.isprintable():
         shown = "".join(c if c in _JOINERS or unicodedata.category(c)[0] != "C" else " " for c in shown)
     line = _CONTROL_WORD.sub(r"(\1\2)", " ".join(shown.split()).translate(_BRACKETS))
-    return line if len(line) <= max_chars else line[:max_chars].rsplit(" ", 1)[0]
+    if len(line) <= max_chars:
+        return line
+    words, _, last = line[:max_chars].rpartition(" ")
+    return words if len(last) < LONGEST_WORD else line[:max_chars]
 
 
 # --- prompts --------------------------------------------------------------------------------------------------------

@@ -29,6 +29,10 @@ def test_scripts_come_through_whole() -> None:
 def test_data_is_cut_between_words() -> None:
     cut = as_data("word " * MAX_DATA_CHARS)
     assert len(cut) <= MAX_DATA_CHARS and set(cut.split()) == {"word"}
+    assert (
+        as_data("今天 " + "我们做汤" * MAX_DATA_CHARS)[-1] in "我们做汤"
+        and len(as_data("a " + "b" * 9000)) == MAX_DATA_CHARS
+    )
 
 
 def test_a_missing_or_null_variable_is_an_error() -> None:
