@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from curation.config import Section
+from curation.records import Scale
 
 
 class ModelSettings(Section):
@@ -34,21 +35,34 @@ class DataSettings(Section):
     """Which clips, and how a sample is made of one."""
 
     where: str | None = Field(None, description="SQL condition on the columns of `clips`")
-    scales: dict[Literal["short", "medium", "long"], float] | None = Field(
+    scales: dict[Scale, float] | None = Field(
         None, description="share of each scale in what is drawn, e.g. {short = 1, long = 2}; all clips alike if unset"
     )
     subset: float = Field(1.0, description="share of the videos, nested: what is in 0.01 is in 0.1", gt=0, le=1)
     held_out: float = Field(
         0.01, description="share of the videos that are kept from training, for evaluation", ge=0, lt=1
     )
-    crops: tuple[float, ...] = Field((1.0, 0.8), description="sides of the crop, as shares of the shorter side")
+    crops: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        (1.0, 0.8), description="sides of the square that is cut out, as shares of the shorter side; the centre if none"
+    )
     flip: bool = Field(True, description="mirror a clip half of the time")
     workers: int = Field(2, description="processes that read clips", ge=0)
     max_missing: float = Field(
         0.01, description="share of clips that may be missing or broken before the run fails", ge=0, le=1
     )
     cache_bytes: int = Field(20 * 2**30, description="room for media of a remote dataset on this machine", gt=0)
-    allow_changed: bool = Field(False, description="go on though the dataset changed since the checkpoint")
+    cache_folder: str | None = Field(None, description="where that is; in the user's folder for caches if unset")
+    allow_changed: bool = Field(
+        False,
+        description="go on though the dataset has changed since the checkpoint, with the version that the run pinned",
+    )
+
+    @field_validator("scales")
+    @classmethod
+    def _shares(cls, scales: dict[Scale, float] | None) -> dict[Scale, float] | None:
+        if scales is not None and not (scales and min(scales.values()) >= 0 < max(scales.values())):
+            raise ValueError("give at least one scale a share above 0, and none one below")
+        return scales
 
 
 class OptimizerSettings(Section):

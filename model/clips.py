@@ -1,0 +1,235 @@
+"""Which clips a run reads: a pinned version of the dataset, and the rows of it that are selected."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation.commits import path_of
+from curation.records import SCALES, Scale, digest
+from curation.tables import Dataset, DatasetError
+from curation.upkeep import parts_at, parts_on_disk, pin, pins
+from model.settings import DataSettings
+from model.split import held_out_sql, in_subset_sql
+
+BATCH_ROWS = 2**16
+Share = Literal["train", "held_out"]
+
+
+# --- the version ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Version:
+    """What a run reads, as its checkpoints record it.
+
+    `tables` has the Delta version of each table, pinned in the dataset under the name `pin`; `configuration` stands for
+    the settings of the runs that wrote its clips.
+    """
+
+    pin: str
+    tables: Mapping[str, int]
+    configuration: str
+
+
+def pin_version(dataset: Dataset, run: str) -> Version:
+    """Pin the dataset as it stands now for a training run of that name; `vidla vacuum` then spares what it needs."""
+    name = f"train-{run}-{secrets.token_hex(4)}"
+    tables = pin(dataset, name)
+    return Version(name, tables, configuration_digest(dataset, tables["clips"]))
+
+
+def reopen(dataset: Dataset, version: Version, run: str, allow_changed: bool) -> Version:
+    """The version that a run which is resumed goes on with.
+
+    That is the one it began with, while the clips are the same still. Where they have changed since, raises
+    DatasetError; with `allow_changed` it stays with its version, or takes (and pins) the dataset as it stands where
+    that version is not whole any more.
+    """
+    whole = _is_whole(dataset, version)
+    now = dataset.delta("clips").version()
+    if whole and (now == version.tables["clips"] or allow_changed):
+        return version
+    if allow_changed:
+        return pin_version(dataset, run)
+    then = version.tables["clips"]
+    rest = f"with version {then}, which is pinned" if whole else f"with what is there: version {then} is not whole"
+    raise DatasetError(
+        f"the clips of {dataset.uri} have changed since the checkpoint (from version {then} to {now}); "
+        f"data.allow_changed=true goes on {rest}"
+    )
+
+
+def _is_whole(dataset: Dataset, version: Version) -> bool:
+    """Whether a version is pinned, and all there: what is forgotten is taken out of pinned versions as well."""
+    if pins(dataset).get(version.pin) != version.tables:
+        return False
+    number = version.tables["clips"]
+    there = {name for name, _ in parts_on_disk(dataset, "clips")}
+    return (
+        parts_at(dataset, "clips", number) <= there and configuration_digest(dataset, number) == version.configuration
+    )
+
+
+def configuration_digest(dataset: Dataset, version: int) -> str:
+    """Stands for the settings of the runs that wrote the parts of a version of `clips`."""
+    epochs = sorted({int(name.split("-")[1]) for name in parts_at(dataset, "clips", version)})
+    openings = [dataset.get_json(path_of(epoch)) or {} for epoch in epochs]
+    settings = {json.dumps(opening.get("about", {}).get("settings"), sort_keys=True) for opening in openings}
+    return digest("configuration", *sorted(settings))
+
+
+# --- the rows -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ClipRow:
+    """A clip that a run reads: seconds `start` to `end` of its stored media; at least one of its texts is there."""
+
+    clip_id: str
+    video_id: str
+    scale: Scale
+    media_uri: str
+    start: float
+    end: float
+    subtitle: str | None
+    caption: str | None
+
+
+class Clips:
+    """The selected clips, in a file that is mapped into memory: shared by all processes of a machine.
+
+    They lie ordered by scale (short, medium, long), then by id. `counts` has the clips of each scale, `without_text`
+    the clips that would have been selected but have neither text.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path}  # travels to workers by its name
+
+    @cached_property
+    def _reader(self) -> Any:
+        return pa.ipc.open_file(pa.memory_map(str(self.path)))
+
+    @cached_property
+    def _batches(self) -> list[pa.RecordBatch]:
+        return [self._reader.get_batch(number) for number in range(self._reader.num_record_batches - 1)]
+
+    @cached_property
+    def _summary(self) -> Mapping[str, Any]:
+        """What stands in the metadata of the last batch, which is empty."""
+        _, metadata = self._reader.get_batch_with_custom_metadata(self._reader.num_record_batches - 1)
+        summary: Mapping[str, Any] = json.loads(metadata[b"summary"])
+        return summary
+
+    @property
+    def counts(self) -> dict[Scale, int]:
+        return {scale: self._summary["counts"][scale] for scale in SCALES}
+
+    @property
+    def without_text(self) -> int:
+        return int(self._summary["without_text"])
+
+    @property
+    def selection(self) -> str:
+        """The digest of what was asked for."""
+        return str(self._summary["selection"])
+
+    def __len__(self) -> int:
+        return sum(self.counts.values())
+
+    def __getitem__(self, index: int) -> ClipRow:
+        batch, row = divmod(index, BATCH_ROWS)
+        values = {name: self._batches[batch].column(name)[row].as_py() for name in _SCHEMA.names}
+        return ClipRow(**values | {"scale": SCALES[values["scale"]]})
+
+
+_SCHEMA = pa.schema(
+    [
+        pa.field("clip_id", pa.string()),
+        pa.field("video_id", pa.string()),
+        pa.field("scale", pa.int8()),
+        pa.field("media_uri", pa.string()),
+        pa.field("start", pa.float64()),
+        pa.field("end", pa.float64()),
+        pa.field("subtitle", pa.string()),
+        pa.field("caption", pa.string()),
+    ]
+)
+
+
+def select(dataset: Dataset, version: Version, settings: DataSettings, share: Share, path: Path) -> Clips:
+    """Write the clips of one side of the split to `path`, unless the same selection lies there already.
+
+    `train` has the videos in the subset that are not held out, `held_out` all those that are. The selection is the same
+    on every machine, in the same order. Raises Misuse for a condition that DuckDB does not take, and DatasetError where
+    no clip is left to train on.
+    """
+    scales = [scale for scale in SCALES if settings.scales is None or settings.scales.get(scale, 0) > 0]
+    asked = (settings.where, scales, settings.subset, settings.held_out)
+    selection = digest("selection", dict(version.tables), version.configuration, share, *asked)
+    if not (path.exists() and (clips := Clips(path)).selection == selection):
+        clips = _write(_rows(dataset, version, settings, scales, share), selection, path)
+    if share == "train" and not len(clips):
+        text = f" ({clips.without_text} have neither text)" if clips.without_text else ""
+        raise DatasetError(
+            f"no clip of {dataset.uri} is selected{text}: look at data.where, data.scales, data.subset, data.held_out"
+        )
+    return clips
+
+
+def _rows(
+    dataset: Dataset, version: Version, settings: DataSettings, scales: Iterable[Scale], share: Share
+) -> Iterator[pa.Table]:
+    kept = held_out_sql(settings.held_out)
+    side = kept if share == "held_out" else f"{in_subset_sql(settings.subset)} and not {kept}"
+    query = f"""
+        select clip_id, video_id, list_position([{_quoted(SCALES)}], scale) - 1 as scale, media_uri, start, "end",
+            nullif(trim(subtitle_text), '') as subtitle, nullif(trim(caption_text), '') as caption
+        from clips where ({settings.where or "true"}\n) and scale in ({_quoted(scales)}) and {side}
+        order by scale, clip_id"""
+    for batch in dataset.stream(query, version.tables):
+        yield pa.table(batch).cast(_SCHEMA)
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
+
+
+def _write(rows: Iterable[pa.Table], selection: str, path: Path) -> Clips:
+    """Write the rows that have a text, in batches of BATCH_ROWS, to `path`; it appears whole or not at all."""
+    counts, without_text = np.zeros(len(SCALES), np.int64), 0
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_file(file, _SCHEMA) as writer:
+            waiting = _SCHEMA.empty_table()
+            for piece in rows:
+                texts = piece.filter(pc.or_(pc.is_valid(piece["subtitle"]), pc.is_valid(piece["caption"])))
+                without_text += len(piece) - len(texts)
+                counts += np.bincount(texts["scale"].to_numpy(), minlength=len(SCALES))
+                waiting = pa.concat_tables([waiting, texts])
+                while len(waiting) >= BATCH_ROWS:
+                    writer.write_table(waiting.slice(0, BATCH_ROWS).combine_chunks())
+                    waiting = waiting.slice(BATCH_ROWS)
+            if len(waiting):
+                writer.write_table(waiting.combine_chunks())
+            by_scale = dict(zip(SCALES, counts.tolist(), strict=True))
+            summary = {"selection": selection, "counts": by_scale, "without_text": without_text}
+            last = pa.RecordBatch.from_pylist([], schema=_SCHEMA)
+            writer.write_batch(last, custom_metadata={"summary": json.dumps(summary)})
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return Clips(path)
