@@ -14,7 +14,7 @@ from curation.config import ConfigError, Settings, fields, resolve
 from curation.engines import EngineError
 from curation.requests import InputError
 from curation.tables import DatasetError, Misuse
-from pipelines import commands
+from pipelines import commands, model_commands
 from pipelines.work import Interrupted
 from prompts import PromptError
 
@@ -146,6 +146,7 @@ def retry(
 
 for _verb in (commands.inspect, commands.export, commands.forget, commands.vacuum, commands.pin):
     app.command()(_verb)
+app.command()(model_commands.hierarchical_set)
 
 
 @config_app.command()
