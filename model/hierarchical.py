@@ -1,8 +1,8 @@
 """The hierarchical set: a short, a medium and a long clip around each of some moments, from held-out videos.
 
-As the paper's test set of 1,000 triplets (section 4, "hierarchical"), which shows whether a model does as well on long
-clips as on short ones. There the three are centred on one timestamp; here they are a clip of each tiling that contains
-it, the middle of the short one, since the clips of a dataset are nested, not centred.
+As VidLA's hierarchical test set of 1,000 triplets (arXiv 2403.14870), which shows whether a model does as well on long
+clips as on short ones. There the three are centred on one timestamp. Here they are the clip of each tiling that holds
+it, and it is the middle of the short one: the clips of a dataset are nested, not centred.
 """
 
 from __future__ import annotations
