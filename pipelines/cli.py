@@ -14,7 +14,7 @@ from curation.config import ConfigError, Settings, fields, resolve
 from curation.engines import EngineError
 from curation.requests import InputError
 from curation.tables import DatasetError, Misuse
-from pipelines import commands, model_commands
+from pipelines import commands, model_commands, prompt_commands
 from pipelines.work import Interrupted
 from prompts import PromptError
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 config_app = typer.Typer(no_args_is_help=True, help="Print, check and show the configuration.", rich_markup_mode=None)
 app.add_typer(config_app, name="config")
+app.add_typer(prompt_commands.app, name="prompts")
 
 
 def _print_version(wanted: bool) -> None:

@@ -191,15 +191,6 @@ _FILE = re.compile(
 def read_prompt(path: Path) -> Prompt:
     """The prompt in `path`. Raises PromptError, one line that names the file and what is wrong with it."""
     try:
-        state = path.stat()
-    except OSError as error:
-        raise PromptError(f"{path}: {_one_line(error)}") from None
-    return _read(path, state.st_mtime_ns, state.st_size)
-
-
-@lru_cache(maxsize=256)
-def _read(path: Path, _mtime_ns: int, _size: int) -> Prompt:
-    try:
         parts = _FILE.match(path.read_text(encoding="utf-8").replace("\r\n", "\n"))
         if parts is None:
             raise ValueError("it must be front matter between two lines '---', then '# System' and '# User'")
