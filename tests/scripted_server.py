@@ -29,6 +29,7 @@ class Asked:
     words: str
     time: int
     at: float
+    in_flight: int  # with this one
     headers: dict[str, str]
     http: web.Request = field(repr=False)
     server: ScriptedServer = field(repr=False)
@@ -53,7 +54,7 @@ class ScriptedServer:
         self.times: Counter[str] = Counter()
         self.in_flight = 0
         self.most_in_flight = 0
-        self.connections = 0
+        self.peers: set[Any] = set()  # one a connection
         self.port = 0
 
     @property
@@ -85,7 +86,9 @@ class ScriptedServer:
         app = web.Application(client_max_size=1 << 26)
         app.router.add_post("/v1/chat/completions", self._completions)
         app.router.add_get("/v1/models", self._models)
-        runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=0)
+        runner = web.AppRunner(
+            app, handle_signals=False, access_log=None, shutdown_timeout=0, handler_cancellation=True
+        )
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", self.port, reuse_address=True)
         await site.start()
@@ -104,11 +107,14 @@ class ScriptedServer:
     async def _completions(self, http: web.Request) -> web.StreamResponse:
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        self.peers.add(http.transport and http.transport.get_extra_info("peername"))
         try:
             body = await http.json()
             words = words_of(body)
             self.times[words] += 1
-            asked = Asked(body, words, self.times[words], time.monotonic(), dict(http.headers), http, self)
+            asked = Asked(
+                body, words, self.times[words], time.monotonic(), self.in_flight, dict(http.headers), http, self
+            )
             self.asked.append(asked)
             return await self.script(asked)
         finally:
@@ -202,6 +208,10 @@ async def reset(asked: Asked, stream: web.StreamResponse | None = None) -> web.S
     if asked.http.transport is not None:
         asked.http.transport.abort()
     return stream or web.Response()
+
+
+async def nap() -> None:
+    await asyncio.sleep(0.01)
 
 
 def after(seconds: float, then: Script = echo) -> Script:

@@ -14,9 +14,9 @@ Trouble = Literal["busy", "slow", "broken", "absent"]
 """What went wrong with an exchange: the server said that it has too much to do; it did not answer in time; it broke
 off or answered nonsense; there was no connection."""
 
-CUT = 0.7
-FIRST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 30.0
+CUT = 0.8
+FIRST_PAUSE_S = 0.025
+LONGEST_PAUSE_S = 5.0
 MISHAPS = 5
 """Exchanges that fail in a row before a server counts as away."""
 
@@ -66,8 +66,12 @@ class Pace:
         return Sent(now, self.in_flight, self._answered)
 
     def dropped(self) -> None:
-        """An exchange was broken off from our side."""
+        """An exchange is over that says nothing about the server."""
         self.in_flight -= 1
+
+    def has_served_others(self, sent: Sent) -> bool:
+        """Whether it has answered anything since that request was sent."""
+        return self._answered > sent.answered
 
     def answered(self) -> None:
         """The server answered, be it that the request is a bad one."""
@@ -89,15 +93,15 @@ class Pace:
         if sent.at <= self._struck_at or (trouble == "broken" and not self.away):
             return
         if trouble in ("busy", "slow"):
-            self._slow_down()
+            self._slow_down(max(sent.in_flight, self.in_flight + 1))
         self._struck_at = now
         self._strikes += 1
         self.opens_at = max(self.opens_at, now + self._pause())
 
-    def _slow_down(self) -> None:
+    def _slow_down(self, too_many: int) -> None:
         if self._strikes == 0:  # a server that takes nothing at all says nothing about how much it takes
             self._goal = max(1.0, self.limit * CUT)
-        self.limit = max(1.0, min(self.limit, self.in_flight + 1) * CUT)
+        self.limit = max(1.0, min(self.limit, too_many) * CUT)
 
     def _pause(self) -> float:
         longest = min(LONGEST_PAUSE_S, self.patience_s / 4)

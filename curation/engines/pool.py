@@ -18,7 +18,7 @@ from curation.engines import Completion, EngineError, Failure, TextRequest
 from curation.engines.chat import ExchangeError, body
 from curation.engines.client import Client
 from curation.engines.load import load
-from curation.engines.pace import Sent, Silence, Trouble
+from curation.engines.pace import LONGEST_PAUSE_S, Sent, Silence, Trouble
 from curation.engines.places import Bases, Place, Places
 from prompts import PromptError
 
@@ -26,10 +26,11 @@ log = logging.getLogger(__name__)
 
 TRIES = 8
 """Times that one request is sent to servers that fail on it. Hearing that a server is busy does not count."""
+SINGLED_OUT = 2
+"""Times that a server fails on a request, and answers others meanwhile, after which the request is to blame."""
 REFUSALS = 20
 """Bad requests in a row, the very first of a run, after which the fault is not theirs."""
 FIRST_PAUSE_S = 0.2
-LONGEST_PAUSE_S = 15.0
 WARN_S = 10.0
 
 Answer = Completion | Failure
@@ -54,7 +55,8 @@ class _Job:
     index: int
     since: float | None = None  # when it first reached a server
     sent: int = 0
-    tries: int = 0
+    tries: int = 0  # that the server failed on
+    singled_out: int = 0  # of these, while the server answered others
     last: Place | None = None
 
     @property
@@ -243,33 +245,37 @@ class Pool:
                 self._refused = 0
                 self._give_up(f"{place.name} refuses every request ({error}); see to its settings, or the prompt's")
         else:
-            place.pace.failed(sent, self._loop_time(), trouble, error.retry_after)
-            self._try_again(place, job, trouble, str(error))
-            if self._places.away and sent.at > self._found_at:
-                self._find_servers()
+            self._try_again(place, job, sent, trouble, error)
 
-    def _try_again(self, place: Place, job: _Job, trouble: Trouble, message: str) -> None:
+    def _try_again(self, place: Place, job: _Job, sent: Sent, trouble: Trouble, error: ExchangeError) -> None:
         now, patience_s = self._now(), self.settings.patience_s
-        silent_s = self._silence.seconds(now)
-        if len(self._troubled) < 2:
-            self._troubled.add(job.number)
-        # Whether it is the servers that are in trouble, or only this request.
-        down = trouble in ("busy", "absent") or len(self._troubled) > 1
-        if silent_s >= WARN_S and down and not self._warned:
-            log.warning("%s has not answered for %.0f s (%s); it is asked again", place.name, silent_s, message)
-            self._warned = True
         if trouble == "absent":
             job.since = None  # it never got there
         elif trouble != "busy":
             job.tries += 1
+            job.singled_out += place.pace.has_served_others(sent)
+        if trouble in ("broken", "slow") and job.singled_out >= SINGLED_OUT:
+            place.pace.dropped()  # it is the request's fault
+            down = False
+        else:
+            place.pace.failed(sent, self._loop_time(), trouble, error.retry_after)
+            if len(self._troubled) < 2:
+                self._troubled.add(job.number)
+            down = trouble in ("busy", "absent") or len(self._troubled) > 1
+            if self._places.away and sent.at > self._found_at:
+                self._find_servers()
+        silent_s = self._silence.seconds(now)
+        if silent_s >= WARN_S and down and not self._warned:
+            log.warning("%s has not answered for %.0f s (%s); it is asked again", place.name, silent_s, error)
+            self._warned = True
         if silent_s >= patience_s and down:
             load.ended(None)
             self._give_up(
-                f"{self._places.names} has not answered for {silent_s:.0f} s (the last try: {message}); "
+                f"{self._places.names} has not answered for {silent_s:.0f} s (the last try: {error}); "
                 "once it does, the same command goes on from there"
             )
         elif job.tries >= TRIES or (job.since is not None and now - job.since >= patience_s):
-            self._fail(job, f"asked {job.sent} times in vain; the last time: {message}", retryable=True)
+            self._fail(job, f"asked {job.sent} times in vain; the last time: {error}", retryable=True)
         else:
             pause_s = min(FIRST_PAUSE_S * 2.0 ** (job.tries - 1), LONGEST_PAUSE_S) if job.tries else 0.0
             self._repeat(job, pause_s * (0.5 + random.random() / 2))
