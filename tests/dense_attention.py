@@ -77,7 +77,7 @@ def dense_features(encoder: VideoEncoder, pixels: Tensor) -> Tensor:
     pairs, over_time = global_pairs(config), temporal_pairs(config)
     for clip in pixels:
         tokens = [encoder.class_embedding + encoder.position_embedding[0]]
-        tokens += list(encoder.mst) if config.attention == "hta" else []
+        tokens += list(encoder.mst) if config.levels else []
         for frame, image in enumerate(clip):
             patches = encoder.patch_embedding(image[None])[0].flatten(1).T
             tokens += list(patches + encoder.position_embedding[1:] + encoder.temporal_embedding[frame])

@@ -1,0 +1,143 @@
+# mypy: allow-subclassing-any
+"""The video encoder: CLIP's image encoder with hierarchical temporal attention, or with what that is compared with."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+from torch.utils.checkpoint import checkpoint
+
+from model.attention import (
+    divided_attention,
+    global_mask,
+    hierarchical_attention,
+    joint_attention,
+    temporal_attention,
+)
+from model.config import VideoConfig
+from model.transformer import Attention, Mlp
+
+
+class VideoEncoder(nn.Module):
+    """A clip's frames → its features.
+
+    New parameters start so that they change nothing: a zero temporal embedding, and a zero output projection (it
+    alone: with zero queries, keys and values as well no gradient would ever reach either) of the temporal attention.
+    """
+
+    def __init__(self, config: VideoConfig, features: int) -> None:
+        super().__init__()
+        self.config = config
+        self.checkpointing = False
+        width, std = config.transformer.width, config.transformer.width**-0.5
+        self.patch_embedding = nn.Conv2d(3, width, config.patch_size, config.patch_size, bias=False)
+        self.class_embedding = nn.Parameter(std * torch.randn(width))
+        self.position_embedding = nn.Parameter(std * torch.randn(1 + config.patches, width))
+        if config.attention != "frame":
+            self.temporal_embedding = nn.Parameter(torch.zeros(config.frames, width))
+        if config.levels:
+            self.mst = nn.Parameter(std * torch.randn(config.levels * config.tokens, width))
+        self.register_buffer("mask", global_mask(config) if config.attention == "hta" else None, persistent=False)
+        self.pre_norm = nn.LayerNorm(width, config.transformer.norm_eps)
+        self.layers = nn.ModuleList([VideoLayer(config) for _ in range(config.transformer.layers)])
+        self.post_norm = nn.LayerNorm(width, config.transformer.norm_eps)
+        self.projection = nn.Linear(width, features, bias=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Frames (B, T, 3, H, W), normalised with the configuration's mean and std → features (B, D), of any length.
+
+        Where frames are attended one by one (`frame`), the features are the mean of the frames' own.
+        Raises ValueError for clips of another shape than the configuration's.
+        """
+        clips, side = len(pixels), self.config.image_size
+        if pixels.shape[1:] != (self.config.frames, 3, side, side):
+            raise ValueError(
+                f"the model takes (clips, {self.config.frames}, 3, {side}, {side}), not {tuple(pixels.shape)}"
+            )
+        x = self.pre_norm(self._embed(pixels))
+        for layer in self.layers:
+            if self.checkpointing and torch.is_grad_enabled():
+                x = checkpoint(layer, x, self.mask, use_reentrant=False)
+            else:
+                x = layer(x, self.mask)
+        features = self.projection(self.post_norm(x[:, 0]))
+        return features.unflatten(0, (clips, -1)).mean(1) if self.config.attention == "frame" else features
+
+    def _embed(self, pixels: Tensor) -> Tensor:
+        """(B, 1 + U·V + T·N, d): [CLS], [MST], patches; of `frame`, (B·T, 1 + N, d)."""
+        tokens = (self.class_embedding + self.position_embedding[0]).unsqueeze(0)
+        patches = self.patch_embedding(pixels.flatten(0, 1)).flatten(2).transpose(1, 2)  # (B·T, N, d)
+        patches = patches + self.position_embedding[1:]
+        if self.config.attention != "frame":
+            patches = patches.unflatten(0, (-1, self.config.frames)) + self.temporal_embedding.unsqueeze(1)
+            patches = patches.flatten(1, 2)
+        if self.config.levels:
+            tokens = torch.cat([tokens, self.mst])
+        return torch.cat([tokens.expand(len(patches), -1, -1), patches], dim=1)
+
+
+class VideoLayer(nn.Module):
+    """A layer of CLIP's image encoder, after a temporal attention where the configuration has one."""
+
+    def __init__(self, config: VideoConfig) -> None:
+        super().__init__()
+        self.config = config
+        transformer = config.transformer
+        if config.temporal:
+            self.temporal_norm = nn.LayerNorm(transformer.width, transformer.norm_eps)
+            self.temporal_attention = Attention(transformer.width, transformer.heads)
+            nn.init.zeros_(self.temporal_attention.out.weight)
+            nn.init.zeros_(self.temporal_attention.out.bias)
+        self.norm1 = nn.LayerNorm(transformer.width, transformer.norm_eps)
+        self.attention = Attention(transformer.width, transformer.heads)
+        self.norm2 = nn.LayerNorm(transformer.width, transformer.norm_eps)
+        self.mlp = Mlp(transformer)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, tokens, d) → the same."""
+        if self.config.temporal:
+            tokens, patches = x.split([self.config.globals, x.shape[1] - self.config.globals], dim=1)
+            x = torch.cat([tokens, self._over_time(patches)], dim=1)
+        x = x + self.attention.merge(self._attend(self.attention.project(self.norm1(x)), mask))
+        return x + self.mlp(self.norm2(x))
+
+    def _over_time(self, patches: Tensor) -> Tensor:
+        """Spatially local temporal attention, Z ← Attn(LN(Z)) + Z, for the patches (B, T·N, d) alone."""
+        patches = patches.unflatten(1, (self.config.frames, -1))  # (B, T, N, d)
+        normal = self.temporal_norm(patches.transpose(1, 2))  # by position: (B, N, T, d)
+        attention = self.temporal_attention
+        change = attention.merge(temporal_attention(attention.project(normal)))
+        return (patches + change.transpose(1, 2)).flatten(1, 2)
+
+    def _attend(self, qkv: Tensor, mask: Tensor | None) -> Tensor:
+        """Attention over space, or over space and time: (B, tokens, 3, heads, d_h) → (B, tokens, heads, d_h)."""
+        if mask is not None:
+            return hierarchical_attention(qkv, mask, self.config.frames, self.config.patches_see_cls)
+        if self.config.attention == "divided":
+            return divided_attention(qkv, self.config.frames)
+        return joint_attention(qkv)
+
+
+def resize_space(embedding: Tensor, side: int) -> Tensor:
+    """CLIP's position embedding (1 + N, d), [CLS] first, for `side` × `side` patches: bicubic."""
+    cls, patches = embedding.split([1, len(embedding) - 1])
+    before = math.isqrt(len(patches))
+    if before == side:
+        return embedding
+    grid = patches.T.unflatten(1, (before, before)).unsqueeze(0)
+    resized = interpolate(grid, size=(side, side), mode="bicubic", align_corners=False)
+    return torch.cat([cls, resized.squeeze(0).flatten(1).T])
+
+
+def resize_time(embedding: Tensor, frames: int) -> Tensor:
+    """A temporal embedding (T, d) for another number of frames: linear between them.
+
+    A frame stands for the middle of its share of the clip, as in uniform sampling; so the first of 32 frames lies
+    before the first of 12, and has its embedding.
+    """
+    if len(embedding) == frames:
+        return embedding
+    return interpolate(embedding.T.unsqueeze(0), size=frames, mode="linear", align_corners=False).squeeze(0).T
