@@ -8,23 +8,27 @@ from pydantic import Field, field_validator, model_validator
 
 from curation.config import Section
 from curation.records import Scale
+from model.config import Kind
 
 
 class ModelSettings(Section):
-    """The two towers. Sizes are those of the CLIP that they start from."""
+    """The two towers. Their sizes are those of what they start from; U, V and r count for `hta` alone."""
 
-    clip: str = Field(
-        description="CLIP to start from: a directory, or a name on a hub, that transformers loads as CLIPModel"
+    weights: str = Field(
+        description="what to start from: the directory of a trained VidLA, or a CLIP (a directory, or a name on a hub) "
+        "that transformers loads as CLIPModel"
     )
     revision: str | None = Field(None, description="its revision on the hub")
-    attention: Literal["hta", "frame", "joint", "divided"] = Field(
+    attention: Kind = Field(
         "hta", description="hierarchical temporal attention, or one of the attentions that it is compared with"
     )
     frames: int = Field(12, description="T: frames of a clip that the model sees", ge=1)
     levels: int = Field(3, description="U: levels of the hierarchy", ge=0)
     tokens: int = Field(4, description="V: [MST] tokens of a level", ge=1)
     temporal_scale: int = Field(2, description="r: level u sees every r^u-th frame", ge=1)
-    image_size: int | None = Field(None, description="pixels of a frame's side; CLIP's own if unset", ge=1)
+    image_size: int | None = Field(
+        None, description="pixels of a frame's side; as in what it starts from if unset", ge=1
+    )
     patches_see_cls: bool = Field(True, description="patches attend to [CLS], as in CLIP and in the paper's mask")
     levels_see: Literal["lower", "higher"] = Field(
         "lower", description="which other levels an [MST] attends to: lower as in the equation, higher as in a figure"
