@@ -26,9 +26,10 @@ from rich.table import Table
 from curation.commits import Writer
 from curation.config import Settings, resolve
 from curation.tables import Dataset, PartWriter
-from pipelines.plan import DOWNLOAD, SEGMENT, no_retry
+from pipelines.items import DOWNLOAD, SEGMENT
 from pipelines.run import Run
 from pipelines.segment import SegmentVideos
+from pipelines.state import no_retry
 from pipelines.work import attempt
 
 

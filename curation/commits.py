@@ -109,14 +109,6 @@ class Committer:
                 self._catch_up()
                 return self._numbers[token]
 
-    def added(self, token: str) -> dict[str, list[Part]]:
-        """The parts, by table, that the commit of `token` added; nothing where it was not made."""
-        with self._lock:
-            self._catch_up()
-            record = self.dataset.get_json(path_of(self._numbers[token])) if token in self._numbers else None
-        tables = record["tables"] if record else {}
-        return {name: [Part(name, **part) for part in share["add"]] for name, share in tables.items()}
-
     @property
     def seen(self) -> int:
         """The number of the last commit that was looked at."""

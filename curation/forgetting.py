@@ -182,7 +182,7 @@ def _commit(writer: Writer, names: Collection[tuple[str, str]], found: _Found) -
         for column, values in (
             ("video_id", found.videos),
             ("request_key", found.requests),
-            *([("key", found.videos | found.requests)] if name == "rejects" else []),
+            *([("key", found.videos | found.requests)] if name in ("rejects", "usage") else []),
         )
         if column in table.schema.names and values
     ]

@@ -233,6 +233,27 @@ class Reject:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What a run spent on one video at one stage. History: rows are added by every redo, and none is replaced."""
+
+    key: Annotated[str, "request_key at the download stage, else video_id"]
+    video_id: Annotated[str | None, "null where a download was rejected"]
+    stage: Annotated[str, "download, segment, caption or summarize"]
+    engine: Annotated[str | None, "what was asked for texts; null where nothing was asked"]
+    model: Annotated[str | None, "its model, or models"]
+    requests: Annotated[int, "texts asked for, those included that were asked for again because they would not do"]
+    failures: Annotated[int, "of these, how many had no answer"]
+    retries: Annotated[int, "times that a request was sent again because a server was busy or away"]
+    reused: Annotated[int, "texts that were not asked for, since they were there under the same digest"]
+    input_tokens: Annotated[int, "tokens that went in, images included, as the engine counts them"]
+    output_tokens: Annotated[int, "tokens that came out"]
+    first_token_s: Annotated[float | None, "mean seconds from sending a request to its first token, where measured"]
+    in_flight: Annotated[float | None, "mean number of requests at the same server when one was sent"]
+    bytes: Annotated[int, "source media fetched or decoded"]
+    seconds: Annotated[float, "from the beginning to the end of the work, waiting included"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ForgottenKey:
     """What was forgotten and is not fetched again. Only its digest is kept, so that nothing of it remains."""
 
@@ -265,6 +286,7 @@ TABLES: dict[str, Table] = {
         Table("summaries", Summary, ("clip_id", "kind")),
         Table("clips", Clip, ("clip_id",)),
         Table("rejects", Reject, ("stage", "key")),
+        Table("usage", Usage, ("run_id", "stage", "key")),
         Table("forgotten", ForgottenKey, ("key",)),
     )
 }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow.compute as pc
@@ -12,13 +12,15 @@ from curation.captions import caption_digest, caption_frames
 from curation.config import Settings
 from curation.engines.source import TextSource
 from curation.lineage import reject_digest
-from curation.records import Frame, from_row
+from curation.records import Caption, Frame, from_row
 from curation.rejects import Rejected
 from curation.tables import Dataset
-from pipelines.plan import CAPTION, VideoItem
-from pipelines.rows import rows_of_video
-from pipelines.texts import captioner
+from pipelines.items import CAPTION, VideoItem
+from pipelines.rows import records_elsewhere, records_of_video, rows_of_video
+from pipelines.texts import captioner, frames_at_a_time, text_workers
+from pipelines.waves import batches
 from pipelines.work import Made
+from pipelines.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -29,16 +31,32 @@ class CaptionFrames:
     name: str = CAPTION
     label: str = "Caption the frames of each video"
 
+    @property
+    def workers(self) -> Workers:
+        return text_workers(self.settings.captions.engine)
+
     def work(self, dataset: Dataset, item: VideoItem) -> Made:
         source = captioner(self.settings)
         frames = _Frames.of(dataset, item, source)
-        outcome = caption_frames(frames.read(dataset, item), source)
         made = frames.outdated()
-        for caption in outcome.captions:
-            made.add("captions", [caption], frames.digests[caption.frame_id])
-        for frame_id, why in outcome.rejected.items():
-            frames.reject(made, item, why, frame_id)
-        made.counts["captions"] = len(outcome.captions)
+        source = source.counting(made.spent)
+        known = frames.known(item)  # by digest, whatever frame it was made for
+        to_ask = {frames.digests[f]: f for f in frames.missing if frames.digests[f] not in known}
+        rejected: dict[str, Rejected] = {}
+        for frame_ids in batches(to_ask.values(), frames_at_a_time(self.settings.captions.engine)):
+            with self.workers.room.taken(len(frame_ids)):
+                outcome = caption_frames(frames.read(dataset, item, frame_ids), source)
+            known |= {frames.digests[caption.frame_id]: caption for caption in outcome.captions}
+            rejected |= {frames.digests[frame_id]: why for frame_id, why in outcome.rejected.items()}
+        for frame_id in frames.missing:
+            digest = frames.digests[frame_id]
+            if digest in known:
+                caption = replace(known[digest], frame_id=frame_id, time=frames.times[frame_id])
+                made.add("captions", [caption], digest)
+            else:
+                frames.reject(made, item, rejected[digest], frame_id)
+        made.counts["captions"] = len(frames.missing)
+        made.spent.reused = len(frames.missing) - len(to_ask)
         return made
 
     def reject(self, dataset: Dataset, item: VideoItem, why: Rejected) -> Made:
@@ -53,38 +71,51 @@ class CaptionFrames:
 class _Frames:
     """A video's frames, and what there is of their captions."""
 
-    digests: Mapping[str, str]  # by frame_id: of an up-to-date caption
-    captions: Collection[Mapping[str, Any]]
+    times: Mapping[str, float]  # by frame_id, likewise the next
+    digests: Mapping[str, str]  # of an up-to-date caption
+    captions: Sequence[tuple[Caption, str]]  # each with its digest
     rejects: Mapping[str, Mapping[str, Any]]  # by frame_id
-    missing: Collection[str]  # frames that the clips want captioned, and that are not
+    missing: Sequence[str]  # frames that the clips want captioned, and that are not, in order
 
     @classmethod
     def of(cls, dataset: Dataset, item: VideoItem, source: TextSource) -> _Frames:
-        digests = expected_captions(dataset, item, source)
-        captions = rows_of_video(dataset, "captions", item, ["digest"])
+        rows = sorted(rows_of_video(dataset, "frames", item, ["time", "image_digest"]), key=lambda row: row["time"])
+        digests = {row["frame_id"]: caption_digest(row["image_digest"], source) for row in rows}
+        captions = records_of_video(dataset, "captions", Caption, item)
         columns = ["stage", "key", "digest", "attempts"]
         rejects = {r["key"]: r for r in rows_of_video(dataset, "rejects", item, columns) if r["stage"] == CAPTION}
-        done = {row["frame_id"] for row in captions if row["digest"] == digests.get(row["frame_id"])}
+        done = {caption.frame_id for caption, digest in captions if digest == digests.get(caption.frame_id)}
         if not item.retry:
             done |= {key for key, r in rejects.items() if key in digests and r["digest"] == reject_digest(digests[key])}
-        wanted = wanted_frames(dataset, item)
-        return cls(digests, captions, rejects, [f for f in digests if f in wanted and f not in done])
+        segments = rows_of_video(dataset, "segments", item, ["frame_ids"])
+        wanted = {frame_id for row in segments for frame_id in row["frame_ids"]} - done
+        times = {row["frame_id"]: row["time"] for row in rows}
+        return cls(times, digests, captions, rejects, [f for f in digests if f in wanted])
 
-    def read(self, dataset: Dataset, item: VideoItem) -> list[Frame]:
-        """The missing ones, with their images."""
+    def known(self, item: VideoItem) -> dict[str, Caption]:
+        """By digest, the captions that need not be made: the video has them, or it does in another dataset."""
+        known = {digest: caption for caption, digest in self.captions}
+        missing = {self.digests[frame_id] for frame_id in self.missing} - known.keys()
+        elsewhere = records_elsewhere("captions", Caption, item) if missing else []
+        return known | {digest: caption for caption, digest in elsewhere if digest in missing}
+
+    def read(self, dataset: Dataset, item: VideoItem, frame_ids: Sequence[str]) -> list[Frame]:
+        """Some of them, with their images."""
         found: dict[str, Frame] = {}
-        wanted = pc.field("frame_id").isin(self.missing) & (pc.field("video_id") == item.video_id)
-        for part in item.where.get("frames", ()) if self.missing else ():
+        times = [self.times[frame_id] for frame_id in frame_ids]
+        within = (pc.field("time") >= min(times)) & (pc.field("time") <= max(times))  # other row groups are not read
+        wanted = (pc.field("video_id") == item.video_id) & within & pc.field("frame_id").isin(frame_ids)
+        for part in item.where.get("frames", ()):
             rows = dataset.read_part("frames", part, filters=wanted)
             found |= {row["frame_id"]: from_row(Frame, row) for row in rows.to_pylist()}
-        return [found[frame_id] for frame_id in self.missing]
+        return [found[frame_id] for frame_id in frame_ids]
 
     def outdated(self) -> Made:
         """Takes out the captions and rejects that no longer hold; those of frames that no clip wants now may stay."""
         made = Made()
-        for row in self.captions:
-            if row["digest"] != self.digests.get(row["frame_id"]):
-                made.replace("captions", frame_id=row["frame_id"])
+        for caption, digest in self.captions:
+            if digest != self.digests.get(caption.frame_id):
+                made.replace("captions", frame_id=caption.frame_id)
         for frame_id in self.rejects:
             if frame_id in self.missing or frame_id not in self.digests:
                 made.replace("rejects", key=frame_id)
@@ -94,14 +125,3 @@ class _Frames:
         attempts = self.rejects[frame_id]["attempts"] if frame_id in self.rejects else 0
         row = item.rejected(CAPTION, why, frame_id, attempts)
         made.add("rejects", [row], reject_digest(self.digests[frame_id]))
-
-
-def wanted_frames(dataset: Dataset, item: VideoItem) -> set[str]:
-    """The frames that the video's clips want captioned."""
-    return {f for row in rows_of_video(dataset, "segments", item, ["frame_ids"]) for f in row["frame_ids"]}
-
-
-def expected_captions(dataset: Dataset, item: VideoItem, source: TextSource) -> dict[str, str]:
-    """By frame_id, for every frame of the video: the digest of an up-to-date caption."""
-    frames = rows_of_video(dataset, "frames", item, ["image_digest"])
-    return {f["frame_id"]: caption_digest(f["image_digest"], source) for f in frames}

@@ -15,7 +15,7 @@ from curation.engines import EngineError
 from curation.requests import InputError
 from curation.tables import DatasetError, Misuse
 from pipelines import commands, model_commands, prompt_commands
-from pipelines.work import Interrupted
+from pipelines.ending import Interrupted
 from prompts import PromptError
 
 app = typer.Typer(
@@ -97,7 +97,7 @@ def curate(
 
     Example: vidla curate videos.csv --dataset data/talks --set media.lines=480
     """
-    from pipelines.plan import STAGES
+    from pipelines.items import STAGES
 
     _run(STAGES, inputs or [], dataset, config, assignments, wait, max_reject_rate)
 
@@ -138,7 +138,7 @@ def retry(
     Example: vidla retry --dataset data/talks --kind rate_limited
     """
     from curation.rejects import Kind
-    from pipelines.plan import STAGES
+    from pipelines.items import STAGES
 
     if kind is not None and kind not in list(Kind):
         raise Misuse(f"no kind of reject is called '{kind}'; there are {', '.join(Kind)}")

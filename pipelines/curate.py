@@ -13,18 +13,18 @@ from datetime import UTC, datetime
 
 import typer
 
-from curation import guard
 from curation.books import balance
 from curation.commits import Writer
 from curation.config import ConfigError, Settings
-from curation.engines import EngineError, close_engines
+from curation.engines import EngineError
+from curation.engines.load import load
 from curation.tables import Dataset, DatasetError, disk_is_full
+from pipelines import ending, texts
 from pipelines.logs import StderrToLog, log_to
-from pipelines.plan import Plan, Rejection, Retry, no_retry
-from pipelines.progress import View, tally
+from pipelines.plan import Plan
+from pipelines.progress import View, spent_on_texts, tally
 from pipelines.run import Run
-from pipelines.texts import texts_digest
-from pipelines.work import Fatal, Interrupted, stopping
+from pipelines.state import Rejection, Retry, no_retry
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def curate(
     about = {"command": command, "settings": settings.model_dump(mode="json")}
     with Writer(dataset, run_id, about, wait_s) as writer, log_to(dataset, run_id):
         run = Run(
-            dataset, writer, settings, texts_digest(settings), stages, beam_arguments, _retries(retry, retry_kind)
+            dataset, writer, settings, texts.texts_digest(settings), stages, beam_arguments, _retries(retry, retry_kind)
         )
         plan = run.plan(run.ask(inputs))
         if not plan:
@@ -87,7 +87,7 @@ def _announce(plan: Plan) -> None:
 def with_view(work: Callable[[], None], stages: Sequence[str], total: int) -> None:
     """Do `work` in a thread while this one shows how far it is and waits for Ctrl-C (SIGTERM likewise).
 
-    Raises what `work` raises; Interrupted where it was stopped.
+    Raises what ended it, as an error of one line; Interrupted where it was stopped.
     """
     failed: list[BaseException] = []
     done = threading.Event()
@@ -102,7 +102,8 @@ def with_view(work: Callable[[], None], stages: Sequence[str], total: int) -> No
             done.set()
 
     tally.clear()
-    Fatal.error = None
+    load.clear()
+    ending.begin()
     view = View(stages, total, sys.stderr)
     thread = threading.Thread(target=attempt, name="run", daemon=True)
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -111,20 +112,20 @@ def with_view(work: Callable[[], None], stages: Sequence[str], total: int) -> No
             thread.start()
             view.show_until(done)
         except KeyboardInterrupt:
-            stopping.set()
-            guard.stop_all()
+            ending.halt()
             done.wait(STOP_S)
-            raise Interrupted("stopped; what is committed is kept, and the same command goes on from there") from None
+            how = "stopped; what is committed is kept, and the same command goes on from there"
+            raise ending.Interrupted(how) from None
         finally:
             signal.signal(signal.SIGTERM, previous)
-            close_engines()
+            texts.close()
     for error in failed:
         raise _explained(error) from error
 
 
 def _explained(error: BaseException) -> Exception:
     """What ended a run, as an error of one line that says what to do."""
-    first = Fatal.error or error
+    first = ending.Fatal.error or error
     if isinstance(first, (ConfigError, DatasetError, EngineError)):
         return first
     if disk_is_full(first):
@@ -139,6 +140,8 @@ def _account(dataset: Dataset, stages: Sequence[str], worked_on: int, max_reject
     books = balance(dataset)
     for line in books.lines():
         typer.echo(line)
+    if spent := spent_on_texts():
+        typer.echo(spent)
     imbalances = books.imbalances(stages)
     for line in imbalances:
         typer.echo(f"vidla: the books do not balance: {line}", err=True)

@@ -14,8 +14,9 @@ from curation.lineage import download_reject_digest
 from curation.rejects import Kind, Rejected
 from curation.requests import asked_again
 from curation.tables import Dataset, put
-from pipelines.plan import BY_VIDEO, DOWNLOAD, DownloadItem
+from pipelines.items import BY_VIDEO, DOWNLOAD, DownloadItem
 from pipelines.work import Made
+from pipelines.workers import Workers, workers
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,10 @@ class DownloadVideos:
     settings: Settings
     name: str = DOWNLOAD
     label: str = "Download each video"
+
+    @property
+    def workers(self) -> Workers:
+        return workers(self.name, self.settings.download.workers)
 
     def work(self, dataset: Dataset, item: DownloadItem) -> Made:
         request = item.request
@@ -38,7 +43,8 @@ class DownloadVideos:
             if forgotten.video(found.video_id, found.channel, found.channel_id):
                 raise Rejected(Kind.FORGOTTEN, "its video or channel was forgotten on demand, and is not kept")
             source_uri = request.uri if request.local else store_source(dataset, fetched.media)
-        made = Made(counts={"bytes": found.source_bytes})
+        made = Made(video_id=found.video_id)
+        made.spent.bytes = found.source_bytes
         made.add("downloads", [dataclasses.replace(found, source_uri=source_uri)], item.digest)
         if item.redo:
             made.replace("downloads", request_key=request.request_key)

@@ -33,7 +33,7 @@ def show(dataset: Dataset, console: Console) -> Books:
     books = balance(dataset)
     console.print(f"[bold]{escape(dataset.uri)}[/]  {_stored(dataset)}")
     console.print(_accounts(books))
-    for section in (_rejects, _clips, _texts, _makers, _runs):
+    for section in (_rejects, _clips, _texts, _makers, _spent, _runs):
         table = section(dataset)
         if table.row_count:
             console.print(table)
@@ -116,6 +116,20 @@ def _makers(dataset: Dataset) -> Table:
     for row in dataset.sql(query).to_pylist():
         revision, prompt = row["revision"][:12], row["prompt_digest"][:12]
         table.add_row(row["texts"], *map(escape, (row["engine"], row["model"], revision, prompt)), str(row["count"]))
+    return table
+
+
+def _spent(dataset: Dataset) -> Table:
+    table = _table("asked at", "model", "requests", "sent again", "reused", "tokens in", "tokens out", numbers=6)
+    query = """
+        select
+            stage, coalesce(engine || '/' || model, '–') as model, sum(requests)::int as requests,
+            sum(retries)::int as retries, sum(reused)::int as reused, sum(input_tokens)::int as went_in,
+            sum(output_tokens)::int as came_out
+        from usage group by all having sum(requests) + sum(reused) > 0 order by stage, model"""
+    for row in dataset.sql(query).to_pylist():
+        counts = (row[name] for name in ("requests", "retries", "reused", "went_in", "came_out"))
+        table.add_row(row["stage"], escape(row["model"]), *(f"{count:,}" for count in counts))
     return table
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import TextIO
@@ -13,8 +13,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from curation.engines.load import Snapshot, load
+
 PLAIN_INTERVAL_S = 5.0
 LIVE_INTERVAL_S = 0.5
+RATE_S = 15.0  # the rate of tokens is that of so many seconds
 
 
 class Tally:
@@ -48,6 +51,7 @@ class View:
         self.total = total
         self.console = Console(file=file)
         self._begun = time.monotonic()
+        self._loads: deque[Snapshot] = deque()
 
     def show_until(self, done: threading.Event) -> None:
         live = Live(self._table(), console=self.console, auto_refresh=False) if self.console.is_terminal else None
@@ -87,11 +91,41 @@ class View:
         return max(1e-3, time.monotonic() - self._begun)
 
     def _outlook(self) -> str:
-        """Clips so far, and the time left at the pace of the videos that are finished."""
+        """Clips so far, the time left at the pace of the videos that are finished, and how busy the servers are."""
         finished = tally.get(self.stages[-1], "done") + sum(tally.get(stage, "rejected") for stage in self.stages)
         left = _clock(self._elapsed() / finished * max(0, self.total - finished)) if finished else "?"
         clips = max(tally.get(stage, "clips") for stage in self.stages)
-        return f"{clips} clips | about {left} left"
+        return f"{clips} clips | about {left} left{self._served()}"
+
+    def _served(self) -> str:
+        """How the servers of text are doing; nothing where none is in use."""
+        now = load.snapshot()
+        if not now.in_flight and not now.requests:
+            return ""
+        self._loads.append(now)
+        while now.elapsed_s - self._loads[0].elapsed_s > RATE_S:
+            self._loads.popleft()
+        before = self._loads[0] if len(self._loads) > 1 else Snapshot()
+        tokens = now.output_tokens - before.output_tokens
+        rate = tokens / max(1e-3, now.elapsed_s - before.elapsed_s)
+        return f" | {rate:,.0f} tokens/s, {now.in_flight} in flight, {_busy(now)}"
+
+
+def spent_on_texts() -> str | None:
+    """What this run's servers were asked and answered, in a line; None where none was in use."""
+    total = load.snapshot()
+    if not total.requests and not total.failures:
+        return None
+    rate = total.output_tokens / max(1e-3, total.elapsed_s)
+    again = f", {total.retries} sent again" if total.retries else ""
+    return (
+        f"{total.requests:,} requests answered{again}: {total.input_tokens:,} tokens in, {total.output_tokens:,} out, "
+        f"{rate:,.0f} a second; {_busy(total)} of {_clock(total.elapsed_s)}"
+    )
+
+
+def _busy(load: Snapshot) -> str:
+    return f"servers busy {load.busy_s / max(1e-3, load.elapsed_s):.0%}"
 
 
 def _clock(seconds: float) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import pyarrow.compute as pc
 
 from curation.records import TABLES, from_row
 from curation.tables import Dataset
-from pipelines.plan import VideoItem
+from pipelines.items import VideoItem
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -29,4 +32,23 @@ def rows_of_video(
 
 def records_of_video(dataset: Dataset, table: str, record: type[T], item: VideoItem) -> list[tuple[T, str]]:
     """Likewise, as records, each with its digest."""
-    return [(from_row(record, row), row["digest"]) for row in rows_of_video(dataset, table, item)]
+    return _records(record, rows_of_video(dataset, table, item))
+
+
+def records_elsewhere(table: str, record: type[T], item: VideoItem) -> list[tuple[T, str]]:
+    """The same video's rows in the datasets that texts are taken over from, each with its digest."""
+    found: list[tuple[T, str]] = []
+    of_video = pc.field("video_id") == item.video_id
+    for uri, where in item.elsewhere.items():
+        for part in where.get(table, ()):
+            try:
+                rows = Dataset(uri).read_part(table, part, filters=of_video)
+            except FileNotFoundError:
+                log.warning("%s/%s/%s has gone since this run began; what it held is made anew", uri, table, part)
+            else:
+                found += _records(record, rows.to_pylist())
+    return found
+
+
+def _records(record: type[T], rows: Iterable[dict[str, Any]]) -> list[tuple[T, str]]:
+    return [(from_row(record, row), row["digest"]) for row in rows]

@@ -1,50 +1,34 @@
-"""A run: what is wanted, in waves; each wave through the stages; one wave's texts beside the next one's media."""
+"""A run: what is wanted, in waves, each through download, segment, caption, summarize; texts beside the next media."""
 
 from __future__ import annotations
 
+import functools
+import logging
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import TypeVar
 
-from curation.commits import Writer
+from curation.commits import Writer, read_commits
 from curation.config import Settings
+from curation.engines import Engine
 from curation.lineage import download_digest, download_reject_digest
 from curation.records import Reject, VideoRequest, digest, from_row
 from curation.requests import Asked, read_inputs
-from curation.tables import Dataset, Part, PartWriter, rows_of
-from pipelines.plan import (
-    CAPTION,
-    DOWNLOAD,
-    SEGMENT,
-    STAGES,
-    SUMMARIZE,
-    DownloadItem,
-    Plan,
-    Retry,
-    State,
-    make_plan,
-    needs,
-    no_retry,
-)
+from curation.tables import Dataset, PartWriter, rows_of
+from pipelines.beside import Beside
+from pipelines.ending import Fatal, Stopped, halt, stopping
+from pipelines.items import CAPTION, DOWNLOAD, SEGMENT, STAGES, SUMMARIZE, DownloadItem, VideoItem
+from pipelines.plan import Plan, make_plan, needs
 from pipelines.progress import tally
+from pipelines.reuse import Elsewhere
+from pipelines.state import Retry, State, no_retry
+from pipelines.texts import is_served, served_engines
+from pipelines.waves import Wave, batches, waves_of
 from pipelines.work import Context
 
-T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 REQUESTS_AT_A_TIME = 10_000
-
-
-@dataclass
-class Wave:
-    """So many videos at most, on their way through the stages; a failure loses one wave."""
-
-    number: int
-    downloads: Sequence[DownloadItem] = ()
-    segment: Sequence[str] = ()
-    text: Sequence[str] = ()
 
 
 @dataclass
@@ -59,7 +43,9 @@ class Run:
     beam_arguments: Sequence[str] = ()
     retry: Retry = no_retry
     state: State = field(init=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _lock: threading.Lock = field(default_factory=threading.Lock)  # for what follows, and for `state`
+    _seen: int = 0  # the last commit that the state knows of
+    _in_texts: set[str] = field(default_factory=set)  # videos whose texts are being made
 
     # --- what is wanted ---------------------------------------------------------------------------------------------
 
@@ -67,7 +53,7 @@ class Run:
         """Put what is asked for into `requests`; what to fetch, by request_key, where the table lacks some of it."""
         secret: dict[str, Asked] = {}
         known = set(self.dataset.read("requests", ["request_key"])["request_key"].to_pylist())
-        for number, answers in enumerate(_batches(read_inputs(inputs, self.settings.download), REQUESTS_AT_A_TIME)):
+        for number, answers in enumerate(batches(read_inputs(inputs, self.settings.download), REQUESTS_AT_A_TIME)):
             writer = PartWriter(self.dataset, self.writer.lineage, self.settings.run.part_bytes)
             for answer in answers:
                 request = answer.request if isinstance(answer, Asked) else _request_of(answer)
@@ -87,6 +73,7 @@ class Run:
 
     def plan(self, asked: Mapping[str, Asked]) -> Plan:
         """What the dataset still needs, as far as this run's stages go."""
+        self._seen = self.writer.seen
         self.state = State.load(self.dataset, self.settings, self.texts)
         requests = (from_row(VideoRequest, row) for row in rows_of(self.dataset.read("requests")))
         plan = make_plan(self.state, requests, asked, self.retry)
@@ -102,101 +89,102 @@ class Run:
     # --- doing it ---------------------------------------------------------------------------------------------------
 
     def do(self, plan: Plan) -> None:
-        """Every wave of the plan: while the texts of one are made, the next is downloaded and segmented."""
-        self.state.locate([*plan.segment, *plan.text, *self._redone(plan)])
-        waves = list(self._waves(plan))
+        """Every wave of the plan: while the texts of some are made, the next one is downloaded and segmented."""
+        again = self._redone(plan)
+        self.state.locate([*plan.segment, *plan.text, *again])
+        if CAPTION in self.stages or SUMMARIZE in self.stages:
+            self.state.elsewhere = [Elsewhere.locate(location) for location in self.settings.run.reuse]
+        waves = waves_of(plan, self.state, self.settings.run)
         tally.add("run", "waves", len(waves))
-        with ThreadPoolExecutor(1, "texts") as beside:
-            texts: Future[None] | None = None
+        self._start_engines()
+        with Beside(self._text_waves()) as beside:
             for wave in waves:
                 tally.add("run", "wave")
                 videos = self._media(wave)
-                if texts is not None:
-                    texts.result()
-                texts = beside.submit(self._texts, wave, videos)
-            if texts is not None:
-                texts.result()
-
-    def _waves(self, plan: Plan) -> Iterator[Wave]:
-        """What was begun earlier first, then what is to be downloaded."""
-        size = self.settings.run.wave_videos
-        begun = [(video_id, SEGMENT) for video_id in plan.segment] + [(video_id, CAPTION) for video_id in plan.text]
-        number = 0
-        for number, some in enumerate(_batches(begun, size), 1):
-            by_stage = {stage: [v for v, s in some if s == stage] for stage in (SEGMENT, CAPTION)}
-            yield Wave(number, segment=by_stage[SEGMENT], text=by_stage[CAPTION])
-        for further, downloads in enumerate(_batches(plan.downloads, size), number + 1):
-            yield Wave(further, downloads=downloads)
-
-    def _redone(self, plan: Plan) -> list[str]:
-        """Videos that have rows already and are downloaded again."""
-        keys = (item.request.request_key for item in plan.downloads if item.redo)
-        return [self.state.downloads[key].video_id for key in keys if key in self.state.downloads]
+                beside.begin(functools.partial(self._texts, wave, videos, again))
 
     def _media(self, wave: Wave) -> list[str]:
         """Download and segment a wave; the videos whose texts are to be made."""
-        added = self._stage(wave, DOWNLOAD, wave.downloads)
-        new = self.state.videos_in(added.get("downloads", []))
+        self._stage(wave, DOWNLOAD, wave.downloads)
         with self._lock:
+            new = self.state.fetched(wave.downloads)
             segment = [*wave.segment, *(v for v in new if needs(self.state, v, self.retry) == SEGMENT)]
-            if SEGMENT not in self.stages:
-                segment = []
-            items = [self.state.item(v, SEGMENT, self.retry) for v in segment]
-        self._stage(wave, SEGMENT, items)
-        if SEGMENT in self.stages and not self.settings.run.keep_sources:
-            self._drop_sources([*segment, *new])
+        if SEGMENT in self.stages:
+            self._stage(wave, SEGMENT, self._items(segment, SEGMENT))
+            if not self.settings.run.keep_sources:
+                self._drop_sources([*segment, *new])
         with self._lock:
-            return [*wave.text, *(v for v in dict.fromkeys([*segment, *new]) if needs(self.state, v) == CAPTION)]
+            fresh = [v for v in dict.fromkeys([*segment, *new]) if needs(self.state, v) == CAPTION]
+            videos = [v for v in [*wave.text, *fresh] if v not in self._in_texts]  # asked for twice, it is made once
+            self._in_texts.update(videos)
+            return videos
 
-    def _texts(self, wave: Wave, videos: Sequence[str]) -> None:
+    def _texts(self, wave: Wave, videos: Sequence[str], again: Collection[str]) -> None:
+        """Caption and summarize a wave."""
         for stage in (CAPTION, SUMMARIZE):
             if stage in self.stages:
-                with self._lock:
-                    items = [self.state.item(v, stage, self.retry) for v in videos]
-                self._stage(wave, stage, items)
+                self._stage(wave, stage, self._items(videos, stage))
         with self._lock:
-            self.state.forget(videos)
+            self._in_texts.difference_update(videos)
+            self.state.forget(set(videos).difference(again))
 
-    def _stage(self, wave: Wave, stage: str, items: Sequence[object]) -> dict[str, list[Part]]:
-        """Run one stage of a wave and take in what it committed."""
+    def _items(self, videos: Sequence[str], stage: str) -> list[VideoItem]:
+        with self._lock:
+            self.state.locate(videos)
+            return [self.state.item(v, stage, self.retry) for v in videos]
+
+    def _stage(self, wave: Wave, stage: str, items: Sequence[DownloadItem | VideoItem]) -> None:
+        """Run one stage of a wave and take in what was committed."""
         if not items:
-            return {}
+            return
         from pipelines.stages import run_stage  # imports Beam, which takes seconds: not where there is nothing to do
 
         tally.add(stage, "wanted", len(items))
-        token = f"{self.writer.lineage.run_id}:{wave.number}:{stage}"
-        context = Context(
-            self.dataset,
-            self.writer.lineage,
-            self.settings.run.part_bytes,
-            self.writer.seen,
-            token,
-            self._old_parts(items),
-        )
-        run_stage(stage, self.settings, items, context, self.beam_arguments)
-        added = self.writer.added(token)
         with self._lock:
-            self.state.update(added)
-        return added
+            old_parts = self.state.old_parts(items)
+        token = f"{self.writer.lineage.run_id}:{wave.number}:{stage}"
+        part_bytes = self.settings.run.part_bytes
+        context = Context(self.dataset, self.writer.lineage, part_bytes, self._seen, token, old_parts)
+        run_stage(stage, self.settings, items, context, self.beam_arguments)
+        if stopping.is_set():
+            raise Stopped
+        self.writer.check()
+        with self._lock:
+            for number, record in read_commits(self.dataset, self._seen):
+                self.state.update(record["tables"])
+                self._seen = number
 
-    def _old_parts(self, items: Iterable[object]) -> dict[str, frozenset[str]]:
-        """The parts that may hold rows which these items replace."""
-        old: dict[str, set[str]] = {}
-        for item in items:
-            for table, parts in getattr(item, "where", {}).items():
-                old.setdefault(table, set()).update(parts)
-            if isinstance(item, DownloadItem) and item.redo:
-                for table in ("downloads", "rejects"):
-                    old.setdefault(table, set()).update(self.dataset.live_parts(table))
-                for table, located in self.state.where.get(item.old_video or "", {}).items():
-                    old.setdefault(table, set()).update(located)
-        return {table: frozenset(parts) for table, parts in old.items()}
+    def _text_waves(self) -> int:
+        """How many waves have their texts made at once: one, where no server could do more at a time."""
+        engines = (self.settings.captions.engine, self.settings.summaries.engine)
+        return self.settings.run.text_waves if any(map(is_served, engines)) else 1
+
+    def _start_engines(self) -> None:
+        """Have served engines ready by the time that the first wave's media is; one that fails ends the run at once."""
+
+        def start(engine: Engine) -> None:
+            try:
+                with Fatal.kept():
+                    engine.start()
+            except Exception:
+                log.exception("the engine %s does not start", engine.engine)
+                halt()
+
+        for engine in served_engines(self.settings, self.stages):
+            threading.Thread(target=start, args=(engine,), name="engine", daemon=True).start()
+
+    # --- sources ----------------------------------------------------------------------------------------------------
+
+    def _redone(self, plan: Plan) -> frozenset[str]:
+        """Videos that have rows already and are downloaded again."""
+        keys = (item.key for item in plan.downloads if item.redo)
+        return frozenset(self.state.downloads[key].video_id for key in keys if key in self.state.downloads)
 
     def _drop_sources(self, videos: Iterable[str]) -> None:
-        for video_id in videos:
-            uris = {d.source_uri for d in self.state.by_video.get(video_id, {}).values()}
-            self.dataset.delete(uri for uri in uris if uri.startswith("sources/"))
+        with self._lock:
+            uris = {d.source_uri for v in videos for d in self.state.by_video.get(v, {}).values()}
             self.state.sources -= uris
+        self.dataset.delete(uri for uri in uris if uri.startswith("sources/"))
 
     def _sweep_sources(self) -> None:
         """Delete sources that a killed run left behind and that no video needs any more."""
@@ -211,9 +199,3 @@ class Run:
 def _request_of(reject: Reject) -> VideoRequest:
     """The request behind an input that cannot be one: it was asked for, and the books count it."""
     return VideoRequest(request_key=reject.key, uri=reject.uri)
-
-
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,10 @@ from curation.records import Download, Video, digest
 from curation.rejects import Kind, Rejected
 from curation.segments import segment_video, segments_of
 from curation.tables import Dataset, put
-from pipelines.plan import SEGMENT, VideoItem
+from pipelines.items import SEGMENT, VideoItem
 from pipelines.rows import records_of_video, rows_of_video
 from pipelines.work import Made
+from pipelines.workers import Workers, workers
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,10 @@ class SegmentVideos:
     settings: Settings
     name: str = SEGMENT
     label: str = "Segment each video"
+
+    @property
+    def workers(self) -> Workers:
+        return workers(self.name, self.settings.run.workers or os.cpu_count() or 1)
 
     def work(self, dataset: Dataset, item: VideoItem) -> Made:
         downloads = _downloads(dataset, item)
@@ -64,6 +70,7 @@ class SegmentVideos:
             segmented = segment_video(download, source, media_uri, self.settings, scratch)
             put(dataset.store, media_uri, segmented.stored)
         made = Made()
+        made.spent.bytes = download.source_bytes
         made.add("videos", [segmented.video], media)
         made.add("frames", segmented.frames, media)
         made.add("segments", segmented.segments, tiling_digest(media, self.settings))

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from curation.captions import caption_digest
 from curation.config import Settings
 from curation.lineage import clips_digest, reject_digest
 from curation.records import Caption, Segment, Summary, Video
 from curation.rejects import Rejected
 from curation.summaries import summarize_video
 from curation.tables import Dataset
-from pipelines.caption import expected_captions, wanted_frames
-from pipelines.plan import SUMMARIZE, VideoItem
-from pipelines.rows import records_of_video
-from pipelines.texts import captioner, summariser, texts_digest
+from pipelines.items import SUMMARIZE, VideoItem
+from pipelines.rows import records_elsewhere, records_of_video, rows_of_video
+from pipelines.texts import captioner, summariser, text_workers, texts_digest
 from pipelines.work import Made
+from pipelines.workers import Workers
+
+MAKERS = ("engine", "model", "revision", "prompt_digest", "sampling")  # the columns that say what made a summary
 
 
 @dataclass(frozen=True)
@@ -25,19 +29,30 @@ class SummarizeClips:
     name: str = SUMMARIZE
     label: str = "Make the texts of each video's clips"
 
+    @property
+    def workers(self) -> Workers:
+        return text_workers(self.settings.summaries.engine)
+
     def work(self, dataset: Dataset, item: VideoItem) -> Made:
         ((video, _),) = records_of_video(dataset, "videos", Video, item)[-1:]
-        segments = [segment for segment, _ in records_of_video(dataset, "segments", Segment, item)]
+        given = _Given.of(dataset, item, self.settings)
         older = records_of_video(dataset, "summaries", Summary, item)
-        digest, captions = self._captioned(dataset, item)
-        outcome = summarize_video(video, segments, captions, summariser(self.settings), older)
-
+        # Under no clip of this dataset, so that what is taken over gets a row here.
+        elsewhere = [(replace(s, clip_id=""), digest) for s, digest in records_elsewhere("summaries", Summary, item)]
         made = self._superseding(item)
-        made.add("clips", outcome.clips, digest)
-        for summary, summary_digest in outcome.summaries:
-            made.add("summaries", [summary], summary_digest)
+        plan = summariser(self.settings)
+        plan = replace(plan, subtitles=plan.subtitles.counting(made.spent), captions=plan.captions.counting(made.spent))
+        outcome = summarize_video(video, given.segments, given.captions, plan, [*elsewhere, *older])
+
+        made.add("clips", outcome.clips, given.digest)
+        known = {digest: summary for summary, digest in [*elsewhere, *older]}
+        for summary, digest in outcome.summaries:
+            if digest in known:
+                summary = replace(summary, **{column: getattr(known[digest], column) for column in MAKERS})
+                made.spent.reused += 1
+            made.add("summaries", [summary], digest)
         for clip_id, why in outcome.rejected.items():
-            made.add("rejects", [item.rejected(self.name, why, clip_id)], reject_digest(digest))
+            made.add("rejects", [item.rejected(self.name, why, clip_id)], reject_digest(given.digest))
         fresh = {(summary.clip_id, summary.kind) for summary, _ in outcome.summaries}
         statuses = {(c.clip_id, "subtitles"): c.subtitle_status for c in outcome.clips}
         statuses |= {(c.clip_id, "captions"): c.caption_status for c in outcome.clips}
@@ -49,10 +64,10 @@ class SummarizeClips:
         return made
 
     def reject(self, dataset: Dataset, item: VideoItem, why: Rejected) -> Made:
-        digest, _ = self._captioned(dataset, item)
+        given = _Given.of(dataset, item, self.settings)
         made = self._superseding(item)
-        for segment, _ in records_of_video(dataset, "segments", Segment, item):
-            made.add("rejects", [item.rejected(self.name, why, segment.clip_id)], reject_digest(digest))
+        for segment in given.segments:
+            made.add("rejects", [item.rejected(self.name, why, segment.clip_id)], reject_digest(given.digest))
         return made
 
     def _superseding(self, item: VideoItem) -> Made:
@@ -62,14 +77,27 @@ class SummarizeClips:
         made.replace_old(item, "rejects", video_id=item.video_id, stage=self.name)
         return made
 
-    def _captioned(self, dataset: Dataset, item: VideoItem) -> tuple[str, dict[str, Caption]]:
-        """The digest of the video's clips, and its up-to-date captions by frame_id."""
-        expected = expected_captions(dataset, item, captioner(self.settings))
+
+@dataclass(frozen=True)
+class _Given:
+    """What a video's clips are made from: its segments, its up-to-date captions by frame_id, and the clips' digest."""
+
+    segments: Sequence[Segment]
+    captions: Mapping[str, Caption]
+    digest: str
+
+    @classmethod
+    def of(cls, dataset: Dataset, item: VideoItem, settings: Settings) -> _Given:
+        source = captioner(settings)
+        frames = rows_of_video(dataset, "frames", item, ["image_digest"])
+        expected = {frame["frame_id"]: caption_digest(frame["image_digest"], source) for frame in frames}
         captions = {
             caption.frame_id: caption
             for caption, digest in records_of_video(dataset, "captions", Caption, item)
             if digest == expected.get(caption.frame_id)
         }
-        uncaptioned = len(wanted_frames(dataset, item) - captions.keys())
-        tilings = {digest for _, digest in records_of_video(dataset, "segments", Segment, item)}
-        return clips_digest(max(tilings), texts_digest(self.settings), uncaptioned), captions
+        tiled = records_of_video(dataset, "segments", Segment, item)
+        wanted = {frame_id for segment, _ in tiled for frame_id in segment.frame_ids}
+        tiling = max(digest for _, digest in tiled)
+        digest = clips_digest(tiling, texts_digest(settings), len(wanted - captions.keys()))
+        return cls([segment for segment, _ in tiled], captions, digest)

@@ -1,17 +1,28 @@
-"""The sources of text that the settings name, opened once a process, and the digest that stands for all of them."""
+"""Where texts come from: the sources that the settings name, opened once a process, and the workers that ask them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from curation.config import Settings
+from curation.config import EngineSettings, Settings
+from curation.engines import Engine, close_engines
 from curation.engines.source import TextSource, text_source
 from curation.records import digest
 from curation.summaries import SummaryPlan, summary_plan
+from pipelines.items import CAPTION, SUMMARIZE
+from pipelines.workers import Workers, workers
 from prompts import Prompt, load_prompts
 
+BUILTIN_THREADS = 2  # one reads and writes while the other has the model
+MOST_THREADS = 256
+MOST_FRAMES = 256
+FRAMES_AHEAD = 4
+"""Frames in memory, for each request that may be in flight: the servers never wait for the next one to be read."""
 
+
+@functools.lru_cache
 def captioner(settings: Settings) -> TextSource:
     """Where captions come from. Engines are shared by a process, and load their models on first use.
 
@@ -20,9 +31,22 @@ def captioner(settings: Settings) -> TextSource:
     return text_source(settings.captions.engine, settings.captions, "caption", _prompts(settings))
 
 
+@functools.lru_cache
 def summariser(settings: Settings) -> SummaryPlan:
     """Where both kinds of summary come from. Raises EngineError, PromptError."""
     return summary_plan(settings.summaries, _prompts(settings))
+
+
+@functools.lru_cache
+def _prompts(settings: Settings) -> Mapping[str, Prompt]:
+    return load_prompts(Path(settings.run.prompts) if settings.run.prompts else None)
+
+
+def close() -> None:
+    """Close the engines and let go of the sources that hold them: the next one who asks opens new ones."""
+    close_engines()
+    for kept in (captioner, summariser, _prompts):
+        kept.cache_clear()
 
 
 def texts_digest(settings: Settings) -> str:
@@ -30,5 +54,34 @@ def texts_digest(settings: Settings) -> str:
     return digest(captioner(settings).digest, summariser(settings).digest)
 
 
-def _prompts(settings: Settings) -> Mapping[str, Prompt]:
-    return load_prompts(Path(settings.run.prompts) if settings.run.prompts else None)
+# --- engines --------------------------------------------------------------------------------------------------------
+
+
+def text_workers(engine: EngineSettings) -> Workers:
+    """Those who ask that engine, with room for the frames that they have in memory: enough to keep its servers busy."""
+    threads = min(MOST_THREADS, _in_flight(engine)) if is_served(engine) else BUILTIN_THREADS
+    return workers(engine, threads, FRAMES_AHEAD * _in_flight(engine))
+
+
+def frames_at_a_time(engine: EngineSettings) -> int:
+    """How many frames of a video are asked for together: what a long one has in memory is bounded."""
+    return min(MOST_FRAMES, _in_flight(engine))
+
+
+def _in_flight(engine: EngineSettings) -> int:
+    return engine.max_in_flight * max(1, len(engine.base_urls))
+
+
+def is_served(engine: EngineSettings) -> bool:
+    """Whether its model runs elsewhere, and answers many requests at a time."""
+    return engine.kind != "builtin"
+
+
+def served_engines(settings: Settings, stages: Collection[str]) -> list[Engine]:
+    """The engines with servers that these stages ask, each once."""
+    engines: list[Engine] = []
+    if CAPTION in stages and is_served(settings.captions.engine):
+        engines.append(captioner(settings).engine)
+    if SUMMARIZE in stages and is_served(settings.summaries.engine):
+        engines.append(summariser(settings).subtitles.engine)
+    return list({id(engine): engine for engine in engines}.values())

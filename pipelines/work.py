@@ -2,59 +2,39 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import threading
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from curation.config import ConfigError
 from curation.engines import EngineError
 from curation.guard import Stopped as ChildStopped
+from curation.records import digest
 from curation.rejects import Kind, Rejected
 from curation.tables import Dataset, DatasetError, Lineage, disk_is_full
+from curation.usage import Spent
+from pipelines.ending import Stopped, stopping
+from pipelines.items import Item, VideoItem
 from pipelines.logs import subject
-from pipelines.plan import VideoItem
+from pipelines.workers import Workers
 
 log = logging.getLogger(__name__)
-
-stopping = threading.Event()  # set once when the run is to end: no item is begun after it
-
 
 Replaced = tuple[str, tuple[str, ...], tuple[str, ...]]  # table, columns, values
 
 
-class Stopped(Exception):
-    """The run was asked to stop."""
-
-
-class Interrupted(Exception):
-    """The run was stopped by hand; one line that says how to go on."""
-
-
-class Fatal:
-    """The first error in this process that ends a run: Beam itself hands on no more than its text."""
-
-    error: BaseException | None = None
-
-    @classmethod
-    @contextlib.contextmanager
-    def kept(cls) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            cls.error = cls.error or error
-            raise
-
-
 @dataclass
 class Made:
-    """What one work item came to: rows by table, each with its digest, and the keys of rows that they replace."""
+    """What one work item came to: rows by table, each with its digest, the keys of rows that they replace, and what
+    was spent on it. `video_id` is told where the item itself does not know it."""
 
     rows: dict[str, list[tuple[Any, str]]] = field(default_factory=dict)
     replaced: list[Replaced] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)  # beside one "done" or "rejected" a work item
+    spent: Spent = field(default_factory=Spent)
+    video_id: str | None = None
 
     def add(self, table: str, records: Iterable[Any], digest: str) -> None:
         rows = [(record, digest) for record in records]
@@ -78,6 +58,9 @@ class Work(Protocol):
     def name(self) -> str: ...
     @property
     def label(self) -> str: ...
+    @property
+    def workers(self) -> Workers:
+        """Those of this process who do it."""
 
     def work(self, dataset: Dataset, item: Any) -> Made:
         """The rows of one item. Raises Rejected for one that cannot be done; anything else counts as our own fault."""
@@ -99,23 +82,34 @@ class Context:
     old_parts: Mapping[str, frozenset[str]]
 
 
-def attempt(stage: Work, dataset: Dataset, item: Any) -> tuple[Made, str]:
-    """The rows of one item, or its reject: no input is lost, and none stops the others.
+def attempt(stage: Work, dataset: Dataset, item: Item) -> tuple[Made, str]:
+    """The rows of one item, or its reject, and what it took: no input is lost, and none stops the others.
 
     What would stop every other item as well is raised: a full disk, an engine that cannot work, the end of the run.
     """
     token = subject.set(str(item))
+    begun = time.perf_counter()
+    try:
+        made, outcome = _made(stage, dataset, item)
+    finally:
+        subject.reset(token)
+    usage = made.spent.row(stage.name, item.key, made.video_id or item.video_id, time.perf_counter() - begun)
+    made.add("usage", [usage], digest("usage"))
+    return made, outcome
+
+
+def _made(stage: Work, dataset: Dataset, item: Item) -> tuple[Made, str]:
+    if stopping.is_set():
+        raise Stopped
     try:
         return stage.work(dataset, item), "done"
-    except (ConfigError, DatasetError, EngineError, Stopped):
+    except (ConfigError, DatasetError, Stopped):
         raise
     except Exception as error:
         if stopping.is_set() or isinstance(error, ChildStopped):
             raise Stopped from error
-        if disk_is_full(error):
+        if isinstance(error, EngineError) or disk_is_full(error):
             raise
         why = error if isinstance(error, Rejected) else Rejected(Kind.INTERNAL, f"{type(error).__name__}: {error}")
         log.log(logging.INFO if why is error else logging.ERROR, "%s: %s", stage.name, why, exc_info=why is not error)
         return stage.reject(dataset, item, why), "rejected"
-    finally:
-        subject.reset(token)

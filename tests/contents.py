@@ -16,7 +16,7 @@ def contents(folder: Path) -> dict[str, list[str]]:
     """Every table's rows and every stored file, sorted; lineage of the run left out."""
     dataset = Dataset(str(folder))
     told: dict[str, list[str]] = {}
-    for table in TABLES:
+    for table in TABLES.keys() - {"usage"}:  # that is what was spent, run by run
         rows = dataset.read(table).to_pylist()
         told[table] = sorted(repr(sorted((k, _short(v)) for k, v in r.items() if _counts(table, k))) for r in rows)
     for place in ("media", "sources"):

@@ -30,6 +30,7 @@ from curation.records import (
     Shot,
     SubtitleTrack,
     Summary,
+    Usage,
     Video,
     VideoRequest,
     clip_id_of,
@@ -210,6 +211,28 @@ def _clip(segment: Segment, video: Video) -> Clip:
     )
 
 
+def usage_of(number: int, stage: str) -> Usage:
+    """What a stage spent on a video."""
+    download, asked = download_of(number), {"caption": 4, "summarize": 6}.get(stage, 0)
+    return Usage(
+        key=download.request_key if stage == "download" else download.video_id,
+        video_id=download.video_id,
+        stage=stage,
+        engine=ENGINE["engine"] if asked else None,
+        model=ENGINE["model"] if asked else None,
+        requests=asked,
+        failures=0,
+        retries=0,
+        reused=0,
+        input_tokens=100 * asked,
+        output_tokens=10 * asked,
+        first_token_s=0.1 if asked else None,
+        in_flight=2.0 if asked else None,
+        bytes=0 if asked else 10,
+        seconds=1.5,
+    )
+
+
 def reject_of(key: str, video_id: str | None, uri: str, stage: str, kind: str) -> Reject:
     return Reject(
         key=key, video_id=video_id, uri=uri, stage=stage, kind=kind, message="no luck", retryable=False, attempts=1
@@ -232,14 +255,15 @@ def add_videos(writer: Writer, numbers: Iterable[int], uncaptioned: int = 0) -> 
     for number in numbers:
         rows = made_of(number, stored_media(seed=number), uncaptioned)
         put(writer.dataset.store, rows["videos"][0].media_uri, stored_media(seed=number))
+        commit_rows(writer, f"{writer.lineage.run_id}:{number}:requests", {"requests": [request_of(number)]})
         by_stage: dict[str, Rows] = {
-            "requests": {"requests": [request_of(number)]},
             "download": {"downloads": [download_of(number)]},
             "segment": {name: rows[name] for name in ("videos", "frames", "segments")},
             "caption": {name: rows[name] for name in ("captions", "rejects")},
             "summarize": {name: rows[name] for name in ("summaries", "clips")},
         }
         for stage, some in by_stage.items():
+            some = {**some, "usage": [usage_of(number, stage)]}
             commit_rows(writer, f"{writer.lineage.run_id}:{number}:{stage}", some)
 
 

@@ -63,8 +63,6 @@ def test_a_token_committed_twice_changes_nothing(dataset: Dataset) -> None:
         parts = PartWriter(dataset, writer.lineage, 1 << 30)
         parts.add("rejects", rejects_of("c"), ["d"])
         assert worker.commit("wave-1", parts.finish()) == first
-        assert [p.rows for p in worker.added("wave-1")["rejects"]] == [2]
-        assert worker.added("wave-2") == {}
     assert keys_of(dataset) == ["a", "b"]
     assert dataset.delta("rejects").version() == 1
 
@@ -87,8 +85,8 @@ def test_a_replacement_takes_out_exactly_its_rows(dataset: Dataset) -> None:
 def test_a_replacement_looks_only_where_it_is_told_and_at_parts_of_this_epoch(dataset: Dataset) -> None:
     with writer_of(dataset, "run-1") as writer:
         commit_rows(writer, "1", {"rejects": rejects_of("a")})
+        named = frozenset(dataset.live_parts("rejects"))
         commit_rows(writer, "2", {"rejects": rejects_of("a", "b")})
-        named = frozenset({next(iter(writer.added("1")["rejects"])).path})
     with writer_of(dataset, "run-2") as writer:
         commit_rows(writer, "3", {"rejects": rejects_of("a", "c")})
         commit_rows(writer, "4", {}, [Replacement("rejects", ("key",), frozenset({("a",)}), named)])
@@ -348,6 +346,7 @@ def test_workers_that_race_lose_nothing_and_double_nothing(dataset: Dataset) -> 
 @pytest.mark.slow
 def test_a_full_disk_ends_in_a_clear_message_with_the_last_commit_whole(small_disk: Path) -> None:
     dataset = Dataset(str(small_disk / "data"))
+    (small_disk / "filler").write_bytes(bytes(200_000))
     done = 0
     full = r"No space left on device.*the disk is full"
     with pytest.raises(DatasetError, match=full) as caught, writer_of(dataset) as writer:
@@ -357,9 +356,7 @@ def test_a_full_disk_ends_in_a_clear_message_with_the_last_commit_whole(small_di
     assert "\n" not in str(caught.value)
     assert done > 0
     assert dataset.read("clips").num_rows == 7 * done
-    (small_disk / "data" / "lease.json").unlink()  # make a little room
-    for media in (small_disk / "data" / "media").glob("*/*#*"):
-        media.unlink()
+    (small_disk / "filler").unlink()
     with writer_of(dataset, "run-3") as writer:
         commit_rows(writer, "more", {"rejects": rejects_of("a")})
     assert "a" in keys_of(dataset)

@@ -109,7 +109,7 @@ def test_a_changed_prompt_redoes_only_its_texts(dataset: Path, vidla: Vidla, tmp
     assert run.returncode == 0, run.stderr
     after = {table: Dataset(str(dataset)).live_parts(table) for table in TABLES}
     changed = {table for table in TABLES if after[table] != before[table]}
-    assert {"captions", "clips"} <= changed <= {"captions", "clips", "summaries"}
+    assert {"captions", "clips"} <= changed <= {"captions", "clips", "summaries", "usage"}
     assert rows(dataset, "select count(*) n from captions") == captions
     assert len(rows(dataset, "select distinct prompt_digest from captions")) == 1
     assert "Nothing to do" in vidla("curate", "--dataset", dataset, "--set", f"run.prompts={prompts}").stdout

@@ -42,10 +42,10 @@ def contents(dataset: Dataset) -> dict[str, list[Mapping[str, Any]]]:
     """Every row of every table, without lineage."""
     lineage = {"run_id", "created_at", "code_version"}
     return {
-        name: sorted(
-            ({k: v for k, v in row.items() if k not in lineage} for row in dataset.read(name).to_pylist()),
-            key=lambda row: tuple(str(row[k]) for k in TABLES[name].key),
-        )
+        name: [
+            {k: v for k, v in row.items() if k not in lineage}
+            for row in sorted(dataset.read(name).to_pylist(), key=lambda row: [str(row[k]) for k in TABLES[name].key])
+        ]
         for name in TABLES
     }
 

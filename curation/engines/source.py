@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from curation.config import EngineSettings, TextSettings
 from curation.engines import Completion, Engine, EngineError, Failure, Sampling, Task, TextRequest, open_engine
 from curation.records import digest
+from curation.usage import Spent
 from prompts import Prompt, PromptError
 
 
@@ -20,6 +21,7 @@ class TextSource:
     prompt: Prompt
     sampling: Sampling
     attempts: int = 3
+    spent: Spent | None = field(default=None, compare=False)
 
     @property
     def digest(self) -> str:
@@ -36,6 +38,10 @@ class TextSource:
             "prompt_digest": self.prompt.digest,
             "sampling": self.sampling.to_json(),
         }
+
+    def counting(self, spent: Spent) -> TextSource:
+        """The same source, which adds what it asks to `spent`."""
+        return dataclasses.replace(self, spent=spent)
 
     def knows(self, language: str | None) -> bool:
         """Whether texts in `language` (a tag such as "en" or "en-GB"; None where it is unknown) can be handed to it."""
@@ -60,6 +66,8 @@ class TextSource:
         answers = {answer.id: answer for answer in self.engine.complete(requests)} if requests else {}
         if answers.keys() != wanted:
             raise EngineError(f"the engine {self.engine.engine} did not answer exactly what it was asked")
+        if self.spent is not None:
+            self.spent.add(self.engine, answers.values())
         return answers
 
 

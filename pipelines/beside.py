@@ -1,0 +1,49 @@
+"""Jobs beside the main one, a bounded number at a time; the failure of one ends the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from types import TracebackType
+from typing import Self
+
+from pipelines.ending import Fatal, halt
+
+
+class Beside:
+    """Runs jobs in threads of their own, `most` at a time. Leaving it waits for all of them."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._pool = ThreadPoolExecutor(most, "beside")
+        self._jobs: set[Future[None]] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            halt()
+        self._pool.shutdown()
+        if error is None:
+            for job in self._jobs:
+                job.result()
+
+    def begin(self, job: Callable[[], None]) -> None:
+        """Start `job` as soon as fewer than `most` are under way. Raises what one of these has raised."""
+        while len(self._jobs) == self._most:
+            done, self._jobs = wait(self._jobs, return_when=FIRST_COMPLETED)
+            for ended in done:
+                ended.result()
+        self._jobs.add(self._pool.submit(_ending_all, job))
+
+
+def _ending_all(job: Callable[[], None]) -> None:
+    try:
+        with Fatal.kept():
+            job()
+    except BaseException:
+        halt()
+        raise

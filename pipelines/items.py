@@ -1,0 +1,71 @@
+"""The stages, and the work items that travel to their workers: names of things, never rows or media."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from curation.records import Reject, VideoRequest
+from curation.rejects import Rejected
+from curation.requests import Asked
+
+DOWNLOAD, SEGMENT, CAPTION, SUMMARIZE = "download", "segment", "caption", "summarize"
+STAGES = (DOWNLOAD, SEGMENT, CAPTION, SUMMARIZE)
+BY_VIDEO = ("downloads", "videos", "frames", "segments", "captions", "summaries", "clips", "rejects")
+
+Where = Mapping[str, tuple[str, ...]]
+"""By table, the parts that may hold a video's rows."""
+
+
+@dataclass(frozen=True)
+class DownloadItem:
+    """A request to fetch. `attempts`: tries so far that ended as a reject; `redo`: older rows are to be replaced.
+
+    `asked` holds the URLs to fetch where they were given to this run, secrets included. `old_video` is the video that
+    this request alone led to so far: it goes where the request leads to another one by now.
+    """
+
+    request: VideoRequest
+    asked: Asked | None
+    digest: str
+    attempts: int = 0
+    redo: bool = False
+    old_video: str | None = None
+
+    @property
+    def key(self) -> str:
+        return self.request.request_key
+
+    @property
+    def video_id(self) -> None:
+        """Known when it is fetched."""
+
+    def __str__(self) -> str:
+        return f"request {self.key} ({self.request.uri})"
+
+
+@dataclass(frozen=True)
+class VideoItem:
+    """A video to work on, and where its rows are, in this dataset and (`elsewhere`, by URI) in others."""
+
+    video_id: str
+    uri: str
+    where: Where
+    attempts: int = 0
+    retry: bool = False
+    elsewhere: Mapping[str, Where] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        return self.video_id
+
+    def __str__(self) -> str:
+        return f"video {self.video_id}"
+
+    def rejected(self, stage: str, why: Rejected, key: str | None = None, attempts: int | None = None) -> Reject:
+        """The reject row of the video, or of a part of it by its `key`; `attempts` were made before this one."""
+        attempts = self.attempts if attempts is None else attempts
+        return why.row(stage, key or self.video_id, self.uri, self.video_id, attempts)
+
+
+Item = DownloadItem | VideoItem

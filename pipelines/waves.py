@@ -1,0 +1,80 @@
+"""Waves: videos that go through the stages together, so that a failure loses no more than what is under way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import unquote, urlsplit
+
+from curation.config import RunSettings
+from pipelines.items import DownloadItem
+from pipelines.plan import Plan
+from pipelines.state import State
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Wave:
+    """What is to be done with its videos: some have to be downloaded first, of some only the texts are to be made."""
+
+    number: int
+    downloads: Sequence[DownloadItem] = ()
+    segment: Sequence[str] = ()
+    text: Sequence[str] = ()
+
+
+def waves_of(plan: Plan, state: State, settings: RunSettings) -> list[Wave]:
+    """What was begun earlier first, then what is to be downloaded.
+
+    A wave has `wave_videos` videos and `wave_bytes` of source media at most, or one video that is larger. A download
+    whose size nobody knows yet counts as the mean of what the dataset has downloaded so far; nothing before the first.
+    """
+    sizes = [download.source_bytes for download in state.downloads.values()]
+    typical = sum(sizes) // len(sizes) if sizes else 0
+    to_segment = set(plan.segment)
+    bounds = settings.wave_videos, settings.wave_bytes
+    begun = batches([*plan.segment, *plan.text], *bounds, lambda v: state.source_bytes(v) if v in to_segment else 0)
+    fetched = batches(plan.downloads, *bounds, lambda item: _local_bytes(item, typical))
+    numbers = count(1)
+    return [
+        *(
+            Wave(
+                next(numbers),
+                segment=[v for v in videos if v in to_segment],
+                text=[v for v in videos if v not in to_segment],
+            )
+            for videos in begun
+        ),
+        *(Wave(next(numbers), downloads=items) for items in fetched),
+    ]
+
+
+def _local_bytes(item: DownloadItem, unknown: int) -> int:
+    """The size of a file that was named on the command line; `unknown` for what has to be fetched."""
+    if not item.request.local:
+        return unknown
+    try:
+        return Path(unquote(urlsplit(item.request.uri).path)).stat().st_size
+    except OSError:
+        return 0  # it will be rejected
+
+
+def batches(
+    items: Iterable[T], most: int, most_bytes: int = 0, bytes_of: Callable[[T], int] = lambda _: 0
+) -> Iterator[list[T]]:
+    """`items`, in order, in lists of `most` and of `most_bytes` at most; a larger item has a list of its own."""
+    batch: list[T] = []
+    total = 0
+    for item in items:
+        size = bytes_of(item)
+        if batch and (len(batch) == most or total + size > most_bytes):
+            yield batch
+            batch, total = [], 0
+        batch.append(item)
+        total += size
+    if batch:
+        yield batch
