@@ -158,7 +158,7 @@ def test_a_run_goes_on_from_a_trained_model_with_another_number_of_frames(saved:
 
 
 def test_a_run_that_would_change_what_was_trained_is_refused(saved: Path) -> None:
-    with pytest.raises(ModelError, match=r"was trained with levels = 3, not 2: set model\\.levels"):
+    with pytest.raises(ModelError, match=r"was trained with levels = 3, not 2: set model\.levels"):
         initial_model(ModelSettings(weights=str(saved), levels=2))
     with pytest.raises(ModelError, match="was trained with attention = 'hta', not 'joint'"):
         initial_model(ModelSettings(weights=str(saved), attention="joint"))
