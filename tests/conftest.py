@@ -10,6 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from curation.config import EngineSettings, VllmSettings
+from curation.engines.vllm import VllmServer
+from tests.checkpoints import image_text_model
+
+SERVED_MODEL = "smollm2-images"  # what `text_server` serves
 VIDLA = Path(sys.executable).parent / "vidla"
 SHADES = ("red", "green", "blue", "orange", "purple", "teal", "brown", "gray")
 
@@ -70,3 +75,41 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("mounting a small disk takes root and the right to mount")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+# --- a model served by vLLM -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def vllm_python() -> str:
+    """The interpreter that vLLM is installed for, named by VIDLA_VLLM_PYTHON."""
+    python = os.environ.get("VIDLA_VLLM_PYTHON")
+    if not python:
+        pytest.skip("vLLM is not installed; `make vllm` does so, and `make test` then finds it (VIDLA_VLLM_PYTHON)")
+    os.environ.update(VLLM_CPU_KVCACHE_SPACE="1", HF_HUB_OFFLINE="1")
+    return python
+
+
+@pytest.fixture(scope="session")
+def vllm_settings(vllm_python: str) -> EngineSettings:
+    """An engine of the kind "vllm" whose small model takes text and images, on a processor."""
+    extra = ("--enforce-eager", "--limit-mm-per-prompt", '{"image": 8}')
+    vllm = VllmSettings(python=vllm_python, dtype="bfloat16", max_model_len=2048, extra_args=extra)
+    return EngineSettings(kind="vllm", model=str(image_text_model()), vllm=vllm)
+
+
+@pytest.fixture(scope="session")
+def text_server(vllm_settings: EngineSettings) -> Iterator[str]:
+    """The base URL (…/v1) of a real vLLM that serves SERVED_MODEL to the whole session: 3.7 GB, half a minute to start.
+
+    Where VIDLA_TEXT_SERVER names such a server that runs already, that is taken.
+    """
+    running = os.environ.get("VIDLA_TEXT_SERVER")
+    if running:
+        yield running
+        return
+    server = VllmServer(vllm_settings)
+    try:
+        yield server.ready()[0]
+    finally:
+        server.close()

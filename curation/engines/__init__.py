@@ -151,7 +151,9 @@ def _new(settings: EngineSettings, task: Task) -> Engine:
         from curation.engines.served import open_elsewhere
 
         return open_elsewhere(settings)
-    raise EngineError(f"no engine of the kind {settings.kind} yet")
+    from curation.engines.vllm import open_vllm
+
+    return open_vllm(settings)
 
 
 def close_engines() -> None:
