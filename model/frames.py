@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ try:
 except (ImportError, OSError, RuntimeError):  # not installed, or FFmpeg's libraries are not
     VideoDecoder = None
 
+_PLACE = re.compile(r"^.*\.cpp:\d+, ")  # in torchcodec's own code
 INSIDE_S = 1e-6  # times this close to a boundary are moved away from it: a rounded time must not fall on its other side
 
 
@@ -49,7 +51,8 @@ def read_frames(media: Path | BinaryIO, times: Sequence[float]) -> Frames:
         found = by_torchcodec(media, times) if VideoDecoder is not None else None
         return found or by_pyav(media, times)
     except (OSError, RuntimeError, ValueError, IndexError) as error:
-        raise BrokenMedia(" ".join(f"{type(error).__name__}: {error}".split())[:300]) from error
+        text = " ".join(str(error).split())
+        raise BrokenMedia(_PLACE.sub("", text)[:300] or type(error).__name__) from error
 
 
 def by_torchcodec(media: Path | BinaryIO, times: Sequence[float]) -> Frames | None:
