@@ -94,7 +94,7 @@ class _Conversation:
         if self._draft is not None:
             turns += _turns(self._draft, self._prompt.shape_request)
         if self._misshapen is not None:
-            turns += _turns(self._misshapen, _WRONG_SHAPE.format(schema=self._prompt.schema_text))
+            turns += _turns(self._misshapen, self._prompt.shape_reminder)
         return TextRequest(
             self.id,
             self._prompt,
@@ -134,12 +134,6 @@ class _Conversation:
         else:
             self._draft = self._misshapen = None
             self._anew += 1
-
-
-_WRONG_SHAPE = (
-    "That is not one JSON object that follows this JSON schema: {schema} Give the same answer again as such an object, "
-    "and nothing else."
-)
 
 
 def _turns(earlier: Completion, then: str) -> list[Turn]:

@@ -78,7 +78,7 @@ def show(id: Id, folder: Folder = None, config: ConfigFile = None, assignments: 
     prompt = _known(prompts, id)
     console = _console()
     used = ", ".join(TASKS[kind] for kind in _uses(settings, id)) or "nothing"
-    schema = f"JSON, as {prompt.schema_text}" if prompt.output_schema else "free text"
+    schema = f"JSON, as {json.dumps(prompt.output_schema)}" if prompt.output_schema else "free text"
     facts = {
         "id": f"{prompt.id}, version {prompt.version}",
         "file": f"{prompt.path} ({_whose(prompt)})",

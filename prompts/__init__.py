@@ -14,7 +14,6 @@ free text first, and then, in a second turn, for the same in the shape of the sc
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -124,16 +123,19 @@ class Prompt:
         """What it is to be rendered with."""
         return frozenset().union(*(_variables(part) for part in (self.system, self.user)))
 
-    @property
+    @cached_property
     def shape_request(self) -> str:
-        """What asks for an answer that was given before in the shape of the schema."""
-        return (
-            f"Give that answer as one JSON object and nothing else. It must follow this JSON schema: {self.schema_text}"
-        )
+        """What asks for an answer that was given before in the shape of the schema.
+
+        Names alone, since a small model that is shown a JSON schema answers with something like one.
+        """
+        return f"Repeat your answer word for word, as JSON with the {_fields(self.output_schema, types=False)}."
 
     @cached_property
-    def schema_text(self) -> str:
-        return json.dumps(self.output_schema, ensure_ascii=False)
+    def shape_reminder(self) -> str:
+        """What is said to an answer that is not of the shape."""
+        fields = _fields(self.output_schema, types=True)
+        return f"That is not what was asked for. Answer with one JSON object with the {fields}, and nothing else."
 
     def render(self, **given: object) -> list[dict[str, str]]:
         """The chat messages (`role`, `content`), the constant one first. Raises PromptError on a missing variable."""
@@ -232,6 +234,13 @@ def text_field(schema: Mapping[str, Any]) -> str | None:
     """The property of a structured answer that holds the text: the first required one of type string."""
     properties = schema.get("properties", {})
     return next((name for name in schema.get("required", ()) if properties.get(name, {}).get("type") == "string"), None)
+
+
+def _fields(schema: Mapping[str, Any] | None, types: bool) -> str:
+    """The properties of a schema in words."""
+    properties = (schema or {}).get("properties", {})
+    names = [f'"{name}"' + (f" ({about.get('type', 'any')})" if types else "") for name, about in properties.items()]
+    return f"field{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 
 def _one_line(error: object) -> str:

@@ -56,7 +56,7 @@ def test_an_answer_of_another_shape_is_asked_for_again_with_what_was_wrong() -> 
     assert second[:2] == third[:2] == first, "what came before stays, for a server's prefix cache"
     assert roles(engine.asked[2]) == ["system", "user", "assistant", "user"], "the last answer alone is shown again"
     assert (second[2]["content"], third[2]["content"]) == ("Bee 0", "Bee 1")
-    assert json.dumps(SCHEMA) in second[3]["content"] and second[3] == third[3]
+    assert 'one JSON object with the field "text" (string)' in second[3]["content"] and second[3] == third[3]
     assert all(request.constrained and request.schema == SCHEMA for request in engine.asked)
     assert [request.sampling.seed for request in engine.asked] == [0, 1, 2]
 
@@ -102,7 +102,8 @@ def test_free_text_first_then_its_shape_each_in_one_batch() -> None:
     drafts, finals = engine.asked[:20], engine.asked[20:]
     assert all(r.schema is None and r.turns == () for r in drafts) and all(r.schema == SCHEMA for r in finals)
     assert roles(finals[0]) == ["system", "user", "assistant", "user"]
-    assert finals[0].messages()[3]["content"] == DRAFTED.shape_request and json.dumps(SCHEMA) in DRAFTED.shape_request
+    assert finals[0].messages()[3]["content"] == DRAFTED.shape_request
+    assert DRAFTED.shape_request == 'Repeat your answer word for word, as JSON with the field "text".'
     (first, *_) = told
     assert isinstance(first, Told) and first.raw_text == shaped("A draft of q0."), "the last answer is the one kept"
 
