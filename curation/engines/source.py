@@ -12,6 +12,13 @@ from curation.records import digest
 from curation.usage import Spent
 from prompts import Prompt, PromptError
 
+VARIABLES: dict[Task, frozenset[str]] = {
+    "caption": frozenset({"max_words"}),
+    "summarize_subtitles": frozenset({"text", "max_words", "language"}),
+    "summarize_captions": frozenset({"captions", "max_words", "language"}),
+}
+"""What the prompts of each task are rendered with; the image of a caption goes beside its words."""
+
 
 @dataclass(frozen=True)
 class TextSource:
@@ -78,6 +85,10 @@ def text_source(
     prompt = prompts.get(settings.prompt)
     if prompt is None:
         raise PromptError(f"no prompt '{settings.prompt}'; there are {', '.join(sorted(prompts))}")
+    unknown = prompt.variables - VARIABLES[task]
+    if unknown:
+        names = f"{', '.join(sorted(unknown))}; there are {', '.join(sorted(VARIABLES[task]))}"
+        raise PromptError(f"prompt '{prompt.id}' uses variables that it is not given: {names}")
     sampling = Sampling(
         max_tokens=prompt.max_tokens if settings.max_tokens is None else settings.max_tokens,
         temperature=prompt.temperature if settings.temperature is None else settings.temperature,
