@@ -98,6 +98,15 @@ def test_a_video_asked_for_twice_is_made_once(dataset: Path, vidla: Vidla, video
     assert rows(dataset, "select count(*) - count(distinct clip_id) n from clips") == [{"n": 0}]
 
 
+def test_a_video_asked_for_twice_in_one_run_is_made_once(vidla: Vidla, videos: list[Path], tmp_path: Path) -> None:
+    again = shutil.copy(videos[1], tmp_path / "the same under another name.mp4")
+    run = vidla("curate", videos[1], again, "--dataset", tmp_path / "dataset", "--set", "run.wave_videos=1")
+    assert run.returncode == 0, run.stderr  # the books balance
+    assert rows(tmp_path / "dataset", "select count(*) n from requests") == [{"n": 2}]
+    assert rows(tmp_path / "dataset", "select count(*) - count(distinct frame_id) n from captions") == [{"n": 0}]
+    assert rows(tmp_path / "dataset", "select count(*) - count(distinct clip_id) n from clips") == [{"n": 0}]
+
+
 def test_a_changed_prompt_redoes_only_its_texts(dataset: Path, vidla: Vidla, tmp_path: Path) -> None:
     prompts = tmp_path / "prompts"
     prompts.mkdir()
