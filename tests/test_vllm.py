@@ -2,18 +2,411 @@
 
 from __future__ import annotations
 
+import base64
+import http.client
+import io
 import json
+import logging
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
 import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
+from PIL import Image
 
+from curation import guard
+from curation.config import EngineSettings, VllmSettings
+from curation.engines import EngineError
+from curation.engines.vllm import VllmServer
 from tests.conftest import SERVED_MODEL
 
 pytestmark = pytest.mark.slow
 
+STAND_IN = Path(__file__).with_name("stand_in_vllm.py")
+Serve = Callable[..., VllmServer]
 
-def ask(base_url: str, words: str) -> str:
-    body = {"model": SERVED_MODEL, "messages": [{"role": "user", "content": words}], "max_tokens": 16, "temperature": 0}
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An "interpreter" that runs the stand-in, whatever module it is told to run; its starts are in `starts` beside."""
+    monkeypatch.setenv("STAND_IN_STARTS", str(tmp_path / "starts"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)  # so that TMPDIR is looked at again
+    script = tmp_path / "python"
+    script.write_text(f'#!/bin/sh\nshift 2\nexec {sys.executable} {STAND_IN} "$@"\n')
+    script.chmod(0o755)
+    return script
+
+
+def settings(python: Path | str, *extra_args: str, **vllm: Any) -> EngineSettings:
+    return EngineSettings(
+        kind="vllm", model="nobody/nothing", vllm=VllmSettings(python=str(python), extra_args=extra_args, **vllm)
+    )
+
+
+@pytest.fixture
+def serve(stand_in: Path) -> Iterator[Serve]:
+    """Opens a server that runs the stand-in."""
+    opened: list[VllmServer] = []
+
+    def serve(*extra_args: str, hung_s: float = 60.0, **vllm: Any) -> VllmServer:
+        opened.append(VllmServer(settings(stand_in, *extra_args, **vllm), hung_s=hung_s))
+        return opened[-1]
+
+    yield serve
+    for server in opened:
+        server.close()
+
+
+def get(base_url: str, path: str) -> Any:
+    with urllib.request.urlopen(base_url.removesuffix("/v1") + path, timeout=20) as answer:
+        return json.load(answer)
+
+
+def provoke(base_url: str, path: str) -> None:
+    """Ask for something that may break the connection."""
+    connection = http.client.HTTPConnection("127.0.0.1", port_of(base_url), timeout=1)
+    try:
+        connection.request("GET", path)
+        connection.getresponse()
+    except (OSError, http.client.HTTPException):
+        pass
+    finally:
+        connection.close()
+
+
+def port_of(base_url: str) -> int:
+    return int(base_url.split(":")[2].split("/")[0])
+
+
+def starts(stand_in: Path) -> int:
+    return len((stand_in.parent / "starts").read_text().splitlines())
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def is_closed(base_url: str) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port_of(base_url))) != 0
+
+
+def assert_nothing_left(pids: list[int], base_url: str) -> None:
+    wait_until(lambda: all(map(is_gone, pids)))
+    wait_until(lambda: is_closed(base_url))
+
+
+# --- up and down ----------------------------------------------------------------------------------------------------
+
+
+def test_all_threads_get_one_server_and_closing_leaves_nothing(serve: Serve, stand_in: Path) -> None:
+    server = serve()
+    with ThreadPoolExecutor(8) as pool:
+        urls = {url for urls in pool.map(lambda _: server.ready(), range(8)) for url in urls}
+    assert len(urls) == 1
+    assert starts(stand_in) == 1
+    url = urls.pop()
+    family = get(url, "/pids")
+    assert not any(map(is_gone, family))
+    server.close()
+    assert_nothing_left(family, url)
+    with pytest.raises(EngineError, match="stopped"):
+        server.ready()
+
+
+def test_nothing_starts_before_it_is_wanted(serve: Serve, stand_in: Path) -> None:
+    server = serve()
+    server.close()
+    with pytest.raises(EngineError, match="stopped"):
+        server.ready()
+    assert not (stand_in.parent / "starts").exists()
+
+
+def test_closing_does_not_wait_for_a_server_to_come_up(serve: Serve) -> None:
+    server = serve("--slow", "1000")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(server.ready)
+        time.sleep(1.0)
+        server.close()
+        with pytest.raises(EngineError, match="stopped"):
+            waiting.result(20)
+
+
+def test_a_server_that_will_not_end_is_killed(serve: Serve) -> None:
+    server = serve("--stubborn")
+    (url,) = server.ready()
+    family = get(url, "/pids")
+    server.close()
+    assert_nothing_left(family, url)
+
+
+def test_stopping_every_child_stops_the_server(serve: Serve) -> None:
+    server = serve()
+    (url,) = server.ready()
+    family = get(url, "/pids")
+    try:
+        guard.stop_all()
+        assert_nothing_left(family, url)
+        with pytest.raises(EngineError, match="stopped"):
+            server.ready()
+    finally:
+        guard.resume()
+
+
+def test_what_it_is_started_with(serve: Serve, stand_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("VLLM_API_KEY", "a key for another server")
+    (url,) = serve("--max-num-seqs", "7", dtype="float16", max_model_len=512, tensor_parallel_size=2).ready()
+    arguments = " ".join(get(url, "/arguments"))
+    for pair in (
+        "--model nobody/nothing",
+        "--served-model-name nobody/nothing",
+        "--host 127.0.0.1",
+        "--dtype float16",
+        "--max-model-len 512",
+        "--tensor-parallel-size 2",
+        "--max-num-seqs 7",
+    ):
+        assert pair in arguments
+    assert '"disable_any_whitespace": true' in arguments
+    assert "--data-parallel-size" not in arguments
+    environment = get(url, "/environment")
+    assert environment["HF_HUB_OFFLINE"] == environment["VLLM_NO_USAGE_STATS"] == "1"
+    assert "VLLM_API_KEY" not in environment
+
+    folder = tmp_path / "models" / "mine"
+    folder.mkdir(parents=True)
+    mine = settings(stand_in, "--structured_outputs_config={}", data_parallel_size=2)
+    server = VllmServer(mine.model_copy(update={"model": str(folder)}), revision=lambda: "a digest")
+    try:
+        arguments = " ".join(get(server.ready()[0], "/arguments"))
+    finally:
+        server.close()
+    assert f"--model {folder} --served-model-name mine " in arguments
+    assert "--data-parallel-size 2" in arguments
+    assert "disable_any_whitespace" not in arguments
+    assert "--revision" not in arguments
+
+
+def test_a_hub_model_is_pinned_to_the_commit_that_is_recorded(stand_in: Path) -> None:
+    for resolved, configured, passed in (
+        ("c0ffee", "main", "--revision c0ffee"),
+        ("unresolved", "main", "--revision main"),
+        ("unresolved", None, None),
+    ):
+        named = settings(stand_in).model_copy(update={"revision": configured})
+        server = VllmServer(named, revision=lambda resolved=resolved: resolved)
+        try:
+            arguments = " ".join(get(server.ready()[0], "/arguments"))
+        finally:
+            server.close()
+        assert passed in arguments if passed else "--revision" not in arguments
+
+
+# --- it does not come up --------------------------------------------------------------------------------------------
+
+
+def reason(server: VllmServer) -> str:
+    """The one line that says why there is no server."""
+    with pytest.raises(EngineError) as caught:
+        server.ready()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_error_in_its_log_is_told_and_the_log_kept(serve: Serve, stand_in: Path) -> None:
+    said = reason(serve("--fail"))
+    assert "did not come up: torch.AcceleratorError: CUDA error: an illegal access (exit status 1)" in said
+    kept = re.search(r"\S+\.log", said)
+    assert kept and "Engine core initialization failed" in Path(kept[0]).read_text()
+    assert starts(stand_in) == 1  # it would fail again
+
+
+def test_a_server_that_takes_too_long(serve: Serve) -> None:
+    said = reason(serve("--slow", "1000", start_timeout_s=2))
+    assert "not there after 2 s (the setting vllm.start_timeout_s)" in said
+    assert "Loading it all" in said
+
+
+def test_an_interpreter_that_is_not_there(tmp_path: Path) -> None:
+    assert "captions.engine.vllm.python" in reason(VllmServer(settings(tmp_path / "nothing")))
+
+
+@pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed beside vidla")
+def test_an_interpreter_without_vllm() -> None:
+    said = reason(VllmServer(settings(sys.executable)))
+    assert "No module named 'vllm'" in said
+    assert "pip install 'vidla[vllm]'" in said
+
+
+@pytest.mark.parametrize("argument", ["--port", "--host=0.0.0.0", "--served_model_name", "--api-key"])
+def test_arguments_that_are_not_the_users(serve: Serve, argument: str) -> None:
+    assert "vllm.extra_args must not have --" in reason(serve(argument))
+
+
+def test_progress_is_logged(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "curation.engines.vllm"):
+        serve("--slow", "3").ready()
+    assert any("starting" in message and "Loading it all" in message for message in caplog.messages)
+    assert any("is up after" in message for message in caplog.messages)
+
+
+def test_a_talkative_server_does_not_fill_the_disk(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "curation.engines.vllm"):
+        serve("--say", "x" * 100_000, "--babble", "50").ready()
+    folder = Path(caplog.messages[0].rpartition(" ")[2]).parent
+    assert 1 << 20 < sum(path.stat().st_size for path in folder.iterdir()) < 3 << 20
+
+
+# --- it dies --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("provocation", ["/fail", "/sick"])
+def test_one_that_dies_is_started_again(serve: Serve, stand_in: Path, provocation: str) -> None:
+    server = serve()
+    (old,) = server.ready()
+    family = get(old, "/pids")
+    provoke(old, provocation)
+    wait_until(lambda: server.ready() != (old,))
+    assert get(server.ready()[0], "/health") is None
+    assert starts(stand_in) == 2
+    assert_nothing_left(family, old)
+
+
+def test_one_that_hangs_is_killed_and_started_again(serve: Serve, stand_in: Path) -> None:
+    server = serve(hung_s=3.0)
+    (old,) = server.ready()
+    family = get(old, "/pids")
+    os.kill(family[0], signal.SIGSTOP)
+    assert server.ready() != (old,)
+    assert starts(stand_in) == 2
+    assert_nothing_left(family, old)
+
+
+def test_one_that_is_slow_to_answer_lives_on(serve: Serve, stand_in: Path) -> None:
+    server = serve(hung_s=30.0)
+    (url,) = server.ready()
+    (pid, *_) = get(url, "/pids")
+    os.kill(pid, signal.SIGSTOP)
+    threading.Timer(4.0, os.kill, (pid, signal.SIGCONT)).start()
+    assert server.ready() == (url,)
+    assert starts(stand_in) == 1
+
+
+@pytest.mark.parametrize("victim", ["server", "its child", "launcher", "second watcher"])
+def test_any_of_its_processes_killed(serve: Serve, stand_in: Path, victim: str) -> None:
+    before = psutil.Process().children()
+    server = serve()
+    (old,) = server.ready()
+    family = get(old, "/pids")
+    (launcher,) = set(psutil.Process().children()).difference(before)
+    (watcher,) = {process.pid for process in launcher.children()}.difference(family)
+    pids = {"server": family[0], "its child": family[1], "launcher": launcher.pid, "second watcher": watcher}
+    os.kill(pids[victim], signal.SIGKILL)
+    if victim == "second watcher":  # it matters only where the launcher is killed as well
+        assert server.ready() == (old,)
+        server.close()
+    else:
+        wait_until(lambda: server.ready() != (old,))
+        assert starts(stand_in) == 2
+    assert_nothing_left([*family, launcher.pid, watcher], old)
+
+
+def test_it_is_not_started_again_for_ever(serve: Serve, stand_in: Path) -> None:
+    server = serve(restarts=1)
+    provoke(server.ready()[0], "/fail")
+    with pytest.raises(EngineError, match=r"died 2 times; at last: torch\.AcceleratorError: CUDA error"):
+        while True:
+            provoke(server.ready()[0], "/fail")
+    assert starts(stand_in) == 2
+
+
+# --- the command dies -----------------------------------------------------------------------------------------------
+
+
+def start_command(settings: EngineSettings) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.vllm_command", settings.model_dump_json()]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def tell(command: subprocess.Popen[str], word: str) -> None:
+    assert command.stdin is not None
+    command.stdin.write(f"{word}\n")
+    command.stdin.flush()
+
+
+def url_of(command: subprocess.Popen[str]) -> str:
+    tell(command, "ready")
+    assert command.stdout is not None
+    return command.stdout.readline().strip()
+
+
+WAYS = ["end", "raise", "exit", signal.SIGINT, signal.SIGTERM, signal.SIGKILL]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: getattr(way, "name", way))
+def test_the_server_ends_with_the_command(stand_in: Path, way: str | signal.Signals) -> None:
+    with start_command(settings(stand_in)) as command:
+        url = url_of(command)
+        family = [child.pid for child in psutil.Process(command.pid).children(recursive=True)]
+        assert set(get(url, "/pids")) < set(family)
+        if isinstance(way, signal.Signals):
+            command.send_signal(way)
+        else:
+            tell(command, way)
+        command.wait(30)
+    assert_nothing_left(family, url)
+
+
+def test_the_server_ends_with_the_command_and_its_launcher(stand_in: Path) -> None:
+    with start_command(settings(stand_in)) as command:
+        url = url_of(command)
+        (launcher,) = psutil.Process(command.pid).children()
+        family = [child.pid for child in launcher.children(recursive=True)]
+        launcher.kill()
+        command.kill()
+    assert_nothing_left(family, url)
+
+
+# --- the real one ---------------------------------------------------------------------------------------------------
+
+
+def ask(base_url: str, words: str, *images: bytes) -> str:
+    parts = [
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{base64.b64encode(image).decode()}"}}
+        for image in images
+    ]
+    content = [*parts, {"type": "text", "text": words}]
+    body = {
+        "model": SERVED_MODEL,
+        "messages": [{"role": "user", "content": content}],
+        "max_tokens": 16,
+        "temperature": 0,
+    }
     request = urllib.request.Request(
         f"{base_url}/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
@@ -23,3 +416,45 @@ def ask(base_url: str, words: str) -> str:
 
 def test_a_real_server_answers(text_server: str) -> None:
     assert "Paris" in ask(text_server, "What is the capital of France?")
+
+
+def test_a_real_server_looks_at_images(text_server: str) -> None:
+    noise = [io.BytesIO(), io.BytesIO()]
+    for file in noise:
+        Image.frombytes("RGB", (64, 64), os.urandom(64 * 64 * 3)).save(file, "PNG")
+    one, other = (ask(text_server, "What is this?", file.getvalue()) for file in noise)
+    assert one != other
+
+
+def test_a_real_server_says_why_it_does_not_come_up(vllm_settings: EngineSettings) -> None:
+    vllm = vllm_settings.vllm.model_copy(update={"max_model_len": 1_000_000})
+    said = reason(VllmServer(vllm_settings.model_copy(update={"vllm": vllm})))
+    assert "max_model_len (1000000) is greater than the derived max_model_len" in said
+
+
+def shared_memory(pids: list[int]) -> set[str]:
+    maps = [Path(f"/proc/{pid}/maps").read_text() for pid in pids]
+    return {path for text in maps for path in re.findall(r"/dev/shm/\S+", text)}
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "victim", ["VLLM::EngineCore", *(pytest.param(name, marks=pytest.mark.long) for name in ("-m", "VLLM::Worker"))]
+)
+def test_a_real_server_is_started_again_and_ends_with_the_command(vllm_settings: EngineSettings, victim: str) -> None:
+    with start_command(vllm_settings) as command:
+        old = url_of(command)
+        (launcher,) = psutil.Process(command.pid).children()
+        family = launcher.children(recursive=True)
+        (killed,) = (process for process in family if victim in process.cmdline()[:2])
+        killed.kill()
+        wait_until(lambda: url_of(command) != old, 300)
+        url = url_of(command)
+        assert_nothing_left([process.pid for process in family], old)
+        assert "Paris" in ask(url, "What is the capital of France?")
+        family = psutil.Process(command.pid).children(recursive=True)
+        assert len(family) >= 5  # launcher, its watcher, three of vLLM's
+        shared = shared_memory([process.pid for process in family])
+        command.kill()
+    assert_nothing_left([process.pid for process in family], url)
+    assert not [path for path in shared if Path(path).exists()]

@@ -1,0 +1,86 @@
+"""A stand-in for vLLM's server, for what the real one does not do on demand: it loads nothing and answers no prompt.
+
+    python stand_in_vllm.py --port PORT [--say TEXT] [--babble LINES] [--fail] [--slow SECONDS] [--stubborn] …
+
+Like vLLM it opens a port of loopback, has a child and a grandchild, and ends when its child dies. GET /health says
+that it is well, /pids who they are, /environment and /arguments what they are given; /fail makes it end with an error,
+/sick makes its health 503. Each start adds a line to the file that STAND_IN_STARTS names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+SLEEP = "import signal, sys, time; [signal.signal(15, signal.SIG_IGN) for _ in sys.argv[1:]]; time.sleep(1000)"
+PARENT = f"""import subprocess, sys
+print(subprocess.Popen([sys.executable, "-c", {SLEEP!r}, *sys.argv[1:]]).pid, flush=True)
+{SLEEP}
+"""
+
+
+class Handler(BaseHTTPRequestHandler):
+    family: list[int]
+    health = 200
+
+    def do_GET(self) -> None:
+        if self.path == "/fail":
+            fail()
+        elif self.path == "/sick":
+            Handler.health = 503
+        answer = {"/pids": Handler.family, "/environment": dict(os.environ), "/arguments": sys.argv[1:]}.get(self.path)
+        self.send_response(Handler.health if self.path == "/health" else 200)
+        self.end_headers()
+        self.wfile.write(json.dumps(answer).encode())
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def fail() -> None:
+    say("(EngineCore pid=7) ERROR 11-25 02:18:34 [core.py:402] torch.AcceleratorError: CUDA error: an illegal access")
+    say("RuntimeError: Engine core initialization failed. See root cause above.")
+    os._exit(1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--say", default="")
+    parser.add_argument("--babble", type=int, default=1)
+    parser.add_argument("--slow", type=float, default=0.0)
+    parser.add_argument("--fail", action="store_true")
+    parser.add_argument("--stubborn", action="store_true")
+    options, _ = parser.parse_known_args()
+    with Path(os.environ["STAND_IN_STARTS"]).open("a") as starts:
+        starts.write(f"{os.getpid()}\n")
+    for _ in range(options.babble):
+        say(f"(APIServer pid=7) INFO 11-25 02:18:34 [x.py:1] Loading it all{options.say}")
+    if options.fail:
+        fail()
+    deaf = ["deaf"] if options.stubborn else []
+    if options.stubborn:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    child = subprocess.Popen([sys.executable, "-c", PARENT, *deaf], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    Handler.family = [os.getpid(), child.pid, int(child.stdout.readline())]
+    threading.Thread(target=lambda: (child.wait(), fail()), daemon=True).start()
+    time.sleep(options.slow)
+    ThreadingHTTPServer(("127.0.0.1", options.port), Handler).serve_forever()
+
+
+if __name__ == "__main__":
+    main()
