@@ -108,7 +108,7 @@ def _find(dataset: Dataset, what: What, name: str) -> _Found:
     """Everything that is about the target, in the tables as they stand and in every older part on disk."""
     found = _Found()
     matches = _matcher(what, name)
-    for table in ("requests", "downloads", "videos", "rejects"):
+    for table in ("requests", "downloads", "videos", "rejects", "usage"):
         for row in filter(matches, _rows(dataset, table, _on_disk(dataset, table))):
             found.videos.update(_of(row, "video_id"))
             if what == "uri":

@@ -17,10 +17,12 @@ from curation.rejects import Rejected
 from curation.tables import Dataset
 from pipelines.items import CAPTION, VideoItem
 from pipelines.rows import records_elsewhere, records_of_video, rows_of_video
-from pipelines.texts import captioner, frames_at_a_time, text_workers
+from pipelines.texts import captioner, text_workers
 from pipelines.waves import batches
 from pipelines.work import Made
 from pipelines.workers import Workers
+
+FRAMES_AT_A_TIME = 256  # of one video, some 8 MB: a long one has no more in memory
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class CaptionFrames:
         known = frames.known(item)  # by digest, whatever frame it was made for
         to_ask = {frames.digests[f]: f for f in frames.missing if frames.digests[f] not in known}
         rejected: dict[str, Rejected] = {}
-        for frame_ids in batches(to_ask.values(), frames_at_a_time(self.settings.captions.engine)):
+        for frame_ids in batches(to_ask.values(), FRAMES_AT_A_TIME):
             with self.workers.room.taken(len(frame_ids)):
                 outcome = caption_frames(frames.read(dataset, item, frame_ids), source)
             known |= {frames.digests[caption.frame_id]: caption for caption in outcome.captions}

@@ -17,9 +17,8 @@ from prompts import Prompt, load_prompts
 
 BUILTIN_THREADS = 2  # one reads and writes while the other has the model
 MOST_THREADS = 256
-MOST_FRAMES = 256
-FRAMES_AHEAD = 4
-"""Frames in memory, for each request that may be in flight: the servers never wait for the next one to be read."""
+FRAMES_IN_MEMORY = 1024
+"""At least; it is four times the requests in flight, so that the servers never wait for the next frame to be read."""
 
 
 @functools.lru_cache
@@ -59,17 +58,9 @@ def texts_digest(settings: Settings) -> str:
 
 def text_workers(engine: EngineSettings) -> Workers:
     """Those who ask that engine, with room for the frames that they have in memory: enough to keep its servers busy."""
-    threads = min(MOST_THREADS, _in_flight(engine)) if is_served(engine) else BUILTIN_THREADS
-    return workers(engine, threads, FRAMES_AHEAD * _in_flight(engine))
-
-
-def frames_at_a_time(engine: EngineSettings) -> int:
-    """How many frames of a video are asked for together: what a long one has in memory is bounded."""
-    return min(MOST_FRAMES, _in_flight(engine))
-
-
-def _in_flight(engine: EngineSettings) -> int:
-    return engine.max_in_flight * max(1, len(engine.base_urls))
+    in_flight = engine.max_in_flight * max(1, len(engine.base_urls))
+    threads = min(MOST_THREADS, in_flight) if is_served(engine) else BUILTIN_THREADS
+    return workers(engine, threads, max(FRAMES_IN_MEMORY, 4 * in_flight))
 
 
 def is_served(engine: EngineSettings) -> bool:

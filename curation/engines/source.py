@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -30,7 +31,7 @@ class TextSource:
     attempts: int = 3
     spent: Spent | None = field(default=None, compare=False)
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         """Stands for everything about this source that changes its texts."""
         return digest(self.engine.identity, self.prompt.digest, self.sampling.to_json())
