@@ -86,8 +86,7 @@ def training_memory(config: VidLAConfig, clips: int, texts: int, *, bf16: bool, 
 
 def _kept(transformer: TransformerConfig, tokens: int, kind: Kind, bf16: bool, checkpointing: bool) -> int:
     """Bytes that the layers keep of `tokens` tokens for the backward pass."""
-    mlp = (3 if transformer.activation == "quick_gelu" else 2) * (2 if bf16 else 4) * transformer.mlp_width
-    layer = _KEPT[kind][bf16] * transformer.width + mlp
+    layer = _KEPT[kind][bf16] * transformer.width + (4 if bf16 else 8) * transformer.mlp_width
     if checkpointing:  # each layer keeps its input, and the one that is computed again everything
         return round(tokens * (4 * transformer.width * transformer.layers + layer))
     return round(tokens * layer * transformer.layers)

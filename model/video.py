@@ -100,11 +100,11 @@ class VideoLayer(nn.Module):
         """(B, tokens, d) → the same."""
         if self.config.temporal:
             tokens, patches = x.split([self.config.globals, x.shape[1] - self.config.globals], dim=1)
-            x = torch.cat([tokens, self._over_time(patches)], dim=1)
+            x = torch.cat([tokens, self.over_time(patches)], dim=1)
         x = x + self.attention.merge(self._attend(self.attention.project(self.norm1(x)), mask))
         return x + self.mlp(self.norm2(x))
 
-    def _over_time(self, patches: Tensor) -> Tensor:
+    def over_time(self, patches: Tensor) -> Tensor:
         """Spatially local temporal attention, Z ← Attn(LN(Z)) + Z, for the patches (B, T·N, d) alone."""
         patches = patches.unflatten(1, (self.config.frames, -1))  # (B, T, N, d)
         normal = self.temporal_norm(patches.transpose(1, 2))  # by position: (B, N, T, d)
