@@ -35,7 +35,7 @@ def main(lifeline: int, memory: int, grace: float, command: list[str]) -> None:
     # The dead child is left unreaped until its session is cleared, so that its number cannot mean anyone else by then.
     os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
     _end(child, grace)
-    if watcher >= 0:
+    with contextlib.suppress(OSError):  # there is no second watcher, or it was killed
         os.write(watcher, b"done")
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):

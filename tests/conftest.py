@@ -81,13 +81,15 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def vllm_python() -> str:
+def vllm_python() -> Iterator[str]:
     """The interpreter that vLLM is installed for, named by VIDLA_VLLM_PYTHON."""
     python = os.environ.get("VIDLA_VLLM_PYTHON")
     if not python:
         pytest.skip("vLLM is not installed; `make vllm` does so, and `make test` then finds it (VIDLA_VLLM_PYTHON)")
-    os.environ.update(VLLM_CPU_KVCACHE_SPACE="1", HF_HUB_OFFLINE="1")
-    return python
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        yield python
 
 
 @pytest.fixture(scope="session")

@@ -238,8 +238,12 @@ def reason(server: VllmServer) -> str:
     return str(caught.value)
 
 
-def test_the_error_in_its_log_is_told_and_the_log_kept(serve: Serve, stand_in: Path) -> None:
-    said = reason(serve("--fail"))
+def test_the_error_in_its_log_is_told_and_the_log_kept(
+    serve: Serve, stand_in: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "curation.engines.vllm"):
+        said = reason(serve("--fail"))
+    assert "is up" not in caplog.text
     assert "did not come up: torch.AcceleratorError: CUDA error: an illegal access (exit status 1)" in said
     kept = re.search(r"\S+\.log", said)
     assert kept and "Engine core initialization failed" in Path(kept[0]).read_text()
@@ -287,7 +291,7 @@ def test_a_talkative_server_does_not_fill_the_disk(serve: Serve, caplog: pytest.
 
 @pytest.mark.parametrize("provocation", ["/fail", "/sick"])
 def test_one_that_dies_is_started_again(serve: Serve, stand_in: Path, provocation: str) -> None:
-    server = serve()
+    server = serve(hung_s=5.0)
     (old,) = server.ready()
     family = get(old, "/pids")
     provoke(old, provocation)

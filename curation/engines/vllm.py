@@ -29,6 +29,7 @@ HOST = "127.0.0.1"
 LOOK_S = 2.0  # from one look at a server that is up to the next
 SAY_S = 10.0  # of waiting before something is said, whether or not there is news
 STOP_S = 10.0  # for a server to end by itself: one that is killed at once leaves shared memory behind
+SICK_S = 10.0  # with answers to health checks that say it is not well
 HUNG_S = 120.0  # without an answer to a health check
 OURS = ("model", "served-model-name", "host", "port", "uds", "api-key", "root-path", "revision")  # arguments
 PYTHON_HINT = (
@@ -152,8 +153,11 @@ class VllmServer:
     def _wait_until_up(self, process: guard.Process, port: int, server_log: ServerLog) -> None:
         begun = said_at = time.monotonic()
         said = ""
-        while process.popen.poll() is None and _health(port, 5.0) != 200:
+        while process.popen.poll() is None and not self._over:
             now, step = time.monotonic(), server_log.step
+            if _health(port, 5.0) == 200:
+                log.info("the vLLM server is up after %.0f s", now - begun)
+                return
             if now - begun > self._settings.vllm.start_timeout_s:
                 raise _Down(
                     f"it was not there after {self._settings.vllm.start_timeout_s:g} s (the setting "
@@ -163,9 +167,6 @@ class VllmServer:
                 log.info("the vLLM server is starting, %.0f s: %s", now - begun, step or "no word yet")
                 said, said_at = step, now
             self._pause(0.5)
-            if self._over:
-                return
-        log.info("the vLLM server is up after %.0f s", time.monotonic() - begun)
 
     def _watch(self, process: guard.Process, port: int) -> None:
         """Look at the server, now and then and whenever `ready` asks for it, until it ends."""
@@ -181,8 +182,8 @@ class VllmServer:
                     self._answered = asked
                     self._changed.notify_all()
                 self._pause(LOOK_S, asked)
-            elif status is not None:
-                raise _Down(f"its health check answers {status}: its engine is dead")
+            elif status is not None and time.monotonic() - well_at > min(SICK_S, self._hung_s):
+                raise _Down(f"its health check answered {status} for a while, as it does when its engine is dead")
             elif time.monotonic() - well_at > self._hung_s:
                 raise _Down(f"it hangs: no answer to a health check for {self._hung_s:g} s")
             else:
@@ -223,7 +224,7 @@ def _command(settings: EngineSettings, revision: str, port: int) -> list[str]:
     flat = [part for pair in arguments.items() for part in pair]
     # As a module: the command `vllm` is missing or broken in some builds.
     module = ["-m", "vllm.entrypoints.openai.api_server", "--disable-uvicorn-access-log"]
-    return [vllm.python or sys.executable, *module, *flat, *vllm.extra_args]
+    return [str(Path(vllm.python or sys.executable).expanduser()), *module, *flat, *vllm.extra_args]
 
 
 def _environment(folder: Path) -> dict[str, str]:
