@@ -6,7 +6,6 @@ import functools
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import pysbd
 from pysbd.languages import LANGUAGE_CODES
@@ -134,16 +133,12 @@ def _by_punctuation(spoken: Transcript, language: str | None) -> list[tuple[int,
 def _cuts(window: str, language: str | None) -> list[int]:
     """Where the sentences of `window` end, its own end included; the text itself is never touched."""
     if language in LANGUAGE_CODES and len(_END.findall(window)) <= len(window) / DENSEST:
-        cuts = _aligned(window, _segmenter(language).segment(window))
+        segmenter = pysbd.Segmenter(language=language, clean=False)  # it keeps the text: not to be shared by threads
+        cuts = _aligned(window, segmenter.segment(window))
         if cuts:
             return cuts
     cuts = [m.end() for m in _PLAIN_END.finditer(window)]
     return cuts if cuts and cuts[-1] == len(window) else [*cuts, len(window)]
-
-
-@functools.cache
-def _segmenter(language: str) -> Any:
-    return pysbd.Segmenter(language=language, clean=False)
 
 
 def _aligned(window: str, segments: list[str]) -> list[int] | None:

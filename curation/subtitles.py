@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -86,11 +87,16 @@ def language_of(text: str, *stated: str | None) -> str | None:
     """The ISO 639-1 code of the text's language; where the text is too short to be sure, the first one that is
     `stated`."""
     sample = text[:5000]
-    guess, probability = _identifier().classify(sample) if any(c.isalpha() for c in sample) else (None, 0.0)
+    with _lock:
+        identifier = _identifier()
+    guess, probability = identifier.classify(sample) if any(c.isalpha() for c in sample) else (None, 0.0)
     if probability >= SURE:
         return str(guess)
     primary = ((s or "").lower().replace("_", "-").split("-")[0] for s in stated)
     return next((p for p in primary if len(p) == 2 and p.isascii() and p.isalpha()), guess)
+
+
+_lock = threading.Lock()  # many threads want it at the same moment
 
 
 @functools.cache

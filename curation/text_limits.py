@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -85,12 +86,20 @@ def _cut(text: str, limits: Limits) -> str:
     return cut.rstrip(" ,;:-–—、，；：")
 
 
-@cache
 def clip_tokenizer() -> Any:
     """CLIP's own tokenizer, from the vocabulary in the package open_clip_torch (which is not imported).
 
     Raises ModuleNotFoundError, which says what to install.
     """
+    with _lock:  # many threads want it at the same moment, and it is large in the making
+        return _clip_tokenizer()
+
+
+_lock = threading.Lock()
+
+
+@cache
+def _clip_tokenizer() -> Any:
     folder = package_folder("open_clip")
     if folder is None:
         raise ModuleNotFoundError("CLIP's vocabulary is missing: pip install --no-deps open_clip_torch")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -83,6 +86,18 @@ def test_no_character_is_lost_or_changed(language: str) -> None:
     shown, _ = SCRIPTS[language]
     told = "".join(texts(cues(*shown * 60), language))
     assert told.replace(" ", "") == "".join(shown * 60).replace(" ", "")
+
+
+def test_threads_do_not_mix_up_their_texts() -> None:
+    said = [f"Dr. Smith {n} paid 3.5 dollars. He left at 5 p.m. on Friday {n}. Then {n} came. " * 3 for n in range(40)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            together = list(threads.map(lambda text: texts(cues(text, seconds=60.0), "en"), said))
+    finally:
+        sys.setswitchinterval(interval)
+    assert together == [texts(cues(text, seconds=60.0), "en") for text in said]
 
 
 def test_long_text_is_split_alike_in_every_window() -> None:
