@@ -8,6 +8,7 @@ unless a column says otherwise.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import re
@@ -344,8 +345,11 @@ def schema_of(record: type) -> pa.Schema:
 
 def from_row(record: type[T], row: Mapping[str, Any]) -> T:
     """A record from a row of its table as Arrow gives it; further columns are passed over."""
-    hints = typing.get_type_hints(record)
+    hints = _hints(record)
     return record(**{f.name: _from_value(hints[f.name], row[f.name]) for f in dataclasses.fields(record)})  # type: ignore[arg-type]
+
+
+_hints = functools.cache(typing.get_type_hints)
 
 
 def _from_value(hint: Any, value: Any) -> Any:
