@@ -56,8 +56,8 @@ $(VLLM_READY):
 	touch $@
 
 try-vllm:
-	@test -n "$$VIDLA_VLLM_PYTHON" || timeout 1200 $(MAKE) -s vllm >$(VENV)/vllm.log 2>&1 || \
-	echo "no vLLM here, so that its tests are skipped: \`make vllm\` shows why"
+	@test -n "$${VIDLA_VLLM_PYTHON+set}" || timeout 1200 $(MAKE) -s vllm >$(VENV)/vllm.log 2>&1 || \
+	echo "vLLM is not installed, so that its tests are skipped; \`make vllm\` shows why"
 
 clean:
 	rm -rf $(VENV) $(VLLM_VENV) build

@@ -1,6 +1,6 @@
 """A stand-in for vLLM's server, for what the real one does not do on demand: it loads nothing and answers no prompt.
 
-    python stand_in_vllm.py --port PORT [--say TEXT] [--babble LINES] [--fail] [--slow SECONDS] [--stubborn] …
+    python stand_in_vllm.py --port PORT [--fail] [--slow SECONDS] [--stubborn] …
 
 Like vLLM it opens a port of loopback, has a child and a grandchild, and ends when its child dies. GET /health says
 that it is well, /pids who they are, /environment and /arguments what they are given; /fail makes it end with an error,
@@ -59,16 +59,13 @@ def fail() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int)
-    parser.add_argument("--say", default="")
-    parser.add_argument("--babble", type=int, default=1)
     parser.add_argument("--slow", type=float, default=0.0)
     parser.add_argument("--fail", action="store_true")
     parser.add_argument("--stubborn", action="store_true")
     options, _ = parser.parse_known_args()
     with Path(os.environ["STAND_IN_STARTS"]).open("a") as starts:
         starts.write(f"{os.getpid()}\n")
-    for _ in range(options.babble):
-        say(f"(APIServer pid=7) INFO 11-25 02:18:34 [x.py:1] Loading it all{options.say}")
+    say("(APIServer pid=7) INFO 11-25 02:18:34 [x.py:1] Loading it all")
     if options.fail:
         fail()
     deaf = ["deaf"] if options.stubborn else []

@@ -16,7 +16,7 @@ KEPT_LINES = 500
 _ORIGIN = re.compile(r"^\(\S+ pid=\d+\) ")
 _LEVEL = re.compile(r"^(?P<level>[A-Z]+) \d\d-\d\d [\d:]+ \[[^]]*\] ?")
 _PROGRESS = re.compile(r"\d+%.*\d+/\d+")
-_ERROR = re.compile(r"^(?:[\w.]*(?:Error|Exception|Exit|Interrupt)|\S+: error): \S")
+_ERROR = re.compile(r"^(?:[\w.]*(?:Error|Exception|Exit|Interrupt)|\S+: error): \S|(?:died|exited) unexpectedly")
 # What is raised because something else was raised before it.
 _CONSEQUENCE = re.compile(r"initialization failed|[Ss]ee (?:root cause|stack trace)|EngineDeadError")
 
@@ -49,7 +49,7 @@ class ServerLog:
         """The error that the server ended with, as far as its words tell; else the last of them."""
         with self._lock:
             lines = list(self._lines)
-        errors = [i for i, line in enumerate(lines) if _ERROR.match(line)]
+        errors = [i for i, line in enumerate(lines) if _ERROR.search(line)]
         telling = [i for i in errors if not _CONSEQUENCE.search(lines[i])] or errors
         if not telling:
             return lines[-1] if lines else ""

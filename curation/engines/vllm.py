@@ -31,7 +31,7 @@ SAY_S = 10.0  # of waiting before something is said, whether or not there is new
 STOP_S = 10.0  # for a server to end by itself: one that is killed at once leaves shared memory behind
 SICK_S = 10.0  # with answers to health checks that say it is not well
 HUNG_S = 120.0  # without an answer to a health check
-OURS = ("model", "served-model-name", "host", "port", "uds", "api-key", "root-path", "revision")  # arguments
+OURS = ("--model", "--served-model-name", "--revision", "--host", "--port", "--uds", "--root-path", "--api-key")
 PYTHON_HINT = (
     "install it with pip install 'vidla[vllm]', or name an interpreter that has it, with --set "
     "captions.engine.vllm.python=… or summaries.engine.vllm.python=…"
@@ -200,9 +200,9 @@ class VllmServer:
 
 def _command(settings: EngineSettings, revision: str, port: int) -> list[str]:
     vllm, path = settings.vllm, model_path(settings)
-    given = {argument.lstrip("-").partition("=")[0].replace("_", "-") for argument in vllm.extra_args}
-    if clash := sorted(given.intersection(OURS)):
-        raise EngineError(f"vllm.extra_args must not have --{clash[0]}, which vidla chooses; leave it out")
+    options = {argument.partition("=")[0].replace("_", "-") for argument in vllm.extra_args}
+    if clash := sorted(options.intersection(OURS)):
+        raise EngineError(f"vllm.extra_args must not have {clash[0]}, which vidla chooses; leave it out")
     arguments = {
         "--model": str(path or settings.model),
         "--served-model-name": model_name(settings),
@@ -218,7 +218,7 @@ def _command(settings: EngineSettings, revision: str, port: int) -> list[str]:
         arguments["--tensor-parallel-size"] = str(vllm.tensor_parallel_size)
     if vllm.data_parallel_size > 1:
         arguments["--data-parallel-size"] = str(vllm.data_parallel_size)
-    if not any(argument.startswith("structured-outputs-config") for argument in given):
+    if not any(option.startswith("--structured-outputs-config") for option in options):
         # Weak models write white space for ever where a schema allows it.
         arguments["--structured-outputs-config"] = '{"backend": "xgrammar", "disable_any_whitespace": true}'
     flat = [part for pair in arguments.items() for part in pair]
