@@ -69,10 +69,6 @@ class Pace:
         """An exchange is over that says nothing about the server."""
         self.in_flight -= 1
 
-    def has_served_others(self, sent: Sent) -> bool:
-        """Whether it has answered anything since that request was sent."""
-        return self._answered > sent.answered
-
     def answered(self) -> None:
         """The server answered, be it that the request is a bad one."""
         self.in_flight -= 1

@@ -56,7 +56,8 @@ class _Job:
     since: float | None = None  # when it first reached a server
     sent: int = 0
     tries: int = 0  # that the server failed on
-    singled_out: int = 0  # of these, while the server answered others
+    singled_out: int = 0  # of these, those that came after another request was answered
+    heard: int = 0  # answers to anybody, at its first sending or last failure
     last: Place | None = None
 
     @property
@@ -87,6 +88,7 @@ class Pool:
         self._troubled: set[int] = set()  # jobs that failed since the last answer, two at most
         self._held_s = 0.0  # time that servers took to start, which counts against nobody's patience
         self._streams = True
+        self._heard_of = 0  # answers to anybody
         self._warned = False
         self._refused = 0  # of the first requests
 
@@ -154,7 +156,7 @@ class Pool:
     def _send(self, job: _Job, now: float) -> None:
         place = self._places.roomiest(now, job.last)
         if job.since is None:
-            job.since = self._now()
+            job.since, job.heard = self._now(), self._heard_of
         job.sent += 1
         job.last = place
         load.sent()
@@ -205,6 +207,7 @@ class Pool:
 
     def _heard(self) -> None:
         """A server answered, whatever it said."""
+        self._heard_of += 1
         self._silence.broken(self._now())
         self._troubled.clear()
         self._warned = False
@@ -253,7 +256,8 @@ class Pool:
             job.since = None  # it never got there
         elif trouble != "busy":
             job.tries += 1
-            job.singled_out += place.pace.has_served_others(sent)
+            job.singled_out += self._heard_of > job.heard
+            job.heard = self._heard_of
         if trouble in ("broken", "slow") and job.singled_out >= SINGLED_OUT:
             place.pace.dropped()  # it is the request's fault
             down = False
