@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -55,6 +55,9 @@ def _op(default: Any, description: str, **constraints: Any) -> Any:
 def _policy(default: Any, description: str, **constraints: Any) -> Any:
     """A policy field."""
     return Field(default, description=description, json_schema_extra={"mark": "policy"}, **constraints)
+
+
+AnySection = TypeVar("AnySection", bound=Section)
 
 
 class DownloadSettings(Section):
@@ -291,6 +294,11 @@ def resolve(file: Path | None = None, assignments: Sequence[str] = ()) -> Settin
 
     Raises ConfigError.
     """
+    return check(Settings, over(Settings().model_dump(), read(file, assignments)))
+
+
+def read(file: Path | None, assignments: Sequence[str]) -> dict[str, Any]:
+    """What `file` (TOML) and then `assignments` say, as it stands there. Raises ConfigError."""
     raw: dict[str, Any] = {}
     if file is not None:
         try:
@@ -301,10 +309,15 @@ def resolve(file: Path | None = None, assignments: Sequence[str] = ()) -> Settin
             raise ConfigError(f"{file} is not TOML: {error}") from None
     for assignment in assignments:
         _assign(raw, assignment)
+    return raw
+
+
+def check(kind: type[AnySection], raw: Mapping[str, Any]) -> AnySection:
+    """`raw` as settings of a kind. Raises ConfigError, a line for each key that is wrong."""
     try:
-        return Settings.model_validate(_over(Settings().model_dump(), raw))
+        return kind.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(e) for e in error.errors())) from None
+        raise ConfigError("\n".join(_explain(e, kind) for e in error.errors())) from None
 
 
 def _assign(raw: dict[str, Any], assignment: str) -> None:
@@ -322,23 +335,34 @@ def _assign(raw: dict[str, Any], assignment: str) -> None:
         raw[keys[-1]] = value  # a bare word is a string
 
 
-def _over(defaults: dict[str, Any], raw: dict[str, Any]) -> dict[str, Any]:
+def over(defaults: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:
     """`raw` laid over `defaults`, section by section, so that a section may name only what it changes."""
     merged = dict(defaults)
     for key, value in raw.items():
         below = defaults.get(key)
-        merged[key] = _over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+        merged[key] = over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
     return merged
 
 
-def _explain(error: Any) -> str:
+def _explain(error: Any, kind: type[Section]) -> str:
     path = ".".join(str(p) for p in error["loc"])
+    if error["type"] == "missing":
+        return f"{path} has no default: set it"
     if error["type"] != "extra_forbidden":
-        return f"{path}: {error['msg'].removeprefix('Value error, ')}"
-    known = [name for name, _, _ in fields()] + list(Settings.model_fields)
+        return f"{path}: {error['msg'].removeprefix('Value error, ')}".removeprefix(": ")
+    known = list(_paths(kind))
     near = difflib.get_close_matches(path, known, n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'?" if near else "`vidla config template` lists all keys"
+    every = "`vidla config template` lists all keys" if kind is Settings else f"there are {', '.join(known)}"
+    hint = f"did you mean '{near[0]}'?" if near else every
     return f"unknown key '{path}'; {hint}"
+
+
+def _paths(kind: type[Section], prefix: str = "") -> Iterator[str]:
+    """Every section and key that settings of a kind may have."""
+    for name, field in kind.model_fields.items():
+        yield f"{prefix}{name}"
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from _paths(field.annotation, f"{prefix}{name}.")
 
 
 def fields(section: Section | None = None, prefix: str = "") -> Iterator[tuple[str, Any, str]]:

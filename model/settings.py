@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from curation.config import Section
+from curation.config import Section, check, over, read
 from curation.records import Scale
 from model.config import Kind
+
+
+class TrainingError(Exception):
+    """A training run that cannot begin or go on; the message is one line that says why and what to do."""
 
 
 class ModelSettings(Section):
@@ -74,8 +80,8 @@ class OptimizerSettings(Section):
 
     lr: float = Field(2e-5, description="highest learning rate", gt=0)
     final_lr: float = Field(4e-8, description="learning rate at the end", ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = Field(0.02, ge=0)
+    betas: tuple[float, float] = Field((0.9, 0.999), description="decay of the two moments")
+    weight_decay: float = Field(0.02, description="of everything but biases, gains and the temperature", ge=0)
     warmup: float = Field(0.01, description="share of the steps in which the learning rate rises from 0", ge=0, le=1)
     clip_norm: float = Field(10.0, description="gradients are scaled down to this norm", gt=0)
 
@@ -87,24 +93,72 @@ class TrainSettings(Section):
     model: ModelSettings
     data: DataSettings = DataSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
-    epochs: float = Field(3.0, gt=0)
-    batch: int = Field(4096, description="clips of one step, over all ranks", ge=1)
-    micro_batch: int = Field(32, description="clips of one forward pass on one rank", ge=1)
-    gradient_cache: bool = Field(
-        False, description="one loss over the whole batch from small forward passes, each made twice"
+    epochs: float = Field(3.0, description="times that as many clips are drawn as there are", gt=0)
+    batch: int = Field(4096, description="clips of one step, over all processes", ge=1)
+    micro_batch: int = Field(
+        32, description="clips of one forward pass of one process; those of all processes are contrasted", ge=1
     )
-    precision: Literal["bf16", "fp32"] = "bf16"
-    compile: bool = False
-    activation_checkpointing: bool = False
-    gather: Literal["global", "local"] = Field("global", description="which part of the logits each rank computes")
-    seed: int = 0
+    gradient_cache: bool = Field(
+        False, description="contrast the whole batch with itself, for a second forward pass of each clip"
+    )
+    gather: Literal["global", "local"] = Field(
+        "global", description="the part of the logits that a process computes: all, or its own clips' (less memory)"
+    )
+    precision: Literal["bf16", "fp32"] = Field("bf16", description="of the forward pass; parameters are in float32")
+    compile: bool = Field(False, description="compile the model: slow to begin, then faster")
+    activation_checkpointing: bool = Field(
+        False, description="keep less of the forward pass in memory, and compute it again"
+    )
+    seed: int = Field(0, description="of the order of clips, of augmentation, and of parameters that start at random")
     non_finite: Literal["stop", "skip"] = Field("stop", description="what becomes of a step whose loss is not finite")
-    checkpoint_every: int = Field(1000, description="steps", ge=1)
+    checkpoint_every: int = Field(1000, description="steps from one checkpoint to the next", ge=1)
     keep: int = Field(3, description="latest checkpoints that are kept, beside the best", ge=1)
     evaluate_every: int = Field(1000, description="steps from one evaluation on the held-out videos to the next", ge=1)
+
+    evaluate_clips: int = Field(1000, description="held-out clips of each scale, at most, in such an evaluation", ge=1)
 
     @model_validator(mode="after")
     def _divisible(self) -> TrainSettings:
         if self.batch % self.micro_batch:
-            raise ValueError("batch must be a multiple of micro_batch")
+            raise ValueError(f"batch ({self.batch}) must be a multiple of micro_batch ({self.micro_batch})")
         return self
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "pretraining": {},
+    "retrieval": {
+        "model": {"frames": 32},
+        "data": {"crops": (), "flip": False},
+        "optimizer": {"lr": 1e-5, "final_lr": 1e-6, "weight_decay": 0.2},
+        "epochs": 5.0,
+        "batch": 128,
+    },
+}
+"""What the paper trains with (sections 4 and 5, and its supplement): pretraining on clips, which the defaults are, and
+finetuning for retrieval (batch 196 for B/16). Not in the paper: warm-up, precision, and the epochs of finetuning."""
+
+CHANGEABLE = frozenset(
+    (
+        "data.workers",
+        "data.max_missing",
+        "data.cache_bytes",
+        "data.cache_folder",
+        "data.allow_changed",
+        "non_finite",
+        "checkpoint_every",
+        "keep",
+        "evaluate_every",
+        "evaluate_clips",
+    )
+)
+"""What a run that goes on may be told otherwise than it was when it began."""
+
+
+def resolve_training(file: Path | None = None, assignments: Sequence[str] = ()) -> TrainSettings:
+    """The defaults, those of the preset, `file` (TOML), `assignments` ("section.key=value"): checked and frozen.
+
+    Raises ConfigError.
+    """
+    raw = over({"model": {}}, read(file, assignments))
+    preset = raw.get("preset")
+    return check(TrainSettings, over(PRESETS.get(preset, {}) if isinstance(preset, str) else {}, raw))
