@@ -14,6 +14,8 @@ from curation.config import ConfigError, Settings, fields, resolve
 from curation.engines import EngineError
 from curation.requests import InputError
 from curation.tables import DatasetError, Misuse
+from model.config import ModelError
+from model.settings import TrainingError
 from pipelines import commands, model_commands, prompt_commands
 from pipelines.ending import Interrupted
 from prompts import PromptError
@@ -147,6 +149,7 @@ def retry(
 
 for _verb in (commands.inspect, commands.export, commands.forget, commands.vacuum, commands.pin):
     app.command()(_verb)
+app.command()(model_commands.train)
 app.command()(model_commands.hierarchical_set)
 
 
@@ -222,9 +225,9 @@ def main() -> None:
     except Interrupted as error:
         typer.echo(f"vidla: {error}", err=True)
         os._exit(1)  # not to wait for threads that are still in a model or a request
-    except (ConfigError, InputError, PromptError, Misuse) as error:
+    except (ConfigError, InputError, ModelError, PromptError, Misuse) as error:
         fail(error, 2)
-    except (DatasetError, EngineError, OSError) as error:
+    except (DatasetError, EngineError, TrainingError, OSError) as error:
         fail(error, 1)
 
 

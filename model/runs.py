@@ -1,0 +1,138 @@
+"""The folder of a training run: what it is told, which version of which dataset it reads, what it writes.
+
+run.json        what it was told when it began
+checkpoints/    model/checkpoint.py
+clips/          the clips that are selected, as they are read
+log.jsonl       a line a step and an evaluation; tensorboard/ has the same
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from curation import __version__
+from curation.config import ConfigError, check, fields
+from curation.tables import Dataset, DatasetError
+from model.clips import Version, pin_version
+from model.processes import Processes
+from model.settings import CHANGEABLE, TrainingError, TrainSettings
+
+ABOUT = "run.json"
+OWN = frozenset((f"{ABOUT}.part", "lock"))  # what may lie there though the run has not begun
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of `settings` on `dataset`, in the folder `folder`, which began with `version` of it."""
+
+    folder: Path
+    dataset: Dataset
+    settings: TrainSettings
+    version: Version
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log.jsonl"
+
+
+def begin(folder: Path, dataset: Dataset, settings: TrainSettings, processes: Processes) -> Run:
+    """The run in `folder`: a new one, or the one that is there, to go on with. To be called by all processes.
+
+    Raises DatasetError where there is no dataset, ConfigError for the folder of another run, or of something else, and
+    TrainingError for one that cannot be written to.
+    """
+    run = _begin(folder, dataset, settings) if processes.first else None
+    begun: Run = processes.collect(run)[0]
+    return begun
+
+
+def _begin(folder: Path, dataset: Dataset, settings: TrainSettings) -> Run:
+    if not dataset.exists():
+        raise DatasetError(f"there is no dataset at {dataset.uri}")
+    about = _read(folder)
+    try:
+        if about is None and folder.exists() and {path.name for path in folder.iterdir()} - OWN:
+            raise ConfigError(f"{folder} is not empty and holds no run: give another --out")
+        if about is None:
+            folder.mkdir(parents=True, exist_ok=True)
+            version = pin_version(dataset, folder.resolve().name)
+            about = {
+                "settings": settings.model_dump(mode="json"),
+                "dataset": dataset.uri,
+                "version": asdict(version),
+                "code_version": __version__,
+            }
+            _write(folder, about)
+    except OSError as error:
+        raise TrainingError(f"cannot use the folder {folder}: {error.strerror}") from None
+    if about["dataset"] != dataset.uri:
+        raise ConfigError(f"{folder} holds a run on {about['dataset']}, not on {dataset.uri}: give another --out")
+    before = _settings(about, folder)
+    changed = [
+        f"{name} was {was!r} and is {now!r}"
+        for (name, was, _), (_, now, _) in zip(fields(before), fields(settings), strict=True)
+        if was != now and name not in CHANGEABLE
+    ]
+    if changed:
+        raise ConfigError(f"{folder} holds another run: {'; '.join(changed)}; give another --out, or change that back")
+    return Run(folder, dataset, settings, Version(**about["version"]))
+
+
+@contextmanager
+def alone(folder: Path, processes: Processes) -> Iterator[None]:
+    """The only run in `folder` meanwhile. Raises TrainingError."""
+    if not processes.first:
+        yield
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise TrainingError(f"cannot use the folder {folder}: {error.strerror}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise TrainingError(f"another process trains in {folder}: wait for it, or give another --out") from None
+    finally:
+        os.close(descriptor)
+
+
+def settings_of(folder: Path) -> TrainSettings | None:
+    """What the run in `folder` was told; None where there is no run."""
+    about = _read(folder)
+    return None if about is None else _settings(about, folder)
+
+
+def _settings(about: dict[str, Any], folder: Path) -> TrainSettings:
+    try:
+        return check(TrainSettings, about["settings"])
+    except ConfigError as error:
+        raise ConfigError(f"{folder} holds a run of another version of vidla: {error}") from None
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    try:
+        about: dict[str, Any] = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError:
+        raise ConfigError(f"{folder / ABOUT} cannot be read: give another --out") from None
+    return about
+
+
+def _write(folder: Path, about: dict[str, Any]) -> None:
+    part = folder / f"{ABOUT}.part"
+    part.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    part.replace(folder / ABOUT)
