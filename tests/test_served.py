@@ -644,9 +644,24 @@ def test_what_is_no_url_is_said_to_be_none(url: str) -> None:
 def test_a_server_that_refuses_everything_is_not_the_requests_fault() -> None:
     script = scripted.status(400, "this model takes no images")
     with ScriptedServer(script) as server, engine(server.url, max_in_flight=4) as e:
-        with pytest.raises(EngineError, match=r"refuses every request .*takes no images"):
-            e.complete(requests(100))
-        assert len(server.asked) < 30
+        for _ in range(2):
+            with pytest.raises(EngineError, match=r"refuses every request .*takes no images"):
+                e.complete(requests(100))
+        assert len(server.asked) < 60
+        server.script = scripted.echo
+        check(requests(3), e.complete(requests(3)))
+
+
+def test_many_bad_requests_to_begin_with_are_still_their_own_fault() -> None:
+    async def script(asked: Asked) -> web.StreamResponse:
+        bad = int(asked.words[4:]) < 50
+        return await (scripted.status(400, "corrupt") if bad else scripted.after(0.2))(asked)
+
+    asked = requests(100)
+    with ScriptedServer(script) as server, engine(server.url, max_in_flight=60) as e:
+        answers = e.complete(asked)
+        assert all(isinstance(answer, Failure) for answer in answers[:50])
+        check(asked[50:], answers[50:])
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ TRIES = 8
 SINGLED_OUT = 2
 """Times that a server fails on a request, and answers others meanwhile, after which the request is to blame."""
 REFUSALS = 20
-"""Bad requests in a row, the very first of a run, after which the fault is not theirs."""
+"""Bad requests, and not one good, after which those in flight decide whether the fault is theirs."""
 FIRST_PAUSE_S = 0.2
 WARN_S = 10.0
 
@@ -90,7 +90,9 @@ class Pool:
         self._streams = True
         self._heard_of = 0  # answers to anybody
         self._warned = False
-        self._refused = 0  # of the first requests
+        self._refused = ""  # the last refusal, while there is nothing else
+        self._refusals = 0
+        self._served = False
 
     async def open(self) -> None:
         self._client = Client(self.model, self.settings, self._key)
@@ -127,6 +129,9 @@ class Pool:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._suspicious and not self._tasks and not self._again:
+            self._refusals = 0
+            self._give_up(self._refused)
         if not self._batches or self._finding:
             return
         if not self._places.known:
@@ -145,7 +150,7 @@ class Pool:
             job = heapq.heappop(self._again)[2]
             if job.batch in self._batches:
                 return job
-        while self._line and len(self._again) < self.settings.max_in_flight:
+        while self._line and len(self._again) < self.settings.max_in_flight and not self._suspicious:
             batch = self._line[0]
             if batch in self._batches and batch.next < len(batch.requests):
                 batch.next += 1
@@ -192,6 +197,7 @@ class Pool:
             return
         place.pace.answered()
         self._heard()
+        self._served = True
         answer = Completion(
             job.request.id,
             said.text,
@@ -226,6 +232,11 @@ class Pool:
         if not self._batches:
             self._silence.idle(self._now())
 
+    @property
+    def _suspicious(self) -> bool:
+        """Whether bad requests are all that there has been, so that those under way are to be waited for first."""
+        return self._refusals >= REFUSALS and not self._served
+
     # --- trouble ----------------------------------------------------------------------------------------------------
 
     async def _failed(self, place: Place, job: _Job, sent: Sent, error: ExchangeError, streamed: bool) -> None:
@@ -242,11 +253,9 @@ class Pool:
                 self._streams = False
                 self._repeat(job, 0.0)
                 return
+            self._refusals += 1
+            self._refused = f"{place.name} refuses every request ({error}); see to its settings, or the prompt's"
             self._fail(job, str(error), retryable=False)
-            self._refused += job.number < REFUSALS
-            if self._refused == REFUSALS:
-                self._refused = 0
-                self._give_up(f"{place.name} refuses every request ({error}); see to its settings, or the prompt's")
         else:
             self._try_again(place, job, sent, trouble, error)
 
