@@ -86,12 +86,17 @@ _ending = threading.Lock()
 
 def _end(child: int, grace: float) -> None:
     with _ending:
+        shared: set[str] = set()
         if grace:
             _signal(child, signal.SIGTERM)
             until = time.monotonic() + grace
-            while time.monotonic() < until and _is_alive(child):
+            while time.monotonic() < until and _members(child):
                 time.sleep(0.05)
+            shared = {path for pid in _members(child) for path in _shared_memory(pid)}
         _signal(child, signal.SIGKILL)
+        for path in shared:
+            with contextlib.suppress(OSError):
+                os.unlink(path)  # noqa: PTH108 - pathlib is slow to import
 
 
 def _signal(child: int, number: signal.Signals) -> None:
@@ -100,14 +105,23 @@ def _signal(child: int, number: signal.Signals) -> None:
             kill(child, number)
 
 
-def _is_alive(group: int) -> bool:
-    """Whether any process of the group has still to end."""
-    for pid in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208 - pathlib is slow to import
+def _members(group: int) -> list[int]:
+    """The processes of the group that have still to end."""
+    members = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208
         with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123
             state, _, its_group = file.read().rpartition(b")")[2].split()[:3]
             if int(its_group) == group and state != b"Z":
-                return True
-    return False
+                members.append(int(pid))
+    return members
+
+
+def _shared_memory(pid: int) -> list[str]:
+    """What Python's multiprocessing in that process shares with others: it stays in memory where nobody unlinks it."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/maps") as file:  # noqa: PTH123
+        paths = [line.rstrip("\n").partition("/")[2] for line in file if " /dev/shm/psm_" in line]
+        return [f"/{path}" for path in paths if not path.endswith("(deleted)")]
+    return []
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
     python stand_in_vllm.py --port PORT [--fail] [--slow SECONDS] [--stubborn] …
 
-Like vLLM it opens a port of loopback, has a child and a grandchild, and ends when its child dies. GET /health says
-that it is well, /pids who they are, /environment and /arguments what they are given; /fail makes it end with an error,
-/sick makes its health 503. Each start adds a line to the file that STAND_IN_STARTS names.
+Like vLLM it opens a port of loopback, has a child and a grandchild, shares memory, and ends when its child dies. GET
+/health says that it is well, /pids who they are, /memory what is shared, /environment and /arguments what they are
+given; /fail makes it end with an error, /sick makes its health 503. Each start adds a line to the file that
+STAND_IN_STARTS names.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 
 SLEEP = "import signal, sys, time; [signal.signal(15, signal.SIG_IGN) for _ in sys.argv[1:]]; time.sleep(1000)"
@@ -29,6 +31,7 @@ print(subprocess.Popen([sys.executable, "-c", {SLEEP!r}, *sys.argv[1:]]).pid, fl
 
 class Handler(BaseHTTPRequestHandler):
     family: list[int]
+    memory: SharedMemory
     health = 200
 
     def do_GET(self) -> None:
@@ -36,10 +39,15 @@ class Handler(BaseHTTPRequestHandler):
             fail()
         elif self.path == "/sick":
             Handler.health = 503
-        answer = {"/pids": Handler.family, "/environment": dict(os.environ), "/arguments": sys.argv[1:]}.get(self.path)
+        answers = {
+            "/pids": Handler.family,
+            "/memory": Handler.memory.name,
+            "/environment": dict(os.environ),
+            "/arguments": sys.argv[1:],
+        }
         self.send_response(Handler.health if self.path == "/health" else 200)
         self.end_headers()
-        self.wfile.write(json.dumps(answer).encode())
+        self.wfile.write(json.dumps(answers.get(self.path)).encode())
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -74,6 +82,7 @@ def main() -> None:
     child = subprocess.Popen([sys.executable, "-c", PARENT, *deaf], stdout=subprocess.PIPE)
     assert child.stdout is not None
     Handler.family = [os.getpid(), child.pid, int(child.stdout.readline())]
+    Handler.memory = SharedMemory(create=True, size=1)
     threading.Thread(target=lambda: (child.wait(), fail()), daemon=True).start()
     time.sleep(options.slow)
     ThreadingHTTPServer(("127.0.0.1", options.port), Handler).serve_forever()

@@ -156,12 +156,15 @@ def test_closing_does_not_wait_for_a_server_to_come_up(serve: Serve) -> None:
             waiting.result(20)
 
 
-def test_a_server_that_will_not_end_is_killed(serve: Serve) -> None:
-    server = serve("--stubborn")
+@pytest.mark.parametrize("stubborn", [(), ("--stubborn",)], ids=["willing", "stubborn"])
+def test_no_shared_memory_is_left(serve: Serve, stubborn: tuple[str, ...]) -> None:
+    server = serve(*stubborn)
     (url,) = server.ready()
-    family = get(url, "/pids")
+    family, memory = get(url, "/pids"), Path("/dev/shm", get(url, "/memory"))
+    assert memory.exists()
     server.close()
     assert_nothing_left(family, url)
+    wait_until(lambda: not memory.exists())
 
 
 def test_stopping_every_child_stops_the_server(serve: Serve) -> None:
