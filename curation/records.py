@@ -17,7 +17,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import pyarrow as pa
 
@@ -336,6 +336,7 @@ def _arrow_type(hint: Any) -> pa.DataType:
     return _ARROW[hint]
 
 
+@functools.cache
 def schema_of(record: type) -> pa.Schema:
     """The Arrow schema of a table's rows: the record's fields, then the lineage columns."""
     hints = typing.get_type_hints(record, include_extras=True)
@@ -345,7 +346,7 @@ def schema_of(record: type) -> pa.Schema:
 
 def from_row(record: type[T], row: Mapping[str, Any]) -> T:
     """A record from a row of its table as Arrow gives it; further columns are passed over."""
-    hints = _hints(record)
+    hints = _hints(cast(Any, record))
     return record(**{f.name: _from_value(hints[f.name], row[f.name]) for f in dataclasses.fields(record)})  # type: ignore[arg-type]
 
 
