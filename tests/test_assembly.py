@@ -22,8 +22,8 @@ from pipelines.waves import batches, waves_of
 from pipelines.workers import Room
 from tests.conftest import VIDLA
 from tests.dataset_files import download_of, request_of
-from tests.scripted_server import Asked, ScriptedServer, status
-from tests.segmented import CAPTIONS, SUMMARIES, image_of, run, segment_videos, settings_for, texts
+from tests.scripted_server import Asked, ScriptedServer, say, status
+from tests.segmented import CAPTIONS, SUMMARIES, caption_for, image_of, run, segment_videos, settings_for, texts
 from tests.web_server import WebServer
 
 
@@ -127,6 +127,34 @@ def test_servers_are_kept_busy_from_wave_to_wave(tmp_path: Path) -> None:
     kinds = [image_of(asked) is None for asked in middle]
     assert kinds.index(True) < len(kinds) // 2, "summaries go beside the next wave's captions"
     assert not all(kinds[kinds.index(True) :])
+
+
+@pytest.mark.slow
+def test_waves_that_rewrite_each_others_parts_leave_every_row_right(tmp_path: Path) -> None:
+    videos = 18
+
+    async def script(asked: Asked) -> web.StreamResponse:
+        image = image_of(asked)
+        return await (texts(asked) if image is None else say(asked, caption_for(f"{image}{asked.body['max_tokens']}")))
+
+    with ScriptedServer(script) as server:
+        settings = settings_for(server.url)
+        dataset = segment_videos(tmp_path / "d", settings, range(videos))
+        assert run(dataset, settings) == 0  # all in one part of each table
+        before = {row["frame_id"]: row["text"] for row in dataset.read("captions").to_pylist()}
+        again = settings_for(server.url, assignments=["captions.max_tokens=20", "run.wave_videos=2"])
+        server.asked.clear()
+        assert run(dataset, again) == 0  # the books balance
+        assert sum(image_of(asked) is not None for asked in server.asked) == videos * CAPTIONS
+        server.asked.clear()
+        assert run(dataset, again) == 0
+        assert not server.asked
+    captions = {row["frame_id"]: row["text"] for row in dataset.read("captions").to_pylist()}
+    assert len(captions) == count(dataset, "captions") == videos * CAPTIONS
+    assert captions.keys() == before.keys()
+    assert not set(captions.values()) & set(before.values())
+    for clip in dataset.read("clips").to_pylist():
+        assert clip["caption_original"] == " ".join(captions[frame_id] for frame_id in clip["frame_ids"])
 
 
 # --- before its time ------------------------------------------------------------------------------------------------
