@@ -59,6 +59,14 @@ def test_texts_are_what_clip_says_of_them(tmp_path: Path, activation: str) -> No
     assert (got - wanted).abs().max() <= 4e-15
 
 
+def test_a_text_ends_at_its_first_end_mark_though_higher_tokens_stand_in_it(tmp_path: Path) -> None:
+    source = small_clip(tmp_path / "clip", eos_token_id=EOS // 2)
+    with torch.no_grad():
+        wanted = CLIPModel.from_pretrained(source).double().get_text_features(texts(EOS // 2)).pooler_output
+        got = from_clip(settings(source)).double().encode_text(texts(EOS // 2))
+    assert (got - wanted).abs().max() <= 4e-15
+
+
 def test_the_legacy_end_of_text_is_the_highest_token(tmp_path: Path) -> None:
     source = small_clip(tmp_path / "clip", eos_token_id=2)
     tokens = texts()
