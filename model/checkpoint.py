@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 import torch.distributed.checkpoint as dcp
+from safetensors import SafetensorError
 from torch.distributed.checkpoint import FileSystemReader
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
@@ -83,7 +84,7 @@ def save(
             _sync(above)
             _prune(above, keep)
         processes.wait()
-    except (OSError, CheckpointException) as error:
+    except (OSError, CheckpointException, SafetensorError, RuntimeError) as error:  # torch's writers raise the last
         reason = " ".join(str(error).split())[:300]
         raise TrainingError(f"cannot write a checkpoint into {above}: {reason}") from error
 

@@ -20,11 +20,12 @@ from typing import Any
 from curation import __version__
 from curation.config import ConfigError, check, fields
 from curation.tables import Dataset, DatasetError
+from curation.upkeep import pins, unpin
 from model.clips import Version, pin_version
 from model.processes import Processes
 from model.settings import CHANGEABLE, TrainingError, TrainSettings
 
-ABOUT = "run.json"
+ABOUT, CHECKPOINTS = "run.json", "checkpoints"
 OWN = frozenset((f"{ABOUT}.part", "lock"))  # what may lie there though the run has not begun
 
 
@@ -39,7 +40,7 @@ class Run:
 
     @property
     def checkpoints(self) -> Path:
-        return self.folder / "checkpoints"
+        return self.folder / CHECKPOINTS
 
     @property
     def log(self) -> Path:
@@ -49,8 +50,9 @@ class Run:
 def begin(folder: Path, dataset: Dataset, settings: TrainSettings, processes: Processes) -> Run:
     """The run in `folder`: a new one, or the one that is there, to go on with. To be called by all processes.
 
-    Raises DatasetError where there is no dataset, ConfigError for the folder of another run, or of something else, and
-    TrainingError for one that cannot be written to.
+    One that has written no checkpoint begins anew, and may be told anything. Raises DatasetError where there is no
+    dataset, ConfigError for the folder of another run, or of something else, and TrainingError for one that cannot be
+    written to.
     """
     run = _begin(folder, dataset, settings) if processes.first else None
     begun: Run = processes.collect(run)[0]
@@ -64,16 +66,8 @@ def _begin(folder: Path, dataset: Dataset, settings: TrainSettings) -> Run:
     try:
         if about is None and folder.exists() and {path.name for path in folder.iterdir()} - OWN:
             raise ConfigError(f"{folder} is not empty and holds no run: give another --out")
-        if about is None:
-            folder.mkdir(parents=True, exist_ok=True)
-            version = pin_version(dataset, folder.resolve().name)
-            about = {
-                "settings": settings.model_dump(mode="json"),
-                "dataset": dataset.uri,
-                "version": asdict(version),
-                "code_version": __version__,
-            }
-            _write(folder, about)
+        if about is None or not any((folder / CHECKPOINTS).glob("step-*")):
+            return _new(folder, dataset, settings, about)
     except OSError as error:
         raise TrainingError(f"cannot use the folder {folder}: {error.strerror}") from None
     if about["dataset"] != dataset.uri:
@@ -87,6 +81,24 @@ def _begin(folder: Path, dataset: Dataset, settings: TrainSettings) -> Run:
     if changed:
         raise ConfigError(f"{folder} holds another run: {'; '.join(changed)}; give another --out, or change that back")
     return Run(folder, dataset, settings, Version(**about["version"]))
+
+
+def _new(folder: Path, dataset: Dataset, settings: TrainSettings, before: dict[str, Any] | None) -> Run:
+    """A run that begins, maybe in place of one that has written no checkpoint."""
+    if before is not None and before["dataset"] == dataset.uri and before["version"]["pin"] in pins(dataset):
+        unpin(dataset, before["version"]["pin"])
+    folder.mkdir(parents=True, exist_ok=True)
+    run = Run(folder, dataset, settings, pin_version(dataset, folder.resolve().name))
+    about = {
+        "settings": settings.model_dump(mode="json"),
+        "dataset": dataset.uri,
+        "version": asdict(run.version),
+        "code_version": __version__,
+    }
+    part = folder / f"{ABOUT}.part"
+    part.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    part.replace(folder / ABOUT)
+    return run
 
 
 @contextmanager
@@ -130,9 +142,3 @@ def _read(folder: Path) -> dict[str, Any] | None:
     except ValueError:
         raise ConfigError(f"{folder / ABOUT} cannot be read: give another --out") from None
     return about
-
-
-def _write(folder: Path, about: dict[str, Any]) -> None:
-    part = folder / f"{ABOUT}.part"
-    part.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-    part.replace(folder / ABOUT)
