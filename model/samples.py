@@ -158,10 +158,22 @@ def read(samples: Samples, batches: Iterable[list[Draw]], workers: int, pin_memo
         worker_init_fn=_begin,
         **(apart if workers else {}),
     )
-    for batch in loader:
-        if isinstance(batch, DatasetError):
-            raise batch
-        yield batch
+    coming = iter(loader)
+    try:
+        while (batch := _next(coming)) is not None:
+            yield batch
+    finally:
+        del coming  # and its processes with it
+
+
+def _next(coming: Iterator[Batch | DatasetError]) -> Batch | None:
+    try:
+        batch = next(coming, None)
+    except RuntimeError as error:  # a process was killed, or is stuck
+        raise DatasetError(f"clips stopped coming in: {' '.join(str(error).split())}") from error
+    if isinstance(batch, DatasetError):
+        raise batch
+    return batch
 
 
 def _collate(samples: Sequence[dict[str, Any]] | DatasetError) -> Batch | DatasetError:

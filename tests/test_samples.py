@@ -25,7 +25,7 @@ from curation.text_limits import clip_tokenizer
 from model.augment import View, centre_view, show
 from model.clips import Clips, pin_version, select
 from model.frames import clip_times, read_frames
-from model.media_cache import Media, media_of
+from model.media_cache import media_of
 from model.order import Batches, Draw, InTurn, Order
 from model.samples import ATTEMPTS, Augmentation, Batch, Missing, Samples, read, tokens
 from model.settings import DataSettings
@@ -56,7 +56,7 @@ def make(folder: Path, videos: int = 6) -> Dataset:
 def samples_of(dataset: Dataset, folder: Path, augmentation: Augmentation | None = AUGMENTATION) -> Samples:
     version = pin_version(dataset, "tests")
     clips = select(dataset, version, DataSettings(held_out=0), "train", folder / "clips.arrow")
-    return Samples(clips, Media(dataset, media_of(dataset, None, 1).cache), FRAMES, SIZE, augmentation=augmentation)
+    return Samples(clips, media_of(dataset, None, 1), FRAMES, SIZE, augmentation=augmentation)
 
 
 @pytest.fixture(scope="module")
@@ -285,6 +285,34 @@ def test_says_in_one_line_when_nothing_can_be_read(workers: int, samples: Sample
     with pytest.raises(DatasetError, match=f"{ATTEMPTS} clips in a row cannot be read: media/") as raised:
         list(read(nowhere, [[(0, 1)]], workers))
     assert "\n" not in str(raised.value)
+
+
+def workers_now() -> set[psutil.Process]:
+    return {p for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline())}
+
+
+@pytest.mark.slow
+def test_says_in_one_line_that_a_worker_was_killed(samples: Samples) -> None:
+    before = workers_now()
+    batches = read(samples, Batches(order_of(samples.clips), 0, 10**6, 4), workers=1)
+    next(batches)
+    (worker,) = workers_now() - before
+    worker.kill()
+    with pytest.raises(DatasetError, match=rf"clips stopped coming in: .*{worker.pid}") as raised:
+        for _ in batches:
+            pass
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.slow
+def test_workers_end_with_whoever_reads(samples: Samples) -> None:
+    before = workers_now()
+    batches = read(samples, Batches(order_of(samples.clips), 0, 10**6, 4), workers=1)
+    next(batches)
+    workers = workers_now() - before
+    assert workers
+    batches.close()  # type: ignore[attr-defined]
+    assert not psutil.wait_procs(workers, timeout=30)[1]
 
 
 def test_a_batch_can_be_moved(samples: Samples) -> None:
