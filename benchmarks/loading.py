@@ -1,0 +1,195 @@
+"""How fast clips come into the trainer, beside what decoding them costs at the least, and beside reading the source.
+
+    python -m benchmarks.loading VIDEO [--workers N] [--clips N] [--repeat N]
+
+Makes two files of VIDEO: stored media, by the single pass, and a source as the web has it (720 lines, H.264 with its
+encoder's defaults, a key frame in 250 frames). Of both, the same random clips of all three scales are read, 12 frames
+of each, by N processes:
+- loading: as in training, with texts and crops, into the process that would train;
+- decoding: frames of the same ranges by torchcodec (PyAV where it is absent), and nothing done with them.
+Clips a second on the wall clock, and CPU seconds a clip of those N processes, which say the same on a machine that has
+other work as well. Their start is not counted. Of several rounds, the best of each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import psutil
+import torch
+
+from curation import media
+from curation.commits import Writer
+from curation.config import Settings
+from curation.records import Clip, content_digest
+from curation.tables import Dataset, PartWriter
+from curation.tilings import tile
+from model.clips import Clips, pin_version, select
+from model.frames import VideoDecoder, clip_times, read_frames
+from model.media_cache import media_of
+from model.order import Batches, Draw, Order
+from model.samples import Augmentation, Samples, read
+from model.settings import DataSettings
+
+FRAMES, SIZE, BATCH = 12, 224, 8
+SETTINGS = Settings()
+TEXT = "A person in a red jacket walks along the river and tells how the old bridge was built, stone by stone."
+
+
+def make_dataset(video: Path, folder: Path) -> Dataset:
+    """Clips of two videos: stored media and source."""
+    dataset, spool = Dataset(str(folder)), folder / "spool"
+    spool.mkdir(parents=True)
+    (folder / "media" / "00").mkdir(parents=True)
+    stored, source = (folder / "media" / "00" / f"{name}.mp4" for name in ("stored", "source"))
+    found = media.decode_once(video, (), None, None, SETTINGS, stored, spool)
+    encode = ["-vf", "scale=-2:720", "-c:v", "libx264", "-g", "250", "-pix_fmt", "yuv420p", "-c:a", "copy"]
+    command = ["ffmpeg", "-v", "error", "-nostdin", "-i", video, *encode, "-movflags", "+faststart", source]
+    subprocess.run(command, check=True)
+    with Writer(dataset, "benchmark", {}) as writer:
+        parts = PartWriter(dataset, writer.lineage, part_bytes=1 << 30)
+        for path in (stored, source):
+            segments = tile(path.stem, found.duration, found.boundaries, (), found.shots, SETTINGS.tilings)
+            rows = [
+                Clip(
+                    **vars(segment),
+                    media_uri=f"media/00/{path.name}",
+                    subtitle_text=TEXT,
+                    caption_text=TEXT,
+                    subtitle_original=None,
+                    caption_original=None,
+                    subtitle_source=None,
+                    caption_source=None,
+                    subtitle_status=None,
+                    caption_status=None,
+                    language=None,
+                )
+                for segment in segments
+            ]
+            parts.add("clips", rows, [content_digest(b"")] * len(rows))
+        writer.commit("clips", parts.finish())
+    return dataset
+
+
+def samples_of(dataset: Dataset, name: str, folder: Path) -> Samples:
+    settings = DataSettings(where=f"video_id = '{name}'", held_out=0)
+    clips = select(dataset, pin_version(dataset, name), settings, "train", folder / f"{name}.arrow")
+    augmentation = Augmentation(settings.crops, settings.flip)
+    return Samples(clips, media_of(dataset, None, 1), FRAMES, SIZE, augmentation=augmentation)
+
+
+def draws_of(clips: Clips, count: int) -> list[list[Draw]]:
+    """At least `count` random draws, in batches."""
+    order = Order(clips.counts, BATCH, seed=0)
+    return list(Batches(order, 0, -(-count // BATCH), BATCH))
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds a clip: on the wall clock, and of the processes that read."""
+
+    wall: float = float("inf")
+    cpu: float = float("inf")
+
+    def or_less(self, other: Cost) -> Cost:
+        return Cost(min(self.wall, other.wall), min(self.cpu, other.cpu))
+
+
+def loading(samples: Samples, draws: Sequence[list[Draw]], workers: int) -> Cost:
+    """Clips into this process, from when every worker has begun to deliver."""
+    begun, busy, clips = 0.0, 0.0, 0
+    for number, batch in enumerate(read(samples, draws, workers), start=1):
+        if number > workers:
+            clips += len(batch)
+        elif number == workers:
+            begun, busy = time.perf_counter(), children_busy()
+        if number == len(draws):
+            return Cost((time.perf_counter() - begun) / clips, (children_busy() - busy) / clips)
+    raise AssertionError
+
+
+def children_busy() -> float:
+    """CPU seconds that the living children of this process have used."""
+    return sum(sum(child.cpu_times()[:2]) for child in psutil.Process().children())
+
+
+def decoding(samples: Samples, draws: Sequence[list[Draw]], workers: int) -> Cost:
+    """The same clips decoded by so many processes."""
+    flat = [draw for batch in draws for draw in batch]
+    context = multiprocessing.get_context("spawn")
+    barrier, answers = context.Barrier(workers), context.Queue()
+    shares = [flat[worker::workers] for worker in range(workers)]
+    processes = [context.Process(target=decode, args=(samples, share, barrier, answers)) for share in shares]
+    for process in processes:
+        process.start()
+    begun, ended, busy = zip(*(answers.get(timeout=600) for _ in processes), strict=True)
+    for process in processes:
+        process.join()
+    return Cost((max(ended) - min(begun)) / len(flat), sum(busy) / len(flat))
+
+
+def decode(samples: Samples, draws: Sequence[Draw], barrier: Barrier, answers: Any) -> None:
+    torch.set_num_threads(1)
+    clips = [samples.clips[index] for index, _ in draws]
+    wanted = [(samples.media.open(c.media_uri), clip_times(c.start, c.end, FRAMES, Random(0))) for c in clips]
+    read_frames(*wanted[0])
+    barrier.wait(timeout=600)
+    begun, busy = time.perf_counter(), time.process_time()
+    for path, times in wanted:
+        if VideoDecoder is None:
+            read_frames(path, times)
+        else:
+            decoder = VideoDecoder(str(path), seek_mode="approximate", num_ffmpeg_threads=1)
+            decoder.get_frames_played_at(times)
+    answers.put((begun, time.perf_counter(), time.process_time() - busy))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("video", type=Path)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--clips", type=int, default=96)
+    parser.add_argument("--repeat", type=int, default=3)
+    arguments = parser.parse_args()
+    best = dict.fromkeys(("decoding", "loading", "source"), Cost())
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = make_dataset(arguments.video, Path(folder) / "dataset")
+        stored, source = (samples_of(dataset, name, Path(folder)) for name in ("stored", "source"))
+        draws = draws_of(stored.clips, arguments.clips)
+        few = draws[: max(len(draws) // 4, 2 * arguments.workers)]
+        for _ in range(arguments.repeat):
+            for name, cost in (
+                ("decoding", decoding(stored, draws, arguments.workers)),
+                ("loading", loading(stored, draws, arguments.workers)),
+                ("source", loading(source, few, arguments.workers)),
+            ):
+                best[name] = best[name].or_less(cost)
+    report(best["decoding"], best["loading"], best["source"])
+
+
+def report(decoding: Cost, loading: Cost, source: Cost) -> None:
+    for name, cost in (
+        ("stored media, decoding alone", decoding),
+        ("stored media, into the trainer", loading),
+        ("the source, into the trainer", source),
+    ):
+        print(f"{name:<36}{1 / cost.wall:8.1f} clips/s{1000 * cost.cpu:8.0f} CPU ms a clip")
+    print(f"\n{'':<36}{'wall':>8}{'CPU':>8}")
+    shares = decoding.wall / loading.wall, decoding.cpu / loading.cpu
+    print(f"{'into the trainer / decoding alone':<36}{shares[0]:8.2f}{shares[1]:8.2f}  (at least 0.9)")
+    times = source.wall / loading.wall, source.cpu / loading.cpu
+    print(f"{'stored media / the source':<36}{times[0]:8.1f}{times[1]:8.1f}  (at least 8)")
+
+
+if __name__ == "__main__":
+    main()
