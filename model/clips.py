@@ -151,11 +151,11 @@ class Clips:
 
     def __getitem__(self, index: int) -> ClipRow:
         batch, row = divmod(index, BATCH_ROWS)
-        values = {name: self._batches[batch].column(name)[row].as_py() for name in _SCHEMA.names}
+        values = {name: self._batches[batch].column(name)[row].as_py() for name in CLIP_SCHEMA.names}
         return ClipRow(**values | {"scale": SCALES[values["scale"]]})
 
 
-_SCHEMA = pa.schema(
+CLIP_SCHEMA = pa.schema(
     [
         pa.field("clip_id", pa.string()),
         pa.field("video_id", pa.string()),
@@ -180,7 +180,7 @@ def select(dataset: Dataset, version: Version, settings: DataSettings, share: Sh
     asked = (settings.where, scales, settings.subset, settings.held_out)
     selection = digest("selection", dict(version.tables), version.configuration, share, *asked)
     if not (path.exists() and (clips := Clips(path)).selection == selection):
-        clips = _write(_rows(dataset, version, settings, scales, share), selection, path)
+        clips = write_clips(_rows(dataset, version, settings, scales, share), selection, path)
     if share == "train" and not len(clips):
         text = f" ({clips.without_text} have neither text)" if clips.without_text else ""
         raise DatasetError(
@@ -200,21 +200,21 @@ def _rows(
         from clips where ({settings.where or "true"}\n) and scale in ({_quoted(scales)}) and {side}
         order by scale, clip_id"""
     for batch in dataset.stream(query, version.tables):
-        yield pa.table(batch).cast(_SCHEMA)
+        yield pa.table(batch).cast(CLIP_SCHEMA)
 
 
 def _quoted(names: Iterable[str]) -> str:
     return ", ".join(f"'{name}'" for name in names)
 
 
-def _write(rows: Iterable[pa.Table], selection: str, path: Path) -> Clips:
+def write_clips(rows: Iterable[pa.Table], selection: str, path: Path) -> Clips:
     """Write the rows that have a text, in batches of BATCH_ROWS, to `path`; it appears whole or not at all."""
     counts, without_text = np.zeros(len(SCALES), np.int64), 0
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_file(file, _SCHEMA) as writer:
-            waiting = _SCHEMA.empty_table()
+        with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_file(file, CLIP_SCHEMA) as writer:
+            waiting = CLIP_SCHEMA.empty_table()
             for piece in rows:
                 texts = piece.filter(pc.or_(pc.is_valid(piece["subtitle"]), pc.is_valid(piece["caption"])))
                 without_text += len(piece) - len(texts)
@@ -227,7 +227,7 @@ def _write(rows: Iterable[pa.Table], selection: str, path: Path) -> Clips:
                 writer.write_table(waiting.combine_chunks())
             by_scale = dict(zip(SCALES, counts.tolist(), strict=True))
             summary = {"selection": selection, "counts": by_scale, "without_text": without_text}
-            last = pa.RecordBatch.from_pylist([], schema=_SCHEMA)
+            last = pa.RecordBatch.from_pylist([], schema=CLIP_SCHEMA)
             writer.write_batch(last, custom_metadata={"summary": json.dumps(summary)})
         temporary.replace(path)
     finally:

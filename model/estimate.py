@@ -7,8 +7,8 @@ from pathlib import Path
 
 from curation.records import SCALES
 from curation.tables import Dataset, DatasetError
-from curation.upkeep import versions_now
-from model.clips import Version, configuration_digest, select
+from model.clips import select
+from model.evaluation import version_now
 from model.flops import count_parameters, text_flops, training_memory, video_flops
 from model.initial import initial_model
 from model.order import Batches
@@ -22,8 +22,7 @@ def describe(settings: TrainSettings, dataset: Dataset, processes: int = 1) -> s
         raise DatasetError(f"there is no dataset at {dataset.uri}")
     model = initial_model(settings.model)
     check_vocabulary(model, settings.model.weights)
-    tables = versions_now(dataset)
-    version = Version("", tables, configuration_digest(dataset, tables["clips"]))
+    version = version_now(dataset)
     with tempfile.TemporaryDirectory() as folder:
         clips = select(dataset, version, settings.data, "train", Path(folder) / "train.arrow")
         held_out = select(dataset, version, settings.data, "held_out", Path(folder) / "held_out.arrow")

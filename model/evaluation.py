@@ -1,23 +1,29 @@
 # mypy: allow-untyped-decorators
-"""How well a model finds clips by their texts, and texts by their clips: held-out ones, or those of a benchmark."""
+"""How well a model finds held-out clips by their texts, and texts by their clips."""
 
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from curation.records import SCALES
-from curation.tables import DatasetError
+from curation.tables import Dataset, DatasetError
+from curation.upkeep import versions_now
 from model.augment import normalise
+from model.clips import Version, configuration_digest, select
+from model.media_cache import media_of
 from model.order import InTurn
 from model.processes import Processes
 from model.retrieval import RESAMPLES, Retrieval, evaluate
 from model.samples import Batch, Samples, read, tokens
+from model.settings import DataSettings
 from model.vidla import VidLA
 
 Precision = Literal["bf16", "fp32"]
@@ -146,3 +152,24 @@ def evaluate_clips(
     if not figures:
         raise DatasetError(f"{len(rows)} held-out clips are too few to choose among: look at data.held_out")
     return Evaluation(figures, len(chosen) - len(indices))
+
+
+def evaluate_dataset(encoder: Encoder, dataset: Dataset, settings: DataSettings) -> Evaluation:
+    """Retrieval among all clips that training with `settings` holds out, of the dataset as it stands.
+
+    Raises DatasetError.
+    """
+    if not dataset.exists():
+        raise DatasetError(f"there is no dataset at {dataset.uri}")
+    video = encoder.model.config.video
+    with tempfile.TemporaryDirectory() as folder:
+        clips = select(dataset, version_now(dataset), settings, "held_out", Path(folder) / "held_out.arrow")
+        media = media_of(dataset, settings.cache_folder, settings.cache_bytes)
+        context = encoder.model.config.text.context
+        return evaluate_clips(encoder, Samples(clips, media, video.frames, video.image_size, context))
+
+
+def version_now(dataset: Dataset) -> Version:
+    """The dataset as it stands, which is not pinned."""
+    tables = versions_now(dataset)
+    return Version("", tables, configuration_digest(dataset, tables["clips"]))

@@ -11,19 +11,22 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from curation import __version__
-from curation.config import ConfigError, check, fields
+from curation.config import ConfigError, check, fields, over, read
 from curation.tables import Dataset, DatasetError
 from curation.upkeep import pins, unpin
+from model import checkpoint
 from model.clips import Version, pin_version
+from model.config import ModelError
 from model.processes import Processes
 from model.settings import CHANGEABLE, TrainingError, TrainSettings
+from model.vidla import VidLA
 
 ABOUT, CHECKPOINTS = "run.json", "checkpoints"
 OWN = frozenset((f"{ABOUT}.part", "lock"))  # what may lie there though the run has not begun
@@ -121,10 +124,19 @@ def alone(folder: Path, processes: Processes) -> Iterator[None]:
         os.close(descriptor)
 
 
-def settings_of(folder: Path) -> TrainSettings | None:
-    """What the run in `folder` was told; None where there is no run."""
-    about = _read(folder)
-    return None if about is None else _settings(about, folder)
+def trained(folder: Path, assignments: Sequence[str] = ()) -> tuple[VidLA, TrainSettings]:
+    """The model of a run (that of its best checkpoint), of a checkpoint, or that lies in `folder` by itself.
+
+    With what the run was told, and `assignments`; where there is no run, with the defaults. Raises ModelError and
+    ConfigError.
+    """
+    of_run = folder if (folder / ABOUT).exists() else folder.resolve().parent.parent
+    about = _read(of_run) or {"settings": {"model": {"weights": str(folder)}, "precision": "fp32"}}
+    settings = check(TrainSettings, over(about["settings"], read(None, assignments)))
+    source = folder if of_run != folder else checkpoint.best(folder / CHECKPOINTS)
+    if source is None:
+        raise ModelError(f"{folder} holds no checkpoint yet: train first")
+    return VidLA.load(source), settings
 
 
 def _settings(about: dict[str, Any], folder: Path) -> TrainSettings:

@@ -150,6 +150,7 @@ def retry(
 for _verb in (commands.inspect, commands.export, commands.forget, commands.vacuum, commands.pin):
     app.command()(_verb)
 app.command()(model_commands.train)
+app.command()(model_commands.evaluate)
 app.command()(model_commands.hierarchical_set)
 
 

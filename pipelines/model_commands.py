@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from curation.tables import Dataset
+from curation.tables import Dataset, Misuse
 from model.settings import DataSettings, resolve_training
 
 DatasetOption = Annotated[
@@ -57,6 +57,60 @@ def train(
             trainer.train(sys.stderr)
         if processes.first:
             typer.echo(f"{trainer.steps} steps are done; {folder / 'checkpoints'} holds the model")
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="a run (its best checkpoint), a checkpoint, or any VidLA")],
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", metavar="DIR", help="evaluate on what training on it holds out")
+    ] = None,
+    annotations: Annotated[
+        str | None,
+        typer.Option(
+            "--annotations",
+            metavar="NAME:FILE",
+            help="evaluate on msrvtt, didemo, activitynet, msvd or vatex, from its original file (or FILE,IDS)",
+        ),
+    ] = None,
+    videos: Annotated[
+        Path | None, typer.Option("--videos", metavar="FOLDER", help="where the videos of the annotations are")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="override one key of the run; repeatable"),
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="OUT", help="write all figures there")] = None,
+) -> None:
+    """Say how well a model finds clips by texts and texts by clips: R@k and ranks, with and without dual softmax.
+
+    Brackets hold 95% intervals. Of a dataset the clips of one scale are searched at a time.
+
+    Example: vidla evaluate runs/pretraining --annotations msrvtt:MSRVTT_JSFUSION_test.csv --videos MSRVTT/videos
+    """
+    from model.annotations import find_videos
+    from model.benchmark import evaluate_benchmark, read_annotations
+    from model.evaluation import Encoder, evaluate_dataset
+    from model.processes import join
+    from model.runs import trained
+
+    if (dataset is None) == (annotations is None) or (annotations is None) != (videos is None):
+        raise Misuse("name what to evaluate on: --dataset DIR, or --annotations NAME:FILE and --videos FOLDER")
+    found = None if annotations is None or videos is None else find_videos(read_annotations(annotations), videos)
+    with join() as processes:
+        model, settings = trained(run, assignments or ())
+        encoder = Encoder(
+            model.to(processes.device), processes, settings.precision, settings.micro_batch, settings.data.workers
+        )
+        if found is not None:
+            if processes.first:
+                typer.echo(str(found))
+            figures = evaluate_benchmark(encoder, found)
+        else:
+            figures = evaluate_dataset(encoder, Dataset(str(dataset)), settings.data)
+        if processes.first:
+            typer.echo(str(figures))
+            if json_file is not None:
+                json_file.write_text(figures.to_json(), encoding="utf-8")
 
 
 def hierarchical_set(

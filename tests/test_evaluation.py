@@ -1,0 +1,246 @@
+"""Evaluation of a model on held-out clips and on the files of a benchmark, and the verb."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from curation.lists import InputError
+from curation.tables import Dataset, DatasetError
+from model import runs
+from model.annotations import find_videos
+from model.augment import centre_view, normalise, show
+from model.benchmark import evaluate_benchmark, read_annotations
+from model.clip_weights import from_clip
+from model.config import ModelError
+from model.evaluation import Encoder, evaluate_dataset
+from model.frames import clip_times, read_frames
+from model.processes import Processes
+from model.retrieval import evaluate
+from model.samples import tokens
+from model.settings import DataSettings, ModelSettings
+from model.train import Trainer
+from pipelines.cli import main
+from tests.dataset_files import stored_media
+from tests.small_training import training_clip, training_dataset, training_settings
+
+ALONE = Processes(0, 1, torch.device("cpu"))
+HELD_OUT = DataSettings(held_out=0.999)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return training_dataset(tmp_path_factory.mktemp("evaluation") / "dataset")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return training_clip(tmp_path_factory.mktemp("evaluation") / "clip")
+
+
+@pytest.fixture(scope="module")
+def encoder(clip: Path) -> Encoder:
+    model = from_clip(ModelSettings(weights=str(clip), frames=2, levels=1, tokens=2))
+    return Encoder(model, ALONE, "fp32", 4, 0)
+
+
+def features_of(encoder: Encoder, media: Path, start: float, end: float) -> torch.Tensor:
+    """One clip's, by hand."""
+    video = encoder.model.config.video
+    pixels = read_frames(media, clip_times(start, end, video.frames)).pixels
+    frames = show(pixels, centre_view(*pixels.shape[2:]), video.image_size)
+    with torch.no_grad():
+        features: torch.Tensor = encoder.model.encode_video(normalise(frames[None], video.image_mean, video.image_std))
+    return features[0]
+
+
+def text_features(encoder: Encoder, texts: list[str]) -> torch.Tensor:
+    with torch.no_grad():
+        return encoder.model.encode_text(tokens(texts, encoder.model.config.text.context))
+
+
+def test_is_that_of_the_clips_of_one_scale(encoder: Encoder, dataset: Dataset) -> None:
+    found = evaluate_dataset(encoder, dataset, HELD_OUT)
+    assert set(found.figures) == {
+        f"{s} clips by {k}" for s in ("short", "medium", "long") for k in ("subtitle", "caption")
+    }
+    assert dataset.folder is not None and found.unreadable == 0
+    rows = sorted(dataset.read("clips").to_pylist(), key=lambda row: row["clip_id"])
+    chosen = [row for row in rows if row["scale"] == "short" and row["caption_text"] is not None]
+    assert len(chosen) == 12  # of 16 short clips, four have no caption
+    expected = evaluate(
+        text_features(encoder, [row["caption_text"] for row in chosen]),
+        torch.stack([features_of(encoder, dataset.folder / r["media_uri"], r["start"], r["end"]) for r in chosen]),
+        scale=float(encoder.model.logit_scale.detach().exp()),
+        durations=[6.0] * 12,
+    )
+    assert found.figures["short clips by caption"] == expected
+    recalls = [one.text_to_video.recall_1.value for one in found.figures.values()]
+    assert found.score == pytest.approx(sum(recalls) / 6)
+    assert json.loads(found.to_json())["figures"]["short clips by caption"]["text_to_video"]["queries"] == 12
+    assert str(found).count("text to video, DSL  ") >= 6 and "0 to 10 s" in str(found)
+
+
+def test_leaves_out_what_cannot_be_read(encoder: Encoder, dataset: Dataset, tmp_path: Path) -> None:
+    assert dataset.folder is not None
+    damaged = Dataset(str(shutil.copytree(dataset.folder, tmp_path / "dataset")))
+    uris = sorted(set(damaged.read("clips", ["media_uri"])["media_uri"].to_pylist()))
+    (tmp_path / "dataset" / uris[0]).unlink()
+    found = evaluate_dataset(encoder, damaged, HELD_OUT)
+    assert found.unreadable == 7 and "7 clips cannot be read and are left out" in str(found)
+    whole = evaluate_dataset(encoder, dataset, HELD_OUT)
+    sizes = [one.text_to_video.candidates for one in found.figures.values()]
+    assert sum(sizes) < sum(one.text_to_video.candidates for one in whole.figures.values())
+    for uri in uris[1:]:
+        (tmp_path / "dataset" / uri).unlink()
+    with pytest.raises(DatasetError, match="10 clips in a row cannot be read"):
+        evaluate_dataset(encoder, damaged, HELD_OUT)
+
+
+def test_of_a_dataset_that_holds_nothing_out(encoder: Encoder, dataset: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"no clip is held out to evaluate on: look at data\.held_out"):
+        evaluate_dataset(encoder, dataset, DataSettings(held_out=0))
+    with pytest.raises(DatasetError, match="there is no dataset at"):
+        evaluate_dataset(encoder, Dataset(str(tmp_path / "none")), HELD_OUT)
+
+
+# --- benchmarks -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def benchmark(tmp_path: Path) -> tuple[Path, Path]:
+    """MSVD's files for three videos, of which one is missing, and the folder of videos."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for number, name in enumerate(("aaa_0_6", "bbb_3_9")):
+        (folder / f"{name}.avi").write_bytes(stored_media(6.0, seed=number))
+    captions = tmp_path / "AllVideoDescriptions.txt"
+    captions.write_text("aaa_0_6 a bee\naaa_0_6 an insect\nbbb_3_9 a flower\nccc_0_5 a hive\n")
+    (tmp_path / "test_list.txt").write_text("aaa_0_6\nbbb_3_9\nccc_0_5\n")
+    return captions, folder
+
+
+def test_all_texts_of_a_video_are_right_for_it(encoder: Encoder, benchmark: tuple[Path, Path]) -> None:
+    captions, folder = benchmark
+    found = find_videos(read_annotations(f"msvd:{captions},{captions.parent / 'test_list.txt'}"), folder)
+    figures = evaluate_benchmark(encoder, found).figures["videos"]
+    assert (figures.text_to_video.queries, figures.text_to_video.candidates) == (3, 2)
+    assert (figures.video_to_text.queries, figures.video_to_text.candidates) == (2, 3)
+    expected = evaluate(
+        text_features(encoder, ["a bee", "an insect", "a flower"]),
+        torch.stack([features_of(encoder, folder / f"{name}.avi", 0.0, 6.0) for name in ("aaa_0_6", "bbb_3_9")]),
+        [0, 0, 1],
+        [0, 1],
+        scale=float(encoder.model.logit_scale.detach().exp()),
+        durations=[6.0, 6.0],
+    )
+    assert figures.text_to_video == expected.text_to_video
+    assert figures.video_to_text == expected.video_to_text
+
+
+def test_a_broken_video_of_a_benchmark_is_left_out(encoder: Encoder, benchmark: tuple[Path, Path]) -> None:
+    captions, folder = benchmark
+    (folder / "aaa_0_6.avi").write_bytes(b"no video")
+    found = find_videos(read_annotations(f"msvd:{captions},{captions.parent / 'test_list.txt'}"), folder)
+    evaluation = evaluate_benchmark(encoder, found, resamples=0)
+    assert evaluation.unreadable == 1
+    assert evaluation.figures["videos"].text_to_video.queries == 1
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ("msrvt:x.csv", "no benchmark is called 'msrvt'; there are msrvtt, didemo"),
+        ("msrvtt", "'msrvtt' does not name the files of msrvtt: as in msrvtt:MSRVTT_JSFUSION_test.csv"),
+        ("msvd:a.txt", "as in msvd:AllVideoDescriptions.txt,test_list.txt"),
+        ("didemo:a,b", "as in didemo:test_data.json"),
+        ("didemo:nowhere.json", "nowhere.json"),
+    ],
+)
+def test_annotations_that_are_not_there(named: str, message: str) -> None:
+    with pytest.raises(InputError) as raised:
+        read_annotations(named)
+    assert message in str(raised.value) and "\n" not in str(raised.value)
+
+
+# --- the verb -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def run(dataset: Dataset, clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("evaluation") / "run"
+    settings = training_settings(clip, "epochs=1", "data.held_out=0.4", "data.where=\"scale <> 'long'\"")
+    Trainer(runs.begin(folder, dataset, settings, ALONE), ALONE).train(io.StringIO())
+    return folder
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["vidla", "evaluate", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(str(ended.value.code))
+
+
+def test_evaluates_a_run_as_it_was_evaluated_while_it_trained(
+    run: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (logged,) = [
+        json.loads(line)["evaluation"] for line in (run / "log.jsonl").read_text().splitlines() if "evalu" in line
+    ]
+    out = tmp_path / "figures.json"
+    assert command(monkeypatch, run, "--dataset", dataset.folder, "--json", out) == 0
+    said = capsys.readouterr().out
+    assert "short clips by subtitle\n" in said and "long clips" not in said
+    assert json.loads(out.read_text())["score"] == logged["score"]
+    (step,) = (run / "checkpoints").iterdir()
+    assert command(monkeypatch, step, "--dataset", dataset.folder) == 0
+    assert capsys.readouterr().out == said
+    plain = tmp_path / "model"
+    plain.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(step / name, plain)
+    told = ["--set", "data.held_out=0.4", "--set", "data.workers=0"]
+    assert command(monkeypatch, plain, "--dataset", dataset.folder, *told) == 0
+    assert "long clips" not in said and "short clips by subtitle\n" in capsys.readouterr().out
+
+
+def test_evaluates_on_a_benchmark(
+    run: Path, benchmark: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    captions, folder = benchmark
+    files = f"msvd:{captions},{captions.parent / 'test_list.txt'}"
+    assert command(monkeypatch, run, "--annotations", files, "--videos", folder) == 0
+    said = capsys.readouterr().out
+    assert "1 of 3 videos (33.3%) are not in" in said and "text to video" in said
+
+
+def test_the_verb_refuses_in_a_line(
+    run: Path,
+    dataset: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    for arguments, code, message in (
+        ((run,), 2, "name what to evaluate on"),
+        ((run, "--dataset", "x", "--annotations", "msrvtt:x", "--videos", "y"), 2, "name what to evaluate on"),
+        ((run, "--annotations", "msrvtt:x"), 2, "name what to evaluate on"),
+        ((tmp_path, "--dataset", dataset.folder), 2, "is no saved VidLA: it has no config.json"),
+        ((run, "--dataset", tmp_path / "none"), 1, "there is no dataset at"),
+        ((run, "--dataset", dataset.folder, "--set", "data.hold=1"), 2, "unknown key 'data.hold'"),
+    ):
+        assert command(monkeypatch, *arguments) == code
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert message in line
+
+
+def test_a_run_without_a_checkpoint(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
+    runs.begin(tmp_path / "run", dataset, training_settings(clip), ALONE)
+    with pytest.raises(ModelError, match="holds no checkpoint yet: train first"):
+        runs.trained(tmp_path / "run")
