@@ -281,9 +281,10 @@ def test_killed_while_a_checkpoint_is_written(
     dataset: Dataset, clip: Path, uninterrupted: Path, tmp_path: Path
 ) -> None:
     run, checkpoints = tmp_path / "run", tmp_path / "run" / "checkpoints"
+    # a checkpoint has three renames: of the weights, of their configuration, and its own
     for (number, event, fragment), left in {
         (1, "open", ".unfinished/checkpoint.json"): [".unfinished"],
-        (2, "os.rename", "checkpoints/.unfinished"): [".unfinished", "step-00000002"],
+        (6, "os.rename", "checkpoints/.unfinished"): [".unfinished", "step-00000002"],
         (1, "shutil.rmtree", "checkpoints/step-"): ["step-00000002", "step-00000004"],
     }.items():
         process = vidla_train(run, dataset, clip, killing(number, event, fragment))
