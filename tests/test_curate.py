@@ -72,6 +72,20 @@ def test_a_folder_of_videos_becomes_clips_of_three_scales(dataset: Path) -> None
     assert not list((dataset / "scratch").glob("*"))
 
 
+def test_what_every_stage_took_is_on_record(dataset: Path) -> None:
+    found = rows(
+        dataset,
+        """select stage, count(*) n, min(seconds) > 0 and max(seconds) < 600 as timed, min(bytes) > 0 as sized,
+        count(distinct video_id) videos, bool_and((key = video_id) = (stage != 'download')) keyed
+        from usage group by stage""",
+    )
+    same = {"n": 3, "timed": True, "videos": 3, "keyed": True}
+    sized = {"download": True, "segment": True, "caption": False, "summarize": False}
+    assert {row["stage"]: row for row in found} == {s: {"stage": s, "sized": sized[s], **same} for s in sized}
+    (asked,) = rows(dataset, "select sum(requests)::int n from usage where stage = 'caption'")
+    assert rows(dataset, "select count(*) n from captions") == [asked]
+
+
 def test_a_second_run_does_nothing_and_says_so(dataset: Path, vidla: Vidla, videos: list[Path]) -> None:
     before = contents(dataset), live_parts(dataset)
     run = vidla("curate", videos[0].parent, "--dataset", dataset)
