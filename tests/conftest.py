@@ -94,9 +94,12 @@ def vllm_python() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def vllm_settings(vllm_python: str) -> EngineSettings:
-    """An engine of the kind "vllm" whose small model takes text and images, on a processor."""
+    """An engine of the kind "vllm" whose small model takes text and images, on a processor.
+
+    In single precision its answers do not depend on what else it is asked at the time; in bfloat16 one in 40 does.
+    """
     extra = ("--enforce-eager", "--limit-mm-per-prompt", '{"image": 8}')
-    vllm = VllmSettings(python=vllm_python, dtype="bfloat16", max_model_len=2048, extra_args=extra)
+    vllm = VllmSettings(python=vllm_python, dtype="float32", max_model_len=2048, extra_args=extra)
     return EngineSettings(kind="vllm", model=str(image_text_model()), vllm=vllm)
 
 
