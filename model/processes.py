@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+
+from model.settings import TrainingError
 
 PATIENCE = timedelta(hours=1)
 """How long the processes wait for each other: no step takes as long, nor does an evaluation."""
@@ -42,6 +44,19 @@ class Processes:
         dist.all_reduce(total)
         return total / self.size
 
+    def first_does(self, work: Callable[[], Any]) -> Any:
+        """What `work` gives in the first process; an error that it raises there is raised in all."""
+        given, error = None, None
+        if self.first:
+            try:
+                given = work()
+            except Exception as raised:
+                error = raised
+        given, error = self.collect((given, error))[0]
+        if error is not None:
+            raise error
+        return given
+
     def collect(self, value: Any) -> list[Any]:
         """What each process has, in the order of ranks; a value that can be pickled."""
         if self.size == 1:
@@ -65,5 +80,9 @@ def join() -> Iterator[Processes]:
     dist.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE, device_id=device if cuda else None)
     try:
         yield Processes(dist.get_rank(), dist.get_world_size(), device)
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "closed by peer" not in str(error):
+            raise
+        raise TrainingError("this process ends since another one has, whose message says why") from error
     finally:
         dist.destroy_process_group()

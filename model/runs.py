@@ -57,9 +57,8 @@ def begin(folder: Path, dataset: Dataset, settings: TrainSettings, processes: Pr
     dataset, ConfigError for the folder of another run, or of something else, and TrainingError for one that cannot be
     written to.
     """
-    run = _begin(folder, dataset, settings) if processes.first else None
-    begun: Run = processes.collect(run)[0]
-    return begun
+    run: Run = processes.first_does(lambda: _begin(folder, dataset, settings))
+    return run
 
 
 def _begin(folder: Path, dataset: Dataset, settings: TrainSettings) -> Run:

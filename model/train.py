@@ -45,7 +45,7 @@ class Trainer:
     def __init__(self, run: Run, processes: Processes) -> None:
         """Raises DatasetError, ConfigError, ModelError and TrainingError, each with one line."""
         self.run, self.settings, self.processes = run, run.settings, processes
-        found, self.faults = checkpoint.latest(run.checkpoints)
+        found, self.faults = processes.first_does(lambda: checkpoint.latest(run.checkpoints))
         torch.manual_seed(self.settings.seed)
         model = initial_model(self.settings.model) if found is None else VidLA.load(found.folder)
         check_vocabulary(model, self.settings.model.weights)
@@ -65,7 +65,7 @@ class Trainer:
         self.steps = steps_of(self.order, self.settings)
         self.parallel = distributed(self.model, processes)
         self.monitor: Monitor | None = None
-        scores = checkpoint.scores(run.checkpoints).values()
+        scores = processes.first_does(lambda: checkpoint.scores(run.checkpoints)).values()
         self._best = max((score for score in scores if score is not None), default=None)
 
     # --- the algorithm ----------------------------------------------------------------------------------------------
@@ -221,22 +221,20 @@ class Trainer:
 
     def _version(self, version: Version) -> Version:
         """The version of the dataset to go on with; it may have to be pinned, once."""
-        run, first = self.run, self.processes.first
-        changed = run.settings.data.allow_changed
-        found = reopen(run.dataset, version, run.folder.name, changed) if first else None
-        chosen: Version = self.processes.collect(found)[0]
-        return chosen
+        run, changed = self.run, self.settings.data.allow_changed
+        found: Version = self.processes.first_does(
+            lambda: reopen(run.dataset, version, run.folder.resolve().name, changed)
+        )
+        return found
 
     def _select(self) -> tuple[Clips, Clips]:
         """The clips to train on, and those held out: one process writes them down, then all read them."""
-        if not self.processes.first:
-            self.processes.wait()
-        folder, data = self.run.folder / "clips", self.settings.data
-        train, held_out = (
-            select(self.run.dataset, self.version, data, share, folder / f"{share}.arrow") for share in SHARES
-        )
-        if self.processes.first:
-            self.processes.wait()
+        run, version, folder = self.run, self.version, self.run.folder / "clips"
+
+        def write() -> tuple[Clips, ...]:
+            return tuple(select(run.dataset, version, run.settings.data, s, folder / f"{s}.arrow") for s in SHARES)
+
+        train, held_out = self.processes.first_does(write)
         return train, held_out
 
     def _samples(self, clips: Clips, training: bool) -> Samples:

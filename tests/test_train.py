@@ -231,6 +231,7 @@ def test_what_may_change_and_what_may_not(dataset: Dataset, clip: Path, tmp_path
 
 # --- killed ---------------------------------------------------------------------------------------------------------
 
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--no-python", str(VIDLA)]
 KILLED = ("epochs=1", "checkpoint_every=2", "keep=1", "optimizer.lr=0.001", "precision=fp32", "data.held_out=0")
 
 
@@ -297,9 +298,8 @@ def test_killed_while_a_checkpoint_is_written(
 
 @pytest.mark.slow
 def test_two_processes_by_torchrun_train_as_one_does(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--no-python", str(VIDLA)]
     cached = ("epochs=0.5", "gradient_cache=true", "micro_batch=2", "data.held_out=0.4")
-    for name, command in {"one": [str(VIDLA)], "two": torchrun}.items():
+    for name, command in {"one": [str(VIDLA)], "two": TORCHRUN}.items():
         assert vidla_train(tmp_path / name, dataset, clip, command, *cached).wait(240) == 0
     one, two = log_of(tmp_path / "one"), log_of(tmp_path / "two")
     assert len(one) == len(two) == 3  # two steps and an evaluation
@@ -308,6 +308,20 @@ def test_two_processes_by_torchrun_train_as_one_does(dataset: Dataset, clip: Pat
         assert after["gradient_norm"] == pytest.approx(before["gradient_norm"], rel=1e-3)
     files = {path.name for path in (tmp_path / "two" / "checkpoints" / "step-00000002").iterdir()}
     assert {"random-0.pt", "random-1.pt"} < files
+
+
+@pytest.mark.slow
+def test_goes_on_with_another_number_of_processes(
+    dataset: Dataset, clip: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    run, cached = tmp_path / "run", ("gradient_cache=true", "micro_batch=2")
+    process = vidla_train(run, dataset, clip, killing(6, "os.rename", "checkpoints/.unfinished"), *cached)
+    assert process.wait(120) == -signal.SIGKILL
+    assert vidla_train(run, dataset, clip, TORCHRUN, *cached).wait(240) == 0
+    one, two = log_of(uninterrupted), log_of(run)
+    assert [line["step"] for line in two] == list(range(1, 8))
+    for before, after in zip(one, two, strict=True):
+        assert after["loss"] == pytest.approx(before["loss"], rel=1e-3)
 
 
 # --- what a run will be ---------------------------------------------------------------------------------------------
@@ -326,6 +340,25 @@ def test_says_what_a_run_will_be(dataset: Dataset, clip: Path, tmp_path: Path) -
     for name in ("GFLOP a clip", "GiB a process", "exaFLOP", "contrasted      4 clips"):
         assert name in text
     assert len(pins(dataset)) == len(before) + 1  # of the run, none of the description
+
+
+def test_a_dry_run_leaves_nothing_behind(
+    dataset: Dataset,
+    clip: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = tmp_path / "small.toml"
+    config.write_text(f'batch = 4\nmicro_batch = 4\n[model]\nweights = "{clip}"\n')
+    arguments = ["vidla", "train", str(config), "--dataset", str(dataset.folder), "--out", str(tmp_path / "run")]
+    monkeypatch.setattr(sys, "argv", [*arguments, "--dry-run"])
+    before = pins(dataset)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    assert capsys.readouterr().out.startswith("parameters ")
+    assert pins(dataset) == before and not (tmp_path / "run").exists()
 
 
 # --- what is refused ------------------------------------------------------------------------------------------------
@@ -385,7 +418,9 @@ def test_refuses_folders_in_a_line(
     def refused(*arguments: object) -> tuple[int, str]:
         return refusal(capsys, monkeypatch, *arguments)
 
-    assert refused(config, "--dataset", tmp_path / "none")[1].startswith("vidla: there is no dataset at")
+    assert refused(config, "--dataset", tmp_path / "none", "--out", tmp_path / "new")[1].startswith(
+        "vidla: there is no dataset at"
+    )
     assert refused(tmp_path / "no.toml", "--dataset", dataset.folder) == (
         2,
         f"vidla: cannot read {tmp_path / 'no.toml'}: No such file or directory",
