@@ -6,7 +6,7 @@ Makes two files of VIDEO: stored media, by the single pass, and a source as the 
 encoder's defaults, a key frame in 250 frames). Of both, the same random clips of all three scales are read, 12 frames
 of each, by N processes:
 - loading: as in training, with texts and crops, into the process that would train;
-- decoding: frames of the same ranges by torchcodec (PyAV where it is absent), and nothing done with them.
+- decoding: the same frames by torchcodec (PyAV where it is absent), and nothing done with them.
 Clips a second on the wall clock, and CPU seconds a clip of those N processes, which say the same on a machine that has
 other work as well. Their start is not counted. Of several rounds, the best of each.
 """
@@ -140,8 +140,8 @@ def decoding(samples: Samples, draws: Sequence[list[Draw]], workers: int) -> Cos
 
 def decode(samples: Samples, draws: Sequence[Draw], barrier: Barrier, answers: Any) -> None:
     torch.set_num_threads(1)
-    clips = [samples.clips[index] for index, _ in draws]
-    wanted = [(samples.media.open(c.media_uri), clip_times(c.start, c.end, FRAMES, Random(0))) for c in clips]
+    clips = [(samples.clips[index], Random(seed)) for index, seed in draws]
+    wanted = [(samples.media.open(c.media_uri), clip_times(c.start, c.end, FRAMES, random)) for c, random in clips]
     read_frames(*wanted[0])
     barrier.wait(timeout=600)
     begun, busy = time.perf_counter(), time.process_time()

@@ -55,7 +55,10 @@ class Samples:
         return len(self.clips)
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
-        """A sample, as a dict of the fields of Batch. A clip that cannot be read is replaced by another one."""
+        """A sample: a dict of the fields of Batch, its texts as they are.
+
+        A clip that cannot be read is replaced by another one, the same each time.
+        """
         drawn, seed = draw
         others = Random(seed_of("others", seed))
         index = drawn
@@ -84,16 +87,27 @@ class Samples:
             view = random_view(height, width, self.augmentation.crops, self.augmentation.flip, random)
         else:
             view = centre_view(height, width)
-        subtitle, caption = tokens((clip.subtitle or "", clip.caption or ""), self.context)
         return {
             "frames": show(found.pixels, view, self.size),
-            "subtitle": subtitle,
-            "caption": caption,
+            "subtitle": clip.subtitle or "",
+            "caption": clip.caption or "",
             "has_subtitle": clip.subtitle is not None,
             "has_caption": clip.caption is not None,
             "times": torch.tensor(times, dtype=torch.float64),
             "view": torch.tensor([view.left, view.top, view.side, view.flip]),
         }
+
+    def collate(self, samples: Sequence[dict[str, Any]] | DatasetError) -> Batch | DatasetError:
+        """One batch of several samples; in a worker, in memory that it shares with the trainer."""
+        if isinstance(samples, DatasetError):
+            return samples
+        unreadable = [sample.pop("unreadable") for sample in samples]
+        texts = {kind: [sample.pop(kind) for sample in samples] for kind in ("subtitle", "caption")}
+        return Batch(
+            unreadable=dict(ChainMap(*unreadable)),
+            **{kind: tokens(some, self.context) for kind, some in texts.items()},
+            **default_collate(samples),
+        )
 
 
 def tokens(texts: Sequence[str], context: int = 77) -> torch.Tensor:
@@ -152,7 +166,7 @@ def read(samples: Samples, batches: Iterable[list[Draw]], workers: int, pin_memo
     loader = DataLoader(
         samples,
         batch_sampler=batches,
-        collate_fn=_collate,
+        collate_fn=samples.collate,
         pin_memory=pin_memory,
         num_workers=workers,
         worker_init_fn=_begin,
@@ -174,14 +188,6 @@ def _next(coming: Iterator[Batch | DatasetError]) -> Batch | None:
     if isinstance(batch, DatasetError):
         raise batch
     return batch
-
-
-def _collate(samples: Sequence[dict[str, Any]] | DatasetError) -> Batch | DatasetError:
-    """One batch of several samples; in a worker, in memory that it shares with the trainer."""
-    if isinstance(samples, DatasetError):
-        return samples
-    unreadable = [sample.pop("unreadable") for sample in samples]
-    return Batch(unreadable=dict(ChainMap(*unreadable)), **default_collate(samples))
 
 
 def _begin(worker: int) -> None:
