@@ -6,7 +6,6 @@ bfloat16 with more of them, and then with the share of the device's peak that a 
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -37,7 +36,7 @@ def video(kind: Kind, frames: int, patch: int = 16) -> VideoConfig:
 
 
 def seconds(*works: Callable[[], object]) -> list[float]:
-    """Median time of each of `works`, run in turns, so that a busy machine slows all of them alike."""
+    """Least time of each of `works`, run in turns: what else a machine does only adds to it."""
     times: list[list[float]] = [[] for _ in works]
     for turn in range(RUNS + 1):
         for work, taken in zip(works, times, strict=True):
@@ -48,7 +47,7 @@ def seconds(*works: Callable[[], object]) -> list[float]:
             _wait()
             if turn:  # the first is to warm up
                 taken.append(time.perf_counter() - begin)
-    return [statistics.median(taken) for taken in times]
+    return [min(taken) for taken in times]
 
 
 def _wait() -> None:
@@ -140,7 +139,7 @@ def utilisation(frames: int) -> str:
 def main() -> None:
     torch.manual_seed(0)
     torch.set_num_threads(2)
-    print(f"B/16, U=3, V=4, {CLIPS} clip(s), {DTYPE} on {DEVICE}, median of {RUNS}")
+    print(f"B/16, U=3, V=4, {CLIPS} clip(s), {DTYPE} on {DEVICE}, least of {RUNS}")
     for name, measure, bounds in (
         ("global attention, forward and backward", attention_alone, {12: 0.35, 32: 0.15}),
         ("whole layer, forward and backward", whole_layer, {12: 0.75, 32: 0.5}),
