@@ -23,8 +23,8 @@ from curation.engines.vllm import VllmServer
 from curation.records import content_digest
 from curation.tables import Dataset
 from tests.conftest import SERVED_MODEL, VIDLA
-from tests.watching import is_closed, wait_until
 from tests.segmented import CAPTIONS, Rows, run, segment_videos
+from tests.watching import is_closed, wait_until
 
 pytestmark = pytest.mark.slow
 
