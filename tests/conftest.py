@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from curation.config import EngineSettings, VllmSettings
-from curation.engines.vllm import VllmServer
 from tests.checkpoints import image_text_model
 
 SERVED_MODEL = "smollm2-images"  # what `text_server` serves
@@ -113,8 +112,12 @@ def text_server(vllm_settings: EngineSettings) -> Iterator[str]:
     if running:
         yield running
         return
-    server = VllmServer(vllm_settings)
-    try:
-        yield server.ready()[0]
-    finally:
-        server.close()
+    # In a process of its own: tests of what becomes of children stop all that this one has.
+    command = [sys.executable, "-m", "tests.vllm_command", vllm_settings.model_dump_json()]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write("ready\n")
+        process.stdin.flush()
+        url = process.stdout.readline().strip()
+        assert url, "the server does not come up; its command says why on standard error"
+        yield url  # it ends with its standard input

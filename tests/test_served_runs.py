@@ -6,36 +6,51 @@ import dataclasses
 import hashlib
 import io
 import json
-import os
+import random
 import re
+import signal
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import psutil
 import pytest
 from PIL import Image
 
-from curation.config import EngineSettings, Settings, resolve
-from curation.engines.vllm import VllmServer
+from curation.config import EngineSettings, resolve
+from curation.engines import Completion, Engine, Failure, Sampling, TextRequest
+from curation.engines.load import load
+from curation.engines.served import open_elsewhere
+from curation.engines.vllm import VllmServer, open_vllm
 from curation.records import content_digest
 from curation.tables import Dataset
+from curation.text_limits import Limits
+from prompts import Prompt
 from tests.conftest import SERVED_MODEL, VIDLA
 from tests.segmented import CAPTIONS, Rows, run, segment_videos
-from tests.watching import is_closed, wait_until
+from tests.watching import is_closed, is_gone, wait_until
 
 pytestmark = pytest.mark.slow
 
-MARK = "VIDLA_TEST_RUN"  # in the environment of a command and of all that it starts
-VIDEOS = 20
+VIDEOS = 12
+STATUSES = {"ok", "repaired", "truncated", "refused", "unparseable", "empty"}
+SHAPE = {
+    "type": "object",
+    "properties": {"said": {"type": "string", "maxLength": 40}},
+    "required": ["said"],
+    "additionalProperties": False,
+}
+WORDS = ["oak", "fir", "elm", "ash", "birch", "poplar", "walnut", "chestnut", "sycamore"]
 BRIEF = (
     "captions.max_tokens=12",
     "summaries.captions.max_tokens=16",
     "summaries.subtitles.max_tokens=16",
     *(f"{texts}.attempts=2" for texts in ("captions", "summaries.captions", "summaries.subtitles")),
-    "run.wave_videos=4",
+    "run.wave_videos=3",
     "run.text_waves=2",
 )
 
@@ -80,9 +95,9 @@ def pictured(rows: Rows) -> Rows:
     return {**rows, "frames": frames}
 
 
-def waiting(location: Path, settings: Settings | None = None) -> Dataset:
+def waiting(location: Path, videos: int = VIDEOS) -> Dataset:
     """A dataset that waits for its texts."""
-    return segment_videos(location, settings or resolve(), range(VIDEOS), pictured)
+    return segment_videos(location, resolve(), range(videos), pictured)
 
 
 def rows(dataset: Dataset, query: str) -> list[dict[str, Any]]:
@@ -117,7 +132,7 @@ def asked(dataset: Dataset) -> list[dict[str, Any]]:
 def undisturbed(text_server: str, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """A dataset whose texts a server made without any trouble."""
     settings = resolve(None, assignments(at(text_server)))
-    dataset = waiting(tmp_path_factory.mktemp("undisturbed") / "dataset", settings)
+    dataset = waiting(tmp_path_factory.mktemp("undisturbed") / "dataset")
     assert run(dataset, settings) == 0
     assert count(dataset, "captions") == VIDEOS * CAPTIONS - 1
     assert [row["kind"] for row in rows(dataset, "select kind from rejects")] == ["unreadable"]
@@ -129,48 +144,44 @@ def undisturbed(text_server: str, tmp_path_factory: pytest.TempPathFactory) -> D
 
 @contextmanager
 def curating(dataset: Dataset, given: Iterable[str]) -> Iterator[subprocess.Popen[str]]:
-    """`vidla curate` on a dataset; killed where it still runs in the end. Nothing that it has started outlives it."""
+    """`vidla curate` on a dataset; killed where it still runs in the end."""
     command = [VIDLA, "curate", "--dataset", dataset.uri, *(f"--set={assignment}" for assignment in given)]
-    environment = {**os.environ, MARK: dataset.uri}
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         try:
             yield process
         finally:
             process.kill()
-    wait_until(lambda: not processes_of(dataset))
 
 
-def processes_of(dataset: Dataset) -> list[psutil.Process]:
-    """A command that works on `dataset` and all that it has started, whoever their parents are by now."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):  # it is gone by now, or the kernel's
-            if process.environ().get(MARK) == dataset.uri:
-                found.append(process)
-    return found
+def family_of(process: subprocess.Popen[str]) -> dict[psutil.Process, str]:
+    """All that a command has started, and these have, with their command lines."""
+    family = {}
+    for member in psutil.Process(process.pid).children(recursive=True):
+        with suppress(psutil.Error):  # it is gone by now
+            family[member] = " ".join(member.cmdline()).strip()  # some are padded
+    return family
 
 
-def ports_of(dataset: Dataset) -> set[int]:
-    """Where the vLLM that a command on `dataset` has started listens, or will."""
-    lines = [" ".join(_command_line(process)) for process in processes_of(dataset)]
-    return {int(port[1]) for line in lines if (port := re.search(r"api_server .*--port (\d+)", line))}
+def new(before: Mapping[psutil.Process, str], process: subprocess.Popen[str]) -> dict[psutil.Process, str]:
+    """What a command has started since."""
+    return {member: line for member, line in family_of(process).items() if member not in before}
 
 
-def _command_line(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
+def assert_nothing_left(*families: Mapping[psutil.Process, str]) -> None:
+    """Neither of these processes nor of the servers among them, one in each family."""
+    members = {member: line for family in families for member, line in family.items()}
+    ports = {int(port[1]) for line in members.values() if (port := re.search(r"api_server .*--port (\d+)", line))}
+    assert len(ports) == len(families)
+    wait_until(lambda: all(is_gone(member.pid) for member in members))
+    assert all(map(is_closed, ports))
 
 
-def wait_for_captions(dataset: Dataset, process: subprocess.Popen[str]) -> None:
+def wait_for_captions(dataset: Dataset, process: subprocess.Popen[str], more_than: int = 0) -> None:
     """Until some captions are committed; others are being made then."""
 
     def some() -> bool:
         assert process.poll() is None, process.communicate()[1]
-        return count(dataset, "captions") > 0
+        return count(dataset, "captions") > more_than
 
     wait_until(some, 240)
     assert count(dataset, "captions") < VIDEOS * CAPTIONS - 1
@@ -181,6 +192,149 @@ def said_by(process: subprocess.Popen[str]) -> str:
     said = process.communicate(timeout=280)[1]
     assert "Traceback" not in said
     return said
+
+
+# --- each its own -----------------------------------------------------------------------------------------------------
+
+
+def echo(name: str, words: str, *images: bytes) -> TextRequest:
+    """A request that has one answer: the JSON {"id": name}."""
+    only = {"type": "object", "properties": {"id": {"enum": [name]}}, "required": ["id"], "additionalProperties": False}
+    prompt = Prompt("echo", 1, "You answer in JSON.", "{{ words }}", output_schema=only)
+    return TextRequest(name, prompt, {"words": words}, Sampling(max_tokens=64), images)
+
+
+def echoes(number: int) -> tuple[list[TextRequest], set[str]]:
+    """So many requests of shuffled lengths, some with images; and the names of those that the server must refuse."""
+    dice, asked, bad = random.Random(4), [], set()
+    for n in range(number):
+        name = " ".join([str(n), *dice.choices(WORDS, k=dice.choice((0, 0, 0, 1, 5)))])
+        images = [jpeg(name)] * dice.choice((0, 0, 1, 2))
+        words = " ".join(dice.choices(WORDS, k=dice.choice((1, 5, 10, 50))))
+        if n % 40 == 7:
+            bad.add(name)
+            words = "7 " * 4000  # more tokens than the model takes
+        elif n % 40 == 27:
+            bad.add(name)
+            images = [jpeg(name), jpeg(name)[:200]]
+        asked.append(echo(name, words, *images))
+    dice.shuffle(asked)
+    return asked, bad
+
+
+def check_echoes(engine: Engine, asked: Sequence[TextRequest], bad: Collection[str]) -> None:
+    """Ask from eight threads in batches of all sizes. Every answer is its request's own; bad ones fail, asked once."""
+    dice, left, parts = random.Random(5), list(asked), []
+    while left:
+        size = dice.choice((1, 3, 10, 40))
+        parts.append(left[:size])
+        del left[:size]
+    with ThreadPoolExecutor(8) as pool:
+        answered = [answer for answers in pool.map(engine.complete, parts, timeout=500) for answer in answers]
+    assert [answer.id for answer in answered] == [request.id for request in asked]
+    failures = [answer for answer in answered if isinstance(answer, Failure)]
+    assert {failure.id for failure in failures} == bad
+    assert not any(failure.retryable for failure in failures)
+    for answer in answered:
+        if isinstance(answer, Completion):
+            assert json.loads(answer.text) == {"id": answer.id}
+            assert answer.finish_reason == "stop"
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("number", [160, pytest.param(500, marks=pytest.mark.long)])
+def test_every_request_gets_its_own_answer(text_server: str, number: int) -> None:
+    asked, bad = echoes(number)
+    load.clear()
+    engine = open_elsewhere(at(text_server, max_in_flight=32))
+    try:
+        check_echoes(engine, asked, bad)
+    finally:
+        engine.close()
+    total = load.snapshot()
+    assert (total.requests, total.failures, total.retries) == (number - len(bad), len(bad), 0)
+    assert len(bad) == number // 20
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_every_request_gets_its_own_answer_though_the_server_dies(vllm_settings: EngineSettings) -> None:
+    asked, bad = echoes(500)
+    before = set(psutil.Process().children(recursive=True))
+    load.clear()
+    engine = open_vllm(vllm_settings.model_copy(update={"max_in_flight": 32}))
+
+    def kill(answers: int) -> None:
+        wait_until(lambda: load.snapshot().requests > answers, 400)
+        family = set(psutil.Process().children(recursive=True)) - before
+        next(member for member in family if "VLLM::EngineCore" in member.cmdline()).kill()
+
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            killed = pool.submit(lambda: [kill(100), kill(300)])
+            check_echoes(engine, asked, bad)
+            killed.result(1)
+    finally:
+        engine.close()
+    total = load.snapshot()
+    assert (total.requests, total.failures) == (500 - len(bad), len(bad))
+    assert total.retries > 0
+    wait_until(lambda: set(psutil.Process().children(recursive=True)) <= before)
+
+
+# --- in the shape that is wanted --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("free_text_first", [False, True])
+def test_answers_come_in_the_shape_that_prompts_want(text_server: str, tmp_path: Path, free_text_first: bool) -> None:
+    videos, folder = 3, tmp_path / "prompts"
+    folder.mkdir()
+    for name, words in (
+        ("caption-frame", "Describe this frame."),
+        ("summarize-subtitles", "<text>{{ text }}</text>"),
+        ("summarize-captions", "{% for caption in captions %}<caption>{{ caption }}</caption>{% endfor %}"),
+    ):
+        front = {"id": name, "version": 1, "output_schema": SHAPE, "free_text_first": free_text_first}
+        system = "You say it in one sentence of at most {{ max_words }} words."
+        (folder / f"{name}.md").write_text(f"---\n{json.dumps(front)}\n---\n# System\n{system}\n# User\n{words}\n")
+    longer = [f"{texts}.max_tokens=64" for texts in ("captions", "summaries.captions", "summaries.subtitles")]
+    settings = resolve(None, assignments(at(text_server), *longer, f"run.prompts={json.dumps(str(folder))}"))
+    dataset = waiting(tmp_path / "dataset", videos)
+    assert run(dataset, settings) == 0
+
+    texts = rows(dataset, "select text, raw_text, status from captions union all by name from summaries")
+    limits = Limits(settings.summaries.max_words, settings.summaries.max_clip_tokens)
+    assert {row["status"] for row in texts} <= STATUSES
+    for row in texts:
+        assert (row["text"] is None) == (row["status"] in ("refused", "unparseable", "empty"))
+        if row["status"] not in ("refused", "empty"):  # the server holds the model to the shape
+            assert row["raw_text"] and jsonschema.Draft202012Validator(SHAPE).is_valid(json.loads(row["raw_text"]))
+    assert count(dataset, "captions") == videos * CAPTIONS - 1
+    assert len(rows(dataset, "select distinct clip_id from summaries where kind = 'subtitles'")) == 2 * videos
+    for row in rows(dataset, "select subtitle_text, caption_text from clips where scale != 'short'"):
+        assert all(limits.hold(text) for text in row.values() if text)
+    least = 2 if free_text_first else 1
+    (captions, _) = asked(dataset)
+    assert captions["n"] >= least * (videos * CAPTIONS - 1) + 1
+
+
+# --- what is there ----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_there_is_not_asked_for_again(
+    text_server: str, undisturbed: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = count(undisturbed, "usage")
+    assert run(undisturbed, resolve(None, assignments(at(text_server)))) == 0
+    assert "Nothing to do" in capsys.readouterr().out
+    assert count(undisturbed, "usage") == before
+
+    taking = resolve(None, assignments(at(text_server), f"run.reuse={json.dumps([undisturbed.uri])}"))
+    dataset = waiting(tmp_path / "dataset")
+    assert run(dataset, taking) == 0
+    assert told(dataset) == told(undisturbed)
+    corrupt = {"stage": "caption", "n": 1, "failed": 1}  # of it there is nothing to take
+    assert asked(dataset) == [corrupt, {"stage": "summarize", "n": 0, "failed": 0}]
 
 
 # --- it is killed ---------------------------------------------------------------------------------------------------
@@ -194,20 +348,21 @@ def test_a_server_that_is_killed_in_mid_run_costs_nothing(
     dataset = waiting(tmp_path / "dataset")
     with curating(dataset, assignments(vllm_settings)) as process:
         wait_for_captions(dataset, process)
-        (first,) = ports_of(dataset)
-        (killed,) = (p for p in processes_of(dataset) if victim in _command_line(p)[:2])
+        first = family_of(process)
+        (killed,) = (member for member, line in first.items() if re.match(rf"(\S+ )?{victim}( |$)", line))
         killed.kill()
-        wait_until(lambda: not ports_of(dataset) <= {first}, 120)
-        (second,) = ports_of(dataset)
+        wait_until(lambda: any(line == "VLLM::Worker" for line in new(first, process).values()), 200)
+        second = new(first, process)
         said = said_by(process)
     assert process.returncode == 0, said
     assert told(dataset) == told(undisturbed)
     assert asked(dataset) == asked(undisturbed)
     (again,) = rows(dataset, "select sum(retries)::int n from usage")
     assert again["n"] > 0
-    assert is_closed(first) and is_closed(second)
+    assert_nothing_left(first, second)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_server_that_stays_away_ends_the_run_and_the_next_one_goes_on(
     vllm_settings: EngineSettings, text_server: str, undisturbed: Dataset, tmp_path: Path
@@ -234,3 +389,29 @@ def test_a_server_that_stays_away_ends_the_run_and_the_next_one_goes_on(
     assert told(dataset) == told(undisturbed)
     assert asked(dataset) == asked(undisturbed), "what was answered before is not asked again"
     assert len(rows(dataset, "select distinct run_id from usage")) == 2
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("kind", ["openai", pytest.param("vllm", marks=pytest.mark.long)])
+def test_a_run_that_is_killed_and_stopped_comes_to_the_same_as_one_that_is_not(
+    kind: str, vllm_settings: EngineSettings, text_server: str, undisturbed: Dataset, tmp_path: Path
+) -> None:
+    dataset = waiting(tmp_path / "dataset")
+    given = assignments(vllm_settings if kind == "vllm" else at(text_server))
+    for by in (signal.SIGKILL, signal.SIGINT):
+        with curating(dataset, given) as process:
+            wait_for_captions(dataset, process, more_than=count(dataset, "captions"))
+            family = family_of(process)
+            process.send_signal(by)
+            said = said_by(process)
+        if by == signal.SIGINT:
+            assert process.returncode == 1
+            assert said.splitlines()[-1].endswith("the same command goes on from there")
+        if kind == "vllm":
+            assert_nothing_left(family)
+    with curating(dataset, given) as process:
+        said = said_by(process)
+    assert process.returncode == 0, said
+    assert told(dataset) == told(undisturbed)
+    assert asked(dataset) == asked(undisturbed), "what is committed is not asked for again"
+    assert len(rows(dataset, "select distinct run_id from usage")) == 3

@@ -438,9 +438,8 @@ def shared_memory(pids: list[int]) -> set[str]:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(
-    "victim", ["VLLM::EngineCore", *(pytest.param(name, marks=pytest.mark.long) for name in ("-m", "VLLM::Worker"))]
-)
+@pytest.mark.long  # in short runs tests/test_served_runs.py has one that dies in the middle of a run
+@pytest.mark.parametrize("victim", ["VLLM::EngineCore", "-m", "VLLM::Worker"])
 def test_a_real_server_is_started_again_and_ends_with_the_command(vllm_settings: EngineSettings, victim: str) -> None:
     with start_command(vllm_settings) as command:
         old = url_of(command)
