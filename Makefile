@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(shell cat pyproject.toml constraints.txt models.txt | sha256sum | cut -c1-12)
 VLLM_VENV ?= .venv-vllm
 VLLM_READY := $(VLLM_VENV)/.ready-$(shell sha256sum vllm.txt | cut -c1-12)
+# Two processes of tests at a time: they wait for servers and time-outs as much as they compute.
+BESIDE ?= -n 2 --dist loadgroup
 # Tests of vLLM run it with the interpreter that VIDLA_VLLM_PYTHON names, and are skipped where that is empty.
 PYTEST = VIDLA_VLLM_PYTHON=$${VIDLA_VLLM_PYTHON-$$(ls $(VLLM_READY) >/dev/null 2>&1 && echo $(abspath $(VLLM_VENV))/bin/python)} \
 	$(BIN)/python -m pytest -q
@@ -15,7 +17,7 @@ demo: setup  ## the main job on real footage, from a loopback web server to `vid
 	$(BIN)/python -m demo
 
 test: setup try-vllm  ## all tests but the long ones
-	$(PYTEST) -m "not long"
+	$(PYTEST) $(BESIDE) -m "not long"
 
 test-quick: setup  ## the inner loop: seconds, not minutes
 	$(PYTEST) -x -m "not slow and not long"

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from curation.config import EngineSettings, VllmSettings
@@ -16,6 +17,18 @@ from tests.checkpoints import image_text_model
 SERVED_MODEL = "smollm2-images"  # what `text_server` serves
 VIDLA = Path(sys.executable).parent / "vidla"
 SHADES = ("red", "green", "blue", "orange", "purple", "teal", "brown", "gray")
+
+
+hypothesis.settings.register_profile("vidla", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("vidla")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run beside each other, those of one file are one process's, and so are those that share a server."""
+    for item in items:
+        shared = "vllm_python" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("vllm" if shared else item.path.name))
 
 
 def make_video(path: Path, seconds: float, seed: int = 0, size: str = "160x120", rate: int = 10) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from curation.config import ConfigError
@@ -39,7 +39,6 @@ def test_ranks_make_the_same_batches_together(weights: dict[Scale, float] | None
 
 
 @given(step=st.integers(0, 19))
-@settings(deadline=None)
 def test_begins_at_any_step(step: int) -> None:
     order = Order(COUNTS, batch=8, seed=3, weights={"short": 1.0, "medium": 1.0, "long": 2.0})
     assert list(Batches(order, step, 20, 4)) == list(Batches(order, 0, 20, 4))[step * 2 :]
@@ -81,7 +80,6 @@ def test_a_clip_waits_until_all_others_of_its_scale_have_come() -> None:
     weights=st.tuples(*[st.floats(0.01, 10)] * 3),
     number=st.integers(0, 5),
 )
-@settings(deadline=None)
 def test_shares_add_up(counts: tuple[int, int, int], weights: tuple[float, float, float], number: int) -> None:
     scales: tuple[Scale, ...] = ("short", "medium", "long")
     order = Order(dict(zip(scales, counts, strict=True)), 1, 0, dict(zip(scales, weights, strict=True)))

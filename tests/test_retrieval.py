@@ -64,7 +64,7 @@ def some_features(draw: st.DrawFn) -> tuple[Floats, Floats, list[int], list[int]
     return np.array(texts, float), np.array(videos, float), groups, list(others)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(some_features())
 def test_places_are_those_of_a_plain_reference(some: tuple[Floats, Floats, list[int], list[int]]) -> None:
     texts, videos, text_groups, video_groups = some
