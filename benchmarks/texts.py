@@ -233,7 +233,7 @@ def throughput(python: str | None, videos: int, rounds: int) -> None:
         pipeline(at / "first", first, videos, STAGES)
         captioning, summing = requests_of(Dataset(str(at / "first")), first)
         bodies = [body(request, model, streamed=False) for request in (*captioning, *summing)]
-        some = bodies[:: max(1, len(bodies) // 128)]
+        some = bodies[:: -(-len(bodies) // 128)]
         loops = {n: asyncio.run(closed_loops(url, some, n)) for n in CONCURRENCIES}
         best = max(loops, key=lambda n: loops[n].rate)
         settings = settings_for(url, model, best)
@@ -278,7 +278,7 @@ def pending() -> None:
     command = [sys.executable, "-m", "tests.scripted_server"]
     with (
         tempfile.TemporaryDirectory(prefix="vidla-benchmark-") as folder,
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server,
     ):
         url = server.stdout.readline().strip()  # type: ignore[union-attr]
         for requests in (1_000, 100_000):
