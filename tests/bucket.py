@@ -1,74 +1,99 @@
-"""A bucket on loopback that can be read as one of S3's is: the part of its protocol that reading needs."""
+"""Buckets of a real S3-compatible server on loopback (tests/s3_server.py)."""
 
 from __future__ import annotations
 
-import re
-import threading
+import signal
+import subprocess
+import sys
+import uuid
 from collections import Counter
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote
+from types import TracebackType
+from typing import Self
+from urllib.request import Request, urlopen
 
-SETTINGS = {"AWS_ALLOW_HTTP": "true", "AWS_SKIP_SIGNATURE": "true", "AWS_REGION": "us-east-1"}
+import obstore
+from obstore.store import ObjectStore, from_url
+
+ROOT = Path(__file__).parents[1]
 
 
-@dataclass
-class Bucket:
-    """Serves the files of `folder` as s3://bucket/…; `environment` is what a client needs. Counts what it gives."""
+class S3Server:
+    """A server of one's own; `environment` is what a client needs."""
 
-    folder: Path
-    given: Counter[str] = field(default_factory=Counter)
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.log = folder / "requests.txt"
+        self._options = options
 
-    def __enter__(self) -> Bucket:
-        handler = type("Handler", (_Handler,), {"bucket": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+    def __enter__(self) -> Self:
+        command = [sys.executable, "-m", "tests.s3_server", self.log, *self._options]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self._process = subprocess.Popen(command, cwd=ROOT, text=True, **pipes)  # type: ignore[call-overload]
+        self.endpoint = f"http://127.0.0.1:{int(self._process.stdout.readline())}"
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def stop(self) -> None:
+        """Answer nothing, until `go_on`."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
 
     @property
     def environment(self) -> dict[str, str]:
-        return SETTINGS | {"AWS_ENDPOINT": f"http://127.0.0.1:{self._server.server_port}"}
+        keys = {"AWS_ACCESS_KEY_ID": "vidla", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
+        return keys | {"AWS_ENDPOINT": self.endpoint, "AWS_ALLOW_HTTP": "true"}
+
+    def bucket(self) -> Bucket:
+        """A new one."""
+        name = f"b{uuid.uuid4().hex}"
+        urlopen(Request(f"{self.endpoint}/{name}", method="PUT")).close()
+        return Bucket(self, name)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    bucket: Bucket
-    protocol_version = "HTTP/1.1"
+@dataclass(frozen=True)
+class Bucket:
+    """A bucket of `server`."""
 
-    def do_GET(self) -> None:
-        path = self.bucket.folder / unquote(self.path.partition("?")[0]).removeprefix("/bucket/")
-        if not path.is_file():
-            self._answer(404, b"<Error><Code>NoSuchKey</Code></Error>")
-            return
-        data, size = path.read_bytes(), path.stat().st_size
-        asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
-        if not asked:
-            self._answer(200, data)
-            return
-        first, last = int(asked[1]), min(int(asked[2]), size - 1)
-        if first > last:
-            self._answer(416, b"")
-            return
-        self.bucket.given[path.name] += last + 1 - first
-        self._answer(206, data[first : last + 1], ("Content-Range", f"bytes {first}-{last}/{size}"))
+    server: S3Server
+    name: str
 
-    def _answer(self, status: int, body: bytes, *headers: tuple[str, str]) -> None:
-        self.send_response(status)
-        every = (
-            ("Content-Length", str(len(body))),
-            ("ETag", '"1"'),
-            ("Last-Modified", "Wed, 01 Jan 2025 00:00:00 GMT"),
-        )
-        for name, value in (*every, *headers):
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.name}"
 
-    def log_message(self, *arguments: Any) -> None:
-        pass
+    @cached_property
+    def _store(self) -> ObjectStore:
+        config = {n.lower(): value for n, value in self.server.environment.items() if n != "AWS_ALLOW_HTTP"}
+        return from_url(self.uri, config=config, client_options={"allow_http": True})  # type: ignore[call-overload, no-any-return]
+
+    def put(self, path: str, data: bytes | Path) -> None:
+        obstore.put(self._store, path, data)
+
+    def upload(self, folder: Path) -> None:
+        """Put every file of `folder` at its place."""
+        for path in folder.rglob("*"):
+            if path.is_file():
+                self.put(str(path.relative_to(folder)), path)
+
+    def answers(self) -> list[tuple[str, str, int]]:
+        """Method, path in the bucket and bytes of every answer so far."""
+        lines = (line.split("\t") for line in self.server.log.read_text().splitlines())
+        above = f"/{self.name}/"
+        return [(m, path.removeprefix(above), int(size)) for m, path, size in lines if path.startswith(above)]
+
+    def given(self) -> Counter[str]:
+        """How many bytes of each file were given so far."""
+        counted: Counter[str] = Counter()
+        for method, path, size in self.answers():
+            if method == "GET":
+                counted[path] += size
+        return counted

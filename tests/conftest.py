@@ -12,6 +12,7 @@ import hypothesis
 import pytest
 
 from curation.config import EngineSettings, VllmSettings
+from tests.bucket import Bucket, S3Server
 from tests.checkpoints import image_text_model
 
 SERVED_MODEL = "smollm2-images"  # what `text_server` serves
@@ -75,6 +76,21 @@ def vidla() -> Callable[..., subprocess.CompletedProcess[str]]:
         return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An S3-compatible server on loopback."""
+    with S3Server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """A bucket of its own, that the test and the processes that it starts can reach."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3_server.bucket()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
@@ -23,29 +22,18 @@ LIMIT = 5 * BLOCK
 
 
 @pytest.fixture
-def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    folder = tmp_path / "bucket"
-    folder.mkdir()
-    with Bucket(folder) as server:
-        for name, value in server.environment.items():
-            monkeypatch.setenv(name, value)
-        yield server
-
-
-@pytest.fixture
 def cache(tmp_path: Path) -> MediaCache:
     (tmp_path / "cache").mkdir()
     return MediaCache(tmp_path / "cache", LIMIT)
 
 
-def remote() -> Dataset:
-    return Dataset("s3://bucket")
+def noise(name: str, size: int) -> bytes:
+    return Random(name).randbytes(size)
 
 
 def put_noise(bucket: Bucket, name: str, size: int) -> bytes:
-    data = Random(name).randbytes(size)
-    (bucket.folder / name).write_bytes(data)
-    return data
+    bucket.put(name, noise(name, size))
+    return noise(name, size)
 
 
 def bytes_in(folder: Path) -> int:
@@ -66,7 +54,7 @@ BOOKKEEPING = 100  # bytes of the files `lock` and `used`
 def test_reads_what_is_there(size: int, bucket: Bucket, cache: MediaCache) -> None:
     data = put_noise(bucket, "a", size)
     for _ in range(2):  # from afar, then from the cache
-        file = CachedFile(cache, remote(), "a")
+        file = CachedFile(cache, Dataset(bucket.uri), "a")
         assert file.read() == data
         random = Random(0)
         for _ in range(50):
@@ -77,29 +65,30 @@ def test_reads_what_is_there(size: int, bucket: Bucket, cache: MediaCache) -> No
             assert len(found) == min(count, max(0, size - at)) or len(found) == BLOCK - at % BLOCK
         assert file.seek(-min(size, 5), os.SEEK_END) == max(0, size - 5)
         assert file.read() == data[-5:]
-    assert bucket.given["a"] == size
+    assert bucket.given()["a"] == size
 
 
 def test_says_what_is_not_there(bucket: Bucket, cache: MediaCache) -> None:
     with pytest.raises(FileNotFoundError):
-        CachedFile(cache, remote(), "nothing")
+        CachedFile(cache, Dataset(bucket.uri), "nothing")
 
 
-def test_frames_are_the_same_and_only_their_blocks_are_fetched(bucket: Bucket, cache: MediaCache) -> None:
-    local = bucket.folder / "v.mp4"
+def test_frames_are_the_same_and_only_their_blocks_come(bucket: Bucket, cache: MediaCache, tmp_path: Path) -> None:
+    local = tmp_path / "v.mp4"
     picture = ["-f", "lavfi", "-i", "mandelbrot=s=640x360:r=12", "-t", "60", "-pix_fmt", "yuv420p"]
     codec = ["-preset", "ultrafast", "-crf", "10", "-g", "12", "-bf", "0", "-movflags", "+faststart"]
     subprocess.run(["ffmpeg", "-v", "error", "-nostdin", *picture, *codec, local], check=True, timeout=200)
     size = local.stat().st_size
     assert size > 12 * BLOCK
+    bucket.put("v.mp4", local)
     times = clip_times(30.0, 33.0, 8)
-    media = media_of(remote(), str(cache.folder), cache.limit)
+    media = media_of(Dataset(bucket.uri), str(cache.folder), cache.limit)
     for _ in range(2):
         found = read_frames(media.open("v.mp4"), times)  # type: ignore[arg-type]
         expected = read_frames(local, times)
         assert found.times == expected.times
         assert found.pixels.equal(expected.pixels)
-    assert 0 < bucket.given["v.mp4"] < size / 2
+    assert 0 < bucket.given()["v.mp4"] < size / 2
 
 
 def test_media_on_this_machine_is_read_where_it_is(tmp_path: Path) -> None:
@@ -113,21 +102,21 @@ def test_media_on_this_machine_is_read_where_it_is(tmp_path: Path) -> None:
 def test_keeps_what_was_used_last(bucket: Bucket, cache: MediaCache) -> None:
     for name in "abcdef":
         put_noise(bucket, name, BLOCK - 100)
-        CachedFile(cache, remote(), name)
-        CachedFile(cache, remote(), "a")  # used again and again
+        CachedFile(cache, Dataset(bucket.uri), name)
+        CachedFile(cache, Dataset(bucket.uri), "a")  # used again and again
         assert bytes_in(cache.folder) <= LIMIT + BOOKKEEPING
-    bucket.given.clear()
+    before = bucket.given()
     for name in "af":
-        CachedFile(cache, remote(), name)
-    assert not bucket.given
-    CachedFile(cache, remote(), "b")
-    assert set(bucket.given) == {"b"}
+        CachedFile(cache, Dataset(bucket.uri), name)
+    assert bucket.given() == before
+    CachedFile(cache, Dataset(bucket.uri), "b")
+    assert set(bucket.given() - before) == {"b"}
 
 
 def test_a_block_larger_than_the_cache_is_not_kept(bucket: Bucket, tmp_path: Path) -> None:
     data = put_noise(bucket, "a", BLOCK // 2)
     (tmp_path / "tiny").mkdir()
-    assert CachedFile(MediaCache(tmp_path / "tiny", 1000), remote(), "a").read() == data
+    assert CachedFile(MediaCache(tmp_path / "tiny", 1000), Dataset(bucket.uri), "a").read() == data
     assert bytes_in(tmp_path / "tiny") <= BOOKKEEPING
 
 
@@ -138,8 +127,8 @@ from random import Random
 from curation.tables import Dataset
 from model.media_cache import CachedFile, MediaCache
 
-folder, limit, seed, reads = Path(sys.argv[1]), *map(int, sys.argv[2:])
-random, dataset = Random(seed), Dataset("s3://bucket")
+uri, folder, limit, seed, reads = sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:])
+random, dataset = Random(seed), Dataset(uri)
 print("ready", flush=True)
 for _ in range(reads):
     name = random.choice("abcdefgh")
@@ -148,8 +137,8 @@ for _ in range(reads):
 """
 
 
-def start_reader(cache: MediaCache, seed: int, reads: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", READER, str(cache.folder), str(cache.limit), str(seed), str(reads)]
+def start_reader(bucket: Bucket, cache: MediaCache, seed: int, reads: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", READER, bucket.uri, str(cache.folder), str(cache.limit), str(seed), str(reads)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
@@ -161,7 +150,7 @@ def fill(bucket: Bucket) -> None:
 @pytest.mark.slow
 def test_many_processes_keep_within_the_bound(bucket: Bucket, cache: MediaCache) -> None:
     fill(bucket)
-    readers = [start_reader(cache, seed, 150) for seed in range(3)]
+    readers = [start_reader(bucket, cache, seed, 150) for seed in range(3)]
     most, deadline = 0, time.monotonic() + 200
     while any(reader.poll() is None for reader in readers) and time.monotonic() < deadline:
         most = max(most, bytes_in(cache.folder))
@@ -176,17 +165,17 @@ def test_many_processes_keep_within_the_bound(bucket: Bucket, cache: MediaCache)
 def test_a_process_that_is_killed_leaves_the_cache_whole(bucket: Bucket, cache: MediaCache) -> None:
     fill(bucket)
     for seed in range(8):
-        reader = start_reader(cache, seed, 10**9)
+        reader = start_reader(bucket, cache, seed, 10**9)
         assert reader.stdout and reader.stdout.readline() == "ready\n"
         time.sleep(0.1 + 0.05 * seed)
         reader.send_signal(signal.SIGKILL)
         reader.wait(5)
         assert bytes_in(cache.folder) <= LIMIT + BLOCK + BOOKKEEPING  # what it was just writing is written over later
     for name in "abcdefgh":
-        assert CachedFile(cache, remote(), name).read() == (bucket.folder / name).read_bytes()
+        assert CachedFile(cache, Dataset(bucket.uri), name).read() == noise(name, BLOCK + 50_000)
     (cache.folder / "used").write_text("nonsense")
     for name in "hgfedcba":
-        assert CachedFile(cache, remote(), name).read() == (bucket.folder / name).read_bytes()
+        assert CachedFile(cache, Dataset(bucket.uri), name).read() == noise(name, BLOCK + 50_000)
     assert bytes_in(cache.folder) <= LIMIT + BOOKKEEPING
 
 
@@ -196,10 +185,10 @@ def test_says_when_its_disk_is_full(bucket: Bucket, small_disk: Path) -> None:
     cache = MediaCache(small_disk, LIMIT)
     with pytest.raises(DatasetError, match=r"the cache in .*data.cache_bytes.*full") as raised:
         for name in "abcd":
-            CachedFile(cache, remote(), name)
+            CachedFile(cache, Dataset(bucket.uri), name)
     assert "\n" not in str(raised.value)
 
 
 def test_the_bytes_of_a_stored_video(bucket: Bucket, cache: MediaCache) -> None:
-    (bucket.folder / "v.mp4").write_bytes(stored_media())
-    assert CachedFile(cache, remote(), "v.mp4").read() == stored_media()
+    bucket.put("v.mp4", stored_media())
+    assert CachedFile(cache, Dataset(bucket.uri), "v.mp4").read() == stored_media()

@@ -56,7 +56,7 @@ def make(folder: Path, videos: int = 6) -> Dataset:
 def samples_of(dataset: Dataset, folder: Path, augmentation: Augmentation | None = AUGMENTATION) -> Samples:
     version = pin_version(dataset, "tests")
     clips = select(dataset, version, DataSettings(held_out=0), "train", folder / "clips.arrow")
-    return Samples(clips, media_of(dataset, None, 1), FRAMES, SIZE, augmentation=augmentation)
+    return Samples(clips, media_of(dataset, str(folder / "cache"), 1_000_000), FRAMES, SIZE, augmentation=augmentation)
 
 
 @pytest.fixture(scope="module")
@@ -213,19 +213,15 @@ def test_a_killed_walk_goes_on_where_it_stopped_with_other_workers(
 
 
 @pytest.mark.slow
-def test_reads_remote_media(
-    dataset: Dataset, samples: Samples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reads_remote_media(dataset: Dataset, samples: Samples, tmp_path: Path, bucket: Bucket) -> None:
     assert dataset.folder is not None
     order = order_of(samples.clips)
-    with Bucket(dataset.folder) as bucket:
-        for name, value in bucket.environment.items():
-            monkeypatch.setenv(name, value)
-        media = media_of(Dataset("s3://bucket"), str(tmp_path / "cache"), 1_000_000)
-        remote = dataclasses.replace(samples, media=media)
-        assert walk(remote, order, 0, 5, 0) == walk(samples, order, 0, 5, 0)
-        assert walk(remote, order, 5, 10, 2) == walk(samples, order, 5, 10, 0)
-        assert bucket.given
+    bucket.upload(dataset.folder)
+    (tmp_path / "remote").mkdir()
+    remote = samples_of(Dataset(bucket.uri), tmp_path / "remote")
+    assert walk(remote, order, 0, 5, 0) == walk(samples, order, 0, 5, 0)
+    assert walk(remote, order, 5, 10, 2) == walk(samples, order, 5, 10, 0)
+    assert any(path.startswith("media/") for path in bucket.given())
 
 
 # --- broken files ---------------------------------------------------------------------------------------------------
