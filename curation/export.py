@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import obstore
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -160,9 +159,7 @@ class _Media:
             return self.dataset.folder / media_uri
         if self._fetched[0] != media_uri:
             path = self.scratch / "stored.mp4"
-            with path.open("wb") as file:
-                for chunk in obstore.get(self.dataset.store, media_uri).stream():
-                    file.write(chunk)
+            self.dataset.fetch(media_uri, path)
             self._fetched = (media_uri, path)
         return self._fetched[1]
 

@@ -29,11 +29,11 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable, Schema
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
-from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
+from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import ObjectStore, from_url
 from pyarrow.fs import LocalFileSystem, PyFileSystem, SubTreeFileSystem
 
-from curation import __version__
+from curation import __version__, stores
 from curation.records import TABLES
 
 ROW_GROUP_BYTES = 4 * 2**20
@@ -76,14 +76,24 @@ class Dataset:
 
     @cached_property
     def store(self) -> ObjectStore:
+        """The files of the dataset. Raises DatasetError where they are elsewhere and cannot be reached."""
         if self.uri.startswith("file://"):
             return from_url(self.uri, mkdir=True)
-        return from_url(self.uri)
+        with reading(self.uri):
+            return stores.connect(self.uri).store
+
+    @cached_property
+    def options(self) -> dict[str, str] | None:
+        """How deltalake reaches the same files. Raises DatasetError likewise."""
+        if self.uri.startswith("file://"):
+            return None
+        with reading(self.uri):
+            return stores.connect(self.uri).options
 
     @cached_property
     def filesystem(self) -> PyFileSystem:
         """The same files, for Arrow's readers."""
-        return PyFileSystem(DeltaStorageHandler(self.uri))
+        return PyFileSystem(DeltaStorageHandler(self.uri, self.options))
 
     @cached_property
     def folder(self) -> Path | None:
@@ -95,31 +105,35 @@ class Dataset:
     def exists(self) -> bool:
         if self.folder is not None and not self.folder.is_dir():
             return False
-        return DeltaTable.is_deltatable(f"{self.uri}/{next(reversed(TABLES))}")
+        with reading(self.uri):
+            return DeltaTable.is_deltatable(f"{self.uri}/{next(reversed(TABLES))}", self.options)
 
     def create(self) -> None:
         """Make the tables that are not there yet, and the columns that tables of an older version lack."""
         for table in TABLES.values():
-            delta = DeltaTable.create(
-                f"{self.uri}/{table.name}",
-                schema=table.schema,
-                mode="ignore",
-                name=table.name,
-                description=(table.record.__doc__ or "").strip(),
-                # else a checkpoint drops the log of versions older than a month, pinned ones among them
-                configuration={"delta.enableExpiredLogCleanup": "false"},
-            )
-            there = {field.name for field in delta.schema().fields}
-            new = [field for field in Schema.from_arrow(table.schema).fields if field.name not in there]
-            if new:
-                delta.alter.add_columns(new)
+            with writing(f"{self.uri}/{table.name}"):
+                delta = DeltaTable.create(
+                    f"{self.uri}/{table.name}",
+                    schema=table.schema,
+                    mode="ignore",
+                    name=table.name,
+                    description=(table.record.__doc__ or "").strip(),
+                    # else a checkpoint drops the log of versions older than a month, pinned ones among them
+                    configuration={"delta.enableExpiredLogCleanup": "false"},
+                    storage_options=self.options,
+                )
+                there = {field.name for field in delta.schema().fields}
+                new = [field for field in Schema.from_arrow(table.schema).fields if field.name not in there]
+                if new:
+                    delta.alter.add_columns(new)
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
     def delta(self, table: str, version: int | None = None) -> DeltaTable:
         """The table as it stands, or as it was at `version`. Raises DatasetError where there is none."""
         try:
-            return DeltaTable(f"{self.uri}/{table}", version=version)
+            with reading(self.uri):
+                return DeltaTable(f"{self.uri}/{table}", version=version, storage_options=self.options)
         except TableNotFoundError:
             raise DatasetError(f"no vidla dataset at {self.uri}; `vidla curate INPUT --dataset …` makes one") from None
 
@@ -132,11 +146,14 @@ class Dataset:
     def arrow(self, table: str, version: int | None = None) -> pa.dataset.Dataset:
         """The table for Arrow's readers.
 
-        On this machine's disk through Arrow's own file system: one that calls Python reads ahead in threads that want
-        the interpreter, and a process that ends in the middle of a scan then waits for them for ever.
+        Through Arrow's own file systems: one that calls Python reads ahead in threads that want the interpreter, and a
+        process that ends in the middle of a scan then waits for them for ever, or crashes.
         """
-        local = None if self.folder is None else SubTreeFileSystem(str(self.folder / table), LocalFileSystem())
-        return self.delta(table, version).to_pyarrow_dataset(filesystem=local)
+        if self.folder is None:
+            files = stores.arrow_files(f"{self.uri}/{table}")
+        else:
+            files = SubTreeFileSystem(str(self.folder / table), LocalFileSystem())
+        return self.delta(table, version).to_pyarrow_dataset(filesystem=files)
 
     def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """The whole table (or some columns of it) in memory."""
@@ -144,14 +161,15 @@ class Dataset:
 
     def read_part(self, table: str, path: str, columns: Sequence[str] | None = None, filters: Any = None) -> pa.Table:
         """One part's rows; `filters` is an Arrow expression and skips row groups that cannot match."""
-        return pq.read_table(
-            f"{table}/{path}",
-            columns=columns,
-            filters=filters,
-            filesystem=self.filesystem,
-            schema=TABLES[table].schema,
-            partitioning=None,
-        )
+        with reading(f"{self.uri}/{table}/{path}"):
+            return pq.read_table(
+                f"{table}/{path}",
+                columns=columns,
+                filters=filters,
+                filesystem=self.filesystem,
+                schema=TABLES[table].schema,
+                partitioning=None,
+            )
 
     def keys(self, table: str, columns: Sequence[str]) -> pa.Table:
         """`columns` of every row, with the `part` that holds it."""
@@ -187,16 +205,25 @@ class Dataset:
             try:
                 yield connection.sql(query)
             except duckdb.Error as error:  # without the picture of the query that may stand below it
-                raise Misuse(" ".join(str(error).partition("\n\nLINE")[0].split())) from None
+                text = " ".join(str(error).partition("\n\nLINE")[0].split())
+                if "IOError" in text:
+                    raise DatasetError(f"cannot read {self.uri}: {text}") from None
+                raise Misuse(text) from None
 
     def get(self, path: str) -> bytes:
-        return bytes(obstore.get(self.store, path).bytes())
+        with reading(f"{self.uri}/{path}"):
+            return bytes(obstore.get(self.store, path).bytes())
+
+    def fetch(self, path: str, target: Path) -> None:
+        """Copy a file, however large, to this machine's disk. Raises FileNotFoundError, DatasetError."""
+        with reading(f"{self.uri}/{path}"):
+            stores.fetch(self.store, path, target)
 
     def get_json(self, path: str) -> dict[str, Any] | None:
         """A small JSON file, or None where there is none."""
         try:
             value = json.loads(self.get(path))
-        except (NotFoundError, FileNotFoundError):
+        except FileNotFoundError:
             return None
         if not isinstance(value, dict):
             raise DatasetError(f"{self.uri}/{path} is not a JSON object")
@@ -204,9 +231,10 @@ class Dataset:
 
     def list(self, prefix: str, after: str | None = None) -> Iterator[tuple[str, int, datetime]]:
         """Path, bytes and time of what lies under `prefix` (and, in order of names, behind `after`)."""
-        for batch in obstore.list(self.store, prefix, offset=after):
-            for meta in batch:
-                yield meta["path"], meta["size"], meta["last_modified"]
+        with reading(f"{self.uri}/{prefix}"):
+            for batch in obstore.list(self.store, prefix, offset=after):
+                for meta in batch:
+                    yield meta["path"], meta["size"], meta["last_modified"]
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -221,10 +249,8 @@ class Dataset:
         """Delete files; those already gone do not matter. Returns how many were named."""
         named = list(paths)
         for path in named:
-            try:
+            with contextlib.suppress(FileNotFoundError), reading(f"{self.uri}/{path}"):
                 obstore.delete(self.store, path)
-            except (NotFoundError, FileNotFoundError):
-                continue
         return len(named)
 
 
@@ -307,11 +333,21 @@ def writing(what: str) -> Iterator[None]:
         yield
     except (AlreadyExistsError, CommitFailedError):
         raise  # another one was first
-    except (BaseError, OSError) as error:
-        text = re.sub(r"\x1b\[\d+m|↳", "", str(error).partition("\n\nDebug source")[0])
-        full = "os error 28" in text or getattr(error, "errno", None) == errno.ENOSPC
+    except (BaseError, OSError, NotImplementedError) as error:
+        full = "os error 28" in str(error) or getattr(error, "errno", None) == errno.ENOSPC
         hint = "; the disk is full: what was committed is whole, make room and run again" if full else ""
-        raise DatasetError(f"cannot write {what}: {' '.join(text.split())}{hint}") from error
+        raise DatasetError(f"cannot write {what}: {stores.explained(error)}{hint}") from error
+
+
+@contextlib.contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Turns a store's errors into a DatasetError of one line; that a file is not there stays a FileNotFoundError."""
+    try:
+        yield
+    except (BaseError, OSError) as error:
+        if stores.is_of_store(error):
+            raise DatasetError(f"cannot read {what}: {stores.explained(error)}") from error
+        raise
 
 
 def disk_is_full(error: BaseException) -> bool:

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, cast
 import obstore
 
 from curation.records import content_digest
-from curation.tables import Dataset, writing
+from curation.tables import Dataset, reading, writing
 
 BLOCK = 2**20
 HELD_BLOCKS = 4  # of one open file, in memory
@@ -36,7 +36,7 @@ class MediaCache:
     def block(self, dataset: Dataset, path: str, number: int) -> bytes:
         """Block `number` of the file at `path` in `dataset`; the first one begins with the file's size.
 
-        Raises what the store raises, and DatasetError where the cache cannot be written.
+        Raises FileNotFoundError, and DatasetError where the store cannot be reached or the cache not be written.
         """
         name = content_digest(f"{dataset.uri}/{path}".encode())
         kept = self.folder / name[:2] / f"{name}-{number}"
@@ -44,9 +44,10 @@ class MediaCache:
             data = kept.read_bytes()
             os.utime(kept)  # it is the one that was used last
             return data
-        found = obstore.get(dataset.store, path, options={"range": (number * BLOCK, (number + 1) * BLOCK)})
-        size = found.meta["size"].to_bytes(_SIZE_BYTES, "big") if number == 0 else b""
-        data = size + bytes(found.bytes())
+        with reading(f"{dataset.uri}/{path}"):
+            found = obstore.get(dataset.store, path, options={"range": (number * BLOCK, (number + 1) * BLOCK)})
+            size = found.meta["size"].to_bytes(_SIZE_BYTES, "big") if number == 0 else b""
+            data = size + bytes(found.bytes())
         with writing(f"the cache in {self.folder} (data.cache_bytes bounds it)"):
             self._keep(kept, data)
         return data
@@ -144,7 +145,7 @@ class Media:
     cache: MediaCache
 
     def open(self, media_uri: str) -> Path | BinaryIO:
-        """Where to read it from. Raises what the store raises where there is no such media."""
+        """Where to read it from. Raises FileNotFoundError, DatasetError."""
         if self.dataset.folder is not None:
             return self.dataset.folder / media_uri
         return cast(BinaryIO, CachedFile(self.cache, self.dataset, media_uri))

@@ -10,7 +10,6 @@ from random import Random
 from typing import Any, Self
 
 import torch
-from obstore.exceptions import BaseError
 from torch.utils.data import DataLoader, default_collate
 
 from curation.tables import DatasetError
@@ -67,7 +66,7 @@ class Samples:
             clip = self.clips[index]
             try:
                 return self._sample(clip, Random(seed)) | {"index": index, "drawn": drawn, "unreadable": unreadable}
-            except (BrokenMedia, BaseError, OSError) as error:
+            except (BrokenMedia, OSError) as error:
                 unreadable[clip.media_uri] = str(error).partition("\n")[0]
             index = others.randrange(len(self.clips))
         raise DatasetError(f"{ATTEMPTS} clips in a row cannot be read: {named(unreadable)}")

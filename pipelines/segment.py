@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import obstore
-
 from curation.config import Settings
 from curation.lineage import media_digest, segment_reject_digest, tiling_digest
 from curation.records import Download, Video, digest
@@ -106,9 +104,7 @@ def local_source(dataset: Dataset, source_uri: str, scratch: Path) -> Path | Non
     else:
         path = scratch / "source"
         try:
-            with path.open("wb") as file:
-                for chunk in obstore.get(dataset.store, source_uri).stream():
-                    file.write(chunk)
+            dataset.fetch(source_uri, path)
         except FileNotFoundError:
             return None
     return path if path.is_file() else None

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import av
 import duckdb
-import obstore
+import pyarrow.parquet as pq
 import pytest
 
 from curation import export as export_module
 from curation.commits import Replacement, Writer
-from curation.export import Exported, Selection, export
+from curation.export import FORMATS, Exported, Format, Selection, export
 from curation.records import TABLES
 from curation.tables import Dataset, DatasetError, Misuse
+from tests.bucket import Bucket
 from tests.dataset_files import FRAME_RATE, commit_rows, download_of, made_of, make_dataset, stored_media
 
 
@@ -27,6 +29,18 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 def names_in(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
+
+
+def told_in(folder: Path) -> dict[str, Any]:
+    """What every file says, but for the one that names the dataset; of parts, whose names are made anew, the rows."""
+    told: dict[str, Any] = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != export_module.MANIFEST):
+        name = str(path.relative_to(folder))
+        if path.suffix == ".parquet":
+            told[name.split("/")[0]] = pq.read_table(path).to_pylist()
+        else:
+            told[name] = path.read_bytes()
+    return told
 
 
 def stamps(folder: Path) -> dict[str, int]:
@@ -118,23 +132,17 @@ def test_media_that_is_gone_stops_no_other_clip(tmp_path: Path) -> None:
     assert all(line.startswith(f"{download_of(0).video_id}.medium.") and "\n" not in line for line in exported.failed)
 
 
-def test_a_dataset_elsewhere_brings_each_video_once(
-    shared: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_dataset_elsewhere_gives_the_same_and_brings_each_video_once(
+    shared: Dataset, tmp_path: Path, bucket: Bucket, form: Format
 ) -> None:
-    """The folder stands for an object store here: its media can only be had through the store's interface."""
-    fetched: list[str] = []
-    get = obstore.get
-
-    def counted(store: object, path: str, **named: object) -> object:
-        if path.startswith("media/"):
-            fetched.append(path)
-        return get(store, path, **named)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(obstore, "get", counted)
-    elsewhere = Dataset(shared.uri)
-    elsewhere.__dict__["folder"] = None
-    assert export(elsewhere, tmp_path / "out", "mp4").there == 14
-    assert len(fetched) == len(set(fetched)) == 2
+    assert shared.folder is not None
+    bucket.upload(shared.folder)
+    here = export(shared, tmp_path / "here", form)
+    assert export(Dataset(bucket.uri), tmp_path / "there", form) == here
+    assert told_in(tmp_path / "there") == told_in(tmp_path / "here")
+    brought = [path for method, path, _ in bucket.answers() if method == "GET" and path.startswith("media/")]
+    assert len(brought) == len(set(brought)) == (0 if form == "parquet" else 2)
 
 
 @pytest.mark.parametrize("name", ["../../outside", "/etc/outside", "a/b", ".hidden", ""])

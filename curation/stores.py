@@ -1,0 +1,149 @@
+"""The object store under a dataset's URI: how it is reached, how long it is tried, and what its errors mean.
+
+Which server and whose credentials is said by the environment variables that obstore and deltalake both read: AWS_… for
+s3://, GOOGLE_… for gs:// (docs/object-stores.md).
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import ObjectStore, from_url
+from pyarrow.fs import FileSystem, GcsFileSystem, S3FileSystem, SubTreeFileSystem
+
+if TYPE_CHECKING:
+    from obstore.store import BackoffConfig, RetryConfig
+
+BLOCK = 8 * 2**20
+# A request ends after half a minute by itself.
+_BACKOFF_S, _LONGEST_BACKOFF_S = 0.2, 10.0
+_RETRIES, _PATIENCE_S = 20, 60.0  # for a store that is away in the middle of a run; there is no time for more
+_FIRST_RETRIES, _FIRST_PATIENCE_S = 2, 10.0  # for one that may never have been there
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A store, and what deltalake has to be told to reach it in the same way."""
+
+    store: ObjectStore
+    options: dict[str, str]
+
+
+@functools.cache
+def connect(uri: str) -> Connection:
+    """The store at a URI that is not on this machine's disk, after it has answered once.
+
+    Raises what obstore raises: within seconds where there is no such server or bucket, or no access to it.
+    """
+    first = from_url(uri, retry_config=_retries(_FIRST_RETRIES, _FIRST_PATIENCE_S))
+    next(iter(obstore.list(first, "commits/", chunk_size=1)), None)
+    options = {
+        "max_retries": str(_RETRIES),
+        "retry_timeout": f"{_PATIENCE_S:g}s",
+        "backoff_config.init_backoff": f"{1000 * _BACKOFF_S:g}ms",
+        "backoff_config.max_backoff": f"{_LONGEST_BACKOFF_S:g}s",
+    }
+    store = from_url(uri, retry_config=_retries(_RETRIES, _PATIENCE_S))
+    return Connection(store, options)
+
+
+def _retries(most: int, patience_s: float) -> RetryConfig:
+    backoff: BackoffConfig = {
+        "init_backoff": timedelta(seconds=_BACKOFF_S),
+        "max_backoff": timedelta(seconds=_LONGEST_BACKOFF_S),
+        "base": 2,
+    }
+    return {"max_retries": most, "retry_timeout": timedelta(seconds=patience_s), "backoff": backoff}
+
+
+def arrow_files(uri: str) -> FileSystem:
+    """The same files through Arrow's own client, which is told by the same variables."""
+    parts = urlsplit(uri)
+    if parts.scheme == "gs":
+        return SubTreeFileSystem(parts.netloc + parts.path, GcsFileSystem())
+    said = os.environ.get
+    endpoint = urlsplit(said("AWS_ENDPOINT") or said("AWS_ENDPOINT_URL") or "")
+    client = S3FileSystem(
+        region=said("AWS_REGION") or said("AWS_DEFAULT_REGION"),
+        endpoint_override=endpoint.netloc or None,
+        scheme=endpoint.scheme or "https",
+        anonymous=said("AWS_SKIP_SIGNATURE", "").lower() in ("1", "true"),
+    )
+    return SubTreeFileSystem(parts.netloc + parts.path, client)
+
+
+def fetch(store: ObjectStore, path: str, target: Path) -> None:
+    """Copy a file of the store to this machine's disk, a block of it in memory at a time.
+
+    Each block is a request of its own, with its own time. Raises FileNotFoundError and what else obstore raises.
+    """
+    size = obstore.head(store, path)["size"]
+    with target.open("wb") as file:
+        for start in range(0, size, BLOCK):
+            file.write(obstore.get_range(store, path, start=start, end=min(start + BLOCK, size)))
+
+
+# --- errors ---------------------------------------------------------------------------------------------------------
+
+_WAYS_OUT = (
+    (
+        r"<Code>NoSuchBucket|The specified bucket does not exist",
+        "there is no such bucket: create it, or name another",
+    ),
+    (
+        r"169\.254\.169\.254|metadata\.google\.internal|MissingCredentials|no credentials",
+        "no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+        "or GOOGLE_APPLICATION_CREDENTIALS for gs://",
+    ),
+    (
+        r"\b40[13] (Forbidden|Unauthorized)|lacked the necessary privileges|valid authentication",
+        "access is denied: give credentials that may list, read, write and delete there",
+    ),
+    (
+        r"BadScheme|URL scheme is not allowed|builder error",
+        "AWS_ENDPOINT is no https:// URL: for plain http:// set AWS_ALLOW_HTTP=true",
+    ),
+    (
+        r"conditional put is disabled|\b501 Not Implemented",
+        "it does not create files only if they are absent (conditional puts), which commits need: "
+        "switch that on, or take another store",
+    ),
+    (
+        r"error sending request|tcp connect error|operation timed out|dns error",
+        "it does not answer: see that it runs and that AWS_ENDPOINT, or the network, leads to it",
+    ),
+)
+
+
+def explained(error: BaseException) -> str:
+    """What obstore or deltalake complains of, in one line; what to do first, where that is known."""
+    text = re.sub(r"\x1b\[\d+m|↳", "", str(error).partition("\n\nDebug source")[0])
+    line = " ".join(text.split())
+    for pattern, way_out in _WAYS_OUT:
+        if re.search(pattern, f"{line} {error}", re.IGNORECASE):
+            return f"{way_out} ({_brief(line)})"
+    return line
+
+
+def is_of_store(error: BaseException) -> bool:
+    """Whether an error of obstore or of deltalake's file system is one of the store: not that a file is not there."""
+    return isinstance(error, (BaseError, NotImplementedError)) or (
+        isinstance(error, OSError) and not isinstance(error, FileNotFoundError) and "Error performing" in str(error)
+    )
+
+
+def _brief(line: str) -> str:
+    """What of a long message says which request failed, and the server's own word on it."""
+    request = re.search(r"performing (?:\w+ )?(?:request )?.*?(\w+ https?://[^\s?]+)", line)
+    code = re.search(r"<Code>(\w+)</Code>", line)
+    said = [request[1] if request else "", code[1] if code else ""]
+    return ": ".join(filter(None, said)) or line[:200]
