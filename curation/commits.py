@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import reduce
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -88,18 +88,26 @@ class Committer:
         """Add `parts` and take out what they replace, in all tables at once; the commit's number.
 
         `token` names the work: a second commit of the same token changes nothing and returns the first one's number.
-        Raises Superseded.
+        Raises Superseded, and then the parts are gone.
         """
+        written = {f"{part.table}/{part.path}" for part in parts}
         with self._lock:
             while True:
-                self._catch_up()
+                try:
+                    self._catch_up()
+                except Superseded:
+                    if token not in self._numbers:  # the successor has swept already: nobody else would
+                        self.dataset.delete(written)
+                    raise
                 if token in self._numbers:
                     return self._numbers[token]
+                shares = self._shares(parts, replacements)
+                written |= {f"{table}/{part['path']}" for table, share in shares.items() for part in share["add"]}
                 record = {
                     "kind": "commit",
                     "epoch": self.lineage.epoch,
                     "token": token,
-                    "tables": self._shares(parts, replacements),
+                    "tables": shares,
                     **_stamp(self),
                 }
                 try:
@@ -156,7 +164,7 @@ class Committer:
             if path not in named and not path.startswith(ours):
                 continue
             keys = self.dataset.read_part(table, path, sorted({c for r in replacements for c in r.columns}))
-            doomed = reduce(pc.or_, [r.matches(keys) for r in replacements])
+            doomed = functools.reduce(pc.or_, [r.matches(keys) for r in replacements])
             if not pc.any(doomed).as_py():
                 continue
             gone.append(part)
@@ -226,11 +234,27 @@ class Writer(Committer):
             for number, _ in read_commits(self.dataset, last):
                 last = number
             record = {"kind": "open", "holder": holder(), "about": dict(self._about), **_stamp(self)}
+            opening = functools.partial(
+                put, self.dataset.store, path_of(last + 1), json.dumps(record).encode(), create=True
+            )
             try:
-                put(self.dataset.store, path_of(last + 1), json.dumps(record).encode(), create=True)
+                opening()
             except AlreadyExistsError:
                 continue
+            if self.dataset.folder is None:
+                self._see_refused(opening)
             return last + 1
+
+    def _see_refused(self, opening: Callable[[], None]) -> None:
+        """Some stores take a file that is to be created only if absent, and overwrite the one that is there."""
+        try:
+            opening()
+        except AlreadyExistsError:
+            return
+        raise DatasetError(
+            f"the store of {self.dataset.uri} overwrites files that are to be created only if absent (it ignores "
+            "If-None-Match), so that two writers could undo each other's commits: take one that does not"
+        )
 
     def _sweep(self, swept: int, added: set[tuple[str, str]]) -> None:
         """Delete parts that writers since the last sweep left uncommitted: none of them can commit any more."""
