@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 
 from curation.commits import Replacement, Writer
 from curation.records import TABLES, ForgottenKey, digest
-from curation.tables import Dataset, Misuse, PartWriter, rows_of
+from curation.tables import Dataset, Misuse, PartWriter, put, rows_of
 from curation.upkeep import parts_at, parts_on_disk, pins
 from curation.uris import InvalidUri, canonical, is_redacted
 
@@ -160,12 +160,17 @@ def _rows(dataset: Dataset, table: str, parts: Iterable[str]) -> Iterator[Row]:
 def _scrub_logs(dataset: Dataset, found: _Found) -> None:
     """Take out the lines of a dataset's logs that name any of it."""
     names = {json.dumps(n, ensure_ascii=False)[1:-1] for n in (*found.videos, *found.requests, *found.uris)}
+    if not names:
+        return
     pattern = re.compile("|".join(rf"(?<![\w~-]){re.escape(n)}(?![\w-])" for n in sorted(names)))
-    for log in dataset.folder.glob("logs/*.jsonl") if dataset.folder is not None and names else ():
-        scrubbed = log.with_suffix(".scrubbed")
-        with log.open(encoding="utf-8") as old, scrubbed.open("w", encoding="utf-8") as new:
-            new.writelines(line for line in old if not pattern.search(line))
-        scrubbed.replace(log)
+    with dataset.scratch() as scratch:
+        log, scrubbed = scratch / "log", scratch / "scrubbed"
+        for path in [path for path, _, _ in dataset.list("logs/") if path.endswith(".jsonl")]:
+            dataset.fetch(path, log)
+            with log.open(encoding="utf-8") as old, scrubbed.open("w", encoding="utf-8") as new:
+                new.writelines(line for line in old if not pattern.search(line))
+            if scrubbed.stat().st_size < log.stat().st_size:
+                put(dataset.store, path, scrubbed)
 
 
 def _commit(writer: Writer, names: Collection[tuple[str, str]], found: _Found) -> None:

@@ -8,13 +8,18 @@ import io
 import json
 import logging
 import sys
+import tempfile
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
-from curation.tables import Dataset
+from curation.tables import Dataset, DatasetError, put
 from curation.uris import redact
 
 log = logging.getLogger(__name__)
+
+COPY_S = 60.0
 
 subject: contextvars.ContextVar[str | None] = contextvars.ContextVar("subject", default=None)
 """The video or request that this thread is working on."""
@@ -47,12 +52,50 @@ class StderrToLog(io.TextIOBase):
 
 @contextlib.contextmanager
 def log_to(dataset: Dataset, run_id: str) -> Iterator[None]:
-    """Log to `logs/<run_id>.jsonl` in a dataset on disk, else to standard error."""
-    if dataset.folder is None:
-        handler: logging.Handler = logging.StreamHandler(sys.stderr)
-    else:
-        (dataset.folder / "logs").mkdir(exist_ok=True)
-        handler = logging.FileHandler(dataset.folder / "logs" / f"{run_id}.jsonl", delay=True)
+    """Log to `logs/<run_id>.jsonl` in the dataset."""
+    with _file(dataset, f"logs/{run_id}.jsonl") as file, _logging(logging.FileHandler(file, delay=True)):
+        yield
+
+
+@contextlib.contextmanager
+def _file(dataset: Dataset, path: str) -> Iterator[Path]:
+    """A file on this machine's disk that lies in the dataset: elsewhere as a copy, every minute anew and at the end."""
+    if dataset.folder is not None:
+        file = dataset.folder / path
+        file.parent.mkdir(exist_ok=True)
+        yield file
+        return
+    file = Path(tempfile.mkdtemp(prefix="vidla-log-")) / Path(path).name
+    ended = threading.Event()
+
+    def copy() -> None:
+        copied = 0
+        while True:
+            last = ended.wait(COPY_S)
+            with contextlib.suppress(DatasetError, FileNotFoundError):  # nothing was logged, or it stays where it is
+                if file.stat().st_size > copied:
+                    copied = file.stat().st_size
+                    put(dataset.store, path, file)
+                if last:
+                    file.unlink()
+            if last:
+                return
+
+    copying = threading.Thread(target=copy, name="log", daemon=True)
+    copying.start()
+    try:
+        yield file
+    finally:
+        ended.set()
+        copying.join()
+        if file.exists():
+            sys.stderr.write(f"the log could not be put into {dataset.uri}; it is {file}\n")
+        else:
+            file.parent.rmdir()
+
+
+@contextlib.contextmanager
+def _logging(handler: logging.Handler) -> Iterator[None]:
     handler.setFormatter(JsonLines())
     root = logging.getLogger()
     root.addHandler(handler)
