@@ -6,22 +6,23 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from curation import upkeep
 from curation.records import TABLES
 from curation.tables import Dataset
 
 RUN_COLUMNS = {"run_id", "created_at", "code_version"}
 
 
-def contents(folder: Path) -> dict[str, list[str]]:
+def contents(location: Path | str) -> dict[str, list[str]]:
     """Every table's rows and every stored file, sorted; lineage of the run left out."""
-    dataset = Dataset(str(folder))
+    dataset = Dataset(str(location))
     told: dict[str, list[str]] = {}
     for table in TABLES.keys() - {"usage"}:  # that is what was spent, run by run
         rows = dataset.read(table).to_pylist()
         told[table] = sorted(repr(sorted((k, _short(v)) for k, v in r.items() if _counts(table, k))) for r in rows)
     for place in ("media", "sources"):
-        files = (p for p in (folder / place).rglob("*") if p.is_file())
-        told[place] = sorted(f"{p.relative_to(folder)} {hashlib.sha256(p.read_bytes()).hexdigest()}" for p in files)
+        files = (path for path, _, _ in dataset.list(f"{place}/"))
+        told[place] = sorted(f"{path} {hashlib.sha256(dataset.get(path)).hexdigest()}" for path in files)
     return told
 
 
@@ -34,12 +35,13 @@ def _short(value: Any) -> Any:
     return hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else value
 
 
-def parts_on_disk(folder: Path) -> set[str]:
+def parts_on_disk(location: Path | str) -> set[str]:
     """Every Parquet part that lies in a table's folder."""
-    return {f"{t}/{p.name}" for t in TABLES for p in (folder / t).glob("*.parquet")}
+    dataset = Dataset(str(location))
+    return {f"{t}/{p}" for t in TABLES for p, _ in upkeep.parts_on_disk(dataset, t)}
 
 
-def live_parts(folder: Path) -> set[str]:
+def live_parts(location: Path | str) -> set[str]:
     """Every Parquet part that a table is made of now."""
-    dataset = Dataset(str(folder))
+    dataset = Dataset(str(location))
     return {f"{t}/{p}" for t in TABLES for p in dataset.live_parts(t)}

@@ -1,9 +1,10 @@
 """`vidla` in a process that kills itself (SIGKILL) at one of its writes to the dataset.
 
-    python -m tests.killed_run N HOW ARGUMENTS...
+    python -m tests.killed_run [PREFIX:]N HOW ARGUMENTS...
 
-The Nth write is one to the object store or to a Delta log. HOW: "before" it, "torn" (with part of the file on disk, as
-a write cut off leaves it) or "after" it. Exit status 0: the run ended before its Nth write.
+The Nth write is one to the object store or to a Delta log; with PREFIX, one of those to the store whose path begins so.
+HOW: "before" it, "torn" (with part of the file on disk, as a write cut off leaves it) or "after" it. Exit status 0: the
+run ended before its Nth write.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from deltalake import DeltaTable
 
 from pipelines.cli import main
 
-at, how = int(sys.argv[1]), sys.argv[2]
+prefix, _, number = sys.argv[1].rpartition(":")
+at, how = int(number), sys.argv[2]
 numbers = count(1)
 put, transact = obstore.put, DeltaTable.create_write_transaction
 
@@ -30,7 +32,7 @@ def die() -> None:
 
 
 def killing_put(store: Any, path: str, data: Any, **options: Any) -> Any:
-    mine = next(numbers) == at
+    mine = path.startswith(prefix) and next(numbers) == at
     if mine and how == "torn":
         target = Path(store.prefix) / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +47,7 @@ def killing_put(store: Any, path: str, data: Any, **options: Any) -> Any:
 
 
 def killing_transaction(table: DeltaTable, *arguments: Any, **options: Any) -> Any:
-    mine = next(numbers) == at
+    mine = not prefix and next(numbers) == at
     if mine and how != "after":
         die()
     result = transact(table, *arguments, **options)
