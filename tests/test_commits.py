@@ -48,7 +48,7 @@ def live_files(dataset: Dataset, table: str) -> set[str]:
     return {name for name, _ in parts_on_disk(dataset, table)}
 
 
-@pytest.fixture(params=["disk", "bucket"])
+@pytest.fixture(params=["disk", pytest.param("bucket", marks=pytest.mark.slow)])
 def dataset(request: pytest.FixtureRequest, tmp_path: Path) -> Dataset:
     if request.param == "disk":
         return Dataset(str(tmp_path / "data"))

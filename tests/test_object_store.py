@@ -26,6 +26,8 @@ from tests.contents import contents, live_parts, parts_on_disk
 from tests.dataset_files import add_videos, download_of, make_dataset
 from tests.web_server import WebServer
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 PRIVATE = "--set=download.allow_private=true"
 Vidla = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -72,7 +74,6 @@ def run_killed(at: str, how: str, inputs: list[str], uri: str) -> int:
     return run.returncode
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_whole_job_gives_the_tables_that_it_gives_on_disk_though_it_was_killed(
     job: Bucket, inputs: list[str], on_disk: dict[str, list[str]], vidla: Vidla
@@ -92,7 +93,6 @@ def test_the_whole_job_gives_the_tables_that_it_gives_on_disk_though_it_was_kill
     assert len(logs) == 1  # those that were killed had no time for theirs
 
 
-@pytest.mark.slow
 def test_changed_tilings_touch_no_media_and_then_there_is_nothing_to_do(job: Bucket, vidla: Vidla) -> None:
     uri, tilings = f"{job.uri}/talks", "--set=tilings.short.target_s=6"
     before = len(job.answers())
@@ -107,7 +107,6 @@ def test_changed_tilings_touch_no_media_and_then_there_is_nothing_to_do(job: Buc
     assert live_parts(uri) == parts
 
 
-@pytest.mark.slow
 def test_the_verbs_that_look_and_clear(job: Bucket, vidla: Vidla, inputs: list[str]) -> None:
     uri = f"{job.uri}/talks"
     shown = vidla("inspect", uri)
@@ -157,18 +156,6 @@ def refusal(uri: str, environment: dict[str, str]) -> str:
     return run.stderr
 
 
-def test_no_such_bucket(s3_server: S3Server) -> None:
-    said = refusal("s3://nowhere/x", s3_server.environment)
-    assert "there is no such bucket: create it" in said
-
-
-def test_a_dataset_that_is_not_there(bucket: Bucket) -> None:
-    with pytest.raises(DatasetError, match="no vidla dataset at s3://"):
-        Dataset(f"{bucket.uri}/nothing").delta("clips")
-    with pytest.raises(DatasetError, match="there is no such bucket"):
-        Dataset("s3://nowhere/nothing").exists()
-
-
 def test_an_endpoint_where_nothing_listens(s3_server: S3Server) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -180,27 +167,44 @@ def test_an_endpoint_where_nothing_listens(s3_server: S3Server) -> None:
     assert time.monotonic() - begun < 30
 
 
-def test_plain_http_that_was_not_allowed(s3_server: S3Server) -> None:
-    said = refusal("s3://b/x", s3_server.environment | {"AWS_ALLOW_HTTP": "false"})
-    assert "set AWS_ALLOW_HTTP=true" in said
+WRONG = {
+    "no bucket": ({}, "there is no such bucket: create it, or name another"),
+    "plain http": ({"AWS_ALLOW_HTTP": "false"}, "for plain http:// set AWS_ALLOW_HTTP=true"),
+    "conditional puts off": ({"AWS_CONDITIONAL_PUT": "disabled"}, r"\(conditional puts\), which commits need"),
+}
 
 
-def test_conditional_puts_that_are_switched_off(bucket: Bucket) -> None:
-    said = refusal(f"{bucket.uri}/x", bucket.server.environment | {"AWS_CONDITIONAL_PUT": "disabled"})
-    assert "only if they are absent (conditional puts), which commits need" in said
+@pytest.mark.parametrize("what", WRONG)
+def test_a_store_that_cannot_be_used(what: str, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment, message = WRONG[what]
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    refused_to_write("s3://nowhere/x" if what == "no bucket" else f"{bucket.uri}/x", message)
 
 
-def test_credentials_that_the_server_does_not_know(tmp_path: Path) -> None:
+def test_credentials_that_the_server_does_not_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with S3Server(tmp_path, "--keys") as server:
-        said = refusal("s3://b/x", server.environment)
-    assert "access is denied: give credentials" in said
-    assert "InvalidAccessKeyId" in said
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        refused_to_write("s3://of-another/x", r"access is denied: give credentials that .*InvalidAccessKeyId")
 
 
-def test_a_server_that_overwrites_what_is_there(tmp_path: Path) -> None:
+def test_a_server_that_overwrites_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with S3Server(tmp_path, "--no-conditions") as server:
-        said = refusal(server.bucket().uri, server.environment)
-    assert "overwrites files that are to be created only if absent" in said
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        refused_to_write(server.bucket().uri, "overwrites files that are to be created only if absent")
+
+
+def refused_to_write(uri: str, message: str) -> None:
+    with pytest.raises(DatasetError, match=message) as raised, Writer(Dataset(uri), "run-1", {}):
+        pass
+    assert "\n" not in str(raised.value)
+
+
+def test_a_dataset_that_is_not_there(bucket: Bucket) -> None:
+    with pytest.raises(DatasetError, match="no vidla dataset at s3://"):
+        Dataset(f"{bucket.uri}/nothing").delta("clips")
 
 
 @pytest.mark.long
@@ -216,7 +220,6 @@ def test_a_server_that_takes_a_connection_and_says_nothing(s3_server: S3Server) 
     assert time.monotonic() - begun < 90
 
 
-@pytest.mark.slow
 def test_a_scan_that_is_broken_off_ends_its_process_well(bucket: Bucket, tmp_path: Path, vidla: Vidla) -> None:
     """Read-ahead goes on while the process ends."""
     whole = make_dataset(tmp_path / "data", videos=20)
