@@ -245,18 +245,17 @@ def test_killed_again_and_again(seed: int, job: Bucket, inputs: list[str], on_di
 
 
 @pytest.mark.long
-def test_a_source_that_is_gone_is_fetched_again_by_a_retry(
-    job: Bucket, inputs: list[str], on_disk: dict[str, list[str]], vidla: Vidla
-) -> None:
-    uri = f"{job.uri}/gone"
-    dataset = Dataset(uri)
-    assert run_killed("commits/:4", "after", inputs, uri) == -signal.SIGKILL  # the downloads are committed
-    dataset.delete(path for path, _, _ in dataset.list("sources/"))
-    assert vidla("segment", "--dataset", uri).returncode == 0
-    assert dataset.sql("select kind from rejects").to_pylist() == [{"kind": "source_gone"}]
-    run = vidla("retry", "--dataset", uri, PRIVATE)
+def test_what_was_rejected_is_made_by_a_retry(job: Bucket, vidla: Vidla, tmp_path: Path) -> None:
+    uri = f"{job.uri}/retried"
+    make_video(tmp_path / "video.mp4", 13)
+    with WebServer(tmp_path) as server:
+        once = ("--dataset", uri, PRIVATE, "--set=download.attempts=1")
+        assert vidla("curate", server.url("/flaky500"), *once).returncode == 1
+        assert Dataset(uri).sql("select retryable from rejects").to_pylist() == [{"retryable": True}]
+        run = vidla("retry", *once)
     assert run.returncode == 0, run.stderr
-    assert contents(uri) == on_disk
+    assert Dataset(uri).sql("select * from rejects").to_pylist() == []
+    assert Dataset(uri).read("clips").num_rows
 
 
 @pytest.fixture
