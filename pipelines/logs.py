@@ -69,17 +69,16 @@ def _file(dataset: Dataset, path: str) -> Iterator[Path]:
     ended = threading.Event()
 
     def copy() -> None:
-        copied = 0
-        while True:
+        copied, last = 0, False
+        while not last:
             last = ended.wait(COPY_S)
-            with contextlib.suppress(DatasetError, FileNotFoundError):  # nothing was logged, or it stays where it is
-                if file.stat().st_size > copied:
-                    copied = file.stat().st_size
+            with contextlib.suppress(DatasetError, FileNotFoundError):  # it stays where it is, or nothing was logged
+                size = file.stat().st_size
+                if size > copied:
                     put(dataset.store, path, file)
+                    copied = size
                 if last:
                     file.unlink()
-            if last:
-                return
 
     copying = threading.Thread(target=copy, name="log", daemon=True)
     copying.start()
