@@ -185,6 +185,7 @@ class Writer(Committer):
         self._wait_s = wait_s
         self._beat: threading.Thread | None = None
         self._closing = threading.Event()
+        self._lease = Dataset(dataset.uri, patient=False)  # a beat that comes late is of no use
         self.lost = threading.Event()
         super().__init__(dataset, Lineage(run_id, epoch=0))
 
@@ -278,7 +279,7 @@ class Writer(Committer):
             "settled": settled,
             "swept": swept,
         }
-        put(self.dataset.store, LEASE, json.dumps(lease).encode())
+        put(self._lease.store, LEASE, json.dumps(lease).encode())
 
     def _keep_lease(self) -> None:
         while not self._closing.wait(HEARTBEAT_S):
@@ -287,7 +288,7 @@ class Writer(Committer):
 
     def _renew_lease(self, *, open_: bool) -> None:
         """Write the lease, unless a younger writer has taken it: then this one is lost."""
-        lease = self.dataset.get_json(LEASE) or {}
+        lease = self._lease.get_json(LEASE) or {}
         if int(lease.get("epoch", 0)) > self.lineage.epoch:
             self.lost.set()
         else:

@@ -1,7 +1,7 @@
 """The object store under a dataset's URI: how it is reached, how long it is tried, and what its errors mean.
 
-Which server and whose credentials is said by the environment variables that obstore and deltalake both read: AWS_… for
-s3://, GOOGLE_… for gs:// (docs/object-stores.md).
+Which server and whose credentials is said by environment variables that all clients read: AWS_… for s3://, GOOGLE_… for
+gs:// (docs/object-stores.md).
 """
 
 from __future__ import annotations
@@ -39,20 +39,22 @@ class Connection:
 
 
 @functools.cache
-def connect(uri: str) -> Connection:
+def connect(uri: str, patient: bool) -> Connection:
     """The store at a URI that is not on this machine's disk, after it has answered once.
 
-    Raises what obstore raises: within seconds where there is no such server or bucket, or no access to it.
+    Raises what obstore raises: within seconds where there is no such server or bucket, or no access to it. Where the
+    store is away later, `patient` says whether it is waited for.
     """
     first = from_url(uri, retry_config=_retries(_FIRST_RETRIES, _FIRST_PATIENCE_S))
     next(iter(obstore.list(first, "commits/", chunk_size=1)), None)
+    retries, patience_s = (_RETRIES, _PATIENCE_S) if patient else (_FIRST_RETRIES, _FIRST_PATIENCE_S)
     options = {
-        "max_retries": str(_RETRIES),
-        "retry_timeout": f"{_PATIENCE_S:g}s",
+        "max_retries": str(retries),
+        "retry_timeout": f"{patience_s:g}s",
         "backoff_config.init_backoff": f"{1000 * _BACKOFF_S:g}ms",
         "backoff_config.max_backoff": f"{_LONGEST_BACKOFF_S:g}s",
     }
-    store = from_url(uri, retry_config=_retries(_RETRIES, _PATIENCE_S))
+    store = from_url(uri, retry_config=_retries(retries, patience_s))
     return Connection(store, options)
 
 

@@ -68,11 +68,13 @@ def uri_of(location: str) -> str:
 class Dataset:
     """The tables, media and commits under one URI."""
 
-    def __init__(self, location: str) -> None:
+    def __init__(self, location: str, *, patient: bool = True) -> None:
+        """`patient`: whether a store elsewhere that goes away is waited for, as it is worth for all but trifles."""
         self.uri = uri_of(location)
+        self.patient = patient
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"uri": self.uri}  # travels to workers by its name
+        return {"uri": self.uri, "patient": self.patient}  # travels to workers by its name
 
     @cached_property
     def store(self) -> ObjectStore:
@@ -80,7 +82,7 @@ class Dataset:
         if self.uri.startswith("file://"):
             return from_url(self.uri, mkdir=True)
         with reading(self.uri):
-            return stores.connect(self.uri).store
+            return stores.connect(self.uri, self.patient).store
 
     @cached_property
     def options(self) -> dict[str, str] | None:
@@ -88,7 +90,7 @@ class Dataset:
         if self.uri.startswith("file://"):
             return None
         with reading(self.uri):
-            return stores.connect(self.uri).options
+            return stores.connect(self.uri, self.patient).options
 
     @cached_property
     def filesystem(self) -> PyFileSystem:

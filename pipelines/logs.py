@@ -66,6 +66,7 @@ def _file(dataset: Dataset, path: str) -> Iterator[Path]:
         yield file
         return
     file = Path(tempfile.mkdtemp(prefix="vidla-log-")) / Path(path).name
+    store = Dataset(dataset.uri, patient=False).store
     ended = threading.Event()
 
     def copy() -> None:
@@ -75,7 +76,7 @@ def _file(dataset: Dataset, path: str) -> Iterator[Path]:
             with contextlib.suppress(DatasetError, FileNotFoundError):  # it stays where it is, or nothing was logged
                 size = file.stat().st_size
                 if size > copied:
-                    put(dataset.store, path, file)
+                    put(store, path, file)
                     copied = size
                 if last:
                     file.unlink()
