@@ -186,6 +186,9 @@ class VllmSettings(Section):
     extra_args: tuple[str, ...] = _op((), 'further arguments of vLLM\'s server, e.g. ["--max-num-seqs", "512"]')
     start_timeout_s: float = _op(1800.0, "for the server to come up, downloads of weights included", gt=0)
     restarts: int = _op(3, "times that a server which died is started again, in one run", ge=0)
+    linger_s: float = _op(
+        0.0, "seconds that a server stays when nobody uses it: a minute or so where workers come and go", ge=0
+    )
 
 
 class EngineSettings(Section):

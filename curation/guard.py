@@ -18,13 +18,14 @@ import selectors
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from curation.rejects import Kind, Rejected
 
@@ -83,16 +84,18 @@ class Process:
         stderr: int = subprocess.PIPE,
         environment: Mapping[str, str] | None = None,
         grace_s: float = 0.0,
+        held: Sequence[int] = (),
     ) -> None:
         watched, self.lifeline = os.pipe()
+        launcher, descriptors = (sys.executable, "-I", "-S", _LAUNCHER), (watched, *held)
         self.end_s = 5 + grace_s  # by when it has ended after `kill`
         try:
             self.popen = subprocess.Popen(
-                [sys.executable, "-I", "-S", _LAUNCHER, str(watched), str(memory_bytes), str(grace_s), *command],
+                [*launcher, ",".join(map(str, descriptors)), str(memory_bytes), str(grace_s), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
-                pass_fds=(watched, *pass_fds),
+                pass_fds=(*descriptors, *pass_fds),
                 start_new_session=True,
                 env=_environment() if environment is None else environment,
             )
@@ -140,20 +143,47 @@ def _start(*args: Any, **kwargs: Any) -> Process:
     return process
 
 
-def start_server(command: Sequence[str], environment: Mapping[str, str], grace_s: float) -> Process:
+def start_server(
+    command: Sequence[str], environment: Mapping[str, str], grace_s: float, held: Sequence[int] = ()
+) -> Process:
     """Start a command that goes on until it is told to end, and has `grace_s` seconds to do so.
 
-    What it says on either output is in `popen.stdout`. Raises Stopped.
+    What it says on either output is in `popen.stdout`. The descriptors in `held` stay open until nothing is left of it,
+    whatever is killed; it does not get them itself. Raises Stopped.
     """
-    return _start(command, 0, stderr=subprocess.STDOUT, environment=environment, grace_s=grace_s)
+    return _start(command, 0, stderr=subprocess.STDOUT, environment=environment, grace_s=grace_s, held=held)
+
+
+def start_apart(code: str, argument: bytes, said: IO[bytes], pass_fds: Sequence[int]) -> subprocess.Popen[bytes]:
+    """Start a Python process of ours that may outlive this one: when to end is its own affair, and none of `stop_all`.
+
+    `argument` is its standard input; what it says goes to the file `said`.
+    """
+    with tempfile.TemporaryFile() as file:
+        file.write(argument)
+        file.seek(0)
+        process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=file,
+            stdout=said,
+            stderr=said,
+            pass_fds=pass_fds,
+            start_new_session=True,
+            env={**os.environ, **_modules()},
+        )
+    threading.Thread(target=process.wait, name="reaper", daemon=True).start()  # so that it leaves no zombie
+    return process
 
 
 def _environment() -> dict[str, str]:
     """What a child gets to see: no keys, no tokens; the same modules as here; no threads that it did not ask for."""
     kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
+    return kept | _modules() | {"MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def _modules() -> dict[str, str]:
     paths = os.pathsep.join(str(Path(p).absolute()) for p in sys.path)
-    fixed = {"PYTHONPATH": paths, "PYTHONSAFEPATH": "1", "MALLOC_ARENA_MAX": "1"}
-    return kept | fixed | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    return {"PYTHONPATH": paths, "PYTHONSAFEPATH": "1"}
 
 
 def _pump(process: Process, reading: int, limits: Limits, writing: int = -1, data: bytes = b"") -> tuple[bytes, bytes]:

@@ -1,11 +1,12 @@
 """Start a command and see to it that it ends when whoever asked for it does.
 
-Run as `python -I -S launch.py LIFELINE MEMORY GRACE COMMAND...`, with the standard library alone, since it stands
-between the guard and every child process. LIFELINE is the read end of a pipe whose other end the guard holds: when that
-closes, be it that the guard wants the command gone or that it was killed itself, the command's whole session is killed.
-So is what a command leaves behind that ends by itself. MEMORY is the command's address space in bytes (0 = as it is).
-GRACE is how many seconds the session gets to end, asked to by SIGTERM, before it is killed; with any, a second process
-watches this one, so that the session ends even where this one is killed. The exit status is the command's own.
+Run as `python -I -S launch.py LIFELINE[,HELD...] MEMORY GRACE COMMAND...`, with the standard library alone, since it
+stands between the guard and every child process. LIFELINE is the read end of a pipe whose other end the guard holds:
+when that closes, be it that the guard wants the command gone or that it was killed itself, the command's whole session
+is killed. So is what a command leaves behind that ends by itself. HELD descriptors stay open as long as anybody watches
+over the session; the command does not get them. MEMORY is the command's address space in bytes (0 = as it is). GRACE is
+how many seconds the session gets to end, asked to by SIGTERM, before it is killed; with any, a second process watches
+this one, so that the session ends even where this one is killed. The exit status is the command's own.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ import time
 PR_SET_PDEATHSIG = 1
 
 
-def main(lifeline: int, memory: int, grace: float, command: list[str]) -> None:
-    os.set_inheritable(lifeline, False)
+def main(descriptors: list[int], memory: int, grace: float, command: list[str]) -> None:
+    lifeline = descriptors[0]
+    for fd in descriptors:
+        os.set_inheritable(fd, False)
     launcher = os.getpid()
     libc = ctypes.CDLL(None)
     child = os.fork()
@@ -125,4 +128,4 @@ def _shared_memory(pid: int) -> list[str]:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4:])
+    main([int(fd) for fd in sys.argv[1].split(",")], int(sys.argv[2]), float(sys.argv[3]), sys.argv[4:])

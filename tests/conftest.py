@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 
 from curation.config import EngineSettings, VllmSettings
+from curation.engines.vllm import VllmServer
 from tests.bucket import Bucket, S3Server
 from tests.checkpoints import image_text_model
+from tests.own_servers import Serve, settings, start_command, url_of
 
 SERVED_MODEL = "smollm2-images"  # what `text_server` serves
 VIDLA = Path(sys.executable).parent / "vidla"
@@ -109,14 +113,19 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def vllm_python() -> Iterator[str]:
-    """The interpreter that vLLM is installed for, named by VIDLA_VLLM_PYTHON."""
+def vllm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The interpreter that vLLM is installed for, named by VIDLA_VLLM_PYTHON.
+
+    Servers that it starts are shared with nobody outside these tests.
+    """
     python = os.environ.get("VIDLA_VLLM_PYTHON")
     if not python:
         pytest.skip("vLLM is not installed; `make vllm` does so, and `make test` then finds it (VIDLA_VLLM_PYTHON)")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB
         patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("vllm")))
+        patch.setattr(tempfile, "tempdir", None)  # so that TMPDIR is looked at again
         yield python
 
 
@@ -141,12 +150,36 @@ def text_server(vllm_settings: EngineSettings) -> Iterator[str]:
     if running:
         yield running
         return
-    # In a process of its own: tests of what becomes of children stop all that this one has.
-    command = [sys.executable, "-m", "tests.vllm_command", vllm_settings.model_dump_json()]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None and process.stdout is not None
-        process.stdin.write("ready\n")
-        process.stdin.flush()
-        url = process.stdout.readline().strip()
-        assert url, "the server does not come up; its command says why on standard error"
-        yield url  # it ends with its standard input
+    # In a process of its own, as everyone's who uses it. No test that starts one with `vllm_settings` shares it.
+    vllm = vllm_settings.vllm.model_copy(update={"restarts": 2})
+    with start_command(vllm_settings.model_copy(update={"vllm": vllm})) as command:
+        url = url_of(command)
+        assert url.startswith("http"), url
+        yield url  # it ends with the command, which ends with its standard input
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An "interpreter" that runs the stand-in, whatever module it is told to run; its starts are in `starts` beside."""
+    monkeypatch.setenv("STAND_IN_STARTS", str(tmp_path / "starts"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)  # so that TMPDIR is looked at again
+    stand_in = Path(__file__).with_name("stand_in_vllm.py")
+    script = tmp_path / "python"
+    script.write_text(f'#!/bin/sh\nshift 2\nexec {sys.executable} {stand_in} "$@"\n')
+    script.chmod(0o755)
+    return script
+
+
+@pytest.fixture
+def serve(stand_in: Path) -> Iterator[Serve]:
+    """Opens a server that runs the stand-in."""
+    opened: list[VllmServer] = []
+
+    def serve(*extra_args: str, hung_s: float = 60.0, **vllm: Any) -> VllmServer:
+        opened.append(VllmServer(settings(stand_in, *extra_args, **vllm), hung_s=hung_s))
+        return opened[-1]
+
+    yield serve
+    for server in opened:
+        server.close()

@@ -3,122 +3,42 @@
 from __future__ import annotations
 
 import base64
-import http.client
 import io
 import json
 import logging
 import os
 import re
 import signal
-import socket
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 from PIL import Image
 
-from curation import guard
-from curation.config import EngineSettings, VllmSettings
+from curation.config import EngineSettings
 from curation.engines import EngineError
 from curation.engines.vllm import VllmServer
 from tests.conftest import SERVED_MODEL
+from tests.own_servers import (
+    Serve,
+    assert_nothing_left,
+    get,
+    provoke,
+    settings,
+    start_command,
+    starts,
+    tell,
+    url_of,
+)
+from tests.watching import is_gone, wait_until
 
 pytestmark = pytest.mark.slow
-
-STAND_IN = Path(__file__).with_name("stand_in_vllm.py")
-Serve = Callable[..., VllmServer]
-
-
-@pytest.fixture
-def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An "interpreter" that runs the stand-in, whatever module it is told to run; its starts are in `starts` beside."""
-    monkeypatch.setenv("STAND_IN_STARTS", str(tmp_path / "starts"))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(tempfile, "tempdir", None)  # so that TMPDIR is looked at again
-    script = tmp_path / "python"
-    script.write_text(f'#!/bin/sh\nshift 2\nexec {sys.executable} {STAND_IN} "$@"\n')
-    script.chmod(0o755)
-    return script
-
-
-def settings(python: Path | str, *extra_args: str, **vllm: Any) -> EngineSettings:
-    return EngineSettings(
-        kind="vllm", model="nobody/nothing", vllm=VllmSettings(python=str(python), extra_args=extra_args, **vllm)
-    )
-
-
-@pytest.fixture
-def serve(stand_in: Path) -> Iterator[Serve]:
-    """Opens a server that runs the stand-in."""
-    opened: list[VllmServer] = []
-
-    def serve(*extra_args: str, hung_s: float = 60.0, **vllm: Any) -> VllmServer:
-        opened.append(VllmServer(settings(stand_in, *extra_args, **vllm), hung_s=hung_s))
-        return opened[-1]
-
-    yield serve
-    for server in opened:
-        server.close()
-
-
-def get(base_url: str, path: str) -> Any:
-    with urllib.request.urlopen(base_url.removesuffix("/v1") + path, timeout=20) as answer:
-        return json.load(answer)
-
-
-def provoke(base_url: str, path: str) -> None:
-    """Ask for something that may break the connection."""
-    connection = http.client.HTTPConnection("127.0.0.1", port_of(base_url), timeout=1)
-    try:
-        connection.request("GET", path)
-        connection.getresponse()
-    except (OSError, http.client.HTTPException):
-        pass
-    finally:
-        connection.close()
-
-
-def port_of(base_url: str) -> int:
-    return int(base_url.split(":")[2].split("/")[0])
-
-
-def starts(stand_in: Path) -> int:
-    return len((stand_in.parent / "starts").read_text().splitlines())
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.05)
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
-def is_closed(base_url: str) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port_of(base_url))) != 0
-
-
-def assert_nothing_left(pids: list[int], base_url: str) -> None:
-    wait_until(lambda: all(map(is_gone, pids)))
-    wait_until(lambda: is_closed(base_url))
-
 
 # --- up and down ----------------------------------------------------------------------------------------------------
 
@@ -165,19 +85,6 @@ def test_no_shared_memory_is_left(serve: Serve, stubborn: tuple[str, ...]) -> No
     server.close()
     assert_nothing_left(family, url)
     wait_until(lambda: not memory.exists())
-
-
-def test_stopping_every_child_stops_the_server(serve: Serve) -> None:
-    server = serve()
-    (url,) = server.ready()
-    family = get(url, "/pids")
-    try:
-        guard.stop_all()
-        assert_nothing_left(family, url)
-        with pytest.raises(EngineError, match="stopped"):
-            server.ready()
-    finally:
-        guard.resume()
 
 
 def test_what_it_is_started_with(serve: Serve, stand_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -317,16 +224,16 @@ def test_one_that_is_slow_to_answer_lives_on(serve: Serve, stand_in: Path) -> No
     assert starts(stand_in) == 1
 
 
-@pytest.mark.parametrize("victim", ["server", "its child", "launcher", "second watcher"])
+@pytest.mark.parametrize("victim", ["server", "its child", "launcher", "second watcher", "keeper"])
 def test_any_of_its_processes_killed(serve: Serve, stand_in: Path, victim: str) -> None:
-    before = psutil.Process().children()
     server = serve()
     (old,) = server.ready()
     family = get(old, "/pids")
-    (launcher,) = set(psutil.Process().children()).difference(before)
+    launcher = psutil.Process(family[0]).parent()
+    assert launcher is not None
     (watcher,) = {process.pid for process in launcher.children()}.difference(family)
     pids = {"server": family[0], "its child": family[1], "launcher": launcher.pid, "second watcher": watcher}
-    os.kill(pids[victim], signal.SIGKILL)
+    os.kill(pids.get(victim, launcher.ppid()), signal.SIGKILL)
     if victim == "second watcher":  # it matters only where the launcher is killed as well
         assert server.ready() == (old,)
         server.close()
@@ -348,23 +255,6 @@ def test_it_is_not_started_again_for_ever(serve: Serve, stand_in: Path) -> None:
 # --- the command dies -----------------------------------------------------------------------------------------------
 
 
-def start_command(settings: EngineSettings) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.vllm_command", settings.model_dump_json()]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
-def tell(command: subprocess.Popen[str], word: str) -> None:
-    assert command.stdin is not None
-    command.stdin.write(f"{word}\n")
-    command.stdin.flush()
-
-
-def url_of(command: subprocess.Popen[str]) -> str:
-    tell(command, "ready")
-    assert command.stdout is not None
-    return command.stdout.readline().strip()
-
-
 WAYS = ["end", "raise", "exit", signal.SIGINT, signal.SIGTERM, signal.SIGKILL]
 
 
@@ -375,20 +265,21 @@ def test_the_server_ends_with_the_command(stand_in: Path, way: str | signal.Sign
         family = [child.pid for child in psutil.Process(command.pid).children(recursive=True)]
         assert set(get(url, "/pids")) < set(family)
         if isinstance(way, signal.Signals):
-            command.send_signal(way)
+            os.killpg(command.pid, way)  # as a terminal does
         else:
             tell(command, way)
         command.wait(30)
     assert_nothing_left(family, url)
 
 
-def test_the_server_ends_with_the_command_and_its_launcher(stand_in: Path) -> None:
+def test_the_server_ends_with_the_command_and_those_who_watch_over_it(stand_in: Path) -> None:
     with start_command(settings(stand_in)) as command:
         url = url_of(command)
-        (launcher,) = psutil.Process(command.pid).children()
-        family = [child.pid for child in launcher.children(recursive=True)]
-        launcher.kill()
-        command.kill()
+        (keeper,) = psutil.Process(command.pid).children()
+        (launcher,) = keeper.children()
+        family = [child.pid for child in keeper.children(recursive=True)]
+        for process in (launcher, keeper, command):
+            process.kill()
     assert_nothing_left(family, url)
 
 
@@ -443,7 +334,8 @@ def shared_memory(pids: list[int]) -> set[str]:
 def test_a_real_server_is_started_again_and_ends_with_the_command(vllm_settings: EngineSettings, victim: str) -> None:
     with start_command(vllm_settings) as command:
         old = url_of(command)
-        (launcher,) = psutil.Process(command.pid).children()
+        (keeper,) = psutil.Process(command.pid).children()
+        (launcher,) = keeper.children()
         family = launcher.children(recursive=True)
         (killed,) = (process for process in family if victim in process.cmdline()[:2])
         killed.kill()
@@ -452,7 +344,7 @@ def test_a_real_server_is_started_again_and_ends_with_the_command(vllm_settings:
         assert_nothing_left([process.pid for process in family], old)
         assert "Paris" in ask(url, "What is the capital of France?")
         family = psutil.Process(command.pid).children(recursive=True)
-        assert len(family) >= 5  # launcher, its watcher, three of vLLM's
+        assert len(family) >= 6  # keeper, launcher, its watcher, three of vLLM's
         shared = shared_memory([process.pid for process in family])
         command.kill()
     assert_nothing_left([process.pid for process in family], url)

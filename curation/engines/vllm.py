@@ -1,41 +1,39 @@
-"""The vLLM server that the command starts, waits for, watches, starts again where it dies, and stops."""
+"""A vLLM of our own, which the processes of a machine share: what it is started with, and how they come by it."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import http.client
+import json
 import logging
 import os
-import re
 import socket
+import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from curation import guard
 from curation.config import EngineSettings
-from curation.engines import EngineError
+from curation.engines import EngineError, keeper, rendezvous
+from curation.engines.keeper import Kept, tell
 from curation.engines.revisions import UNRESOLVED, identity, model_name, model_path, resolved_revision
 from curation.engines.served import Served
-from curation.engines.server_log import ServerLog
+from curation.engines.server_process import HOST, LOG, PORT, STOP_S, Launch, died
+from curation.records import digest
 
 log = logging.getLogger(__name__)
 
-HOST = "127.0.0.1"
-LOOK_S = 2.0  # from one look at a server that is up to the next
-SAY_S = 10.0  # of waiting before something is said, whether or not there is news
-STOP_S = 10.0  # for a server to end by itself: one that is killed at once leaves shared memory behind
-SICK_S = 10.0  # with answers to health checks that say it is not well
 HUNG_S = 120.0  # without an answer to a health check
+DEAF_S = 60.0  # without a word from the keeper
+MEET_S = 120.0  # for a keeper that says something, or else is gone
 OURS = ("--model", "--served-model-name", "--revision", "--host", "--port", "--uds", "--root-path", "--api-key")
-PYTHON_HINT = (
-    "install it with pip install 'vidla[vllm]', or name an interpreter that has it, with --set "
-    "captions.engine.vllm.python=… or summaries.engine.vllm.python=…"
-)
+TELLING = ("CUDA", "HF_", "HIP_", "NCCL_", "NVIDIA_", "ROCR_", "TORCH", "VLLM_")
+"""How those environment variables begin that set servers apart: other cards, other settings."""
 
 
 def open_vllm(settings: EngineSettings) -> Served:
@@ -45,15 +43,14 @@ def open_vllm(settings: EngineSettings) -> Served:
     return Served("vllm", settings, model_name(settings), identity(settings), revision, server)
 
 
-class _Down(Exception):
-    """The server does not run any more, or never will; why."""
-
-
 class VllmServer:
-    """A vLLM on a free port of loopback, from the first `ready` to `close`. Safe to call from several threads.
+    """A vLLM on a free port of loopback, used from the first `ready` to `close`. Safe to call from several threads.
 
-    It dies with this process, whatever that dies of. A server that has been up and dies, or does not answer a health
-    check for `hung_s`, is started again, `settings.vllm.restarts` times at most.
+    All processes of this user on this machine that want one with the same settings share it: a process of its own
+    (keeper.py), which the first of them starts, keeps it for them. When the last of them closes it or dies, whatever
+    that dies of, and `settings.vllm.linger_s` are over, it is stopped. A server that has been up and dies, or does not
+    answer a health check for `hung_s`, is started again, `settings.vllm.restarts` times at most; so is one whose keeper
+    is killed.
     """
 
     def __init__(
@@ -63,11 +60,16 @@ class VllmServer:
         self._revision = revision
         self._hung_s = hung_s
         self._changed = threading.Condition()
-        self._watcher: threading.Thread | None = None
-        self._process: guard.Process | None = None
+        self._thread: threading.Thread | None = None
+        self._link: socket.socket | None = None
+        self._keeper: subprocess.Popen[bytes] | None = None  # where this process has started it
+        self._since = 0.0  # when the keeper was last heard
         self._base_urls: tuple[str, ...] = ()
         self._asked = 0  # calls of `ready` so far
-        self._answered = 0  # of these, the ones that came before the last look which found the server well
+        self._answered = 0  # of these, the ones that the keeper has answered
+        self._asking = False
+        self._askers = 0
+        self._deaths: int | None = None  # of the server; None before a keeper has said anything
         self._over = ""  # why there will be no server any more
 
     def ready(self) -> tuple[str, ...]:
@@ -75,130 +77,159 @@ class VllmServer:
         with self._changed:
             self._asked += 1
             mine = self._asked
-            if self._watcher is None and not self._over:
-                self._watcher = threading.Thread(target=self._run, name="vllm", daemon=True)
-                self._watcher.start()
-            self._changed.notify_all()
+            if self._thread is None and not self._over:
+                self._thread = threading.Thread(target=self._run, name="vllm", daemon=True)
+                self._thread.start()
+            if self._link is not None:
+                tell(self._link, ready=mine)
             self._changed.wait_for(lambda: self._over or self._answered >= mine)
             if self._over:
                 raise EngineError(self._over)
             return self._base_urls
 
+    def asking(self, now: bool) -> None:
+        """Whether this process has requests for it, from now on."""
+        with self._changed:
+            self._asking = now
+            if self._link is not None:
+                tell(self._link, asking=now)
+
+    @property
+    def askers(self) -> int:
+        """How many processes have requests for it, this one included."""
+        return max(1, self._askers)
+
     def close(self) -> None:
-        """Stop the server; every `ready` from now on raises EngineError."""
+        """Leave the server, which goes where nobody else uses it; every `ready` from now on raises EngineError."""
         self._end("the vLLM server was stopped")
         with self._changed:
-            process, watcher = self._process, self._watcher
-        if process is not None:
-            process.kill()
-        if watcher is not None:
-            watcher.join(2 * STOP_S)
+            thread = self._thread
+            if self._link is not None:
+                with contextlib.suppress(OSError):  # it is gone
+                    self._link.shutdown(socket.SHUT_WR)
+        if thread is not None:
+            thread.join(2 * STOP_S)
 
     def _end(self, why: str) -> None:
         with self._changed:
             self._over = self._over or why
             self._changed.notify_all()
 
-    # --- in the watcher's thread ------------------------------------------------------------------------------------
+    # --- in a thread of its own, until all is over ------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
-            folder = Path(tempfile.mkdtemp(prefix="vidla-vllm-"))
-            self._keep_up(folder, ServerLog(folder / "server.log"))
-        except guard.Stopped:
-            self._end("the vLLM server was stopped")
+            kept = self._kept()
+            self._since = time.monotonic()
+            while (link := self._meet(kept)) is not None:
+                self._use(link, Path(kept.folder))
         except EngineError as error:
             self._end(str(error))
         except Exception as error:
-            log.exception("the vLLM server cannot be watched")
-            self._end(f"the vLLM server cannot be watched: {error}")
+            log.exception("the vLLM server cannot be used")
+            self._end(f"the vLLM server cannot be used: {error}")
 
-    def _keep_up(self, folder: Path, server_log: ServerLog) -> None:
-        log.info("the vLLM server's log is kept in %s", server_log.path)
-        restarts = self._settings.vllm.restarts
-        for deaths in range(1, restarts + 2):
-            try:
-                self._live(folder, server_log)
-            except _Down as down:
-                reason = str(down)
-            if self._over:
-                return
-            if not self._base_urls:
-                raise EngineError(f"the vLLM server did not come up: {reason} (all of its log: {server_log.path})")
-            log.warning("the vLLM server died: %s", reason)
-            if deaths <= restarts:
-                self._pause(min(2.0 ** (deaths - 1), 60.0))
-        times = "once" if restarts == 0 else f"{restarts + 1} times"
-        raise EngineError(f"the vLLM server died {times}; at last: {reason} (its log: {server_log.path})")
+    def _kept(self) -> Kept:
+        vllm, command = self._settings.vllm, _command(self._settings, self._revision())
+        telling = sorted((name, value) for name, value in os.environ.items() if name.startswith(TELLING))
+        telling.append(("", str(Path.cwd())))  # arguments may name files
+        bounds = (vllm.start_timeout_s, self._hung_s, vllm.restarts, vllm.linger_s)
+        folder = rendezvous.private_folder(digest(command, telling, bounds)[:12])
+        launch = Launch(tuple(command), _environment(folder), vllm.start_timeout_s, self._hung_s, vllm.restarts)
+        return Kept(launch, str(folder), vllm.linger_s)
 
-    def _live(self, folder: Path, server_log: ServerLog) -> None:
-        """One life of the server, from its start to its end. Raises _Down with the reason for that."""
-        with _held_port() as port:
-            command, environment = _command(self._settings, self._revision(), port), _environment(folder)
+    def _meet(self, kept: Kept) -> socket.socket | None:
+        """A connection to the keeper, which is started where there is none; None when all is over."""
+        folder = Path(kept.folder)
+        while not self._over:
+            if time.monotonic() - self._since > MEET_S:
+                why = "a vLLM server that is there already neither answers nor ends"
+                raise EngineError(f"{why} (its log: {folder / LOG})")
+            link = rendezvous.connect(folder) or self._start(kept, folder)
+            if link is not None:
+                return link
+            with self._changed:
+                self._changed.wait_for(lambda: self._over, 0.1)
+        return None
+
+    def _start(self, kept: Kept, folder: Path) -> socket.socket | None:
+        """A connection to a keeper that is started here; None where another is there already, or about to end."""
+        lock = rendezvous.lock(folder)
+        if lock is None:
+            return None
+        with lock:
+            if self._deaths is not None:  # the one before has not ended by itself
+                deaths, why = self._deaths + 1, "the process that kept it was killed"
+                log.warning("the vLLM server died: %s", why)
+                if deaths > kept.launch.restarts:
+                    raise EngineError(died(deaths, why, folder / LOG))
+                kept = replace(kept, deaths=deaths)
+            link, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with other:
+                self._keeper = keeper.start(kept, lock.fileno(), other)
+            return link
+
+    def _use(self, link: socket.socket, folder: Path) -> None:
+        """Hear what the keeper says, until it ends or, after `close`, has heard of that."""
+        heard = False
+        with link:
             with self._changed:
                 if self._over:
                     return
-                process = self._process = guard.start_server(command, environment, STOP_S)
-            output = process.popen.stdout
-            reader = server_log.follow(output.fileno() if output else -1)
+                self._link = link
+                _links.add(link)
+                tell(link, ready=self._asked, asking=self._asking)
+            link.settimeout(DEAF_S)
             try:
-                self._wait_until_up(process, port, server_log)
-                self._watch(process, port)
-            finally:
-                code = process.finish()
-                reader.join(2.0)
-                _remove_sockets(folder)
-        raise _Down(_cause(code, server_log.reason()))
-
-    def _wait_until_up(self, process: guard.Process, port: int, server_log: ServerLog) -> None:
-        begun = said_at = time.monotonic()
-        said = ""
-        while process.popen.poll() is None and not self._over:
-            now, step = time.monotonic(), server_log.step
-            if _health(port, 5.0) == 200:
-                log.info("the vLLM server is up after %.0f s", now - begun)
-                return
-            if now - begun > self._settings.vllm.start_timeout_s:
-                raise _Down(
-                    f"it was not there after {self._settings.vllm.start_timeout_s:g} s (the setting "
-                    f"vllm.start_timeout_s); it said last: {server_log.reason() or 'nothing'}"
-                )
-            if now - said_at >= SAY_S or (step != said and now - said_at >= LOOK_S):
-                log.info("the vLLM server is starting, %.0f s: %s", now - begun, step or "no word yet")
-                said, said_at = step, now
-            self._pause(0.5)
-
-    def _watch(self, process: guard.Process, port: int) -> None:
-        """Look at the server, now and then and whenever `ready` asks for it, until it ends."""
-        well_at = time.monotonic()
-        while process.popen.poll() is None and not self._over:
+                while message := link.recv(keeper.MESSAGE_BYTES):
+                    heard, self._since = True, time.monotonic()
+                    self._hear(json.loads(message))
+            except OSError:  # it was silent for too long
+                pass
             with self._changed:
-                asked = self._asked
-            status = _health(port, self._hung_s / 2)
-            if status == 200:
-                well_at = time.monotonic()
-                with self._changed:
-                    self._base_urls = (f"http://{HOST}:{port}/v1",)
-                    self._answered = asked
-                    self._changed.notify_all()
-                self._pause(LOOK_S, asked)
-            elif status is not None and time.monotonic() - well_at > min(SICK_S, self._hung_s):
-                raise _Down(f"its health check answered {status} for a while, as it does when its engine is dead")
-            elif time.monotonic() - well_at > self._hung_s:
-                raise _Down(f"it hangs: no answer to a health check for {self._hung_s:g} s")
-            else:
-                self._pause(0.5)
+                self._link = None
+        started, self._keeper = self._keeper, None
+        if started is not None and not heard:
+            raise EngineError(f"the vLLM server cannot be kept: {_last_words(started, folder)}")
 
-    def _pause(self, seconds: float, asked: int | None = None) -> None:
-        """Sleep, but not on when all is over or, where `asked` is given, `ready` is called beyond that number."""
+    def _hear(self, news: dict[str, Any]) -> None:
+        if "log" in news:
+            log.log(news["level"], "%s", news["log"])
         with self._changed:
-            self._changed.wait_for(lambda: self._over or (asked is not None and self._asked > asked), seconds)
+            if "asking" in news:
+                self._askers, self._deaths = news["asking"], news["deaths"]
+            if news.get("well", 0) > self._answered:
+                self._answered, self._base_urls = news["well"], tuple(news["urls"])
+            if news.get("over"):
+                self._end(news["over"])
+            self._changed.notify_all()
+
+
+def _last_words(process: subprocess.Popen[bytes], folder: Path) -> str:
+    """Of a keeper that did not get as far as to listen."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(5.0)
+    lines = (folder / keeper.SAID).read_text(errors="replace").split("\n")
+    said = next((line for line in reversed(lines) if line.strip()), "nothing was said")
+    return f"{said[:500]} (exit status {process.returncode})"
+
+
+_links: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+
+def _forget() -> None:
+    """In a forked copy of this process: a connection tells that the process lives that opened it."""
+    for link in list(_links):
+        link.close()
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 # --- what is started ------------------------------------------------------------------------------------------------
 
 
-def _command(settings: EngineSettings, revision: str, port: int) -> list[str]:
+def _command(settings: EngineSettings, revision: str) -> list[str]:
     vllm, path = settings.vllm, model_path(settings)
     options = {argument.partition("=")[0].replace("_", "-") for argument in vllm.extra_args}
     if clash := sorted(options.intersection(OURS)):
@@ -207,7 +238,7 @@ def _command(settings: EngineSettings, revision: str, port: int) -> list[str]:
         "--model": str(path or settings.model),
         "--served-model-name": model_name(settings),
         "--host": HOST,
-        "--port": str(port),
+        "--port": PORT,
         "--dtype": vllm.dtype,
     }
     if path is None and (pinned := settings.revision if revision == UNRESOLVED else revision):
@@ -234,45 +265,3 @@ def _environment(folder: Path) -> dict[str, str]:
     if len(str(folder)) < 64:  # a socket's path has a narrow limit
         fixed["VLLM_RPC_BASE_PATH"] = str(folder)
     return {name: value for name, value in os.environ.items() if name != "VLLM_API_KEY"} | fixed
-
-
-@contextlib.contextmanager
-def _held_port() -> Iterator[int]:
-    """A free port, kept from being given to anybody else; a server that sets SO_REUSEADDR or SO_REUSEPORT, as vLLM and
-    nearly all do, can listen on it all the same, since this socket does not."""
-    with socket.socket() as holder:
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        holder.bind((HOST, 0))
-        yield holder.getsockname()[1]
-
-
-def _remove_sockets(folder: Path) -> None:
-    for path in folder.iterdir():
-        if path.is_socket():
-            path.unlink(missing_ok=True)
-
-
-# --- what it says of itself -----------------------------------------------------------------------------------------
-
-
-def _health(port: int, timeout_s: float) -> int | None:
-    """The HTTP status of the server's health; None where there is no answer."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=timeout_s)
-    try:
-        connection.request("GET", "/health")
-        return connection.getresponse().status
-    except (OSError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()
-
-
-def _cause(code: int, said: str) -> str:
-    """Why a server has ended, from its exit status or minus its signal, and what it said last."""
-    if re.search(r"No module named '?vllm'?(?![\w.])", said) or said.startswith("cannot start "):
-        return f"{said}; {PYTHON_HINT}"
-    if code == -9:
-        return "it was killed (SIGKILL), as happens where memory runs out"
-    how = f"killed by signal {-code}" if code < 0 else f"exit status {code}"
-    return f"{said} ({how})" if said else how
