@@ -249,7 +249,7 @@ class Usage:
     input_tokens: Annotated[int, "tokens that went in, images included, as the engine counts them"]
     output_tokens: Annotated[int, "tokens that came out"]
     first_token_s: Annotated[float | None, "mean seconds from sending a request to its first token, where measured"]
-    in_flight: Annotated[float | None, "mean number of requests at the same server when one was sent"]
+    in_flight: Annotated[float | None, "mean number of requests that its process had at the server when one was sent"]
     bytes: Annotated[int, "source media fetched or decoded"]
     seconds: Annotated[float, "from the beginning to the end of the work, waiting included"]
 

@@ -529,6 +529,11 @@ class Restarting:
                 self.running.start()
             return (self.running.url,)
 
+    askers = 1
+
+    def asking(self, now: bool) -> None:
+        pass
+
     def crash(self) -> None:
         server = self.running
         assert server is not None
@@ -546,6 +551,17 @@ def restarting(server: Server, **more: Any) -> Iterator[Served]:
         yield opened
     finally:
         opened.close()
+
+
+def test_processes_that_share_a_server_share_what_is_in_flight() -> None:
+    server = Restarting(1)
+    server.servers[0].script = scripted.after(0.02)
+    with restarting(server, max_in_flight=12) as e:
+        for askers, most in ((4, 3), (100, 1), (1, 12)):
+            server.askers = askers
+            server.servers[0].most_in_flight = 0
+            check(requests(60), e.complete(requests(60)))
+            assert server.servers[0].most_in_flight == most
 
 
 def test_time_to_start_counts_against_nobodys_patience() -> None:

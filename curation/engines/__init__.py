@@ -70,7 +70,7 @@ class Completion:
     output_tokens: int = 0
     retries: int = 0  # times that the server was asked before it answered
     first_token_s: float | None = None  # from sending the request to its first token, where that was measured
-    in_flight: int = 1  # requests at the same server when this one was sent, itself included
+    in_flight: int = 1  # requests of this process at the same server when this one was sent, itself included
 
     @property
     def raw_text(self) -> str:

@@ -34,8 +34,8 @@ class Sent:
 class Pace:
     """The bound on requests in flight at one server: additive increase, multiplicative decrease.
 
-    It begins at `most`, since a model server queues well itself. A server that is away is asked one request at a time,
-    after pauses that grow until it answers. No pause is longer than `patience_s`.
+    It begins at `most`, since a model server queues well itself, and goes along where that is changed. A server that is
+    away is asked one request at a time, after pauses that grow until it answers. No pause is longer than `patience_s`.
     """
 
     most: int
@@ -58,7 +58,7 @@ class Pace:
         """How many more requests may be sent now."""
         if now < self.opens_at:
             return 0
-        return max(0, (1 if self.away else int(self.limit)) - self.in_flight)
+        return max(0, (1 if self.away else int(min(self.limit, self.most))) - self.in_flight)
 
     def sent(self, now: float) -> Sent:
         """A request goes out."""

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Protocol
 
 from yarl import URL
 
@@ -14,6 +15,26 @@ from curation.engines.pace import Pace
 from curation.uris import redact
 
 Bases = tuple[str, ...]
+
+
+class Server(Protocol):
+    """Where a model is served. Safe to call from several threads."""
+
+    def ready(self) -> Bases:
+        """The base URLs (…/v1), one at least, once they can be asked; asked for again when none of them answers.
+
+        Blocks while the server comes up, until `close` at the latest. Raises EngineError where it will not.
+        """
+        ...
+
+    def asking(self, now: bool) -> None:
+        """Whether this process has requests for it, from now on."""
+
+    @property
+    def askers(self) -> int:
+        """How many processes have requests for it, this one included, and share what it may have in flight."""
+
+    def close(self) -> None: ...
 
 
 class Place:
@@ -43,6 +64,11 @@ class Places:
         known = {place.base: place for place in self._all}
         wanted = dict.fromkeys(base.rstrip("/") for base in bases)
         self._all = [known.get(base) or Place(base, self._settings) for base in wanted]
+
+    def share_among(self, askers: int) -> None:
+        """So many processes ask them now, each its share of what may be in flight."""
+        for place in self._all:
+            place.pace.most = max(1, self._settings.max_in_flight // askers)
 
     def have_room(self, now: float) -> bool:
         return any(place.pace.room(now) for place in self._all)

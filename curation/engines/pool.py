@@ -8,7 +8,7 @@ import itertools
 import logging
 import random
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ from curation.engines.chat import ExchangeError, body
 from curation.engines.client import Client
 from curation.engines.load import load
 from curation.engines.pace import LONGEST_PAUSE_S, Sent, Silence, Trouble
-from curation.engines.places import Bases, Place, Places
+from curation.engines.places import Place, Places, Server
 from prompts import PromptError
 
 log = logging.getLogger(__name__)
@@ -71,11 +71,12 @@ class Pool:
     Everything but `__init__` runs on one event loop. What waits costs no memory beside the requests.
     """
 
-    def __init__(self, model: str, settings: EngineSettings, key: str, ready: Callable[[], Bases]) -> None:
+    def __init__(self, model: str, settings: EngineSettings, key: str, server: Server) -> None:
         self.model = model
         self.settings = settings
         self._key = key
-        self._places = Places(settings, ready)
+        self._server = server
+        self._places = Places(settings, server.ready)
         self._batches: set[Batch] = set()
         self._line: deque[Batch] = deque()  # whose requests have not all been sent
         self._again: list[tuple[float, int, _Job]] = []  # a heap, by the time of the next try
@@ -109,6 +110,8 @@ class Pool:
         return [card for base in bases for card in await self._client.model_cards(base.rstrip("/"))]
 
     def submit(self, batch: Batch) -> None:
+        if not self._batches:
+            self._server.asking(True)
         self._batches.add(batch)
         self._line.append(batch)
         self._silence.asked(self._now())
@@ -138,6 +141,7 @@ class Pool:
             self._find_servers()
             return
         now = self._loop_time()
+        self._places.share_among(self._server.askers)
         while self._places.have_room(now) and (job := self._next(now)):
             self._send(job, now)
         later = [due for due, _, _ in self._again[:1] if due > now] + self._places.opening(now)
@@ -230,7 +234,11 @@ class Pool:
     def _forget(self, batch: Batch) -> None:
         self._batches.discard(batch)
         if not self._batches:
-            self._silence.idle(self._now())
+            self._nothing_left()
+
+    def _nothing_left(self) -> None:
+        self._silence.idle(self._now())
+        self._server.asking(False)
 
     @property
     def _suspicious(self) -> bool:
@@ -309,7 +317,7 @@ class Pool:
         self._batches.clear()
         self._line.clear()
         self._again.clear()
-        self._silence.idle(self._now())
+        self._nothing_left()
         for task in self._tasks:
             if task is not asyncio.current_task():
                 task.cancel()

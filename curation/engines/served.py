@@ -8,28 +8,15 @@ import re
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Protocol
 
 from curation.config import EngineSettings
 from curation.engines import Completion, EngineError, Failure, TextRequest
+from curation.engines.places import Server
 from curation.engines.pool import Batch, Pool
 from curation.uris import InvalidUri, parse
 
 CLOSE_S = 10.0
 """For connections to be closed."""
-
-
-class Server(Protocol):
-    """Where a model is served. Safe to call from several threads."""
-
-    def ready(self) -> tuple[str, ...]:
-        """The base URLs (…/v1), one at least, once they can be asked; asked for again when none of them answers.
-
-        Blocks while the server comes up, until `close` at the latest. Raises EngineError where it will not.
-        """
-        ...
-
-    def close(self) -> None: ...
 
 
 class Elsewhere:
@@ -45,6 +32,13 @@ class Elsewhere:
             except InvalidUri as error:
                 raise EngineError(f"base_urls: {error}; one looks like http://10.0.0.7:8000/v1") from None
         return self.base_urls
+
+    def asking(self, now: bool) -> None:
+        pass
+
+    @property
+    def askers(self) -> int:
+        return 1  # nobody tells
 
     def close(self) -> None:
         pass
@@ -133,7 +127,7 @@ class Served:
             if not key.isprintable() or not key.isascii():
                 raise EngineError(f"the key in {self._settings.api_key_env} holds characters that no key has")
             loop = _loop_thread.borrow()
-            pool = Pool(self.model, self._settings, key, self._server.ready)
+            pool = Pool(self.model, self._settings, key, self._server)
             asyncio.run_coroutine_threadsafe(pool.open(), loop).result()
             self._opened_as = loop, pool
         return self._opened_as
