@@ -18,6 +18,7 @@ from curation.engines.vllm import VllmServer
 from tests.bucket import Bucket, S3Server
 from tests.checkpoints import image_text_model
 from tests.own_servers import Serve, settings, start_command, url_of
+from tests.flink_cluster import Cluster, Missing
 
 SERVED_MODEL = "smollm2-images"  # what `text_server` serves
 VIDLA = Path(sys.executable).parent / "vidla"
@@ -107,6 +108,20 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("mounting a small disk takes root and the right to mount")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+# --- Flink ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def flink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A Flink with two slots and a worker pool, for the whole session: 2 GB, a quarter of a minute to start."""
+    try:
+        cluster = Cluster(tmp_path_factory.mktemp("flink"))
+    except Missing as error:
+        pytest.skip(str(error))
+    with cluster:
+        yield cluster
 
 
 # --- a model served by vLLM -----------------------------------------------------------------------------------------
