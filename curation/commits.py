@@ -84,11 +84,18 @@ class Committer:
         self._numbers: dict[str, int] = {}
         self._applied: dict[str, int] = {}
 
-    def commit(self, token: str, parts: Sequence[Part], replacements: Sequence[Replacement] = ()) -> int:
+    def commit(
+        self,
+        token: str,
+        parts: Sequence[Part],
+        replacements: Sequence[Replacement] = (),
+        outcome: Mapping[str, Any] | None = None,
+    ) -> int:
         """Add `parts` and take out what they replace, in all tables at once; the commit's number.
 
         `token` names the work: a second commit of the same token changes nothing and returns the first one's number.
-        Raises Superseded, and then the parts are gone.
+        `outcome` (JSON) is what the work came to, for whoever reads the commit. Raises Superseded, and then the parts are
+        gone.
         """
         written = {f"{part.table}/{part.path}" for part in parts}
         with self._lock:
@@ -108,6 +115,7 @@ class Committer:
                     "epoch": self.lineage.epoch,
                     "token": token,
                     "tables": shares,
+                    "outcome": dict(outcome or {}),
                     **_stamp(self),
                 }
                 try:
@@ -269,6 +277,7 @@ class Writer(Committer):
                 for torn in self.dataset.folder.glob(pattern):
                     torn.unlink(missing_ok=True)
             shutil.rmtree(self.dataset.folder / "scratch", ignore_errors=True)
+        self.dataset.delete(path for path, _, _ in self.dataset.list("progress/"))  # of runs that did not end
 
     def _write_lease(self, *, swept: int, settled: int, open_: bool = True) -> None:
         lease = {

@@ -268,6 +268,9 @@ class RunSettings(Section):
     wave_bytes: int = _op(32 * 2**30, "source media in one wave, where its size is known", ge=1)
     text_waves: int = _op(3, "waves whose texts are made at once by a served engine; the built-in one does one", ge=1)
     workers: int = _op(0, "videos segmented at a time; 0 = one a processor", ge=0)
+    processes: int = _op(
+        0, "worker processes on a cluster, among which max_in_flight is divided; 0 = as many as Flink has", ge=0
+    )
     part_bytes: int = _op(64 * 2**20, "rows are flushed to a Parquet part at about this size", ge=1)
     keep_sources: bool = _op(False, "keep the downloaded media in sources/")
     prompts: str | None = Field(None, description="folder of prompts that override the bundled ones, by id")

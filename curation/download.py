@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 from curation import tracks, ytdlp
 from curation.config import DownloadSettings
-from curation.hosts import Host, at_host
+from curation.hosts import Host, at_host, host_of
 from curation.records import Download, SubtitleTrack, VideoRequest, file_digest, video_id_of
 from curation.rejects import Kind, Rejected
 from curation.requests import Asked
@@ -45,9 +45,10 @@ def fetch(asked: Asked, settings: DownloadSettings, folder: Path) -> Fetched:
     Takes `settings.timeout_s` at most, from when its host has a place free (`settings.per_host`). The whole video is
     fetched, a wished range only noted. Raises Rejected, OSError where the disk is full, and guard.Stopped.
     """
-    if urlsplit(asked.url).scheme == "file":
+    name = host_of(asked.url)
+    if name is None:
         return _fetch_local(asked, settings, folder)
-    with at_host(urlsplit(asked.url).hostname or "", settings.per_host) as host:
+    with at_host(name, settings.per_host) as host:
         deadline = time.monotonic() + settings.timeout_s
         found, attempts = _try(asked, settings, folder, deadline, host)
         tracks = _fetch_subtitles(asked, settings, folder, deadline, found)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC
+from urllib.parse import urlsplit
 
 from curation.rejects import Kind, Rejected
 
@@ -47,6 +48,12 @@ class Host:
 
 _hosts: dict[str, Host] = {}
 _lock = threading.Lock()
+
+
+def host_of(url: str) -> str | None:
+    """The name of the host that a URL is fetched from; None for a file."""
+    parts = urlsplit(url)
+    return None if parts.scheme == "file" else parts.hostname or ""
 
 
 @contextmanager

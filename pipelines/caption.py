@@ -19,14 +19,14 @@ from pipelines.items import CAPTION, VideoItem
 from pipelines.rows import records_elsewhere, records_of_video, rows_of_video
 from pipelines.texts import captioner, text_workers
 from pipelines.waves import batches
-from pipelines.work import Made
+from pipelines.work import AnyLane, Made
 from pipelines.workers import Workers
 
 FRAMES_AT_A_TIME = 256  # of one video, some 8 MB: a long one has no more in memory
 
 
 @dataclass(frozen=True)
-class CaptionFrames:
+class CaptionFrames(AnyLane):
     """The work of the caption stage."""
 
     settings: Settings

@@ -17,7 +17,7 @@ from curation.tables import DatasetError, Misuse
 from model.config import ModelError
 from model.settings import TrainingError
 from pipelines import commands, model_commands, prompt_commands
-from pipelines.ending import Interrupted
+from pipelines.ending import Interrupted, RunnerError
 from prompts import PromptError
 
 app = typer.Typer(
@@ -228,7 +228,7 @@ def main() -> None:
         os._exit(1)  # not to wait for threads that are still in a model or a request
     except (ConfigError, InputError, ModelError, PromptError, Misuse) as error:
         fail(error, 2)
-    except (DatasetError, EngineError, TrainingError, OSError) as error:
+    except (DatasetError, EngineError, RunnerError, TrainingError, OSError) as error:
         fail(error, 1)
 
 

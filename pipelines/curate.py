@@ -15,20 +15,18 @@ import typer
 
 from curation.books import balance
 from curation.commits import Writer
-from curation.config import ConfigError, Settings
-from curation.engines import EngineError
+from curation.config import Settings
 from curation.engines.load import load
-from curation.tables import Dataset, DatasetError, disk_is_full
+from curation.tables import Dataset, DatasetError
 from pipelines import ending, texts
 from pipelines.logs import StderrToLog, log_to
 from pipelines.plan import Plan
 from pipelines.progress import View, spent_on_texts, tally
 from pipelines.run import Run
+from pipelines.runners import Local, runner_for
 from pipelines.state import Rejection, Retry, no_retry
 
 log = logging.getLogger(__name__)
-
-STOP_S = 10.0  # for the work under way to end after Ctrl-C
 
 
 def curate(
@@ -43,7 +41,11 @@ def curate(
     retry: bool = False,
     retry_kind: str | None = None,
 ) -> int:
-    """Do what `inputs` and the dataset still need; the process's exit status. Raises DatasetError, InputError."""
+    """Do what `inputs` and the dataset still need; the process's exit status.
+
+    Raises DatasetError, InputError, RunnerError.
+    """
+    runner = runner_for(beam_arguments)
     dataset = Dataset(location)
     if not inputs and not dataset.exists():
         raise DatasetError(f"no vidla dataset at {dataset.uri}; `vidla curate INPUT... --dataset DIR` makes one")
@@ -51,15 +53,14 @@ def curate(
     command = "retry" if retry else "curate" if len(stages) > 1 else stages[0]
     about = {"command": command, "settings": settings.model_dump(mode="json")}
     with Writer(dataset, run_id, about, wait_s) as writer, log_to(dataset, run_id):
-        run = Run(
-            dataset, writer, settings, texts.texts_digest(settings), stages, beam_arguments, _retries(retry, retry_kind)
-        )
+        retried = _retries(retry, retry_kind)
+        run = Run(dataset, writer, settings, texts.texts_digest(settings), stages, runner, retried)
         plan = run.plan(run.ask(inputs))
         if not plan:
             typer.echo("Nothing to do: everything asked for is made or rejected already.")
         else:
             _announce(plan)
-            with_view(lambda: run.do(plan), stages, len(plan))
+            with_view(lambda: run.do(plan), stages, len(plan), runner.stop_s)
     return _account(dataset, () if retry else stages, len(plan), max_reject_rate)
 
 
@@ -84,8 +85,10 @@ def _announce(plan: Plan) -> None:
         )
 
 
-def with_view(work: Callable[[], None], stages: Sequence[str], total: int) -> None:
+def with_view(work: Callable[[], None], stages: Sequence[str], total: int, stop_s: float = Local.stop_s) -> None:
     """Do `work` in a thread while this one shows how far it is and waits for Ctrl-C (SIGTERM likewise).
+
+    What is under way then has `stop_s` seconds to end.
 
     Raises what ended it, as an error of one line; Interrupted where it was stopped.
     """
@@ -113,25 +116,13 @@ def with_view(work: Callable[[], None], stages: Sequence[str], total: int) -> No
             view.show_until(done)
         except KeyboardInterrupt:
             ending.halt()
-            done.wait(STOP_S)
+            done.wait(stop_s)
             how = "stopped; what is committed is kept, and the same command goes on from there"
             raise ending.Interrupted(how) from None
         finally:
             signal.signal(signal.SIGTERM, previous)
-            texts.close()
     for error in failed:
-        raise _explained(error) from error
-
-
-def _explained(error: BaseException) -> Exception:
-    """What ended a run, as an error of one line that says what to do."""
-    first = ending.Fatal.error or error
-    if isinstance(first, (ConfigError, DatasetError, EngineError)):
-        return first
-    if disk_is_full(first):
-        return DatasetError(f"the disk is full; what is committed is whole: free some room, and go on ({first})")
-    last = str(first).strip().splitlines() or [type(first).__name__]
-    return DatasetError(f"the run failed: {last[-1]} (the log has more); what is committed is kept")
+        raise ending.explained(ending.Fatal.error or error) from error
 
 
 def _account(dataset: Dataset, stages: Sequence[str], worked_on: int, max_reject_rate: float) -> int:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 from curation.config import Settings
 from curation.download import fetch
 from curation.forgetting import Forgotten
+from curation.hosts import host_of
 from curation.lineage import download_reject_digest
 from curation.rejects import Kind, Rejected
 from curation.requests import asked_again
@@ -26,10 +29,23 @@ class DownloadVideos:
     settings: Settings
     name: str = DOWNLOAD
     label: str = "Download each video"
+    has_lanes: bool = True
 
     @property
     def workers(self) -> Workers:
         return workers(self.name, self.settings.download.workers)
+
+    def lanes(self, items: Sequence[DownloadItem]) -> list[tuple[str | None, DownloadItem]]:
+        """As many to a host as downloads are allowed from it at a time, by the whole cluster."""
+        places: dict[str, Iterator[int]] = {}
+
+        def lane(item: DownloadItem) -> str:
+            host = host_of(item.asked.url if item.asked else item.request.uri)
+            if host is None:
+                return item.key
+            return f"{next(places.setdefault(host, cycle(range(self.settings.download.per_host))))} {host}"
+
+        return [(lane(item), item) for item in items]
 
     def work(self, dataset: Dataset, item: DownloadItem) -> Made:
         request = item.request

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Self
 
 from curation import guard
-from curation.engines import close_engines
+from curation.config import ConfigError
+from curation.engines import EngineError, close_engines
+from curation.tables import DatasetError, disk_is_full
+from curation.uris import redact
+from prompts import PromptError
 
-stopping = threading.Event()  # set when the run is to end: no item is begun after it
+stopping = threading.Event()  # set when this process is to end what it does for a run: no item is begun after it
 
 
 class Stopped(Exception):
@@ -20,8 +26,12 @@ class Interrupted(Exception):
     """The run was stopped by hand; one line that says how to go on."""
 
 
+class RunnerError(Exception):
+    """The cluster cannot be used; one line that says what is missing and the way out."""
+
+
 class Fatal:
-    """The first error in this process that ends a run: Beam itself hands on no more than its text."""
+    """The first error in this process that ends a run."""
 
     error: BaseException | None = None
 
@@ -35,6 +45,46 @@ class Fatal:
         except Exception as error:
             cls.error = cls.error or error
             raise
+
+
+# --- what ended it --------------------------------------------------------------------------------------------------
+
+_OURS = (ConfigError, DatasetError, EngineError, PromptError, RunnerError)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Why a stage ended early, as it travels from a worker to the driver, by way of the commit."""
+
+    kind: str
+    message: str
+
+    @classmethod
+    def by(cls, error: BaseException) -> Self:
+        why = explained(error)
+        return cls(type(why).__name__, redact(str(why)))
+
+    @classmethod
+    def told(cls, record: Mapping[str, str]) -> Self:
+        return cls(record["kind"], record["message"])
+
+    def error(self) -> Exception:
+        """What the driver raises for it."""
+        kind = next((kind for kind in _OURS if kind.__name__ == self.kind), DatasetError)
+        return kind(self.message)
+
+
+def explained(error: BaseException) -> Exception:
+    """What ended a run, as an error of one line that says what to do."""
+    if isinstance(error, _OURS):
+        return error
+    if disk_is_full(error):
+        return DatasetError(f"the disk is full; what is committed is whole: free some room, and go on ({error})")
+    last = str(error).strip().splitlines() or [type(error).__name__]
+    return DatasetError(f"the run failed: {last[-1]} (the log has more); what is committed is kept")
+
+
+# --- in this process ------------------------------------------------------------------------------------------------
 
 
 def begin() -> None:

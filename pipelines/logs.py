@@ -108,3 +108,24 @@ def _logging(handler: logging.Handler) -> Iterator[None]:
         root.removeHandler(handler)
         root.level = level
         handler.close()
+
+
+@contextlib.contextmanager
+def redacting() -> Iterator[None]:
+    """Keep secrets out of what other handlers than ours pass on: a runner's workers send their logs to the runner."""
+
+    def redacted(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        if record.exc_info:
+            text = f"{text}\n{logging.Formatter().formatException(record.exc_info)}"
+        record.msg, record.args, record.exc_info = redact(text), (), None
+        return True
+
+    handlers = [handler for handler in logging.getLogger().handlers if not isinstance(handler.formatter, JsonLines)]
+    for handler in handlers:
+        handler.addFilter(redacted)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(redacted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import TextIO
 
@@ -20,12 +20,20 @@ LIVE_INTERVAL_S = 0.5
 RATE_S = 15.0  # the rate of tokens is that of so many seconds
 
 
+Counts = Mapping[str, int]  # by name: "done" or "rejected", "clips", "captions"
+
+
 class Tally:
-    """Counts by stage and name, kept in this process; safe to use from several threads."""
+    """Counts by stage and name, kept in this process; safe to use from several threads.
+
+    While a stage runs, what its items came to is kept by their keys, so that an item which is worked on again counts
+    once; `token` names the stage of a wave. Its commit settles it.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self._outcomes: defaultdict[str, dict[str, Counts]] = defaultdict(dict)  # by token, then key
 
     def add(self, stage: str, name: str, count: int = 1) -> None:
         with self._lock:
@@ -35,9 +43,34 @@ class Tally:
         with self._lock:
             return self._counts.get((stage, name), 0)
 
+    def came_to(self, stage: str, token: str, outcomes: Mapping[str, Counts]) -> None:
+        """Take in what items came to, by key, in place of what they came to before."""
+        with self._lock:
+            known = self._outcomes[token]
+            for key, counts in outcomes.items():
+                self._add(stage, known.get(key, {}), -1)
+                self._add(stage, counts)
+                known[key] = counts
+
+    def outcomes(self, token: str) -> dict[str, Counts]:
+        with self._lock:
+            return dict(self._outcomes.get(token, {}))
+
+    def settle(self, stage: str, token: str, counts: Counts) -> None:
+        """What was committed stands for the outcomes of its items."""
+        with self._lock:
+            for before in self._outcomes.pop(token, {}).values():
+                self._add(stage, before, -1)
+            self._add(stage, counts)
+
     def clear(self) -> None:
         with self._lock:
             self._counts.clear()
+            self._outcomes.clear()
+
+    def _add(self, stage: str, counts: Counts, sign: int = 1) -> None:
+        for name, count in counts.items():
+            self._counts[stage, name] += sign * count
 
 
 tally = Tally()

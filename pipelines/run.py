@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from curation.commits import Writer, read_commits
 from curation.config import Settings
@@ -16,15 +17,17 @@ from curation.records import Reject, VideoRequest, digest, from_row
 from curation.requests import Asked, read_inputs
 from curation.tables import Dataset, PartWriter, rows_of
 from pipelines.beside import Beside
-from pipelines.ending import Fatal, Stopped, halt, stopping
+from pipelines.ending import Ended, Fatal, Stopped, halt, stopping
 from pipelines.items import CAPTION, DOWNLOAD, SEGMENT, STAGES, SUMMARIZE, DownloadItem, VideoItem
 from pipelines.plan import Plan, make_plan, needs
 from pipelines.progress import tally
 from pipelines.reuse import Elsewhere
+from pipelines.runners import Local, Runner
 from pipelines.state import Retry, State, no_retry
-from pipelines.texts import is_served, served_engines
+from pipelines.texts import is_served, served_engines, shared
 from pipelines.waves import Wave, batches, waves_of
 from pipelines.work import Context
+from pipelines.worker import driving
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +43,15 @@ class Run:
     settings: Settings
     texts: str  # digest of all that makes the texts
     stages: Sequence[str] = STAGES
-    beam_arguments: Sequence[str] = ()
+    runner: Runner = field(default_factory=lambda: Local(()))
     retry: Retry = no_retry
     state: State = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)  # for what follows, and for `state`
     _seen: int = 0  # the last commit that the state knows of
     _in_texts: set[str] = field(default_factory=set)  # videos whose texts are being made
+    _outcomes: dict[str, Mapping[str, Any]] = field(
+        default_factory=dict
+    )  # of commits, by token, until they are asked for
 
     # --- what is wanted ---------------------------------------------------------------------------------------------
 
@@ -96,8 +102,9 @@ class Run:
             self.state.elsewhere = [Elsewhere.locate(location) for location in self.settings.run.reuse]
         waves = waves_of(plan, self.state, self.settings.run)
         tally.add("run", "waves", len(waves))
-        self._start_engines()
-        with Beside(self._text_waves()) as beside:
+        if self.runner.here:
+            self._start_engines()
+        with driving(), self.runner, Beside(self._text_waves()) as beside:
             for wave in waves:
                 tally.add("run", "wave")
                 videos = self._media(wave)
@@ -145,14 +152,30 @@ class Run:
         token = f"{self.writer.lineage.run_id}:{wave.number}:{stage}"
         part_bytes = self.settings.run.part_bytes
         context = Context(self.dataset, self.writer.lineage, part_bytes, self._seen, token, old_parts)
-        run_stage(stage, self.settings, items, context, self.beam_arguments)
+        ended = run_stage(stage, self._shared_settings(), items, context, self.runner)
         if stopping.is_set():
             raise Stopped
         self.writer.check()
+        outcome = self._take_in(token)
+        tally.settle(stage, token, outcome.get("counts", {}))
+        if outcome.get("ended"):
+            ended = Ended.told(outcome["ended"])
+        if ended:
+            raise ended.error()
+
+    def _take_in(self, token: str) -> Mapping[str, Any]:
+        """Bring the state up to date with what was committed; what the work of that token came to."""
         with self._lock:
             for number, record in read_commits(self.dataset, self._seen):
                 self.state.update(record["tables"])
+                self._outcomes[record["token"]] = record.get("outcome", {})
                 self._seen = number
+            return self._outcomes.pop(token, {})
+
+    def _shared_settings(self) -> Settings:
+        """What one process is told where several ask the same servers: its share of the requests in flight."""
+        jobs = min(self.runner.jobs, self._text_waves())
+        return shared(self.settings, (self.settings.run.processes or self.runner.processes) * jobs)
 
     def _text_waves(self) -> int:
         """How many waves have their texts made at once: one, where no server could do more at a time."""

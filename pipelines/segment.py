@@ -16,12 +16,12 @@ from curation.segments import segment_video, segments_of
 from curation.tables import Dataset, put
 from pipelines.items import SEGMENT, VideoItem
 from pipelines.rows import records_of_video, rows_of_video
-from pipelines.work import Made
+from pipelines.work import AnyLane, Made
 from pipelines.workers import Workers, workers
 
 
 @dataclass(frozen=True)
-class SegmentVideos:
+class SegmentVideos(AnyLane):
     """The work of the segment stage."""
 
     settings: Settings

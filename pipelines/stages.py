@@ -2,133 +2,185 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
-from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from curation.commits import Committer, Replacement
 from curation.config import Settings
-from curation.engines import EngineError
 from curation.tables import Part, PartWriter
+from pipelines import worker
 from pipelines.caption import CaptionFrames
 from pipelines.download import DownloadVideos
-from pipelines.ending import Fatal, Stopped
-from pipelines.items import CAPTION, DOWNLOAD, SEGMENT
+from pipelines.ending import Ended, Stopped
+from pipelines.items import CAPTION, DOWNLOAD, SEGMENT, Item
 from pipelines.progress import tally
+from pipelines.reports import Reports
+from pipelines.runners import Runner
 from pipelines.segment import SegmentVideos
 from pipelines.summarize import SummarizeClips
-from pipelines.work import Context, Made, Replaced, Work, attempt
+from pipelines.work import Attempt, Context, Replaced, Work, attempt
+
+log = logging.getLogger(__name__)
 
 _committing = threading.Lock()  # stages of several waves end at once: none has to rewrite parts for another's sake
 
 
 @dataclass(frozen=True)
 class Written:
-    """What a bundle sends on: names of parts and keys of replaced rows, never rows; and why it ended early, if so."""
+    """What a bundle sends on: names of parts and keys of replaced rows, never rows; what its items came to, by name;
+    and why it ended early, if so."""
 
     parts: tuple[Part, ...]
     replaced: tuple[Replaced, ...]
-    given_up: str | None
+    counts: Mapping[str, int]
+    ended: Ended | None
 
 
 @dataclass
 class Stage(beam.PTransform):  # type: ignore[misc]
-    """Work items in; the number of the commit that holds their rows out."""
+    """Work items in, each with its lane; the number of the commit that holds their rows out."""
 
     work: Work
     context: Context
 
-    def expand(self, items: beam.PCollection[Any]) -> beam.PCollection[int]:
+    def expand(self, items: beam.PCollection[tuple[str | None, Any]]) -> beam.PCollection[int]:
         return (
             items
-            | "Spread the work" >> beam.Reshuffle()
+            | "Spread the work" >> Spread(self.work)
             | self.work.label >> beam.ParDo(WorkToParts(self.work, self.context))
             | "One commit for all" >> beam.WithKeys(None)
             | "Gather the parts" >> beam.GroupByKey()
-            | "Commit" >> beam.ParDo(CommitParts(self.context))
+            | "Commit" >> beam.ParDo(CommitParts(self.work, self.context))
         )
 
 
-class WorkToParts(beam.DoFn):  # type: ignore[misc]
-    """Work items → Written, once a bundle.
+@dataclass
+class Spread(beam.PTransform):  # type: ignore[misc]
+    """Items with their lanes → lists of items that are to be worked on one after the other, all over the cluster."""
 
-    A bundle's items are worked on by the process's workers, many at once: a slow one holds up none of the others.
-    Where an engine gives up, or the run is to end, no more are begun; what was made of the others is written.
+    work: Work
+
+    def expand(self, items: beam.PCollection[tuple[str | None, Any]]) -> beam.PCollection[Iterable[Any]]:
+        if self.work.has_lanes:
+            return items | "By lane" >> beam.GroupByKey() | "Of each lane" >> beam.Values()
+        return items | "To any worker" >> beam.Reshuffle() | "Each by itself" >> beam.Map(_alone)
+
+
+def _alone(item: tuple[str | None, Any]) -> list[Any]:
+    return [item[1]]
+
+
+class WorkToParts(beam.DoFn):  # type: ignore[misc]
+    """Lists of work items → Written, once a bundle.
+
+    A bundle's items are worked on by the process's workers, many at once: a slow one holds up none but those that are
+    to come after it. Where an engine gives up, a disk is full, or the run is to end, no more are begun; what was made
+    of the others is written. Nothing is raised, since a runner would then do all of the work again.
     """
 
     def __init__(self, work: Work, context: Context) -> None:
         self.work = work
         self.context = context
 
+    def setup(self) -> None:
+        worker.join(self.context)
+
+    def teardown(self) -> None:
+        worker.leave()
+
     def start_bundle(self) -> None:
         self.writer = PartWriter(self.context.dataset, self.context.lineage, self.context.part_bytes)
         self.replaced: list[Replaced] = []
-        self.running: set[Future[tuple[Made, str]]] = set()
-        self.ended = False
-        self.given_up: str | None = None
+        self.counts: Counter[str] = Counter()
+        self.running: dict[Future[Attempt], tuple[Item, Iterator[Item]]] = {}  # with what comes after it
+        self.ended: Ended | None = None
+        self.stopped = False
 
-    def process(self, item: Any) -> None:
-        if self.ended:
-            return
-        workers = self.work.workers
-        self.running.add(workers.submit(attempt, self.work, self.context.dataset, item))
-        self._collect(most=workers.threads)  # one more is ready when a thread is
+    def process(self, items: Iterable[Any]) -> None:
+        self._begin(iter(list(items)))
+        self._collect(most=self.work.workers.threads)  # one more is ready when a thread is
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         self._collect(most=0)
-        with Fatal.kept():
-            parts = tuple(self.writer.finish())
-        if parts or self.replaced or self.given_up:
+        try:
+            written = Written(tuple(self.writer.finish()), tuple(self.replaced), dict(self.counts), self.ended)
+        except Exception as error:
+            self._end(error)
+            written = Written((), (), {}, self.ended)
+        if written.parts or written.replaced or written.ended:
             window = GlobalWindow()
-            written = Written(parts, tuple(self.replaced), self.given_up)
             yield WindowedValue(written, window.max_timestamp(), [window])
+
+    def _begin(self, items: Iterator[Item]) -> None:
+        """Have the next one of these worked on."""
+        item = None if self.stopped else next(items, None)
+        if item is not None:
+            self.running[self.work.workers.submit(attempt, self.work, self.context.dataset, item)] = item, items
 
     def _collect(self, most: int) -> None:
         """Take what is done, until `most` items at most are under way."""
         while self.running:
-            done, self.running = wait(self.running, 0 if len(self.running) <= most else None, FIRST_COMPLETED)
+            done, _ = wait(self.running, 0 if len(self.running) <= most else None, FIRST_COMPLETED)
             for future in done:
-                self._take(future)
+                item, rest = self.running.pop(future, (None, iter(())))
+                if item is not None:
+                    self._take(item, future)
+                    self._begin(rest)
             if not done:
                 return
 
-    def _take(self, future: Future[tuple[Made, str]]) -> None:
+    def _take(self, item: Item, future: Future[Attempt]) -> None:
         try:
-            with Fatal.kept():
-                made, outcome = future.result()
-                for table, rows in made.rows.items():
-                    records, digests = zip(*rows, strict=True)
-                    self.writer.add(table, records, digests)
-        except (EngineError, Stopped) as error:
+            made, counts, usage = future.result()
+            for table, rows in made.rows.items():
+                records, digests = zip(*rows, strict=True)
+                self.writer.add(table, records, digests)
+        except Stopped:
             self._end()
-            if isinstance(error, EngineError):
-                self.given_up = self.given_up or str(error)
             return
-        except Exception:
-            self._end()
-            raise
+        except Exception as error:
+            self._end(error)
+            return
         self.replaced += made.replaced
-        for name, count in {outcome: 1, **made.counts}.items():
+        self.counts.update(counts)
+        tally.came_to(self.work.name, self.context.token, {item.key: counts})
+        for name, count in counts.items():
             Metrics.counter(self.work.name, name).inc(count)
-            tally.add(self.work.name, name, count)
+        for name in ("requests", "failures", "retries", "reused", "input_tokens", "output_tokens", "bytes"):
+            if count := getattr(usage, name):
+                Metrics.counter(self.work.name, name).inc(count)
+        Metrics.distribution(self.work.name, "milliseconds").update(round(1000 * usage.seconds))
+        if usage.in_flight is not None:
+            Metrics.distribution(self.work.name, "in_flight").update(round(usage.in_flight))
 
-    def _end(self) -> None:
-        self.ended = True
-        self.running = {future for future in self.running if not future.cancel()}
+    def _end(self, error: Exception | None = None) -> None:
+        self.stopped = True
+        if error is not None and self.ended is None:
+            log.error("%s ends early: %s", self.work.name, error, exc_info=error)
+            self.ended = Ended.by(error)
+            worker.ended(self.context)
+        for future in [future for future in self.running if future.cancel()]:
+            del self.running[future]
 
 
 class CommitParts(beam.DoFn):  # type: ignore[misc]
-    """All that a stage wrote → one commit. Raises EngineError after it, where an engine gave up in mid-stage."""
+    """All that a stage wrote, and what came of it → one commit.
 
-    def __init__(self, context: Context) -> None:
+    Where that cannot be made, the metric `ended` says why: an error would have the runner do the stage's work again.
+    """
+
+    def __init__(self, work: Work, context: Context) -> None:
+        self.work = work
         self.context = context
 
     def process(self, gathered: tuple[None, Iterable[Written]]) -> Iterator[int]:
@@ -141,29 +193,34 @@ class CommitParts(beam.DoFn):  # type: ignore[misc]
             for (table, columns), v in values.items()
         ]
         parts = [part for w in written for part in w.parts]
-        given_up = next((w.given_up for w in written if w.given_up), None)
-        if parts or replacements:
-            with Fatal.kept(), _committing:
+        counts: Counter[str] = Counter()
+        for w in written:
+            counts.update(w.counts)
+        ended = next((w.ended for w in written if w.ended), None)
+        outcome = {"counts": counts, "ended": ended and vars(ended)}
+        try:
+            with _committing:
                 committer = Committer(self.context.dataset, self.context.lineage, self.context.seen)
-                number = committer.commit(self.context.token, parts, replacements)
-            yield number
-        if given_up:
-            raise EngineError(given_up)
+                yield committer.commit(self.context.token, parts, replacements, outcome)
+        except Exception as error:
+            log.error("%s is not committed: %s", self.work.name, error, exc_info=error)
+            why = ended or Ended.by(error)
+            Metrics.string_set(self.work.name, "ended").add(f"{why.kind}: {why.message}")
 
 
 # --- running one ----------------------------------------------------------------------------------------------------
 
 
-def run_stage(stage: str, settings: Settings, items: Sequence[Any], context: Context, arguments: Sequence[str]) -> None:
-    """Run one stage over `items` to its commit. `arguments` are Beam's options."""
-    options = PipelineOptions([*LOCAL, *arguments])
-    with beam.Pipeline(options=options) as pipeline:
-        work = _work(stage, settings)
-        _ = pipeline | "What is to be done" >> beam.Create(items) | f"Stage {stage}" >> Stage(work, context)
+def run_stage(stage: str, settings: Settings, items: Sequence[Any], context: Context, runner: Runner) -> Ended | None:
+    """Run one stage over `items` to its commit; why there is none, if so. Raises Stopped, RunnerError."""
+    work = _work(stage, settings)
+    name = f"vidla-{context.token.replace(':', '-').lower()}"
 
+    def build(pipeline: beam.Pipeline) -> Any:
+        wanted = "What is to be done" >> beam.Create(work.lanes(items))
+        return pipeline | wanted | f"Stage {stage}" >> Stage(work, context)
 
-LOCAL = ("--runner=FnApiRunner", "--direct_running_mode=multi_threading", "--direct_num_workers=1")
-"""Beam's local runner in this process, and one bundle a stage: its items are spread over threads by our own workers."""
+    return runner.run(build, name, Reports(context.dataset, stage, context.token))
 
 
 def _work(stage: str, settings: Settings) -> Work:

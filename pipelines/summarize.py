@@ -15,14 +15,14 @@ from curation.tables import Dataset
 from pipelines.items import SUMMARIZE, VideoItem
 from pipelines.rows import records_elsewhere, records_of_video, rows_of_video
 from pipelines.texts import captioner, summariser, text_workers, texts_digest
-from pipelines.work import Made
+from pipelines.work import AnyLane, Made
 from pipelines.workers import Workers
 
 MAKERS = ("engine", "model", "revision", "prompt_digest", "sampling")  # the columns that say what made a summary
 
 
 @dataclass(frozen=True)
-class SummarizeClips:
+class SummarizeClips(AnyLane):
     """The work of the summarize stage."""
 
     settings: Settings

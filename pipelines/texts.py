@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
-from curation.config import EngineSettings, Settings
+from curation.config import CaptionSettings, EngineSettings, Settings, SummarySettings
 from curation.engines import Engine, close_engines
 from curation.engines.source import TextSource, text_source
 from curation.records import digest
@@ -61,6 +62,20 @@ def text_workers(engine: EngineSettings) -> Workers:
     in_flight = engine.max_in_flight * max(1, len(engine.base_urls))
     threads = min(MOST_THREADS, in_flight) if is_served(engine) else BUILTIN_THREADS
     return workers(engine, threads, max(FRAMES_IN_MEMORY, 4 * in_flight))
+
+
+def shared(settings: Settings, processes: int) -> Settings:
+    """`settings` for each of so many processes that ask the same servers at a time: with its share of the bound."""
+
+    def share(texts: CaptionSettings | SummarySettings) -> dict[str, Any]:
+        most = max(1, texts.engine.max_in_flight // processes)
+        return {"engine": texts.engine.model_copy(update={"max_in_flight": most})}
+
+    if processes == 1:
+        return settings
+    captions = settings.captions.model_copy(update=share(settings.captions))
+    summaries = settings.summaries.model_copy(update=share(settings.summaries))
+    return settings.model_copy(update={"captions": captions, "summaries": summaries})
 
 
 def is_served(engine: EngineSettings) -> bool:

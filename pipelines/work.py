@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from curation.config import ConfigError
 from curation.engines import EngineError
 from curation.guard import Stopped as ChildStopped
-from curation.records import digest
+from curation.records import Usage, digest
 from curation.rejects import Kind, Rejected
 from curation.tables import Dataset, DatasetError, Lineage, disk_is_full
 from curation.usage import Spent
@@ -19,6 +19,7 @@ from pipelines.ending import Stopped, stopping
 from pipelines.items import Item, VideoItem
 from pipelines.logs import subject
 from pipelines.workers import Workers
+from prompts import PromptError
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,15 @@ class Made:
             self.replace(table, **key)
 
 
+class AnyLane:
+    """Work on items that need not wait for one another."""
+
+    has_lanes = False
+
+    def lanes(self, items: Sequence[Any]) -> list[tuple[str | None, Any]]:
+        return [(None, item) for item in items]
+
+
 class Work(Protocol):
     """What a stage does with one work item. Instances travel to workers: they hold settings, not connections."""
 
@@ -59,8 +69,15 @@ class Work(Protocol):
     @property
     def label(self) -> str: ...
     @property
+    def has_lanes(self) -> bool:
+        """Whether some items have to wait for others."""
+
+    @property
     def workers(self) -> Workers:
         """Those of this process who do it."""
+
+    def lanes(self, items: Sequence[Any]) -> list[tuple[str | None, Any]]:
+        """Each item with its lane, if it has one: items of a lane are worked on one after the other, anywhere."""
 
     def work(self, dataset: Dataset, item: Any) -> Made:
         """The rows of one item. Raises Rejected for one that cannot be done; anything else counts as our own fault."""
@@ -82,8 +99,12 @@ class Context:
     old_parts: Mapping[str, frozenset[str]]
 
 
-def attempt(stage: Work, dataset: Dataset, item: Item) -> tuple[Made, str]:
-    """The rows of one item, or its reject, and what it took: no input is lost, and none stops the others.
+Attempt = tuple[Made, Mapping[str, int], Usage]
+
+
+def attempt(stage: Work, dataset: Dataset, item: Item) -> Attempt:
+    """The rows of one item, or its reject; what it came to, by name ("done" or "rejected", and what was made of it);
+    and what it took: no input is lost, and none stops the others.
 
     What would stop every other item as well is raised: a full disk, an engine that cannot work, the end of the run.
     """
@@ -95,7 +116,7 @@ def attempt(stage: Work, dataset: Dataset, item: Item) -> tuple[Made, str]:
         subject.reset(token)
     usage = made.spent.row(stage.name, item.key, made.video_id or item.video_id, time.perf_counter() - begun)
     made.add("usage", [usage], digest("usage"))
-    return made, outcome
+    return made, {outcome: 1, **made.counts}, usage
 
 
 def _made(stage: Work, dataset: Dataset, item: Item) -> tuple[Made, str]:
@@ -103,7 +124,7 @@ def _made(stage: Work, dataset: Dataset, item: Item) -> tuple[Made, str]:
         raise Stopped
     try:
         return stage.work(dataset, item), "done"
-    except (ConfigError, DatasetError, Stopped):
+    except (ConfigError, DatasetError, PromptError, Stopped):
         raise
     except Exception as error:
         if stopping.is_set() or isinstance(error, ChildStopped):

@@ -43,6 +43,10 @@ class Workers:
         self.room = Room(room)
         self._pool = ThreadPoolExecutor(threads, "work")
 
+    def close(self) -> None:
+        """Let the threads end once they have done what they were given."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
     def submit(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         return self._pool.submit(work, *args, **kwargs)
 
@@ -57,3 +61,10 @@ def workers(kind: Hashable, threads: int, room: int = 1) -> Workers:
         if (kind, threads, room) not in _workers:
             _workers[kind, threads, room] = Workers(threads, room)
         return _workers[kind, threads, room]
+
+
+def close() -> None:
+    """Close all of this process's workers; who asks next gets new ones."""
+    with _lock:
+        while _workers:
+            _workers.popitem()[1].close()

@@ -6,6 +6,7 @@ is stopped.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -48,6 +49,8 @@ def java() -> str:
 def job_server_jar() -> str | None:
     """The jar that FLINK_JOB_SERVER_JAR names; None stands for the one that Beam has, or gets, by itself."""
     named = os.environ.get("FLINK_JOB_SERVER_JAR")
+    if named and not Path(named).is_file():
+        raise Missing(f"FLINK_JOB_SERVER_JAR names {named}, which is not there")
     if named:
         return named
     from apache_beam.runners.portability.job_server import JavaJarJobServer
@@ -73,12 +76,9 @@ def flink_home() -> Path:
 
 
 def _put_together(downloads: Path, home: Path) -> None:
-    """The sdist of `apache-flink-libraries` has the jars, the wheel of `apache-flink` the scripts and their settings."""
-    anywhere = [
-        "--only-binary=:all:",
-        "--python-version=3.11",
-        "--platform=manylinux2014_x86_64",
-    ]  # scripts are scripts
+    """The jars come in the sdist of `apache-flink-libraries`, scripts and settings in the wheel of `apache-flink`."""
+    # Any wheel's scripts will do, whatever this Python is.
+    anywhere = ["--only-binary=:all:", "--python-version=3.11", "--platform=manylinux2014_x86_64"]
     for arguments in ([f"apache-flink-libraries=={FLINK}"], [*anywhere, f"apache-flink=={FLINK}"]):
         command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(downloads), *arguments]
         run = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
@@ -255,7 +255,5 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory(prefix="vidla-flink-") as folder, Cluster(Path(folder) / "flink") as cluster:
         sys.stdout.write(" ".join(cluster.options) + "\n")
         sys.stdout.flush()
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             signal.pause()
-        except KeyboardInterrupt:
-            pass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from curation.engines import Completion, Failure
@@ -25,6 +25,11 @@ class Snapshot:
     elapsed_s: float = 0.0
 
 
+Counts = Mapping[str, int]
+COUNTED = ("requests", "failures", "retries", "input_tokens", "output_tokens", "in_flight")
+"""Those of a snapshot's totals that several processes' can be added up from."""
+
+
 class Load:
     """Counts exchanges with servers as they begin and end; safe to use from several threads."""
 
@@ -34,6 +39,7 @@ class Load:
         self._total = Snapshot()
         self._since: float | None = None
         self._until = 0.0  # when the total was last brought up to date
+        self._others: dict[str, Counts] = {}
 
     def sent(self) -> int:
         """A request goes out; how many are in flight now, itself included."""
@@ -54,6 +60,19 @@ class Load:
         with self._lock:
             self._add(in_flight=-1, retries=1)
 
+    def elsewhere(self, process: str, counts: Counts) -> None:
+        """Take in what another process, by a name of its own, has counted since its own first request."""
+        with self._lock:
+            before = self._others.get(process, {})
+            self._others[process] = counts
+            if counts != before:
+                self._add(**{name: counts[name] - before.get(name, 0) for name in COUNTED})
+
+    def counts(self) -> Counts:
+        """What this process has counted, in the form that `elsewhere` takes."""
+        now = self.snapshot()
+        return {name: getattr(now, name) for name in COUNTED}
+
     def snapshot(self) -> Snapshot:
         """Everything up to now."""
         with self._lock:
@@ -63,6 +82,7 @@ class Load:
         """Count from here on; what is in flight stays so."""
         with self._lock:
             self._total = Snapshot(in_flight=self._total.in_flight)
+            self._others.clear()
             self._since = self._until = self._clock()
             if not self._total.in_flight:
                 self._since = None
@@ -83,4 +103,4 @@ class Load:
 
 
 load = Load()
-"""Of all the servers that this process asks."""
+"""Of all the servers that this process asks, and in the driver also those that its workers elsewhere ask."""

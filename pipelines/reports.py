@@ -1,0 +1,137 @@
+"""How the driver learns what workers in other processes are doing, on any runner: by small files in the dataset.
+
+Beam's metrics come when a job has ended. So each worker process writes `progress/<run>/<wave>/<stage>/<process>.json`
+every few seconds: what each of its items came to, by key, and how busy its servers are. The driver reads and, in the
+end, removes them. Where a file `stop` lies beside them, workers end what they are doing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import secrets
+import socket
+import threading
+from datetime import datetime
+from typing import Any
+
+from curation.commits import read_commits
+from curation.engines.load import load
+from curation.tables import Dataset, DatasetError, put
+from pipelines.ending import halt
+from pipelines.progress import tally
+from pipelines.work import Context
+
+log = logging.getLogger(__name__)
+
+REPORT_S = 2.0
+_STOP = "stop"
+
+
+def _folder(token: str) -> str:
+    return f"progress/{token.replace(':', '/')}"
+
+
+class Reporter:
+    """In a worker process: tells the driver what is done in it, and asks whether to go on, between enter and exit."""
+
+    def __init__(self) -> None:
+        self.process = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._stages: dict[str, Context] = {}  # by token
+        self._ended: set[str] = set()  # tokens of stages that are to end everywhere
+        self._said: dict[str, str] = {}  # by token
+        self._seen: dict[str, int] = {}  # by token, the last commit that was looked at
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="reports", daemon=True)
+
+    def __enter__(self) -> Reporter:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.set()
+        self._thread.join()
+
+    def take_part(self, context: Context) -> None:
+        """Report on a stage from now on."""
+        self._stages.setdefault(context.token, context)
+
+    def ended(self, context: Context) -> None:
+        """Nobody can go on with that stage; the driver tells the others."""
+        self._ended.add(context.token)
+
+    def _run(self) -> None:
+        while not self._closing.wait(REPORT_S):
+            if not threading.main_thread().is_alive():
+                # The runner has let go of this process, which would wait for its threads' work all the same.
+                log.warning("the runner is gone; nothing more is done here")
+                halt()
+                return
+            for token, context in list(self._stages.items()):
+                try:
+                    self._tell(token, context)
+                    why = self._why_to_end(token, context)
+                except Exception:  # the work goes on without; storage that stays away ends it elsewhere
+                    log.exception("no report")
+                    continue
+                if why:
+                    log.warning("%s; nothing more is done here", why)
+                    halt()
+                    return
+
+    def _tell(self, token: str, context: Context) -> None:
+        report = {"outcomes": tally.outcomes(token), "load": load.counts(), "ended": token in self._ended}
+        said = json.dumps(report)
+        if said != self._said.get(token):
+            put(context.dataset.store, f"{_folder(token)}/{self.process}.json", said.encode())
+            self._said[token] = said
+
+    def _why_to_end(self, token: str, context: Context) -> str | None:
+        if any(True for _ in context.dataset.list(f"{_folder(token)}/{_STOP}")):
+            return "the driver says stop"
+        seen = self._seen.get(token, context.seen)
+        for number, record in read_commits(context.dataset, seen):
+            if record["kind"] == "open":
+                return "another run has taken the dataset over"
+            self._seen[token] = number
+        return None
+
+
+class Reports:
+    """In the driver: what the workers of one stage of a wave report."""
+
+    def __init__(self, dataset: Dataset, stage: str, token: str) -> None:
+        self._dataset = dataset
+        self._stage = stage
+        self._token = token
+        self._read: dict[str, tuple[int, datetime]] = {}  # by path, size and time
+        self._loads: dict[str, Any] = {}  # by process
+        self.ended = False  # some worker cannot go on
+
+    def look(self) -> None:
+        """Take in what is new."""
+        for path, size, time in self._dataset.list(f"{_folder(self._token)}/"):
+            if not path.endswith(".json") or self._read.get(path) == (size, time):
+                continue
+            self._read[path] = size, time
+            try:
+                report = self._dataset.get_json(path) or {}
+            except (ValueError, DatasetError):
+                continue  # half written, where the store writes in place
+            tally.came_to(self._stage, self._token, report.get("outcomes", {}))
+            self._loads[path] = report.get("load", {})
+            load.elsewhere(path, self._loads[path])
+            self.ended = self.ended or bool(report.get("ended"))
+
+    def stop(self) -> None:
+        """Have the workers end what they are doing."""
+        put(self._dataset.store, f"{_folder(self._token)}/{_STOP}", b"")
+
+    def clear(self) -> None:
+        """The stage has ended: nothing is in flight any more, and nobody needs its files."""
+        for path, counts in self._loads.items():
+            load.elsewhere(path, {**counts, "in_flight": 0})
+        with contextlib.suppress(Exception):  # else the next run clears them away
+            self._dataset.delete([path for path, _, _ in self._dataset.list(f"{_folder(self._token)}/")])

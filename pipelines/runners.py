@@ -1,0 +1,200 @@
+"""Where stages run: in this process, by Beam's local runner, or as jobs of a cluster that this process watches."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from curation.tables import Misuse
+from pipelines.ending import Ended, RunnerError, Stopped, stopping
+from pipelines.reports import Reports
+
+if TYPE_CHECKING:
+    import apache_beam as beam
+
+    from pipelines.flink import Flink
+
+log = logging.getLogger(__name__)
+
+LOCAL = ("--runner=FnApiRunner", "--direct_running_mode=multi_threading", "--direct_num_workers=1")
+"""Beam's local runner in this process, and one bundle a stage: its items are spread over threads by our own workers."""
+
+CLUSTERS = ("FlinkRunner", "DataflowRunner", "PortableRunner")
+LOOK_S = 1.0
+STOP_S = 8.0  # for a job's workers to commit what is done, before it is cancelled
+CANCEL_S = 12.0  # for it to end then
+
+Build = Callable[["beam.Pipeline"], Any]
+
+
+class Runner(Protocol):
+    """Runs a pipeline to its end. `processes` work on each; `jobs` run at a time; `stop_s` is what an early end takes.
+
+    `here` says whether the work is done in this process.
+    """
+
+    here: bool
+    processes: int
+    jobs: int
+    stop_s: float
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_: object) -> None: ...
+    def run(self, build: Build, name: str, reports: Reports) -> Ended | None:
+        """Run what `build` adds to a pipeline; why it could not commit, if so. Raises Stopped, RunnerError."""
+
+
+def runner_for(arguments: Sequence[str]) -> Runner:
+    """The runner that Beam's options name. Raises Misuse for one that cannot work."""
+    parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
+    parser.add_argument("--runner", "-r", default="FnApiRunner")
+    parser.add_argument("--direct_running_mode", default="multi_threading")
+    given, rest = parser.parse_known_args(list(arguments))
+    name = given.runner.rpartition(".")[2].lower().removesuffix("runner")
+    if name in ("fnapi", "direct"):
+        if given.direct_running_mode == "multi_processing":
+            why = "multi_processing hangs for ever when a worker dies"
+            raise Misuse(f"{why}; run.workers says how many videos are segmented at a time")
+        return Local(rest)
+    cluster = next((known for known in CLUSTERS if known.lower() == f"{name}runner"), None)
+    if cluster is None:
+        why = "DaskRunner mixes up what a stage puts out" if name == "dask" else f"{given.runner} is not supported"
+        raise Misuse(f"{why}; use the local runner, or one of {', '.join(CLUSTERS)}")
+    return Cluster(cluster, rest)
+
+
+class Local:
+    """Beam's local runner, and all the work in this process."""
+
+    here = True
+    processes = jobs = 1
+    stop_s = 10.0
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self._arguments = [*LOCAL, *arguments]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def run(self, build: Build, name: str, reports: Reports) -> Ended | None:
+        pipeline = _pipeline(self._arguments)
+        build(pipeline)
+        result = pipeline.run()
+        result.wait_until_finish()
+        return _uncommitted(result)
+
+
+class Cluster:
+    """Workers elsewhere: this process hands over jobs, shows what their workers report, and sees to their end."""
+
+    here = False
+    stop_s = STOP_S + CANCEL_S
+
+    def __init__(self, runner: str, arguments: Sequence[str]) -> None:
+        self._arguments = [f"--runner={runner}", *arguments]
+        self._is_flink = runner == "FlinkRunner"
+        self._flink: Flink | None = None
+        self.processes = self.jobs = 1
+
+    def __enter__(self) -> Self:
+        if self._is_flink:
+            from pipelines.flink import Flink
+
+            self._flink = Flink(self._arguments).__enter__()
+            self._arguments = self._flink.arguments
+            self.processes, self.jobs = self._flink.processes, self._flink.jobs
+        self._room = threading.Semaphore(self.jobs)  # a job that finds no slots in time fails
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._flink is not None:
+            self._flink.__exit__()
+
+    def run(self, build: Build, name: str, reports: Reports) -> Ended | None:
+        while not self._room.acquire(timeout=LOOK_S):
+            if stopping.is_set():
+                raise Stopped
+        try:
+            return self._run(build, name, reports)
+        finally:
+            self._room.release()
+            reports.clear()
+
+    def _run(self, build: Build, name: str, reports: Reports) -> Ended | None:
+        pipeline = _pipeline([*self._arguments, f"--job_name={name}"])
+        build(pipeline)
+        try:
+            result = pipeline.run()
+            with self._watching(result, name, reports):
+                result.wait_until_finish()
+            return _uncommitted(result)
+        except Exception as error:
+            if stopping.is_set():
+                raise Stopped from error
+            with contextlib.suppress(Exception):
+                self._cancel(name)
+            why = (self._flink.died if self._flink else None) or f"the job {name} failed: {_last_line(error)}"
+            raise RunnerError(f"{why}; what is committed is kept, and the same command goes on from there") from error
+
+    @contextlib.contextmanager
+    def _watching(self, result: Any, name: str, reports: Reports) -> Any:
+        done = threading.Event()
+        watcher = threading.Thread(target=self._watch, args=(result, name, reports, done), name="watch", daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            done.set()
+            watcher.join()
+
+    def _watch(self, result: Any, name: str, reports: Reports, done: threading.Event) -> None:
+        """Take in what workers report, and end the job where the run is to end, or where a worker cannot go on."""
+        told: float | None = None
+        while not done.wait(LOOK_S):
+            try:
+                reports.look()
+                if told is None and (stopping.is_set() or reports.ended):
+                    told = time.monotonic()
+                    reports.stop()
+            except Exception:
+                log.exception("the workers' reports cannot be read")
+            if told is not None and stopping.is_set() and time.monotonic() - told > STOP_S:
+                with contextlib.suppress(Exception):
+                    self._cancel(name, result)
+                return
+
+    def _cancel(self, name: str, result: Any = None) -> None:
+        if self._flink is not None:
+            self._flink.cancel(name)
+        elif result is not None:
+            result.cancel()
+
+
+def _pipeline(arguments: Sequence[str]) -> beam.Pipeline:
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    return beam.Pipeline(options=PipelineOptions(list(arguments)))
+
+
+def _uncommitted(result: Any) -> Ended | None:
+    """Why a stage's commit could not be made, as CommitParts says in the metric `ended`."""
+    from apache_beam.metrics.metric import MetricsFilter
+
+    found = result.metrics().query(MetricsFilter().with_name("ended")).get("string_sets", ())
+    said = sorted(text for metric in found for text in metric.result)
+    return Ended(*said[0].split(": ", 1)) if said else None
+
+
+def _last_line(error: BaseException) -> str:
+    """The one line that says most, of what Beam made tracebacks of."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
