@@ -10,6 +10,7 @@ done
     exit 1
 }
 "${PYTHON:-python3}" -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
+command -v java >/dev/null || echo "Flink would need Java as well (openjdk-17-jre-headless); without it, its tests are skipped" >&2
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     apt-get -q update && apt-get -q install -y --no-install-recommends $missing

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import ffmpeg
@@ -28,6 +28,7 @@ from curation.config import Settings, resolve
 from curation.tables import Dataset, PartWriter
 from pipelines.items import DOWNLOAD, SEGMENT
 from pipelines.run import Run
+from pipelines.runners import runner_for
 from pipelines.segment import SegmentVideos
 from pipelines.state import no_retry
 from pipelines.work import attempt
@@ -39,12 +40,16 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=14)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="vidla-benchmark-") as folder:
-        videos = Path(folder) / "videos"
-        videos.mkdir()
-        for number in range(arguments.videos):
-            target = str(videos / f"{number:03}.mp4")
-            ffmpeg.input(str(arguments.video)).output(target, c="copy", metadata=f"comment={number}").run(quiet=True)
-        show(measure(Path(folder), videos))
+        show(measure(Path(folder), copies(arguments.video, Path(folder) / "videos", arguments.videos)))
+
+
+def copies(video: Path, folder: Path, count: int) -> Path:
+    """So many copies of a video in a new folder, each with a comment of its own and so another video."""
+    folder.mkdir()
+    for number in range(count):
+        target = str(folder / f"{number:03}.mp4")
+        ffmpeg.input(str(video)).output(target, c="copy", metadata=f"comment={number}").run(quiet=True)
+    return folder
 
 
 def measure(folder: Path, videos: Path) -> dict[str, float]:
@@ -62,14 +67,14 @@ def measure(folder: Path, videos: Path) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def downloaded(location: Path, videos: Path, workers: int) -> Iterator[Run]:
-    """A run that has downloaded everything and is about to segment it."""
+def downloaded(location: Path, videos: Path, workers: int, beam_arguments: Sequence[str] = ()) -> Iterator[Run]:
+    """A run that has downloaded everything and is about to segment it, by the runner that Beam's options name."""
     settings: Settings = resolve(None, [f"run.workers={workers}", "media.codec_threads=1", "run.wave_videos=1000"])
     dataset = Dataset(str(location))
     with Writer(dataset, "benchmark", {}) as writer:
         first = Run(dataset, writer, settings, "", (DOWNLOAD,))
         first.do(first.plan(first.ask([str(videos)])))
-        yield Run(dataset, writer, settings, "", (SEGMENT,))
+        yield Run(dataset, writer, settings, "", (SEGMENT,), runner_for(beam_arguments))
 
 
 def in_a_loop(run: Run) -> None:
@@ -79,7 +84,7 @@ def in_a_loop(run: Run) -> None:
     work = SegmentVideos(run.settings)
     parts = PartWriter(run.dataset, run.writer.lineage, run.settings.run.part_bytes)
     for video_id in plan.segment:
-        made, _ = attempt(work, run.dataset, run.state.item(video_id, SEGMENT, no_retry))
+        made, _, _ = attempt(work, run.dataset, run.state.item(video_id, SEGMENT, no_retry))
         for table, rows in made.rows.items():
             records, digests = zip(*rows, strict=True)
             parts.add(table, records, digests)

@@ -59,7 +59,7 @@ class Flink:
         if slots < self.parallelism:
             log.warning("%s has %d slots now; jobs wait until there are %d", self._url, slots, self.parallelism)
         self.jobs = max(1, slots // self.parallelism)
-        processes = int(overview["taskmanagers"]) * max(1, self._portable.sdk_worker_parallelism or 1)
+        processes = int(overview["taskmanagers"]) * max(1, int(self._portable.sdk_worker_parallelism or 1))
         self.processes = max(1, min(processes, self.parallelism))
         endpoint = self._portable.job_endpoint or self._start_job_server()
         self.arguments = [
@@ -113,7 +113,9 @@ class Flink:
                 f"({' '.join(str(error).split())})"
             ) from None
         environment = {name: os.environ[name] for name in ("PATH", "HOME", "JAVA_HOME", "LANG") if name in os.environ}
-        self._job_server = guard.Process(command, 0, stderr=subprocess.STDOUT, environment=environment)
+        self._job_server = guard.Process(
+            [str(word) for word in command], 0, stderr=subprocess.STDOUT, environment=environment
+        )
         self._held.callback(self._job_server.finish)
         tail: list[str] = []
         threading.Thread(target=self._read, args=(self._job_server, tail), name="job server", daemon=True).start()
@@ -139,4 +141,4 @@ class Flink:
         for line in process.popen.stdout or ():
             text = line.decode(errors="replace").rstrip()
             tail[:] = [*tail[-9:], text]
-            log.info("job server: %s", text)
+            log.debug("job server: %s", text)

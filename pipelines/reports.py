@@ -43,6 +43,7 @@ class Reporter:
         self._ended: set[str] = set()  # tokens of stages that are to end everywhere
         self._said: dict[str, str] = {}  # by token
         self._seen: dict[str, int] = {}  # by token, the last commit that was looked at
+        self._parent = os.getppid()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reports", daemon=True)
 
@@ -69,6 +70,10 @@ class Reporter:
                 log.warning("the runner is gone; nothing more is done here")
                 halt()
                 return
+            if os.getppid() != self._parent:
+                log.warning("the worker pool is gone, and this worker goes as well")
+                halt()
+                os._exit(1)  # so that the runner knows
             for token, context in list(self._stages.items()):
                 try:
                     self._tell(token, context)
@@ -89,7 +94,7 @@ class Reporter:
             self._said[token] = said
 
     def _why_to_end(self, token: str, context: Context) -> str | None:
-        if any(True for _ in context.dataset.list(f"{_folder(token)}/{_STOP}")):
+        if context.dataset.get_json(f"{_folder(token)}/{_STOP}") is not None:
             return "the driver says stop"
         seen = self._seen.get(token, context.seen)
         for number, record in read_commits(context.dataset, seen):
@@ -127,7 +132,7 @@ class Reports:
 
     def stop(self) -> None:
         """Have the workers end what they are doing."""
-        put(self._dataset.store, f"{_folder(self._token)}/{_STOP}", b"")
+        put(self._dataset.store, f"{_folder(self._token)}/{_STOP}", b"{}")
 
     def clear(self) -> None:
         """The stage has ended: nothing is in flight any more, and nobody needs its files."""
@@ -135,3 +140,8 @@ class Reports:
             load.elsewhere(path, {**counts, "in_flight": 0})
         with contextlib.suppress(Exception):  # else the next run clears them away
             self._dataset.delete([path for path, _, _ in self._dataset.list(f"{_folder(self._token)}/")])
+        if self._dataset.folder is not None:
+            emptied = self._dataset.folder / _folder(self._token)
+            with contextlib.suppress(OSError):  # up to the first that is not empty
+                for folder in (emptied, *emptied.parents[:3]):
+                    folder.rmdir()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ LOCAL = ("--runner=FnApiRunner", "--direct_running_mode=multi_threading", "--dir
 """Beam's local runner in this process, and one bundle a stage: its items are spread over threads by our own workers."""
 
 CLUSTERS = ("FlinkRunner", "DataflowRunner", "PortableRunner")
+MANY = 100  # jobs at a time, where the runner finds room for each
 LOOK_S = 1.0
 STOP_S = 8.0  # for a job's workers to commit what is done, before it is cancelled
 CANCEL_S = 12.0  # for it to end then
@@ -102,7 +104,7 @@ class Cluster:
         self._arguments = [f"--runner={runner}", *arguments]
         self._is_flink = runner == "FlinkRunner"
         self._flink: Flink | None = None
-        self.processes = self.jobs = 1
+        self.processes, self.jobs = 1, MANY
 
     def __enter__(self) -> Self:
         if self._is_flink:
@@ -194,7 +196,11 @@ def _uncommitted(result: Any) -> Ended | None:
     return Ended(*said[0].split(": ", 1)) if said else None
 
 
+_ERROR = re.compile(r"(?:Caused by: )?((?:[\w$]+\.)*[\w$]*(?:Error|Exception)\b.*)")
+
+
 def _last_line(error: BaseException) -> str:
-    """The one line that says most, of what Beam made tracebacks of."""
+    """The one line that says most, of what Beam and Java made tracebacks of."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    named = [match[1] for line in lines if (match := _ERROR.fullmatch(line))]
+    return (named or lines or [type(error).__name__])[-1]

@@ -64,6 +64,14 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="session")
+def curated(videos: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of the three videos, made once; tests work on copies."""
+    folder = tmp_path_factory.mktemp("curated") / "dataset"
+    subprocess.run([VIDLA, "curate", str(videos[0].parent), "--dataset", str(folder)], check=True, timeout=240)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def sample() -> Path:
     """The measured sample's folder (sample.mp4, truth.json, …), named by VIDLA_SAMPLE_MEDIA."""
     folder = os.environ.get("VIDLA_SAMPLE_MEDIA")

@@ -37,14 +37,6 @@ After that everything is blue for a while, and a clock in the corner counts the 
 """
 
 
-@pytest.fixture(scope="session")
-def curated(videos: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset of the three videos, made once; tests work on copies."""
-    folder = tmp_path_factory.mktemp("curated") / "dataset"
-    subprocess.run([VIDLA, "curate", str(videos[0].parent), "--dataset", str(folder)], check=True, timeout=240)
-    return folder
-
-
 @pytest.fixture
 def dataset(curated: Path, tmp_path: Path) -> Path:
     return shutil.copytree(curated, tmp_path / "dataset")

@@ -1,0 +1,106 @@
+"""What Flink adds to the segment stage, to a wave, and to the network.
+
+    python -m benchmarks.flink VIDEO [--videos 14]
+
+Starts a standalone Flink with two slots and its worker pool, as the tests do. VIDEO is copied so many times, each copy
+another video. The segment stage is run on a few of them and on all of them, locally with two workers and on Flink with
+two slots: what each further video takes is the steady state, what is left is what a job costs. Then a wave of two
+small videos is run through all stages, on both: what Flink takes more is what a wave costs, however large. Flink itself
+counts the bytes that its operators send on. Wall-clock ratios: use a machine that does nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import ffmpeg
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.stages import copies, downloaded, timed
+from curation.commits import Writer
+from curation.config import resolve
+from curation.tables import Dataset
+from pipelines.run import Run
+from pipelines.runners import runner_for
+from pipelines.texts import texts_digest
+from tests.flink_cluster import SLOTS, Cluster
+
+FEW = 2
+MOST_OF_A_WAVE = 0.05
+SMALL_S = 7.0
+
+
+@dataclass
+class Measured:
+    """Seconds of the segment stage over a few and over all videos, and of a small wave, by place; bytes a video."""
+
+    few: dict[str, float]
+    all: dict[str, float]
+    wave: dict[str, float]
+    sent: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.flink", description=__doc__)
+    parser.add_argument("video", type=Path)
+    parser.add_argument("--videos", type=int, default=14)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="vidla-benchmark-") as folder, Cluster(Path(folder) / "flink") as cluster:
+        videos = copies(arguments.video, Path(folder) / "videos", arguments.videos)
+        show(measure(Path(folder), videos, cluster), arguments.videos)
+
+
+def measure(folder: Path, videos: Path, cluster: Cluster) -> Measured:
+    few = folder / "few"
+    few.mkdir()
+    for video in sorted(videos.iterdir())[:FEW]:
+        (few / video.name).hardlink_to(video)
+    seconds: dict[str, dict[str, float]] = {"few": {}, "all": {}}
+    places: dict[str, Sequence[str]] = {"local": (), "flink": cluster.options}
+    for name, inputs in (("few", few), ("all", videos)):
+        for place, options in places.items():
+            with downloaded(folder / f"{name}-{place}", inputs, SLOTS, options) as run:
+                before = set(cluster.jobs())
+                seconds[name][place] = timed(lambda run=run: run.do(run.plan({})))  # type: ignore[misc]
+    (job,) = set(cluster.jobs()) - before
+    sent = sum(vertex["metrics"]["write-bytes"] for vertex in cluster.get(f"/jobs/{job}")["vertices"])
+    wave = {place: small_wave(folder, few, place, options) for place, options in places.items()}
+    return Measured(seconds["few"], seconds["all"], wave, sent / len(list(videos.iterdir())))
+
+
+def small_wave(folder: Path, videos: Path, place: str, options: Sequence[str]) -> float:
+    """Seconds that a wave of small videos takes, from the first download to the last text."""
+    small = folder / f"small-{place}"
+    small.mkdir()
+    for video in sorted(videos.iterdir()):
+        ffmpeg.input(str(video), t=SMALL_S).output(str(small / video.name), c="copy").run(quiet=True)
+    settings = resolve()
+    with Writer(Dataset(str(folder / f"wave-{place}")), "benchmark", {}) as writer:
+        run = Run(writer.dataset, writer, settings, texts_digest(settings), runner=runner_for(options))
+        return timed(lambda: run.do(run.plan(run.ask([str(small)]))))
+
+
+def show(measured: Measured, videos: int) -> None:
+    each = {place: (measured.all[place] - measured.few[place]) / (videos - FEW) for place in measured.all}
+    job = measured.few["flink"] - FEW * each["flink"]
+    wave = measured.wave["flink"] - measured.wave["local"]
+    enough = wave / MOST_OF_A_WAVE
+    table = Table("figure", "measured", "ratio", "wanted")
+    steady = f"{each['local']:.2f} / {each['flink']:.2f} s"
+    ratio = f"{each['local'] / each['flink']:.2f}"
+    table.add_row("segment: two slots ÷ two local workers", steady, ratio, "≥ 0.9")
+    table.add_row("a run of one job adds", f"{job:.1f} s", "", "reported")
+    table.add_row("a wave of all stages adds", f"{wave:.1f} s", "", "reported")
+    table.add_row("a wave in which that is 5 % takes", f"{enough / 60:.0f} min", "", "reported")
+    table.add_row("… segmenting so many of these", f"{enough / each['flink']:.0f} videos", "", "reported")
+    table.add_row("bytes between operators, a video", f"{measured.sent:,.0f}", "", "≤ 10,000")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

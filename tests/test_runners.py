@@ -1,0 +1,106 @@
+"""Which runners there are, and what is said of one that cannot work."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from curation.config import resolve
+from curation.records import VideoRequest
+from curation.requests import Asked
+from curation.tables import Misuse
+from pipelines.download import DownloadVideos
+from pipelines.ending import RunnerError
+from pipelines.items import DownloadItem
+from pipelines.runners import Cluster, Local, runner_for
+from pipelines.texts import shared
+from tests.flink_cluster import Cluster as FlinkCluster
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["--runner=DaskRunner"], "DaskRunner mixes up"),
+        (["--runner", "apache_beam.runners.dask.dask_runner.DaskRunner"], "DaskRunner mixes up"),
+        (["--runner=SparkRunner"], "use the local runner, or one of FlinkRunner"),
+        (["--direct_running_mode=multi_processing"], "hangs for ever"),
+    ],
+)
+def test_a_runner_that_cannot_work_is_refused(arguments: list[str], hint: str) -> None:
+    with pytest.raises(Misuse, match=hint) as refused:
+        runner_for(arguments)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--runner=DirectRunner"], ["--runner=FnApiRunner"], ["--job_name=x"]])
+def test_the_local_runner_is_the_default(arguments: list[str]) -> None:
+    assert isinstance(runner_for(arguments), Local)
+
+
+@pytest.mark.parametrize("name", ["FlinkRunner", "flinkrunner", "flink", "DataflowRunner"])
+def test_a_cluster_is_named_as_beam_does(name: str) -> None:
+    assert isinstance(runner_for([f"--runner={name}"]), Cluster)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        ([], "name it with --flink_master=HOST:PORT"),
+        (["--flink_master=localhost:1"], "no Flink answers at http://localhost:1: .*refused"),
+    ],
+)
+def test_a_flink_that_is_not_there_is_told_in_a_line(arguments: list[str], hint: str) -> None:
+    with pytest.raises(RunnerError, match=hint) as told, runner_for(["--runner=FlinkRunner", *arguments]):
+        pass
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("argument", "hint"),
+    [
+        ("--flink_job_server_jar=/nowhere/job-server.jar", "name its jar with --flink_job_server_jar"),
+        ("--job_server_java_launcher=/nowhere/java", "FlinkRunner needs Java here"),
+        ("--job_server_jvm_properties=-Xmx1", "job server ended by itself"),
+    ],
+)
+def test_a_job_server_that_cannot_be_started_is_told_in_a_line(flink: FlinkCluster, argument: str, hint: str) -> None:
+    with pytest.raises(RunnerError, match=hint) as told, runner_for([*flink.options, argument]):
+        pass
+    assert "\n" not in str(told.value)
+    assert shutil.which("java")
+
+
+# --- bounds over a whole cluster ------------------------------------------------------------------------------------
+
+
+def item_of(url: str, asked: str | None = None) -> DownloadItem:
+    request = VideoRequest(request_key=url, uri=url)
+    return DownloadItem(request, Asked(request, asked, None) if asked else None, "digest")
+
+
+def test_a_host_has_as_many_lanes_as_downloads_are_allowed_from_it() -> None:
+    work = DownloadVideos(resolve(None, ["download.per_host=3"]))
+    urls = [f"https://{host}/{n}.mp4" for n in range(10) for host in ("a.example", "b.example")]
+    lanes = Counter(lane for lane, _ in work.lanes([item_of(url) for url in urls]))
+    assert sorted(lanes.values()) == [3, 3, 3, 3, 4, 4]
+    assert [item.key for _, item in work.lanes([item_of(url) for url in urls])] == urls
+
+
+def test_files_need_not_wait_for_one_another() -> None:
+    items = [item_of(Path(f"/videos/{n}.mp4").as_uri()) for n in range(5)]
+    lanes = DownloadVideos(resolve()).lanes(items)
+    assert len({lane for lane, _ in lanes}) == 5
+
+
+def test_the_requests_in_flight_are_divided_among_processes() -> None:
+    engine = ["kind=openai", "model=m", 'base_urls=["http://a/v1"]', "max_in_flight=10"]
+    settings = resolve(None, [f"{texts}.engine.{s}" for texts in ("captions", "summaries") for s in engine])
+    assert shared(settings, 1) is settings
+    for processes, share in ((2, 5), (3, 3), (20, 1)):
+        each = shared(settings, processes)
+        assert each.captions.engine.max_in_flight == each.summaries.engine.max_in_flight == share
+        assert each.captions.engine.digest() == settings.captions.engine.digest()
