@@ -276,8 +276,10 @@ class Writer(Committer):
             for pattern in ("*#[0-9]*", "*/*#[0-9]*", "*/*/*#[0-9]*"):  # what an interrupted write on disk leaves
                 for torn in self.dataset.folder.glob(pattern):
                     torn.unlink(missing_ok=True)
-            shutil.rmtree(self.dataset.folder / "scratch", ignore_errors=True)
-        self.dataset.delete(path for path, _, _ in self.dataset.list("progress/"))  # of runs that did not end
+            for folder in ("scratch", "progress"):
+                shutil.rmtree(self.dataset.folder / folder, ignore_errors=True)
+        else:
+            self.dataset.delete([path for path, _, _ in self.dataset.list("progress/")])
 
     def _write_lease(self, *, swept: int, settled: int, open_: bool = True) -> None:
         lease = {

@@ -45,7 +45,6 @@ class Flink:
         self._flink = options.view_as(FlinkRunnerOptions)
         self._portable = options.view_as(PortableOptions)
         self._server = options.view_as(JobServerOptions)
-        self._held = ExitStack()
         self._job_server: guard.Process | None = None
         self._arguments = arguments
         if self._flink.flink_master in ("[auto]", "[local]"):
@@ -61,7 +60,9 @@ class Flink:
         self.jobs = max(1, slots // self.parallelism)
         processes = int(overview["taskmanagers"]) * max(1, int(self._portable.sdk_worker_parallelism or 1))
         self.processes = max(1, min(processes, self.parallelism))
-        endpoint = self._portable.job_endpoint or self._start_job_server()
+        with ExitStack() as held:
+            endpoint = self._portable.job_endpoint or self._start_job_server(held)
+            self._held = held.pop_all()
         self.arguments = [
             *self._arguments,
             f"--flink_master={self._url}",
@@ -96,13 +97,13 @@ class Flink:
 
     # --- the job server ---------------------------------------------------------------------------------------------
 
-    def _start_job_server(self) -> str:
+    def _start_job_server(self, held: ExitStack) -> str:
         """Start one for the whole run, under the guard: it dies with this process. Its address."""
         if shutil.which(self._server.job_server_java_launcher) is None:
             raise RunnerError(
                 "FlinkRunner needs Java here: install it (Debian: apt-get install openjdk-17-jre-headless)"
             )
-        folder = self._held.enter_context(tempfile.TemporaryDirectory(prefix="vidla-job-server-"))
+        folder = held.enter_context(tempfile.TemporaryDirectory(prefix="vidla-job-server-"))
         self._server.artifacts_dir = folder
         try:
             command, endpoint = FlinkJarJobServer(self._server).subprocess_cmd_and_endpoint()
@@ -116,7 +117,7 @@ class Flink:
         self._job_server = guard.Process(
             [str(word) for word in command], 0, stderr=subprocess.STDOUT, environment=environment
         )
-        self._held.callback(self._job_server.finish)
+        held.callback(self._job_server.finish)
         tail: list[str] = []
         threading.Thread(target=self._read, args=(self._job_server, tail), name="job server", daemon=True).start()
         self._await(endpoint, tail)

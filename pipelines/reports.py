@@ -43,7 +43,6 @@ class Reporter:
         self._ended: set[str] = set()  # tokens of stages that are to end everywhere
         self._said: dict[str, str] = {}  # by token
         self._seen: dict[str, int] = {}  # by token, the last commit that was looked at
-        self._parent = os.getppid()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reports", daemon=True)
 
@@ -65,15 +64,6 @@ class Reporter:
 
     def _run(self) -> None:
         while not self._closing.wait(REPORT_S):
-            if not threading.main_thread().is_alive():
-                # The runner has let go of this process, which would wait for its threads' work all the same.
-                log.warning("the runner is gone; nothing more is done here")
-                halt()
-                return
-            if os.getppid() != self._parent:
-                log.warning("the worker pool is gone, and this worker goes as well")
-                halt()
-                os._exit(1)  # so that the runner knows
             for token, context in list(self._stages.items()):
                 try:
                     self._tell(token, context)

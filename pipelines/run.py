@@ -49,9 +49,7 @@ class Run:
     _lock: threading.Lock = field(default_factory=threading.Lock)  # for what follows, and for `state`
     _seen: int = 0  # the last commit that the state knows of
     _in_texts: set[str] = field(default_factory=set)  # videos whose texts are being made
-    _outcomes: dict[str, Mapping[str, Any]] = field(
-        default_factory=dict
-    )  # of commits, by token, until they are asked for
+    _outcomes: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # of commits, by token, till asked for
 
     # --- what is wanted ---------------------------------------------------------------------------------------------
 
@@ -174,8 +172,10 @@ class Run:
 
     def _shared_settings(self) -> Settings:
         """What one process is told where several ask the same servers: its share of the requests in flight."""
-        jobs = min(self.runner.jobs, self._text_waves())
-        return shared(self.settings, (self.settings.run.processes or self.runner.processes) * jobs)
+        if self.runner.here:
+            return self.settings
+        processes = self.settings.run.processes or self.runner.processes
+        return shared(self.settings, processes * min(self.runner.jobs, self._text_waves()))
 
     def _text_waves(self) -> int:
         """How many waves have their texts made at once: one, where no server could do more at a time."""

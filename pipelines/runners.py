@@ -54,7 +54,7 @@ class Runner(Protocol):
 def runner_for(arguments: Sequence[str]) -> Runner:
     """The runner that Beam's options name. Raises Misuse for one that cannot work."""
     parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
-    parser.add_argument("--runner", "-r", default="FnApiRunner")
+    parser.add_argument("--runner", default="FnApiRunner")
     parser.add_argument("--direct_running_mode", default="multi_threading")
     given, rest = parser.parse_known_args(list(arguments))
     name = given.runner.rpartition(".")[2].lower().removesuffix("runner")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Hashable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from concurrent.futures import Future
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -36,19 +38,42 @@ class Room:
 
 
 class Workers:
-    """So many threads, which take what is submitted in its order; and room for what they have in memory at a time."""
+    """So many threads, which take what is submitted in its order; and room for what they have in memory at a time.
+
+    They do not keep the process from ending, as those of Python's own executor would: what a worker process of a
+    cluster has under way when its runner is gone, nobody waits for.
+    """
 
     def __init__(self, threads: int, room: int) -> None:
         self.threads = threads
         self.room = Room(room)
-        self._pool = ThreadPoolExecutor(threads, "work")
+        self._line: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        self._started = 0
+        self._lock = threading.Lock()
+
+    def submit(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future: Future[T] = Future()
+        with self._lock:
+            if self._started < self.threads:
+                self._started += 1
+                threading.Thread(target=self._run, name=f"work {self._started}", daemon=True).start()
+        self._line.put((future, partial(work, *args, **kwargs)))
+        return future
 
     def close(self) -> None:
         """Let the threads end once they have done what they were given."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for _ in range(self._started):
+            self._line.put(None)
 
-    def submit(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        return self._pool.submit(work, *args, **kwargs)
+    def _run(self) -> None:
+        while job := self._line.get():
+            future, call = job
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(call())
+            except BaseException as error:
+                future.set_exception(error)
 
 
 _workers: dict[tuple[Hashable, int, int], Workers] = {}

@@ -1,4 +1,4 @@
-"""A real Flink on loopback, from packages: a job manager, a task manager with two slots, and Beam's worker pool.
+"""A real Flink on loopback, from packages: a job manager, a task manager with two slots, and a worker pool.
 
 `python -m tests.flink_cluster` starts one, prints the options that a command takes behind --, and keeps it up until it
 is stopped.
@@ -153,10 +153,8 @@ class Cluster:
         wait_until(lambda: self.overview().get("slots-available") == SLOTS)
 
     def start_worker_pool(self) -> None:
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # it starts workers with that `python`
-        module = "apache_beam.runners.worker.worker_pool_main"
-        command = [sys.executable, "-m", module, f"--service_port={self._pool_port}"]
-        self.worker_pool = self._start("workers", command, {"PATH": path})
+        command = [sys.executable, "-m", "pipelines.worker_pool", f"--service_port={self._pool_port}"]
+        self.worker_pool = self._start("workers", command, {})
         wait_until(lambda: _answers(self._pool_port))
 
     def overview(self) -> dict[str, Any]:

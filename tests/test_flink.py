@@ -67,15 +67,14 @@ def check_whole(folder: Path, expected: dict[str, list[str]]) -> None:
 
 def workers_of(flink: Cluster) -> list[psutil.Process]:
     """What its worker pool has started, and what those have."""
-    wanted = ("SdkHarness", "curation.guard", "launch.py")
-    found = []
-    for process in flink.processes():
-        try:
-            if any(word in " ".join(process.cmdline()) for word in wanted):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
+    pool = psutil.Process(flink.worker_pool.pid)
+    return [process for process in pool.children(recursive=True) if process.status() != psutil.STATUS_ZOMBIE]
+
+
+def check_gone(left: list[psutil.Process]) -> None:
+    """These processes, of which there were some, have ended, be it that nobody has asked how."""
+    assert left
+    wait_until(lambda: all(not p.is_running() or p.status() == psutil.STATUS_ZOMBIE for p in left), 20)
 
 
 def check_idle(flink: Cluster) -> None:
@@ -138,7 +137,7 @@ def test_a_task_manager_killed_in_mid_segment_costs_nothing(flink: Cluster, down
         left = workers_of(flink)
         flink.task_manager.kill()
         flink.task_manager.wait()
-        assert left and not psutil.wait_procs(left, timeout=20)[1], "workers go with their task manager"
+        check_gone(left)
         flink.start_task_manager()
         said = said_by(process)
     assert process.returncode == 0, said
@@ -155,7 +154,7 @@ def test_a_worker_pool_that_stops_leaves_nobody_behind(flink: Cluster, downloade
         left = workers_of(flink)
         flink.worker_pool.terminate()
         flink.worker_pool.wait()
-        assert left and not psutil.wait_procs(left, timeout=20)[1]
+        check_gone(left)
         flink.start_worker_pool()
         said = said_by(process)
     assert process.returncode == 0, said
@@ -270,6 +269,30 @@ def test_a_task_manager_killed_in_mid_summarise_costs_nothing(flink: Cluster, tm
         assert server.most_in_flight <= 6
     shown = {int(n) for n in re.findall(rf"caption (\d+)/{VIDEOS}", said)}
     assert shown - {0, VIDEOS}, "the view shows what is under way"
+    check_whole(tmp_path / "flink", contents(tmp_path / "local"))
+    check_idle(flink)
+
+
+@pytest.mark.long
+def test_two_jobs_at_a_time_share_slots_workers_and_servers(flink: Cluster, tmp_path: Path) -> None:
+    before, most = set(flink.jobs()), 0
+    with ScriptedServer(after(1.0, texts)) as server:
+        for name in ("local", "flink"):
+            segment_videos(tmp_path / name, settings_for(server.url), range(6))
+        run("curate", "--dataset", tmp_path / "local", *assignments(server.url))
+        server.most_in_flight = 0
+        given = assignments(server.url, "run.text_waves=2", "run.wave_videos=2")
+        one_slot_each = [*flink.options, "--parallelism=1"]
+        with running("curate", "--dataset", tmp_path / "flink", *given, behind=one_slot_each) as process:
+            while process.poll() is None:
+                most = max(most, [*flink.jobs().values()].count("RUNNING"))
+                time.sleep(0.3)
+            said = said_by(process)
+        assert process.returncode == 0, said
+        assert server.most_in_flight <= 6
+    assert most == 2
+    for job in set(flink.jobs()) - before:
+        assert not flink.get(f"/jobs/{job}/exceptions")["exceptionHistory"]["entries"]
     check_whole(tmp_path / "flink", contents(tmp_path / "local"))
     check_idle(flink)
 
