@@ -95,7 +95,7 @@ def curate(
     """Do the whole job: download, segment, caption, summarize.
 
     Makes everything that INPUT and the dataset still need; without an INPUT, goes on where an earlier run stopped.
-    Beam's options follow after --.
+    Beam's options follow after -- (docs/deploy.md: Flink).
 
     Example: vidla curate videos.csv --dataset data/talks --set media.lines=480
     """

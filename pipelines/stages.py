@@ -104,7 +104,7 @@ class WorkToParts(beam.DoFn):  # type: ignore[misc]
         self.counts: Counter[str] = Counter()
         self.running: dict[Future[Attempt], tuple[Item, Iterator[Item]]] = {}  # with what comes after it
         self.ended: Ended | None = None
-        self.stopped = False
+        self.stopped = self.unwritable = False
 
     def process(self, items: Iterable[Any]) -> None:
         self._begin(iter(list(items)))
@@ -112,14 +112,18 @@ class WorkToParts(beam.DoFn):  # type: ignore[misc]
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         self._collect(most=0)
-        try:
-            written = Written(tuple(self.writer.finish()), tuple(self.replaced), dict(self.counts), self.ended)
-        except Exception as error:
-            self._end(error)
-            written = Written((), (), {}, self.ended)
+        written = self._written()
         if written.parts or written.replaced or written.ended:
             window = GlobalWindow()
             yield WindowedValue(written, window.max_timestamp(), [window])
+
+    def _written(self) -> Written:
+        try:
+            if not self.unwritable:
+                return Written(tuple(self.writer.finish()), tuple(self.replaced), dict(self.counts), self.ended)
+        except Exception as error:
+            self._end(error)
+        return Written((), (), {}, self.ended)
 
     def _begin(self, items: Iterator[Item]) -> None:
         """Have the next one of these worked on."""
@@ -142,14 +146,19 @@ class WorkToParts(beam.DoFn):  # type: ignore[misc]
     def _take(self, item: Item, future: Future[Attempt]) -> None:
         try:
             made, counts, usage = future.result()
-            for table, rows in made.rows.items():
-                records, digests = zip(*rows, strict=True)
-                self.writer.add(table, records, digests)
         except Stopped:
             self._end()
             return
         except Exception as error:
             self._end(error)
+            return
+        try:
+            for table, rows in made.rows.items():
+                records, digests = zip(*rows, strict=True)
+                self.writer.add(table, records, digests)
+        except Exception as error:  # with half an item in the writer, nothing of the bundle may count
+            self._end(error)
+            self.unwritable = True
             return
         self.replaced += made.replaced
         self.counts.update(counts)
@@ -201,11 +210,13 @@ class CommitParts(beam.DoFn):  # type: ignore[misc]
         try:
             with _committing:
                 committer = Committer(self.context.dataset, self.context.lineage, self.context.seen)
-                yield committer.commit(self.context.token, parts, replacements, outcome)
+                number = committer.commit(self.context.token, parts, replacements, outcome)
         except Exception as error:
             log.error("%s is not committed: %s", self.work.name, error, exc_info=error)
             why = ended or Ended.by(error)
             Metrics.string_set(self.work.name, "ended").add(f"{why.kind}: {why.message}")
+        else:
+            yield number
 
 
 # --- running one ----------------------------------------------------------------------------------------------------

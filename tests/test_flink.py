@@ -28,7 +28,7 @@ from tests.segmented import CAPTIONS, SUMMARIES, segment_videos, settings_for, t
 from tests.watching import wait_until
 from tests.web_server import WebServer
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def running(verb: str, *arguments: str | Path, behind: Sequence[str] = ()) -> It
             process.kill()
 
 
-def said_by(process: subprocess.Popen[str], seconds: float = 280) -> str:
+def said_by(process: subprocess.Popen[str], seconds: float = 500) -> str:
     """What a command has said on standard error, once it has ended by itself."""
     said = process.communicate(timeout=seconds)[1]
     assert "Traceback" not in said

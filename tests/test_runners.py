@@ -9,15 +9,17 @@ from pathlib import Path
 import pytest
 
 from curation.config import resolve
-from curation.records import VideoRequest
+from curation.records import TABLES, VideoRequest
 from curation.requests import Asked
-from curation.tables import Misuse
+from curation.tables import Misuse, Part
 from pipelines.download import DownloadVideos
 from pipelines.ending import RunnerError
-from pipelines.items import DownloadItem
+from pipelines.items import BY_VIDEO, STAGES, DownloadItem
 from pipelines.runners import Cluster, Local, runner_for
+from pipelines.state import State, no_retry
 from pipelines.texts import shared
 from tests.flink_cluster import Cluster as FlinkCluster
+from tests.segmented import segment_videos
 
 
 @pytest.mark.parametrize(
@@ -104,3 +106,23 @@ def test_the_requests_in_flight_are_divided_among_processes() -> None:
         each = shared(settings, processes)
         assert each.captions.engine.max_in_flight == each.summaries.engine.max_in_flight == share
         assert each.captions.engine.digest() == settings.captions.engine.digest()
+
+
+def test_what_travels_for_a_video_is_small(tmp_path: Path) -> None:
+    """All items and results of one video, in the code that Beam sends them in, through all stages: 10 KB at most."""
+    from apache_beam.coders import FastPrimitivesCoder
+
+    from pipelines.stages import Written
+
+    settings = resolve()
+    dataset = segment_videos(tmp_path, settings, range(3))
+    state = State.load(dataset, settings, "texts")
+    state.locate(["list-v0"])
+    lane = ("0 videos.example", item_of(f"https://videos.example/{'watch' * 40}.mp4"))
+    items = [lane, *((None, state.item("list-v0", stage, no_retry)) for stage in STAGES[1:])]
+    parts = tuple(Part(table, f"part-{0:020}-{0:032}.parquet", 1 << 20, 1000) for table in TABLES)
+    replaced = tuple((table, ("video_id", "stage"), ("list-v0", "segment")) for table in BY_VIDEO)
+    results = [Written(parts[:5], replaced, {"done": 1, "clips": 7}, None)] * len(STAGES)  # were each alone in a bundle
+    coder = FastPrimitivesCoder()
+    sent = sum(len(coder.encode(element)) for element in [*items, *results])
+    assert sent <= 10_000, sent
