@@ -94,8 +94,8 @@ class Committer:
         """Add `parts` and take out what they replace, in all tables at once; the commit's number.
 
         `token` names the work: a second commit of the same token changes nothing and returns the first one's number.
-        `outcome` (JSON) is what the work came to, for whoever reads the commit. Raises Superseded, and then the parts are
-        gone.
+        `outcome` (JSON) is what the work came to, for whoever reads the commit. Raises Superseded, and then the parts
+        are gone.
         """
         written = {f"{part.table}/{part.path}" for part in parts}
         with self._lock:

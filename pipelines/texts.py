@@ -65,11 +65,15 @@ def text_workers(engine: EngineSettings) -> Workers:
 
 
 def shared(settings: Settings, processes: int) -> Settings:
-    """`settings` for each of so many processes that ask the same servers at a time: with its share of the bound."""
+    """`settings` for each of so many processes that ask the same servers at a time: with its share of the bound.
+
+    Those that ask a vLLM of our own divide among themselves what it may have in flight.
+    """
 
     def share(texts: CaptionSettings | SummarySettings) -> dict[str, Any]:
         most = max(1, texts.engine.max_in_flight // processes)
-        return {"engine": texts.engine.model_copy(update={"max_in_flight": most})}
+        update = {"max_in_flight": most} if texts.engine.kind == "openai" else {}
+        return {"engine": texts.engine.model_copy(update=update)}
 
     if processes == 1:
         return settings

@@ -17,8 +17,8 @@ from curation.config import EngineSettings, VllmSettings
 from curation.engines.vllm import VllmServer
 from tests.bucket import Bucket, S3Server
 from tests.checkpoints import image_text_model
-from tests.own_servers import Serve, settings, start_command, url_of
 from tests.flink_cluster import Cluster, Missing
+from tests.own_servers import Serve, settings, start_command, url_of
 
 SERVED_MODEL = "smollm2-images"  # what `text_server` serves
 VIDLA = Path(sys.executable).parent / "vidla"
