@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from curation.commits import path_of
 from curation.records import SCALES, Scale, digest
-from curation.tables import Dataset, DatasetError
+from curation.tables import Dataset, DatasetError, Misuse
 from curation.upkeep import parts_at, parts_on_disk, pin, pins
 from model.settings import DataSettings
 from model.split import held_out_sql, in_subset_sql
@@ -194,13 +194,19 @@ def _rows(
 ) -> Iterator[pa.Table]:
     kept = held_out_sql(settings.held_out)
     side = kept if share == "held_out" else f"{in_subset_sql(settings.subset)} and not {kept}"
+    # The condition stands in a query of its own, so that no bracket in it can reach what is held out.
     query = f"""
         select clip_id, video_id, list_position([{_quoted(SCALES)}], scale) - 1 as scale, media_uri, start, "end",
             nullif(trim(subtitle_text), '') as subtitle, nullif(trim(caption_text), '') as caption
-        from clips where ({settings.where or "true"}\n) and scale in ({_quoted(scales)}) and {side}
+        from (select * from clips where {settings.where or "true"}\n) where scale in ({_quoted(scales)}) and {side}
         order by scale, clip_id"""
-    for batch in dataset.stream(query, version.tables):
-        yield pa.table(batch).cast(CLIP_SCHEMA)
+    try:
+        for batch in dataset.stream(query, version.tables):
+            yield pa.table(batch).cast(CLIP_SCHEMA)
+    except Misuse as error:
+        if settings.where is None:
+            raise
+        raise Misuse(f"data.where: {error}") from None
 
 
 def _quoted(names: Iterable[str]) -> str:

@@ -69,11 +69,25 @@ def test_selects_by_a_condition_and_by_scale(dataset: Dataset, version: Version,
         "medium": 0,
         "long": VIDEOS,
     }
-    with pytest.raises(Misuse, match="no_such_column") as raised:
-        chosen(dataset, version, tmp_path, where="no_such_column = 1")
-    assert "\n" not in str(raised.value)
     with pytest.raises(DatasetError, match=r"no clip of .* is selected: look at data.where"):
         chosen(dataset, version, tmp_path, where="language = 'xx'")
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("no_such_column = 1", "no_such_column"),
+        ("scale ==", "syntax error"),
+        ("cast(clip_id as integer) = 1", "Could not convert"),
+        ("scale = 'short') or (scale = 'long'", "syntax error"),  # which would have trained on what is held out
+    ],
+)
+def test_a_condition_that_is_none_is_told_in_a_line(
+    where: str, message: str, dataset: Dataset, version: Version, tmp_path: Path
+) -> None:
+    with pytest.raises(Misuse, match=rf"^data\.where: .*({message})") as raised:
+        chosen(dataset, version, tmp_path, where=where)
+    assert "\n" not in str(raised.value)
 
 
 def test_leaves_out_clips_without_any_text(tmp_path: Path) -> None:
