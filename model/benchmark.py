@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import av
 import pyarrow as pa
+from torch import Tensor
 
 from curation.lists import InputError
 from curation.records import SCALES
@@ -19,6 +21,7 @@ from model.annotations import (
     Found,
     read_activitynet,
     read_didemo,
+    read_kinetics,
     read_msrvtt,
     read_msvd,
     read_vatex,
@@ -27,7 +30,10 @@ from model.clips import CLIP_SCHEMA, Clips, write_clips
 from model.evaluation import Encoder, Evaluation
 from model.media_cache import media_of
 from model.retrieval import RESAMPLES, evaluate
-from model.samples import Samples
+from model.zero_shot import ZeroShot, class_features, classify, labels_of
+
+KINETICS = "kinetics"
+"""The one whose texts are classes."""
 
 READERS: dict[str, tuple[Callable[..., tuple[Annotation, ...]], str, int]] = {
     "msrvtt": (read_msrvtt, "MSRVTT_JSFUSION_test.csv", 1),
@@ -35,6 +41,7 @@ READERS: dict[str, tuple[Callable[..., tuple[Annotation, ...]], str, int]] = {
     "activitynet": (read_activitynet, "val_1.json", 1),
     "msvd": (read_msvd, "AllVideoDescriptions.txt,test_list.txt", 2),
     "vatex": (read_vatex, "vatex_validation_v1.0.json,test_ids.txt", 2),
+    KINETICS: (read_kinetics, "val.csv", 1),
 }
 """Each benchmark's reader, the files that it takes as an example, and how many at most (MSVD: exactly)."""
 
@@ -53,24 +60,40 @@ def read_annotations(named: str) -> tuple[Annotation, ...]:
 
 def evaluate_benchmark(encoder: Encoder, found: Found, resamples: int = RESAMPLES) -> Evaluation:
     """Retrieval among the videos of a benchmark; all texts of a video are right for it. Raises DatasetError."""
-    video = encoder.model.config.video
-    with tempfile.TemporaryDirectory() as folder:
-        clips = _clips(found, Path(folder) / "clips.arrow")
-        media = media_of(Dataset(str(found.folder)), None, 1)
-        samples = Samples(clips, media, video.frames, video.image_size, encoder.model.config.text.context)
-        videos, there = encoder.videos(samples, range(len(clips)))
-        rows = [clips[index] for index in there]
+    videos, there, durations = _videos(encoder, found)
     pairs = [(text, index) for index in there for text in found.examples[index].texts]
     figures = evaluate(
         encoder.texts([text for text, _ in pairs]),
         videos,
         [index for _, index in pairs],
         there,
-        scale=float(encoder.model.logit_scale.detach().exp()),
-        durations=[row.end - row.start for row in rows],
+        scale=encoder.scale,
+        durations=durations,
         resamples=resamples,
     )
-    return Evaluation({"videos": figures}, len(clips) - len(there))
+    return Evaluation({"videos": figures}, len(found.examples) - len(there))
+
+
+def classify_benchmark(encoder: Encoder, found: Found, classes: Sequence[str], templates: Sequence[str]) -> ZeroShot:
+    """Zero-shot classification of the videos of a benchmark, each of whose one text is its class.
+
+    Raises InputError for a text that is no class, and DatasetError.
+    """
+    labels = labels_of([example.texts[0] for example in found.examples], classes)
+    features = class_features(classes, templates, encoder.texts)
+    videos, there, _ = _videos(encoder, found)
+    shares = classify(videos, features, [labels[index] for index in there])
+    return replace(shares, unreadable=len(labels) - len(there))
+
+
+def _videos(encoder: Encoder, found: Found) -> tuple[Tensor, list[int], list[float]]:
+    """The features of all videos that can be read, which of the examples these are, and how many seconds they last."""
+    with tempfile.TemporaryDirectory() as folder:
+        clips = _clips(found, Path(folder) / "clips.arrow")
+        media = media_of(Dataset(str(found.folder)), None, 1)
+        features, there = encoder.videos(encoder.samples(clips, media), range(len(clips)))
+        rows = [clips[index] for index in there]
+    return features, there, [row.end - row.start for row in rows]
 
 
 def _clips(found: Found, path: Path) -> Clips:

@@ -5,25 +5,27 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import pyarrow as pa
 import torch
 from torch import Tensor
 
 from curation.records import SCALES
-from curation.tables import Dataset, DatasetError
+from curation.tables import Dataset, DatasetError, Misuse
 from curation.upkeep import versions_now
 from model.augment import normalise
-from model.clips import Version, configuration_digest, select
-from model.media_cache import media_of
+from model.clips import CLIP_SCHEMA, ClipRow, Clips, Version, configuration_digest, select, write_clips
+from model.media_cache import Media, media_of
 from model.order import InTurn
 from model.processes import Processes
 from model.retrieval import RESAMPLES, Retrieval, evaluate
 from model.samples import Batch, Samples, read, tokens
 from model.settings import DataSettings
+from model.split import held_out
 from model.vidla import VidLA
 
 Precision = Literal["bf16", "fp32"]
@@ -73,6 +75,16 @@ class Encoder:
     precision: Precision
     micro_batch: int
     workers: int
+
+    @property
+    def scale(self) -> float:
+        """The model's logit scale, by which dual softmax is sharpened."""
+        return float(self.model.logit_scale.detach().exp())
+
+    def samples(self, clips: Clips, media: Media) -> Samples:
+        """`clips` as the model takes them, from their middles."""
+        video = self.model.config.video
+        return Samples(clips, media, video.frames, video.image_size, self.model.config.text.context)
 
     @torch.no_grad()
     def videos(self, samples: Samples, chosen: Sequence[int]) -> tuple[Tensor, list[int]]:
@@ -141,17 +153,22 @@ def evaluate_clips(
             there = [i for i, row in enumerate(rows) if row.scale == scale and getattr(row, kind) is not None]
             if len(there) < 2:
                 continue
-            texts = encoder.texts([getattr(rows[i], kind) for i in there])
-            figures[f"{scale} clips by {kind}"] = evaluate(
-                texts,
-                videos[there],
-                scale=float(encoder.model.logit_scale.detach().exp()),
-                durations=[rows[i].end - rows[i].start for i in there] if resamples else None,
-                resamples=resamples,
-            )
+            some = [rows[i] for i in there]
+            figures[f"{scale} clips by {kind}"] = _retrieval(encoder, some, kind, videos[there], resamples)
     if not figures:
         raise DatasetError(f"{len(rows)} held-out clips are too few to choose among: look at data.held_out")
     return Evaluation(figures, len(chosen) - len(indices))
+
+
+def _retrieval(encoder: Encoder, rows: Sequence[ClipRow], kind: str, videos: Tensor, resamples: int) -> Retrieval:
+    """Between clips, whose features are `videos`, and their texts of one kind; by duration too, with resamples."""
+    return evaluate(
+        encoder.texts([getattr(row, kind) for row in rows]),
+        videos,
+        scale=encoder.scale,
+        durations=[row.end - row.start for row in rows] if resamples else None,
+        resamples=resamples,
+    )
 
 
 def evaluate_dataset(encoder: Encoder, dataset: Dataset, settings: DataSettings) -> Evaluation:
@@ -161,15 +178,59 @@ def evaluate_dataset(encoder: Encoder, dataset: Dataset, settings: DataSettings)
     """
     if not dataset.exists():
         raise DatasetError(f"there is no dataset at {dataset.uri}")
-    video = encoder.model.config.video
     with tempfile.TemporaryDirectory() as folder:
         clips = select(dataset, version_now(dataset), settings, "held_out", Path(folder) / "held_out.arrow")
         media = media_of(dataset, settings.cache_folder, settings.cache_bytes)
-        context = encoder.model.config.text.context
-        return evaluate_clips(encoder, Samples(clips, media, video.frames, video.image_size, context))
+        return evaluate_clips(encoder, encoder.samples(clips, media))
 
 
 def version_now(dataset: Dataset) -> Version:
     """The dataset as it stands, which is not pinned."""
     tables = versions_now(dataset)
     return Version("", tables, configuration_digest(dataset, tables["clips"]))
+
+
+# --- the hierarchical set -------------------------------------------------------------------------------------------
+
+
+def evaluate_triplets(
+    encoder: Encoder, dataset: Dataset, triplets: pa.Table, settings: DataSettings, resamples: int = RESAMPLES
+) -> Evaluation:
+    """Retrieval among the short clips of a hierarchical set of `dataset` (model/hierarchical.py), the medium, the long.
+
+    A triplet of which a clip cannot be read is left out at all scales, so that the three figures are of the same
+    moments. Raises Misuse for videos that training with `settings` does not hold out, and DatasetError.
+    """
+    if not dataset.exists():
+        raise DatasetError(f"there is no dataset at {dataset.uri}")
+    _check_held_out(triplets["video_id"].to_pylist(), settings.held_out)
+    rows = sorted(triplets.to_pylist(), key=lambda row: SCALES.index(row["scale"]))
+    found = [{**row, "scale": SCALES.index(row["scale"]), "caption": row["text"]} for row in rows]
+    with tempfile.TemporaryDirectory() as folder:
+        table = pa.Table.from_pylist(found, schema=CLIP_SCHEMA)
+        clips = write_clips([table], "hierarchical", Path(folder) / "triplets.arrow")
+        media = media_of(dataset, settings.cache_folder, settings.cache_bytes)
+        videos, indices = encoder.videos(encoder.samples(clips, media), range(len(clips)))
+    place, count = {index: i for i, index in enumerate(indices)}, len(rows) // len(SCALES)
+    firsts = range(0, len(rows), count)  # where the clips of each scale begin
+    whole = [number for number in range(count) if all(first + number in place for first in firsts)]
+    if len(whole) < 2:
+        raise DatasetError(f"{len(whole)} of {count} triplets can be read: too few to choose among")
+    figures = {}
+    for first, scale in zip(firsts, SCALES, strict=True):
+        chosen = [first + number for number in whole]
+        features = videos[[place[index] for index in chosen]]
+        some = [clips[index] for index in chosen]
+        figures[f"{scale} clips"] = _retrieval(encoder, some, "caption", features, resamples)
+    return Evaluation(figures, len(rows) - len(SCALES) * len(whole))
+
+
+def _check_held_out(videos: Iterable[str], share: float) -> None:
+    """Raises Misuse where training with `share` held out has seen one of `videos`."""
+    names = set(videos)
+    seen = sorted(name for name in names if not held_out(name, share))
+    if seen:
+        raise Misuse(
+            f"{len(seen)} of the {len(names)} videos of the hierarchical set, as {seen[0]}, are not among those that "
+            f"data.held_out ({share:g}) keeps from training: make the set with --held-out {share:g}"
+        )

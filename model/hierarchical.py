@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curation.lists import InputError
 from curation.records import SCALES, microseconds
 from curation.tables import Dataset, DatasetError, Misuse, writing
 from model.split import held_out_sql
@@ -115,3 +116,14 @@ def write(made: HierarchicalSet, out: Path) -> None:
         part = Path(folder) / out.name
         pq.write_table(made.rows, part, compression="zstd")
         part.replace(out)
+
+
+def read(path: Path) -> pa.Table:
+    """The rows that `write` wrote. Raises InputError."""
+    try:
+        rows = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"cannot read {path}: {str(error).partition(chr(10))[0]}") from None
+    if not rows.schema.equals(SCHEMA) or not len(rows) or rows["scale"].to_pylist() != [*SCALES] * (len(rows) // 3):
+        raise InputError(f"{path} is no hierarchical set: `vidla hierarchical-set` makes one")
+    return rows

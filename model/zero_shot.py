@@ -1,15 +1,16 @@
 """Zero-shot classification: a video belongs to the class whose name, put into templates, is nearest to it.
 
 The classifier is CLIP's (Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", arXiv
-2103.00020, section 3.1.4): a class is the mean of its normalised text features over all templates, normalised again.
+2103.00020): a class is the mean of its normalised text features over all templates, normalised again.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +47,20 @@ TEMPLATES = {
 
 @dataclass(frozen=True)
 class ZeroShot:
-    """Shares of the videos whose class is the nearest, or among the five nearest."""
+    """Shares of the videos whose class is the nearest, or among the five nearest; `unreadable` ones are left out."""
 
     videos: int
     classes: int
     top_1: float
     top_5: float
+    unreadable: int = 0
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2) + "\n"
 
     def __str__(self) -> str:
-        return f"top-1 {self.top_1:.1%}, top-5 {self.top_5:.1%} of {self.videos} videos, {self.classes} classes"
+        shares = f"top-1 {self.top_1:.1%}, top-5 {self.top_5:.1%} of {self.videos} videos, {self.classes} classes"
+        return shares + (f"\n{self.unreadable} videos cannot be read and are left out" if self.unreadable else "")
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
@@ -81,6 +87,13 @@ def read_classes(path: Path) -> tuple[str, ...]:
     if twice is not None:
         raise InputError(f"{path} names the class '{twice}' twice")
     return tuple(names)
+
+
+def templates_of(name: str) -> tuple[str, ...]:
+    """One of TEMPLATES. Raises InputError."""
+    if name not in TEMPLATES:
+        raise InputError(f"no set of templates is called '{name}'; there are {', '.join(TEMPLATES)}")
+    return TEMPLATES[name]
 
 
 def labels_of(texts: Sequence[str], classes: Sequence[str]) -> list[int]:

@@ -64,17 +64,28 @@ def evaluate(
     dataset: Annotated[
         str | None, typer.Option("--dataset", metavar="DIR", help="evaluate on what training on it holds out")
     ] = None,
+    triplets: Annotated[
+        Path | None,
+        typer.Option("--triplets", metavar="FILE", help="of the dataset, a hierarchical set alone (hierarchical-set)"),
+    ] = None,
     annotations: Annotated[
         str | None,
         typer.Option(
             "--annotations",
             metavar="NAME:FILE",
-            help="evaluate on msrvtt, didemo, activitynet, msvd or vatex, from its original file (or FILE,IDS)",
+            help="evaluate on msrvtt, didemo, activitynet, msvd, vatex or kinetics, by its own file (or FILE,IDS)",
         ),
     ] = None,
     videos: Annotated[
         Path | None, typer.Option("--videos", metavar="FOLDER", help="where the videos of the annotations are")
     ] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option("--classes", metavar="FILE", help="classify the videos of kinetics: its list of classes"),
+    ] = None,
+    templates: Annotated[
+        str, typer.Option("--templates", metavar="SET", help="what class names are put into: name, photo or actions")
+    ] = "actions",
     assignments: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="SECTION.KEY=VALUE", help="override one key of the run; repeatable"),
@@ -83,28 +94,46 @@ def evaluate(
 ) -> None:
     """Say how well a model finds clips by texts and texts by clips: R@k and ranks, with and without dual softmax.
 
-    Brackets hold 95% intervals. Of a dataset the clips of one scale are searched at a time.
+    Brackets hold 95% intervals. Of a dataset the clips of one scale are searched at a time. Of Kinetics it says how
+    often a video's class is the nearest of all (zero-shot classification).
 
     Example: vidla evaluate runs/pretraining --annotations msrvtt:MSRVTT_JSFUSION_test.csv --videos MSRVTT/videos
+
+    Example: vidla evaluate runs/pretraining --dataset data/talks --triplets triplets.parquet
+
+    Example: vidla evaluate runs/pretraining --annotations kinetics:val.csv --classes labels.csv --videos K400/val
     """
     from model.annotations import find_videos
-    from model.benchmark import evaluate_benchmark, read_annotations
-    from model.evaluation import Encoder, evaluate_dataset
+    from model.benchmark import KINETICS, classify_benchmark, evaluate_benchmark, read_annotations
+    from model.evaluation import Encoder, Evaluation, evaluate_dataset, evaluate_triplets
+    from model.hierarchical import read
     from model.processes import join
     from model.runs import trained
+    from model.zero_shot import ZeroShot, read_classes, templates_of
 
     if (dataset is None) == (annotations is None) or (annotations is None) != (videos is None):
         raise Misuse("name what to evaluate on: --dataset DIR, or --annotations NAME:FILE and --videos FOLDER")
+    if triplets is not None and dataset is None:
+        raise Misuse("--triplets FILE goes with --dataset DIR, of which the set was made")
+    if (classes is not None) != (annotations or "").startswith(f"{KINETICS}:"):
+        raise Misuse(f"--classes FILE goes with --annotations {KINETICS}:FILE, and neither without the other")
+    names, prompts = () if classes is None else read_classes(classes), templates_of(templates)
     found = None if annotations is None or videos is None else find_videos(read_annotations(annotations), videos)
+    chosen = None if triplets is None else read(triplets)
     with join() as processes:
         model, settings = trained(run, assignments or ())
         encoder = Encoder(
             model.to(processes.device), processes, settings.precision, settings.micro_batch, settings.data.workers
         )
+        figures: Evaluation | ZeroShot
         if found is not None:
             if processes.first:
                 typer.echo(str(found))
-            figures = evaluate_benchmark(encoder, found)
+            figures = (
+                classify_benchmark(encoder, found, names, prompts) if names else evaluate_benchmark(encoder, found)
+            )
+        elif chosen is not None:
+            figures = evaluate_triplets(encoder, Dataset(str(dataset)), chosen, settings.data)
         else:
             figures = evaluate_dataset(encoder, Dataset(str(dataset)), settings.data)
         if processes.first:

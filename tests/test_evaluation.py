@@ -8,24 +8,29 @@ import shutil
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+from torch.nn.functional import normalize
 
 from curation.lists import InputError
-from curation.tables import Dataset, DatasetError
+from curation.tables import Dataset, DatasetError, Misuse
 from model import runs
 from model.annotations import find_videos
 from model.augment import centre_view, normalise, show
-from model.benchmark import evaluate_benchmark, read_annotations
+from model.benchmark import classify_benchmark, evaluate_benchmark, read_annotations
 from model.clip_weights import from_clip
 from model.config import ModelError
-from model.evaluation import Encoder, evaluate_dataset
+from model.evaluation import Encoder, evaluate_dataset, evaluate_triplets
 from model.frames import clip_times, read_frames
+from model.hierarchical import hierarchical_set, read, write
 from model.processes import Processes
 from model.retrieval import evaluate
 from model.samples import tokens
 from model.settings import DataSettings, ModelSettings
 from model.train import Trainer
+from model.zero_shot import ZeroShot, read_classes
 from pipelines.cli import main
 from tests.dataset_files import stored_media
 from tests.small_training import training_clip, training_dataset, training_settings
@@ -153,6 +158,35 @@ def test_a_broken_video_of_a_benchmark_is_left_out(encoder: Encoder, benchmark: 
     assert evaluation.figures["videos"].text_to_video.queries == 1
 
 
+@pytest.fixture
+def kinetics(tmp_path: Path) -> tuple[Path, Path, Path]:
+    """Kinetics' files for three videos of two of three classes, one of which is missing, and the folder of videos."""
+    folder, annotations, classes = tmp_path / "videos", tmp_path / "val.csv", tmp_path / "labels.csv"
+    folder.mkdir()
+    for number, name in enumerate(("aaa_000000_000006", "bbb_000003_000009")):
+        (folder / f"{name}.mp4").write_bytes(stored_media(6.0, seed=number))
+    rows = ["tango dancing,aaa,0,6,val", "abseiling,bbb,3,9,val", "abseiling,ccc,0,5,val"]
+    annotations.write_text("\n".join(["label,youtube_id,time_start,time_end,split", *rows]))
+    classes.write_text("id,name\n0,abseiling\n1,air drumming\n2,tango dancing\n")
+    return annotations, classes, folder
+
+
+def test_videos_are_classified_by_the_nearest_name(encoder: Encoder, kinetics: tuple[Path, Path, Path]) -> None:
+    annotations, classes, folder = kinetics
+    found = find_videos(read_annotations(f"kinetics:{annotations}"), folder)
+    got = classify_benchmark(encoder, found, read_classes(classes), ("a video of {}.", "{}"))
+    prompts = [[f"a video of {name}.", name] for name in ("abseiling", "air drumming", "tango dancing")]
+    means = [normalize(text_features(encoder, pair), dim=1).mean(0) for pair in prompts]
+    videos = torch.stack([features_of(encoder, path, 0.0, 6.0) for path in sorted(folder.iterdir())])
+    nearest = (normalize(videos, dim=1) @ normalize(torch.stack(means), dim=1).T).argmax(1).tolist()
+    assert got == ZeroShot(2, 3, sum(a == b for a, b in zip(nearest, [2, 0], strict=True)) / 2, 1.0)
+    (folder / "aaa_000000_000006.mp4").write_bytes(b"no video")
+    left = classify_benchmark(encoder, found, read_classes(classes), ("{}",))
+    assert (left.videos, left.unreadable) == (1, 1) and "1 videos cannot be read and are left out" in str(left)
+    with pytest.raises(InputError, match="2 labels are not among the 1 classes, as 'abseiling'"):
+        classify_benchmark(encoder, found, ["juggling"], ("{}",))
+
+
 @pytest.mark.parametrize(
     ("named", "message"),
     [
@@ -167,6 +201,64 @@ def test_annotations_that_are_not_there(named: str, message: str) -> None:
     with pytest.raises(InputError) as raised:
         read_annotations(named)
     assert message in str(raised.value) and "\n" not in str(raised.value)
+
+
+# --- the hierarchical set -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def triplets(dataset: Dataset) -> pa.Table:
+    return hierarchical_set(dataset, 9, share=0.999).rows
+
+
+def test_of_a_hierarchical_set_each_scale_is_searched_by_itself(
+    encoder: Encoder, dataset: Dataset, triplets: pa.Table
+) -> None:
+    found = evaluate_triplets(encoder, dataset, triplets, HELD_OUT)
+    assert list(found.figures) == ["short clips", "medium clips", "long clips"] and found.unreadable == 0
+    assert dataset.folder is not None
+    for scale, figures in zip(("short", "medium", "long"), found.figures.values(), strict=True):
+        rows = [row for row in triplets.to_pylist() if row["scale"] == scale]
+        assert len(rows) >= 2
+        assert figures == evaluate(
+            text_features(encoder, [row["text"] for row in rows]),
+            torch.stack([features_of(encoder, dataset.folder / r["media_uri"], r["start"], r["end"]) for r in rows]),
+            scale=encoder.scale,
+            durations=[row["end"] - row["start"] for row in rows],
+        )
+
+
+def test_a_triplet_that_cannot_be_read_is_left_out_at_all_scales(
+    encoder: Encoder, dataset: Dataset, triplets: pa.Table, tmp_path: Path
+) -> None:
+    assert dataset.folder is not None
+    damaged = Dataset(str(shutil.copytree(dataset.folder, tmp_path / "dataset")))
+    gone = triplets["media_uri"][0].as_py()
+    (tmp_path / "dataset" / gone).write_bytes(b"no video")
+    found = evaluate_triplets(encoder, damaged, triplets, HELD_OUT, resamples=0)
+    lost = triplets["media_uri"].to_pylist().count(gone)
+    assert found.unreadable == lost and lost % 3 == 0
+    assert {one.text_to_video.queries for one in found.figures.values()} == {(len(triplets) - lost) // 3}
+
+
+def test_a_hierarchical_set_of_videos_that_were_trained_on_is_refused(
+    encoder: Encoder, dataset: Dataset, triplets: pa.Table
+) -> None:
+    with pytest.raises(Misuse, match=r"of the . videos of the hierarchical set, .* make the set with --held-out 0.01$"):
+        evaluate_triplets(encoder, dataset, triplets, DataSettings())
+
+
+def test_a_file_that_is_no_hierarchical_set(triplets: pa.Table, tmp_path: Path) -> None:
+    path = tmp_path / "triplets.parquet"
+    for rows in (triplets.slice(1), triplets.drop_columns(["text"]), triplets.slice(0, 0)):
+        pq.write_table(rows, path)
+        with pytest.raises(InputError, match="is no hierarchical set: `vidla hierarchical-set` makes one"):
+            read(path)
+    path.write_bytes(b"PAR1 no more")
+    for wrong in (path, tmp_path / "none.parquet"):
+        with pytest.raises(InputError, match="cannot read") as raised:
+            read(wrong)
+        assert "\n" not in str(raised.value)
 
 
 # --- the verb -------------------------------------------------------------------------------------------------------
@@ -220,6 +312,34 @@ def test_evaluates_on_a_benchmark(
     assert "1 of 3 videos (33.3%) are not in" in said and "text to video" in said
 
 
+def test_classifies_by_the_verb(
+    run: Path, kinetics: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    annotations, classes, folder = kinetics
+    out = folder.parent / "figures.json"
+    files = ["--annotations", f"kinetics:{annotations}", "--classes", classes, "--videos", folder]
+    assert command(monkeypatch, run, *files, "--templates", "name", "--json", out) == 0
+    said = capsys.readouterr().out
+    assert "1 of 3 videos (33.3%) are not in" in said and said.endswith("top-5 100.0% of 2 videos, 3 classes\n")
+    assert json.loads(out.read_text())["classes"] == 3
+
+
+def test_evaluates_a_hierarchical_set_by_the_verb(
+    run: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    write(hierarchical_set(dataset, 9, share=0.4), tmp_path / "triplets.parquet")
+    arguments = [run, "--dataset", dataset.folder, "--triplets", tmp_path / "triplets.parquet"]
+    held = ["--set", "data.held_out=0.999"]
+    assert command(monkeypatch, *arguments, *held) == 1  # one of the four videos is held out, with one triplet
+    assert "1 of 1 triplets can be read: too few to choose among" in capsys.readouterr().err
+    write(hierarchical_set(dataset, 9, share=0.999), tmp_path / "more.parquet")
+    arguments[-1] = tmp_path / "more.parquet"
+    assert command(monkeypatch, *arguments, *held) == 0
+    assert "long clips\n" in capsys.readouterr().out
+    assert command(monkeypatch, *arguments) == 2  # what the run holds out are fewer videos
+    assert "make the set with --held-out 0.4" in capsys.readouterr().err
+
+
 def test_the_verb_refuses_in_a_line(
     run: Path,
     dataset: Dataset,
@@ -231,6 +351,11 @@ def test_the_verb_refuses_in_a_line(
         ((run,), 2, "name what to evaluate on"),
         ((run, "--dataset", "x", "--annotations", "msrvtt:x", "--videos", "y"), 2, "name what to evaluate on"),
         ((run, "--annotations", "msrvtt:x"), 2, "name what to evaluate on"),
+        ((run, "--annotations", "msrvtt:x", "--videos", "y", "--triplets", "z"), 2, "--triplets FILE goes with"),
+        ((run, "--annotations", "kinetics:x", "--videos", "y"), 2, "--classes FILE goes with"),
+        ((run, "--dataset", "x", "--classes", "y"), 2, "--classes FILE goes with"),
+        ((run, "--dataset", "x", "--templates", "y"), 2, "no set of templates is called 'y'; there are name, photo"),
+        ((run, "--dataset", "x", "--triplets", tmp_path / "z"), 2, "cannot read"),
         ((tmp_path, "--dataset", dataset.folder), 2, "is no saved VidLA: it has no config.json"),
         ((run, "--dataset", tmp_path / "none"), 1, "there is no dataset at"),
         ((run, "--dataset", dataset.folder, "--set", "data.hold=1"), 2, "unknown key 'data.hold'"),
