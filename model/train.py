@@ -53,7 +53,7 @@ class Trainer:
         if self.settings.activation_checkpointing:
             self.model.checkpoint_activations()
         if self.settings.compile:
-            self.model.compile()
+            self.model.compile_layers()
         self.optimizer = make_optimizer(self.model, self.settings.optimizer)
         self.step = 0
         if found is not None:
@@ -150,6 +150,11 @@ class Trainer:
                     "the device is out of memory: lower micro_batch (gradient_cache=true keeps the batch as it is), or "
                     "set activation_checkpointing=true"
                 ) from None
+            except RuntimeError as error:
+                if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                    raise
+                reason = str(error).strip().partition("\n")[0]
+                raise TrainingError(f"the model cannot be compiled ({reason}): set compile=false") from error
 
     def _next_step(self, stream: Iterator[Batch], count: int, missing: Missing) -> None:
         began = time.monotonic()
@@ -207,7 +212,9 @@ class Trainer:
         settings = self.settings
         encoder = Encoder(self.model, self.processes, settings.precision, settings.micro_batch, settings.data.workers)
         try:
-            found = evaluate_clips(encoder, self._samples(self.held_out, False), settings.evaluate_clips, resamples=0)
+            with torch.compiler.set_stance("force_eager"):  # the figures are then those of `vidla evaluate`
+                samples = self._samples(self.held_out, False)
+                found = evaluate_clips(encoder, samples, settings.evaluate_clips, resamples=0)
         except DatasetError as error:  # no reason to lose what is trained
             if self.monitor is not None:
                 self.monitor.event(self.step, "not_evaluated", f"step {self.step} is not evaluated: {error}")

@@ -47,6 +47,11 @@ class VidLA(nn.Module):
         """Keep only each layer's input from the forward pass, and compute the rest again in the backward pass."""
         self.video.checkpointing = self.text.checkpointing = True
 
+    def compile_layers(self) -> None:
+        """Have each layer compiled when it is first called; what is compiled once serves all layers of its tower."""
+        for layer in (*self.video.layers, *self.text.layers):
+            layer.compile()
+
     def save(self, directory: Path) -> None:
         """Write config.json and model.safetensors into `directory`, each whole or not at all."""
         directory.mkdir(parents=True, exist_ok=True)

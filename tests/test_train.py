@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from curation.commits import Writer
 from curation.config import ConfigError
@@ -24,7 +25,7 @@ from curation.text_limits import clip_tokenizer
 from curation.upkeep import pins
 from model import checkpoint, runs
 from model.estimate import describe
-from model.flops import count_parameters
+from model.flops import count_parameters, text_flops, training_memory, video_flops
 from model.processes import Processes
 from model.settings import TrainingError
 from model.train import Trainer
@@ -127,6 +128,44 @@ def test_with_a_gradient_cache_the_size_of_pieces_does_not_matter(dataset: Datas
     for figure in ("loss", "gradient_norm"):
         assert losses["cached"][figure] == pytest.approx(losses["whole"][figure], rel=1e-5)
     assert losses["pieces"]["loss"] != pytest.approx(losses["whole"]["loss"], rel=1e-2)  # contrasted by twos
+
+
+COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler here: g++")
+
+
+@COMPILER
+@pytest.mark.long
+@pytest.mark.timeout(1800)  # half a minute where the compiler has two processors of its own
+def test_compiled_it_trains_the_same(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
+    told = ("epochs=0.6", "precision=fp32", "optimizer.lr=0.01", "data.held_out=0.4", "evaluate_every=1")
+    torch._dynamo.reset()
+    counters.clear()
+    for name in ("false", "true"):
+        trainer_of(tmp_path / name, dataset, clip, *told, f"compile={name}").train(io.StringIO())
+    plain, compiled = log_of(tmp_path / "false"), log_of(tmp_path / "true")
+    assert len(plain) == len(compiled) == 6  # three steps, each with an evaluation
+    for before, after in zip(plain, compiled, strict=True):
+        for figure in before.keys() & {"loss", "gradient_norm"}:
+            assert after[figure] == pytest.approx(before[figure], rel=1e-4)
+    assert counters["stats"]["unique_graphs"] == 2  # a layer of each tower, for all of its layers and steps
+
+
+@pytest.mark.slow
+def test_without_a_compiler_it_says_so_in_a_line(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
+    """In a process of its own: where one looks for the compiler is settled when torch is imported."""
+    program = (
+        "import sys\nfrom tests.test_train import *\n"
+        "trainer = trainer_of(Path(sys.argv[1]), Dataset(sys.argv[2]), Path(sys.argv[3]), 'compile=true')\n"
+        "try: trainer.train(io.StringIO())\n"
+        "except TrainingError as error: print(error)"
+    )
+    arguments = [sys.executable, "-c", program, tmp_path / "run", dataset.uri, clip]
+    environment = os.environ | {"CXX": "no-such-compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    ran = subprocess.run(
+        arguments, cwd=Path(__file__).parent.parent, env=environment, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.startswith("the model cannot be compiled (") and ran.stdout.endswith("): set compile=false\n")
+    assert ran.stdout.count("\n") == 1
 
 
 def test_trains_in_bfloat16(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
@@ -337,8 +376,11 @@ def test_says_what_a_run_will_be(dataset: Dataset, clip: Path, tmp_path: Path) -
     assert "6: 2 epochs of 3, 4 clips each" in text
     assert "4 of 12 short, 0 of 0 medium, 11 of 3 long" in text
     assert "4 short, 0 medium, 1 long" in text
-    for name in ("GFLOP a clip", "GiB a process", "exaFLOP", "contrasted      4 clips"):
-        assert name in text
+    forward = (video_flops(model.config) + 2 * text_flops(model.config)) / 1e9
+    assert f"{forward:,.1f} GFLOP a clip forward, {3 * forward:,.1f} in training" in text
+    assert f"{3 * forward * 6 * 4 / 1e9:,.4g} exaFLOP" in text  # of six steps of four clips
+    memory = training_memory(model.config, 4, 8, bf16=True, checkpointing=False)
+    assert f"about {memory / 2**30:,.1f} GiB a process" in text and "contrasted      4 clips" in text
     assert len(pins(dataset)) == len(before) + 1  # of the run, none of the description
 
 
@@ -378,7 +420,7 @@ WRONG: dict[str, tuple[str, int, str]] = {
     "an unknown key": ("optimizer.lrr=1", 2, "unknown key 'optimizer.lrr'; did you mean 'optimizer.lr'?"),
     "a batch in uneven pieces": ("micro_batch=3", 2, "batch (4) must be a multiple of micro_batch (3)"),
     "no such clips": ("data.where=1 = 0", 1, "no clip of"),
-    "no SQL": ("data.where=scale ==", 2, "syntax error"),
+    "no SQL": ("data.where=scale ==", 2, "vidla: data.where: Parser Error: syntax error"),
     "too few clips": ("batch=32", 1, "28 clips are selected, fewer than one batch of 32"),
     "less than a step": ("epochs=0.01", 2, "epochs (0.01) is less than one step"),
     "a scale that is not there": ('data.scales={"short" = 0}', 2, "give at least one scale a share above 0"),
