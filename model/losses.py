@@ -1,5 +1,5 @@
 # mypy: allow-subclassing-any, allow-untyped-calls
-"""The contrastive losses of VidLA (section 3.3), over the clips of one process or of several.
+"""The contrastive losses of VidLA (arXiv 2403.14870), over the clips of one process or of several.
 
 Each of the two losses, of video with subtitle and of video with caption, is InfoNCE: video to text plus text to video,
 not halved. Their sum is the loss. A clip without one of the texts takes no part in that loss, neither as a question nor

@@ -13,8 +13,8 @@ from model.settings import OptimizerSettings
 def make_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.optim.AdamW:
     """AdamW over all parameters that are trained, in two groups.
 
-    As in CLIP (arXiv 2103.00020, section 2.5), gains and biases do not decay, nor does the temperature: all that is no
-    matrix. The class embedding is among these; other embeddings decay.
+    As in CLIP (arXiv 2103.00020), gains and biases do not decay, nor does the temperature: all that is no matrix. The
+    class embedding is among these; other embeddings decay.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [

@@ -134,8 +134,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch": 128,
     },
 }
-"""What the paper trains with (sections 4 and 5, and its supplement): pretraining on clips, which the defaults are, and
-finetuning for retrieval (batch 196 for B/16). Not in the paper: warm-up, precision, and the epochs of finetuning."""
+"""What the paper trains with: pretraining on clips, which the defaults are, and finetuning for retrieval (batch 196 for
+B/16). Not in the paper: warm-up, precision, and the epochs of finetuning."""
 
 CHANGEABLE = frozenset(
     (
