@@ -9,13 +9,18 @@ of each, by N processes:
 - decoding: the same frames by torchcodec (PyAV where it is absent), and nothing done with them.
 Clips a second on the wall clock, and CPU seconds a clip of those N processes, which say the same on a machine that has
 other work as well. Their start is not counted. Of several rounds, the best of each.
+
+Then a small model (4 layers of width 192 a tower, patches of 32 pixels) is trained on the stored media by the trainer
+itself, with N workers: the share of a step's time in which it waits for clips, once the first have come.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -27,6 +32,7 @@ from typing import Any
 
 import psutil
 import torch
+from transformers import CLIPConfig, CLIPModel
 
 from curation import media
 from curation.commits import Writer
@@ -34,14 +40,18 @@ from curation.config import Settings
 from curation.records import Clip, content_digest
 from curation.tables import Dataset, PartWriter
 from curation.tilings import tile
+from model import runs
 from model.clips import Clips, pin_version, select
 from model.frames import VideoDecoder, clip_times, read_frames
 from model.media_cache import media_of
 from model.order import Batches, Draw, Order
+from model.processes import Processes
 from model.samples import Augmentation, Samples, read
-from model.settings import DataSettings
+from model.settings import DataSettings, resolve_training
+from model.train import Trainer
 
 FRAMES, SIZE, BATCH = 12, 224, 8
+STEPS = 20  # of training
 SETTINGS = Settings()
 TEXT = "A person in a red jacket walks along the river and tells how the old bridge was built, stone by stone."
 
@@ -154,6 +164,33 @@ def decode(samples: Samples, draws: Sequence[Draw], barrier: Barrier, answers: A
     answers.put((begun, time.perf_counter(), time.process_time() - busy))
 
 
+def waiting(samples: Samples, folder: Path, workers: int) -> tuple[float, float]:
+    """The share of the steps' time in which a small model waits for clips, and clips a second, as the trainer logs it.
+
+    Trained on the clips of `samples`, with new ones coming in.
+    """
+    sizes = {"hidden_size": 192, "intermediate_size": 768, "num_attention_heads": 3, "num_hidden_layers": 4}
+    text = {**sizes, "vocab_size": 49408, "eos_token_id": 49407}
+    CLIPModel(CLIPConfig(vision_config={**sizes, "patch_size": 32}, text_config=text)).save_pretrained(folder / "clip")
+    first = 2 * workers  # steps in which the workers begin, and are ahead
+    told = {
+        "model.weights": folder / "clip",
+        "data.where": f"video_id = '{samples.clips[0].video_id}'",
+        "data.held_out": 0,
+        "data.workers": workers,
+        "batch": BATCH,
+        "micro_batch": BATCH,
+        "epochs": (first + STEPS + 0.5) / (len(samples) // BATCH),
+    }
+    settings = resolve_training(None, [f"{key}={value}" for key, value in told.items()])
+    alone = Processes(0, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    run = runs.begin(folder / "run", samples.media.dataset, settings, alone)
+    Trainer(run, alone).train(sys.stderr)
+    log = [json.loads(line) for line in run.log.read_text(encoding="utf-8").splitlines()][first:]
+    seconds = sum(line["seconds"] for line in log)
+    return sum(line["waiting"] for line in log) / seconds, BATCH * len(log) / seconds
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video", type=Path)
@@ -174,7 +211,9 @@ def main() -> None:
                 ("source", loading(source, few, arguments.workers)),
             ):
                 best[name] = best[name].or_less(cost)
+        share, speed = waiting(stored, Path(folder), arguments.workers)
     report(best["decoding"], best["loading"], best["source"])
+    print(f"\na small model in training waits {share:.0%} of the time, at {speed:.1f} clips/s")
 
 
 def report(decoding: Cost, loading: Cost, source: Cost) -> None:
