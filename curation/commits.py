@@ -89,10 +89,12 @@ class Committer:
         token: str,
         parts: Sequence[Part],
         replacements: Sequence[Replacement] = (),
+        merged: Sequence[Part] = (),
         outcome: Mapping[str, Any] | None = None,
     ) -> int:
         """Add `parts` and take out what they replace, in all tables at once; the commit's number.
 
+        `merged` parts go as they are: what is added holds the very same rows.
         `token` names the work: a second commit of the same token changes nothing and returns the first one's number.
         `outcome` (JSON) is what the work came to, for whoever reads the commit. Raises Superseded, and then the parts
         are gone.
@@ -108,7 +110,7 @@ class Committer:
                     raise
                 if token in self._numbers:
                     return self._numbers[token]
-                shares = self._shares(parts, replacements)
+                shares = self._shares(parts, replacements, merged)
                 written |= {f"{table}/{part['path']}" for table, share in shares.items() for part in share["add"]}
                 record = {
                     "kind": "commit",
@@ -145,13 +147,18 @@ class Committer:
             self._numbers[record["token"]] = number
             self._seen = number
 
-    def _shares(self, parts: Sequence[Part], replacements: Sequence[Replacement]) -> dict[str, Any]:
+    def _shares(
+        self, parts: Sequence[Part], replacements: Sequence[Replacement], merged: Sequence[Part]
+    ) -> dict[str, Any]:
         shares: dict[str, Any] = {}
         removed: dict[str, list[Part]] = {}
+        for part in merged:
+            shares.setdefault(part.table, {"add": [], "remove": [], "merged": True})
+            removed.setdefault(part.table, []).append(part)
         rewritten: list[Part] = []
         for table in {replacement.table for replacement in replacements}:
             gone, kept = self._without(table, [r for r in replacements if r.table == table])
-            removed[table] = gone
+            removed.setdefault(table, []).extend(gone)
             rewritten += kept
         for part in [*parts, *rewritten]:
             share = shares.setdefault(part.table, {"add": [], "remove": []})
@@ -358,6 +365,7 @@ def apply(dataset: Dataset, number: int, record: Mapping[str, Any], applied: dic
 def _apply_share(dataset: Dataset, table: str, number: int, share: Mapping[str, Any]) -> int:
     """The number of the last commit that the table shows afterwards."""
     failures = 0
+    data_change = not share.get("merged", False)  # tells who follows the table by its log that there is nothing new
     while True:
         delta = dataset.delta(table)
         done = delta.transaction_version(APPLICATION) or 0
@@ -366,7 +374,10 @@ def _apply_share(dataset: Dataset, table: str, number: int, share: Mapping[str, 
         try:
             with writing(f"the log of {table}"):
                 delta.create_write_transaction(
-                    [*map(_add, share["add"]), *map(_remove, share["remove"])],
+                    [
+                        *(_add(part, data_change) for part in share["add"]),
+                        *(_remove(part, data_change) for part in share["remove"]),
+                    ],
                     "append",
                     Schema.from_arrow(TABLES[table].schema),
                     commit_properties=CommitProperties(app_transactions=[Transaction(APPLICATION, number)]),
@@ -379,13 +390,13 @@ def _apply_share(dataset: Dataset, table: str, number: int, share: Mapping[str, 
             time.sleep(0.05 * failures)
 
 
-def _add(part: Mapping[str, Any]) -> AddAction:
-    return AddAction(part["path"], part["size"], {}, now_ms(), True, json.dumps({"numRecords": part["rows"]}))
+def _add(part: Mapping[str, Any], data_change: bool) -> AddAction:
+    return AddAction(part["path"], part["size"], {}, now_ms(), data_change, json.dumps({"numRecords": part["rows"]}))
 
 
-def _remove(part: Mapping[str, Any]) -> RemoveAction:
+def _remove(part: Mapping[str, Any], data_change: bool) -> RemoveAction:
     return RemoveAction(
-        path=part["path"], data_change=True, deletion_timestamp=now_ms(), size=part["size"], partition_values={}
+        path=part["path"], data_change=data_change, deletion_timestamp=now_ms(), size=part["size"], partition_values={}
     )
 
 

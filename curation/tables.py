@@ -316,10 +316,15 @@ class PartWriter:
         with pq.ParquetWriter(buffer, TABLES[table].schema, compression="zstd") as writer:
             for group in groups:
                 writer.write_table(group.combine_chunks())
-        name = f"part-{self.lineage.epoch:020d}-{uuid.uuid4().hex}.parquet"
+        name = part_name(self.lineage.epoch)
         data = buffer.getvalue()
         put(self.dataset.store, f"{table}/{name}", data)
         self._parts.append(Part(table, name, len(data), sum(len(group) for group in groups)))
+
+
+def part_name(epoch: int) -> str:
+    """A new part's name, under the epoch of who writes it."""
+    return f"part-{epoch:020d}-{uuid.uuid4().hex}.parquet"
 
 
 def put(store: ObjectStore, path: str, data: bytes | Path, *, create: bool = False) -> None:

@@ -147,7 +147,7 @@ def retry(
     _run(STAGES, [], dataset, config, assignments, wait, max_reject_rate, retry_kind=kind, retry=True)
 
 
-for _verb in (commands.inspect, commands.export, commands.forget, commands.vacuum, commands.pin):
+for _verb in (commands.inspect, commands.export, commands.forget, commands.compact, commands.vacuum, commands.pin):
     app.command()(_verb)
 app.command()(model_commands.train)
 app.command()(model_commands.evaluate)

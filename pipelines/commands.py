@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from curation.commits import Writer
+from curation.compaction import compact as compact_in
 from curation.forgetting import What
 from curation.forgetting import forget as forget_in
 from curation.tables import Dataset, DatasetError, Misuse
@@ -145,6 +146,25 @@ def vacuum(dataset: Location, wait: Wait = 0.0) -> None:
     if cleared.kept:
         names = ", ".join(pins(Dataset(dataset)))
         typer.echo(f"{cleared.kept} superseded parts are kept for what is pinned ({names}): read through the log")
+
+
+def compact(dataset: Location, wait: Wait = 0.0) -> None:
+    """Merge small parts into parts of 64 MB or more, in one commit; `vidla vacuum` then deletes the old ones.
+
+    Rows stay as they are, and so does what is pinned. Do so between runs where a table has thousands of parts.
+
+    Example: vidla compact data/talks
+    """
+    with _writer(dataset, "compact", wait) as writer:
+        compacted = compact_in(writer)
+    before, after = compacted.parts
+    if before:
+        typer.echo(
+            f"Merged {before:,} parts of {len(compacted.merged)} tables into {after:,} in one commit "
+            f"({compacted.size / 1e6:,.1f} MB); `vidla vacuum` deletes the old ones"
+        )
+    else:
+        typer.echo("Nothing to do: no table has two parts of less than 64 MB.")
 
 
 def pin(
