@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -32,15 +33,17 @@ class Section(BaseModel):
 
     def digest(self) -> str:
         """Stands for everything here that changes what comes out."""
-        return self._digest_without("operational", "policy")
+        return _digest_without(self, ("operational", "policy"))
 
     def policy_digest(self) -> str:
         """Stands for that and for everything that decides what is rejected."""
-        return self._digest_without("operational")
+        return _digest_without(self, ("operational",))
 
-    def _digest_without(self, *marks: str) -> str:
-        fields = type(self).model_fields.items()
-        return digest(self.model_dump(mode="json", exclude={name for name, f in fields if _mark(f) in marks}))
+
+@functools.lru_cache
+def _digest_without(section: Section, marks: tuple[str, ...]) -> str:
+    fields = type(section).model_fields.items()
+    return digest(section.model_dump(mode="json", exclude={name for name, f in fields if _mark(f) in marks}))
 
 
 def _mark(field: FieldInfo) -> Any:

@@ -128,10 +128,23 @@ class Process:
         return code
 
 
+_answered = threading.local()  # seconds: what children have spent on answers to a thread
 _lock = threading.RLock()
 _running: set[Process] = set()
 _idle: list[Child] = []
 _stopped = False
+
+
+def processor_s() -> float:
+    """Processor seconds that this thread has taken so far, and children for the answers that they gave it."""
+    return time.thread_time() + getattr(_answered, "seconds", 0.0)
+
+
+def _count(seconds: Any) -> None:
+    """Take a child's word for what its answer has taken. Raises ValueError, TypeError where it makes no sense."""
+    if not 0 <= seconds < float("inf"):
+        raise ValueError
+    _answered.seconds = getattr(_answered, "seconds", 0.0) + seconds
 
 
 def _start(*args: Any, **kwargs: Any) -> Process:
@@ -310,6 +323,7 @@ class Child:
     def _result(self, answer: bytes, function: str) -> dict[str, Any]:
         try:
             reply = json.loads(answer)
+            _count(reply["processor_s"])
             if isinstance(reply["result"], dict):
                 return dict(reply["result"])
             kind, message = str(reply["kind"]), str(reply["message"])[:2000]
@@ -443,13 +457,14 @@ def _serve(requests: int, replies: int) -> None:
 
 
 def _answer(request: dict[str, Any]) -> bytes:
+    begun = sum(os.times()[:4])
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     memory = request["memory_bytes"]
     try:
         resource.setrlimit(resource.RLIMIT_AS, (memory if hard == resource.RLIM_INFINITY else min(memory, hard), hard))
         module, _, name = request["function"].partition(":")
         result = getattr(importlib.import_module(module), name)(request["argument"])
-        return json.dumps({"result": result}, allow_nan=False).encode()
+        return json.dumps({"result": result, "processor_s": sum(os.times()[:4]) - begun}, allow_nan=False).encode()
     except Rejected as error:
         reply = {"kind": error.kind.value, "message": error.message}
     except BaseException as error:
@@ -461,4 +476,4 @@ def _answer(request: dict[str, Any]) -> bytes:
         reply = {"kind": kind, "message": f"{type(error).__name__}: {error}{place}"}
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
-    return json.dumps({"result": None, **reply}).encode()
+    return json.dumps({"result": None, "processor_s": sum(os.times()[:4]) - begun, **reply}).encode()

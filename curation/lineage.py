@@ -5,25 +5,59 @@ Downloads, media, tilings, captions, summaries have one each, so that a new prom
 
 from __future__ import annotations
 
-from curation.config import Settings
-from curation.records import VideoRequest, digest
+import functools
+from typing import Any
+
+import pyarrow as pa
+
+from curation.config import FrameSettings, Section, Settings
+from curation.records import VideoRequest, digest, digests
+
+# Each digest has its parts in one place, from which it is made for one row or for a column.
 
 
 def download_digest(request: VideoRequest, settings: Settings) -> str:
     """Of a `downloads` row."""
-    return digest("download", settings.download.digest(), request.request_key, request.id, request.subtitles)
+    return digest(*_download(request.request_key, request.id, request.subtitles, settings))
+
+
+def download_digests(requests: pa.Table, settings: Settings) -> pa.Array:
+    return digests(*_download(requests["request_key"], requests["id"], requests["subtitles"], settings))
+
+
+def _download(request_key: Any, id_: Any, subtitles: Any, settings: Settings) -> tuple[Any, ...]:
+    return ("download", settings.download.digest(), request_key, id_, subtitles)
 
 
 def media_digest(download: str, settings: Settings) -> str:
     """Of `videos` and `frames` rows, made by the single pass from the download with that digest."""
-    frames = settings.frames.model_dump(exclude={"every_s"})
-    sections = (settings.media, settings.shots, settings.subtitles)
-    return digest("media", download, frames, *(section.digest() for section in sections))
+    return digest(*_media(download, settings))
+
+
+def media_digests(downloads: pa.ChunkedArray, settings: Settings) -> pa.Array:
+    return digests(*_media(downloads, settings))
+
+
+def _media(download: Any, settings: Settings) -> tuple[Any, ...]:
+    return ("media", download, *_single_pass(settings.frames, settings.media, settings.shots, settings.subtitles))
+
+
+@functools.lru_cache
+def _single_pass(frames: FrameSettings, *sections: Section) -> tuple[Any, ...]:
+    return (frames.model_dump(exclude={"every_s"}), *(section.digest() for section in sections))
 
 
 def tiling_digest(media: str, settings: Settings) -> str:
     """Of `segments` rows, tiled from the video with that digest."""
-    return digest("tilings", media, settings.tilings.digest(), settings.frames.every_s)
+    return digest(*_tiling(media, settings))
+
+
+def tiling_digests(media: pa.ChunkedArray, settings: Settings) -> pa.Array:
+    return digests(*_tiling(media, settings))
+
+
+def _tiling(media: Any, settings: Settings) -> tuple[Any, ...]:
+    return ("tilings", media, settings.tilings.digest(), settings.frames.every_s)
 
 
 def reject_digest(digest_of_rows: str, *policies: str) -> str:
@@ -33,7 +67,15 @@ def reject_digest(digest_of_rows: str, *policies: str) -> str:
 
 def clips_digest(tiling: str, texts: str, uncaptioned: int) -> str:
     """Of a video's `clips` rows: its tiling, all that makes the texts, and how many of its frames have no caption."""
-    return digest("clips", tiling, texts, uncaptioned)
+    return digest(*_clips(tiling, texts, uncaptioned))
+
+
+def clips_digests(tilings: pa.ChunkedArray, texts: str, uncaptioned: int) -> pa.Array:
+    return digests(*_clips(tilings, texts, uncaptioned))
+
+
+def _clips(tiling: Any, texts: str, uncaptioned: int) -> tuple[Any, ...]:
+    return ("clips", tiling, texts, uncaptioned)
 
 
 def download_reject_digest(download: str, settings: Settings) -> str:

@@ -16,6 +16,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
+from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
@@ -252,6 +253,9 @@ class Usage:
     in_flight: Annotated[float | None, "mean number of requests that its process had at the server when one was sent"]
     bytes: Annotated[int, "source media fetched or decoded"]
     seconds: Annotated[float, "from the beginning to the end of the work, waiting included"]
+    processor_s: Annotated[
+        float | None, "of a processor, in the thread that did it and in children that answered it; null in older rows"
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -367,8 +371,28 @@ def _from_value(hint: Any, value: Any) -> Any:
 
 def digest(*parts: Any) -> str:
     """32 hex digits that stand for `parts` (JSON values), the same on every machine."""
-    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
+    return _hashed(_canonical(parts))
+
+
+def digests(*parts: Any) -> pa.Array:
+    """`digest` of many rows at once, a string each: a part that is an Arrow column of strings gives each its own."""
+    columns = [part for part in parts if isinstance(part, pa.ChunkedArray)]
+    texts = ("%s" if isinstance(part, pa.ChunkedArray) else _canonical(part).replace("%", "%%") for part in parts)
+    whole = f"[{','.join(texts)}]"
+    rows = zip(*(map(_json_text, column.to_pylist()) for column in columns), strict=True)
+    return pa.array([_hashed(whole % row) for row in rows], pa.string())
+
+
+def _json_text(text: str | None) -> str:
+    return "null" if text is None else encode_basestring(text)
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _hashed(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def content_digest(data: bytes) -> str:

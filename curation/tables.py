@@ -173,6 +173,10 @@ class Dataset:
                 partitioning=None,
             )
 
+    def distinct(self, table: str, path: str, columns: Sequence[str]) -> pa.Table:
+        """What there is in these columns of one part, each once."""
+        return self.read_part(table, path, columns).group_by(columns).aggregate([])
+
     def keys(self, table: str, columns: Sequence[str]) -> pa.Table:
         """`columns` of every row, with the `part` that holds it."""
         schema = pa.schema([*(TABLES[table].schema.field(c) for c in columns), pa.field("part", pa.string())])
@@ -267,6 +271,14 @@ class Lineage:
     epoch: int
 
 
+@dataclasses.dataclass
+class _RowGroup:
+    """Rows as they came, put together once they are written, and their bytes."""
+
+    pieces: list[pa.Table] = dataclasses.field(default_factory=list)
+    size: int = 0
+
+
 class PartWriter:
     """Gathers rows by table and writes them as parts, by size and at the end.
 
@@ -277,7 +289,7 @@ class PartWriter:
         self.dataset = dataset
         self.lineage = lineage
         self.part_bytes = part_bytes
-        self._groups: dict[str, list[pa.Table]] = {}
+        self._groups: dict[str, list[_RowGroup]] = {}
         self._parts: list[Part] = []
 
     def add(self, table: str, records: Sequence[Any], digests: Sequence[str]) -> None:
@@ -294,11 +306,11 @@ class PartWriter:
     def add_rows(self, table: str, rows: pa.Table) -> None:
         """Take rows that have their lineage already."""
         groups = self._groups.setdefault(table, [])
-        if groups and groups[-1].nbytes + rows.nbytes <= ROW_GROUP_BYTES:
-            groups[-1] = pa.concat_tables([groups[-1], rows])
-        else:
-            groups.append(rows)
-        if sum(group.nbytes for group in groups) >= self.part_bytes:
+        if not groups or groups[-1].size + rows.nbytes > ROW_GROUP_BYTES:
+            groups.append(_RowGroup())
+        groups[-1].pieces.append(rows)
+        groups[-1].size += rows.nbytes
+        if sum(group.size for group in groups) >= self.part_bytes:
             self._flush(table)
 
     def finish(self) -> list[Part]:
@@ -315,11 +327,11 @@ class PartWriter:
         buffer = io.BytesIO()
         with pq.ParquetWriter(buffer, TABLES[table].schema, compression="zstd") as writer:
             for group in groups:
-                writer.write_table(group.combine_chunks())
+                writer.write_table(pa.concat_tables(group.pieces).combine_chunks())
         name = part_name(self.lineage.epoch)
         data = buffer.getvalue()
         put(self.dataset.store, f"{table}/{name}", data)
-        self._parts.append(Part(table, name, len(data), sum(len(group) for group in groups)))
+        self._parts.append(Part(table, name, len(data), sum(len(piece) for group in groups for piece in group.pieces)))
 
 
 def part_name(epoch: int) -> str:

@@ -42,8 +42,8 @@ class Spent:
                 if answer.first_token_s is not None:
                     self._first_token_s.append(answer.first_token_s)
 
-    def row(self, stage: str, key: str, video_id: str | None, seconds: float) -> Usage:
-        """The row of `usage` for what has this `key` at `stage`, worked on for so many seconds."""
+    def row(self, stage: str, key: str, video_id: str | None, seconds: float, processor_s: float) -> Usage:
+        """The row of `usage` for what has this `key` at `stage`, with its seconds by the clock and of a processor."""
         answered = self.requests - self.failures
         return Usage(
             key=key,
@@ -61,6 +61,7 @@ class Spent:
             in_flight=_mean(self._in_flight, answered),
             bytes=self.bytes,
             seconds=seconds,
+            processor_s=processor_s,
         )
 
 

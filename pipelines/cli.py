@@ -16,7 +16,7 @@ from curation.requests import InputError
 from curation.tables import DatasetError, Misuse
 from model.config import ModelError
 from model.settings import TrainingError
-from pipelines import commands, model_commands, prompt_commands
+from pipelines import commands, model_commands, plan_command, prompt_commands
 from pipelines.ending import Interrupted, RunnerError
 from prompts import PromptError
 
@@ -149,6 +149,7 @@ def retry(
 
 for _verb in (commands.inspect, commands.export, commands.forget, commands.compact, commands.vacuum, commands.pin):
     app.command()(_verb)
+app.command()(plan_command.plan)
 app.command()(model_commands.train)
 app.command()(model_commands.evaluate)
 app.command()(model_commands.hierarchical_set)

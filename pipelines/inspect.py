@@ -49,14 +49,14 @@ def _stored(dataset: Dataset) -> str:
 
 
 def _accounts(books: Books) -> Table:
-    table = _table("", "wanted", "made", "rejected", "pending", numbers=4)
+    table = new_table("", "wanted", "made", "rejected", "pending", numbers=4)
     for a in books.accounts:
         table.add_row(f"{a.subject} {a.outcome}", *map(str, (a.wanted, a.made, a.rejected, a.pending)))
     return table
 
 
 def _rejects(dataset: Dataset) -> Table:
-    table = _table("rejected at", "kind", "count", "retryable", "for example", numbers=("count", "retryable"))
+    table = new_table("rejected at", "kind", "count", "retryable", "for example", numbers=("count", "retryable"))
     query = """
         select stage, kind, count(*) as count, count(*) filter (retryable) as retryable, min(message) as message
         from rejects group by stage, kind order by stage, count desc, kind"""
@@ -74,7 +74,7 @@ def _clips(dataset: Dataset) -> Table:
     query = 'select scale, "end" - start as duration from clips'
     longest = dataset.sql(f"select max(duration) as longest from ({query})").to_pylist()[0]["longest"] or 0.0
     width = max(1.0, longest / BINS)
-    table = _table("clips", "count", "hours", "mean s", f"durations from 0 to {BINS * width:.0f} s", numbers=3)
+    table = new_table("clips", "count", "hours", "mean s", f"durations from 0 to {BINS * width:.0f} s", numbers=3)
     counted = f"""
         select
             scale, least(floor(duration / {width}), {BINS - 1})::int as bin, count(*) as count, sum(duration) as seconds
@@ -97,7 +97,7 @@ def _bars(counts: Sequence[int]) -> str:
 
 
 def _texts(dataset: Dataset) -> Table:
-    table = _table("texts of clips", "source", "status", "count", numbers=("count",))
+    table = new_table("texts of clips", "source", "status", "count", numbers=("count",))
     for kind in ("subtitle", "caption"):
         query = f"""
             select coalesce({kind}_source, '–') as source, coalesce({kind}_status, 'none') as status, count(*) as count
@@ -108,7 +108,7 @@ def _texts(dataset: Dataset) -> Table:
 
 
 def _makers(dataset: Dataset) -> Table:
-    table = _table("made by", "engine", "model", "revision", "prompt", "count", numbers=("count",))
+    table = new_table("made by", "engine", "model", "revision", "prompt", "count", numbers=("count",))
     columns = "engine, model, revision, prompt_digest"
     query = f"""
         select 'captions' as texts, {columns}, count(*) as count from captions group by all union all
@@ -120,7 +120,7 @@ def _makers(dataset: Dataset) -> Table:
 
 
 def _spent(dataset: Dataset) -> Table:
-    table = _table("asked at", "model", "requests", "sent again", "reused", "tokens in", "tokens out", numbers=6)
+    table = new_table("asked at", "model", "requests", "sent again", "reused", "tokens in", "tokens out", numbers=6)
     query = """
         select
             stage, coalesce(engine || '/' || model, '–') as model, sum(requests)::int as requests,
@@ -134,7 +134,7 @@ def _spent(dataset: Dataset) -> Table:
 
 
 def _runs(dataset: Dataset) -> Table:
-    table = _table("run", "what", "last commit", "commits", "by", "vidla", numbers=("commits",))
+    table = new_table("run", "what", "last commit", "commits", "by", "vidla", numbers=("commits",))
     runs: list[list[Mapping[str, Any]]] = []
     for _, record in recent_commits(dataset, COMMITS_LOOKED_AT):
         if record["kind"] == "open":
@@ -168,7 +168,7 @@ def _standing(dataset: Dataset, books: Books) -> Iterator[str]:
         yield "[green]The books balance.[/]" + (" What is pending, `vidla curate` goes on with." if pending else "")
 
 
-def _table(*headings: str, numbers: Sequence[str] | int = ()) -> Table:
+def new_table(*headings: str, numbers: Sequence[str] | int = ()) -> Table:
     """A table whose columns `numbers` (by name, or so many behind the first) are set to the right."""
     right = headings[1 : 1 + numbers] if isinstance(numbers, int) else numbers
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
@@ -228,7 +228,7 @@ def show_rows(rows: Iterator[Mapping[str, Any]], console: Console, as_json: bool
             for name, value in row.items():
                 console.print(f"[bold]{name}[/] {escape(_brief(value, 500))}", highlight=False)
     else:
-        table = _table(*listed[0])
+        table = new_table(*listed[0])
         for row in listed:
             table.add_row(*(escape(_brief(value, 200)) for value in row.values()))
         console.print(table)

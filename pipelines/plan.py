@@ -5,28 +5,79 @@ A row is done when its digest is the one that today's settings and inputs give. 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import overload
+from urllib.parse import unquote, urlsplit
 
-from curation.lineage import (
-    clips_digest,
-    download_digest,
-    download_reject_digest,
-    reject_digest,
-    segment_reject_digest,
-    tiling_digest,
-)
-from curation.records import VideoRequest
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation.lineage import download_reject_digest
+from curation.records import TABLES, VideoRequest, from_row
 from curation.requests import Asked
-from pipelines.items import CAPTION, DOWNLOAD, SEGMENT, DownloadItem
-from pipelines.state import Retry, State, no_retry
+from curation.tables import rows_of
+from pipelines.items import DOWNLOAD, SEGMENT, DownloadItem
+from pipelines.state import Retry, State, looked_up, no_retry
+
+WORK = {"expected": pa.string(), "attempts": pa.int64(), "redo": pa.bool_(), "old_video": pa.string()}
+"""What a request to fetch has beside its own columns: what a DownloadItem says of it, `expected` being its digest."""
+
+
+class Downloads(Sequence[DownloadItem]):
+    """Requests to fetch: rows of an Arrow table with the columns of `requests` and WORK, each an item when it is asked
+    for. Millions of them lie in some hundred bytes each."""
+
+    def __init__(self, rows: pa.Table, asked: Mapping[str, Asked]) -> None:
+        self.rows = rows
+        self.asked = asked
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, at: int) -> DownloadItem: ...
+    @overload
+    def __getitem__(self, at: slice) -> Downloads: ...
+    def __getitem__(self, at: int | slice) -> DownloadItem | Downloads:
+        if isinstance(at, slice):
+            first, last, _ = at.indices(len(self))
+            return Downloads(self.rows.slice(first, last - first), self.asked)
+        return next(iter(self[at : at + 1]))
+
+    def __iter__(self) -> Iterator[DownloadItem]:
+        for row in rows_of(self.rows):
+            asked = self.asked.get(row["request_key"])
+            work = (row[name] for name in WORK)
+            yield DownloadItem(from_row(VideoRequest, row), asked, *work)
+
+    def redone(self) -> list[str]:
+        """The request_keys of those whose rows are to be replaced."""
+        keys: list[str] = self.rows.filter(self.rows["redo"])["request_key"].to_pylist()
+        return keys
+
+    def sizes(self, unknown: int) -> list[int]:
+        """The bytes of what was named on the command line as a file; `unknown` for what has to be fetched."""
+        local, uris = (self.rows[name].to_pylist() for name in ("local", "uri"))
+        return [_file_size(uri) if here else unknown for here, uri in zip(local, uris, strict=True)]
+
+
+def _file_size(uri: str) -> int:
+    try:
+        return Path(unquote(urlsplit(uri).path)).stat().st_size
+    except OSError:
+        return 0  # it will be rejected
+
+
+NOTHING = Downloads(pa.schema([*TABLES["requests"].schema, *WORK.items()]).empty_table(), {})
 
 
 @dataclass
 class Plan:
     """What is to be done, stage by stage: requests to download, and ids of videos."""
 
-    downloads: list[DownloadItem] = field(default_factory=list)
+    downloads: Downloads = NOTHING
     segment: list[str] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
     fetched_again: int = 0  # downloads that were done before, but whose source is gone
@@ -35,71 +86,44 @@ class Plan:
         return len(self.downloads) + len(self.segment) + len(self.text)
 
 
-def make_plan(
-    state: State, requests: Iterable[VideoRequest], asked: Mapping[str, Asked], retry: Retry = no_retry
-) -> Plan:
-    """Everything that `requests`, all those of the dataset, still need; with a `retry`, only what that opens again."""
+def make_plan(state: State, asked: Mapping[str, Asked], retry: Retry = no_retry) -> Plan:
+    """Everything that the requests of the dataset still need; with a `retry`, only what that opens again."""
     plan = Plan()
     again: set[str] = set()  # videos to download anew for the single pass
     for video_id in state.by_video:
-        stage = needs(state, video_id, retry)
-        if retry is not no_retry and needs(state, video_id) is not None:
+        stage = state.needs(video_id, retry)
+        if stage is None or (retry is not no_retry and state.needs(video_id) is not None):
             continue
-        if stage == SEGMENT and not has_media(state, video_id) and not state.has_source(video_id):
+        if stage == SEGMENT and not state.has_media(video_id) and not state.has_source(video_id):
             again.add(video_id)
         elif stage == SEGMENT:
             plan.segment.append(video_id)
-        elif stage is not None:
+        else:
             plan.text.append(video_id)
     keys = {min(state.by_video[video_id]) for video_id in again}  # one request a video is enough
-    for request in requests:
-        key = request.request_key
-        item = download_item(state, request, asked.get(key), retry, source_gone=key in keys)
-        settled = key in keys or download_item(state, request, None, no_retry) is None
-        if item is not None and (retry is no_retry or settled):
-            plan.downloads.append(item)
+    plan.downloads = Downloads(_to_download(state, keys, retry), asked)
     plan.fetched_again = len(keys)
     return plan
 
 
-def download_item(
-    state: State, request: VideoRequest, asked: Asked | None, retry: Retry, source_gone: bool = False
-) -> DownloadItem | None:
-    """What is to be downloaded for a request, if anything."""
-    expected = download_digest(request, state.settings)
-    done = state.downloads.get(request.request_key)
-    if done is not None and done.digest == expected and not source_gone:
-        return None
-    rejection = state.rejects.get((DOWNLOAD, request.request_key))
-    if rejection and rejection.digest == download_reject_digest(expected, state.settings) and not retry(rejection):
-        return None
-    old = done is not None or rejection is not None
-    old_video = done.video_id if done and len(state.by_video[done.video_id]) == 1 else None
-    return DownloadItem(request, asked, expected, rejection.attempts if rejection else 0, old, old_video)
-
-
-def needs(state: State, video_id: str, retry: Retry = no_retry) -> str | None:
-    """The first stage that a downloaded video still needs; None when it is done, or rejected for good."""
-    rejection = state.rejects.get((SEGMENT, video_id))
-    if rejection and rejection.digest in segment_reject_digests(state, video_id) and not retry(rejection):
-        return None
-    if not has_media(state, video_id):
-        return SEGMENT
-    tiling = tiling_digest(state.videos[video_id], state.settings)
-    if state.segments.get(video_id) != tiling:
-        return SEGMENT
-    textless = state.textless.get(video_id, {}).values()
-    if any(retry(r) for r in textless):
-        return CAPTION
-    expected = clips_digest(tiling, state.texts, sum(r.stage == CAPTION for r in textless))
-    settled = state.clips.get(video_id) == expected or any(r.digest == reject_digest(expected) for r in textless)
-    return None if settled else CAPTION
-
-
-def has_media(state: State, video_id: str) -> bool:
-    """Whether the stored media is up to date."""
-    return state.videos.get(video_id) in state.media_digests(video_id)
-
-
-def segment_reject_digests(state: State, video_id: str) -> set[str]:
-    return {segment_reject_digest(media, state.settings) for media in state.media_digests(video_id)}
+def _to_download(state: State, again: Collection[str], retry: Retry) -> pa.Table:
+    """The requests without an up-to-date download, and those of `again`, whose source is gone; with WORK's columns."""
+    expected = {"request_key": list(again), "expected": [state.downloads[key].digest for key in again]}
+    wanted = pa.concat_tables([state.unfetched, pa.table(expected, schema=state.unfetched.schema)])
+    if not wanted:
+        return NOTHING.rows
+    rows = state.dataset.read("requests")
+    rows = rows.append_column("expected", looked_up(rows["request_key"], wanted, "expected"))
+    rows = rows.filter(pc.is_valid(rows["expected"]))
+    keep, attempts, redo, old_videos = [], [], [], []
+    for key, digest in zip(*(rows[name].to_pylist() for name in ("request_key", "expected")), strict=True):
+        done, rejection = state.downloads.get(key), state.rejects.get((DOWNLOAD, key))
+        refused = rejection and rejection.digest == download_reject_digest(digest, state.settings)
+        opened = bool(rejection and refused and retry(rejection))
+        keep.append(opened or not refused if retry is no_retry or key in again else opened)
+        attempts.append(rejection.attempts if rejection else 0)
+        redo.append(done is not None or rejection is not None)
+        old_videos.append(done.video_id if done and len(state.by_video[done.video_id]) == 1 else None)
+    for name, values in zip(("attempts", "redo", "old_video"), (attempts, redo, old_videos), strict=True):
+        rows = rows.append_column(name, pa.array(values, WORK[name]))
+    return rows.filter(pa.array(keep, pa.bool_()))

@@ -13,13 +13,13 @@ from curation.commits import Writer, read_commits
 from curation.config import Settings
 from curation.engines import Engine
 from curation.lineage import download_digest, download_reject_digest
-from curation.records import Reject, VideoRequest, digest, from_row
+from curation.records import Reject, VideoRequest, digest
 from curation.requests import Asked, read_inputs
-from curation.tables import Dataset, PartWriter, rows_of
+from curation.tables import Dataset, PartWriter
 from pipelines.beside import Beside
 from pipelines.ending import Ended, Fatal, Stopped, halt, stopping
 from pipelines.items import CAPTION, DOWNLOAD, SEGMENT, STAGES, SUMMARIZE, DownloadItem, VideoItem
-from pipelines.plan import Plan, make_plan, needs
+from pipelines.plan import NOTHING, Plan, make_plan
 from pipelines.progress import tally
 from pipelines.reuse import Elsewhere
 from pipelines.runners import Local, Runner
@@ -59,6 +59,7 @@ class Run:
         known = set(self.dataset.read("requests", ["request_key"])["request_key"].to_pylist())
         for number, answers in enumerate(batches(read_inputs(inputs, self.settings.download), REQUESTS_AT_A_TIME)):
             writer = PartWriter(self.dataset, self.writer.lineage, self.settings.run.part_bytes)
+            new: list[VideoRequest] = []
             for answer in answers:
                 request = answer.request if isinstance(answer, Asked) else _request_of(answer)
                 if isinstance(answer, Asked) and (answer.url, answer.subtitles_url) != (request.uri, request.subtitles):
@@ -66,10 +67,11 @@ class Run:
                 if request.request_key in known:
                     continue
                 known.add(request.request_key)
-                writer.add("requests", [request], [digest("request", request.request_key)])
+                new.append(request)
                 if isinstance(answer, Reject):
                     rejected = download_reject_digest(download_digest(request, self.settings), self.settings)
                     writer.add("rejects", [answer], [rejected])
+            writer.add("requests", new, [digest("request", request.request_key) for request in new])
             parts = writer.finish()
             if parts:
                 self.writer.commit(f"{self.writer.lineage.run_id}:requests:{number}", parts)
@@ -79,10 +81,9 @@ class Run:
         """What the dataset still needs, as far as this run's stages go."""
         self._seen = self.writer.seen
         self.state = State.load(self.dataset, self.settings, self.texts)
-        requests = (from_row(VideoRequest, row) for row in rows_of(self.dataset.read("requests")))
-        plan = make_plan(self.state, requests, asked, self.retry)
+        plan = make_plan(self.state, asked, self.retry)
         if DOWNLOAD not in self.stages:
-            plan.downloads = []
+            plan.downloads = NOTHING
         if SEGMENT not in self.stages:
             plan.segment = []
         if CAPTION not in self.stages and SUMMARIZE not in self.stages:
@@ -113,13 +114,13 @@ class Run:
         self._stage(wave, DOWNLOAD, wave.downloads)
         with self._lock:
             new = self.state.fetched(wave.downloads)
-            segment = [*wave.segment, *(v for v in new if needs(self.state, v, self.retry) == SEGMENT)]
+            segment = [*wave.segment, *(v for v in new if self.state.needs(v, self.retry) == SEGMENT)]
         if SEGMENT in self.stages:
             self._stage(wave, SEGMENT, self._items(segment, SEGMENT))
             if not self.settings.run.keep_sources:
                 self._drop_sources([*segment, *new])
         with self._lock:
-            fresh = [v for v in dict.fromkeys([*segment, *new]) if needs(self.state, v) == CAPTION]
+            fresh = [v for v in dict.fromkeys([*segment, *new]) if self.state.needs(v) == CAPTION]
             videos = [v for v in [*wave.text, *fresh] if v not in self._in_texts]  # asked for twice, it is made once
             self._in_texts.update(videos)
             return videos
@@ -200,8 +201,8 @@ class Run:
 
     def _redone(self, plan: Plan) -> frozenset[str]:
         """Videos that have rows already and are downloaded again."""
-        keys = (item.key for item in plan.downloads if item.redo)
-        return frozenset(self.state.downloads[key].video_id for key in keys if key in self.state.downloads)
+        known = self.state.downloads
+        return frozenset(known[key].video_id for key in plan.downloads.redone() if key in known)
 
     def _drop_sources(self, videos: Iterable[str]) -> None:
         with self._lock:
@@ -213,8 +214,8 @@ class Run:
         """Delete sources that a killed run left behind and that no video needs any more."""
         if self.settings.run.keep_sources:
             return
-        pending = [videos for v, videos in self.state.by_video.items() if needs(self.state, v, self.retry) == SEGMENT]
-        gone = self.state.sources - {d.source_uri for videos in pending for d in videos.values()}
+        there = [d for d in self.state.downloads.values() if d.source_uri in self.state.sources]
+        gone = self.state.sources - {d.source_uri for d in there if self.state.needs(d.video_id, self.retry) == SEGMENT}
         self.dataset.delete(uri for uri in gone if uri.startswith("sources/"))
         self.state.sources -= gone
 

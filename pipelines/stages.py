@@ -210,7 +210,7 @@ class CommitParts(beam.DoFn):  # type: ignore[misc]
         try:
             with _committing:
                 committer = Committer(self.context.dataset, self.context.lineage, self.context.seen)
-                number = committer.commit(self.context.token, parts, replacements, outcome)
+                number = committer.commit(self.context.token, parts, replacements, outcome=outcome)
         except Exception as error:
             log.error("%s is not committed: %s", self.work.name, error, exc_info=error)
             why = ended or Ended.by(error)

@@ -1,19 +1,37 @@
-"""The driver's view of a dataset while a run writes to it: keys and digests, and which parts hold whose rows."""
+"""The driver's view of a dataset while a run writes to it: what may still need something, and where its rows are.
+
+A dataset may hold millions of videos of which nothing is wanted. They are told apart in columns when the run begins,
+and only their names are kept. What may need something is a Python object each.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from curation.config import Settings
-from curation.lineage import media_digest
+from curation.lineage import (
+    clips_digest,
+    clips_digests,
+    download_digests,
+    media_digest,
+    media_digests,
+    reject_digest,
+    segment_reject_digest,
+    tiling_digest,
+    tiling_digests,
+)
 from curation.tables import Dataset, rows_of
 from pipelines.items import BY_VIDEO, CAPTION, DOWNLOAD, SEGMENT, SUMMARIZE, DownloadItem, VideoItem
+from pipelines.places import Places
 from pipelines.reuse import Elsewhere
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Downloaded:
     """What the driver knows of a row of `downloads`."""
 
@@ -25,7 +43,7 @@ class Downloaded:
     source_bytes: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Rejection:
     """What the driver knows of a row of `rejects`."""
 
@@ -37,6 +55,10 @@ class Rejection:
     attempts: int
     retryable: bool
 
+
+DOWNLOADED = list(Downloaded.__dataclass_fields__)
+NO_REQUESTS = pa.schema([("request_key", pa.string()), ("expected", pa.string())]).empty_table()
+REJECTION = list(Rejection.__dataclass_fields__)
 
 Retry = Callable[[Rejection], bool]
 
@@ -52,71 +74,110 @@ class State:
     dataset: Dataset
     settings: Settings
     texts: str  # digest of all that makes the texts
+    settled: set[str] = field(default_factory=set)  # videos that need nothing; none of what follows is known of them
     downloads: dict[str, Downloaded] = field(default_factory=dict)  # by request_key
     by_video: dict[str, dict[str, Downloaded]] = field(default_factory=dict)  # by video_id, then request_key
     videos: dict[str, str] = field(default_factory=dict)  # video_id: digest, likewise the next two
     segments: dict[str, str] = field(default_factory=dict)
     clips: dict[str, str] = field(default_factory=dict)
-    rejects: dict[tuple[str, str], Rejection] = field(default_factory=dict)  # by stage and key
+    rejects: dict[tuple[str, str], Rejection] = field(default_factory=dict)  # by stage and key, of whatever video
     textless: dict[str, dict[tuple[str, str], Rejection]] = field(default_factory=dict)  # likewise, by video_id first
     sources: set[str] = field(default_factory=set)
-    where: dict[str, dict[str, set[str]]] = field(default_factory=dict)  # video_id: table: parts
+    # requests without an up-to-date download, and the digest that one would have
+    unfetched: pa.Table = field(default_factory=lambda: NO_REQUESTS)
+    fetched_count: int = 0  # downloads, those of settled videos included
+    fetched_bytes: int = 0
     elsewhere: Sequence[Elsewhere] = ()
+    places: Places = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.places = Places(self.dataset)
 
     @classmethod
     def load(cls, dataset: Dataset, settings: Settings, texts: str) -> State:
         state = cls(dataset, settings, texts)
-        for table in ("downloads", "videos", "segments", "clips", "rejects"):
-            state._take(table, dataset.live_parts(table))
+        state._take("rejects", dataset.live_parts("rejects"))
         state.sources = {path for path, _, _ in dataset.list("sources/")}
+        downloads = dataset.read("downloads", DOWNLOADED)
+        state._count(downloads)
+        state._compare(downloads)
+        for table in ("videos", "segments", "clips"):
+            query = f"select video_id, max(digest) as digest from {table} group by video_id"
+            downloads = downloads.append_column(table, looked_up(downloads["video_id"], dataset.sql(query), "digest"))
+        settled = state._settled(downloads)
+        state.settled.update(settled.to_pylist())
+        pending = pc.invert(pc.is_in(downloads["video_id"], settled))
+        for row in rows_of(downloads.filter(pending)):
+            state._downloaded(Downloaded(**{name: row[name] for name in DOWNLOADED}))
+            for table, digests in (("videos", state.videos), ("segments", state.segments), ("clips", state.clips)):
+                if row[table] is not None:
+                    digests[str(row["video_id"])] = str(row[table])
         return state
+
+    def _compare(self, downloads: pa.Table) -> None:
+        """Find the requests that have no up-to-date download."""
+        requests = self.dataset.read("requests", ["request_key", "id", "subtitles"])
+        expected = as_column(download_digests(requests, self.settings))
+        done = looked_up(requests["request_key"], downloads, "digest")
+        missing = pc.not_equal(pc.coalesce(done, ""), expected)
+        keys = pa.table([requests["request_key"], expected], NO_REQUESTS.schema.names)
+        self.unfetched = keys.filter(missing).cast(NO_REQUESTS.schema)
+
+    def _settled(self, downloads: pa.Table) -> pa.Array:
+        """The ids of videos that need nothing, as far as that is seen from columns alone; what was rejected is not."""
+        rejected = {r.video_id or key for (stage, key), r in self.rejects.items() if stage != DOWNLOAD}
+        open_ = pc.or_(
+            pc.is_in(downloads["request_key"], self.unfetched["request_key"]),
+            pc.is_in(downloads["video_id"], pa.array(rejected, pa.string())),
+        )
+        media = media_digests(downloads["digest"], self.settings)
+        tilings = tiling_digests(downloads["videos"], self.settings)
+        clips = clips_digests(as_column(tilings), self.texts, 0)
+        done = pc.invert(open_)
+        for table, wanted in (("videos", media), ("segments", tilings), ("clips", clips)):
+            done = pc.and_(done, pc.fill_null(pc.equal(downloads[table], as_column(wanted)), False))
+        settled = pc.unique(downloads["video_id"].filter(done))
+        return settled.filter(pc.invert(pc.is_in(settled, downloads["video_id"].filter(open_))))
 
     def update(self, tables: Mapping[str, Mapping[str, Iterable[Mapping[str, Any]]]]) -> None:
         """Take in a commit, as its record has it: by table, the parts that it adds and those that it removes.
 
-        Commits are taken in in their order, since one may rewrite what another has added. A video that is new is
-        located from here on.
+        Commits are taken in in their order, since one may rewrite what another has added.
         """
         for table in sorted(tables, key=lambda name: name == "rejects"):  # these count more than an older download
             added = [part["path"] for part in tables[table]["add"]]
             if table in BY_VIDEO:
-                videos = {path: self._videos_in(table, path) for path in added}
-                if table == "downloads":
-                    new = set[str]().union(*videos.values()) - self.by_video.keys()
-                    self.where |= {video_id: {} for video_id in new}
-                for part in tables[table]["remove"]:
-                    for video_id in self._videos_in(table, part["path"]) & self.where.keys():
-                        self.where[video_id].get(table, set()).discard(part["path"])
-                self._found(table, videos)
+                self.places.remove(part["path"] for part in tables[table]["remove"])
+                for part in added:
+                    videos = self.dataset.distinct(table, part, ["video_id"])["video_id"].drop_null().to_pylist()
+                    unsettled = [v for v in videos if v not in self.settled]
+                    if table == "downloads":
+                        self.places.follow(v for v in unsettled if v not in self.by_video)
+                    self.places.add(table, part, unsettled)
             self._take(table, added)
 
     def locate(self, video_ids: Iterable[str]) -> None:
-        """Find the parts that hold rows of these videos, and keep up with them; `item` needs them."""
-        wanted = set(video_ids) - self.where.keys()
-        self.where |= {video_id: {} for video_id in wanted}
-        for table in BY_VIDEO if wanted else ():
-            parts = self.dataset.live_parts(table)
-            self._found(table, {path: self._videos_in(table, path) & wanted for path in parts})
-
-    def _found(self, table: str, videos: Mapping[str, set[str]]) -> None:
-        """Note which `videos`, by part, have rows there."""
-        for path, video_ids in videos.items():
-            for video_id in video_ids & self.where.keys():
-                self.where[video_id].setdefault(table, set()).add(path)
+        """Be able to tell which parts hold rows of these videos; `item` needs it."""
+        self.places.look_for(video_ids)
 
     def forget(self, video_ids: Iterable[str]) -> None:
-        """Let go of where videos are that are finished with."""
+        """Let go of videos that are finished with; of those that need nothing any more, but for their name."""
         for video_id in video_ids:
-            self.where.pop(video_id, None)
+            self.places.forget([video_id])
+            if video_id not in self.textless and self.needs(video_id) is None:
+                for key in self.by_video.pop(video_id, {}):
+                    self.downloads.pop(key, None)
+                for digests in (self.videos, self.segments, self.clips):
+                    digests.pop(video_id, None)
+                self.settled.add(video_id)
 
     def item(self, video_id: str, stage: str, retry: Retry) -> VideoItem:
         downloads = self.by_video.get(video_id, {})
         uri = min(d.uri for d in downloads.values()) if downloads else ""
         rejection = self.rejects.get((stage, video_id))
-        where = {table: tuple(sorted(parts)) for table, parts in self.where.get(video_id, {}).items()}
         elsewhere = {other.uri: other.parts[video_id] for other in self.elsewhere if video_id in other.parts}
         attempts = rejection.attempts if rejection else 0
-        return VideoItem(video_id, uri, where, attempts, retry is not no_retry, elsewhere)
+        return VideoItem(video_id, uri, self.places.of(video_id), attempts, retry is not no_retry, elsewhere)
 
     def fetched(self, items: Iterable[DownloadItem]) -> list[str]:
         """The videos that these items led to; those that were rejected led to none."""
@@ -126,18 +187,42 @@ class State:
     def old_parts(self, items: Iterable[DownloadItem | VideoItem]) -> dict[str, frozenset[str]]:
         """By table, the parts that may hold rows which the work on these items replaces."""
         old: dict[str, set[str]] = {}
-        for item in items:
-            if isinstance(item, VideoItem):
-                where: Mapping[str, Iterable[str]] = item.where
-            elif item.redo:
-                where = self.where.get(item.old_video or "", {})
-                for table in ("downloads", "rejects"):
-                    old.setdefault(table, set()).update(self.dataset.live_parts(table))
-            else:
-                where = {}
-            for table, parts in where.items():
+        redone = [item for item in items if isinstance(item, DownloadItem) and item.redo]
+        for table in ("downloads", "rejects") if redone else ():
+            old[table] = set(self.dataset.live_parts(table))
+        where = [self.places.of(item.old_video) for item in redone if item.old_video is not None]
+        for parts_by_table in (*where, *(item.where for item in items if isinstance(item, VideoItem))):
+            for table, parts in parts_by_table.items():
                 old.setdefault(table, set()).update(parts)
         return {table: frozenset(parts) for table, parts in old.items()}
+
+    # --- what a video needs -----------------------------------------------------------------------------------------
+
+    def needs(self, video_id: str, retry: Retry = no_retry) -> str | None:
+        """The first stage that a downloaded video still needs; None when it is done, or rejected for good."""
+        if video_id in self.settled:
+            return None
+        rejection = self.rejects.get((SEGMENT, video_id))
+        if rejection and rejection.digest in self._segment_reject_digests(video_id) and not retry(rejection):
+            return None
+        if not self.has_media(video_id):
+            return SEGMENT
+        tiling = tiling_digest(self.videos[video_id], self.settings)
+        if self.segments.get(video_id) != tiling:
+            return SEGMENT
+        textless = self.textless.get(video_id, {}).values()
+        if any(retry(r) for r in textless):
+            return CAPTION
+        expected = clips_digest(tiling, self.texts, sum(r.stage == CAPTION for r in textless))
+        settled = self.clips.get(video_id) == expected or any(r.digest == reject_digest(expected) for r in textless)
+        return None if settled else CAPTION
+
+    def has_media(self, video_id: str) -> bool:
+        """Whether the stored media is up to date."""
+        return self.videos.get(video_id) in self.media_digests(video_id)
+
+    def _segment_reject_digests(self, video_id: str) -> set[str]:
+        return {segment_reject_digest(media, self.settings) for media in self.media_digests(video_id)}
 
     def source_bytes(self, video_id: str) -> int:
         """How large the source media of a downloaded video is."""
@@ -154,32 +239,50 @@ class State:
     def _of(self, video_id: str) -> Iterable[Downloaded]:
         return self.by_video.get(video_id, {}).values()
 
+    def typical_bytes(self) -> int:
+        """The mean size of what was downloaded so far."""
+        return self.fetched_bytes // self.fetched_count if self.fetched_count else 0
+
+    # --- taking rows in ---------------------------------------------------------------------------------------------
+
     def _take(self, table: str, paths: Iterable[str]) -> None:
-        digests = {"videos": self.videos, "segments": self.segments, "clips": self.clips}.get(table)
-        if digests is not None:
-            for row in self._rows(table, paths, ["video_id", "digest"]):
-                digests[str(row["video_id"])] = str(row["digest"])
+        digests = {"videos": self.videos, "segments": self.segments, "clips": self.clips}.get(table, {})
+        for path in paths if table in ("videos", "segments", "clips") else ():
+            rows = self.dataset.distinct(table, path, ["video_id", "digest"])
+            for video_id, digest in zip(*(rows[name].to_pylist() for name in ("video_id", "digest")), strict=True):
+                if video_id in self.settled:
+                    continue
+                digests[video_id] = digest
                 if table == "segments":  # what was rejected before is made now
-                    self.rejects.pop((SEGMENT, str(row["video_id"])), None)
-        elif table == "downloads":
-            for row in self._rows(table, paths, list(Downloaded.__dataclass_fields__)):
-                download = Downloaded(**row)
-                self.downloads[download.request_key] = download
-                self.rejects.pop((DOWNLOAD, download.request_key), None)
-                self.by_video.setdefault(download.video_id, {})[download.request_key] = download
-                self.sources.add(download.source_uri)
-        elif table == "rejects":
-            for row in self._rows(table, paths, list(Rejection.__dataclass_fields__)):
+                    self.rejects.pop((SEGMENT, video_id), None)
+        for path in paths if table == "downloads" else ():
+            rows = self.dataset.read_part(table, path, DOWNLOADED)
+            self._count(rows)
+            for row in rows_of(rows):
+                self._downloaded(Downloaded(**row))
+                self.rejects.pop((DOWNLOAD, row["request_key"]), None)
+                self.sources.add(row["source_uri"])
+        for path in paths if table == "rejects" else ():
+            for row in rows_of(self.dataset.read_part(table, path, REJECTION)):
                 rejection = Rejection(**row)
                 self.rejects[rejection.stage, rejection.key] = rejection
                 if rejection.stage in (CAPTION, SUMMARIZE) and rejection.video_id is not None:
                     textless = self.textless.setdefault(rejection.video_id, {})
                     textless[rejection.stage, rejection.key] = rejection
 
-    def _videos_in(self, table: str, path: str) -> set[str]:
-        ids = self.dataset.read_part(table, path, ["video_id"])["video_id"].unique().to_pylist()
-        return {video_id for video_id in ids if video_id is not None}
+    def _downloaded(self, download: Downloaded) -> None:
+        self.downloads[download.request_key] = download
+        self.by_video.setdefault(download.video_id, {})[download.request_key] = download
 
-    def _rows(self, table: str, paths: Iterable[str], columns: list[str]) -> Iterator[Mapping[str, Any]]:
-        for path in paths:
-            yield from rows_of(self.dataset.read_part(table, path, columns))
+    def _count(self, downloads: pa.Table) -> None:
+        self.fetched_count += len(downloads)
+        self.fetched_bytes += pc.sum(downloads["source_bytes"]).as_py() or 0
+
+
+def looked_up(keys: pa.ChunkedArray, table: pa.Table, column: str) -> pa.ChunkedArray:
+    """For each of `keys` the value of `column` in the row of `table` that has it in its first column, or null."""
+    return table[column].combine_chunks().take(pc.index_in(keys, table.column(0).combine_chunks()))
+
+
+def as_column(array: pa.Array) -> pa.ChunkedArray:
+    return pa.chunked_array([array])

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 from typing import TypeVar
-from urllib.parse import unquote, urlsplit
 
 from curation.config import RunSettings
 from pipelines.items import DownloadItem
@@ -33,12 +31,11 @@ def waves_of(plan: Plan, state: State, settings: RunSettings) -> list[Wave]:
     A wave has `wave_videos` videos and `wave_bytes` of source media at most, or one video that is larger. A download
     whose size nobody knows yet counts as the mean of what the dataset has downloaded so far; nothing before the first.
     """
-    sizes = [download.source_bytes for download in state.downloads.values()]
-    typical = sum(sizes) // len(sizes) if sizes else 0
     to_segment = set(plan.segment)
     bounds = settings.wave_videos, settings.wave_bytes
     begun = batches([*plan.segment, *plan.text], *bounds, lambda v: state.source_bytes(v) if v in to_segment else 0)
-    fetched = batches(plan.downloads, *bounds, lambda item: _local_bytes(item, typical))
+    sizes = plan.downloads.sizes(unknown=state.typical_bytes())
+    fetched = batches(range(len(sizes)), *bounds, sizes.__getitem__)
     numbers = count(1)
     return [
         *(
@@ -49,18 +46,8 @@ def waves_of(plan: Plan, state: State, settings: RunSettings) -> list[Wave]:
             )
             for videos in begun
         ),
-        *(Wave(next(numbers), downloads=items) for items in fetched),
+        *(Wave(next(numbers), downloads=plan.downloads[rows[0] : rows[-1] + 1]) for rows in fetched),
     ]
-
-
-def _local_bytes(item: DownloadItem, unknown: int) -> int:
-    """The size of a file that was named on the command line; `unknown` for what has to be fetched."""
-    if not item.request.local:
-        return unknown
-    try:
-        return Path(unquote(urlsplit(item.request.uri).path)).stat().st_size
-    except OSError:
-        return 0  # it will be rejected
 
 
 def batches(

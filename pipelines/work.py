@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from curation.config import ConfigError
 from curation.engines import EngineError
 from curation.guard import Stopped as ChildStopped
+from curation.guard import processor_s
 from curation.records import Usage, digest
 from curation.rejects import Kind, Rejected
 from curation.tables import Dataset, DatasetError, Lineage, disk_is_full
@@ -109,12 +110,13 @@ def attempt(stage: Work, dataset: Dataset, item: Item) -> Attempt:
     What would stop every other item as well is raised: a full disk, an engine that cannot work, the end of the run.
     """
     token = subject.set(str(item))
-    begun = time.perf_counter()
+    begun, processor = time.perf_counter(), processor_s()
     try:
         made, outcome = _made(stage, dataset, item)
     finally:
         subject.reset(token)
-    usage = made.spent.row(stage.name, item.key, made.video_id or item.video_id, time.perf_counter() - begun)
+    took = (time.perf_counter() - begun, processor_s() - processor)
+    usage = made.spent.row(stage.name, item.key, made.video_id or item.video_id, *took)
     made.add("usage", [usage], digest("usage"))
     return made, {outcome: 1, **made.counts}, usage
 

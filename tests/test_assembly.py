@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import signal
 import subprocess
 import threading
@@ -10,13 +11,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from aiohttp import web
 
 from curation.engines import EngineError
 from curation.tables import Dataset
-from pipelines.items import DownloadItem
-from pipelines.plan import Plan
+from pipelines.plan import NOTHING, Downloads, Plan
 from pipelines.state import Downloaded, State
 from pipelines.waves import batches, waves_of
 from pipelines.workers import Room
@@ -47,8 +48,10 @@ def test_a_wave_ends_where_it_would_hold_too_many_bytes(tmp_path: Path) -> None:
         download = Downloaded(f"r{number}", f"v{number}", "", "", f"sources/{number}", size)
         state.downloads[download.request_key] = download
         state.by_video[download.video_id] = {download.request_key: download}
-    unknown = [DownloadItem(request_of(number), None, "") for number in range(3)]  # 50 bytes each, as it seems
-    plan = Plan(unknown, segment=["v0", "v1", "v2"], text=["v3", "v4", "v5"])
+    state.fetched_count, state.fetched_bytes = 3, 150
+    unknown = [{**dataclasses.asdict(request_of(number)), "attempts": 0, "redo": False} for number in range(3)]
+    downloads = Downloads(pa.Table.from_pylist(unknown, schema=NOTHING.rows.schema), {})  # 50 bytes each, as it seems
+    plan = Plan(downloads, segment=["v0", "v1", "v2"], text=["v3", "v4", "v5"])
     waves = waves_of(plan, state, settings.run)
     assert [wave.number for wave in waves] == [1, 2, 3, 4, 5]
     assert [list(wave.segment) for wave in waves] == [["v0"], ["v1", "v2"], [], [], []]

@@ -25,15 +25,15 @@ from tests.segmented import CAPTIONS, SUMMARIES, run, segment_videos, settings_f
 
 def test_answers_add_up() -> None:
     engine, spent = ScriptedEngine(lambda *_: ""), Spent()
-    nothing = spent.row("caption", "v", "v", 0.5)
+    nothing = spent.row("caption", "v", "v", 0.5, 0.25)
     assert (nothing.requests, nothing.engine, nothing.first_token_s, nothing.in_flight) == (0, None, None, None)
     streamed = Completion("1", "a", input_tokens=100, output_tokens=7, first_token_s=0.5, in_flight=4, retries=2)
     whole = Completion("2", "b", input_tokens=50, output_tokens=5, in_flight=2)
     spent.add(engine, [streamed, whole])
     spent.add(engine, [Failure("3", "no", retryable=True, retries=3)])
-    row = spent.row("caption", "v", "v", 2.5)
+    row = spent.row("caption", "v", "v", 2.5, 0.25)
     assert (row.requests, row.failures, row.retries, row.input_tokens, row.output_tokens) == (3, 1, 5, 150, 12)
-    assert (row.first_token_s, row.in_flight, row.seconds) == (0.5, 3.0, 2.5)
+    assert (row.first_token_s, row.in_flight, row.seconds, row.processor_s) == (0.5, 3.0, 2.5, 0.25)
     assert (row.engine, row.model) == ("scripted", "scripted")
 
 

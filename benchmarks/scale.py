@@ -1,0 +1,475 @@
+"""What a million requests ask of the driver, the tables and the log.
+
+    python -m benchmarks.scale [--requests 1000000] [--seconds 65] [--wave 5000] [--at FOLDER]
+
+A list of so many URLs is curated by the real driver (ask, plan, waves, commits, what it knows of every video), while
+the work on a video is replaced by the rows that it leaves: two processes write them, as a video of so many seconds has
+them in the paper's proportions, with texts of the paper's lengths, in parts as small as waves make them. There are no
+media, and no images in `frames`. One request in ten is rejected at download, one video in a hundred at segment. Then,
+each in a process of its own: the same list is asked for again; another prompt is planned for; small parts are merged.
+
+Every figure comes from the process that it is about. The driver's memory is the most that was resident. `--at` keeps
+the dataset. Takes some 15 minutes and 10 GB of disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+
+from curation.commits import Committer, Writer
+from curation.compaction import TARGET_BYTES, compact
+from curation.config import Settings, resolve
+from curation.lineage import (
+    clips_digests,
+    download_digests,
+    download_reject_digest,
+    media_digests,
+    segment_reject_digest,
+    tiling_digests,
+)
+from curation.records import TABLES, digest
+from curation.tables import Dataset, Lineage, Part, PartWriter
+from curation.upkeep import vacuum
+from pipelines.items import CAPTION, DOWNLOAD, SEGMENT, SUMMARIZE
+from pipelines.plan import make_plan
+from pipelines.run import Run
+from pipelines.state import State, as_column
+from pipelines.waves import waves_of
+from pipelines.work import Context
+
+TEXTS = digest("the texts of the first run")
+OTHER_TEXTS = digest("those of another prompt")
+CLIP_S = {"short": 13.2, "medium": 30.4, "long": 60.3}  # means of the paper, and its words in a clip's texts:
+SAID = {"short": 32, "medium": 72, "long": 142}
+SEEN = {"short": 11, "medium": 25, "long": 49}
+SUMMARY = {"medium": 20, "long": 22}
+LETTERS = 6  # of a word, with what parts it from the next
+PHASES = ("run", "again", "prompt", "compact", "again")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
+    parser.add_argument("--requests", type=int, default=1_000_000)
+    parser.add_argument("--seconds", type=float, default=65.0, help="how long a video is; the paper's mean is 327")
+    parser.add_argument("--wave", type=int, default=5000)
+    parser.add_argument("--at", type=Path, help="a folder for the dataset, kept")
+    parser.add_argument("--phase", choices=PHASES, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.phase:
+        measured = globals()[f"phase_{arguments.phase}"](arguments)
+        print(json.dumps(measured | {"memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+        return
+    with tempfile.TemporaryDirectory(prefix="vidla-benchmark-") as folder:
+        at = arguments.at or Path(folder)
+        at.mkdir(exist_ok=True)
+        with (at / "list.txt").open("w") as urls:
+            urls.writelines(f"https://videos.example/watch/{number}.mp4\n" for number in range(arguments.requests))
+        show([(phase, in_a_process(phase, arguments, at)) for phase in PHASES], arguments)
+
+
+def in_a_process(phase: str, arguments: argparse.Namespace, at: Path) -> dict[str, Any]:
+    given = ("--requests", arguments.requests, "--seconds", arguments.seconds, "--wave", arguments.wave, "--at", at)
+    command = [sys.executable, "-m", "benchmarks.scale", "--phase", phase, *map(str, given)]
+    told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    measured: dict[str, Any] = json.loads(told.splitlines()[-1])
+    print(phase, measured, file=sys.stderr)
+    return measured
+
+
+# --- what is measured -----------------------------------------------------------------------------------------------
+
+
+def phase_run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The first run: everything is asked for and made."""
+    import pipelines.stages
+
+    timer = Timer()
+    with opened(arguments) as run:
+        with timer("ask"):
+            run.ask([str(arguments.at / "list.txt")])
+        with timer("plan"):
+            plan = run.plan({})
+        workers = ProcessPoolExecutor(2, get_context("spawn"))
+        pipelines.stages.run_stage = functools.partial(simulated, workers, arguments.seconds)  # type: ignore[assignment]
+        cpu = time.process_time()
+        with timer("do"), workers:
+            run.do(plan)
+        timer.seconds["processor"] = time.process_time() - cpu
+        return {**timer.seconds, "asked": len(plan), "commits": run.writer.seen, **files(run.dataset)}
+
+
+def phase_again(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The same list once more: nothing is to be done."""
+    timer = Timer()
+    begun = time.perf_counter()
+    with opened(arguments) as run:
+        timer.seconds["open"] = time.perf_counter() - begun
+        with timer("ask"):
+            run.ask([str(arguments.at / "list.txt")])
+        with timer("load"):
+            state = State.load(run.dataset, run.settings, TEXTS)
+        with timer("plan"):
+            plan = make_plan(state, {})
+        with timer("anti-join"):
+            state._compare(run.dataset.read("downloads", ["request_key", "digest"]))
+        return {**timer.seconds, "left": len(plan), "settled": len(state.settled), **files(run.dataset)}
+
+
+def phase_prompt(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Another prompt: every video needs its texts again, and every one is known to the driver."""
+    timer = Timer()
+    with opened(arguments) as run:
+        with timer("load"):
+            state = State.load(run.dataset, run.settings, OTHER_TEXTS)
+        with timer("plan"):
+            plan = make_plan(state, {})
+        with timer("locate"):
+            state.locate(plan.text)
+        with timer("waves"):
+            waves = waves_of(plan, state, run.settings.run)
+        with timer("first wave's items"):
+            items = [state.item(v, CAPTION, run.retry) for v in waves[0].text]
+        return {**timer.seconds, "texts": len(plan.text), "waves": len(waves), "items": len(items)}
+
+
+def phase_compact(arguments: argparse.Namespace) -> dict[str, Any]:
+    timer = Timer()
+    with opened(arguments) as run:
+        with timer("compact"):
+            before, after = compact(run.writer).parts
+        with timer("vacuum"):
+            vacuum(run.writer)
+        return {**timer.seconds, "merged": before, "into": after, **files(run.dataset)}
+
+
+@contextmanager
+def opened(arguments: argparse.Namespace) -> Iterator[Run]:
+    settings: Settings = resolve(None, [f"run.wave_videos={arguments.wave}"])
+    dataset = Dataset(str(arguments.at / "dataset"))
+    with Writer(dataset, digest(time.time())[:8], {}) as writer:
+        yield Run(dataset, writer, settings, TEXTS)
+
+
+def files(dataset: Dataset) -> dict[str, Any]:
+    """What lies on disk: parts, how many of a table that has several are small, and the logs."""
+    live = {table: list(dataset.live_parts(table).values()) for table in TABLES}
+    assert dataset.folder is not None
+    logs = [path.stat().st_size for path in dataset.folder.glob("*/_delta_log/*")]
+    return {
+        "parts": sum(map(len, live.values())),
+        "small parts": sum(p.size < TARGET_BYTES for parts in live.values() for p in parts if len(parts) > 1),
+        "smallest of several": min((p.size for parts in live.values() for p in parts if len(parts) > 1), default=0),
+        "bytes": sum(p.size for parts in live.values() for p in parts),
+        "rows": sum(p.rows for parts in live.values() for p in parts),
+        "log files": len(logs),
+        "log bytes": sum(logs),
+        "log bytes of usage": sum(p.stat().st_size for p in dataset.folder.glob("usage/_delta_log/*")),
+    }
+
+
+class Timer:
+    """Seconds by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        begun = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - begun
+        print(f"  {name}: {self.seconds[name]:.1f} s", file=sys.stderr)
+
+
+# --- the work, replaced by its rows ---------------------------------------------------------------------------------
+
+
+def simulated(
+    workers: ProcessPoolExecutor,
+    seconds: float,
+    stage: str,
+    settings: Settings,
+    items: Sequence[Any],
+    context: Context,
+    arguments: Sequence[str],
+) -> None:
+    """Stands in for `run_stage`: what a stage would leave of its items, written in other processes, in one commit."""
+    numbers = np.array([number_of(item) for item in items])
+    write = functools.partial(written, context.dataset, context.lineage, context.part_bytes, stage, settings, seconds)
+    parts = [part for some in workers.map(write, (numbers[::2], numbers[1::2])) for part in some]
+    Committer(context.dataset, context.lineage, context.seen).commit(context.token, parts)
+
+
+def number_of(item: Any) -> int:
+    name = item.request.uri.rpartition("/")[2].removesuffix(".mp4") if hasattr(item, "request") else item.video_id[8:]
+    return int(name)
+
+
+def written(
+    dataset: Dataset,
+    lineage: Lineage,
+    part_bytes: int,
+    stage: str,
+    settings: Settings,
+    seconds: float,
+    numbers: npt.NDArray[np.int64],
+) -> list[Part]:
+    """The rows that a stage leaves of the videos with these numbers."""
+    refused = numbers % 10 == 7 if stage == DOWNLOAD else numbers % 100 == 42 if stage == SEGMENT else numbers < 0
+    writer = PartWriter(dataset, lineage, part_bytes)
+    made = Rows(lineage, settings, seconds, numbers[~refused])
+    for table in TABLES_OF[stage]:
+        writer.add_rows(table, getattr(made, table)())
+    for rows in (made, Rows(lineage, settings, seconds, numbers[refused])):
+        writer.add_rows("usage", rows.usage(stage))
+        if rows is not made:
+            writer.add_rows("rejects", rows.rejects(stage))
+    return writer.finish()
+
+
+TABLES_OF = {
+    DOWNLOAD: ("downloads",),
+    SEGMENT: ("videos", "frames", "segments"),
+    CAPTION: ("captions",),
+    SUMMARIZE: ("summaries", "clips"),
+}
+
+
+@functools.cache
+def words() -> str:
+    """A text from which others are cut."""
+    random = np.random.default_rng(0)
+    letters = random.choice(np.frombuffer(b"etaoinshrdlucmfw", np.uint8), (200_000, LETTERS), p=ODDS)
+    letters[:, -1] = ord(" ")
+    return letters.tobytes().decode()
+
+
+ODDS = np.linspace(2, 1, 16) / np.linspace(2, 1, 16).sum()
+
+
+class Rows:
+    """What videos leave in each table, in columns. All videos are cut alike."""
+
+    def __init__(self, lineage: Lineage, settings: Settings, seconds: float, numbers: npt.NDArray[np.int64]) -> None:
+        self.lineage = lineage
+        self.seconds = seconds
+        self.random = np.random.default_rng(numbers)
+        self.uris = [f"https://videos.example/watch/{number}.mp4" for number in numbers]
+        self.ids = [f"generic-{number}" for number in numbers]
+        self.keys = [digest("request", uri, None, None) for uri in self.uris]
+        asked = pa.table({"request_key": pa.array(self.keys, pa.string())})
+        for name in ("id", "subtitles"):
+            asked = asked.append_column(name, pa.nulls(len(asked), pa.string()))
+        self.fetched = download_digests(asked, settings)
+        self.decoded = media_digests(as_column(self.fetched), settings)
+        self.tiled = tiling_digests(as_column(self.decoded), settings)
+        self.texted = clips_digests(as_column(self.tiled), TEXTS, 0)
+        scales = [(s, i, length) for s, length in CLIP_S.items() for i in range(max(1, round(seconds / length)))]
+        self.scales = [s for s, _, _ in scales]
+        self.starts = np.array([i * length for _, i, length in scales])
+        self.ends = np.array([(i + 1) * length for _, i, length in scales])
+        self.kept = np.arange(1.5, seconds, 3.0)
+        self.captioned = np.arange(4.5, seconds, 9.0)
+
+    def downloads(self) -> pa.Table:
+        track = [{"language": "en", "kind": "automatic", "format": "vtt"}]
+        said = self._texts(len(self.ids), round(self.seconds * 7))  # a rolling caption says everything twice, and when
+        tracks = [[{**track[0], "text": text}] for text in said]
+        return self._rows(
+            "downloads", 1, self.fetched, request_key=self.keys, uri=self.uris, subtitles=tracks,
+            source_uri=[f"sources/{self._hex()}.mp4" for _ in self.ids], source_digest=self._digests(1),
+            title=self._texts(len(self.ids), 8), description=self._texts(len(self.ids), 60),
+        )  # fmt: skip
+
+    def videos(self) -> pa.Table:
+        times = np.arange(0.0, self.seconds, 6.3)
+        said = [[{"start": t, "end": t + 6.3, "text": text} for t, text in zip(times, texts, strict=True)]
+                for texts in (self._texts(len(times), 15) for _ in self.ids)]  # fmt: skip
+        shots = [{"start": t, "end": t + 5.0} for t in np.arange(0.0, self.seconds, 5.0)]
+        return self._rows(
+            "videos", 1, self.decoded, uri=self.uris, media_uri=[f"media/00/{v}.00000000.mp4" for v in self.ids],
+            media_digest=self._digests(1), sentences=said, shots=[shots] * len(self.ids),
+            boundaries=[np.arange(0.0, self.seconds, 1.3)] * len(self.ids), title=self._texts(len(self.ids), 8),
+        )  # fmt: skip
+
+    def frames(self) -> pa.Table:
+        frame_ids = [f"{v}.{t * 1_000_000:.0f}" for v in self.ids for t in self.kept]
+        return self._rows(
+            "frames", len(self.kept), self.decoded, frame_id=frame_ids, time=np.tile(self.kept, len(self.ids)),
+            image_digest=self._digests(len(self.kept)), sharpness=self.random.random(len(frame_ids)),
+        )  # fmt: skip
+
+    def captions(self) -> pa.Table:
+        n = len(self.captioned)
+        texts = self._texts(n * len(self.ids), SEEN["short"])
+        frame_ids = [f"{v}.{t * 1_000_000:.0f}" for v in self.ids for t in self.captioned]
+        return self._rows(
+            "captions", n, self._digests(n), frame_id=frame_ids, time=np.tile(self.captioned, len(self.ids)),
+            text=texts, raw_text=texts, **self._made_by(n),
+        )  # fmt: skip
+
+    def segments(self) -> pa.Table:
+        return self._rows("segments", len(self.scales), self.tiled, **self._clips())
+
+    def summaries(self) -> pa.Table:
+        longer = [(at, kind) for at, s in enumerate(self.scales) if s in SUMMARY for kind in ("subtitles", "captions")]
+        clip_ids = self._clip_ids()
+        texts = self._texts(len(longer) * len(self.ids), SUMMARY["medium"])
+        return self._rows(
+            "summaries", len(longer), self._digests(len(longer)), text=texts, raw_text=texts,
+            clip_id=[clip_ids[v * len(self.scales) + at] for v in range(len(self.ids)) for at, _ in longer],
+            kind=[kind for _, kind in longer] * len(self.ids), **self._made_by(len(longer)),
+        )  # fmt: skip
+
+    def clips(self) -> pa.Table:
+        texts: dict[str, Any] = {}
+        for name, lengths in (("subtitle", SAID), ("caption", SEEN)):
+            whole = [self._text(lengths[s]) for _ in self.ids for s in self.scales]
+            short = [t if s == "short" else self._text(SUMMARY[s])
+                     for t, s in zip(whole, self.scales * len(self.ids), strict=True)]  # fmt: skip
+            texts |= {f"{name}_original": whole, f"{name}_text": short, f"{name}_source": self._all("simulated", whole)}
+            texts[f"{name}_status"] = self._all("ok", whole)
+        media = [f"media/00/{v}.00000000.mp4" for v in self.ids for _ in self.scales]
+        return self._rows("clips", len(self.scales), self.texted, media_uri=media, **texts, **self._clips())
+
+    def usage(self, stage: str) -> pa.Table:
+        keys = self.keys if stage == DOWNLOAD else self.ids
+        spent = self.random.random(len(keys))
+        return self._rows("usage", 1, self._digests(1), key=keys, stage=self._all(stage, keys), seconds=spent)
+
+    def rejects(self, stage: str) -> pa.Table:
+        keys, fetched = (self.keys if stage == DOWNLOAD else self.ids), self.fetched.to_pylist()
+        settings = resolve()
+        reject_digest = download_reject_digest if stage == DOWNLOAD else segment_reject_digest
+        inputs = fetched if stage == DOWNLOAD else self.decoded.to_pylist()
+        digests = [reject_digest(value, settings) for value in inputs]
+        return self._rows(
+            "rejects", 1, pa.array(digests, pa.string()), key=keys, uri=self.uris, stage=self._all(stage, keys),
+            kind=self._all("not_found", keys), message=self._all("the server says 404", keys),
+            **({"video_id": pa.nulls(len(keys), pa.string())} if stage == DOWNLOAD else {}),
+        )  # fmt: skip
+
+    def _clips(self) -> dict[str, Any]:
+        n = len(self.ids)
+        within = [self.captioned[(self.captioned >= a) & (self.captioned < b)]
+                  for a, b in zip(self.starts, self.ends, strict=True)]  # fmt: skip
+        return {
+            "clip_id": self._clip_ids(),
+            "scale": self.scales * n,
+            "start": np.tile(self.starts, n),
+            "end": np.tile(self.ends, n),
+            "frame_ids": [
+                [f"{v}.{self.captioned[t] * 1_000_000:.0f}" for t in some] for v in self.ids for some in within
+            ],
+        }
+
+    def _clip_ids(self) -> list[str]:
+        cut = [f"{s}.{a * 1e6:.0f}-{b * 1e6:.0f}" for s, a, b in zip(self.scales, self.starts, self.ends, strict=True)]
+        return [f"{v}.{at}" for v in self.ids for at in cut]
+
+    def _rows(self, table: str, each: int, digests: pa.Array, **columns: Any) -> pa.Table:
+        """Rows of a table, `each` a video: of what is not given, nothing, or the least that there may be."""
+        n = each * len(self.ids)
+        at = pa.array(np.repeat(np.arange(len(self.ids)), each))
+        given: dict[str, Any] = {
+            "video_id": pa.array(self.ids, pa.string()).take(at),
+            "digest": digests if len(digests) == n else digests.take(at),
+            **columns,
+        }
+        arrays = []
+        for field in TABLES[table].schema:
+            if field.name in given:
+                arrays.append(pa.array(given[field.name], field.type))
+            elif field.nullable:
+                arrays.append(pa.nulls(n, field.type))
+            else:
+                arrays.append(pa.repeat(self._least(field), n))
+        return pa.Table.from_arrays(arrays, schema=TABLES[table].schema)
+
+    def _least(self, field: pa.Field) -> pa.Scalar:
+        fixed = {"run_id": self.lineage.run_id, "code_version": "benchmark", "source_bytes": 10_000_000}
+        least: tuple[tuple[Callable[[pa.DataType], bool], Any], ...] = (
+            (pa.types.is_list, []),
+            (pa.types.is_binary, b""),
+            (pa.types.is_string, ""),
+            (pa.types.is_boolean, False),
+        )
+        plain = next((value for holds, value in least if holds(field.type)), 0)
+        return pa.scalar(fixed.get(field.name, plain), field.type)
+
+    def _made_by(self, each: int) -> dict[str, Any]:
+        made = {"status": "ok", "engine": "simulated", "model": "simulated", "revision": "1", "sampling": "{}"}
+        return {name: [value] * (each * len(self.ids)) for name, value in made.items()}
+
+    def _all(self, value: str, rows: Sequence[Any]) -> list[str]:
+        return [value] * len(rows)
+
+    def _digests(self, each: int) -> pa.Array:
+        drawn = self.random.bytes(16 * each * len(self.ids)).hex()
+        return pa.array([drawn[at : at + 32] for at in range(0, len(drawn), 32)], pa.string())
+
+    def _hex(self) -> str:
+        return self.random.bytes(16).hex()
+
+    def _texts(self, count: int, length: int) -> list[str]:
+        size, source = length * LETTERS, words()
+        begins = self.random.integers(0, len(source) - size, count)
+        return [source[at : at + size] for at in begins.tolist()]
+
+    def _text(self, length: int) -> str:
+        return self._texts(1, length)[0]
+
+
+# --- what came out --------------------------------------------------------------------------------------------------
+
+
+def show(phases: Sequence[tuple[str, dict[str, Any]]], arguments: argparse.Namespace) -> None:
+    (_, run), (_, again), (_, prompt), (_, merged), (_, after) = phases
+    table = Table("figure", "found", "wanted")
+    memory = max(measured["memory"] for _, measured in phases)
+    table.add_row("driver's memory in the first run", f"{run['memory'] / 1e9:.2f} GB", "≤ 2 GB")
+    table.add_row("… with every text to be made again", f"{prompt['memory'] / 1e9:.2f} GB", "≤ 2 GB")
+    table.add_row("… the most, merging included", f"{memory / 1e9:.2f} GB", "≤ 2 GB")
+    table.add_row("asking for the list", f"{run['ask']:.1f} s", "")
+    table.add_row("asking for it again", f"{again['ask']:.1f} s", "")
+    table.add_row("anti-join of requests and downloads", f"{again['anti-join']:.1f} s", "≤ 5 s")
+    for name, measured in (("small parts", again), ("merged", after)):
+        table.add_row(f"what is known of all videos, {name}", f"{measured['load']:.1f} s", "")
+        table.add_row(f"the plan, nothing to do, {name}", f"{measured['plan']:.1f} s", "")
+        table.add_row(f"opening for writing, {name}", f"{measured['open']:.1f} s", "")
+    table.add_row("known, where every text is to be made again", f"{prompt['load']:.1f} s", "")
+    table.add_row("the plan for that", f"{prompt['plan'] + prompt['waves']:.1f} s", "")
+    table.add_row("where their rows are", f"{prompt['locate']:.1f} s", "")
+    table.add_row("rows", f"{after['rows']:,}", "")
+    table.add_row("parts before, after merging", f"{again['parts']:,} → {after['parts']:,}", "")
+    table.add_row("the smallest of a table with several", f"{after['smallest of several'] / 2**20:.0f} MiB", "≥ 64 MiB")
+    table.add_row("merging", f"{merged['compact']:.0f} s, {after['bytes'] / 1e9:.1f} GB", "")
+    table.add_row("commits of the first run", f"{run['commits']:,}", "")
+    table.add_row("driver's processor time a commit", f"{1000 * run['processor'] / run['commits']:.0f} ms", "")
+    table.add_row("files, bytes of the Delta logs", f"{after['log files']:,}, {after['log bytes'] / 1e6:,.0f} MB", "")
+    console = Console()
+    console.print(f"{arguments.requests:,} requests of {arguments.seconds:g} s in waves of {arguments.wave:,}")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Which parts hold whose rows: small numbers for what was there before the run, names for what it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from curation.tables import Dataset
+from pipelines.items import BY_VIDEO
+
+READERS = 8  # parts read at a time
+
+
+class Places:
+    """By video and table, the parts that may hold its rows, kept up to date by `add` and `remove`.
+
+    Videos that are new in this run are followed from their first part on. For others the tables are looked through
+    once, when the first of them is asked for. For one thread at a time.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        self._before: dict[str, _Index] | None = None  # by table, as it was when the tables were looked through
+        self._since: dict[str, dict[str, set[str]]] = {}  # video_id: table: parts
+        self._followed: set[str] = set()
+        self._gone: set[str] = set()
+
+    def follow(self, video_ids: Iterable[str]) -> None:
+        """These videos have no rows yet."""
+        self._followed.update(video_ids)
+
+    def look_for(self, video_ids: Iterable[str]) -> None:
+        """Be able to tell where these videos are."""
+        if self._before is None and not self._followed.issuperset(video_ids):
+            self._before = {table: _Index.of(self._dataset, table) for table in BY_VIDEO}
+            self._since = {v: parts for v, parts in self._since.items() if v in self._followed}
+
+    def add(self, table: str, part: str, video_ids: Iterable[str]) -> None:
+        """`part` is new and holds rows of these videos."""
+        for video_id in video_ids:
+            if self._before is not None or video_id in self._followed:
+                self._since.setdefault(video_id, {}).setdefault(table, set()).add(part)
+
+    def remove(self, parts: Iterable[str]) -> None:
+        self._gone.update(parts)
+
+    def forget(self, video_ids: Iterable[str]) -> None:
+        """Nobody will ask for these videos any more."""
+        for video_id in video_ids:
+            self._since.pop(video_id, None)
+            self._followed.discard(video_id)
+
+    def of(self, video_id: str) -> dict[str, tuple[str, ...]]:
+        """By table, the parts that may hold rows of a video that was looked for."""
+        found = {table: set(parts) for table, parts in self._since.get(video_id, {}).items()}
+        for table, index in (self._before or {}).items():
+            if parts := index.of_video(video_id):
+                found.setdefault(table, set()).update(parts)
+        return {table: tuple(sorted(left)) for table, parts in found.items() if (left := parts - self._gone)}
+
+
+@dataclass(frozen=True)
+class _Index:
+    """The parts of one table by the hash of the videos in them: some 12 bytes a video and part."""
+
+    parts: list[str]
+    hashes: npt.NDArray[np.int64]  # (n,), sorted
+    numbers: npt.NDArray[np.int32]  # (n,), where the part stands in `parts`
+
+    @classmethod
+    def of(cls, dataset: Dataset, table: str) -> _Index:
+        parts = list(dataset.live_parts(table))
+
+        def hashed(part: str) -> npt.NDArray[np.int64]:
+            videos = dataset.distinct(table, part, ["video_id"])["video_id"].drop_null()
+            return np.fromiter(map(hash, videos.to_pylist()), np.int64, len(videos))
+
+        with ThreadPoolExecutor(READERS) as pool:
+            by_part = list(pool.map(hashed, parts))
+        hashes = np.concatenate([np.empty(0, np.int64), *by_part])
+        numbers = np.repeat(np.arange(len(parts), dtype=np.int32), [len(h) for h in by_part])
+        order = np.argsort(hashes, kind="stable")
+        return cls(parts, hashes[order], numbers[order])
+
+    def of_video(self, video_id: str) -> list[str]:
+        first, last = (np.searchsorted(self.hashes, hash(video_id), side) for side in ("left", "right"))
+        return [self.parts[number] for number in self.numbers[first:last]]
