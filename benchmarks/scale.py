@@ -144,7 +144,7 @@ def phase_prompt(arguments: argparse.Namespace) -> dict[str, Any]:
             plan = make_plan(state, {})
         with timer("locate"):
             state.locate(plan.text)
-        with timer("waves"):
+        with timer("cut"):
             waves = waves_of(plan, state, run.settings.run)
         with timer("first wave's items"):
             items = [state.item(v, CAPTION, run.retry) for v in waves[0].text]
@@ -377,9 +377,7 @@ class Rows:
             "scale": self.scales * n,
             "start": np.tile(self.starts, n),
             "end": np.tile(self.ends, n),
-            "frame_ids": [
-                [f"{v}.{self.captioned[t] * 1_000_000:.0f}" for t in some] for v in self.ids for some in within
-            ],
+            "frame_ids": [[f"{v}.{t * 1_000_000:.0f}" for t in some] for v in self.ids for some in within],
         }
 
     def _clip_ids(self) -> list[str]:
@@ -457,7 +455,7 @@ def show(phases: Sequence[tuple[str, dict[str, Any]]], arguments: argparse.Names
         table.add_row(f"the plan, nothing to do, {name}", f"{measured['plan']:.1f} s", "")
         table.add_row(f"opening for writing, {name}", f"{measured['open']:.1f} s", "")
     table.add_row("known, where every text is to be made again", f"{prompt['load']:.1f} s", "")
-    table.add_row("the plan for that", f"{prompt['plan'] + prompt['waves']:.1f} s", "")
+    table.add_row("the plan for that", f"{prompt['plan'] + prompt["cut"]:.1f} s", "")
     table.add_row("where their rows are", f"{prompt['locate']:.1f} s", "")
     table.add_row("rows", f"{after['rows']:,}", "")
     table.add_row("parts before, after merging", f"{again['parts']:,} → {after['parts']:,}", "")

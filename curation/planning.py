@@ -190,9 +190,11 @@ def figures(
     settings: Settings,
 ) -> dict[str, Array]:
     """Every figure of a plan, elementwise: `means` has by column the mean a request of each of k samples, (k,)."""
-    longer = 1.0 if wish.seconds is None else wish.seconds * means["videos"] / means["duration"]
+    duration, videos = means["duration"], means["videos"]
+    wished = duration if wish.seconds is None else wish.seconds * videos
+    longer = np.divide(wished, duration, out=np.ones_like(duration), where=duration > 0)
     total = {name: wish.videos * mean * longer for name, mean in means.items() if name not in ("videos", "duration")}
-    found: dict[str, Array] = {"videos": wish.videos * means["videos"], "clips": total["clips"]}
+    found: dict[str, Array] = {"videos": wish.videos * videos, "clips": total["clips"]}
     busy = 3600 * prices.processors * prices.utilisation * (1 - STARTING)
     for stage in STAGES:
         found[f"{stage}.machine_hours"] = total[f"{stage}.processor_s"] / busy
