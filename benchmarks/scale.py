@@ -455,7 +455,7 @@ def show(phases: Sequence[tuple[str, dict[str, Any]]], arguments: argparse.Names
         table.add_row(f"the plan, nothing to do, {name}", f"{measured['plan']:.1f} s", "")
         table.add_row(f"opening for writing, {name}", f"{measured['open']:.1f} s", "")
     table.add_row("known, where every text is to be made again", f"{prompt['load']:.1f} s", "")
-    table.add_row("the plan for that", f"{prompt['plan'] + prompt["cut"]:.1f} s", "")
+    table.add_row("the plan for that", f"{prompt['plan'] + prompt['cut']:.1f} s", "")
     table.add_row("where their rows are", f"{prompt['locate']:.1f} s", "")
     table.add_row("rows", f"{after['rows']:,}", "")
     table.add_row("parts before, after merging", f"{again['parts']:,} → {after['parts']:,}", "")
