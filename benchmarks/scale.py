@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
@@ -63,7 +63,7 @@ SAID = {"short": 32, "medium": 72, "long": 142}
 SEEN = {"short": 11, "medium": 25, "long": 49}
 SUMMARY = {"medium": 20, "long": 22}
 LETTERS = 6  # of a word, with what parts it from the next
-PHASES = ("run", "again", "prompt", "compact", "again")
+PHASES = ("run", "again", "prompt", "compact", "merged")
 
 
 def main() -> None:
@@ -117,14 +117,14 @@ def phase_run(arguments: argparse.Namespace) -> dict[str, Any]:
         return {**timer.seconds, "asked": len(plan), "commits": run.writer.seen, **files(run.dataset)}
 
 
-def phase_again(arguments: argparse.Namespace) -> dict[str, Any]:
+def phase_again(arguments: argparse.Namespace, ask: bool = True) -> dict[str, Any]:
     """The same list once more: nothing is to be done."""
     timer = Timer()
     begun = time.perf_counter()
     with opened(arguments) as run:
         timer.seconds["open"] = time.perf_counter() - begun
         with timer("ask"):
-            run.ask([str(arguments.at / "list.txt")])
+            run.ask([str(arguments.at / "list.txt")] if ask else [])
         with timer("load"):
             state = State.load(run.dataset, run.settings, TEXTS)
         with timer("plan"):
@@ -132,6 +132,11 @@ def phase_again(arguments: argparse.Namespace) -> dict[str, Any]:
         with timer("anti-join"):
             state._compare(run.dataset.read("downloads", ["request_key", "digest"]))
         return {**timer.seconds, "left": len(plan), "settled": len(state.settled), **files(run.dataset)}
+
+
+def phase_merged(arguments: argparse.Namespace) -> dict[str, Any]:
+    """And after small parts were merged."""
+    return phase_again(arguments, ask=False)
 
 
 def phase_prompt(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -343,9 +348,8 @@ class Rows:
     def clips(self) -> pa.Table:
         texts: dict[str, Any] = {}
         for name, lengths in (("subtitle", SAID), ("caption", SEEN)):
-            whole = [self._text(lengths[s]) for _ in self.ids for s in self.scales]
-            short = [t if s == "short" else self._text(SUMMARY[s])
-                     for t, s in zip(whole, self.scales * len(self.ids), strict=True)]  # fmt: skip
+            whole = self._each_clip(lengths)
+            short = self._each_clip({**lengths, **SUMMARY})
             texts |= {f"{name}_original": whole, f"{name}_text": short, f"{name}_source": self._all("simulated", whole)}
             texts[f"{name}_status"] = self._all("ok", whole)
         media = [f"media/00/{v}.00000000.mp4" for v in self.ids for _ in self.scales]
@@ -433,8 +437,9 @@ class Rows:
         begins = self.random.integers(0, len(source) - size, count)
         return [source[at : at + size] for at in begins.tolist()]
 
-    def _text(self, length: int) -> str:
-        return self._texts(1, length)[0]
+    def _each_clip(self, lengths: Mapping[str, int]) -> list[str]:
+        return [text for texts in zip(*(self._texts(len(self.ids), lengths[s]) for s in self.scales), strict=True)
+                for text in texts]  # fmt: skip
 
 
 # --- what came out --------------------------------------------------------------------------------------------------

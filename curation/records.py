@@ -350,20 +350,30 @@ def schema_of(record: type) -> pa.Schema:
 
 def from_row(record: type[T], row: Mapping[str, Any]) -> T:
     """A record from a row of its table as Arrow gives it; further columns are passed over."""
-    hints = _hints(cast(Any, record))
-    return record(**{f.name: _from_value(hints[f.name], row[f.name]) for f in dataclasses.fields(record)})  # type: ignore[arg-type]
+    return record(
+        **{name: row[name] if inner is None else _values(inner, row[name]) for name, inner in _inner(cast(Any, record))}
+    )
 
 
-_hints = functools.cache(typing.get_type_hints)
+def to_row(record: Any) -> dict[str, Any]:
+    """A row of its table from a record, without lineage: what lies in lists as well."""
+    return {
+        name: value if inner is None or not dataclasses.is_dataclass(inner) else tuple(map(to_row, value))
+        for name, inner in _inner(cast(Any, type(record)))
+        for value in (getattr(record, name),)
+    }
 
 
-def _from_value(hint: Any, value: Any) -> Any:
-    if typing.get_origin(hint) is not tuple:
-        return value
-    inner = typing.get_args(hint)[0]
-    if dataclasses.is_dataclass(inner) and isinstance(inner, type):
-        return tuple(from_row(inner, v) for v in value)
-    return tuple(value)
+@functools.cache
+def _inner(record: type) -> tuple[tuple[str, Any], ...]:
+    """The fields of a record, each with what its list holds; None for what is no list."""
+    hints = typing.get_type_hints(record)
+    names = (field.name for field in dataclasses.fields(record))
+    return tuple((n, typing.get_args(hints[n])[0] if typing.get_origin(hints[n]) is tuple else None) for n in names)
+
+
+def _values(inner: Any, values: Any) -> tuple[Any, ...]:
+    return tuple(from_row(cast(Any, inner), v) for v in values) if dataclasses.is_dataclass(inner) else tuple(values)
 
 
 # --- ids and digests ------------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ from obstore.store import ObjectStore, from_url
 from pyarrow.fs import LocalFileSystem, PyFileSystem, SubTreeFileSystem
 
 from curation import __version__, stores
-from curation.records import TABLES
+from curation.records import TABLES, to_row
 
 ROW_GROUP_BYTES = 4 * 2**20
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -298,8 +298,7 @@ class PartWriter:
             return
         lineage = {"run_id": self.lineage.run_id, "code_version": __version__, "created_at": datetime.now(UTC)}
         rows = [
-            {**dataclasses.asdict(record), **lineage, "digest": digest}
-            for record, digest in zip(records, digests, strict=True)
+            {**to_row(record), **lineage, "digest": digest} for record, digest in zip(records, digests, strict=True)
         ]
         self.add_rows(table, pa.Table.from_pylist(rows, schema=TABLES[table].schema))
 

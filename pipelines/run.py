@@ -111,9 +111,10 @@ class Run:
 
     def _media(self, wave: Wave) -> list[str]:
         """Download and segment a wave; the videos whose texts are to be made."""
-        self._stage(wave, DOWNLOAD, wave.downloads)
+        downloads = list(wave.downloads)
+        self._stage(wave, DOWNLOAD, downloads)
         with self._lock:
-            new = self.state.fetched(wave.downloads)
+            new = self.state.fetched(downloads)
             segment = [*wave.segment, *(v for v in new if self.state.needs(v, self.retry) == SEGMENT)]
         if SEGMENT in self.stages:
             self._stage(wave, SEGMENT, self._items(segment, SEGMENT))
