@@ -51,6 +51,11 @@ class Prices(Section):
     summarize_tokens_s: float = Field(600.0, description="output tokens a second of a summary server", gt=0)
     summarize_flink_hour: float = Field(0.85, description="an hour of it, its card included", ge=0)
     summarize_dataflow_hour: float = Field(1.25, description="an hour of it as a Dataflow worker", ge=0)
+    caption_tokens: float = Field(
+        15.0, description="output tokens of a caption, where the built-in engine made them", gt=0
+    )
+    summarize_tokens: float = Field(25.0, description="likewise of a summary; both are the paper's", gt=0)
+    request_processor_s: float = Field(0.005, description="of our processors for each of these requests", ge=0)
     storage_gb_month: float = Field(0.02, description="a month of 10^9 bytes", ge=0)
 
 
@@ -170,26 +175,38 @@ class Plan:
 
 def plan(sample: Sample, wish: Wish, prices: Prices, settings: Settings) -> Plan:
     """What `wish` takes, from the means of `sample`."""
-    means = dict(zip(COLUMNS, sample.rows.mean(axis=0)[:, None], strict=True))
-    drawn = dict(zip(COLUMNS, resampled(sample.rows).T, strict=True))
-    tables = sample.tables / sample.count
-    served = {stage: not sample.engines.get(stage, "builtin").startswith("builtin") for stage in TEXTS}
-    values = figures(means, tables, served, wish, prices, settings)
-    spread = figures(drawn, tables, served, wish, prices, settings)
+    rows, tables = served(sample, prices), sample.tables / sample.count
+    means = dict(zip(COLUMNS, rows.mean(axis=0)[:, None], strict=True))
+    drawn = dict(zip(COLUMNS, resampled(rows).T, strict=True))
+    values = figures(means, tables, wish, prices, settings)
+    spread = figures(drawn, tables, wish, prices, settings)
     bounds = {name: np.quantile(spread[name], (0.05, 0.95)) for name in values}
     told = {name: Figure(float(v[0]), *map(float, bounds[name])) for name, v in values.items()}
-    return Plan(told, bottlenecks(told, served, prices, settings))
+    return Plan(told, bottlenecks(told, settings))
+
+
+def served(sample: Sample, prices: Prices) -> Array:
+    """The sample's rows as if a server had made all texts: for those of the built-in engine, by what is assumed."""
+    rows = sample.rows.copy()
+    for stage in TEXTS:
+        if is_builtin(sample, stage):
+            requests = rows[:, COLUMNS.index(f"{stage}.requests")]
+            rows[:, COLUMNS.index(f"{stage}.output_tokens")] = requests * getattr(prices, f"{stage}_tokens")
+            rows[:, COLUMNS.index(f"{stage}.processor_s")] = requests * prices.request_processor_s
+    return rows
+
+
+def is_builtin(sample: Sample, stage: str) -> bool:
+    return sample.engines.get(stage, "").startswith("builtin")
 
 
 def figures(
-    means: Mapping[str, Array],
-    tables: float,
-    served: Mapping[str, bool],
-    wish: Wish,
-    prices: Prices,
-    settings: Settings,
+    means: Mapping[str, Array], tables: float, wish: Wish, prices: Prices, settings: Settings
 ) -> dict[str, Array]:
-    """Every figure of a plan, elementwise: `means` has by column the mean a request of each of k samples, (k,)."""
+    """Every figure of a plan, elementwise: `means` has by column the mean a request of each of k samples, (k,).
+
+    `tables` is the bytes of all Parquet a request.
+    """
     duration, videos = means["duration"], means["videos"]
     wished = duration if wish.seconds is None else wish.seconds * videos
     longer = np.divide(wished, duration, out=np.ones_like(duration), where=duration > 0)
@@ -207,7 +224,7 @@ def figures(
         for name in ("requests", "input_tokens", "output_tokens"):
             found[f"{stage}.{name}"] = total[f"{stage}.{name}"]
         rate = getattr(prices, f"{stage}_tokens_s") * 3600 * (1 - STARTING)
-        found[f"{stage}.server_hours"] = total[f"{stage}.output_tokens"] / rate * served[stage]
+        found[f"{stage}.server_hours"] = total[f"{stage}.output_tokens"] / rate
         found[f"{stage}.servers"] = np.ceil(found[f"{stage}.server_hours"] / hours)
     for runner in RUNNERS:
         for stage in STAGES:
@@ -229,9 +246,7 @@ def figures(
     return found
 
 
-def bottlenecks(
-    found: Mapping[str, Figure], served: Mapping[str, bool], prices: Prices, settings: Settings
-) -> list[str]:
+def bottlenecks(found: Mapping[str, Figure], settings: Settings) -> list[str]:
     """What limits the plan, or makes most of its price, a line each."""
     lines = []
     at_a_time, addresses = found["download.at_a_time"].value, found["download.addresses"].value
@@ -244,9 +259,8 @@ def bottlenecks(
     share = money[dearest] / (found["flink.money"].value or 1.0)
     lines.append(f"money: '{dearest}' is {share:.0%} of it")
     for stage in TEXTS:
-        if served[stage]:
-            rate = found[f"{stage}.output_tokens"].value / (found["days"].value * 86400)
-            lines.append(f"text: '{stage}' takes {rate:,.0f} output tokens a second all the time")
+        rate = found[f"{stage}.output_tokens"].value / (found["days"].value * 86400)
+        lines.append(f"text: '{stage}' takes {rate:,.0f} output tokens a second all the time")
     for runner in RUNNERS:
         needed, starting = found[f"{runner}.wave_videos"].value, found[f"{runner}.starting_days"].value
         if needed > settings.run.wave_videos:
@@ -268,11 +282,13 @@ def assumed(sample: Sample, wish: Wish, prices: Prices) -> list[str]:
     if wish.seconds is not None:
         lines.append("that every cost grows with a video's duration, in proportion")
     for stage in TEXTS:
-        if stage in sample.engines and not sample.engines[stage].startswith("builtin"):
-            rate = getattr(prices, f"{stage}_tokens_s")
-            lines.append(f"that a server of '{stage}' gives {rate:,.0f} output tokens a second ({stage}_tokens_s)")
-        else:
-            lines.append(f"that '{stage}' is made by the built-in engine, as in the sample: no servers are counted")
+        rate, tokens = getattr(prices, f"{stage}_tokens_s"), getattr(prices, f"{stage}_tokens")
+        lines.append(f"that a server of '{stage}' gives {rate:,.0f} output tokens a second ({stage}_tokens_s)")
+        if is_builtin(sample, stage):
+            lines.append(
+                f"that a server, instead of the built-in engine, gives {tokens:g} tokens for a request of '{stage}', "
+                f"which takes {prices.request_processor_s:g} s of our processors; input tokens are not known"
+            )
     return lines
 
 

@@ -18,7 +18,6 @@ from curation.tables import Dataset, DatasetError
 from tests.dataset_files import make_dataset
 
 ROOT = Path(__file__).parents[1]
-SERVED = {"caption": True, "summarize": True}
 PRICES = Prices(
     processors=10,
     utilisation=0.5,
@@ -47,7 +46,7 @@ def means(**given: float) -> dict[str, np.ndarray]:
 
 def test_machines_follow_from_processor_seconds() -> None:
     # 1,000,000 videos of 17.1 s: 17.1e6 s; a machine gives 10 * 0.5 * 0.95 * 3600 = 17,100 s an hour: 1,000 hours
-    found = figures(means(segment__processor_s=17.1), 0.0, SERVED, Wish(1_000_000, days=2.0), PRICES, resolve())
+    found = figures(means(segment__processor_s=17.1), 0.0, Wish(1_000_000, days=2.0), PRICES, resolve())
     assert found["segment.machine_hours"] == pytest.approx(1000)
     assert found["machine_hours"] == pytest.approx(1000)
     assert found["segment.machines"] == pytest.approx(1000 / 48)
@@ -58,7 +57,7 @@ def test_machines_follow_from_processor_seconds() -> None:
 
 def test_days_follow_from_machines() -> None:
     wish = Wish(1_000_000, machines=10)
-    found = figures(means(segment__processor_s=17.1), 0.0, SERVED, wish, PRICES, resolve())
+    found = figures(means(segment__processor_s=17.1), 0.0, wish, PRICES, resolve())
     assert found["days"] == pytest.approx(100 / 24)
     assert found["machines"] == 10
 
@@ -66,7 +65,7 @@ def test_days_follow_from_machines() -> None:
 def test_servers_follow_from_output_tokens() -> None:
     # 40 tokens a video, 1,000,000 videos, 100 tokens a second for 95% of the time: 40e6 / 342,000 = 116.96 hours
     given = means(caption__output_tokens=40, caption__input_tokens=400, caption__requests=4, segment__processor_s=1)
-    found = figures(given, 0.0, SERVED, Wish(1_000_000, days=1.0), PRICES, resolve())
+    found = figures(given, 0.0, Wish(1_000_000, days=1.0), PRICES, resolve())
     assert found["caption.server_hours"] == pytest.approx(40e6 / 342_000)
     assert found["caption.servers"] == 5  # of 4.87
     assert found["caption.requests"] == 4e6
@@ -74,14 +73,26 @@ def test_servers_follow_from_output_tokens() -> None:
     assert found["flink.caption.money"] == pytest.approx(4 * 40e6 / 342_000)
     assert found["dataflow.caption.money"] == pytest.approx(5 * 40e6 / 342_000)
     assert found["summarize.servers"] == 0
-    nobody = {"caption": False, "summarize": False}
-    assert figures(given, 0.0, nobody, Wish(1_000_000, days=1.0), PRICES, resolve())["caption.servers"] == 0
+
+
+def test_texts_of_the_built_in_engine_count_as_a_server_would_make_them() -> None:
+    rows = np.zeros((2, len(COLUMNS)))
+    rows[:, -4:-2] = (1.0, 100.0)
+    rows[:, COLUMNS.index("caption.requests")] = 4.0
+    rows[:, COLUMNS.index("caption.processor_s")] = 99.0
+    rows[:, COLUMNS.index("segment.processor_s")] = 1.0
+    made = plan(Sample(rows, 0, {"caption": "builtin/tags"}), Wish(1000, days=1.0), PRICES, resolve())
+    assert made.figures["caption.output_tokens"].value == 1000 * 4 * 15
+    assert made.figures["caption.machine_hours"].value == pytest.approx(1000 * 4 * 0.005 / 17_100)
+    asked = plan(Sample(rows, 0, {"caption": "openai/m"}), Wish(1000, days=1.0), PRICES, resolve())
+    assert asked.figures["caption.output_tokens"].value == 0
+    assert asked.figures["caption.machine_hours"].value == pytest.approx(1000 * 99 / 17_100)
 
 
 def test_downloads_take_addresses_and_bandwidth() -> None:
     # 864,000 downloads of 20 s and 1 MB in 10 days: 20 at a time, 8 Mbit/s; two an address
     given = means(download__seconds=20, download__bytes=1e6, segment__processor_s=1)
-    found = figures(given, 0.0, SERVED, Wish(864_000, days=10.0), PRICES, resolve())
+    found = figures(given, 0.0, Wish(864_000, days=10.0), PRICES, resolve())
     assert found["download.at_a_time"] == pytest.approx(20)
     assert found["download.addresses"] == 10
     assert found["download.bytes"] == pytest.approx(864e9)
@@ -91,7 +102,7 @@ def test_downloads_take_addresses_and_bandwidth() -> None:
 def test_storage_and_waves() -> None:
     # 864,000 videos in waves of 64: 13,500 times two stages of 18 s to start, 5.625 days; 5% of ten days is 43,200 s
     given = means(media=2e6, segment__processor_s=1)
-    found = figures(given, 1e6, SERVED, Wish(864_000, days=10.0), PRICES, resolve())
+    found = figures(given, 1e6, Wish(864_000, days=10.0), PRICES, resolve())
     assert found["storage.media"] == pytest.approx(1728e9)
     assert found["storage.tables"] == pytest.approx(864e9)
     assert found["storage.month"] == pytest.approx(2592 / 2)
@@ -102,8 +113,8 @@ def test_storage_and_waves() -> None:
 
 def test_longer_videos_cost_more_in_proportion() -> None:
     given = means(segment__processor_s=17.1, media=2e6, clips=8, caption__output_tokens=40)
-    short = figures(given, 1e6, SERVED, Wish(1000, days=1.0), PRICES, resolve())
-    long = figures(given, 1e6, SERVED, Wish(1000, days=1.0, seconds=300.0), PRICES, resolve())
+    short = figures(given, 1e6, Wish(1000, days=1.0), PRICES, resolve())
+    long = figures(given, 1e6, Wish(1000, days=1.0, seconds=300.0), PRICES, resolve())
     for name in ("machine_hours", "storage.media", "storage.tables", "clips", "caption.server_hours", "flink.money"):
         assert long[name] == pytest.approx(3 * short[name]), name
     assert long["videos"] == short["videos"]
