@@ -15,12 +15,14 @@ the dataset. Takes some 15 minutes and 10 GB of disk.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import json
 import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -49,6 +51,7 @@ from curation.lineage import (
 from curation.records import TABLES, digest
 from curation.tables import Dataset, Lineage, Part, PartWriter
 from curation.upkeep import vacuum
+from pipelines.ending import Stopped, stopping
 from pipelines.items import CAPTION, DOWNLOAD, SEGMENT, SUMMARIZE
 from pipelines.plan import make_plan
 from pipelines.run import Run
@@ -63,7 +66,7 @@ SAID = {"short": 32, "medium": 72, "long": 142}
 SEEN = {"short": 11, "medium": 25, "long": 49}
 SUMMARY = {"medium": 20, "long": 22}
 LETTERS = 6  # of a word, with what parts it from the next
-PHASES = ("run", "again", "prompt", "compact", "merged")
+PHASES = ("ask", "run", "again", "prompt", "compact", "merged")
 
 
 def main() -> None:
@@ -71,50 +74,75 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=65.0, help="how long a video is; the paper's mean is 327")
     parser.add_argument("--wave", type=int, default=5000)
-    parser.add_argument("--at", type=Path, help="a folder for the dataset, kept")
-    parser.add_argument("--phase", choices=PHASES, help=argparse.SUPPRESS)
+    parser.add_argument("--at", type=Path, help="a folder for the dataset and the figures, kept")
+    parser.add_argument("--leg", type=float, default=3600.0, help="stop the run after so many seconds, and go on anew")
+    parser.add_argument("--phase", choices=PHASES, help="do this one alone; with --at, which has what came before")
     arguments = parser.parse_args()
     if arguments.phase:
         measured = globals()[f"phase_{arguments.phase}"](arguments)
-        print(json.dumps(measured | {"memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        with (arguments.at / f"{arguments.phase}.jsonl").open("a") as figures:
+            figures.write(json.dumps(measured | {"memory": memory}) + "\n")
         return
     with tempfile.TemporaryDirectory(prefix="vidla-benchmark-") as folder:
-        at = arguments.at or Path(folder)
-        at.mkdir(exist_ok=True)
-        with (at / "list.txt").open("w") as urls:
-            urls.writelines(f"https://videos.example/watch/{number}.mp4\n" for number in range(arguments.requests))
-        show([(phase, in_a_process(phase, arguments, at)) for phase in PHASES], arguments)
+        arguments.at = arguments.at or Path(folder)
+        arguments.at.mkdir(exist_ok=True)
+        for phase in PHASES:
+            while not is_done(phase, arguments.at):
+                in_a_process(phase, arguments)
+        show(arguments)
 
 
-def in_a_process(phase: str, arguments: argparse.Namespace, at: Path) -> dict[str, Any]:
-    given = ("--requests", arguments.requests, "--seconds", arguments.seconds, "--wave", arguments.wave, "--at", at)
-    command = [sys.executable, "-m", "benchmarks.scale", "--phase", phase, *map(str, given)]
-    told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    measured: dict[str, Any] = json.loads(told.splitlines()[-1])
-    print(phase, measured, file=sys.stderr)
-    return measured
+def in_a_process(phase: str, arguments: argparse.Namespace) -> None:
+    given = {name: value for name, value in vars(arguments).items() if name != "phase"}
+    options = [str(text) for name, value in given.items() for text in (f"--{name}", value)]
+    subprocess.run([sys.executable, "-m", "benchmarks.scale", "--phase", phase, *options], check=True)
+
+
+def figures_of(phase: str, at: Path) -> list[dict[str, Any]]:
+    """What a phase has measured, once for every leg of it."""
+    path = at / f"{phase}.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def is_done(phase: str, at: Path) -> bool:
+    legs = figures_of(phase, at)
+    return bool(legs) and not (phase == "run" and legs[-1]["left"])
 
 
 # --- what is measured -----------------------------------------------------------------------------------------------
 
 
+def phase_ask(arguments: argparse.Namespace) -> dict[str, Any]:
+    """A list of URLs is asked for."""
+    with (arguments.at / "list.txt").open("w") as urls:
+        urls.writelines(f"https://videos.example/watch/{number}.mp4\n" for number in range(arguments.requests))
+    timer = Timer()
+    with opened(arguments) as run, timer("ask"):
+        run.ask([str(arguments.at / "list.txt")])
+    return timer.seconds
+
+
 def phase_run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The first run: everything is asked for and made."""
+    """The first run: everything is made."""
     import pipelines.stages
 
     timer = Timer()
     with opened(arguments) as run:
-        with timer("ask"):
-            run.ask([str(arguments.at / "list.txt")])
         with timer("plan"):
             plan = run.plan({})
         workers = ProcessPoolExecutor(2, get_context("spawn"))
         pipelines.stages.run_stage = functools.partial(simulated, workers, arguments.seconds)  # type: ignore[assignment]
-        cpu = time.process_time()
-        with timer("do"), workers:
+        begun, cpu = run.writer.seen, time.process_time()
+        end = threading.Timer(arguments.leg, stopping.set)
+        end.start()
+        with timer("do"), workers, contextlib.suppress(Stopped):
             run.do(plan)
+        end.cancel()
         timer.seconds["processor"] = time.process_time() - cpu
-        return {**timer.seconds, "asked": len(plan), "commits": run.writer.seen, **files(run.dataset)}
+        left = len(run.plan({}))
+        made = {"asked": len(plan), "left": left, "commits": run.writer.seen - begun}
+        return {**timer.seconds, **made, **files(run.dataset)}
 
 
 def phase_again(arguments: argparse.Namespace, ask: bool = True) -> dict[str, Any]:
@@ -445,14 +473,17 @@ class Rows:
 # --- what came out --------------------------------------------------------------------------------------------------
 
 
-def show(phases: Sequence[tuple[str, dict[str, Any]]], arguments: argparse.Namespace) -> None:
-    (_, run), (_, again), (_, prompt), (_, merged), (_, after) = phases
+def show(arguments: argparse.Namespace) -> None:
+    legs = figures_of("run", arguments.at)
+    (ask,), (again,), (prompt,), (merged,), (after,) = (figures_of(p, arguments.at) for p in PHASES if p != "run")
+    run = {name: sum(leg[name] for leg in legs) for name in ("commits", "processor", "do")}
+    run["memory"] = max(leg["memory"] for leg in (ask, *legs))
+    memory = max(run["memory"], *(measured["memory"] for measured in (again, prompt, merged, after)))
     table = Table("figure", "found", "wanted")
-    memory = max(measured["memory"] for _, measured in phases)
     table.add_row("driver's memory in the first run", f"{run['memory'] / 1e9:.2f} GB", "≤ 2 GB")
     table.add_row("… with every text to be made again", f"{prompt['memory'] / 1e9:.2f} GB", "≤ 2 GB")
     table.add_row("… the most, merging included", f"{memory / 1e9:.2f} GB", "≤ 2 GB")
-    table.add_row("asking for the list", f"{run['ask']:.1f} s", "")
+    table.add_row("asking for the list", f"{ask['ask']:.1f} s", "")
     table.add_row("asking for it again", f"{again['ask']:.1f} s", "")
     table.add_row("anti-join of requests and downloads", f"{again['anti-join']:.1f} s", "≤ 5 s")
     for name, measured in (("small parts", again), ("merged", after)):
@@ -466,8 +497,9 @@ def show(phases: Sequence[tuple[str, dict[str, Any]]], arguments: argparse.Names
     table.add_row("parts before, after merging", f"{again['parts']:,} → {after['parts']:,}", "")
     table.add_row("the smallest of a table with several", f"{after['smallest of several'] / 2**20:.0f} MiB", "≥ 64 MiB")
     table.add_row("merging", f"{merged['compact']:.0f} s, {after['bytes'] / 1e9:.1f} GB", "")
-    table.add_row("commits of the first run", f"{run['commits']:,}", "")
-    table.add_row("driver's processor time a commit", f"{1000 * run['processor'] / run['commits']:.0f} ms", "")
+    table.add_row("commits of the first run, in legs", f"{run['commits']:,}, {len(legs)}", "")
+    table.add_row("the plan of its first leg", f"{legs[0]['plan']:.1f} s", "")
+    table.add_row("driver's processor time a video", f"{1000 * run['processor'] / arguments.requests:.2f} ms", "")
     table.add_row("files, bytes of the Delta logs", f"{after['log files']:,}, {after['log bytes'] / 1e6:,.0f} MB", "")
     console = Console()
     console.print(f"{arguments.requests:,} requests of {arguments.seconds:g} s in waves of {arguments.wave:,}")
