@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from curation.commits import Writer
 from curation.records import TABLES
-from curation.tables import ROW_GROUP_BYTES, Dataset, Part, part_name, put, writing
+from curation.tables import ROW_GROUP_BYTES, Dataset, Part, part_name, put, whole, writing
 
 TARGET_BYTES = 64 * 2**20
 _MARGIN = 1.1  # what is left is estimated: too little of it would leave a small part behind
@@ -80,27 +80,20 @@ def _merge(dataset: Dataset, epoch: int, parts: Sequence[Part], target: int) -> 
 
 def _row_groups(dataset: Dataset, parts: Sequence[Part]) -> Iterator[tuple[pa.Table, int]]:
     """The rows of `parts` in groups of ROW_GROUP_BYTES or a little more, each with the bytes that were read for it."""
+    schema = TABLES[parts[0].table].schema
     pieces: list[pa.Table] = []
     read = 0
     for part in parts:
         with pq.ParquetFile(f"{part.table}/{part.path}", filesystem=dataset.filesystem) as file:
             count = file.metadata.num_row_groups
             for number in range(count):
-                pieces.append(_whole(file.read_row_group(number), TABLES[part.table].schema))
+                pieces.append(whole(file.read_row_group(number), schema, schema.names))
                 read += part.size // count
                 if sum(piece.nbytes for piece in pieces) >= ROW_GROUP_BYTES:
                     yield pa.concat_tables(pieces).combine_chunks(), read
                     pieces, read = [], 0
     if pieces:
         yield pa.concat_tables(pieces).combine_chunks(), read
-
-
-def _whole(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    """`rows` under the schema of today: a column that they are too old to have is null."""
-    for field_ in schema:
-        if field_.name not in rows.schema.names:
-            rows = rows.append_column(field_, pa.nulls(len(rows), field_.type))
-    return rows.select(schema.names).cast(schema)
 
 
 class _NewPart:

@@ -25,6 +25,7 @@ from urllib.parse import unquote, urlsplit
 import duckdb
 import obstore
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import DeltaTable, Schema
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
@@ -172,6 +173,15 @@ class Dataset:
                 schema=TABLES[table].schema,
                 partitioning=None,
             )
+
+    def read_video(self, table: str, path: str, video_id: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """One video's rows in a part. Row groups without it are passed over, however large the part has been merged."""
+        wanted = list(columns or TABLES[table].schema.names)
+        with pq.ParquetFile(f"{table}/{path}", filesystem=self.filesystem) as file:
+            ids = (file.read_row_group(n, ["video_id"])["video_id"] for n in range(file.num_row_groups))
+            groups = [n for n, of_group in enumerate(ids) if pc.index(of_group, video_id).as_py() >= 0]
+            rows = file.read_row_groups(groups, list({*wanted, "video_id"} & set(file.schema_arrow.names)))
+        return whole(rows.filter(pc.equal(rows["video_id"], video_id)), TABLES[table].schema, wanted)
 
     def distinct(self, table: str, path: str, columns: Sequence[str]) -> pa.Table:
         """What there is in these columns of one part, each once."""
@@ -331,6 +341,14 @@ class PartWriter:
         data = buffer.getvalue()
         put(self.dataset.store, f"{table}/{name}", data)
         self._parts.append(Part(table, name, len(data), sum(len(piece) for group in groups for piece in group.pieces)))
+
+
+def whole(rows: pa.Table, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
+    """`rows` under the schema of today: a column that they are too old to have is null."""
+    for name in columns:
+        if name not in rows.schema.names:
+            rows = rows.append_column(schema.field(name), pa.nulls(len(rows), schema.field(name).type))
+    return rows.select(columns).cast(pa.schema([schema.field(name) for name in columns]))
 
 
 def part_name(epoch: int) -> str:

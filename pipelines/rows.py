@@ -6,8 +6,6 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
-import pyarrow.compute as pc
-
 from curation.records import TABLES, from_row
 from curation.tables import Dataset
 from pipelines.items import VideoItem
@@ -25,7 +23,7 @@ def rows_of_video(
     key = TABLES[table].key
     wanted = None if columns is None else list(dict.fromkeys([*columns, *key]))
     for part in item.where.get(table, ()):
-        rows = dataset.read_part(table, part, wanted, filters=pc.field("video_id") == item.video_id)
+        rows = dataset.read_video(table, part, item.video_id, wanted)
         latest.update((tuple(row[k] for k in key), row) for row in rows.to_pylist())
     return list(latest.values())
 
@@ -38,11 +36,10 @@ def records_of_video(dataset: Dataset, table: str, record: type[T], item: VideoI
 def records_elsewhere(table: str, record: type[T], item: VideoItem) -> list[tuple[T, str]]:
     """The same video's rows in the datasets that texts are taken over from, each with its digest."""
     found: list[tuple[T, str]] = []
-    of_video = pc.field("video_id") == item.video_id
     for uri, where in item.elsewhere.items():
         for part in where.get(table, ()):
             try:
-                rows = Dataset(uri).read_part(table, part, filters=of_video)
+                rows = Dataset(uri).read_video(table, part, item.video_id)
             except FileNotFoundError:
                 log.warning("%s/%s/%s has gone since this run began; what it held is made anew", uri, table, part)
             else:
