@@ -38,6 +38,7 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
+from curation.books import balance
 from curation.commits import Committer, Writer
 from curation.compaction import TARGET_BYTES, compact
 from curation.config import Settings, resolve
@@ -67,7 +68,7 @@ SAID = {"short": 32, "medium": 72, "long": 142}
 SEEN = {"short": 11, "medium": 25, "long": 49}
 SUMMARY = {"medium": 20, "long": 22}
 LETTERS = 6  # of a word, with what parts it from the next
-PHASES = ("ask", "run", "again", "prompt", "compact", "merged")
+PHASES = ("ask", "run", "again", "prompt", "compact", "merged", "books")
 
 
 def main() -> None:
@@ -201,6 +202,18 @@ def phase_compact(arguments: argparse.Namespace) -> dict[str, Any]:
         with timer("vacuum"):
             vacuum(run.writer)
         return {**timer.seconds, "merged": before, "into": after, **files(run.dataset)}
+
+
+def phase_books(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What every run ends with."""
+    timer = Timer()
+    with timer("books"):
+        books = balance(Dataset(str(arguments.at / "dataset")))
+    return {
+        **timer.seconds,
+        "wanted": sum(a.wanted for a in books.accounts),
+        "pending": [a.pending for a in books.accounts],
+    }
 
 
 @contextmanager
@@ -492,10 +505,12 @@ class Rows:
 
 def show(arguments: argparse.Namespace) -> None:
     legs = figures_of("run", arguments.at)
-    (ask,), (again,), (prompt,), (merged,), (after,) = (figures_of(p, arguments.at) for p in PHASES if p != "run")
+    (ask,), (again,), (prompt,), (merged,), (after,), (books,) = (
+        figures_of(p, arguments.at) for p in PHASES if p != "run"
+    )
     run = {name: sum(leg[name] for leg in legs) for name in ("commits", "processor", "do")}
     run["memory"] = max(leg["memory"] for leg in (ask, *legs))
-    memory = max(run["memory"], *(measured["memory"] for measured in (again, prompt, merged, after)))
+    memory = max(run["memory"], *(measured["memory"] for measured in (again, prompt, merged, after, books)))
     table = Table("figure", "found", "wanted")
     table.add_row("driver's memory in the first run", f"{run['memory'] / 1e9:.2f} GB", "≤ 2 GB")
     table.add_row("… with every text to be made again", f"{prompt['memory'] / 1e9:.2f} GB", "≤ 2 GB")
@@ -510,6 +525,7 @@ def show(arguments: argparse.Namespace) -> None:
     table.add_row("known, where every text is to be made again", f"{prompt['load']:.1f} s", "")
     table.add_row("the plan for that", f"{prompt['plan'] + prompt['cut']:.1f} s", "")
     table.add_row("where their rows are", f"{prompt['locate']:.1f} s", "")
+    table.add_row("balancing the books", f"{books['books']:.0f} s, {books['memory'] / 1e9:.2f} GB", "≤ 2 GB")
     table.add_row("rows", f"{after['rows']:,}", "")
     table.add_row("parts before, after merging", f"{again['parts']:,} → {after['parts']:,}", "")
     table.add_row("the smallest of a table with several", f"{after['smallest of several'] / 2**20:.0f} MiB", "≥ 64 MiB")

@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from curation.records import TABLES
-from curation.tables import Dataset
+from curation.tables import Dataset, looked_up
 
 
 @dataclass(frozen=True)
@@ -62,12 +65,15 @@ def balance(dataset: Dataset) -> Books:
 
 def _media_strays(dataset: Dataset) -> list[str]:
     """Stored media that is gone, or not as long as its row says. One listing, no file is opened."""
-    sizes = {path: size for path, size, _ in dataset.list("media/")}
-    missing = torn = 0
-    for row in dataset.sql("select media_uri, media_bytes from videos").to_pylist():
-        size = sizes.get(row["media_uri"])
-        missing += size is None
-        torn += size not in (None, row["media_bytes"])
+    paths, sizes = [], []
+    for path, size, _ in dataset.list("media/"):
+        paths.append(path)
+        sizes.append(size)
+    listed = pa.table([pa.array(paths, pa.string()), pa.array(sizes, pa.int64())], ["media_uri", "size"])
+    videos = dataset.read("videos", ["media_uri", "media_bytes"])
+    found_sizes = looked_up(videos["media_uri"], listed, "size")
+    missing = found_sizes.null_count
+    torn = pc.sum(pc.not_equal(found_sizes, videos["media_bytes"])).as_py() or 0
     found = ((missing, "videos whose stored media is missing"), (torn, "videos whose stored media has another size"))
     return [f"{count} {what}" for count, what in found if count]
 

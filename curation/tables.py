@@ -399,3 +399,8 @@ def rows_of(table: pa.Table) -> Iterator[Mapping[str, Any]]:
     """The rows of an Arrow table, a batch in memory at a time."""
     for batch in table.to_batches(max_chunksize=1024):
         yield from batch.to_pylist()
+
+
+def looked_up(keys: pa.ChunkedArray, table: pa.Table, column: str) -> pa.ChunkedArray:
+    """For each of `keys` the value of `column` in the row of `table` that has it in its first column, or null."""
+    return table[column].combine_chunks().take(pc.index_in(keys, table.column(0).combine_chunks()))

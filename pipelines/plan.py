@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 from curation.lineage import download_reject_digest
 from curation.records import TABLES, VideoRequest, from_row
 from curation.requests import Asked
-from curation.tables import rows_of
+from curation.tables import looked_up, rows_of
 from pipelines.items import DOWNLOAD, SEGMENT, DownloadItem
-from pipelines.state import Retry, State, looked_up, no_retry
+from pipelines.state import Retry, State, no_retry
 
 WORK = {"expected": pa.string(), "attempts": pa.int64(), "redo": pa.bool_(), "old_video": pa.string()}
 """What a request to fetch has beside its own columns: what a DownloadItem says of it, `expected` being its digest."""

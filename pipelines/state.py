@@ -25,7 +25,7 @@ from curation.lineage import (
     tiling_digest,
     tiling_digests,
 )
-from curation.tables import Dataset, rows_of
+from curation.tables import Dataset, looked_up, rows_of
 from pipelines.items import BY_VIDEO, CAPTION, DOWNLOAD, SEGMENT, SUMMARIZE, DownloadItem, VideoItem
 from pipelines.places import Places
 from pipelines.reuse import Elsewhere
@@ -277,11 +277,6 @@ class State:
     def _count(self, downloads: pa.Table) -> None:
         self.fetched_count += len(downloads)
         self.fetched_bytes += pc.sum(downloads["source_bytes"]).as_py() or 0
-
-
-def looked_up(keys: pa.ChunkedArray, table: pa.Table, column: str) -> pa.ChunkedArray:
-    """For each of `keys` the value of `column` in the row of `table` that has it in its first column, or null."""
-    return table[column].combine_chunks().take(pc.index_in(keys, table.column(0).combine_chunks()))
 
 
 def as_column(array: pa.Array) -> pa.ChunkedArray:
