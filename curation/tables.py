@@ -10,6 +10,7 @@ import dataclasses
 import errno
 import io
 import json
+import os
 import re
 import tempfile
 import time
@@ -38,6 +39,8 @@ from curation import __version__, stores
 from curation.records import TABLES, to_row
 
 ROW_GROUP_BYTES = 4 * 2**20
+SQL_MEMORY = "1GB"  # what takes more is put on disk
+SQL_THREADS = 4  # each takes some of it
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
@@ -209,10 +212,11 @@ class Dataset:
     @contextlib.contextmanager
     def _answer(self, query: str, versions: Mapping[str, int] = MappingProxyType({})) -> Iterator[Any]:
         """DuckDB's answer; it reads nothing but the tables."""
-        closed = {"enable_external_access": False, "python_enable_replacements": False}
+        closed: dict[str, Any] = {"enable_external_access": False, "python_enable_replacements": False}
+        bounds = {"memory_limit": SQL_MEMORY, "threads": min(SQL_THREADS, os.cpu_count() or 1)}
         with (
             tempfile.TemporaryDirectory(prefix="vidla-sql-") as spill,
-            duckdb.connect(config={**closed, "temp_directory": spill}) as connection,
+            duckdb.connect(config={**closed, **bounds, "temp_directory": spill}) as connection,
         ):
             connection.execute("set timezone = 'UTC'")
             for name in TABLES:
