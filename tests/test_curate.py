@@ -355,7 +355,9 @@ def test_the_configuration_template_is_a_valid_configuration(vidla: Vidla, tmp_p
     assert shown.replace("crf = 20", "crf = 23") == vidla("config", "show").stdout
 
 
-@pytest.mark.parametrize("verb", ["curate", "download", "segment", "caption", "summarize", "retry", "config template"])
+@pytest.mark.parametrize(
+    "verb", ["curate", "download", "segment", "caption", "summarize", "retry", "compact", "plan", "config template"]
+)
 def test_every_verb_has_help_with_an_example(vidla: Vidla, verb: str) -> None:
     run = vidla(*verb.split(), "--help")
     assert run.returncode == 0

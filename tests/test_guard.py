@@ -38,6 +38,13 @@ def secrets(argument: dict[str, Any]) -> dict[str, Any]:
     return {"environment": sorted(os.environ)}
 
 
+def toil(argument: dict[str, Any]) -> dict[str, Any]:
+    until = time.process_time() + argument["seconds"]
+    while time.process_time() < until:
+        pass
+    return {}
+
+
 def reject(argument: dict[str, Any]) -> dict[str, Any]:
     raise Rejected(Kind.CORRUPT, "half of it is missing")
 
@@ -103,6 +110,18 @@ def test_a_healthy_child_is_used_again_and_may_print(child: Child) -> None:
     assert child.call(f"{HERE}:echo", {}, LIMITS)["pid"] == first["pid"] != os.getpid()
 
 
+def test_the_time_of_a_processor_that_an_answer_took_is_told_to_who_asked(child: Child) -> None:
+    child.call(f"{HERE}:echo", {}, LIMITS)
+    begun = guard.processor_s()
+    child.call(f"{HERE}:toil", {"seconds": 0.3}, LIMITS)
+    assert 0.3 <= guard.processor_s() - begun < 2.0
+    of_others: list[float] = []
+    thread = threading.Thread(target=lambda: of_others.append(guard.processor_s()))
+    thread.start()
+    thread.join()
+    assert of_others[0] < 0.2
+
+
 def test_a_large_argument_arrives(child: Child) -> None:
     text = "x" * (3 << 20)
     assert child.call(f"{HERE}:echo", {"text": text}, Limits(20, 1 << 30, 8 << 20))["text"] == text
@@ -137,7 +156,21 @@ def test_what_goes_wrong_costs_the_call(child: Child, function: str, error: type
     assert child.call(f"{HERE}:echo", {"next": 1}, LIMITS)["next"] == 1
 
 
-@pytest.mark.parametrize("text", ["{", "[" * 100_000, "7", '{"result": 3}', '{"result": null, "kind": []}', "\xff"])
+NONSENSE = (
+    "{",
+    "[" * 100_000,
+    "7",
+    '{"result": 3, "processor_s": 0}',
+    '{"result": null, "kind": [], "processor_s": 0}',
+    '{"result": {}}',
+    '{"result": {}, "processor_s": -1}',
+    '{"result": {}, "processor_s": NaN}',
+    '{"result": {}, "processor_s": "1"}',
+    "\xff",
+)
+
+
+@pytest.mark.parametrize("text", NONSENSE)
 def test_nonsense_from_a_subverted_child_is_a_crash(child: Child, text: str) -> None:
     with pytest.raises(Crashed):
         child.call(f"{HERE}:spoof", {"text": text}, LIMITS)
