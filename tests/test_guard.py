@@ -114,7 +114,7 @@ def test_the_time_of_a_processor_that_an_answer_took_is_told_to_who_asked(child:
     child.call(f"{HERE}:echo", {}, LIMITS)
     begun = guard.processor_s()
     child.call(f"{HERE}:toil", {"seconds": 0.3}, LIMITS)
-    assert 0.3 <= guard.processor_s() - begun < 2.0
+    assert 0.25 <= guard.processor_s() - begun < 2.0  # it is told in hundredths
     of_others: list[float] = []
     thread = threading.Thread(target=lambda: of_others.append(guard.processor_s()))
     thread.start()
