@@ -213,7 +213,7 @@ class Dataset:
     def _answer(self, query: str, versions: Mapping[str, int] = MappingProxyType({})) -> Iterator[Any]:
         """DuckDB's answer; it reads nothing but the tables."""
         closed: dict[str, Any] = {"enable_external_access": False, "python_enable_replacements": False}
-        bounds = {"memory_limit": SQL_MEMORY, "threads": min(SQL_THREADS, os.cpu_count() or 1)}
+        bounds: dict[str, Any] = {"memory_limit": SQL_MEMORY, "threads": min(SQL_THREADS, os.cpu_count() or 1)}
         with (
             tempfile.TemporaryDirectory(prefix="vidla-sql-") as spill,
             duckdb.connect(config={**closed, **bounds, "temp_directory": spill}) as connection,
