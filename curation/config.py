@@ -280,6 +280,17 @@ class RunSettings(Section):
     reuse: tuple[str, ...] = _op((), "other datasets (paths or URIs) whose texts are taken over where they fit")
 
 
+class DataflowSettings(Section):
+    """What a Dataflow worker has that runs a vLLM server. The other stages take the job's machines, without cards."""
+
+    accelerator: str = _op("nvidia-l4", "type of its cards; as many as the server takes", pattern="^[a-z0-9-]+$")
+    machine_type: str = _op("g2-standard-8", "its machine, one that takes so many of them", pattern="^[a-z0-9-]+$")
+    min_ram: str = _op("24GB", "least memory", pattern="^[0-9]+(KB|MB|GB|TB|KiB|MiB|GiB|TiB)$")
+    driver: str | None = _op(
+        None, "version of the cards' driver, e.g. \"580\"; Dataflow's own choice if unset", pattern="^[0-9a-z.]+$"
+    )
+
+
 class Settings(Section):
     """Everything that a run can be told."""
 
@@ -293,6 +304,7 @@ class Settings(Section):
     captions: CaptionSettings = CaptionSettings()
     summaries: SummarySettings = SummarySettings()
     run: RunSettings = RunSettings()
+    dataflow: DataflowSettings = DataflowSettings()
 
 
 # --- resolving ------------------------------------------------------------------------------------------------------

@@ -37,10 +37,11 @@ Build = Callable[["beam.Pipeline"], Any]
 class Runner(Protocol):
     """Runs a pipeline to its end. `processes` work on each; `jobs` run at a time; `stop_s` is what an early end takes.
 
-    `here` says whether the work is done in this process.
+    `here` says whether the work is done in this process; `takes_hints`, whether stages say what their workers must have.
     """
 
     here: bool
+    takes_hints: bool
     processes: int
     jobs: int
     stop_s: float
@@ -74,6 +75,7 @@ class Local:
     """Beam's local runner, and all the work in this process."""
 
     here = True
+    takes_hints = False
     processes = jobs = 1
     stop_s = 10.0
 
@@ -103,6 +105,7 @@ class Cluster:
     def __init__(self, runner: str, arguments: Sequence[str]) -> None:
         self._arguments = [f"--runner={runner}", *arguments]
         self._is_flink = runner == "FlinkRunner"
+        self.takes_hints = runner == "DataflowRunner"
         self._flink: Flink | None = None
         self.processes, self.jobs = 1, MANY
 

@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import apache_beam as beam
@@ -20,6 +20,7 @@ from curation.config import Settings
 from curation.tables import Part, PartWriter
 from pipelines import worker
 from pipelines.caption import CaptionFrames
+from pipelines.dataflow import resource_hints
 from pipelines.download import DownloadVideos
 from pipelines.ending import Ended, Stopped
 from pipelines.items import CAPTION, DOWNLOAD, SEGMENT, Item
@@ -52,12 +53,13 @@ class Stage(beam.PTransform):  # type: ignore[misc]
 
     work: Work
     context: Context
+    hints: Mapping[str, str] = field(default_factory=dict)  # what those who do the work must have
 
     def expand(self, items: beam.PCollection[tuple[str | None, Any]]) -> beam.PCollection[int]:
         return (
             items
             | "Spread the work" >> Spread(self.work)
-            | self.work.label >> beam.ParDo(WorkToParts(self.work, self.context))
+            | self.work.label >> beam.ParDo(WorkToParts(self.work, self.context)).with_resource_hints(**self.hints)
             | "One commit for all" >> beam.WithKeys(None)
             | "Gather the parts" >> beam.GroupByKey()
             | "Commit" >> beam.ParDo(CommitParts(self.work, self.context))
@@ -224,14 +226,20 @@ class CommitParts(beam.DoFn):  # type: ignore[misc]
 
 def run_stage(stage: str, settings: Settings, items: Sequence[Any], context: Context, runner: Runner) -> Ended | None:
     """Run one stage over `items` to its commit; why there is none, if so. Raises Stopped, RunnerError."""
-    work = _work(stage, settings)
+    part = stage_of(stage, settings, context, runner)
     name = f"vidla-{context.token.replace(':', '-').lower()}"
 
     def build(pipeline: beam.Pipeline) -> Any:
-        wanted = "What is to be done" >> beam.Create(work.lanes(items))
-        return pipeline | wanted | f"Stage {stage}" >> Stage(work, context)
+        wanted = "What is to be done" >> beam.Create(part.work.lanes(items))
+        return pipeline | wanted | f"Stage {stage}" >> part
 
     return runner.run(build, name, Reports(context.dataset, stage, context.token))
+
+
+def stage_of(stage: str, settings: Settings, context: Context, runner: Runner) -> Stage:
+    """A stage as part of a pipeline that `runner` runs."""
+    hints = resource_hints(stage, settings) if runner.takes_hints else {}
+    return Stage(_work(stage, settings), context, hints)
 
 
 def _work(stage: str, settings: Settings) -> Work:
