@@ -16,7 +16,7 @@ from curation.requests import InputError
 from curation.tables import DatasetError, Misuse
 from model.config import ModelError
 from model.settings import TrainingError
-from pipelines import commands, model_commands, plan_command, prompt_commands
+from pipelines import commands, model_commands, plan_command, prompt_commands, template_commands
 from pipelines.ending import Interrupted, RunnerError
 from prompts import PromptError
 
@@ -29,6 +29,7 @@ app = typer.Typer(
 config_app = typer.Typer(no_args_is_help=True, help="Print, check and show the configuration.", rich_markup_mode=None)
 app.add_typer(config_app, name="config")
 app.add_typer(prompt_commands.app, name="prompts")
+app.add_typer(template_commands.app, name="template")
 
 
 def _print_version(wanted: bool) -> None:
@@ -71,12 +72,22 @@ def _run(
     max_reject_rate: float,
     retry_kind: str | None = None,
     retry: bool = False,
+    one_job: bool = False,
 ) -> None:
     from pipelines.curate import curate as run_curate
 
     settings = resolve(config, assignments or ())
     code = run_curate(
-        inputs, dataset, settings, stages, beam_arguments(), wait, max_reject_rate, retry=retry, retry_kind=retry_kind
+        inputs,
+        dataset,
+        settings,
+        stages,
+        beam_arguments(),
+        wait,
+        max_reject_rate,
+        retry=retry,
+        retry_kind=retry_kind,
+        one_job=one_job,
     )
     raise typer.Exit(code)
 
@@ -91,6 +102,9 @@ def curate(
     assignments: SetOption = None,
     wait: WaitOption = 0.0,
     max_reject_rate: RejectRateOption = 1.0,
+    one_job: Annotated[
+        bool, typer.Option("--one-job", help="only the next wave, as one job of the runner; a template's launch is one")
+    ] = False,
 ) -> None:
     """Do the whole job: download, segment, caption, summarize.
 
@@ -101,7 +115,7 @@ def curate(
     """
     from pipelines.items import STAGES
 
-    _run(STAGES, inputs or [], dataset, config, assignments, wait, max_reject_rate)
+    _run(STAGES, inputs or [], dataset, config, assignments, wait, max_reject_rate, one_job=one_job)
 
 
 def _stage_command(name: str, does: str) -> None:

@@ -18,7 +18,7 @@ from curation.commits import Writer
 from curation.config import Settings
 from curation.engines.load import load
 from curation.tables import Dataset, DatasetError
-from pipelines import ending, texts
+from pipelines import dataflow, ending, texts
 from pipelines.logs import StderrToLog, log_to
 from pipelines.plan import Plan
 from pipelines.progress import View, spent_on_texts, tally
@@ -40,13 +40,15 @@ def curate(
     *,
     retry: bool = False,
     retry_kind: str | None = None,
+    one_job: bool = False,
 ) -> int:
-    """Do what `inputs` and the dataset still need; the process's exit status.
+    """Do what `inputs` and the dataset still need; with `one_job`, only the first wave of it, as a single job.
 
-    Raises DatasetError, InputError, RunnerError.
+    The process's exit status. Raises DatasetError, InputError, RunnerError.
     """
     runner = runner_for(beam_arguments)
     dataset = Dataset(location)
+    dataflow.check(beam_arguments, dataset, one_job)
     if not inputs and not dataset.exists():
         raise DatasetError(f"no vidla dataset at {dataset.uri}; `vidla curate INPUT... --dataset DIR` makes one")
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
@@ -60,8 +62,11 @@ def curate(
             typer.echo("Nothing to do: everything asked for is made or rejected already.")
         else:
             _announce(plan)
-            with_view(lambda: run.do(plan), stages, len(plan), runner.stop_s)
-    return _account(dataset, () if retry else stages, len(plan), max_reject_rate)
+            with_view(lambda: run.do_one_job(plan) if one_job else run.do(plan), stages, len(plan), runner.stop_s)
+            if one_job and dataflow.Options.of(beam_arguments).is_described:
+                typer.echo("The job is described, and does its wave when it is started; nothing is made yet.")
+                return 0
+    return _account(dataset, () if retry or one_job else stages, len(plan), max_reject_rate)
 
 
 def _retries(retry: bool, kind: str | None) -> Retry:

@@ -14,6 +14,7 @@ import os
 import secrets
 import socket
 import threading
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -95,19 +96,22 @@ class Reporter:
 
 
 class Reports:
-    """In the driver: what the workers of one stage of a wave report."""
+    """In the driver: what the workers of a job report, which does one or more stages of a wave: `tokens`, by stage."""
 
-    def __init__(self, dataset: Dataset, stage: str, token: str) -> None:
+    def __init__(self, dataset: Dataset, tokens: Mapping[str, str]) -> None:
         self._dataset = dataset
-        self._stage = stage
-        self._token = token
+        self._tokens = tokens
         self._read: dict[str, tuple[int, datetime]] = {}  # by path, size and time
         self._loads: dict[str, Any] = {}  # by process
         self.ended = False  # some worker cannot go on
 
     def look(self) -> None:
         """Take in what is new."""
-        for path, size, time in self._dataset.list(f"{_folder(self._token)}/"):
+        for stage, token in self._tokens.items():
+            self._look(stage, token)
+
+    def _look(self, stage: str, token: str) -> None:
+        for path, size, time in self._dataset.list(f"{_folder(token)}/"):
             if not path.endswith(".json") or self._read.get(path) == (size, time):
                 continue
             self._read[path] = size, time
@@ -115,23 +119,28 @@ class Reports:
                 report = self._dataset.get_json(path) or {}
             except (ValueError, DatasetError):
                 continue  # half written, where the store writes in place
-            tally.came_to(self._stage, self._token, report.get("outcomes", {}))
+            tally.came_to(stage, token, report.get("outcomes", {}))
             self._loads[path] = report.get("load", {})
             load.elsewhere(path, self._loads[path])
             self.ended = self.ended or bool(report.get("ended"))
 
     def stop(self) -> None:
         """Have the workers end what they are doing."""
-        put(self._dataset.store, f"{_folder(self._token)}/{_STOP}", b"{}")
+        for token in self._tokens.values():
+            put(self._dataset.store, f"{_folder(token)}/{_STOP}", b"{}")
 
     def clear(self) -> None:
-        """The stage has ended: nothing is in flight any more, and nobody needs its files."""
+        """The job has ended: nothing is in flight any more, and nobody needs its files."""
         for path, counts in self._loads.items():
             load.elsewhere(path, {**counts, "in_flight": 0})
+        for folder in map(_folder, self._tokens.values()):
+            self._clear(folder)
+
+    def _clear(self, path: str) -> None:
         with contextlib.suppress(Exception):  # else the next run clears them away
-            self._dataset.delete([path for path, _, _ in self._dataset.list(f"{_folder(self._token)}/")])
+            self._dataset.delete([file for file, _, _ in self._dataset.list(f"{path}/")])
         if self._dataset.folder is not None:
-            emptied = self._dataset.folder / _folder(self._token)
+            emptied = self._dataset.folder / path
             with contextlib.suppress(OSError):  # up to the first that is not empty
                 for folder in (emptied, *emptied.parents[:3]):
                     folder.rmdir()

@@ -6,7 +6,7 @@ import functools
 import logging
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from curation.commits import Writer, read_commits
@@ -109,6 +109,28 @@ class Run:
                 videos = self._media(wave)
                 beside.begin(functools.partial(self._texts, wave, videos, again))
 
+    def do_one_job(self, plan: Plan) -> None:
+        """The first wave of the plan as a single job; whether that has ended then is up to the runner."""
+        from pipelines.one_job import WaveInOneJob
+
+        first = waves_of(plan, self.state, self.settings.run)[0]
+        wave = replace(first, downloads=list(first.downloads))
+        tally.add("run", "waves")
+        tally.add("run", "wave")
+        token = f"{self.writer.lineage.run_id}:{wave.number}"
+        part_bytes = self.settings.run.part_bytes
+        context = Context(self.dataset, self.writer.lineage, part_bytes, self._seen, token, old_parts={})
+        with driving(), self.runner:
+            job = WaveInOneJob(wave, context, self._shared_settings(), self.texts)
+            ended = job.run(self.runner)
+        if stopping.is_set():
+            raise Stopped
+        self.writer.check()
+        for stage in STAGES:
+            ended = self._settle(stage, f"{token}:{stage}") or ended
+        if ended:
+            raise ended.error()
+
     def _media(self, wave: Wave) -> list[str]:
         """Download and segment a wave; the videos whose texts are to be made."""
         downloads = list(wave.downloads)
@@ -156,12 +178,15 @@ class Run:
         if stopping.is_set():
             raise Stopped
         self.writer.check()
-        outcome = self._take_in(token)
-        tally.settle(stage, token, outcome.get("counts", {}))
-        if outcome.get("ended"):
-            ended = Ended.told(outcome["ended"])
+        ended = self._settle(stage, token) or ended
         if ended:
             raise ended.error()
+
+    def _settle(self, stage: str, token: str) -> Ended | None:
+        """Take in what the work of that token came to; why it ended early, if so."""
+        outcome = self._take_in(token)
+        tally.settle(stage, token, outcome.get("counts", {}))
+        return Ended.told(outcome["ended"]) if outcome.get("ended") else None
 
     def _take_in(self, token: str) -> Mapping[str, Any]:
         """Bring the state up to date with what was committed; what the work of that token came to."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from curation.tables import Misuse
+from pipelines import dataflow
 from pipelines.ending import Ended, RunnerError, Stopped, stopping
 from pipelines.reports import Reports
 
@@ -37,7 +38,7 @@ Build = Callable[["beam.Pipeline"], Any]
 class Runner(Protocol):
     """Runs a pipeline to its end. `processes` work on each; `jobs` run at a time; `stop_s` is what an early end takes.
 
-    `here` says whether the work is done in this process; `takes_hints`, whether stages say what their workers must have.
+    `here` says whether the work is done in this process; `takes_hints`, whether stages say what their workers need.
     """
 
     here: bool
@@ -105,7 +106,9 @@ class Cluster:
     def __init__(self, runner: str, arguments: Sequence[str]) -> None:
         self._arguments = [f"--runner={runner}", *arguments]
         self._is_flink = runner == "FlinkRunner"
-        self.takes_hints = runner == "DataflowRunner"
+        options = dataflow.Options.of(self._arguments)
+        self.takes_hints = options.is_dataflow
+        self._begins_later = options.is_described or options.is_dry
         self._flink: Flink | None = None
         self.processes, self.jobs = 1, MANY
 
@@ -140,7 +143,7 @@ class Cluster:
             result = pipeline.run()
             with self._watching(result, name, reports):
                 result.wait_until_finish()
-            return _uncommitted(result)
+            return None if self._begins_later else _uncommitted(result)
         except Exception as error:
             if stopping.is_set():
                 raise Stopped from error

@@ -233,7 +233,7 @@ def run_stage(stage: str, settings: Settings, items: Sequence[Any], context: Con
         wanted = "What is to be done" >> beam.Create(part.work.lanes(items))
         return pipeline | wanted | f"Stage {stage}" >> part
 
-    return runner.run(build, name, Reports(context.dataset, stage, context.token))
+    return runner.run(build, name, Reports(context.dataset, {stage: context.token}))
 
 
 def stage_of(stage: str, settings: Settings, context: Context, runner: Runner) -> Stage:

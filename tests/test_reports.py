@@ -35,7 +35,7 @@ def test_an_item_that_is_worked_on_twice_counts_once(tmp_path: Path, monkeypatch
     second.came_to("segment", TOKEN, {"b": {"done": 1, "clips": 2}, "c": {"done": 1, "clips": 1}})
     monkeypatch.setattr(reports, "load", Load())
     with Writer(Dataset(str(tmp_path)), "run", {}) as writer:
-        told = reports.Reports(writer.dataset, "segment", TOKEN)
+        told = reports.Reports(writer.dataset, {"segment": TOKEN})
         for tally in (first, second, second):
             monkeypatch.setattr(reports, "tally", tally)
             with reports.Reporter() as reporter:
@@ -58,7 +58,7 @@ def test_workers_end_when_the_driver_says_so(tmp_path: Path) -> None:
     with Writer(Dataset(str(tmp_path)), "run", {}) as writer, reports.Reporter() as reporter:
         reporter.take_part(context_of(writer))
         assert not ending.stopping.wait(0.3)
-        reports.Reports(writer.dataset, "segment", TOKEN).stop()
+        reports.Reports(writer.dataset, {"segment": TOKEN}).stop()
         assert ending.stopping.wait(10)
 
 
@@ -74,7 +74,7 @@ def test_the_driver_hears_that_a_worker_cannot_go_on(tmp_path: Path) -> None:
     with Writer(Dataset(str(tmp_path)), "run", {}) as writer, reports.Reporter() as reporter:
         reporter.take_part(context_of(writer))
         reporter.ended(context_of(writer))
-        told = reports.Reports(writer.dataset, "segment", TOKEN)
+        told = reports.Reports(writer.dataset, {"segment": TOKEN})
 
         def heard() -> bool:
             told.look()
@@ -86,7 +86,7 @@ def test_the_driver_hears_that_a_worker_cannot_go_on(tmp_path: Path) -> None:
 def test_what_a_killed_run_reported_goes_with_the_next_opening(tmp_path: Path) -> None:
     dataset = Dataset(str(tmp_path))
     with Writer(dataset, "run", {}):
-        reports.Reports(dataset, "segment", TOKEN).stop()
+        reports.Reports(dataset, {"segment": TOKEN}).stop()
     assert list(dataset.list("progress/"))
     with Writer(dataset, "another", {}):
         assert not list(dataset.list("progress/"))

@@ -1,0 +1,126 @@
+"""One wave as one Beam pipeline, for a runner that takes a job and is not waited for: what a template's launch is.
+
+Elsewhere the driver works out from a stage's commit what the next one has to do. Here a worker does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import apache_beam as beam
+
+from curation.commits import read_commits
+from curation.config import Settings
+from curation.records import TABLES
+from curation.tables import Dataset
+from pipelines.ending import Ended
+from pipelines.items import CAPTION, DOWNLOAD, SEGMENT, STAGES, VideoItem
+from pipelines.reports import Reports
+from pipelines.reuse import Elsewhere
+from pipelines.runners import Runner
+from pipelines.stages import stage_of
+from pipelines.state import State, no_retry
+from pipelines.waves import Wave
+from pipelines.work import Context
+
+
+@dataclass(frozen=True)
+class WaveInOneJob:
+    """A wave of a run: `context` is that of its stages, each of which commits under a token of its own."""
+
+    wave: Wave
+    context: Context
+    settings: Settings
+    texts: str  # digest of all that makes the texts
+
+    def run(self, runner: Runner) -> Ended | None:
+        """Hand it to the runner, which may wait for its end or not; why a commit could not be made, if so."""
+        stages = STAGES[self._first() :]
+
+        def build(pipeline: beam.Pipeline) -> None:
+            committed = None
+            for stage in stages:
+                part = stage_of(stage, self.settings, self._context(stage), runner)
+                if stage == DOWNLOAD:
+                    items = pipeline | "What is to be downloaded" >> beam.Create(part.work.lanes(self.wave.downloads))
+                else:
+                    waited: list[Any] = [beam.pvalue.AsList(committed)] if committed is not None else []
+                    items = (
+                        pipeline
+                        | f"The wave, for {stage}" >> beam.Create([self])
+                        | f"What is to be done by {stage}" >> beam.ParDo(NextItems(stage, part.work), *waited)
+                    )
+                committed = items | f"Stage {stage}" >> part
+
+        tokens = {stage: self._context(stage).token for stage in stages}
+        name = f"vidla-{self.context.token.replace(':', '-').lower()}"
+        return runner.run(build, name, Reports(self.context.dataset, tokens))
+
+    def _first(self) -> int:
+        """The first stage that has anything to do."""
+        if self.wave.downloads:
+            return STAGES.index(DOWNLOAD)
+        return STAGES.index(SEGMENT if self.wave.segment else CAPTION)
+
+    def _context(self, stage: str) -> Context:
+        token = f"{self.context.token}:{stage}"
+        return Context(
+            self.context.dataset,
+            self.context.lineage,
+            self.context.part_bytes,
+            self.context.seen,
+            token,
+            PartsByThen(self.context.dataset),
+        )
+
+    def items(self, stage: str) -> list[VideoItem]:
+        """What a stage has to do, as the tables stand. Sources that are segmented go, where they are not to be kept."""
+        dataset = self.context.dataset
+        if self._has_ended():
+            return []
+        state = State.load(dataset, self.settings, self.texts)
+        videos = list(dict.fromkeys([*self.wave.segment, *self.wave.text, *state.fetched(self.wave.downloads)]))
+        if stage == SEGMENT:
+            wanted = [v for v in videos if state.needs(v) == SEGMENT]
+        else:
+            wanted = [v for v in videos if state.needs(v) == CAPTION]
+            state.elsewhere = [Elsewhere.locate(location) for location in self.settings.run.reuse]
+            if not self.settings.run.keep_sources:
+                done = [d for v in videos if state.needs(v) != SEGMENT for d in state.by_video.get(v, {}).values()]
+                dataset.delete({d.source_uri for d in done if d.source_uri.startswith("sources/")})
+        state.locate(wanted)
+        return [state.item(v, stage, no_retry) for v in wanted]
+
+    def _has_ended(self) -> bool:
+        """Whether a stage has ended early: those behind it are for another run."""
+        records = read_commits(self.context.dataset, self.context.seen)
+        return any(record.get("outcome", {}).get("ended") for _, record in records)
+
+
+@dataclass
+class NextItems(beam.DoFn):  # type: ignore[misc]
+    """A wave → what a stage of it has to do, when the stage before has committed."""
+
+    stage: str
+
+    def process(self, job: WaveInOneJob, *committed: Sequence[int]) -> Iterator[Any]:
+        yield from job.items(self.stage)
+
+
+@dataclass(frozen=True)
+class PartsByThen(Mapping[str, frozenset[str]]):
+    """By table, all its parts as they are when somebody asks: which of them hold older rows, nobody knows before."""
+
+    dataset: Dataset
+    tables: frozenset[str] = field(default=frozenset(TABLES))
+
+    def __getitem__(self, table: str) -> frozenset[str]:
+        return frozenset(self.dataset.live_parts(table))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tables)
+
+    def __len__(self) -> int:
+        return len(self.tables)
