@@ -101,7 +101,8 @@ def command_line(given: Sequence[str], folder: Path) -> list[str]:
         parser.add_argument(f"--{parameter.name}", default="")
     known, rest = parser.parse_known_args(list(given))
     command = ["curate", "--one-job"]
-    beam = ["--runner=DataflowRunner", "--sdk_location=container"]  # nothing is installed when a worker starts
+    # Workers install nothing when they start, and have no use for what is in this module.
+    beam = ["--runner=DataflowRunner", "--sdk_location=container", "--no_save_main_session"]
     for parameter in PARAMETERS:
         value = getattr(known, parameter.name)
         if not value and not parameter.optional:
@@ -111,7 +112,7 @@ def command_line(given: Sequence[str], folder: Path) -> list[str]:
         if not value:
             continue
         if parameter.kind == "GCS_READ_FILE":
-            value = str(_copied(value, folder))
+            value = str(fetched(value, folder))
         if parameter.means == "INPUT":
             command.append(value)
         elif parameter.means == "--set":
@@ -125,7 +126,7 @@ def command_line(given: Sequence[str], folder: Path) -> list[str]:
     return [*command, "--", *beam, *rest]
 
 
-def _copied(uri: str, folder: Path) -> Path:
+def fetched(uri: str, folder: Path) -> Path:
     """A file of an object store, on this machine's disk."""
     above, _, name = uri.rpartition("/")
     copy = folder / name

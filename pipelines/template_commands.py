@@ -81,20 +81,24 @@ def _metadata(parameter: Parameter) -> dict[str, Any]:
 # --- checking -------------------------------------------------------------------------------------------------------
 
 
-def faults(spec: Any) -> Iterator[str]:
+def faults(given: Any) -> Iterator[str]:
     """What is wrong with a container specification, a line each: in itself, and for this version's launcher."""
     try:
         from google.cloud import dataflow
-        from google.protobuf.json_format import ParseError
+        from google.protobuf.json_format import MessageToDict, ParseError
     except ImportError:
         raise Misuse("templates are checked against Dataflow's own types: pip install 'vidla[dataflow]'") from None
     try:
-        dataflow.ContainerSpec.from_json(json.dumps(spec))
+        parsed = dataflow.ContainerSpec.from_json(json.dumps(given))
     except ParseError as error:
         yield f"Dataflow does not take it: {error}"
         return
-    if not IMAGE.fullmatch(spec.get("image", "")):
-        yield f"'{spec.get('image', '')}' is no image with a registry and a tag"
+    if not isinstance(given, dict):
+        yield "Dataflow does not take it: it is no JSON object"
+        return
+    spec = MessageToDict(dataflow.ContainerSpec.pb(parsed), always_print_fields_with_no_presence=True)
+    if not IMAGE.fullmatch(spec["image"]):
+        yield f"'{spec['image']}' is no image with a registry and a tag"
     if spec.get("sdkInfo", {}).get("language") != "PYTHON":
         yield "sdkInfo.language must be PYTHON"
     metadata = spec.get("metadata", {})
@@ -109,7 +113,7 @@ def faults(spec: Any) -> Iterator[str]:
 
 def _faults_of(described: list[Mapping[str, Any]]) -> Iterator[str]:
     """Where the parameters as described are not those that the launcher takes."""
-    names = [parameter.get("name", "") for parameter in described]
+    names = [parameter["name"] for parameter in described]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"the parameter {name} is described twice"
     expected = {parameter.name: _metadata(parameter) for parameter in PARAMETERS}
@@ -118,14 +122,14 @@ def _faults_of(described: list[Mapping[str, Any]]) -> Iterator[str]:
     for name in sorted(expected.keys() - set(names)):
         yield f"the parameter {name} is not described"
     for parameter in described:
-        name = parameter.get("name", "")
-        for regex in parameter.get("regexes", []):
+        name = parameter["name"]
+        for regex in parameter["regexes"]:
             try:
                 re.compile(regex)
             except re.error as error:
                 yield f"the parameter {name} has a regex that is none: {error}"
         for key, value in expected.get(name, {}).items():
-            if parameter.get(key, False if key == "isOptional" else None) != value:
+            if parameter[key] != value:
                 yield f"the parameter {name} must have {key} = {json.dumps(value)}, as the launcher has it"
 
 
