@@ -11,7 +11,11 @@ BESIDE ?= -n 2 --dist loadgroup
 PYTEST = VIDLA_VLLM_PYTHON=$${VIDLA_VLLM_PYTHON-$$(ls $(VLLM_READY) >/dev/null 2>&1 && echo $(abspath $(VLLM_VENV))/bin/python)} \
 	$(BIN)/python -m pytest -q
 
-.PHONY: demo test test-quick test-long lint format docs setup vllm try-vllm clean
+# Hashes of all builds of a release, for the machines of the images.
+LOCK = $(BIN)/uv pip compile -q --generate-hashes --no-header --no-annotate --python-version 3.11 \
+	--python-platform x86_64-manylinux_2_28
+
+.PHONY: demo test test-quick test-long lint format docs locks setup vllm try-vllm clean
 
 demo: setup  ## the main job on real footage, from a loopback web server to `vidla inspect`
 	$(BIN)/python -m demo
@@ -36,6 +40,12 @@ format: setup
 
 docs: setup  ## docs/data.md, from the schema
 	$(BIN)/python -m curation.datadoc docs/data.md
+
+locks: setup  ## the images' dependencies with their hashes, from pyproject.toml and constraints.txt
+	mkdir -p $(VENV)/locks && cd $(VENV)/locks && echo torch >without && echo setuptools >build && echo vllm==0.33.0 >vllm
+	$(LOCK) --extra dataflow -c constraints.txt --excludes $(VENV)/locks/without -o locks/requirements.txt \
+		pyproject.toml $(VENV)/locks/build
+	$(LOCK) -o locks/vllm.txt $(VENV)/locks/vllm
 
 setup: $(READY)
 	@PYTHONWARNINGS=ignore $(BIN)/pip install -q --no-deps --no-build-isolation -e .

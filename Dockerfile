@@ -1,0 +1,81 @@
+# Images of vidla. Targets: worker (Beam's workers, without cards), gpu-worker (the same, with vLLM for the text stages),
+# command (`vidla` itself) and launcher (of a flex template). docs/deploy.md has the commands.
+#
+# The system is Debian's, whose Python has the minor version that Beam's image below is for: workers unpickle what the
+# driver has pickled, so that both must have the same.
+
+FROM apache/beam_python3.11_sdk:2.77.0 AS beam
+FROM gcr.io/dataflow-templates-base/python311-template-launcher-base:20240812-rc01 AS template
+
+# --- Python with the project's dependencies, from the lock ----------------------------------------------------------
+
+FROM debian:bookworm-slim AS python
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends \
+        ca-certificates=20* \
+        ffmpeg=7:5.1.* \
+        python3=3.11.* \
+        python3-venv=3.11.* \
+    && rm -rf /var/lib/apt/lists/*
+ENV PATH=/opt/vidla/bin:$PATH \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PYTHONUNBUFFERED=1
+
+FROM python AS dependencies
+WORKDIR /build
+COPY constraints.txt models.txt ./
+COPY locks/requirements.txt locks/
+RUN python3 -m venv /opt/vidla \
+    && pip install --no-deps --require-hashes -r locks/requirements.txt
+# PyTorch's build for processors; the one on PyPI brings several gigabytes of CUDA along.
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+RUN pip install --extra-index-url "${TORCH_INDEX}" -c constraints.txt torch \
+    && pip install --no-deps -r models.txt
+
+FROM dependencies AS project
+COPY . .
+RUN pip install --no-deps --no-build-isolation . \
+    && python -c "import pipelines.stages, pipelines.launch"
+
+# --- workers --------------------------------------------------------------------------------------------------------
+
+FROM python AS worker
+COPY --from=project /opt/vidla /opt/vidla
+COPY --from=beam /opt/apache/beam /opt/apache/beam
+# Dataflow mounts folders that belong to root for Beam's boot to write to, so that root it is there. Elsewhere any user
+# will do (docker run --user, Kubernetes' runAsUser): this one is made for it.
+RUN useradd --create-home --uid 10001 vidla
+ENTRYPOINT ["/opt/apache/beam/boot"]
+
+FROM worker AS gpu-worker
+# Triton compiles what it runs on cards, and needs a C compiler and Python's headers for that.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends \
+        gcc=4:12.* \
+        libc6-dev=2.36-* \
+        python3-dev=3.11.* \
+    && rm -rf /var/lib/apt/lists/*
+COPY locks/vllm.txt /opt/vllm/lock.txt
+RUN python3 -m venv /opt/vllm \
+    && /opt/vllm/bin/pip install --no-deps --require-hashes -r /opt/vllm/lock.txt
+# Where Dataflow and Kubernetes put the cards' driver.
+ENV LD_LIBRARY_PATH=/usr/local/nvidia/lib64:/usr/local/cuda/compat \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+FROM python AS command
+COPY --from=project /opt/vidla /opt/vidla
+RUN useradd --create-home --uid 10001 vidla
+USER 10001
+WORKDIR /home/vidla
+ENTRYPOINT ["vidla"]
+CMD ["--help"]
+
+FROM command AS launcher
+COPY --from=template /opt/google/dataflow/python_template_launcher /opt/google/dataflow/python_template_launcher
+ENV FLEX_TEMPLATE_PYTHON_PY_FILE=/opt/vidla/lib/python3.11/site-packages/pipelines/launch.py
+ENTRYPOINT ["/opt/google/dataflow/python_template_launcher"]
