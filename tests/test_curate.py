@@ -86,6 +86,27 @@ def test_a_second_run_does_nothing_and_says_so(dataset: Path, vidla: Vidla, vide
     assert (contents(dataset), live_parts(dataset)) == before
 
 
+def test_a_wave_in_one_job_gives_the_same_tables(
+    curated: Path, vidla: Vidla, videos: list[Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "dataset"
+    run = vidla("curate", videos[0].parent, "--dataset", folder, "--one-job")
+    assert run.returncode == 0, run.stderr
+    assert contents(folder) == contents(curated)
+    assert not list((folder / "sources").glob("*"))
+
+
+@pytest.mark.long
+def test_what_is_made_anew_in_one_job_replaces_what_was_there(dataset: Path, vidla: Vidla, tmp_path: Path) -> None:
+    other = shutil.copytree(dataset, tmp_path / "other")
+    change = ("--set", "tilings.short.target_s=8", "--set", "tilings.short.min_s=4")
+    for folder, how in ((dataset, ()), (other, ("--one-job",))):
+        run = vidla("curate", "--dataset", folder, *change, *how)
+        assert run.returncode == 0, run.stderr
+    assert contents(other) == contents(dataset)
+    assert "Nothing to do" in vidla("curate", "--dataset", other, *change).stdout
+
+
 def test_an_added_video_is_the_only_one_made(dataset: Path, vidla: Vidla, tmp_path: Path) -> None:
     before = live_parts(dataset)
     new = make_video(tmp_path / "new.mp4", 13, seed=5)
