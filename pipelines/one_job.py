@@ -105,7 +105,7 @@ class NextItems(beam.DoFn):  # type: ignore[misc]
 
     stage: str
 
-    def process(self, job: WaveInOneJob, *committed: Sequence[int]) -> Iterator[Any]:
+    def process(self, job: WaveInOneJob, committed: Any = ()) -> Iterator[Any]:
         yield from job.items(self.stage)
 
 

@@ -32,6 +32,7 @@ class Root:
         made = subprocess.run(command, capture_output=True, text=True, check=False)
         if made.returncode != 0:
             pytest.skip(f"debootstrap made no root of {release}: {made.stdout.strip().splitlines()[-1:]}")
+        folder.chmod(0o755)  # pytest's folders are for their owner alone
         shutil.copyfile("/etc/resolv.conf", folder / "etc" / "resolv.conf")
         for device in DEVICES:
             subprocess.run(["cp", "-a", "--remove-destination", f"/dev/{device}", folder / "dev"], check=True)
