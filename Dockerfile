@@ -77,5 +77,5 @@ CMD ["--help"]
 
 FROM command AS launcher
 COPY --from=template /opt/google/dataflow/python_template_launcher /opt/google/dataflow/python_template_launcher
-ENV FLEX_TEMPLATE_PYTHON_PY_FILE=/opt/vidla/lib/python3.11/site-packages/pipelines/launch.py
+ENV FLEX_TEMPLATE_PYTHON_PY_FILE=/opt/vidla/bin/vidla-launch
 ENTRYPOINT ["/opt/google/dataflow/python_template_launcher"]

@@ -1,6 +1,6 @@
 """What runs in a flex template's launcher: the template's parameters as a `vidla curate` that describes one job.
 
-Dataflow's launcher runs this file with `--name=value` for each parameter and for each of Beam's options, and starts the
+Dataflow's launcher runs `vidla-launch` with `--name=value` for each parameter and each option of Beam's, and starts the
 job that then lies where its own `--template_location` says. One launch is one job, and that is one wave.
 """
 
@@ -147,7 +147,3 @@ def main() -> None:
         except (Misuse, InputError) as error:
             cli.fail(error, 2)
         cli.main()
-
-
-if __name__ == "__main__":
-    main()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,6 +93,14 @@ def test_a_launch_becomes_the_command_for_one_wave(tmp_path: Path) -> None:
         *("--set", "media.lines=480", "--set", "subtitles.pause_s=0.5", "--set", "run.wave_videos=5000"),
     ]
     assert {"--runner=DataflowRunner", "--sdk_location=container", LEAST[1], *own} <= set(line[cut + 1 :])
+
+
+def test_what_the_launcher_runs_says_in_a_line_what_is_missing() -> None:
+    file = Path(sysconfig.get_path("scripts")) / "vidla-launch"
+    run = subprocess.run([sys.executable, file, *LEAST[:1]], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr.startswith("vidla: the parameter sdk_container_image is missing")
+    assert len(run.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
