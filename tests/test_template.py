@@ -119,14 +119,10 @@ def test_a_launch_that_makes_no_sense_is_refused(tmp_path: Path, given: tuple[st
         command_line(given, tmp_path)
 
 
-def test_files_of_a_launch_are_brought_to_the_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "there" / "lists").mkdir(parents=True)
-    (tmp_path / "there" / "lists" / "videos.csv").write_text("url\nhttps://videos.example/1.mp4\n")
-    with Bucket(tmp_path / "there") as bucket:
-        for name, value in bucket.environment.items():
-            monkeypatch.setenv(name, value)
-        copied = fetched("s3://bucket/lists/videos.csv", tmp_path)
-        assert copied == tmp_path / "videos.csv"
-        assert copied.read_text().startswith("url")
-        with pytest.raises(InputError, match="cannot read s3://bucket/lists/gone"):
-            fetched("s3://bucket/lists/gone.csv", tmp_path)
+def test_files_of_a_launch_are_brought_to_the_launcher(bucket: Bucket, tmp_path: Path) -> None:
+    bucket.put("lists/videos.csv", b"url\nhttps://videos.example/1.mp4\n")
+    copied = fetched(f"s3://{bucket.name}/lists/videos.csv", tmp_path)
+    assert copied == tmp_path / "videos.csv"
+    assert copied.read_text().startswith("url")
+    with pytest.raises(InputError, match=f"cannot read s3://{bucket.name}/lists/gone"):
+        fetched(f"s3://{bucket.name}/lists/gone.csv", tmp_path)
