@@ -5,7 +5,7 @@ Elsewhere the driver works out from a stage's commit what the next one has to do
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
