@@ -57,6 +57,7 @@ from pipelines.ending import Stopped, stopping
 from pipelines.items import CAPTION, DOWNLOAD, SEGMENT, SUMMARIZE
 from pipelines.plan import make_plan
 from pipelines.run import REQUESTS_AT_A_TIME, Run
+from pipelines.runners import Runner
 from pipelines.state import State, as_column
 from pipelines.waves import waves_of
 from pipelines.work import Context
@@ -265,7 +266,7 @@ def simulated(
     settings: Settings,
     items: Sequence[Any],
     context: Context,
-    arguments: Sequence[str],
+    runner: Runner,
 ) -> None:
     """Stands in for `run_stage`: what a stage would leave of its items, written in other processes, in one commit."""
     numbers = np.array([number_of(item) for item in items])

@@ -137,7 +137,8 @@ class Cluster:
             reports.clear()
 
     def _run(self, build: Build, name: str, reports: Reports) -> Ended | None:
-        pipeline = _pipeline([*self._arguments, f"--job_name={name}"])
+        named = [f"--job_name={name}"]
+        pipeline = _pipeline([*named, *self._arguments] if self._begins_later else [*self._arguments, *named])
         build(pipeline)
         try:
             result = pipeline.run()

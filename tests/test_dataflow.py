@@ -107,6 +107,7 @@ def job(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> Job:
     from apache_beam.portability.api import beam_runner_api_pb2
 
     from pipelines.run import Run
+    from pipelines.runners import runner_for
     from pipelines.texts import texts_digest
 
     folder = tmp_path_factory.mktemp("job")
@@ -117,7 +118,7 @@ def job(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> Job:
         for name, value in storage.environment.items():
             patch.setenv(name, value)
         with Writer(dataset, "20261126T000000-abcd", {}) as writer:
-            run = Run(dataset, writer, settings, texts_digest(settings), beam_arguments=OPTIONS)
+            run = Run(dataset, writer, settings, texts_digest(settings), runner=runner_for(OPTIONS))
             run.do_one_job(run.plan(run.ask([str(videos)])))
     (staged,) = (data for uri, data in storage.objects.items() if uri.endswith("/pipeline.pb"))
     description = json.loads(storage.objects["gs://a-bucket/templates/job.json"])
