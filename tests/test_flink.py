@@ -18,8 +18,10 @@ import pytest
 from curation.commits import Writer
 from curation.config import resolve
 from curation.tables import Dataset
+from pipelines.ending import RunnerError
 from pipelines.items import DOWNLOAD
 from pipelines.run import Run
+from pipelines.runners import runner_for
 from tests.conftest import VIDLA, make_video
 from tests.contents import contents, live_parts, parts_on_disk
 from tests.flink_cluster import Cluster
@@ -104,6 +106,20 @@ def test_the_main_job_makes_the_same_tables_and_crowds_no_host(
     assert "1 of 6 rejected" in said
     check_whole(tmp_path / "flink", contents(tmp_path / "local"))
     check_idle(flink)
+
+
+@pytest.mark.parametrize(
+    ("argument", "hint"),
+    [
+        ("--flink_job_server_jar=/nowhere/job-server.jar", "name its jar with --flink_job_server_jar"),
+        ("--job_server_java_launcher=/nowhere/java", "FlinkRunner needs Java here"),
+        ("--job_server_jvm_properties=-Xmx1", "job server ended by itself"),
+    ],
+)
+def test_a_job_server_that_cannot_be_started_is_told_in_a_line(flink: Cluster, argument: str, hint: str) -> None:
+    with pytest.raises(RunnerError, match=hint) as told, runner_for([*flink.options, argument]):
+        pass
+    assert "\n" not in str(told.value)
 
 
 # --- killed ---------------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from pipelines.items import BY_VIDEO, STAGES, DownloadItem
 from pipelines.runners import Cluster, Local, runner_for
 from pipelines.state import State, no_retry
 from pipelines.texts import shared
-from tests.flink_cluster import Cluster as FlinkCluster
 from tests.segmented import segment_videos
 
 
@@ -58,22 +56,6 @@ def test_a_flink_that_is_not_there_is_told_in_a_line(arguments: list[str], hint:
     with pytest.raises(RunnerError, match=hint) as told, runner_for(["--runner=FlinkRunner", *arguments]):
         pass
     assert "\n" not in str(told.value)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("argument", "hint"),
-    [
-        ("--flink_job_server_jar=/nowhere/job-server.jar", "name its jar with --flink_job_server_jar"),
-        ("--job_server_java_launcher=/nowhere/java", "FlinkRunner needs Java here"),
-        ("--job_server_jvm_properties=-Xmx1", "job server ended by itself"),
-    ],
-)
-def test_a_job_server_that_cannot_be_started_is_told_in_a_line(flink: FlinkCluster, argument: str, hint: str) -> None:
-    with pytest.raises(RunnerError, match=hint) as told, runner_for([*flink.options, argument]):
-        pass
-    assert "\n" not in str(told.value)
-    assert shutil.which("java")
 
 
 # --- bounds over a whole cluster ------------------------------------------------------------------------------------
