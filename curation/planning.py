@@ -83,8 +83,8 @@ _SPENT = """
         coalesce(downloads.request_key, usage.key) as request, usage.stage, {measures},
         coalesce(usage.engine || '/' || usage.model, '') as made_by
     from (
-        select *, row_number() over (partition by stage, key order by created_at desc) as nth
-        from usage where requests > 0 or reused = 0
+        select *, row_number() over (partition by stage, key order by requests > 0 desc, created_at desc) as nth
+        from usage
     ) as usage
     left join (select video_id, min(request_key) as request_key from downloads group by video_id) as downloads
         on usage.stage <> 'download' and downloads.video_id = usage.key
@@ -101,7 +101,7 @@ _MADE = """
 def measure(datasets: Sequence[Dataset]) -> Sample:
     """What every stage spent on every request of `datasets`, as their `usage` has it. Raises DatasetError.
 
-    A stage that was done again counts once, by its last time; one that found all its texts made before does not count.
+    A stage that was done again counts once, by its last time, or the last at which it asked for any text.
     """
     rows: list[Array] = []
     engines: dict[str, set[str]] = {}
@@ -287,7 +287,7 @@ def assumed(sample: Sample, wish: Wish, prices: Prices) -> list[str]:
         if is_builtin(sample, stage):
             lines.append(
                 f"that a server, instead of the built-in engine, gives {tokens:g} tokens for a request of '{stage}', "
-                f"which takes {prices.request_processor_s:g} s of our processors; input tokens are not known"
+                f"which takes {prices.request_processor_s:g} s of our processors; input tokens are as in the sample"
             )
     return lines
 

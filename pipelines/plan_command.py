@@ -18,6 +18,7 @@ from curation.tables import Dataset, Misuse
 from pipelines.inspect import new_table
 
 DAYS = 30.0
+WIDTH = 160  # where there is no terminal to tell
 
 
 def plan(
@@ -48,6 +49,8 @@ def plan(
         typer.echo(json.dumps(as_json(sample, wish, paid, made)))
         return
     console = Console()
+    if not console.is_terminal:
+        console.width = WIDTH
     f = made.figures
     console.print(
         f"{videos:,} videos asked for, {short(f['videos'])} of them made, {short(f['clips'])} clips, by what "

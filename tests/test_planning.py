@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import tomllib
@@ -11,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from curation.commits import Writer
+from curation.commits import Replacement, Writer
 from curation.config import fields, resolve
-from curation.planning import COLUMNS, Prices, Sample, Wish, figures, measure, plan, resampled
+from curation.planning import COLUMNS, STAGES, TEXTS, Prices, Sample, Wish, figures, measure, plan, resampled
 from curation.tables import Dataset, DatasetError
-from tests.dataset_files import make_dataset
+from tests.dataset_files import commit_rows, make_dataset, usage_of
 
 ROOT = Path(__file__).parents[1]
 PRICES = Prices(
@@ -167,6 +168,24 @@ def test_a_sample_is_read_from_what_was_used(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "data", videos=3)
     with pytest.raises(DatasetError, match="older vidla"):
         measure([dataset])  # its rows have no processor seconds
+
+
+def test_the_last_time_counts_at_which_texts_were_asked_for(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "data", videos=2)
+    for run, asked in (("first", 9), ("second", 4), ("third", 0)):
+        rows = [
+            dataclasses.replace(usage_of(number, stage), processor_s=1.0, requests=asked * (stage in TEXTS))
+            for number in range(2)
+            for stage in STAGES
+        ]
+        with Writer(dataset, run, {}) as writer:
+            old = frozenset({("run-1",)})
+            parts = frozenset(dataset.live_parts("usage"))
+            commit_rows(writer, run, {"usage": rows}, [Replacement("usage", ("run_id",), old, parts)])
+    sample = measure([dataset])
+    spent = dict(zip(COLUMNS, sample.rows.sum(axis=0), strict=True))
+    assert (spent["caption.requests"], spent["summarize.requests"], spent["segment.processor_s"]) == (8, 8, 2)
+    assert spent["videos"] == 2
 
 
 def test_the_prices_in_the_docs_are_the_defaults() -> None:
