@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 import typer
 
+from curation import __version__
 from curation.books import balance
 from curation.commits import Writer
 from curation.config import Settings
@@ -55,6 +56,7 @@ def curate(
     command = "retry" if retry else "curate" if len(stages) > 1 else stages[0]
     about = {"command": command, "settings": settings.model_dump(mode="json")}
     with Writer(dataset, run_id, about, wait_s) as writer, log_to(dataset, run_id):
+        log.info("vidla %s begins to %s", __version__, command)
         retried = _retries(retry, retry_kind)
         run = Run(dataset, writer, settings, texts.texts_digest(settings), stages, runner, retried)
         plan = run.plan(run.ask(inputs))

@@ -23,7 +23,7 @@ from pipelines.runners import Runner
 from pipelines.stages import stage_of
 from pipelines.state import State, no_retry
 from pipelines.waves import Wave
-from pipelines.work import Context
+from pipelines.work import Context, Work
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,10 @@ class NextItems(beam.DoFn):  # type: ignore[misc]
     """A wave → what a stage of it has to do, when the stage before has committed."""
 
     stage: str
+    work: Work
 
     def process(self, job: WaveInOneJob, committed: Any = ()) -> Iterator[Any]:
-        yield from job.items(self.stage)
+        yield from self.work.lanes(job.items(self.stage))
 
 
 @dataclass(frozen=True)

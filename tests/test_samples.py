@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -293,7 +294,7 @@ def test_says_in_one_line_that_a_worker_was_killed(samples: Samples) -> None:
     batches = read(samples, Batches(order_of(samples.clips), 0, 10**6, 4), workers=1)
     next(batches)
     (worker,) = workers_now() - before
-    worker.kill()
+    threading.Timer(0.5, worker.kill).start()  # while it is waited for: whatever runs then is told
     with pytest.raises(DatasetError, match=rf"clips stopped coming in: .*{worker.pid}") as raised:
         for _ in batches:
             pass
