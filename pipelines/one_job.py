@@ -55,8 +55,7 @@ class WaveInOneJob:
                 committed = items | f"Stage {stage}" >> part
 
         tokens = {stage: self._context(stage).token for stage in stages}
-        name = f"vidla-{self.context.token.replace(':', '-').lower()}"
-        return runner.run(build, name, Reports(self.context.dataset, tokens))
+        return runner.run(build, self.context.job_name, Reports(self.context.dataset, tokens))
 
     def _first(self) -> int:
         """The first stage that has anything to do."""

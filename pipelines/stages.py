@@ -227,13 +227,12 @@ class CommitParts(beam.DoFn):  # type: ignore[misc]
 def run_stage(stage: str, settings: Settings, items: Sequence[Any], context: Context, runner: Runner) -> Ended | None:
     """Run one stage over `items` to its commit; why there is none, if so. Raises Stopped, RunnerError."""
     part = stage_of(stage, settings, context, runner)
-    name = f"vidla-{context.token.replace(':', '-').lower()}"
 
     def build(pipeline: beam.Pipeline) -> Any:
         wanted = "What is to be done" >> beam.Create(part.work.lanes(items))
         return pipeline | wanted | f"Stage {stage}" >> part
 
-    return runner.run(build, name, Reports(context.dataset, {stage: context.token}))
+    return runner.run(build, context.job_name, Reports(context.dataset, {stage: context.token}))
 
 
 def stage_of(stage: str, settings: Settings, context: Context, runner: Runner) -> Stage:

@@ -99,6 +99,11 @@ class Context:
     token: str
     old_parts: Mapping[str, frozenset[str]]
 
+    @property
+    def job_name(self) -> str:
+        """What a cluster calls the job that does this."""
+        return f"vidla-{self.token.replace(':', '-').lower()}"
+
 
 Attempt = tuple[Made, Mapping[str, int], Usage]
 
