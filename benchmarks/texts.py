@@ -48,9 +48,10 @@ from curation.tables import Dataset, rows_of
 from pipelines.items import CAPTION, STAGES
 from pipelines.texts import captioner, close, summariser
 from tests.checkpoints import image_text_model
-from tests.segmented import Rows, run, segment_videos
+from tests.segmented import CAPTIONS, SUMMARIES, Rows, run, segment_videos
 
 CONCURRENCIES = (8, 16, 32, 64)
+SMALL_WAVES = "run.wave_videos=16"  # so that one has several
 TOPICS = """river stone market evening teacher garden bridge engine winter letter orange harbour window bread music
 mountain paper doctor silver forest train pocket summer island copper lantern valley coffee blanket ladder"""
 
@@ -74,11 +75,11 @@ def main() -> None:
 # --- what is asked --------------------------------------------------------------------------------------------------
 
 
-def settings_for(url: str, model: str, in_flight: int) -> Settings:
+def settings_for(url: str, model: str, in_flight: int, *assignments: str) -> Settings:
     engine = ("kind=openai", f"model={model}", f'base_urls=["{url}"]', f"max_in_flight={in_flight}")
     given = [f"{texts}.engine.{setting}" for texts in ("captions", "summaries") for setting in engine]
     once = [f"{texts}.attempts=1" for texts in ("captions", "summaries.subtitles", "summaries.captions")]
-    return resolve(None, [*given, *once, "run.wave_videos=16"])
+    return resolve(None, [*given, *once, *assignments])
 
 
 def varied(rows: Rows) -> Rows:
@@ -229,14 +230,14 @@ def engine_alone(settings: Settings, requests: Sequence[TextRequest]) -> Measure
 def throughput(python: str | None, videos: int, rounds: int) -> None:
     with served(python) as (url, model), tempfile.TemporaryDirectory(prefix="vidla-benchmark-") as folder:
         at = Path(folder)
-        first = settings_for(url, model, 32)
+        first = settings_for(url, model, 32, SMALL_WAVES)
         pipeline(at / "first", first, videos, STAGES)
         captioning, summing = requests_of(Dataset(str(at / "first")), first)
         bodies = [body(request, model, streamed=False) for request in (*captioning, *summing)]
         some = bodies[:: -(-len(bodies) // 128)]
         loops = {n: asyncio.run(closed_loops(url, some, n)) for n in CONCURRENCIES}
         best = max(loops, key=lambda n: loops[n].rate)
-        settings = settings_for(url, model, best)
+        settings = settings_for(url, model, best, SMALL_WAVES)
         pairs = []
         for number in range(rounds):
             plain = asyncio.run(closed_loops(url, bodies, best))
@@ -275,7 +276,7 @@ def served(python: str | None) -> Iterator[tuple[str, str]]:
 
 def pending() -> None:
     found: dict[int, dict[str, float]] = {}
-    command = [sys.executable, "-m", "tests.scripted_server"]
+    command = [sys.executable, "-m", "tests.segmented"]
     with (
         tempfile.TemporaryDirectory(prefix="vidla-benchmark-") as folder,
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server,
@@ -283,7 +284,7 @@ def pending() -> None:
         url = server.stdout.readline().strip()  # type: ignore[union-attr]
         for requests in (1_000, 100_000):
             dataset = Path(folder) / f"{requests}"
-            segment_videos(dataset, settings_for(url, "m", 32), range(requests // 8))
+            segment_videos(dataset, settings_for(url, "m", 32), range(requests // (CAPTIONS + SUMMARIES)))
             one = [sys.executable, "-m", "benchmarks.texts", "--one", url, str(dataset)]
             found[requests] = json.loads(subprocess.run(one, check=True, stdout=subprocess.PIPE, text=True).stdout)
         server.kill()

@@ -33,7 +33,7 @@ from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import ObjectStore, from_url
-from pyarrow.fs import LocalFileSystem, PyFileSystem, SubTreeFileSystem
+from pyarrow.fs import FileSystem, LocalFileSystem, PyFileSystem, SubTreeFileSystem
 
 from curation import __version__, stores
 from curation.records import TABLES, to_row
@@ -77,6 +77,12 @@ class Dataset:
         self.uri = uri_of(location)
         self.patient = patient
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Dataset) and (self.uri, self.patient) == (other.uri, other.patient)
+
+    def __hash__(self) -> int:
+        return hash((self.uri, self.patient))
+
     def __getstate__(self) -> dict[str, Any]:
         return {"uri": self.uri, "patient": self.patient}  # travels to workers by its name
 
@@ -97,8 +103,10 @@ class Dataset:
             return stores.connect(self.uri, self.patient).options
 
     @cached_property
-    def filesystem(self) -> PyFileSystem:
+    def filesystem(self) -> FileSystem:
         """The same files, for Arrow's readers."""
+        if self.folder is not None:
+            return SubTreeFileSystem(str(self.folder), LocalFileSystem())
         return PyFileSystem(DeltaStorageHandler(self.uri, self.options))
 
     @cached_property
@@ -165,26 +173,16 @@ class Dataset:
         """The whole table (or some columns of it) in memory."""
         return self.arrow(table).to_table(columns=columns)
 
-    def read_part(self, table: str, path: str, columns: Sequence[str] | None = None, filters: Any = None) -> pa.Table:
-        """One part's rows; `filters` is an Arrow expression and skips row groups that cannot match."""
+    def read_part(self, table: str, path: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """One part's rows."""
         with reading(f"{self.uri}/{table}/{path}"):
             return pq.read_table(
                 f"{table}/{path}",
                 columns=columns,
-                filters=filters,
                 filesystem=self.filesystem,
                 schema=TABLES[table].schema,
                 partitioning=None,
             )
-
-    def read_video(self, table: str, path: str, video_id: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """One video's rows in a part. Row groups without it are passed over, however large the part has been merged."""
-        wanted = list(columns or TABLES[table].schema.names)
-        with pq.ParquetFile(f"{table}/{path}", filesystem=self.filesystem) as file:
-            ids = (file.read_row_group(n, ["video_id"])["video_id"] for n in range(file.num_row_groups))
-            groups = [n for n, of_group in enumerate(ids) if pc.index(of_group, video_id).as_py() >= 0]
-            rows = file.read_row_groups(groups, list({*wanted, "video_id"} & set(file.schema_arrow.names)))
-        return whole(rows.filter(pc.equal(rows["video_id"], video_id)), TABLES[table].schema, wanted)
 
     def distinct(self, table: str, path: str, columns: Sequence[str]) -> pa.Table:
         """What there is in these columns of one part, each once."""
@@ -318,6 +316,11 @@ class PartWriter:
 
     def add_rows(self, table: str, rows: pa.Table) -> None:
         """Take rows that have their lineage already."""
+        each = max(1, len(rows) * ROW_GROUP_BYTES // max(1, rows.nbytes))  # a long video's are many megabytes
+        for start in range(0, len(rows), each):
+            self._take(table, rows.slice(start, each))
+
+    def _take(self, table: str, rows: pa.Table) -> None:
         groups = self._groups.setdefault(table, [])
         if not groups or groups[-1].size + rows.nbytes > ROW_GROUP_BYTES:
             groups.append(_RowGroup())
@@ -352,7 +355,8 @@ def whole(rows: pa.Table, schema: pa.Schema, columns: Sequence[str]) -> pa.Table
     for name in columns:
         if name not in rows.schema.names:
             rows = rows.append_column(schema.field(name), pa.nulls(len(rows), schema.field(name).type))
-    return rows.select(columns).cast(pa.schema([schema.field(name) for name in columns]))
+    rows, wanted = rows.select(columns), pa.schema([schema.field(name) for name in columns])
+    return rows if rows.schema.equals(wanted) else rows.cast(wanted)
 
 
 def part_name(epoch: int) -> str:

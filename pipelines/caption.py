@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import pyarrow.compute as pc
-
 from curation.captions import caption_digest, caption_frames
 from curation.config import Settings
 from curation.engines.source import TextSource
 from curation.lineage import reject_digest
+from curation.lookup import read_video
 from curation.records import Caption, Frame, from_row
 from curation.rejects import Rejected
 from curation.tables import Dataset
@@ -104,11 +103,8 @@ class _Frames:
     def read(self, dataset: Dataset, item: VideoItem, frame_ids: Sequence[str]) -> list[Frame]:
         """Some of them, with their images."""
         found: dict[str, Frame] = {}
-        times = [self.times[frame_id] for frame_id in frame_ids]
-        within = (pc.field("time") >= min(times)) & (pc.field("time") <= max(times))  # other row groups are not read
-        wanted = (pc.field("video_id") == item.video_id) & within & pc.field("frame_id").isin(frame_ids)
         for part in item.where.get("frames", ()):
-            rows = dataset.read_part("frames", part, filters=wanted)
+            rows = read_video(dataset, "frames", part, item.video_id, among=frame_ids)
             found |= {row["frame_id"]: from_row(Frame, row) for row in rows.to_pylist()}
         return [found[frame_id] for frame_id in frame_ids]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
@@ -29,23 +30,19 @@ class DownloadVideos:
     settings: Settings
     name: str = DOWNLOAD
     label: str = "Download each video"
-    has_lanes: bool = True
 
     @property
     def workers(self) -> Workers:
         return workers(self.name, self.settings.download.workers)
 
-    def lanes(self, items: Sequence[DownloadItem]) -> list[tuple[str | None, DownloadItem]]:
-        """As many to a host as downloads are allowed from it at a time, by the whole cluster."""
-        places: dict[str, Iterator[int]] = {}
-
-        def lane(item: DownloadItem) -> str:
+    def lanes(self, items: Sequence[DownloadItem]) -> list[list[DownloadItem]]:
+        """As many lists a host as downloads are allowed from it at a time, by the whole cluster."""
+        lanes: defaultdict[str, list[DownloadItem]] = defaultdict(list)
+        turns: defaultdict[str, Iterator[int]] = defaultdict(lambda: cycle(range(self.settings.download.per_host)))
+        for item in items:
             host = host_of(item.asked.url if item.asked else item.request.uri)
-            if host is None:
-                return item.key
-            return f"{next(places.setdefault(host, cycle(range(self.settings.download.per_host))))} {host}"
-
-        return [(lane(item), item) for item in items]
+            lanes[item.key if host is None else f"{next(turns[host])} {host}"].append(item)
+        return list(lanes.values())
 
     def work(self, dataset: Dataset, item: DownloadItem) -> Made:
         request = item.request

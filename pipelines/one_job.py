@@ -51,6 +51,7 @@ class WaveInOneJob:
                         pipeline
                         | f"The wave, for {stage}" >> beam.Create([self])
                         | f"What is to be done by {stage}" >> beam.ParDo(NextItems(stage, part.work), *waited)
+                        | f"All over the cluster, for {stage}" >> beam.Reshuffle()
                     )
                 committed = items | f"Stage {stage}" >> part
 
@@ -100,12 +101,12 @@ class WaveInOneJob:
 
 @dataclass
 class NextItems(beam.DoFn):  # type: ignore[misc]
-    """A wave → what a stage of it has to do, when the stage before has committed."""
+    """A wave → lists of what a stage of it has to do, when the stage before has committed."""
 
     stage: str
     work: Work
 
-    def process(self, job: WaveInOneJob, committed: Any = ()) -> Iterator[Any]:
+    def process(self, job: WaveInOneJob, committed: Any = ()) -> Iterator[list[Any]]:
         yield from self.work.lanes(job.items(self.stage))
 
 

@@ -6,9 +6,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
+from curation.lookup import VideoIndex
 from curation.tables import Dataset
 from pipelines.items import BY_VIDEO
 
@@ -65,27 +63,17 @@ class Places:
 
 @dataclass(frozen=True)
 class _Index:
-    """The parts of one table by the hash of the videos in them: some 12 bytes a video and part."""
+    """The parts of one table by the videos in them."""
 
     parts: list[str]
-    hashes: npt.NDArray[np.int64]  # (n,), sorted
-    numbers: npt.NDArray[np.int32]  # (n,), where the part stands in `parts`
+    index: VideoIndex
 
     @classmethod
     def of(cls, dataset: Dataset, table: str) -> _Index:
         parts = list(dataset.live_parts(table))
-
-        def hashed(part: str) -> npt.NDArray[np.int64]:
-            videos = dataset.distinct(table, part, ["video_id"])["video_id"].drop_null()
-            return np.fromiter(map(hash, videos.to_pylist()), np.int64, len(videos))
-
         with ThreadPoolExecutor(READERS) as pool:
-            by_part = list(pool.map(hashed, parts))
-        hashes = np.concatenate([np.empty(0, np.int64), *by_part])
-        numbers = np.repeat(np.arange(len(parts), dtype=np.int32), [len(h) for h in by_part])
-        order = np.argsort(hashes, kind="stable")
-        return cls(parts, hashes[order], numbers[order])
+            videos = pool.map(lambda part: dataset.distinct(table, part, ["video_id"])["video_id"], parts)
+            return cls(parts, VideoIndex.of(videos))
 
     def of_video(self, video_id: str) -> list[str]:
-        first, last = (np.searchsorted(self.hashes, hash(video_id), side) for side in ("left", "right"))
-        return [self.parts[number] for number in self.numbers[first:last]]
+        return [self.parts[number] for number in self.index.places_of(video_id)]

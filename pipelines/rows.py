@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
+from curation.lookup import read_video
 from curation.records import TABLES, from_row
 from curation.tables import Dataset
 from pipelines.items import VideoItem
@@ -23,7 +24,7 @@ def rows_of_video(
     key = TABLES[table].key
     wanted = None if columns is None else list(dict.fromkeys([*columns, *key]))
     for part in item.where.get(table, ()):
-        rows = dataset.read_video(table, part, item.video_id, wanted)
+        rows = read_video(dataset, table, part, item.video_id, wanted)
         latest.update((tuple(row[k] for k in key), row) for row in rows.to_pylist())
     return list(latest.values())
 
@@ -39,7 +40,7 @@ def records_elsewhere(table: str, record: type[T], item: VideoItem) -> list[tupl
     for uri, where in item.elsewhere.items():
         for part in where.get(table, ()):
             try:
-                rows = Dataset(uri).read_video(table, part, item.video_id)
+                rows = read_video(Dataset(uri), table, part, item.video_id)
             except FileNotFoundError:
                 log.warning("%s/%s/%s has gone since this run began; what it held is made anew", uri, table, part)
             else:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LOCAL = ("--runner=FnApiRunner", "--direct_running_mode=multi_threading", "--direct_num_workers=1")
+LOCAL = ("--runner=FnApiRunner", "--direct_running_mode=in_memory")
 """Beam's local runner in this process, and one bundle a stage: its items are spread over threads by our own workers."""
 
 CLUSTERS = ("FlinkRunner", "DataflowRunner", "PortableRunner")
@@ -57,7 +57,7 @@ def runner_for(arguments: Sequence[str]) -> Runner:
     """The runner that Beam's options name. Raises Misuse for one that cannot work."""
     parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
     parser.add_argument("--runner", default="FnApiRunner")
-    parser.add_argument("--direct_running_mode", default="multi_threading")
+    parser.add_argument("--direct_running_mode", default="in_memory")
     given, rest = parser.parse_known_args(list(arguments))
     name = given.runner.rpartition(".")[2].lower().removesuffix("runner")
     if name in ("fnapi", "direct"):

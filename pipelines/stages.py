@@ -49,16 +49,15 @@ class Written:
 
 @dataclass
 class Stage(beam.PTransform):  # type: ignore[misc]
-    """Work items in, each with its lane; the number of the commit that holds their rows out."""
+    """Lists of work items in; the number of the commit that holds their rows out."""
 
     work: Work
     context: Context
     hints: Mapping[str, str] = field(default_factory=dict)  # what those who do the work must have
 
-    def expand(self, items: beam.PCollection[tuple[str | None, Any]]) -> beam.PCollection[int]:
+    def expand(self, items: beam.PCollection[list[Any]]) -> beam.PCollection[int]:
         return (
             items
-            | "Spread the work" >> Spread(self.work)
             | self.work.label >> beam.ParDo(WorkToParts(self.work, self.context)).with_resource_hints(**self.hints)
             | "One commit for all" >> beam.WithKeys(None)
             | "Gather the parts" >> beam.GroupByKey()
@@ -66,24 +65,8 @@ class Stage(beam.PTransform):  # type: ignore[misc]
         )
 
 
-@dataclass
-class Spread(beam.PTransform):  # type: ignore[misc]
-    """Items with their lanes → lists of items that are to be worked on one after the other, all over the cluster."""
-
-    work: Work
-
-    def expand(self, items: beam.PCollection[tuple[str | None, Any]]) -> beam.PCollection[Iterable[Any]]:
-        if self.work.has_lanes:
-            return items | "By lane" >> beam.GroupByKey() | "Of each lane" >> beam.Values()
-        return items | "To any worker" >> beam.Reshuffle() | "Each by itself" >> beam.Map(_alone)
-
-
-def _alone(item: tuple[str | None, Any]) -> list[Any]:
-    return [item[1]]
-
-
 class WorkToParts(beam.DoFn):  # type: ignore[misc]
-    """Lists of work items → Written, once a bundle.
+    """Lists of work items, each to be worked on in its order → Written, once a bundle.
 
     A bundle's items are worked on by the process's workers, many at once: a slow one holds up none but those that are
     to come after it. Where an engine gives up, a disk is full, or the run is to end, no more are begun; what was made
@@ -108,8 +91,8 @@ class WorkToParts(beam.DoFn):  # type: ignore[misc]
         self.ended: Ended | None = None
         self.stopped = self.unwritable = False
 
-    def process(self, items: Iterable[Any]) -> None:
-        self._begin(iter(list(items)))
+    def process(self, items: Sequence[Any]) -> None:
+        self._begin(iter(items))
         self._collect(most=self.work.workers.threads)  # one more is ready when a thread is
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
@@ -229,8 +212,8 @@ def run_stage(stage: str, settings: Settings, items: Sequence[Any], context: Con
     part = stage_of(stage, settings, context, runner)
 
     def build(pipeline: beam.Pipeline) -> Any:
-        wanted = "What is to be done" >> beam.Create(part.work.lanes(items))
-        return pipeline | wanted | f"Stage {stage}" >> part
+        lists = beam.Create(part.work.lanes(items), reshuffle=not runner.here)  # all over a cluster
+        return pipeline | "What is to be done" >> lists | f"Stage {stage}" >> part
 
     return runner.run(build, context.job_name, Reports(context.dataset, {stage: context.token}))
 

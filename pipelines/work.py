@@ -56,10 +56,8 @@ class Made:
 class AnyLane:
     """Work on items that need not wait for one another."""
 
-    has_lanes = False
-
-    def lanes(self, items: Sequence[Any]) -> list[tuple[str | None, Any]]:
-        return [(None, item) for item in items]
+    def lanes(self, items: Sequence[Any]) -> list[list[Any]]:
+        return [[item] for item in items]
 
 
 class Work(Protocol):
@@ -70,15 +68,11 @@ class Work(Protocol):
     @property
     def label(self) -> str: ...
     @property
-    def has_lanes(self) -> bool:
-        """Whether some items have to wait for others."""
-
-    @property
     def workers(self) -> Workers:
         """Those of this process who do it."""
 
-    def lanes(self, items: Sequence[Any]) -> list[tuple[str | None, Any]]:
-        """Each item with its lane, if it has one: items of a lane are worked on one after the other, anywhere."""
+    def lanes(self, items: Sequence[Any]) -> list[list[Any]]:
+        """The items in lists, each of which is worked on in its order, anywhere."""
 
     def work(self, dataset: Dataset, item: Any) -> Made:
         """The rows of one item. Raises Rejected for one that cannot be done; anything else counts as our own fault."""

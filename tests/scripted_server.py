@@ -1,14 +1,12 @@
 """An OpenAI-compatible server on loopback that does what a real one will not do on demand: storms, stalls, nonsense.
 
-It answers `echo <last user words>`, unless its script says otherwise. `python -m tests.scripted_server` serves in a
-process of its own and prints its base URL.
+It answers `echo <last user words>`, unless its script says otherwise.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import threading
 import time
 from collections import Counter
@@ -225,10 +223,3 @@ def after(seconds: float, then: Script = echo) -> Script:
 def first(times: int, bad: Script, then: Script = echo) -> Script:
     """Each request is met with `bad` so many times, and then with `then`."""
     return lambda asked: (bad if asked.time <= times else then)(asked)
-
-
-if __name__ == "__main__":
-    with ScriptedServer() as server:
-        sys.stdout.write(f"{server.url}\n")
-        sys.stdout.flush()
-        sys.stdin.read()

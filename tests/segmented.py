@@ -1,9 +1,14 @@
-"""Datasets whose videos are segmented and wait for their texts, and runs on them with a scripted server of text."""
+"""Datasets whose videos are segmented and wait for their texts, and runs on them with a scripted server of text.
+
+`python -m tests.segmented` is such a server, in a process of its own that prints its base URL, and serves as long as
+its standard input is open.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -18,7 +23,7 @@ from curation.tables import Dataset, PartWriter, put
 from pipelines.curate import curate
 from pipelines.items import STAGES
 from tests.dataset_files import download_of, made_of, request_of, stored_media
-from tests.scripted_server import Asked, say
+from tests.scripted_server import Asked, ScriptedServer, say
 
 CAPTIONS, SUMMARIES = 4, 4
 """Requests that one of these videos takes: a caption a frame; three summaries of captions and one of what is said."""
@@ -115,3 +120,10 @@ async def texts(asked: Asked) -> web.StreamResponse:
         return await say(asked, caption_for(image))
     seen = "<caption>" in asked.words
     return await say(asked, "A bee dances on the flower." if seen else "Bees dance and tell where flowers are.")
+
+
+if __name__ == "__main__":
+    with ScriptedServer(texts) as server:
+        sys.stdout.write(f"{server.url}\n")
+        sys.stdout.flush()
+        sys.stdin.read()

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -155,24 +154,6 @@ def request_rows(name: str) -> pa.Table:
     lineage = {"run_id": "r", "digest": "d", "code_version": "0", "created_at": 0}
     request = VideoRequest(request_key=name, uri=f"https://videos.example/{name}", metadata="{}")
     return pa.Table.from_pylist([{**request.__dict__, **lineage}], schema=TABLES["requests"].schema)
-
-
-def test_a_video_is_found_in_a_merged_part_without_reading_the_rest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dataset = make_dataset(tmp_path / "data", videos=8)
-    monkeypatch.setattr("curation.compaction.ROW_GROUP_BYTES", 1024)
-    with writer_of(dataset) as writer:
-        compact(writer)
-    for name in ("segments", "clips", "captions", "videos"):
-        (part,) = dataset.live_parts(name)
-        assert pq.ParquetFile(folder_of(dataset) / name / part).num_row_groups > 2
-        rows = dataset.read(name)
-        for video_id in (*rows["video_id"].unique().to_pylist(), "nobody"):
-            expected = rows.filter(pc.equal(rows["video_id"], video_id))
-            assert dataset.read_video(name, part, video_id).cast(expected.schema).equals(expected)
-            some = dataset.read_video(name, part, video_id, ["digest", "video_id"])
-            assert some.equals(expected.select(["digest", "video_id"]).cast(some.schema))
 
 
 KILLS = {

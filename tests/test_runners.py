@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -69,15 +68,16 @@ def item_of(url: str, asked: str | None = None) -> DownloadItem:
 def test_a_host_has_as_many_lanes_as_downloads_are_allowed_from_it() -> None:
     work = DownloadVideos(resolve(None, ["download.per_host=3"]))
     urls = [f"https://{host}/{n}.mp4" for n in range(10) for host in ("a.example", "b.example")]
-    lanes = Counter(lane for lane, _ in work.lanes([item_of(url) for url in urls]))
-    assert sorted(lanes.values()) == [3, 3, 3, 3, 4, 4]
-    assert [item.key for _, item in work.lanes([item_of(url) for url in urls])] == urls
+    lanes = [[item.key for item in lane] for lane in work.lanes([item_of(url) for url in urls])]
+    assert sorted(map(len, lanes)) == [3, 3, 3, 3, 4, 4]
+    assert all(len({url.split("/")[2] for url in lane}) == 1 for lane in lanes)
+    assert all(lane == sorted(lane, key=urls.index) for lane in lanes)
+    assert sorted(url for lane in lanes for url in lane) == sorted(urls)
 
 
 def test_files_need_not_wait_for_one_another() -> None:
     items = [item_of(Path(f"/videos/{n}.mp4").as_uri()) for n in range(5)]
-    lanes = DownloadVideos(resolve()).lanes(items)
-    assert len({lane for lane, _ in lanes}) == 5
+    assert DownloadVideos(resolve()).lanes(items) == [[item] for item in items]
 
 
 def test_the_requests_in_flight_are_divided_among_processes() -> None:
@@ -100,8 +100,8 @@ def test_what_travels_for_a_video_is_small(tmp_path: Path) -> None:
     dataset = segment_videos(tmp_path, settings, range(3))
     state = State.load(dataset, settings, "texts")
     state.locate(["list-v0"])
-    lane = ("0 videos.example", item_of(f"https://videos.example/{'watch' * 40}.mp4"))
-    items = [lane, *((None, state.item("list-v0", stage, no_retry)) for stage in STAGES[1:])]
+    request = item_of(f"https://videos.example/{'watch' * 40}.mp4")
+    items = [[request], *([state.item("list-v0", stage, no_retry)] for stage in STAGES[1:])]
     parts = tuple(Part(table, f"part-{0:020}-{0:032}.parquet", 1 << 20, 1000) for table in TABLES)
     replaced = tuple((table, ("video_id", "stage"), ("list-v0", "segment")) for table in BY_VIDEO)
     results = [Written(parts[:5], replaced, {"done": 1, "clips": 7}, None)] * len(STAGES)  # were each alone in a bundle

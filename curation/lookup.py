@@ -1,0 +1,133 @@
+"""One video's rows out of parts that hold many videos': what is read for one serves those that lie beside it.
+
+A part never changes. So where its videos lie is looked up once, and the row groups read last are kept for the next
+video. Safe to use from several threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from curation.records import TABLES
+from curation.tables import Dataset, reading, whole
+
+PARTS = 256  # whose videos' places are kept
+ROW_GROUPS = 16  # that are kept: some 64 MB at most, since each has ROW_GROUP_BYTES
+
+
+@dataclass(frozen=True)
+class VideoIndex:
+    """Where each video is, of many places by number: 12 bytes a video and place.
+
+    It goes by hashes, so once in a blue moon a place is named that does not have the video.
+    """
+
+    hashes: npt.NDArray[np.int64]  # (n,), sorted
+    numbers: npt.NDArray[np.int32]  # (n,), of the place
+
+    @classmethod
+    def of(cls, videos: Iterable[pa.ChunkedArray]) -> Self:
+        """From the video_id of every row of each place, in their order."""
+        by_place = [
+            np.fromiter(map(hash, ids), np.int64, len(ids))
+            for column in videos
+            for ids in (column.drop_null().unique().to_pylist(),)
+        ]
+        hashes = np.concatenate([np.empty(0, np.int64), *by_place])
+        numbers = np.repeat(np.arange(len(by_place), dtype=np.int32), [len(ids) for ids in by_place])
+        order = np.argsort(hashes, kind="stable")
+        return cls(hashes[order], numbers[order])
+
+    def places_of(self, video_id: str) -> list[int]:
+        """The numbers of the places that have the video, in their order."""
+        first, last = (np.searchsorted(self.hashes, hash(video_id), side) for side in ("left", "right"))
+        return [int(number) for number in self.numbers[first:last]]
+
+
+def read_video(
+    dataset: Dataset,
+    table: str,
+    path: str,
+    video_id: str,
+    columns: Sequence[str] | None = None,
+    among: Collection[str] | None = None,
+) -> pa.Table:
+    """One video's rows in a part; of these, only those whose key is `among` the given ones.
+
+    Row groups without any are passed over, however large the part is. Raises FileNotFoundError, DatasetError.
+    """
+    wanted = tuple(columns or TABLES[table].schema.names)
+    by = ("video_id", TABLES[table].key[-1])
+    part = _part(dataset, table, path)
+
+    def matching(rows: pa.Table) -> pa.ChunkedArray:
+        of_video = pc.equal(rows["video_id"], video_id)
+        return of_video if among is None else pc.and_(of_video, pc.is_in(rows[by[1]], pa.array(among, pa.string())))
+
+    found = [TABLES[table].schema.empty_table().select(wanted)]
+    for number in part.groups_of(video_id):
+        if among is None or pc.any(matching(part.read(number, by))).as_py():  # images are large
+            rows = part.read(number, tuple(dict.fromkeys((*wanted, *by))))
+            found.append(rows.filter(matching(rows)).select(wanted))
+    return pa.concat_tables(found)
+
+
+class _Part:
+    """A part that is being read from: by one thread at a time, so that the others find what it has read."""
+
+    def __init__(self, dataset: Dataset, table: str, path: str) -> None:
+        self._dataset = dataset
+        self._table = table
+        self._path = f"{table}/{path}"
+        self._lock = threading.Lock()
+        self._opened: tuple[pq.FileMetaData, VideoIndex] | None = None
+
+    def groups_of(self, video_id: str) -> list[int]:
+        """The row groups that have rows of a video."""
+        with self._lock:
+            return self._open()[1].places_of(video_id)
+
+    def read(self, number: int, columns: tuple[str, ...]) -> pa.Table:
+        """One row group, under the schema of today."""
+        with self._lock:
+            return _row_group(self, number, columns)
+
+    def read_anew(self, number: int, columns: tuple[str, ...]) -> pa.Table:
+        with self._file(self._open()[0]) as file:
+            rows = file.read_row_group(number, [name for name in columns if name in file.schema_arrow.names])
+        return whole(rows, TABLES[self._table].schema, columns)
+
+    def _open(self) -> tuple[pq.FileMetaData, VideoIndex]:
+        if self._opened is None:
+            with self._file() as file:
+                groups = range(file.num_row_groups)
+                videos = (file.read_row_group(number, ["video_id"])["video_id"] for number in groups)
+                self._opened = file.metadata, VideoIndex.of(videos)
+        return self._opened
+
+    @contextlib.contextmanager
+    def _file(self, metadata: pq.FileMetaData | None = None) -> Iterator[pq.ParquetFile]:
+        with (
+            reading(f"{self._dataset.uri}/{self._path}"),
+            pq.ParquetFile(self._path, filesystem=self._dataset.filesystem, metadata=metadata) as file,
+        ):
+            yield file
+
+
+_part = functools.lru_cache(maxsize=PARTS)(_Part)
+
+
+@functools.lru_cache(maxsize=ROW_GROUPS)
+def _row_group(part: _Part, number: int, columns: tuple[str, ...]) -> pa.Table:
+    return part.read_anew(number, columns)
