@@ -59,14 +59,13 @@ class Stage(beam.PTransform):  # type: ignore[misc]
         return (
             items
             | self.work.label >> beam.ParDo(WorkToParts(self.work, self.context)).with_resource_hints(**self.hints)
-            | "One commit for all" >> beam.WithKeys(None)
             | "Gather the parts" >> beam.GroupByKey()
             | "Commit" >> beam.ParDo(CommitParts(self.work, self.context))
         )
 
 
 class WorkToParts(beam.DoFn):  # type: ignore[misc]
-    """Lists of work items, each to be worked on in its order → Written, once a bundle.
+    """Lists of work items, each to be worked on in its order → Written, once a bundle, all under one key.
 
     A bundle's items are worked on by the process's workers, many at once: a slow one holds up none but those that are
     to come after it. Where an engine gives up, a disk is full, or the run is to end, no more are begun; what was made
@@ -100,7 +99,7 @@ class WorkToParts(beam.DoFn):  # type: ignore[misc]
         written = self._written()
         if written.parts or written.replaced or written.ended:
             window = GlobalWindow()
-            yield WindowedValue(written, window.max_timestamp(), [window])
+            yield WindowedValue((None, written), window.max_timestamp(), [window])
 
     def _written(self) -> Written:
         try:

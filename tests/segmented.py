@@ -89,9 +89,9 @@ def still(rows: Rows) -> Rows:
     return {**rows, "frames": frames}
 
 
-def run(dataset: Dataset, settings: Settings, stages: Iterable[str] = STAGES) -> int:
+def run(dataset: Dataset, settings: Settings, stages: Iterable[str] = STAGES, one_job: bool = False) -> int:
     """What `vidla curate --dataset` does, in this process; its exit status."""
-    return curate([], dataset.uri, settings, tuple(stages), [], 0.0, 1.0)
+    return curate([], dataset.uri, settings, tuple(stages), [], 0.0, 1.0, one_job=one_job)
 
 
 # --- what the server says -------------------------------------------------------------------------------------------

@@ -192,6 +192,27 @@ def test_an_engine_that_gives_up_keeps_what_was_made_and_the_next_run_makes_the_
 
 
 @pytest.mark.slow
+def test_in_one_job_a_stage_that_ends_early_leaves_those_behind_it_to_the_next_run(tmp_path: Path) -> None:
+    videos, answered = 10, 15
+
+    async def dying(asked: Asked) -> web.StreamResponse:
+        return await (texts if len(asked.server.asked) <= answered else status(401, "no such key"))(asked)
+
+    with ScriptedServer(dying) as server:
+        settings = settings_for(server.url)
+        dataset = segment_videos(tmp_path / "d", settings, range(videos))
+        with pytest.raises(EngineError, match="no such key"):
+            run(dataset, settings, one_job=True)
+        assert count(dataset, "captions") > 0
+        assert count(dataset, "clips") == count(dataset, "rejects") == 0
+        assert all(image_of(asked) for asked in server.asked)
+        server.script = texts
+        assert run(dataset, settings, one_job=True) == 0
+        assert run(dataset, settings) == 0
+        assert count(dataset, "clips") == videos * 7
+
+
+@pytest.mark.slow
 def test_an_engine_that_does_not_start_ends_the_run_though_media_is_under_way(
     tmp_path: Path, vidla: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
