@@ -195,7 +195,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video", type=Path)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--clips", type=int, default=96)
+    parser.add_argument("--clips", type=int, default=320, help="the more, the less it weighs that one ends first")
     parser.add_argument("--repeat", type=int, default=3)
     arguments = parser.parse_args()
     best = dict.fromkeys(("decoding", "loading", "source"), Cost())
@@ -203,7 +203,7 @@ def main() -> None:
         dataset = make_dataset(arguments.video, Path(folder) / "dataset")
         stored, source = (samples_of(dataset, name, Path(folder)) for name in ("stored", "source"))
         draws = draws_of(stored.clips, arguments.clips)
-        few = draws[: max(len(draws) // 4, 2 * arguments.workers)]
+        few = draws[: max(len(draws) // 16, 2 * arguments.workers)]
         for _ in range(arguments.repeat):
             for name, cost in (
                 ("decoding", decoding(stored, draws, arguments.workers)),

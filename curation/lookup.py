@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,8 @@ import pyarrow.parquet as pq
 
 from curation.records import TABLES
 from curation.tables import Dataset, reading, whole
+
+T = TypeVar("T")
 
 PARTS = 256  # whose videos' places are kept
 ROW_GROUPS = 16  # that are kept: some 64 MB at most, since each has ROW_GROUP_BYTES
@@ -71,50 +73,43 @@ def read_video(
     by = ("video_id", TABLES[table].key[-1])
     part = _part(dataset, table, path)
 
-    def matching(rows: pa.Table) -> pa.ChunkedArray:
+    def matching(rows: pa.Table) -> pa.Array:
         of_video = pc.equal(rows["video_id"], video_id)
-        return of_video if among is None else pc.and_(of_video, pc.is_in(rows[by[1]], pa.array(among, pa.string())))
+        all_of = of_video if among is None else pc.and_(of_video, pc.is_in(rows[by[1]], pa.array(among, pa.string())))
+        return pc.indices_nonzero(all_of)
 
-    found = [TABLES[table].schema.empty_table().select(wanted)]
+    found = []
     for number in part.groups_of(video_id):
-        if among is None or pc.any(matching(part.read(number, by))).as_py():  # images are large
-            rows = part.read(number, tuple(dict.fromkeys((*wanted, *by))))
-            found.append(rows.filter(matching(rows)).select(wanted))
-    return pa.concat_tables(found)
+        if among is None or len(matching(_row_group(part, number, by).get())):  # images are large
+            rows = _row_group(part, number, tuple(dict.fromkeys((*wanted, *by)))).get()
+            found.append(rows.select(wanted).take(matching(rows)))
+    return pa.concat_tables(found) if found else TABLES[table].schema.empty_table().select(wanted)
 
 
 class _Part:
-    """A part that is being read from: by one thread at a time, so that the others find what it has read."""
+    """A part that is being read from."""
 
     def __init__(self, dataset: Dataset, table: str, path: str) -> None:
         self._dataset = dataset
         self._table = table
         self._path = f"{table}/{path}"
-        self._lock = threading.Lock()
-        self._opened: tuple[pq.FileMetaData, VideoIndex] | None = None
+        self._opened = Once(self._open)
 
     def groups_of(self, video_id: str) -> list[int]:
         """The row groups that have rows of a video."""
-        with self._lock:
-            return self._open()[1].places_of(video_id)
+        return self._opened.get()[1].places_of(video_id)
 
     def read(self, number: int, columns: tuple[str, ...]) -> pa.Table:
         """One row group, under the schema of today."""
-        with self._lock:
-            return _row_group(self, number, columns)
-
-    def read_anew(self, number: int, columns: tuple[str, ...]) -> pa.Table:
-        with self._file(self._open()[0]) as file:
+        with self._file(self._opened.get()[0]) as file:
             rows = file.read_row_group(number, [name for name in columns if name in file.schema_arrow.names])
         return whole(rows, TABLES[self._table].schema, columns)
 
     def _open(self) -> tuple[pq.FileMetaData, VideoIndex]:
-        if self._opened is None:
-            with self._file() as file:
-                groups = range(file.num_row_groups)
-                videos = (file.read_row_group(number, ["video_id"])["video_id"] for number in groups)
-                self._opened = file.metadata, VideoIndex.of(videos)
-        return self._opened
+        with self._file() as file:
+            groups = range(file.num_row_groups)
+            videos = (file.read_row_group(number, ["video_id"])["video_id"] for number in groups)
+            return file.metadata, VideoIndex.of(videos)
 
     @contextlib.contextmanager
     def _file(self, metadata: pq.FileMetaData | None = None) -> Iterator[pq.ParquetFile]:
@@ -129,5 +124,21 @@ _part = functools.lru_cache(maxsize=PARTS)(_Part)
 
 
 @functools.lru_cache(maxsize=ROW_GROUPS)
-def _row_group(part: _Part, number: int, columns: tuple[str, ...]) -> pa.Table:
-    return part.read_anew(number, columns)
+def _row_group(part: _Part, number: int, columns: tuple[str, ...]) -> Once[pa.Table]:
+    return Once(lambda: part.read(number, columns))
+
+
+class Once(Generic[T]):
+    """What `make` gives, made by the first of many threads that ask; the others wait for it, and those to come not."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._made: T | None = None
+
+    def get(self) -> T:
+        if self._made is None:
+            with self._lock:
+                if self._made is None:
+                    self._made = self._make()
+        return self._made
