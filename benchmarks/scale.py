@@ -19,7 +19,6 @@ import argparse
 import contextlib
 import functools
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -61,6 +60,7 @@ from pipelines.runners import Runner
 from pipelines.state import State, as_column
 from pipelines.waves import waves_of
 from pipelines.work import Context
+from tests.memory import peak_bytes
 
 TEXTS = digest("the texts of the first run")
 OTHER_TEXTS = digest("those of another prompt")
@@ -84,9 +84,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.phase:
         measured = globals()[f"phase_{arguments.phase}"](arguments)
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         with (arguments.at / f"{arguments.phase}.jsonl").open("a") as figures:
-            figures.write(json.dumps(measured | {"memory": memory}) + "\n")
+            figures.write(json.dumps(measured | {"memory": peak_bytes()}) + "\n")
         return
     with tempfile.TemporaryDirectory(prefix="vidla-benchmark-") as folder:
         arguments.at = arguments.at or Path(folder)

@@ -10,7 +10,8 @@ Every text is asked for once (attempts = 1), so that both sides ask for the same
     python -m benchmarks.texts --pending
 
 compares memory with 1,000 and with 100,000 requests pending, and says what a request costs the pipeline in processor
-time; for these a scripted server in a process of its own answers at once.
+time; for these a scripted server in a process of its own answers at once. The videos are so short that they take eight
+requests each, so a wave has twice as many as usual, and still fewer requests than one of usual videos.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ import asyncio
 import contextlib
 import dataclasses
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -48,10 +48,12 @@ from curation.tables import Dataset, rows_of
 from pipelines.items import CAPTION, STAGES
 from pipelines.texts import captioner, close, summariser
 from tests.checkpoints import image_text_model
+from tests.memory import peak_bytes
 from tests.segmented import CAPTIONS, SUMMARIES, Rows, run, segment_videos
 
 CONCURRENCIES = (8, 16, 32, 64)
-SMALL_WAVES = "run.wave_videos=16"  # so that one has several
+SMALL_WAVES = "run.wave_videos=16"  # so that there are several
+OF_SHORT_VIDEOS = "run.wave_videos=125"  # a thousand requests
 TOPICS = """river stone market evening teacher garden bridge engine winter letter orange harbour window bread music
 mountain paper doctor silver forest train pocket summer island copper lantern valley coffee blanket ladder"""
 
@@ -284,7 +286,9 @@ def pending() -> None:
         url = server.stdout.readline().strip()  # type: ignore[union-attr]
         for requests in (1_000, 100_000):
             dataset = Path(folder) / f"{requests}"
-            segment_videos(dataset, settings_for(url, "m", 32), range(requests // (CAPTIONS + SUMMARIES)))
+            segment_videos(
+                dataset, settings_for(url, "m", 32, OF_SHORT_VIDEOS), range(requests // (CAPTIONS + SUMMARIES))
+            )
             one = [sys.executable, "-m", "benchmarks.texts", "--one", url, str(dataset)]
             found[requests] = json.loads(subprocess.run(one, check=True, stdout=subprocess.PIPE, text=True).stdout)
         server.kill()
@@ -302,12 +306,11 @@ def one_run(url: str, dataset: str) -> None:
     """The text stages on `dataset`, in this process; what that took, as JSON."""
     cpu = time.process_time()
     with contextlib.redirect_stdout(sys.stderr):
-        code = run(Dataset(dataset), settings_for(url, "m", 32))
+        code = run(Dataset(dataset), settings_for(url, "m", 32, OF_SHORT_VIDEOS))
     cpu = time.process_time() - cpu
     if code:
         raise SystemExit("the pipeline failed")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"requests": load.snapshot().requests, "peak_bytes": peak, "cpu_s": cpu}))
+    print(json.dumps({"requests": load.snapshot().requests, "peak_bytes": peak_bytes(), "cpu_s": cpu}))
 
 
 if __name__ == "__main__":

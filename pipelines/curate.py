@@ -19,7 +19,7 @@ from curation.commits import Writer
 from curation.config import Settings
 from curation.engines.load import load
 from curation.tables import Dataset, DatasetError
-from pipelines import dataflow, ending, texts
+from pipelines import dataflow, ending, memory, texts
 from pipelines.logs import StderrToLog, log_to
 from pipelines.plan import Plan
 from pipelines.progress import View, spent_on_texts, tally
@@ -47,6 +47,7 @@ def curate(
 
     The process's exit status. Raises DatasetError, InputError, RunnerError.
     """
+    memory.share()
     runner = runner_for(beam_arguments)
     dataset = Dataset(location)
     dataflow.check(beam_arguments, dataset, one_job)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from curation import guard
-from pipelines import texts, workers
+from pipelines import memory, texts, workers
 from pipelines.logs import log_to, redacting
 from pipelines.reports import Reporter
 from pipelines.work import Context
@@ -30,6 +30,7 @@ def join(context: Context) -> None:
         if _driving:
             return
         if _reporter is None:
+            memory.share()
             reporter = Reporter()
             _held.enter_context(log_to(context.dataset, f"{context.lineage.run_id}.{reporter.process}"))
             _held.enter_context(redacting())
