@@ -133,7 +133,7 @@ class Dataset:
                     name=table.name,
                     description=(table.record.__doc__ or "").strip(),
                     # else a checkpoint drops the log of versions older than a month, pinned ones among them
-                    configuration={"delta.enableExpiredLogCleanup": "false"},
+                    configuration={"delta.enableExpiredLogCleanup": "false", "delta.checkpointInterval": "10"},
                     storage_options=self.options,
                 )
                 there = {field.name for field in delta.schema().fields}

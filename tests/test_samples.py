@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -285,7 +286,12 @@ def test_says_in_one_line_when_nothing_can_be_read(workers: int, samples: Sample
 
 
 def workers_now() -> set[psutil.Process]:
-    return {p for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline())}
+    found = set()
+    for process in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # one that was killed, and is not yet waited for
+            if "spawn_main" in " ".join(process.cmdline()):
+                found.add(process)
+    return found
 
 
 @pytest.mark.slow
