@@ -317,7 +317,7 @@ class PartWriter:
     def add_rows(self, table: str, rows: pa.Table) -> None:
         """Take rows that have their lineage already."""
         each = max(1, len(rows) * ROW_GROUP_BYTES // max(1, rows.nbytes))  # a long video's are many megabytes
-        for start in range(0, len(rows), each):
+        for start in range(0, max(1, len(rows)), each):  # none are a part as well
             self._take(table, rows.slice(start, each))
 
     def _take(self, table: str, rows: pa.Table) -> None:

@@ -140,11 +140,10 @@ class Prompt:
     def render(self, **given: object) -> list[dict[str, str]]:
         """The chat messages (`role`, `content`), the constant one first. Raises PromptError on a missing variable."""
         variables = {"language": None, **given}
-        constants = tuple((name, variables[name]) for name in sorted(CONSTANTS & variables.keys()))
         try:
             return [
-                {"role": "system", "content": _rendered(self.system, constants)},
-                {"role": "user", "content": _template(self.user).render(variables).strip()},
+                {"role": "system", "content": _rendered(self.system, variables)},
+                {"role": "user", "content": _rendered(self.user, variables)},
             ]
         except Exception as error:  # a template is a small program: whatever it raises is its own fault
             raise PromptError(f"prompt '{self.id}' cannot be rendered: {_one_line(error)}") from None
@@ -160,8 +159,14 @@ def _template(source: str) -> jinja2.Template:
     return _environment.from_string(source)
 
 
+def _rendered(source: str, variables: Mapping[str, object]) -> str:
+    if _variables(source) <= CONSTANTS:
+        return _constant(source, tuple((name, variables[name]) for name in sorted(CONSTANTS & variables.keys())))
+    return _template(source).render(variables).strip()
+
+
 @lru_cache(maxsize=64)
-def _rendered(source: str, variables: tuple[tuple[str, object], ...]) -> str:
+def _constant(source: str, variables: tuple[tuple[str, object], ...]) -> str:
     return _template(source).render(variables).strip()
 
 
@@ -217,8 +222,9 @@ def _check_templates(system: str, user: str) -> None:
     _environment.from_string(user)
 
 
-def _variables(part: str) -> set[str]:
-    return jinja2.meta.find_undeclared_variables(_environment.parse(part))
+@lru_cache(maxsize=64)
+def _variables(part: str) -> frozenset[str]:
+    return frozenset(jinja2.meta.find_undeclared_variables(_environment.parse(part)))
 
 
 def _check_schema(schema: dict[str, Any]) -> None:
