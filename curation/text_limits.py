@@ -51,7 +51,7 @@ def count_words(text: str) -> int:
 
 def clip_tokens(text: str) -> int:
     """Tokens of `text` in CLIP's vocabulary, the two end marks included."""
-    return len(clip_tokenizer().backend_tokenizer.encode(text[:MAX_CHARS]).ids)  # less around it than a call has
+    return len(clip_tokenizer()(text[:MAX_CHARS]).input_ids)
 
 
 def split_sentences(text: str, language: str | None = "en") -> list[str]:
