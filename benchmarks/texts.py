@@ -286,9 +286,7 @@ def pending() -> None:
         url = server.stdout.readline().strip()  # type: ignore[union-attr]
         for requests in (1_000, 100_000):
             dataset = Path(folder) / f"{requests}"
-            segment_videos(
-                dataset, settings_for(url, "m", 32, OF_SHORT_VIDEOS), range(requests // (CAPTIONS + SUMMARIES))
-            )
+            segment_videos(dataset, settings_for(url, "m", 32), range(requests // (CAPTIONS + SUMMARIES)))
             one = [sys.executable, "-m", "benchmarks.texts", "--one", url, str(dataset)]
             found[requests] = json.loads(subprocess.run(one, check=True, stdout=subprocess.PIPE, text=True).stdout)
         server.kill()

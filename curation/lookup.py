@@ -79,10 +79,11 @@ def read_video(
         return pc.indices_nonzero(all_of)
 
     found = []
+    read = tuple(dict.fromkeys((*wanted, *by)))
     for number in part.groups_of(video_id):
-        if among is None or len(matching(_row_group(part, number, by).get())):  # images are large
-            rows = _row_group(part, number, tuple(dict.fromkeys((*wanted, *by)))).get()
-            found.append(rows.select(wanted).take(matching(rows)))
+        at = matching(_row_group(part, number, read if among is None else by).get())  # images are large
+        if len(at):
+            found.append(_row_group(part, number, read).get().select(wanted).take(at))
     return pa.concat_tables(found) if found else TABLES[table].schema.empty_table().select(wanted)
 
 

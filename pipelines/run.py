@@ -16,7 +16,6 @@ from curation.lineage import download_digest, download_reject_digest
 from curation.records import Reject, VideoRequest, digest
 from curation.requests import Asked, read_inputs
 from curation.tables import Dataset, PartWriter
-from pipelines import memory
 from pipelines.beside import Beside
 from pipelines.ending import Ended, Fatal, Stopped, halt, stopping
 from pipelines.items import CAPTION, DOWNLOAD, SEGMENT, STAGES, SUMMARIZE, DownloadItem, VideoItem
@@ -90,7 +89,6 @@ class Run:
         if CAPTION not in self.stages and SUMMARIZE not in self.stages:
             plan.text = []
         self._sweep_sources()
-        memory.give_back()
         return plan
 
     # --- doing it ---------------------------------------------------------------------------------------------------
@@ -158,7 +156,6 @@ class Run:
         with self._lock:
             self._in_texts.difference_update(videos)
             self.state.forget(set(videos).difference(again))
-        memory.give_back()
 
     def _items(self, videos: Sequence[str], stage: str) -> list[VideoItem]:
         with self._lock:
