@@ -5,6 +5,7 @@ Reading goes through each table's log. Writing a part makes nothing visible: cur
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
 import errno
@@ -204,8 +205,11 @@ class Dataset:
 
     def stream(self, query: str, versions: Mapping[str, int] = MappingProxyType({})) -> Iterator[pa.RecordBatch]:
         """The same, a batch at a time: what does not fit into memory is sorted on disk. `versions`: by table."""
-        with self._answer(query, versions) as answer:
-            yield from answer.to_arrow_reader(1024)
+        with contextlib.ExitStack() as opened:
+            # DuckDB's threads are waited for at its end, so that has to come while they still can have the interpreter
+            atexit.register(opened.close)
+            opened.callback(atexit.unregister, opened.close)
+            yield from opened.enter_context(opened.enter_context(self._answer(query, versions)).to_arrow_reader(1024))
 
     @contextlib.contextmanager
     def _answer(self, query: str, versions: Mapping[str, int] = MappingProxyType({})) -> Iterator[Any]:

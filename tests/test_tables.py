@@ -245,8 +245,9 @@ def test_a_process_may_end_in_the_middle_of_a_stream(tmp_path: Path) -> None:
             frames = [type(frame)(**{**vars(frame), "frame_id": f"f{number}.{i}"}) for i in range(1000)]
             parts.add("frames", frames, ["d"] * 1000)
         writer.commit("many", parts.finish())
+    told = "import faulthandler; faulthandler.dump_traceback_later(50)"  # who hangs, where one does
     code = "import sys; from curation.tables import Dataset; s = Dataset(sys.argv[1]).stream('from frames'); next(s)"
-    command = [sys.executable, "-c", code, dataset.uri]
+    command = [sys.executable, "-c", f"{told}; {code}", dataset.uri]
     assert subprocess.run(command, check=False, timeout=60).returncode == 0
 
 
