@@ -56,10 +56,14 @@ class Books:
 
 def balance(dataset: Dataset) -> Books:
     """The books of `dataset` as it stands."""
-    rows = dataset.sql(_ACCOUNTS).to_pylist()
-    counts = {row["stage"]: (row["wanted"], row["made"], row["rejected"]) for row in rows}
-    accounts = tuple(Account(stage, *words, *counts.get(stage, (0, 0, 0))) for stage, words in _WORDS.items())
-    strays = [f"{row['count']} {row['what']}" for row in dataset.sql(_STRAYS).to_pylist() if row["count"]]
+    # One by one: in a single query, all that they look up would be in memory at once.
+    counts = [_counted(stage, things) for stage, (_, _, things) in _STAGES.items()]
+    rows = [answer.to_pylist()[0] for answer in dataset.sql_each([*counts, *_STRAYS])]
+    accounts = tuple(
+        Account(stage, subject, outcome, **row)
+        for (stage, (subject, outcome, _)), row in zip(_STAGES.items(), rows, strict=False)
+    )
+    strays = [f"{row['count']} {row['what']}" for row in rows[len(counts) :] if row["count"]]
     return Books(accounts, (*strays, *_media_strays(dataset)))
 
 
@@ -78,39 +82,42 @@ def _media_strays(dataset: Dataset) -> list[str]:
     return [f"{count} {what}" for count, what in found if count]
 
 
-_WORDS = {
-    "download": ("requests", "downloaded"),
-    "segment": ("videos", "segmented"),
-    "caption": ("frames", "captioned"),
-    "summarize": ("clips", "given texts"),
+# By stage: what is counted, what becomes of one that succeeds; each thing's key, its video, and whether it was made.
+_STAGES = {
+    "download": (
+        "requests",
+        "downloaded",
+        "select request_key as key, null as video, key in (select request_key from downloads) as made from requests",
+    ),
+    "segment": (
+        "videos",
+        "segmented",
+        "select distinct video_id as key, null as video, key in (select video_id from videos) as made from downloads",
+    ),
+    "caption": (
+        "frames",
+        "captioned",
+        """select key, video, key in (select frame_id from captions) as made
+        from (select distinct unnest(frame_ids) as key, video_id as video from segments)""",
+    ),
+    "summarize": (
+        "clips",
+        "given texts",
+        "select clip_id as key, video_id as video, key in (select clip_id from clips) as made from segments",
+    ),
 }
 
-# What is wanted, by stage, and whether it was made. A reject may stand under the key of the thing or of its video.
-_ACCOUNTS = """
-with outcomes as (
-    select 'download' as stage, request_key as key, null as video, key in (select request_key from downloads) as made
-    from requests
-    union all
-    select 'segment', key, null, key in (select video_id from videos)
-    from (select distinct video_id as key from downloads)
-    union all
-    select 'caption', key, video, key in (select frame_id from captions)
-    from (select distinct unnest(frame_ids) as key, video_id as video from segments)
-    union all
-    select 'summarize', clip_id, video_id, clip_id in (select clip_id from clips)
-    from segments
-),
-refused as (select distinct stage, key from rejects)
-select
-    outcomes.stage,
-    count(*) as wanted,
-    count(*) filter (made) as made,
-    count(*) filter (not made and (own.key is not null or whole.key is not null)) as rejected
-from outcomes
-left join refused as own on (own.stage, own.key) = (outcomes.stage, outcomes.key)
-left join refused as whole on (whole.stage, whole.key) = (outcomes.stage, outcomes.video)
-group by outcomes.stage
-"""
+
+def _counted(stage: str, things: str) -> str:
+    """Of `things`, how many are wanted, made and rejected. A reject may stand under a thing's key or its video's."""
+    refused = f"(select key from rejects where stage = '{stage}')"
+    return f"""
+    select
+        count(*) as wanted,
+        count(*) filter (made) as made,
+        count(*) filter (not made and (key in {refused} or video in {refused})) as rejected
+    from ({things})
+    """
 
 
 def _unasked(child: str, key: str, parent: str, what: str) -> str:
@@ -119,23 +126,20 @@ def _unasked(child: str, key: str, parent: str, what: str) -> str:
 
 def _doubled(table: str, key: tuple[str, ...]) -> str:
     names = ", ".join(key)
-    return f"select 'rows of {table} that are there twice', count(*) - count(distinct ({names})) from {table}"
+    what = f"rows of {table} that are there twice"
+    return f"select '{what}' as what, count(*) - count(distinct ({names})) as count from {table}"
 
 
-_WANTED = "(select distinct unnest(frame_ids) as frame_id from segments)"
-
-_STRAYS = "\nunion all ".join(
-    [
-        _unasked("downloads", "request_key", "requests", "downloads that no request asked for"),
-        _unasked("videos", "video_id", "downloads", "videos without a download"),
-        _unasked("frames", "video_id", "videos", "frames without a video"),
-        _unasked("captions", "frame_id", "frames", "captions of frames that are not there"),
-        _unasked("segments", "video_id", "videos", "segments without a video"),
-        _unasked(
-            "(select unnest(frame_ids) as frame_id from segments)", "frame_id", "frames", "frames wanted but not kept"
-        ),
-        _unasked("summaries", "clip_id", "segments", "summaries without a segment"),
-        _unasked("clips", "clip_id", "segments", "clips without a segment"),
-        *(_doubled(table.name, table.key) for table in TABLES.values()),
-    ]
-)
+_STRAYS = [
+    _unasked("downloads", "request_key", "requests", "downloads that no request asked for"),
+    _unasked("videos", "video_id", "downloads", "videos without a download"),
+    _unasked("frames", "video_id", "videos", "frames without a video"),
+    _unasked("captions", "frame_id", "frames", "captions of frames that are not there"),
+    _unasked("segments", "video_id", "videos", "segments without a video"),
+    _unasked(
+        "(select unnest(frame_ids) as frame_id from segments)", "frame_id", "frames", "frames wanted but not kept"
+    ),
+    _unasked("summaries", "clip_id", "segments", "summaries without a segment"),
+    _unasked("clips", "clip_id", "segments", "clips without a segment"),
+    *(_doubled(table.name, table.key) for table in TABLES.values()),
+]

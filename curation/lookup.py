@@ -129,6 +129,12 @@ def _row_group(part: _Part, number: int, columns: tuple[str, ...]) -> Once[pa.Ta
     return Once(lambda: part.read(number, columns))
 
 
+def forget() -> None:
+    """Let go of what is kept for the next video."""
+    _row_group.cache_clear()
+    _part.cache_clear()
+
+
 class Once(Generic[T]):
     """What `make` gives, made by the first of many threads that ask; the others wait for it, and those to come not."""
 

@@ -200,8 +200,13 @@ class Dataset:
 
     def sql(self, query: str) -> pa.Table:
         """The answer of DuckDB, which sees every table by its name. Raises Misuse for SQL that it does not take."""
-        with self._answer(query) as answer:
-            return answer.to_arrow_table()
+        (answer,) = self.sql_each([query])
+        return answer
+
+    def sql_each(self, queries: Sequence[str]) -> list[pa.Table]:
+        """Several answers, all from the tables as they stand now; the queries are answered one after the other."""
+        with self._database(queries) as database:
+            return [database.sql(query).to_arrow_table() for query in queries]
 
     def stream(self, query: str, versions: Mapping[str, int] = MappingProxyType({})) -> Iterator[pa.RecordBatch]:
         """The same, a batch at a time: what does not fit into memory is sorted on disk. `versions`: by table."""
@@ -209,11 +214,12 @@ class Dataset:
             # DuckDB's threads are waited for at its end, so that has to come while they still can have the interpreter
             atexit.register(opened.close)
             opened.callback(atexit.unregister, opened.close)
-            yield from opened.enter_context(opened.enter_context(self._answer(query, versions)).to_arrow_reader(1024))
+            database = opened.enter_context(self._database([query], versions))
+            yield from opened.enter_context(database.sql(query).to_arrow_reader(1024))
 
     @contextlib.contextmanager
-    def _answer(self, query: str, versions: Mapping[str, int] = MappingProxyType({})) -> Iterator[Any]:
-        """DuckDB's answer; it reads nothing but the tables."""
+    def _database(self, queries: Sequence[str], versions: Mapping[str, int] = MappingProxyType({})) -> Iterator[Any]:
+        """A DuckDB that has the tables which these queries name, and reads nothing else."""
         closed: dict[str, Any] = {"enable_external_access": False, "python_enable_replacements": False}
         bounds: dict[str, Any] = {"memory_limit": SQL_MEMORY, "threads": min(SQL_THREADS, os.cpu_count() or 1)}
         with (
@@ -222,10 +228,10 @@ class Dataset:
         ):
             connection.execute("set timezone = 'UTC'")
             for name in TABLES:
-                if re.search(rf"\b{name}\b", query, re.IGNORECASE):
+                if any(re.search(rf"\b{name}\b", query, re.IGNORECASE) for query in queries):
                     connection.register(name, self.arrow(name, versions.get(name)))
             try:
-                yield connection.sql(query)
+                yield connection
             except duckdb.Error as error:  # without the picture of the query that may stand below it
                 text = " ".join(str(error).partition("\n\nLINE")[0].split())
                 if "IOError" in text:
@@ -320,16 +326,21 @@ class PartWriter:
 
     def add_rows(self, table: str, rows: pa.Table) -> None:
         """Take rows that have their lineage already."""
-        each = max(1, len(rows) * ROW_GROUP_BYTES // max(1, rows.nbytes))  # a long video's are many megabytes
-        for start in range(0, max(1, len(rows)), each):  # none are a part as well
-            self._take(table, rows.slice(start, each))
+        size = rows.nbytes
+        if size <= ROW_GROUP_BYTES:
+            self._take(table, rows, size)  # none are a part as well
+            return
+        each = max(1, len(rows) * ROW_GROUP_BYTES // size)  # a long video's are many megabytes
+        for start in range(0, len(rows), each):
+            piece = rows.slice(start, each)
+            self._take(table, piece, piece.nbytes)
 
-    def _take(self, table: str, rows: pa.Table) -> None:
+    def _take(self, table: str, rows: pa.Table, size: int) -> None:
         groups = self._groups.setdefault(table, [])
-        if not groups or groups[-1].size + rows.nbytes > ROW_GROUP_BYTES:
+        if not groups or groups[-1].size + size > ROW_GROUP_BYTES:
             groups.append(_RowGroup())
         groups[-1].pieces.append(rows)
-        groups[-1].size += rows.nbytes
+        groups[-1].size += size
         if sum(group.size for group in groups) >= self.part_bytes:
             self._flush(table)
 

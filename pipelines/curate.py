@@ -69,6 +69,7 @@ def curate(
             if one_job and dataflow.Options.of(beam_arguments).is_described:
                 typer.echo("The job is described, and does its wave when it is started; nothing is made yet.")
                 return 0
+    memory.give_back()
     return _account(dataset, () if retry or one_job else stages, len(plan), max_reject_rate)
 
 
