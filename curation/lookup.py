@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Self, TypeVar
 
@@ -72,19 +73,40 @@ def read_video(
     wanted = tuple(columns or TABLES[table].schema.names)
     by = ("video_id", TABLES[table].key[-1])
     part = _part(dataset, table, path)
-
-    def matching(rows: pa.Table) -> pa.Array:
-        of_video = pc.equal(rows["video_id"], video_id)
-        all_of = of_video if among is None else pc.and_(of_video, pc.is_in(rows[by[1]], pa.array(among, pa.string())))
-        return pc.indices_nonzero(all_of)
-
-    found = []
     read = tuple(dict.fromkeys((*wanted, *by)))
+    found = []
     for number in part.groups_of(video_id):
-        at = matching(_row_group(part, number, read if among is None else by).get())  # images are large
-        if len(at):
-            found.append(_row_group(part, number, read).get().select(wanted).take(at))
+        if among is not None:  # images are large: they are read where some are wanted
+            keys = _row_group(part, number, by).get().of(video_id)[by[1]]
+            if not pc.any(pc.is_in(keys, pa.array(among, pa.string()))).as_py():
+                continue
+        rows = _row_group(part, number, read).get().of(video_id)
+        if among is not None:
+            rows = rows.filter(pc.is_in(rows[by[1]], pa.array(among, pa.string())))
+        found.append(rows.select(wanted))
     return pa.concat_tables(found) if found else TABLES[table].schema.empty_table().select(wanted)
+
+
+@dataclass(frozen=True)
+class _RowGroup:
+    """Rows, and where each video's are: runs of so many from so many on, nearly always one."""
+
+    rows: pa.Table
+    runs: Mapping[str, Sequence[tuple[int, int]]]
+
+    @classmethod
+    def of_rows(cls, rows: pa.Table) -> Self:
+        runs: dict[str, list[tuple[int, int]]] = {}
+        first = 0
+        for video_id, run in itertools.groupby(rows["video_id"].to_pylist()):
+            count = sum(1 for _ in run)
+            runs.setdefault(video_id, []).append((first, count))
+            first += count
+        return cls(rows, runs)
+
+    def of(self, video_id: str) -> pa.Table:
+        runs = [self.rows.slice(first, count) for first, count in self.runs.get(video_id, ())]
+        return runs[0] if len(runs) == 1 else pa.concat_tables([self.rows.slice(0, 0), *runs])
 
 
 class _Part:
@@ -125,8 +147,8 @@ _part = functools.lru_cache(maxsize=PARTS)(_Part)
 
 
 @functools.lru_cache(maxsize=ROW_GROUPS)
-def _row_group(part: _Part, number: int, columns: tuple[str, ...]) -> Once[pa.Table]:
-    return Once(lambda: part.read(number, columns))
+def _row_group(part: _Part, number: int, columns: tuple[str, ...]) -> Once[_RowGroup]:
+    return Once(lambda: _RowGroup.of_rows(part.read(number, columns)))
 
 
 def forget() -> None:
