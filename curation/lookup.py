@@ -25,7 +25,7 @@ from curation.tables import Dataset, reading, whole
 
 T = TypeVar("T")
 
-PARTS = 256  # whose videos' places are kept
+PARTS = 64  # whose videos' places are kept: those of the waves under way are a few dozen
 ROW_GROUPS = 16  # that are kept: some 64 MB at most, since each has ROW_GROUP_BYTES
 
 
