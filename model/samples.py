@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
-from collections import ChainMap
+from collections import ChainMap, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from random import Random
 from typing import Any, Self
 
 import torch
-from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import DataLoader, default_collate, get_worker_info
 
 from curation.tables import DatasetError
 from curation.text_limits import clip_tokenizer
@@ -22,6 +23,7 @@ from model.order import Draw, seed_of
 
 ATTEMPTS = 10  # clips that are tried in place of one that cannot be read
 AHEAD = 2  # batches that each worker makes ahead of the trainer
+ROOMS = AHEAD + 1  # a batch is made once the one that is as many before it is copied
 STALL_S = 600.0  # without a batch, before the run gives up
 NAMED = 5  # files that a message names
 GRACE = 1000  # clips: a share is not judged by fewer, where a run has as many
@@ -102,16 +104,31 @@ class Samples:
             return samples
         unreadable = [sample.pop("unreadable") for sample in samples]
         texts = {kind: [sample.pop(kind) for sample in samples] for kind in ("subtitle", "caption")}
+        frames = torch.stack(pictures := [sample.pop("frames") for sample in samples], out=_room(pictures))
         collated = default_collate(samples)
-        frames = collated.pop("frames").movedim(
-            -1, 2
-        )  # turned round after they are copied, which is four times as fast
         return Batch(
-            frames=frames,
+            frames=frames.movedim(-1, 2),  # turned round after they are copied, which is four times as fast
             unreadable=dict(ChainMap(*unreadable)),
             **{kind: tokens(some, self.context) for kind, some in texts.items()},
             **collated,
         )
+
+
+_rooms: list[torch.Tensor] = []
+_turns = itertools.count()
+
+
+def _room(pictures: Sequence[torch.Tensor]) -> torch.Tensor | None:
+    """Where a worker puts the frames of its next batch together: memory that it shares with the trainer.
+
+    Making that costs fifteen times what filling it does, so there is some for each batch on its way, used in turn.
+    """
+    if get_worker_info() is None:
+        return None
+    turn = next(_turns) % ROOMS
+    if turn == len(_rooms):
+        _rooms.append(torch.empty((len(pictures), *pictures[0].shape), dtype=torch.uint8).share_memory_())
+    return _rooms[turn][: len(pictures)]
 
 
 def tokens(texts: Sequence[str], context: int = 77) -> torch.Tensor:
@@ -177,8 +194,12 @@ def read(samples: Samples, batches: Iterable[list[Draw]], workers: int, pin_memo
         **(apart if workers else {}),
     )
     coming = iter(loader)
+    seen: deque[torch.Tensor] = deque(maxlen=ROOMS * workers)  # so that their memory is mapped once
     try:
         while (batch := _next(coming)) is not None:
+            if workers and not pin_memory:  # pinning copies as well
+                seen.append(batch.frames)
+                batch = replace(batch, frames=batch.frames.clone())
             yield batch
     finally:
         del coming  # and its processes with it

@@ -140,7 +140,8 @@ def test_padding_changes_no_feature_of_clip(eos: int) -> None:
 
 
 def walk(samples: Samples, order: Order, first: int, last: int, workers: int) -> list[tuple[Any, ...]]:
-    return [trace(batch) for batch in read(samples, Batches(order, first, last, 2), workers)]
+    """What all batches are, once the last has come: none may lie where another one is put."""
+    return [trace(batch) for batch in list(read(samples, Batches(order, first, last, 2), workers))]
 
 
 def trace(batch: Batch) -> tuple[Any, ...]:
