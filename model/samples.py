@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, fields, replace
 from random import Random
 from typing import Any, Self
 
+import numpy as np
 import torch
-from torch.utils.data import DataLoader, default_collate, get_worker_info
+from torch.utils.data import DataLoader, get_worker_info
 
 from curation.tables import DatasetError
 from curation.text_limits import clip_tokenizer
@@ -94,23 +95,23 @@ class Samples:
             "caption": clip.caption or "",
             "has_subtitle": clip.subtitle is not None,
             "has_caption": clip.caption is not None,
-            "times": torch.tensor(times, dtype=torch.float64),
-            "view": torch.tensor([view.left, view.top, view.side, view.flip]),
+            "times": times,
+            "view": (view.left, view.top, view.side, int(view.flip)),
         }
 
     def collate(self, samples: Sequence[dict[str, Any]] | DatasetError) -> Batch | DatasetError:
         """One batch of several samples; in a worker, in memory that it shares with the trainer."""
         if isinstance(samples, DatasetError):
             return samples
-        unreadable = [sample.pop("unreadable") for sample in samples]
-        texts = {kind: [sample.pop(kind) for sample in samples] for kind in ("subtitle", "caption")}
-        frames = torch.stack(pictures := [sample.pop("frames") for sample in samples], out=_room(pictures))
-        collated = default_collate(samples)
+        by_name = {name: [sample[name] for sample in samples] for name in samples[0]}
+        frames, unreadable = by_name.pop("frames"), by_name.pop("unreadable")
+        texts = {kind: tokens(by_name.pop(kind), self.context) for kind in ("subtitle", "caption")}
         return Batch(
-            frames=frames.movedim(-1, 2),  # turned round after they are copied, which is four times as fast
+            # turned round after they are copied, which is four times as fast
+            frames=torch.stack(frames, out=_room(frames)).movedim(-1, 2),
             unreadable=dict(ChainMap(*unreadable)),
-            **{kind: tokens(some, self.context) for kind, some in texts.items()},
-            **collated,
+            **texts,
+            **{name: torch.from_numpy(np.array(values)) for name, values in by_name.items()},
         )
 
 
@@ -166,6 +167,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.frames)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Between processes: the frames by shared memory, the rest by value, since it is little."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "frames"}
+        return _batch, (self.frames, {n: v.numpy() if isinstance(v, torch.Tensor) else v for n, v in values.items()})
+
     def to(self, device: torch.device) -> Self:
         return self._with(lambda tensor: tensor.to(device, non_blocking=True))
 
@@ -175,6 +181,11 @@ class Batch:
     def _with(self, function: Any) -> Self:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return type(self)(**{n: function(v) if isinstance(v, torch.Tensor) else v for n, v in values.items()})
+
+
+def _batch(frames: torch.Tensor, values: Mapping[str, Any]) -> Batch:
+    arrays = {n: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for n, v in values.items()}
+    return Batch(frames=frames, **arrays)
 
 
 def read(samples: Samples, batches: Iterable[list[Draw]], workers: int, pin_memory: bool = False) -> Iterator[Batch]:
