@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import subprocess
 import sys
 import tempfile
@@ -194,7 +195,8 @@ def waiting(samples: Samples, folder: Path, workers: int) -> tuple[float, float]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video", type=Path)
-    parser.add_argument("--workers", type=int, default=2)
+    spare = max(1, (os.cpu_count() or 2) - 1)
+    parser.add_argument("--workers", type=int, default=spare, help="by default all processors but the trainer's")
     parser.add_argument("--clips", type=int, default=320, help="the more, the less it weighs that one ends first")
     parser.add_argument("--repeat", type=int, default=3)
     arguments = parser.parse_args()
