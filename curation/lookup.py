@@ -74,21 +74,20 @@ def read_video(
     by = ("video_id", TABLES[table].key[-1])
     part = _part(dataset, table, path)
     read = tuple(dict.fromkeys((*wanted, *by)))
+    keys = None if among is None else pa.array(among, pa.string())
     found = []
     for number in part.groups_of(video_id):
-        if among is not None:  # images are large: they are read where some are wanted
-            keys = _row_group(part, number, by).get().of(video_id)[by[1]]
-            if not pc.any(pc.is_in(keys, pa.array(among, pa.string()))).as_py():
-                continue
-        rows = _row_group(part, number, read).get().of(video_id)
-        if among is not None:
-            rows = rows.filter(pc.is_in(rows[by[1]], pa.array(among, pa.string())))
-        found.append(rows.select(wanted))
+        if keys is not None:
+            there = pc.is_in(_row_group(part, number, by).get().of(video_id)[by[1]], keys)
+            if not pc.any(there).as_py():
+                continue  # images are large: they are read where some are wanted
+        rows = _row_group(part, number, read).get().of(video_id).select(wanted)
+        found.append(rows if keys is None else rows.filter(there))
     return pa.concat_tables(found) if found else TABLES[table].schema.empty_table().select(wanted)
 
 
 @dataclass(frozen=True)
-class _RowGroup:
+class _ByVideo:
     """Rows, and where each video's are: runs of so many from so many on, nearly always one."""
 
     rows: pa.Table
@@ -147,8 +146,8 @@ _part = functools.lru_cache(maxsize=PARTS)(_Part)
 
 
 @functools.lru_cache(maxsize=ROW_GROUPS)
-def _row_group(part: _Part, number: int, columns: tuple[str, ...]) -> Once[_RowGroup]:
-    return Once(lambda: _RowGroup.of_rows(part.read(number, columns)))
+def _row_group(part: _Part, number: int, columns: tuple[str, ...]) -> Once[_ByVideo]:
+    return Once(lambda: _ByVideo.of_rows(part.read(number, columns)))
 
 
 def forget() -> None:
