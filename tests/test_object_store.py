@@ -67,6 +67,17 @@ def job(s3_server: S3Server) -> Iterator[Bucket]:
         yield s3_server.bucket()
 
 
+@pytest.fixture(scope="module")
+def talks(job: Bucket, inputs: list[str]) -> str:
+    """A dataset in the bucket, made of the inputs."""
+    uri = f"{job.uri}/talks"
+    subprocess.run([VIDLA, *curate(inputs, uri)], check=True, timeout=240, capture_output=True)
+    return uri
+
+
+OTHER_TILINGS = "--set=tilings.short.target_s=6"
+
+
 def run_killed(at: str, how: str, inputs: list[str], uri: str) -> int:
     command = [sys.executable, "-m", "tests.killed_run", at, how, *curate(inputs, uri)]
     run = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=ROOT)
@@ -78,7 +89,7 @@ def run_killed(at: str, how: str, inputs: list[str], uri: str) -> int:
 def test_the_whole_job_gives_the_tables_that_it_gives_on_disk_though_it_was_killed(
     job: Bucket, inputs: list[str], on_disk: dict[str, list[str]], vidla: Vidla
 ) -> None:
-    uri = f"{job.uri}/talks"
+    uri = f"{job.uri}/killed"
     assert run_killed("downloads/part-:1", "after", inputs, uri) == -signal.SIGKILL
     assert parts_on_disk(uri) > live_parts(uri)
     assert run_killed("commits/:3", "after", inputs, uri) == -signal.SIGKILL  # the first two open it
@@ -93,22 +104,23 @@ def test_the_whole_job_gives_the_tables_that_it_gives_on_disk_though_it_was_kill
     assert len(logs) == 1  # those that were killed had no time for theirs
 
 
-def test_changed_tilings_touch_no_media_and_then_there_is_nothing_to_do(job: Bucket, vidla: Vidla) -> None:
-    uri, tilings = f"{job.uri}/talks", "--set=tilings.short.target_s=6"
+def test_changed_tilings_touch_no_media_and_then_there_is_nothing_to_do(job: Bucket, talks: str, vidla: Vidla) -> None:
     before = len(job.answers())
-    run = vidla("curate", "--dataset", uri, PRIVATE, tilings)
+    run = vidla("curate", "--dataset", talks, PRIVATE, OTHER_TILINGS)
     assert run.returncode == 0, run.stderr
     asked = {(method, path) for method, path, _ in job.answers()[before:]}
     assert not [path for _, path in asked if path.startswith(("talks/media/", "talks/sources/"))]
-    parts = live_parts(uri)
-    run = vidla("curate", "--dataset", uri, PRIVATE, tilings)
+    parts = live_parts(talks)
+    run = vidla("curate", "--dataset", talks, PRIVATE, OTHER_TILINGS)
     assert run.returncode == 0, run.stderr
     assert "Nothing to do" in run.stdout
-    assert live_parts(uri) == parts
+    assert live_parts(talks) == parts
 
 
-def test_the_verbs_that_look_and_clear(job: Bucket, vidla: Vidla, inputs: list[str]) -> None:
-    uri = f"{job.uri}/talks"
+def test_the_verbs_that_look_and_clear(talks: str, vidla: Vidla, inputs: list[str]) -> None:
+    uri = talks
+    again = vidla("curate", "--dataset", uri, PRIVATE, OTHER_TILINGS)
+    assert again.returncode == 0, again.stderr
     shown = vidla("inspect", uri)
     assert shown.returncode == 0, shown.stderr
     assert uri in shown.stdout.replace("\n", "")
