@@ -59,11 +59,12 @@ def balance(dataset: Dataset) -> Books:
     # One by one: in a single query, all that they look up would be in memory at once.
     counts = [_counted(stage, things) for stage, (_, _, things) in _STAGES.items()]
     rows = [answer.to_pylist()[0] for answer in dataset.sql_each([*counts, *_STRAYS])]
+    counted, found = rows[: len(counts)], rows[len(counts) :]
     accounts = tuple(
         Account(stage, subject, outcome, **row)
-        for (stage, (subject, outcome, _)), row in zip(_STAGES.items(), rows, strict=False)
+        for (stage, (subject, outcome, _)), row in zip(_STAGES.items(), counted, strict=True)
     )
-    strays = [f"{row['count']} {row['what']}" for row in rows[len(counts) :] if row["count"]]
+    strays = [f"{row['count']} {row['what']}" for row in found if row["count"]]
     return Books(accounts, (*strays, *_media_strays(dataset)))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import signal
 from collections import ChainMap, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -115,8 +114,7 @@ class Samples:
         )
 
 
-_rooms: list[torch.Tensor] = []
-_turns = itertools.count()
+_rooms: deque[torch.Tensor] = deque()
 
 
 def _room(pictures: Sequence[torch.Tensor]) -> torch.Tensor | None:
@@ -126,10 +124,11 @@ def _room(pictures: Sequence[torch.Tensor]) -> torch.Tensor | None:
     """
     if get_worker_info() is None:
         return None
-    turn = next(_turns) % ROOMS
-    if turn == len(_rooms):
+    if len(_rooms) < ROOMS:
         _rooms.append(torch.empty((len(pictures), *pictures[0].shape), dtype=torch.uint8).share_memory_())
-    return _rooms[turn][: len(pictures)]
+    else:
+        _rooms.rotate(-1)
+    return _rooms[-1][: len(pictures)]
 
 
 def tokens(texts: Sequence[str], context: int = 77) -> torch.Tensor:

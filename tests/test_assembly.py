@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import signal
 import subprocess
 import threading
@@ -195,12 +196,16 @@ def test_an_engine_that_gives_up_keeps_what_was_made_and_the_next_run_makes_the_
 def test_in_one_job_a_stage_that_ends_early_leaves_those_behind_it_to_the_next_run(tmp_path: Path) -> None:
     videos = 10
     answered = videos * CAPTIONS - 3  # whichever they are, seven videos have all of theirs
+    said, all_said = itertools.count(1), asyncio.Event()
 
     async def dying(asked: Asked) -> web.StreamResponse:
-        if len(asked.server.asked) <= answered:
-            return await texts(asked)
-        await asyncio.sleep(0.5)  # for what is answered to arrive
-        return await status(401, "no such key")(asked)
+        if len(asked.server.asked) > answered:
+            await all_said.wait()
+            return await status(401, "no such key")(asked)
+        response = await texts(asked)
+        if next(said) == answered:
+            all_said.set()
+        return response
 
     with ScriptedServer(dying) as server:
         settings = settings_for(server.url)

@@ -30,6 +30,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 PRIVATE = "--set=download.allow_private=true"
+OTHER_TILINGS = "--set=tilings.short.target_s=6"
 Vidla = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -75,9 +76,6 @@ def talks(job: Bucket, inputs: list[str]) -> str:
     return uri
 
 
-OTHER_TILINGS = "--set=tilings.short.target_s=6"
-
-
 def run_killed(at: str, how: str, inputs: list[str], uri: str) -> int:
     command = [sys.executable, "-m", "tests.killed_run", at, how, *curate(inputs, uri)]
     run = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=ROOT)
@@ -118,23 +116,22 @@ def test_changed_tilings_touch_no_media_and_then_there_is_nothing_to_do(job: Buc
 
 
 def test_the_verbs_that_look_and_clear(talks: str, vidla: Vidla, inputs: list[str]) -> None:
-    uri = talks
-    again = vidla("curate", "--dataset", uri, PRIVATE, OTHER_TILINGS)
+    again = vidla("curate", "--dataset", talks, PRIVATE, OTHER_TILINGS)
     assert again.returncode == 0, again.stderr
-    shown = vidla("inspect", uri)
+    shown = vidla("inspect", talks)
     assert shown.returncode == 0, shown.stderr
-    assert uri in shown.stdout.replace("\n", "")
+    assert talks in shown.stdout.replace("\n", "")
     assert "The books balance." in shown.stdout
-    pin(Dataset(uri), "first")
-    assert parts_on_disk(uri) > live_parts(uri)  # those with the older tilings
-    with Writer(Dataset(uri), "vacuum", {}) as writer:
+    pin(Dataset(talks), "first")
+    assert parts_on_disk(talks) > live_parts(talks)  # those with the older tilings
+    with Writer(Dataset(talks), "vacuum", {}) as writer:
         cleared = vacuum(writer)
     assert cleared.parts
-    assert parts_on_disk(uri) == live_parts(uri)
-    with Writer(Dataset(uri), "forget", {}) as writer:
+    assert parts_on_disk(talks) == live_parts(talks)
+    with Writer(Dataset(talks), "forget", {}) as writer:
         forgot = forget(writer, "uri", inputs[0])
     assert (forgot.videos, forgot.media, forgot.broken) == (1, 1, ("first",))
-    held = [p for p, _, _ in Dataset(uri).list("") if inputs[0].encode() in Dataset(uri).get(p)]
+    held = [p for p, _, _ in Dataset(talks).list("") if inputs[0].encode() in Dataset(talks).get(p)]
     assert held == []
 
 
