@@ -22,7 +22,7 @@ class Places:
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
-        self._before: dict[str, _Index] | None = None  # by table, as it was when the tables were looked through
+        self._before: dict[str, PartIndex] | None = None  # by table, as it was when the tables were looked through
         self._since: dict[str, dict[str, set[str]]] = {}  # video_id: table: parts
         self._followed: set[str] = set()
         self._gone: set[str] = set()
@@ -34,7 +34,7 @@ class Places:
     def look_for(self, video_ids: Iterable[str]) -> None:
         """Be able to tell where these videos are."""
         if self._before is None and not self._followed.issuperset(video_ids):
-            self._before = {table: _Index.of(self._dataset, table) for table in BY_VIDEO}
+            self._before = {table: PartIndex.of(self._dataset, table) for table in BY_VIDEO}
             self._since = {v: parts for v, parts in self._since.items() if v in self._followed}
 
     def add(self, table: str, part: str, video_ids: Iterable[str]) -> None:
@@ -62,18 +62,20 @@ class Places:
 
 
 @dataclass(frozen=True)
-class _Index:
+class PartIndex:
     """The parts of one table by the videos in them."""
 
     parts: list[str]
     index: VideoIndex
 
     @classmethod
-    def of(cls, dataset: Dataset, table: str) -> _Index:
+    def of(cls, dataset: Dataset, table: str) -> PartIndex:
+        """Look through a table. Raises DatasetError."""
         parts = list(dataset.live_parts(table))
         with ThreadPoolExecutor(READERS) as pool:
             videos = pool.map(lambda part: dataset.distinct(table, part, ["video_id"])["video_id"], parts)
             return cls(parts, VideoIndex.of(videos))
 
     def of_video(self, video_id: str) -> list[str]:
+        """The parts that may hold rows of a video."""
         return [self.parts[number] for number in self.index.places_of(video_id)]

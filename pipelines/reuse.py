@@ -8,16 +8,17 @@ from typing import Self
 
 from curation.tables import Dataset, DatasetError
 from pipelines.items import Where
+from pipelines.places import PartIndex
 
 REUSED = ("captions", "summaries")
 
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """Another dataset, and by video_id the parts of it that hold texts of that video."""
+    """Another dataset, and by table which of its parts hold texts of which video."""
 
     uri: str
-    parts: Mapping[str, Where]
+    tables: Mapping[str, PartIndex]
 
     @classmethod
     def locate(cls, location: str) -> Self:
@@ -25,11 +26,8 @@ class Elsewhere:
         dataset = Dataset(location)
         if not dataset.exists():
             raise DatasetError(f"run.reuse: there is no vidla dataset at {dataset.uri}")
-        parts: dict[str, dict[str, tuple[str, ...]]] = {}
-        for table in REUSED:
-            for path in dataset.live_parts(table):
-                only = (path,)  # one for all the videos in it
-                for video_id in dataset.read_part(table, path, ["video_id"])["video_id"].unique().to_pylist():
-                    where = parts.setdefault(video_id, {})
-                    where[table] = where[table] + only if table in where else only
-        return cls(dataset.uri, parts)
+        return cls(dataset.uri, {table: PartIndex.of(dataset, table) for table in REUSED})
+
+    def where(self, video_id: str) -> Where:
+        """By table, the parts that may hold texts of a video."""
+        return {table: tuple(parts) for table, index in self.tables.items() if (parts := index.of_video(video_id))}

@@ -175,7 +175,7 @@ class State:
         downloads = self.by_video.get(video_id, {})
         uri = min(d.uri for d in downloads.values()) if downloads else ""
         rejection = self.rejects.get((stage, video_id))
-        elsewhere = {other.uri: other.parts[video_id] for other in self.elsewhere if video_id in other.parts}
+        elsewhere = {other.uri: where for other in self.elsewhere if (where := other.where(video_id))}
         attempts = rejection.attempts if rejection else 0
         return VideoItem(video_id, uri, self.places.of(video_id), attempts, retry is not no_retry, elsewhere)
 
