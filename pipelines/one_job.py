@@ -88,7 +88,7 @@ class WaveInOneJob:
             wanted = [v for v in videos if state.needs(v) == CAPTION]
             state.elsewhere = [Elsewhere.locate(location) for location in self.settings.run.reuse]
             if not self.settings.run.keep_sources:
-                done = [d for v in videos if state.needs(v) != SEGMENT for d in state.by_video.get(v, {}).values()]
+                done = [d for v in videos if state.needs(v) != SEGMENT for d in state.downloads_of(v)]
                 dataset.delete({d.source_uri for d in done if d.source_uri.startswith("sources/")})
         state.locate(wanted)
         return [state.item(v, stage, no_retry) for v in wanted]

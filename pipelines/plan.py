@@ -100,7 +100,8 @@ def make_plan(state: State, asked: Mapping[str, Asked], retry: Retry = no_retry)
             plan.segment.append(video_id)
         else:
             plan.text.append(video_id)
-    keys = {min(state.by_video[video_id]) for video_id in again}  # one request a video is enough
+    # one request a video is enough
+    keys = {min(d.request_key for d in state.downloads_of(video_id)) for video_id in again}
     plan.downloads = Downloads(_to_download(state, keys, retry), asked)
     plan.fetched_again = len(keys)
     return plan
@@ -123,7 +124,7 @@ def _to_download(state: State, again: Collection[str], retry: Retry) -> pa.Table
         keep.append(opened or not refused if retry is no_retry or key in again else opened)
         attempts.append(rejection.attempts if rejection else 0)
         redo.append(done is not None or rejection is not None)
-        old_videos.append(done.video_id if done and len(state.by_video[done.video_id]) == 1 else None)
+        old_videos.append(done.video_id if done and len(state.downloads_of(done.video_id)) == 1 else None)
     for name, values in zip(("attempts", "redo", "old_video"), (attempts, redo, old_videos), strict=True):
         rows = rows.append_column(name, pa.array(values, WORK[name]))
     return rows.filter(pa.array(keep, pa.bool_()))

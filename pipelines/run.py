@@ -232,7 +232,7 @@ class Run:
 
     def _drop_sources(self, videos: Iterable[str]) -> None:
         with self._lock:
-            uris = {d.source_uri for v in videos for d in self.state.by_video.get(v, {}).values()}
+            uris = {d.source_uri for v in videos for d in self.state.downloads_of(v)}
             self.state.sources -= uris
         self.dataset.delete(uri for uri in uris if uri.startswith("sources/"))
 

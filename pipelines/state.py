@@ -76,7 +76,7 @@ class State:
     texts: str  # digest of all that makes the texts
     settled: set[str] = field(default_factory=set)  # videos that need nothing; none of what follows is known of them
     downloads: dict[str, Downloaded] = field(default_factory=dict)  # by request_key
-    by_video: dict[str, dict[str, Downloaded]] = field(default_factory=dict)  # by video_id, then request_key
+    by_video: dict[str, tuple[Downloaded, ...]] = field(default_factory=dict)  # of one request each
     videos: dict[str, str] = field(default_factory=dict)  # video_id: digest, likewise the next two
     segments: dict[str, str] = field(default_factory=dict)
     clips: dict[str, str] = field(default_factory=dict)
@@ -165,15 +165,14 @@ class State:
         for video_id in video_ids:
             self.places.forget([video_id])
             if video_id not in self.textless and self.needs(video_id) is None:
-                for key in self.by_video.pop(video_id, {}):
-                    self.downloads.pop(key, None)
+                for download in self.by_video.pop(video_id, ()):
+                    self.downloads.pop(download.request_key, None)
                 for digests in (self.videos, self.segments, self.clips):
                     digests.pop(video_id, None)
                 self.settled.add(video_id)
 
     def item(self, video_id: str, stage: str, retry: Retry) -> VideoItem:
-        downloads = self.by_video.get(video_id, {})
-        uri = min(d.uri for d in downloads.values()) if downloads else ""
+        uri = min((d.uri for d in self.downloads_of(video_id)), default="")
         rejection = self.rejects.get((stage, video_id))
         elsewhere = {other.uri: where for other in self.elsewhere if (where := other.where(video_id))}
         attempts = rejection.attempts if rejection else 0
@@ -226,18 +225,20 @@ class State:
 
     def source_bytes(self, video_id: str) -> int:
         """How large the source media of a downloaded video is."""
-        return max((d.source_bytes for d in self._of(video_id)), default=0)
+        return max((d.source_bytes for d in self.downloads_of(video_id)), default=0)
 
     def has_source(self, video_id: str) -> bool:
         """Whether the source media of a video still lies where it was put, or where the user has it."""
-        return any(not d.source_uri.startswith("sources/") or d.source_uri in self.sources for d in self._of(video_id))
+        uris = (d.source_uri for d in self.downloads_of(video_id))
+        return any(not uri.startswith("sources/") or uri in self.sources for uri in uris)
 
     def media_digests(self, video_id: str) -> set[str]:
         """The digests that an up-to-date row of `videos` may have: one for each request that asked for it."""
-        return {media_digest(d.digest, self.settings) for d in self._of(video_id)}
+        return {media_digest(d.digest, self.settings) for d in self.downloads_of(video_id)}
 
-    def _of(self, video_id: str) -> Iterable[Downloaded]:
-        return self.by_video.get(video_id, {}).values()
+    def downloads_of(self, video_id: str) -> tuple[Downloaded, ...]:
+        """What led to a video: a download for each request that did."""
+        return self.by_video.get(video_id, ())
 
     def typical_bytes(self) -> int:
         """The mean size of what was downloaded so far."""
@@ -272,7 +273,8 @@ class State:
 
     def _downloaded(self, download: Downloaded) -> None:
         self.downloads[download.request_key] = download
-        self.by_video.setdefault(download.video_id, {})[download.request_key] = download
+        others = (d for d in self.downloads_of(download.video_id) if d.request_key != download.request_key)
+        self.by_video[download.video_id] = (*others, download)
 
     def _count(self, downloads: pa.Table) -> None:
         self.fetched_count += len(downloads)

@@ -48,7 +48,7 @@ def test_a_wave_ends_where_it_would_hold_too_many_bytes(tmp_path: Path) -> None:
     for number, size in enumerate((60, 60, 30)):
         download = Downloaded(f"r{number}", f"v{number}", "", "", f"sources/{number}", size)
         state.downloads[download.request_key] = download
-        state.by_video[download.video_id] = {download.request_key: download}
+        state.by_video[download.video_id] = (download,)
     state.fetched_count, state.fetched_bytes = 3, 150
     unknown = [{**dataclasses.asdict(request_of(number)), "attempts": 0, "redo": False} for number in range(3)]
     downloads = Downloads(pa.Table.from_pylist(unknown, schema=NOTHING.rows.schema), {})  # 50 bytes each, as it seems
