@@ -10,7 +10,7 @@ a process of its own: the same list is asked for again; another prompt is planne
 
 Every figure comes from the process that it is about. The driver's memory is the most that was resident. `--at` keeps
 the dataset and the figures: the same command then goes on where it stopped. `--leg` has the run stopped after so many
-seconds and gone on with in a new process. Takes some ten minutes on a machine that does nothing else, and 6 GB of disk.
+seconds and gone on with in a new process. A quarter of an hour on a machine that does nothing else, and 6 GB of disk.
 """
 
 from __future__ import annotations
