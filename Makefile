@@ -6,7 +6,7 @@ READY := $(VENV)/.ready-$(shell cat pyproject.toml constraints.txt models.txt | 
 VLLM_VENV ?= .venv-vllm
 VLLM_READY := $(VLLM_VENV)/.ready-$(shell sha256sum vllm.txt | cut -c1-12)
 # Two processes of tests at a time: they wait for servers and time-outs as much as they compute.
-BESIDE ?= -n 2 --dist loadgroup
+BESIDE ?= -n 2 --dist loadgroup --no-loadscope-reorder
 # Tests of vLLM run it with the interpreter that VIDLA_VLLM_PYTHON names, and are skipped where that is empty.
 PYTEST = VIDLA_VLLM_PYTHON=$${VIDLA_VLLM_PYTHON-$$(ls $(VLLM_READY) >/dev/null 2>&1 && echo $(abspath $(VLLM_VENV))/bin/python)} \
 	$(BIN)/python -m pytest -q

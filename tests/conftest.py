@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,15 @@ hypothesis.settings.load_profile("vidla")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run beside each other, those of one file are one process's, and so are those that share a server."""
-    for item in items:
-        shared = "vllm_python" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("vllm" if shared else item.path.name))
+    """Where tests run beside each other, those of one file are one process's, and so are those that share a server.
+
+    The groups with the most slow tests begin, so that in the end none of them is left alone with one process.
+    """
+    groups = {item: "vllm" if "vllm_python" in getattr(item, "fixturenames", ()) else item.path.name for item in items}
+    slow = Counter(group for item, group in groups.items() if item.get_closest_marker("slow"))
+    for item, group in groups.items():
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: -slow[groups[item]])
 
 
 def make_video(path: Path, seconds: float, seed: int = 0, size: str = "160x120", rate: int = 10) -> Path:
