@@ -128,10 +128,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def flink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def flink(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A Flink with two slots and a worker pool, for the whole session: 2 GB, a quarter of a minute to start."""
     try:
-        cluster = Cluster(tmp_path_factory.mktemp("flink"))
+        cluster = Cluster(tmp_path_factory.mktemp("flink"), s3_server.environment)
     except Missing as error:
         pytest.skip(str(error))
     with cluster:

@@ -6,9 +6,12 @@ is stopped.
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -110,7 +113,8 @@ class Cluster:
         self.java, self.jar, self.home = java(), job_server_jar(), flink_home()
         self.folder = folder
         self.rest, self._rpc, self._pool_port = _free_ports(3)
-        self._environment = {**os.environ, **(environment or {}), MARK: str(folder)}
+        self.scratch = folder / "scratch"  # of workers whose dataset is elsewhere
+        self._environment = {**os.environ, **(environment or {}), MARK: str(folder), "TMPDIR": str(self.scratch)}
         self._logs = 0
 
     @property
@@ -128,7 +132,7 @@ class Cluster:
         ]
 
     def __enter__(self) -> Cluster:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.scratch.mkdir(parents=True, exist_ok=True)
         self._configure()
         try:
             self.job_manager = self._start_flink("jobmanager")
@@ -167,6 +171,12 @@ class Cluster:
     def jobs(self) -> dict[str, str]:
         """The state of every job, by its id."""
         return {job["id"]: job["status"] for job in self.get("/jobs")["jobs"]}
+
+    def metrics(self, job: str) -> bytes:
+        """The values of all metrics of a job's workers, as Beam puts them into Flink's accumulators."""
+        told = self.get(f"/jobs/{job}/accumulators")["user-task-accumulators"]
+        payloads = (re.findall(r'"payload": "([^"]*)"', accumulator["value"]) for accumulator in told)
+        return b"\n".join(map(base64.b64decode, itertools.chain(*payloads)))
 
     def get(self, path: str) -> dict[str, Any]:
         with urllib.request.urlopen(f"http://localhost:{self.rest}{path}", timeout=10) as answer:

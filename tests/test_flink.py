@@ -22,6 +22,7 @@ from pipelines.ending import RunnerError
 from pipelines.items import DOWNLOAD
 from pipelines.run import Run
 from pipelines.runners import runner_for
+from tests.bucket import Bucket
 from tests.conftest import VIDLA, make_video
 from tests.contents import contents, live_parts, parts_on_disk
 from tests.flink_cluster import Cluster
@@ -58,13 +59,13 @@ def run(verb: str, *arguments: str | Path, behind: Sequence[str] = ()) -> str:
     return said
 
 
-def check_whole(folder: Path, expected: dict[str, list[str]]) -> None:
+def check_whole(location: Path | str, expected: dict[str, list[str]]) -> None:
     """Nothing lost, nothing twice, and no part left over once the dataset has been opened again."""
-    assert contents(folder) == expected
-    with Writer(Dataset(str(folder)), "opening", {}):
-        assert parts_on_disk(folder) == live_parts(folder)
-    assert not list((folder / "scratch").glob("*"))
-    assert not list(folder.glob("progress/**/*.json"))
+    assert contents(location) == expected
+    with Writer(Dataset(str(location)), "opening", {}) as writer:
+        assert parts_on_disk(location) == live_parts(location)
+        for left in ("scratch", "progress"):
+            assert not list(writer.dataset.list(f"{left}/"))
 
 
 def workers_of(flink: Cluster) -> list[psutil.Process]:
@@ -139,6 +140,8 @@ def downloaded(videos: list[Path], tmp_path: Path) -> Path:
 
 
 def wait_for_decoding(folder: Path, process: subprocess.Popen[str]) -> None:
+    """Until a worker has begun to write media, in the `scratch` of a folder."""
+
     def decoding() -> bool:
         assert process.poll() is None, process.communicate()[1]
         return len(list((folder / "scratch").glob("*/stored*"))) > 0
@@ -218,18 +221,25 @@ def test_a_stopped_run_cancels_its_job_and_says_how_to_go_on(
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("where", ["disk", "bucket"])
 def test_a_dead_driver_is_succeeded_and_its_job_commits_nothing_more(
-    flink: Cluster, downloaded: Path, tmp_path: Path
+    where: str, flink: Cluster, bucket: Bucket, downloaded: Path, tmp_path: Path
 ) -> None:
     local = shutil.copytree(downloaded, tmp_path / "local")
-    with running("segment", "--dataset", downloaded, behind=flink.options) as process:
-        wait_for_decoding(downloaded, process)
+    bucket.upload(downloaded)
+    location, watched = (downloaded, downloaded) if where == "disk" else (bucket.uri, flink.folder)
+    before = set(flink.jobs())
+    with running("segment", "--dataset", location, behind=flink.options) as process:
+        wait_for_decoding(watched, process)
         process.kill()
-    assert "RUNNING" in flink.jobs().values()
-    run("segment", "--dataset", downloaded)
+    (job,) = set(flink.jobs()) - before
+    assert flink.jobs()[job] == "RUNNING"
+    run("segment", "--dataset", location)
     run("segment", "--dataset", local)
     check_idle(flink)
-    check_whole(downloaded, contents(local))
+    assert b"nothing more is written here" in flink.metrics(job)
+    check_whole(location, contents(local))
+    assert not list(watched.glob("scratch/*/stored*"))
 
 
 @pytest.mark.long
