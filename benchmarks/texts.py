@@ -21,6 +21,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -263,6 +264,8 @@ def throughput(python: str | None, videos: int, rounds: int) -> None:
 @contextlib.contextmanager
 def served(python: str | None) -> Iterator[tuple[str, str]]:
     """The base URL and name of a small model, served by a vLLM of our own."""
+    # GiB: on a processor vLLM would take most of the machine's memory for it, and leave none to work with
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     extra = ("--enforce-eager", "--no-enable-prefix-caching")
     vllm = VllmSettings(python=python, dtype="bfloat16", max_model_len=2048, extra_args=extra)
     model = image_text_model()
