@@ -62,10 +62,11 @@ def run(verb: str, *arguments: str | Path, behind: Sequence[str] = ()) -> str:
 def check_whole(location: Path | str, expected: dict[str, list[str]]) -> None:
     """Nothing lost, nothing twice, and no part left over once the dataset has been opened again."""
     assert contents(location) == expected
-    with Writer(Dataset(str(location)), "opening", {}) as writer:
+    dataset = Dataset(str(location))
+    with Writer(dataset, "opening", {}):
         assert parts_on_disk(location) == live_parts(location)
-        for left in ("scratch", "progress"):
-            assert not list(writer.dataset.list(f"{left}/"))
+    assert dataset.folder is None or not list((dataset.folder / "scratch").glob("*"))
+    assert not [path for path, _, _ in dataset.list("progress/") if path.endswith(".json")]
 
 
 def workers_of(flink: Cluster) -> list[psutil.Process]:
