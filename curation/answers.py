@@ -12,8 +12,8 @@ from typing import Any, Literal
 import jsonschema
 
 from curation.engines import Completion
+from curation.prompts import text_field
 from curation.text_limits import MAX_CHARS, spaced, split_sentences
-from prompts import text_field
 
 Status = Literal["ok", "repaired", "truncated", "refused", "unparseable", "empty"]
 

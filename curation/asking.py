@@ -14,7 +14,7 @@ from typing import Any
 from curation.answers import Answer, read_answer
 from curation.engines import Completion, Failure, TextRequest
 from curation.engines.source import TextSource
-from prompts import Prompt, Turn, as_data
+from curation.prompts import Prompt, Turn, as_data
 
 MAX_EARLIER_CHARS = 2000
 """Of an earlier answer that is shown to the model again; a text that will do is much shorter."""

@@ -18,11 +18,11 @@ from curation.config import SummarySettings
 from curation.engines import Failure
 from curation.engines.source import TextSource, text_source
 from curation.languages import LANGUAGES
+from curation.prompts import Prompt, PromptError
 from curation.records import Caption, Clip, Segment, Summary, Video, digest
 from curation.rejects import Kind, Rejected
 from curation.subtitles import language_of
 from curation.text_limits import MAX_CHARS, Limits, clip_tokens, count_words, spaced, split_sentences, truncate
-from prompts import Prompt, PromptError
 
 TextKind = Literal["subtitles", "captions"]
 KINDS: tuple[TextKind, ...] = ("subtitles", "captions")

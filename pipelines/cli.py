@@ -12,13 +12,13 @@ import typer
 from curation import __version__
 from curation.config import ConfigError, Settings, fields, resolve
 from curation.engines import EngineError
+from curation.prompts import PromptError
 from curation.requests import InputError
 from curation.tables import DatasetError, Misuse
 from model.config import ModelError
 from model.settings import TrainingError
 from pipelines import commands, model_commands, plan_command, prompt_commands, template_commands
 from pipelines.ending import Interrupted, RunnerError
-from prompts import PromptError
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -11,9 +11,9 @@ from typing import Self
 from curation import guard
 from curation.config import ConfigError
 from curation.engines import EngineError, close_engines
+from curation.prompts import PromptError
 from curation.tables import DatasetError, disk_is_full
 from curation.uris import redact
-from prompts import PromptError
 
 stopping = threading.Event()  # set when this process is to end what it does for a run: no item is begun after it
 

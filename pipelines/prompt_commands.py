@@ -18,10 +18,10 @@ from curation.config import Settings, resolve
 from curation.engines import Failure, close_engines
 from curation.engines.source import TextSource, text_source
 from curation.languages import LANGUAGES
+from curation.prompts import BUNDLED, Prompt, PromptError, load_prompts
 from curation.records import Caption, Frame, Segment, Video, from_row
 from curation.tables import Dataset, DatasetError, Misuse
 from pipelines.inspect import escape
-from prompts import BUNDLED, Prompt, PromptError, load_prompts
 
 Kind = Literal["frames", "subtitles", "captions"]
 TASKS: dict[Kind, str] = {"frames": "captions", "subtitles": "summaries.subtitles", "captions": "summaries.captions"}

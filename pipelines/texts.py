@@ -10,11 +10,11 @@ from typing import Any
 from curation.config import CaptionSettings, EngineSettings, Settings, SummarySettings
 from curation.engines import Engine, close_engines
 from curation.engines.source import TextSource, text_source
+from curation.prompts import Prompt, load_prompts
 from curation.records import digest
 from curation.summaries import SummaryPlan, summary_plan
 from pipelines.items import CAPTION, SUMMARIZE
 from pipelines.workers import Workers, workers
-from prompts import Prompt, load_prompts
 
 BUILTIN_THREADS = 2  # one reads and writes while the other has the model
 MOST_THREADS = 256

@@ -12,6 +12,7 @@ from curation.config import ConfigError
 from curation.engines import EngineError
 from curation.guard import Stopped as ChildStopped
 from curation.guard import processor_s
+from curation.prompts import PromptError
 from curation.records import Usage, digest
 from curation.rejects import Kind, Rejected
 from curation.tables import Dataset, DatasetError, Lineage, disk_is_full
@@ -20,7 +21,6 @@ from pipelines.ending import Stopped, stopping
 from pipelines.items import Item, VideoItem
 from pipelines.logs import subject
 from pipelines.workers import Workers
-from prompts import PromptError
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from curation.config import EngineSettings
 from curation.engines import Completion, Sampling, TextRequest, close_engines, open_engine
-from prompts import Prompt
+from curation.prompts import Prompt
 
 AT_A_TIME = 8
 

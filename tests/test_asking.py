@@ -11,7 +11,7 @@ from curation.answers import Answer
 from curation.asking import MAX_EARLIER_CHARS, Question, Told, ask
 from curation.engines import Completion, Failure, Sampling, TextRequest
 from curation.engines.source import TextSource
-from prompts import Prompt
+from curation.prompts import Prompt
 from tests.scripted_engine import Script, ScriptedEngine
 
 SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}

@@ -27,7 +27,7 @@ from curation.engines import (
 )
 from curation.engines.builtin import CaptionJoiner, Summariser, Tagger, caption_sentence, look_of
 from curation.engines.source import text_source
-from prompts import Prompt, PromptError, load_prompts
+from curation.prompts import Prompt, PromptError, load_prompts
 
 PROMPTS = load_prompts()
 SETTINGS = Settings()

@@ -10,7 +10,7 @@ import pytest
 
 from curation.engines import Sampling, TextRequest
 from curation.engines.chat import ExchangeError, Said, body, has_words, read_answer, read_stream, refusal
-from prompts import Prompt, PromptError
+from curation.prompts import Prompt, PromptError
 from tests.scripted_server import completion, event
 
 SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}

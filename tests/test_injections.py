@@ -15,10 +15,10 @@ from curation.captions import caption_frames
 from curation.engines import Completion, Sampling, TextRequest
 from curation.engines.source import TextSource
 from curation.models import has_smollm2, smollm2
+from curation.prompts import MAX_DATA_CHARS, Prompt, load_prompts
 from curation.records import Caption, Clip, Frame, Segment, Sentence, Video, clip_id_of, content_digest, frame_id_of
 from curation.summaries import SummaryPlan, summarize_video
 from curation.text_limits import Limits
-from prompts import MAX_DATA_CHARS, Prompt, load_prompts
 from tests.scripted_engine import ScriptedEngine
 
 PROMPTS = load_prompts()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from prompts import MAX_DATA_CHARS, Prompt, PromptError, as_data, load_prompts
+from curation.prompts import MAX_DATA_CHARS, Prompt, PromptError, as_data, load_prompts
 
 BUNDLED = load_prompts()
 

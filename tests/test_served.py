@@ -26,7 +26,7 @@ from curation.config import EngineSettings
 from curation.engines import Completion, EngineError, Failure, Sampling, TextRequest, open_engine
 from curation.engines.load import load
 from curation.engines.served import Elsewhere, Served, Server, open_elsewhere
-from prompts import Prompt
+from curation.prompts import Prompt
 from tests import scripted_server as scripted
 from tests.scripted_server import Asked, Script, ScriptedServer
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from curation.config import EngineSettings
-from prompts import Prompt
+from curation.prompts import Prompt
 
 Task = Literal["caption", "summarize_subtitles", "summarize_captions"]
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from curation.engines import Completion, Engine, EngineError, Failure, Sampling, Task, TextRequest
 from curation.models import load_torch, package_folder, smollm2
-from prompts import PromptError, text_field
+from curation.prompts import PromptError, text_field
 
 ENGLISH = frozenset({"en"})
 

@@ -20,7 +20,7 @@ from curation.engines.client import Client
 from curation.engines.load import load
 from curation.engines.pace import LONGEST_PAUSE_S, Sent, Silence, Trouble
 from curation.engines.places import Place, Places, Server
-from prompts import PromptError
+from curation.prompts import PromptError
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from curation.config import EngineSettings, TextSettings
 from curation.engines import Completion, Engine, EngineError, Failure, Sampling, Task, TextRequest, open_engine
+from curation.prompts import Prompt, PromptError
 from curation.records import digest
 from curation.usage import Spent
-from prompts import Prompt, PromptError
 
 VARIABLES: dict[Task, frozenset[str]] = {
     "caption": frozenset({"max_words"}),
