@@ -39,7 +39,7 @@ format: setup
 	$(BIN)/ruff format .
 
 docs: setup  ## docs/data.md, from the schema
-	$(BIN)/python -m curation.datadoc docs/data.md
+	$(BIN)/python -m curation.dataset.schema_doc docs/data.md
 
 locks: setup  ## the images' dependencies with their hashes, from pyproject.toml and constraints.txt
 	mkdir -p $(VENV)/locks && cd $(VENV)/locks && echo torch >without && echo setuptools >build && echo vllm==0.33.0 >vllm

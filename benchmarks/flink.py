@@ -22,9 +22,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.stages import copies, downloaded, timed
-from curation.commits import Writer
 from curation.config import resolve
-from curation.tables import Dataset
+from curation.dataset.commits import Writer
+from curation.dataset.dataset import Dataset
 from pipelines.run import Run
 from pipelines.runners import runner_for
 from pipelines.texts import texts_digest

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import torch
 
-from curation.tables import Dataset
+from curation.dataset.dataset import Dataset
 from model.evaluation import evaluate_dataset
 from model.settings import DataSettings
 from tests.animations import Animation, NoAnimations, fetch

@@ -35,12 +35,12 @@ import psutil
 import torch
 from transformers import CLIPConfig, CLIPModel
 
-from curation import media
-from curation.commits import Writer
 from curation.config import Settings
+from curation.dataset.commits import Writer
+from curation.dataset.dataset import Dataset, PartWriter
+from curation.media import single_pass_child
 from curation.records import Clip, content_digest
-from curation.tables import Dataset, PartWriter
-from curation.tilings import tile
+from curation.segments.tilings import tile
 from model import runs
 from model.clips import Clips, pin_version, select
 from model.frames import VideoDecoder, clip_times, read_frames
@@ -63,7 +63,7 @@ def make_dataset(video: Path, folder: Path) -> Dataset:
     spool.mkdir(parents=True)
     (folder / "media" / "00").mkdir(parents=True)
     stored, source = (folder / "media" / "00" / f"{name}.mp4" for name in ("stored", "source"))
-    found = media.decode_once(video, (), None, None, SETTINGS, stored, spool)
+    found = single_pass_child.decode_once(video, (), None, None, SETTINGS, stored, spool)
     encode = ["-vf", "scale=-2:720", "-c:v", "libx264", "-g", "250", "-pix_fmt", "yuv420p", "-c:a", "copy"]
     command = ["ffmpeg", "-v", "error", "-nostdin", "-i", video, *encode, "-movflags", "+faststart", source]
     subprocess.run(command, check=True)

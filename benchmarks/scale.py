@@ -37,11 +37,14 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
-from curation.books import balance
-from curation.commits import Committer, Writer
-from curation.compaction import TARGET_BYTES, compact
 from curation.config import Settings, resolve
-from curation.lineage import (
+from curation.dataset.books import balance
+from curation.dataset.commits import Committer, Writer
+from curation.dataset.compact import TARGET_BYTES, compact
+from curation.dataset.dataset import Dataset, Lineage, Part, PartWriter
+from curation.dataset.vacuum import vacuum
+from curation.records import TABLES, digest, digests
+from curation.row_digests import (
     clips_digests,
     download_digests,
     download_reject_digest,
@@ -49,9 +52,6 @@ from curation.lineage import (
     segment_reject_digest,
     tiling_digests,
 )
-from curation.records import TABLES, digest, digests
-from curation.tables import Dataset, Lineage, Part, PartWriter
-from curation.upkeep import vacuum
 from pipelines import memory
 from pipelines.ending import Stopped, stopping
 from pipelines.items import CAPTION, DOWNLOAD, SEGMENT, SUMMARIZE

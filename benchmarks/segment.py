@@ -26,12 +26,13 @@ import cv2
 import ffmpeg
 from scenedetect import ContentDetector, detect
 
-from curation import guard, media
+from curation import guard
 from curation.config import Settings
-from curation.decode import Source
-from curation.encode import AudioTrack, VideoTrack, open_stored, stored_time_base
-from curation.pictures import Geometry, Scaler
-from curation.tilings import choose_frames, tile
+from curation.media import single_pass_child
+from curation.media.decode import Source
+from curation.media.encode import AudioTrack, VideoTrack, open_stored, stored_time_base
+from curation.media.pictures import Geometry, Scaler
+from curation.segments.tilings import choose_frames, tile
 
 SETTINGS = Settings()
 
@@ -39,7 +40,7 @@ SETTINGS = Settings()
 def ours(video: Path, folder: Path) -> dict[str, Any]:
     spool = folder / "spool"
     spool.mkdir(exist_ok=True)
-    found = media.decode_once(video, (), None, None, SETTINGS, folder / "stored.mp4", spool)
+    found = single_pass_child.decode_once(video, (), None, None, SETTINGS, folder / "stored.mp4", spool)
     segments = tile("v", found.duration, found.boundaries, (), found.shots, SETTINGS.tilings)
     frames = [(c.path, c.time, c.sharpness) for c in found.candidates]
     chosen = choose_frames(segments, frames, SETTINGS.frames.every_s)
@@ -51,7 +52,7 @@ def ours(video: Path, folder: Path) -> dict[str, Any]:
 def copies(video: Path, folder: Path) -> None:
     """Cut every clip out of the stored media by copying packets, as an export does."""
     for i, (_, start, end, _) in enumerate(_found(folder)["clips"]):
-        media.cut_json(
+        single_pass_child.cut_json(
             {"stored": str(folder / "stored.mp4"), "start": start, "end": end, "out": str(folder / f"copy{i}.mp4")}
         )
 
@@ -154,7 +155,7 @@ def _living(pid: int) -> float:
 def part(name: str, video: Path, folder: Path) -> None:
     """Do one part in this process and print its CPU seconds; imports and the start of the child are not counted."""
     cv2.setNumThreads(1)
-    media.probe(video, SETTINGS.media)
+    single_pass_child.probe(video, SETTINGS.media)
     begun = cpu_seconds()
     result = next(p for p in PARTS if p.__name__ == name)(video, folder)
     print(cpu_seconds() - begun)

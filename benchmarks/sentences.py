@@ -26,10 +26,10 @@ from pathlib import Path
 import numpy as np
 
 from curation.config import SubtitleSettings
-from curation.cues import Piece
 from curation.records import SubtitleTrack
-from curation.sentences import sentences_in
-from curation.subtitles import sentences_of
+from curation.subtitles.cascade import sentences_of
+from curation.subtitles.cues import Piece
+from curation.subtitles.sentences import sentences_in
 
 TOLERANCE_S = 0.5
 

@@ -23,9 +23,9 @@ import ffmpeg
 from rich.console import Console
 from rich.table import Table
 
-from curation.commits import Writer
 from curation.config import Settings, resolve
-from curation.tables import Dataset, PartWriter
+from curation.dataset.commits import Writer
+from curation.dataset.dataset import Dataset, PartWriter
 from pipelines.items import DOWNLOAD, SEGMENT
 from pipelines.run import Run
 from pipelines.runners import runner_for

@@ -37,15 +37,15 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from curation.captions import caption_frames
 from curation.config import EngineSettings, Settings, VllmSettings, resolve
-from curation.engines import Completion, Failure, TextRequest, open_engine
-from curation.engines.chat import body
+from curation.dataset.dataset import Dataset, rows_of
+from curation.engines.interface import Completion, Failure, TextRequest, open_engine
 from curation.engines.load import load
-from curation.engines.vllm import VllmServer
+from curation.engines.openai.chat import body
+from curation.engines.vllm.shared_server import VllmServer
 from curation.records import Caption, Frame, Segment, Sentence, Video, content_digest, from_row
-from curation.summaries import summarize_video
-from curation.tables import Dataset, rows_of
+from curation.texts.captions import caption_frames
+from curation.texts.summaries import summarize_video
 from pipelines.items import CAPTION, STAGES
 from pipelines.texts import captioner, close, summariser
 from tests.checkpoints import image_text_model

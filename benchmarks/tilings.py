@@ -9,7 +9,7 @@ import numpy as np
 
 from curation.config import MediaSettings, TilingSettings
 from curation.records import SCALES, Sentence, Shot
-from curation.tilings import sentence_boundaries, tile
+from curation.segments.tilings import sentence_boundaries, tile
 
 RUNS = 9
 FRAME_S = 0.04

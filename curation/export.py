@@ -23,11 +23,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.config import MediaSettings
-from curation.media import cut
+from curation.dataset.dataset import Dataset, DatasetError, Lineage, Misuse, PartWriter
+from curation.dataset.vacuum import versions_now
+from curation.media.single_pass_child import cut
 from curation.records import SCALES, TABLES
 from curation.rejects import Rejected
-from curation.tables import Dataset, DatasetError, Lineage, Misuse, PartWriter
-from curation.upkeep import versions_now
 
 Format = Literal["mp4", "webdataset", "parquet"]
 FORMATS: tuple[Format, ...] = ("mp4", "webdataset", "parquet")

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from curation.lists import InputError
+from curation.sources.input_lists import InputError
 
 DIDEMO_SECONDS = 30.0
 SHOWN = 5

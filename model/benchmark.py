@@ -12,9 +12,9 @@ import av
 import pyarrow as pa
 from torch import Tensor
 
-from curation.lists import InputError
+from curation.dataset.dataset import Dataset
 from curation.records import SCALES
-from curation.tables import Dataset
+from curation.sources.input_lists import InputError
 from model.annotations import (
     Annotation,
     Example,

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from curation.models import from_transformers
+from curation.local_models import from_transformers
 from model.config import CLIP_MEAN, CLIP_STD, ModelError, TextConfig, TransformerConfig, VideoConfig, VidLAConfig
 from model.settings import ModelSettings
 from model.video import resize_space

@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.commits import path_of
+from curation.dataset.commits import path_of
+from curation.dataset.dataset import Dataset, DatasetError, Misuse
+from curation.dataset.vacuum import parts_at, parts_on_disk, pin, pins
 from curation.records import SCALES, Scale, digest
-from curation.tables import Dataset, DatasetError, Misuse
-from curation.upkeep import parts_at, parts_on_disk, pin, pins
 from model.settings import DataSettings
 from model.split import held_out_sql, in_subset_sql
 

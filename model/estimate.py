@@ -5,8 +5,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from curation.dataset.dataset import Dataset, DatasetError
 from curation.records import SCALES
-from curation.tables import Dataset, DatasetError
 from model.clips import select
 from model.evaluation import version_now
 from model.flops import count_parameters, text_flops, training_memory, video_flops

@@ -14,9 +14,9 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from curation.dataset.dataset import Dataset, DatasetError, Misuse
+from curation.dataset.vacuum import versions_now
 from curation.records import SCALES
-from curation.tables import Dataset, DatasetError, Misuse
-from curation.upkeep import versions_now
 from model.augment import normalise
 from model.clips import CLIP_SCHEMA, ClipRow, Clips, Version, configuration_digest, select, write_clips
 from model.media_cache import Media, media_of

@@ -15,9 +15,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curation.lists import InputError
+from curation.dataset.dataset import Dataset, DatasetError, Misuse, writing
 from curation.records import SCALES, microseconds
-from curation.tables import Dataset, DatasetError, Misuse, writing
+from curation.sources.input_lists import InputError
 from model.split import held_out_sql
 
 SCHEMA = pa.schema(

@@ -17,8 +17,8 @@ from typing import Any, BinaryIO, cast
 
 import obstore
 
+from curation.dataset.dataset import Dataset, reading, writing
 from curation.records import content_digest
-from curation.tables import Dataset, reading, writing
 
 BLOCK = 2**20
 HELD_BLOCKS = 4  # of one open file, in memory

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from curation.config import ConfigError
+from curation.dataset.dataset import DatasetError
 from curation.records import SCALES, Scale
-from curation.tables import DatasetError
 
 Draw = tuple[int, int]
 """The index of a clip, and the seed of all that is random in its sample."""

@@ -19,8 +19,8 @@ from typing import Any
 
 from curation import __version__
 from curation.config import ConfigError, check, fields, over, read
-from curation.tables import Dataset, DatasetError
-from curation.upkeep import pins, unpin
+from curation.dataset.dataset import Dataset, DatasetError
+from curation.dataset.vacuum import pins, unpin
 from model import checkpoint
 from model.clips import Version, pin_version
 from model.config import ModelError

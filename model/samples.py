@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, get_worker_info
 
-from curation.tables import DatasetError
-from curation.text_limits import clip_tokenizer
+from curation.dataset.dataset import DatasetError
+from curation.texts.limits import clip_tokenizer
 from model.augment import centre_view, random_view, show
 from model.clips import ClipRow, Clips
 from model.frames import BrokenMedia, clip_times, read_frames

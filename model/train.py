@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from curation.config import ConfigError
-from curation.tables import DatasetError
-from curation.text_limits import clip_tokenizer
+from curation.dataset.dataset import DatasetError
+from curation.texts.limits import clip_tokenizer
 from model import checkpoint, gradient_cache
 from model.augment import normalise
 from model.checkpoint import Progress

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from curation.lists import InputError
+from curation.sources.input_lists import InputError
 from model.ranks import normalised, rank
 
 TEMPLATES = {

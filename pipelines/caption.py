@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from curation.captions import caption_digest, caption_frames
 from curation.config import Settings
-from curation.engines.source import TextSource
-from curation.lineage import reject_digest
-from curation.lookup import read_video
+from curation.dataset.dataset import Dataset
+from curation.dataset.video_rows import read_video
+from curation.engines.text_source import TextSource
 from curation.records import Caption, Frame, from_row
 from curation.rejects import Rejected
-from curation.tables import Dataset
+from curation.row_digests import reject_digest
+from curation.texts.captions import caption_digest, caption_frames
 from pipelines.items import CAPTION, VideoItem
 from pipelines.rows import records_elsewhere, records_of_video, rows_of_video
 from pipelines.texts import captioner, text_workers

@@ -11,10 +11,10 @@ import typer
 
 from curation import __version__
 from curation.config import ConfigError, Settings, fields, resolve
-from curation.engines import EngineError
+from curation.dataset.dataset import DatasetError, Misuse
+from curation.engines.interface import EngineError
 from curation.prompts import PromptError
-from curation.requests import InputError
-from curation.tables import DatasetError, Misuse
+from curation.sources.requests import InputError
 from model.config import ModelError
 from model.settings import TrainingError
 from pipelines import commands, model_commands, plan_command, prompt_commands, template_commands

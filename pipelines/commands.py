@@ -14,14 +14,14 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from curation.commits import Writer
-from curation.compaction import compact as compact_in
-from curation.forgetting import What
-from curation.forgetting import forget as forget_in
-from curation.tables import Dataset, DatasetError, Misuse
-from curation.upkeep import pin as pin_in
-from curation.upkeep import pins, unpin
-from curation.upkeep import vacuum as vacuum_in
+from curation.dataset.commits import Writer
+from curation.dataset.compact import compact as compact_in
+from curation.dataset.dataset import Dataset, DatasetError, Misuse
+from curation.dataset.forget import What
+from curation.dataset.forget import forget as forget_in
+from curation.dataset.vacuum import pin as pin_in
+from curation.dataset.vacuum import pins, unpin
+from curation.dataset.vacuum import vacuum as vacuum_in
 from pipelines.inspect import select, show, show_rows
 
 PLAIN_INTERVAL_S = 5.0

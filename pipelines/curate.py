@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 import typer
 
 from curation import __version__
-from curation.books import balance
-from curation.commits import Writer
 from curation.config import Settings
+from curation.dataset.books import balance
+from curation.dataset.commits import Writer
+from curation.dataset.dataset import Dataset, DatasetError
 from curation.engines.load import load
-from curation.tables import Dataset, DatasetError
 from pipelines import dataflow, ending, memory, texts
 from pipelines.logs import StderrToLog, log_to
 from pipelines.plan import Plan

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from curation.config import EngineSettings, Settings
-from curation.tables import Dataset, Misuse
+from curation.dataset.dataset import Dataset, Misuse
 from pipelines.items import CAPTION, SUMMARIZE
 
 

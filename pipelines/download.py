@@ -11,13 +11,13 @@ from itertools import cycle
 from pathlib import Path
 
 from curation.config import Settings
-from curation.download import fetch
-from curation.forgetting import Forgotten
-from curation.hosts import host_of
-from curation.lineage import download_reject_digest
+from curation.dataset.dataset import Dataset, put
+from curation.dataset.forget import Forgotten
 from curation.rejects import Kind, Rejected
-from curation.requests import asked_again
-from curation.tables import Dataset, put
+from curation.row_digests import download_reject_digest
+from curation.sources.fetch import fetch
+from curation.sources.host_limits import host_of
+from curation.sources.requests import asked_again
 from pipelines.items import BY_VIDEO, DOWNLOAD, DownloadItem
 from pipelines.work import Made
 from pipelines.workers import Workers, workers

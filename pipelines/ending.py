@@ -10,9 +10,9 @@ from typing import Self
 
 from curation import guard
 from curation.config import ConfigError
-from curation.engines import EngineError, close_engines
+from curation.dataset.dataset import DatasetError, disk_is_full
+from curation.engines.interface import EngineError, close_engines
 from curation.prompts import PromptError
-from curation.tables import DatasetError, disk_is_full
 from curation.uris import redact
 
 stopping = threading.Event()  # set when this process is to end what it does for a run: no item is begun after it

@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.markup import escape as escape_markup
 from rich.table import Table
 
-from curation.books import Books, balance
-from curation.commits import LEASE, holder_text, is_alive, recent_commits, unfinished
+from curation.dataset.books import Books, balance
+from curation.dataset.commits import LEASE, holder_text, is_alive, recent_commits, unfinished
+from curation.dataset.dataset import Dataset, Misuse
 from curation.records import SCALES, TABLES
-from curation.tables import Dataset, Misuse
 
 BINS = 24
 RUNS = 5

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from curation.records import Reject, VideoRequest
 from curation.rejects import Rejected
-from curation.requests import Asked
+from curation.sources.requests import Asked
 
 DOWNLOAD, SEGMENT, CAPTION, SUMMARIZE = "download", "segment", "caption", "summarize"
 STAGES = (DOWNLOAD, SEGMENT, CAPTION, SUMMARIZE)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from curation.tables import Dataset, DatasetError, put
+from curation.dataset.dataset import Dataset, DatasetError, put
 from curation.uris import redact
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 
-from curation import lookup
+from curation.dataset import video_rows
 
 M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # of malloc.h
 LARGE = 2**20  # bytes
@@ -24,6 +24,6 @@ def share() -> None:
 
 def give_back() -> None:
     """Hand what the work has needed back to the system, before something else wants as much."""
-    lookup.forget()
+    video_rows.forget()
     if hasattr(_LIBC, "malloc_trim"):  # glibc
         _LIBC.malloc_trim(0)

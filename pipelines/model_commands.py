@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from curation.tables import Dataset, Misuse
+from curation.dataset.dataset import Dataset, Misuse
 from model.settings import DataSettings, resolve_training
 
 DatasetOption = Annotated[

@@ -11,10 +11,10 @@ from typing import Any
 
 import apache_beam as beam
 
-from curation.commits import read_commits
 from curation.config import Settings
+from curation.dataset.commits import read_commits
+from curation.dataset.dataset import Dataset
 from curation.records import TABLES
-from curation.tables import Dataset
 from pipelines.ending import Ended
 from pipelines.items import CAPTION, DOWNLOAD, SEGMENT, STAGES, VideoItem
 from pipelines.reports import Reports

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from curation.lookup import VideoIndex
-from curation.tables import Dataset
+from curation.dataset.dataset import Dataset
+from curation.dataset.video_rows import VideoIndex
 from pipelines.items import BY_VIDEO
 
 READERS = 8  # parts read at a time

@@ -14,10 +14,10 @@ from urllib.parse import unquote, urlsplit
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.lineage import download_reject_digest
+from curation.dataset.dataset import looked_up, rows_of
 from curation.records import TABLES, VideoRequest, from_row
-from curation.requests import Asked
-from curation.tables import looked_up, rows_of
+from curation.row_digests import download_reject_digest
+from curation.sources.requests import Asked
 from pipelines.items import DOWNLOAD, SEGMENT, DownloadItem
 from pipelines.state import Retry, State, no_retry
 

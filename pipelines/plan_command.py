@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from curation.config import check, over, read, resolve
-from curation.planning import RUNNERS, STAGES, TEXTS, Figure, Plan, Prices, Wish, as_json, assumed, measure
-from curation.planning import plan as make_plan
-from curation.tables import Dataset, Misuse
+from curation.dataset.dataset import Dataset, Misuse
+from curation.forecast import RUNNERS, STAGES, TEXTS, Figure, Plan, Prices, Wish, as_json, assumed, measure
+from curation.forecast import plan as make_plan
 from pipelines.inspect import new_table
 
 DAYS = 30.0

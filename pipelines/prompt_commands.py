@@ -13,14 +13,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from curation.asking import Told
 from curation.config import Settings, resolve
-from curation.engines import Failure, close_engines
-from curation.engines.source import TextSource, text_source
+from curation.dataset.dataset import Dataset, DatasetError, Misuse
+from curation.engines.interface import Failure, close_engines
+from curation.engines.text_source import TextSource, text_source
 from curation.languages import LANGUAGES
 from curation.prompts import BUNDLED, Prompt, PromptError, load_prompts
 from curation.records import Caption, Frame, Segment, Video, from_row
-from curation.tables import Dataset, DatasetError, Misuse
+from curation.texts.questions import Told
 from pipelines.inspect import escape
 
 Kind = Literal["frames", "subtitles", "captions"]
@@ -203,7 +203,7 @@ _Row = tuple[str, str, str, str, str]
 def _try_on_frames(
     dataset: Dataset, n: int, id: str, settings: Settings, prompts: Mapping[str, Prompt]
 ) -> tuple[TextSource, list[_Row]]:
-    from curation.captions import ask_captions
+    from curation.texts.captions import ask_captions
 
     captions = settings.captions.model_copy(update={"prompt": id})
     source = text_source(captions.engine, captions, "caption", prompts)
@@ -227,8 +227,8 @@ def _try_on_clips(
     settings: Settings,
     prompts: Mapping[str, Prompt],
 ) -> tuple[TextSource, list[_Row]]:
-    from curation.summaries import ask_summaries, sources_of, summary_plan
-    from curation.text_limits import truncate
+    from curation.texts.limits import truncate
+    from curation.texts.summaries import ask_summaries, sources_of, summary_plan
 
     texts = getattr(settings.summaries, kind).model_copy(update={"prompt": id})
     plan = summary_plan(settings.summaries.model_copy(update={kind: texts}), prompts)

@@ -18,9 +18,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from curation.commits import read_commits
+from curation.dataset.commits import read_commits
+from curation.dataset.dataset import Dataset, DatasetError, put
 from curation.engines.load import load
-from curation.tables import Dataset, DatasetError, put
 from pipelines.ending import halt
 from pipelines.progress import tally
 from pipelines.work import Context

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from curation.tables import Dataset, DatasetError
+from curation.dataset.dataset import Dataset, DatasetError
 from pipelines.items import Where
 from pipelines.places import PartIndex
 

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
-from curation.lookup import read_video
+from curation.dataset.dataset import Dataset
+from curation.dataset.video_rows import read_video
 from curation.records import TABLES, from_row
-from curation.tables import Dataset
 from pipelines.items import VideoItem
 
 log = logging.getLogger(__name__)

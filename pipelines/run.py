@@ -9,13 +9,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from curation.commits import Writer, read_commits
 from curation.config import Settings
-from curation.engines import Engine
-from curation.lineage import download_digest, download_reject_digest
+from curation.dataset.commits import Writer, read_commits
+from curation.dataset.dataset import Dataset, PartWriter
+from curation.engines.interface import Engine
 from curation.records import Reject, VideoRequest, digest
-from curation.requests import Asked, read_inputs
-from curation.tables import Dataset, PartWriter
+from curation.row_digests import download_digest, download_reject_digest
+from curation.sources.requests import Asked, read_inputs
 from pipelines.beside import Beside
 from pipelines.ending import Ended, Fatal, Stopped, halt, stopping
 from pipelines.items import CAPTION, DOWNLOAD, SEGMENT, STAGES, SUMMARIZE, DownloadItem, VideoItem

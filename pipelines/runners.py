@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from curation.tables import Misuse
+from curation.dataset.dataset import Misuse
 from pipelines import dataflow
 from pipelines.ending import Ended, RunnerError, Stopped, stopping
 from pipelines.reports import Reports

@@ -9,11 +9,11 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from curation.config import Settings
-from curation.lineage import media_digest, segment_reject_digest, tiling_digest
+from curation.dataset.dataset import Dataset, put
 from curation.records import Download, Video, digest
 from curation.rejects import Kind, Rejected
-from curation.segments import segment_video, segments_of
-from curation.tables import Dataset, put
+from curation.row_digests import media_digest, segment_reject_digest, tiling_digest
+from curation.segments.segmentation import segment_video, segments_of
 from pipelines.items import SEGMENT, VideoItem
 from pipelines.rows import records_of_video, rows_of_video
 from pipelines.work import AnyLane, Made

@@ -15,9 +15,9 @@ from apache_beam.metrics import Metrics
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
-from curation.commits import Committer, Replacement
 from curation.config import Settings
-from curation.tables import Part, PartWriter
+from curation.dataset.commits import Committer, Replacement
+from curation.dataset.dataset import Part, PartWriter
 from pipelines import worker
 from pipelines.caption import CaptionFrames
 from pipelines.dataflow import resource_hints

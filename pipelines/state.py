@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.config import Settings
-from curation.lineage import (
+from curation.dataset.dataset import Dataset, looked_up, rows_of
+from curation.row_digests import (
     clips_digest,
     clips_digests,
     download_digests,
@@ -25,7 +26,6 @@ from curation.lineage import (
     tiling_digest,
     tiling_digests,
 )
-from curation.tables import Dataset, looked_up, rows_of
 from pipelines.items import BY_VIDEO, CAPTION, DOWNLOAD, SEGMENT, SUMMARIZE, DownloadItem, VideoItem
 from pipelines.places import Places
 from pipelines.reuse import Elsewhere

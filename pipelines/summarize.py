@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from curation.captions import caption_digest
 from curation.config import Settings
-from curation.lineage import clips_digest, reject_digest
+from curation.dataset.dataset import Dataset
 from curation.records import Caption, Segment, Summary, Video
 from curation.rejects import Rejected
-from curation.summaries import summarize_video
-from curation.tables import Dataset
+from curation.row_digests import clips_digest, reject_digest
+from curation.texts.captions import caption_digest
+from curation.texts.summaries import summarize_video
 from pipelines.items import SUMMARIZE, VideoItem
 from pipelines.rows import records_elsewhere, records_of_video, rows_of_video
 from pipelines.texts import captioner, summariser, text_workers, texts_digest

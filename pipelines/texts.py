@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from curation.config import CaptionSettings, EngineSettings, Settings, SummarySettings
-from curation.engines import Engine, close_engines
-from curation.engines.source import TextSource, text_source
+from curation.engines.interface import Engine, close_engines
+from curation.engines.text_source import TextSource, text_source
 from curation.prompts import Prompt, load_prompts
 from curation.records import digest
-from curation.summaries import SummaryPlan, summary_plan
+from curation.texts.summaries import SummaryPlan, summary_plan
 from pipelines.items import CAPTION, SUMMARIZE
 from pipelines.workers import Workers, workers
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from curation.config import ConfigError
-from curation.engines import EngineError
+from curation.dataset.dataset import Dataset, DatasetError, Lineage, disk_is_full
+from curation.engines.interface import EngineError
+from curation.engines.usage import Spent
 from curation.guard import Stopped as ChildStopped
 from curation.guard import processor_s
 from curation.prompts import PromptError
 from curation.records import Usage, digest
 from curation.rejects import Kind, Rejected
-from curation.tables import Dataset, DatasetError, Lineage, disk_is_full
-from curation.usage import Spent
 from pipelines.ending import Stopped, stopping
 from pipelines.items import Item, VideoItem
 from pipelines.logs import subject

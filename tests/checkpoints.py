@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from curation.models import package_folder
+from curation.local_models import package_folder
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vidla"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -15,7 +15,7 @@ import hypothesis
 import pytest
 
 from curation.config import EngineSettings, VllmSettings
-from curation.engines.vllm import VllmServer
+from curation.engines.vllm.shared_server import VllmServer
 from tests.bucket import Bucket, S3Server
 from tests.checkpoints import image_text_model
 from tests.flink_cluster import Cluster, Missing

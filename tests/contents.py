@@ -6,9 +6,9 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from curation import upkeep
+from curation.dataset import vacuum
+from curation.dataset.dataset import Dataset
 from curation.records import TABLES
-from curation.tables import Dataset
 
 RUN_COLUMNS = {"run_id", "created_at", "code_version"}
 
@@ -38,7 +38,7 @@ def _short(value: Any) -> Any:
 def parts_on_disk(location: Path | str) -> set[str]:
     """Every Parquet part that lies in a table's folder."""
     dataset = Dataset(str(location))
-    return {f"{t}/{p}" for t in TABLES for p, _ in upkeep.parts_on_disk(dataset, t)}
+    return {f"{t}/{p}" for t in TABLES for p, _ in vacuum.parts_on_disk(dataset, t)}
 
 
 def live_parts(location: Path | str) -> set[str]:

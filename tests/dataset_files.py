@@ -18,7 +18,8 @@ from typing import Any
 import av
 import numpy as np
 
-from curation.commits import Replacement, Writer
+from curation.dataset.commits import Replacement, Writer
+from curation.dataset.dataset import Dataset, PartWriter, put
 from curation.records import (
     Caption,
     Clip,
@@ -39,7 +40,6 @@ from curation.records import (
     frame_id_of,
     video_id_of,
 )
-from curation.tables import Dataset, PartWriter, put
 
 FRAME_RATE = 12
 SECONDS = 24.0

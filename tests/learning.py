@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from transformers import CLIPConfig, CLIPModel
 
-from curation.commits import Writer
 from curation.config import ScaleSettings, TilingSettings
+from curation.dataset.commits import Writer
+from curation.dataset.dataset import Dataset, PartWriter
 from curation.records import Clip, content_digest, digest
-from curation.tables import Dataset, PartWriter
-from curation.tilings import tile
+from curation.segments.tilings import tile
 from model import runs
 from model.clips import select
 from model.evaluation import Encoder, version_now

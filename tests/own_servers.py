@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from curation.config import EngineSettings, VllmSettings
-from curation.engines.vllm import VllmServer
+from curation.engines.vllm.shared_server import VllmServer
 from tests.watching import is_closed, is_gone, wait_until
 
 Serve = Callable[..., VllmServer]

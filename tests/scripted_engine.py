@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-from curation.engines import Completion, Failure, TextRequest
+from curation.engines.interface import Completion, Failure, TextRequest
 
 Script = Callable[[TextRequest, int], str | Completion | Failure]
 

@@ -15,11 +15,11 @@ from typing import Any
 
 from aiohttp import web
 
-from curation.commits import Replacement, Writer
 from curation.config import Settings, resolve
-from curation.lineage import download_digest, media_digest, tiling_digest
+from curation.dataset.commits import Replacement, Writer
+from curation.dataset.dataset import Dataset, PartWriter, put
 from curation.records import content_digest, digest, frame_id_of
-from curation.tables import Dataset, PartWriter, put
+from curation.row_digests import download_digest, media_digest, tiling_digest
 from pipelines.curate import curate
 from pipelines.items import STAGES
 from tests.dataset_files import download_of, made_of, request_of, stored_media

@@ -10,7 +10,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from curation.config import EngineSettings
-from curation.engines import Completion, Sampling, TextRequest, close_engines, open_engine
+from curation.engines.interface import Completion, Sampling, TextRequest, close_engines, open_engine
 from curation.prompts import Prompt
 
 AT_A_TIME = 8

@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from curation.commits import Writer
+from curation.dataset.commits import Writer
+from curation.dataset.dataset import Dataset, put
 from curation.records import Clip
-from curation.tables import Dataset, put
 from model.settings import TrainSettings, resolve_training
 from tests.dataset_files import commit_rows, made_of, make_dataset, stored_media
 from tests.small_clip import small_clip

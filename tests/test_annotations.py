@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from curation.lists import InputError
+from curation.sources.input_lists import InputError
 from model.annotations import (
     Annotation,
     Media,

@@ -7,11 +7,11 @@ import pickle
 
 import pytest
 
-from curation.answers import Answer
-from curation.asking import MAX_EARLIER_CHARS, Question, Told, ask
-from curation.engines import Completion, Failure, Sampling, TextRequest
-from curation.engines.source import TextSource
+from curation.engines.interface import Completion, Failure, Sampling, TextRequest
+from curation.engines.text_source import TextSource
 from curation.prompts import Prompt
+from curation.texts.answers import Answer
+from curation.texts.questions import MAX_EARLIER_CHARS, Question, Told, ask
 from tests.scripted_engine import Script, ScriptedEngine
 
 SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}

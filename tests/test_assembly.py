@@ -16,8 +16,8 @@ import pyarrow as pa
 import pytest
 from aiohttp import web
 
-from curation.engines import EngineError
-from curation.tables import Dataset
+from curation.dataset.dataset import Dataset
+from curation.engines.interface import EngineError
 from pipelines.plan import NOTHING, Downloads, Plan
 from pipelines.state import Downloaded, State
 from pipelines.waves import batches, waves_of

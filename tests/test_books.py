@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from curation.books import Account, balance
-from curation.commits import Writer
+from curation.dataset.books import Account, balance
+from curation.dataset.commits import Writer
+from curation.dataset.dataset import Dataset, PartWriter, put
 from curation.records import TABLES
-from curation.tables import Dataset, PartWriter, put
 from tests.dataset_files import (
     add_videos,
     commit_rows,

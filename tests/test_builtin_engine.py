@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from curation.config import Settings
-from curation.engines import (
+from curation.engines.builtin import CaptionJoiner, Summariser, Tagger, caption_sentence, look_of
+from curation.engines.interface import (
     Completion,
     EngineError,
     Failure,
@@ -25,8 +26,7 @@ from curation.engines import (
     close_engines,
     open_engine,
 )
-from curation.engines.builtin import CaptionJoiner, Summariser, Tagger, caption_sentence, look_of
-from curation.engines.source import text_source
+from curation.engines.text_source import text_source
 from curation.prompts import Prompt, PromptError, load_prompts
 
 PROMPTS = load_prompts()

@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 import pytest
 
-from curation.captions import caption_digest, caption_frames
 from curation.config import Settings
-from curation.engines import Completion, Failure, Sampling, TextRequest
-from curation.engines.source import TextSource, text_source
+from curation.engines.interface import Completion, Failure, Sampling, TextRequest
+from curation.engines.text_source import TextSource, text_source
 from curation.prompts import Prompt, load_prompts
 from curation.records import Frame, content_digest, frame_id_of
 from curation.rejects import Kind
+from curation.texts.captions import caption_digest, caption_frames
 from tests.scripted_engine import ScriptedEngine
 
 PROMPTS = load_prompts()

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from curation.engines import Sampling, TextRequest
-from curation.engines.chat import ExchangeError, Said, body, has_words, read_answer, read_stream, refusal
+from curation.engines.interface import Sampling, TextRequest
+from curation.engines.openai.chat import ExchangeError, Said, body, has_words, read_answer, read_stream, refusal
 from curation.prompts import Prompt, PromptError
 from tests.scripted_server import completion, event
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from curation.commits import Writer
-from curation.forgetting import forget
+from curation.dataset.commits import Writer
+from curation.dataset.dataset import Dataset, DatasetError, Misuse
+from curation.dataset.forget import forget
+from curation.dataset.vacuum import pins, unpin, vacuum
 from curation.records import Clip
-from curation.tables import Dataset, DatasetError, Misuse
-from curation.upkeep import pins, unpin, vacuum
 from model.clips import Clips, Share, Version, pin_version, reopen, select
 from model.settings import DataSettings
 from model.split import held_out, in_subset

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from curation.commits import LEASE, Committer, Held, Replacement, Superseded, Writer, holder, unfinished
+from curation.dataset.commits import LEASE, Committer, Held, Replacement, Superseded, Writer, holder, unfinished
+from curation.dataset.dataset import Dataset, DatasetError, Lineage, PartWriter, put
+from curation.dataset.vacuum import parts_on_disk
 from curation.records import Reject
-from curation.tables import Dataset, DatasetError, Lineage, PartWriter, put
-from curation.upkeep import parts_on_disk
 from tests.bucket import Bucket
 from tests.dataset_files import add_videos, commit_rows, make_dataset, reject_of
 
@@ -150,9 +150,9 @@ def test_a_container_is_not_mistaken_for_another(monkeypatch: pytest.MonkeyPatch
 
 CHILD = """
     import os, signal, sys, threading
-    from curation import commits
-    from curation.commits import Writer
-    from curation.tables import Dataset, PartWriter
+    from curation.dataset import commits
+    from curation.dataset.commits import Writer
+    from curation.dataset.dataset import Dataset, PartWriter
     from tests.dataset_files import commit_rows
     from tests.test_commits import rejects_of
 
@@ -230,7 +230,7 @@ def _pretend_elsewhere(dataset: Dataset) -> None:
 
 def test_a_writer_that_was_presumed_dead_and_comes_back_cannot_commit(dataset: Dataset) -> None:
     code = """
-        from curation.commits import Superseded
+        from curation.dataset.commits import Superseded
         commits.HEARTBEAT_S = 0.2
         with Writer(dataset, "theirs", {}) as writer:
             commit_rows(writer, "theirs-1", {"rejects": rejects_of("before")})
@@ -274,7 +274,7 @@ def test_the_job_of_a_dead_driver_cannot_commit_beside_its_successor(dataset: Da
         epoch = int(heard(dead))
         assert dead.wait(60) == -signal.SIGKILL
     job = f"""
-        from curation.commits import Committer, Lineage, Superseded
+        from curation.dataset.commits import Committer, Lineage, Superseded
         lineage = Lineage("theirs", {epoch})
         def commit(key):
             parts = PartWriter(dataset, lineage, 1 << 30)

@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curation import tables
-from curation.books import balance
-from curation.commits import Writer, read_commits, unfinished
-from curation.compaction import Compacted, compact
+from curation.dataset import dataset as dataset_module
+from curation.dataset.books import balance
+from curation.dataset.commits import Writer, read_commits, unfinished
+from curation.dataset.compact import Compacted, compact
+from curation.dataset.dataset import Dataset, Lineage, Part, PartWriter
+from curation.dataset.vacuum import parts_on_disk, pin, vacuum
 from curation.records import TABLES, Reject, VideoRequest, content_digest
-from curation.tables import Dataset, Lineage, Part, PartWriter
-from curation.upkeep import parts_on_disk, pin, vacuum
 from tests.dataset_files import commit_rows, make_dataset, reject_of
 
 ROOT = Path(__file__).parents[1]
@@ -82,7 +82,7 @@ def test_a_pinned_version_is_spared(tmp_path: Path) -> None:
 @pytest.fixture
 def spread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dataset:
     """Sixty small parts of one table whose rows do not compress, with small row groups, and a large one."""
-    monkeypatch.setattr(tables, "ROW_GROUP_BYTES", 4096)
+    monkeypatch.setattr(dataset_module, "ROW_GROUP_BYTES", 4096)
     dataset = Dataset(str(tmp_path / "data"))
     with writer_of(dataset, "run-1") as writer:
         for number in range(60):
@@ -100,7 +100,7 @@ def rejects_of(number: int, count: int) -> list[Reject]:
 def test_new_parts_have_the_wanted_size_and_large_ones_are_left_alone(
     spread: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("curation.compaction.ROW_GROUP_BYTES", 4096)
+    monkeypatch.setattr("curation.dataset.compact.ROW_GROUP_BYTES", 4096)
     target = 25_000
     before = spread.live_parts("rejects")
     large = next(path for path, part in before.items() if part.size >= target)
@@ -157,10 +157,10 @@ def request_rows(name: str) -> pa.Table:
 
 
 KILLS = {
-    "between two new parts": ("curation.compaction._NewPart.finish", 3),
-    "before the commit": ("curation.commits.Committer._shares", 1),
-    "between the commit and the tables": ("curation.commits._apply_share", 1),
-    "between two tables": ("curation.commits._apply_share", 4),
+    "between two new parts": ("curation.dataset.compact._NewPart.finish", 3),
+    "before the commit": ("curation.dataset.commits.Committer._shares", 1),
+    "between the commit and the tables": ("curation.dataset.commits._apply_share", 1),
+    "between two tables": ("curation.dataset.commits._apply_share", 4),
 }
 
 
@@ -171,9 +171,9 @@ def test_killed_at_any_moment_it_loses_nothing(tmp_path: Path, point: str) -> No
     before = everything(dataset)
     code = f"""
         import os, pkgutil, signal, sys
-        from curation.commits import Writer
-        from curation.compaction import compact
-        from curation.tables import Dataset
+        from curation.dataset.commits import Writer
+        from curation.dataset.compact import compact
+        from curation.dataset.dataset import Dataset
         path, _, name = "{function}".rpartition(".")
         place = pkgutil.resolve_name(path)
         real, calls = getattr(place, name), 0
@@ -218,9 +218,9 @@ def test_memory_holds_a_row_group_not_a_part(tmp_path: Path) -> None:
         writer.commit("rows", parts)
     code = """
         import sys
-        from curation.commits import Writer
-        from curation.compaction import compact
-        from curation.tables import Dataset
+        from curation.dataset.commits import Writer
+        from curation.dataset.compact import compact
+        from curation.dataset.dataset import Dataset
         from tests.memory import peak_bytes
         with Writer(Dataset(sys.argv[1]), "compact", {}) as writer:
             begun = peak_bytes()

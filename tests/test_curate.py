@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from curation.dataset.dataset import Dataset
 from curation.records import TABLES
-from curation.tables import Dataset
 from tests.conftest import VIDLA, make_video
 from tests.contents import contents, live_parts
 from tests.web_server import WebServer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from curation.datadoc import page
+from curation.dataset.schema_doc import page
 from curation.records import TABLES
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "data.md"

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from curation.commits import Writer
 from curation.config import Settings, resolve
-from curation.tables import Dataset, Misuse
+from curation.dataset.commits import Writer
+from curation.dataset.dataset import Dataset, Misuse
 from pipelines.dataflow import check, resource_hints
 from pipelines.items import CAPTION, DOWNLOAD, SEGMENT, STAGES, SUMMARIZE
 from tests.cloud_storage import CloudStorage

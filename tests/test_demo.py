@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yt_dlp
 
-from curation.cues import pieces_of
+from curation.subtitles.cues import pieces_of
 from demo import footage, serve
 
 

@@ -19,12 +19,13 @@ from typing import Any
 import av
 import pytest
 
-from curation import addresses, guard, hosts
+from curation import guard
 from curation.config import DownloadSettings
-from curation.download import Fetched, fetch
 from curation.records import content_digest
 from curation.rejects import Kind, Rejected
-from curation.requests import Asked, read_inputs
+from curation.sources import address_policy, host_limits
+from curation.sources.fetch import Fetched, fetch
+from curation.sources.requests import Asked, read_inputs
 from tests.web_server import SECRET, WebServer, make_media
 
 QUICK = DownloadSettings(allow_private=True, attempts=3, retry_wait_s=0.05, stall_s=5.0, timeout_s=60.0)
@@ -44,7 +45,7 @@ def web(media: Path) -> Iterator[WebServer]:
 @pytest.fixture(autouse=True)
 def _strangers() -> Iterator[None]:
     """Every test meets its hosts for the first time."""
-    hosts._hosts.clear()
+    host_limits._hosts.clear()
     yield
 
 
@@ -336,7 +337,7 @@ def test_what_a_sites_page_says(web: WebServer, tmp_path: Path) -> None:
         error = rejected(web.url(f"/site/{name}"), tmp_path, attempts=1)
         assert error.kind is kind, (name, error)
         (tmp_path / "download").rmdir()
-        hosts._hosts.clear()
+        host_limits._hosts.clear()
 
 
 @pytest.mark.usefixtures("fake_site")
@@ -395,9 +396,9 @@ def test_private_addresses_are_refused_in_all_their_forms(web: WebServer, tmp_pa
 
 def test_a_names_dns_answer_is_what_counts(web: WebServer, tmp_path: Path) -> None:
     """Only the check of the connection itself can see it: to the policy the name is one like any other."""
-    with addresses.enforced(addresses.Policy()) as policy:
+    with address_policy.enforced(address_policy.Policy()) as policy:
         policy.check_host("some-name.example")
-        with pytest.raises(addresses.AddressRefused):
+        with pytest.raises(address_policy.AddressRefused):
             socket.create_connection(("localhost", int(web.url("").rsplit(":", 1)[1])), 1)
         assert policy.refusal == "127.0.0.1 is a loopback or private address"
     socket.create_connection(("localhost", int(web.url("").rsplit(":", 1)[1])), 1).close()
@@ -437,14 +438,14 @@ def test_a_names_dns_answer_is_what_counts(web: WebServer, tmp_path: Path) -> No
     ],
 )
 def test_which_addresses_may_be_connected_to(address: str, public: bool, with_private: bool) -> None:
-    assert (addresses.why_refused(address, False) is None) is public
-    assert (addresses.why_refused(address, True) is None) is with_private
+    assert (address_policy.why_refused(address, False) is None) is public
+    assert (address_policy.why_refused(address, True) is None) is with_private
 
 
 def test_a_proxy_may_lie_on_a_private_address_and_nothing_else_there(web: WebServer, tmp_path: Path) -> None:
-    with addresses.enforced(addresses.Policy(proxy=web.url(""))):
+    with address_policy.enforced(address_policy.Policy(proxy=web.url(""))):
         socket.create_connection(("127.0.0.1", int(web.url("").rsplit(":", 1)[1])), 1).close()
-        with pytest.raises(addresses.AddressRefused):
+        with pytest.raises(address_policy.AddressRefused):
             socket.create_connection(("127.0.0.1", 9), 1)
     # The server is asked as a proxy is, and has nothing of that name.
     error = rejected("http://forest.example/missing.mp4", tmp_path, allow_private=False, proxy=web.url(""))
@@ -535,11 +536,11 @@ def test_downloads_from_one_host_are_bounded(web: WebServer, tmp_path: Path) -> 
     ended = _together([lambda n=n: one(n) for n in range(6)])  # type: ignore[misc]
     assert sum(isinstance(e, Fetched) for e in ended) == 6
     assert web.most_at_once == 2
-    assert not hosts._hosts
+    assert not host_limits._hosts
 
 
 def test_a_host_that_shuts_us_out_is_left_alone(web: WebServer, tmp_path: Path) -> None:
-    for number in range(hosts.REFUSALS):
+    for number in range(host_limits.REFUSALS):
         rejected(web.url(f"/captcha?{number}"), tmp_path)
         (tmp_path / "download").rmdir()
     asked = len(web.asked)

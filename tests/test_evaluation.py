@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from curation.lists import InputError
-from curation.tables import Dataset, DatasetError, Misuse
+from curation.dataset.dataset import Dataset, DatasetError, Misuse
+from curation.sources.input_lists import InputError
 from model import runs
 from model.annotations import find_videos
 from model.augment import centre_view, normalise, show

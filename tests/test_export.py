@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from curation import export as export_module
-from curation.commits import Replacement, Writer
+from curation.dataset.commits import Replacement, Writer
+from curation.dataset.dataset import Dataset, DatasetError, Misuse
 from curation.export import FORMATS, Exported, Format, Selection, export
 from curation.records import TABLES
-from curation.tables import Dataset, DatasetError, Misuse
 from tests.bucket import Bucket
 from tests.dataset_files import FRAME_RATE, commit_rows, download_of, made_of, make_dataset, stored_media
 

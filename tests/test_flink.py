@@ -15,9 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from curation.commits import Writer
 from curation.config import resolve
-from curation.tables import Dataset
+from curation.dataset.commits import Writer
+from curation.dataset.dataset import Dataset
 from pipelines.ending import RunnerError
 from pipelines.items import DOWNLOAD
 from pipelines.run import Run

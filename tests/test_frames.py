@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import torch
 
-from curation import media
 from curation.config import MediaSettings, Settings
-from curation.encode import VideoTrack, open_stored
-from curation.tilings import tile
+from curation.media import single_pass_child
+from curation.media.encode import VideoTrack, open_stored
+from curation.segments.tilings import tile
 from model.frames import INSIDE_S, BrokenMedia, Frames, by_pyav, by_torchcodec, clip_times, read_frames
 
 RATE = 12
@@ -103,7 +103,7 @@ def test_exact_ranges_of_what_the_single_pass_stores(videos: list[Path], tmp_pat
     settings, spool = Settings(), tmp_path / "spool"
     spool.mkdir()
     stored = tmp_path / "stored.mp4"
-    found = media.decode_once(videos[1], (), None, None, settings, stored, spool)
+    found = single_pass_child.decode_once(videos[1], (), None, None, settings, stored, spool)
     segments = tile("v", found.duration, found.boundaries, (), found.shots, settings.tilings)
     starts, _ = every_frame(stored)
     for segment in segments:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from curation.commits import Writer
+from curation.dataset.commits import Writer
+from curation.dataset.dataset import Dataset, DatasetError, Misuse
 from curation.records import SCALES, Clip, clip_id_of, video_id_of
-from curation.tables import Dataset, DatasetError, Misuse
 from model.hierarchical import SCHEMA, HierarchicalSet, hierarchical_set, write
 from model.split import held_out
 from tests.dataset_files import commit_rows

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from curation.config import Settings
-from curation.media import Pass, decode_once, probe
+from curation.media.single_pass_child import Pass, decode_once, probe
 from curation.rejects import Kind, Rejected
 from tests import media_files as files
 

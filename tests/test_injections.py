@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from curation.asking import Question, ask
-from curation.captions import caption_frames
-from curation.engines import Completion, Sampling, TextRequest
-from curation.engines.source import TextSource
-from curation.models import has_smollm2, smollm2
+from curation.engines.interface import Completion, Sampling, TextRequest
+from curation.engines.text_source import TextSource
+from curation.local_models import has_smollm2, smollm2
 from curation.prompts import MAX_DATA_CHARS, Prompt, load_prompts
 from curation.records import Caption, Clip, Frame, Segment, Sentence, Video, clip_id_of, content_digest, frame_id_of
-from curation.summaries import SummaryPlan, summarize_video
-from curation.text_limits import Limits
+from curation.texts.captions import caption_frames
+from curation.texts.limits import Limits
+from curation.texts.questions import Question, ask
+from curation.texts.summaries import SummaryPlan, summarize_video
 from tests.scripted_engine import ScriptedEngine
 
 PROMPTS = load_prompts()

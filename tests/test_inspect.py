@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from curation.commits import Writer
+from curation.dataset.commits import Writer
+from curation.dataset.dataset import Dataset, Misuse, PartWriter, put
 from curation.records import Video
-from curation.tables import Dataset, Misuse, PartWriter, put
 from pipelines.inspect import select, show, show_rows
 from tests.dataset_files import commit_rows, download_of, made_of, make_dataset, request_of, stored_media
 

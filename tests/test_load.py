@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from curation.engines import Completion, Failure
+from curation.engines.interface import Completion, Failure
 from curation.engines.load import Load, Snapshot
 
 

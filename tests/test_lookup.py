@@ -13,12 +13,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from curation import lookup
-from curation.commits import Writer
-from curation.compaction import compact
-from curation.lookup import VideoIndex, read_video
+from curation.dataset import video_rows
+from curation.dataset.commits import Writer
+from curation.dataset.compact import compact
+from curation.dataset.dataset import Dataset
+from curation.dataset.video_rows import VideoIndex, read_video
 from curation.records import TABLES, Frame, from_row
-from curation.tables import Dataset
 from tests.dataset_files import commit_rows, make_dataset
 
 Reads = list[tuple[int, tuple[str, ...]]]
@@ -35,8 +35,8 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reads]:
         return read_row_group(file, number, columns or None, **more)
 
     monkeypatch.setattr(pq.ParquetFile, "read_row_group", noted)
-    lookup._part.cache_clear()
-    lookup._row_group.cache_clear()
+    video_rows._part.cache_clear()
+    video_rows._row_group.cache_clear()
     yield read
 
 
@@ -44,7 +44,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reads]:
 def merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dataset:
     """One part a table, of many row groups."""
     dataset = make_dataset(tmp_path / "data", videos=VIDEOS)
-    monkeypatch.setattr("curation.compaction.ROW_GROUP_BYTES", 1024)
+    monkeypatch.setattr("curation.dataset.compact.ROW_GROUP_BYTES", 1024)
     with Writer(dataset, "compact", {"command": "test"}) as writer:
         compact(writer)
     return dataset
@@ -85,7 +85,7 @@ def test_images_are_read_only_where_the_frames_that_are_wanted_lie(
     dataset = make_dataset(tmp_path / "data", videos=1)
     one = from_row(Frame, next(iter(dataset.read("frames").to_pylist())))
     frames = [replace(one, frame_id=f"long-{n}", video_id="long", time=float(n)) for n in range(40)]
-    monkeypatch.setattr("curation.tables.ROW_GROUP_BYTES", 4 * len(one.image))
+    monkeypatch.setattr("curation.dataset.dataset.ROW_GROUP_BYTES", 4 * len(one.image))
     before = dataset.live_parts("frames").keys()
     with Writer(dataset, "long", {"command": "test"}) as writer:
         commit_rows(writer, "frames", {"frames": frames})

@@ -20,7 +20,7 @@ import pytest
 
 from curation import guard
 from curation.config import Settings
-from curation.media import Pass, cut, decode_once
+from curation.media.single_pass_child import Pass, cut, decode_once
 from curation.rejects import Kind, Rejected
 from tests import media_files as files
 from tests.test_guard import descendants, wait_until
@@ -326,7 +326,9 @@ def test_a_crash_of_the_decoder_costs_that_video_alone(tmp_path: Path) -> None:
         if "launch.py" not in Path(f"/proc/{pid}/cmdline").read_text():
             os.kill(pid, signal.SIGSEGV)
     thread.join()
-    assert [str(error) for error in caught] == ["crashed: curation.media:single_pass_json: killed by SIGSEGV"]
+    assert [str(error) for error in caught] == [
+        "crashed: curation.media.single_pass_child:single_pass_json: killed by SIGSEGV"
+    ]
     assert not list(tmp_path.glob("stored.mp4*"))
     assert passed(files.plain(tmp_path), tmp_path).frame_count == 100
 
@@ -342,7 +344,7 @@ def test_a_full_disk_is_not_the_fault_of_the_media(tmp_path: Path) -> None:
 
 def peak_bytes(argument: dict[str, Any]) -> dict[str, Any]:
     """In the child: one pass, and the most memory that the process ever had."""
-    from curation.media import single_pass_json
+    from curation.media.single_pass_child import single_pass_json
 
     found = single_pass_json(argument)
     status = Path("/proc/self/status").read_text()
@@ -373,7 +375,7 @@ def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
         limits = guard.Limits(1500, 4 << 30, 64 << 20)
         answer = child.call(f"{__name__}:peak_bytes", argument, limits)
         child.close()
-        code = "import sys; from curation.encode import main; main(*sys.argv[1:])"
+        code = "import sys; from curation.media.encode import main; main(*sys.argv[1:])"
         code += "; print(open('/proc/self/status').read())"
         stored = [str(tmp_path / "stored.mp4.part"), str(tmp_path / "stored.mp4"), str(answer["duration"])]
         finishing = _peak(guard.run([sys.executable, "-c", code, *stored], limits).decode())
@@ -383,7 +385,7 @@ def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
 
 
 def test_time_bases_are_kept_where_they_can_be() -> None:
-    from curation.encode import stored_time_base
+    from curation.media.encode import stored_time_base
 
     assert stored_time_base(Fraction(1001, 30000)) == Fraction(1, 30000)
     assert stored_time_base(Fraction(1, 10**9)) == Fraction(1, 90000)

@@ -12,7 +12,7 @@ from random import Random
 
 import pytest
 
-from curation.tables import Dataset, DatasetError
+from curation.dataset.dataset import Dataset, DatasetError
 from model.frames import clip_times, read_frames
 from model.media_cache import BLOCK, CachedFile, MediaCache, media_of
 from tests.bucket import Bucket
@@ -124,7 +124,7 @@ READER = """
 import sys
 from pathlib import Path
 from random import Random
-from curation.tables import Dataset
+from curation.dataset.dataset import Dataset
 from model.media_cache import CachedFile, MediaCache
 
 uri, folder, limit, seed, reads = sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:])

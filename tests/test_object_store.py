@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from curation.books import balance
-from curation.commits import Writer, unfinished
-from curation.forgetting import forget
-from curation.tables import Dataset, DatasetError
-from curation.upkeep import Cleared, pin, vacuum
+from curation.dataset.books import balance
+from curation.dataset.commits import Writer, unfinished
+from curation.dataset.dataset import Dataset, DatasetError
+from curation.dataset.forget import forget
+from curation.dataset.vacuum import Cleared, pin, vacuum
 from tests.bucket import Bucket, S3Server
 from tests.conftest import VIDLA, make_video
 from tests.contents import contents, live_parts, parts_on_disk
@@ -306,7 +306,7 @@ def test_large_media_goes_by_in_pieces(bucket: Bucket, tmp_path: Path) -> None:
     code = """
         import sys
         from pathlib import Path
-        from curation.tables import Dataset, put
+        from curation.dataset.dataset import Dataset, put
         from tests.memory import peak_bytes
         dataset, folder = Dataset(sys.argv[1]), Path(sys.argv[2])
         put(dataset.store, "media/large", folder / "large")

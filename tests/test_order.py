@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curation.config import ConfigError
+from curation.dataset.dataset import DatasetError
 from curation.records import Scale
-from curation.tables import DatasetError
 from model.order import Batches, Draw, InTurn, Order, seed_of
 
 COUNTS: dict[Scale, int] = {"short": 40, "medium": 17, "long": 6}

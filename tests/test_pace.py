@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from curation.engines.pace import FIRST_PAUSE_S, LONGEST_PAUSE_S, MISHAPS, Pace, Sent, Silence
+from curation.engines.openai.pace import FIRST_PAUSE_S, LONGEST_PAUSE_S, MISHAPS, Pace, Sent, Silence
 
 
 def pace(most: int = 256, patience_s: float = 600.0) -> Pace:

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from curation.commits import Replacement, Writer
 from curation.config import fields, resolve
-from curation.planning import COLUMNS, STAGES, TEXTS, Prices, Sample, Wish, figures, measure, plan, resampled
-from curation.tables import Dataset, DatasetError
+from curation.dataset.commits import Replacement, Writer
+from curation.dataset.dataset import Dataset, DatasetError
+from curation.forecast import COLUMNS, STAGES, TEXTS, Prices, Sample, Wish, figures, measure, plan, resampled
 from tests.dataset_files import commit_rows, make_dataset, usage_of
 
 ROOT = Path(__file__).parents[1]

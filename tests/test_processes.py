@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from curation.tables import DatasetError
+from curation.dataset.dataset import DatasetError
 from model.processes import Processes
 from tests.ranks import together
 

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 import pytest
 
-from curation.commits import Writer
+from curation.dataset.commits import Writer
+from curation.dataset.dataset import Dataset
 from curation.prompts import load_prompts
 from curation.records import Sentence, content_digest
-from curation.tables import Dataset
 from tests.dataset_files import commit_rows, made_of, make_dataset, stored_media
 
 Vidla = Callable[..., CompletedProcess[str]]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from curation.commits import Writer
+from curation.dataset.commits import Writer
+from curation.dataset.dataset import Dataset
 from curation.engines.load import Load
-from curation.tables import Dataset
 from pipelines import ending, reports
 from pipelines.progress import Tally
 from pipelines.work import Context

@@ -14,7 +14,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from curation.tables import DatasetError
+from curation.dataset.dataset import DatasetError
 from model.ranks import Ranks, normalised, rank, softmax_totals
 from model.retrieval import bootstrap, evaluate
 

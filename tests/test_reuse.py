@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from curation.dataset.dataset import Dataset, DatasetError
 from curation.records import Caption, Summary
-from curation.tables import Dataset, DatasetError
 from tests.scripted_server import ScriptedServer
 from tests.segmented import CAPTIONS, SUMMARIES, image_of, moved, run, segment_videos, settings_for, still, texts
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from curation.config import resolve
+from curation.dataset.dataset import Misuse, Part
 from curation.records import TABLES, VideoRequest
-from curation.requests import Asked
-from curation.tables import Misuse, Part
+from curation.sources.requests import Asked
 from pipelines.download import DownloadVideos
 from pipelines.ending import RunnerError
 from pipelines.items import BY_VIDEO, STAGES, DownloadItem

@@ -20,10 +20,10 @@ import pytest
 import torch
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
-from curation.commits import Writer
+from curation.dataset.commits import Writer
+from curation.dataset.dataset import Dataset, DatasetError, put
 from curation.records import Clip
-from curation.tables import Dataset, DatasetError, put
-from curation.text_limits import clip_tokenizer
+from curation.texts.limits import clip_tokenizer
 from model.augment import View, centre_view, show
 from model.clips import Clips, pin_version, select
 from model.frames import clip_times, read_frames
@@ -168,7 +168,7 @@ def test_is_the_same_by_any_number_of_workers(samples: Samples) -> None:
 WALK = """
 import json, sys
 from pathlib import Path
-from curation.tables import Dataset
+from curation.dataset.dataset import Dataset
 from model.clips import Clips
 from model.media_cache import media_of
 from model.order import Batches, Order

@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from curation import fullstops
 from curation.config import ConfigError, SubtitleSettings
-from curation.cues import Piece
-from curation.models import has_smollm2, smollm2
-from curation.sentences import Transcript, sentence_ends_of, sentences_in
-from curation.speech import ends_of, pauses_of
+from curation.local_models import has_smollm2, smollm2
+from curation.subtitles import sentence_end_models
+from curation.subtitles.cues import Piece
+from curation.subtitles.sentences import Transcript, sentence_ends_of, sentences_in
+from curation.subtitles.unpunctuated import ends_of, pauses_of
 
 PAUSES = SubtitleSettings(sentence_ends="pauses")
 
@@ -187,7 +187,7 @@ def test_branches_are_as_if_each_stood_alone() -> None:
         branches.append((root, tokenizer(tail)["input_ids"]))
     with torch.inference_mode():
         cache = model.model(input_ids=torch.tensor([trunk]), use_cache=True).past_key_values
-        tails = fullstops._tails(model, cache, len(trunk), branches)
+        tails = sentence_end_models._tails(model, cache, len(trunk), branches)
         for (root, branch), tail in zip(branches, tails, strict=True):
             alone = [*trunk[: root + 1], *branch]
             told = torch.log_softmax(model(torch.tensor([alone])).logits[0], -1)
@@ -226,7 +226,7 @@ def classifier(folder, labels: dict[int, str]) -> str:  # type: ignore[no-untype
 @pytest.mark.slow
 def test_a_token_classification_model_can_be_named(tmp_path) -> None:  # type: ignore[no-untyped-def]
     name = classifier(tmp_path, {0: "0", 1: "."})
-    odds = fullstops.classified_log_odds(["go", "on", "stop", "go", "on", "stop", "go", "on"], name)
+    odds = sentence_end_models.classified_log_odds(["go", "on", "stop", "go", "on", "stop", "go", "on"], name)
     assert np.flatnonzero(odds > 0).tolist() == [2, 5]
     assert texts(said("go on stop go on stop go on"), "xx", SubtitleSettings(sentence_model=name)) == [
         "Go on stop.",
@@ -238,10 +238,10 @@ def test_a_token_classification_model_can_be_named(tmp_path) -> None:  # type: i
 @pytest.mark.slow
 def test_a_model_without_sentence_ends_is_refused(tmp_path) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ConfigError, match="no label for a sentence end among: PERSON, PLACE"):
-        fullstops.classified_log_odds(["a", "b"], classifier(tmp_path, {0: "PERSON", 1: "PLACE"}))
+        sentence_end_models.classified_log_odds(["a", "b"], classifier(tmp_path, {0: "PERSON", 1: "PLACE"}))
 
 
 @pytest.mark.slow
 def test_a_model_that_is_not_there_is_refused(tmp_path) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ConfigError, match="cannot be loaded"):
-        fullstops.classified_log_odds(["a", "b"], str(tmp_path / "nothing"))
+        sentence_end_models.classified_log_odds(["a", "b"], str(tmp_path / "nothing"))

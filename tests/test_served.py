@@ -23,9 +23,9 @@ import pytest
 from aiohttp import web
 
 from curation.config import EngineSettings
-from curation.engines import Completion, EngineError, Failure, Sampling, TextRequest, open_engine
+from curation.engines.interface import Completion, EngineError, Failure, Sampling, TextRequest, open_engine
 from curation.engines.load import load
-from curation.engines.served import Elsewhere, Served, Server, open_elsewhere
+from curation.engines.openai.engine import Elsewhere, Served, Server, open_elsewhere
 from curation.prompts import Prompt
 from tests import scripted_server as scripted
 from tests.scripted_server import Asked, Script, ScriptedServer

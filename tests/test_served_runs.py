@@ -22,14 +22,14 @@ import pytest
 from PIL import Image
 
 from curation.config import EngineSettings, resolve
-from curation.engines import Completion, Engine, Failure, Sampling, TextRequest
+from curation.dataset.dataset import Dataset
+from curation.engines.interface import Completion, Engine, Failure, Sampling, TextRequest
 from curation.engines.load import load
-from curation.engines.served import open_elsewhere
-from curation.engines.vllm import VllmServer, open_vllm
+from curation.engines.openai.engine import open_elsewhere
+from curation.engines.vllm.shared_server import VllmServer, open_vllm
 from curation.prompts import Prompt
 from curation.records import content_digest
-from curation.tables import Dataset
-from curation.text_limits import Limits
+from curation.texts.limits import Limits
 from tests.conftest import SERVED_MODEL, VIDLA
 from tests.segmented import CAPTIONS, Rows, run, segment_videos
 from tests.watching import is_closed, is_gone, wait_until

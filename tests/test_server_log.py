@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from curation.engines.server_log import FILE_BYTES, ServerLog
+from curation.engines.vllm.server_log import FILE_BYTES, ServerLog
 
 ENDS = {
     "an argument that it does not know": (

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from curation.tables import Dataset
+from curation.dataset.dataset import Dataset
 from tests.conftest import VIDLA, make_video
 
 VIDEOS = 90

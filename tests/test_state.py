@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.commits import Replacement, Writer, read_commits
 from curation.config import Settings, resolve
-from curation.lineage import (
+from curation.dataset.commits import Replacement, Writer, read_commits
+from curation.dataset.dataset import Dataset, PartWriter
+from curation.records import Download, digest, digests
+from curation.row_digests import (
     clips_digest,
     download_digest,
     download_reject_digest,
@@ -20,9 +22,7 @@ from curation.lineage import (
     reject_digest,
     tiling_digest,
 )
-from curation.records import Download, digest, digests
-from curation.requests import Asked
-from curation.tables import Dataset, PartWriter
+from curation.sources.requests import Asked
 from pipelines.items import BY_VIDEO, CAPTION, DOWNLOAD, SEGMENT, DownloadItem
 from pipelines.places import Places
 from pipelines.plan import make_plan

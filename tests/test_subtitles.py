@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation.config import SubtitleSettings
-from curation.cues import Piece, decode, pieces_of
 from curation.records import SubtitleTrack
-from curation.subtitles import Spoken, language_of, sentences_of
+from curation.subtitles.cascade import Spoken, language_of, sentences_of
+from curation.subtitles.cues import Piece, decode, pieces_of
 
 SETTINGS = SubtitleSettings(sentence_ends="pauses")
 

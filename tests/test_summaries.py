@@ -8,15 +8,15 @@ from collections.abc import Sequence
 
 import pytest
 
-from curation.answers import additions
 from curation.config import ConfigError, Settings, resolve
-from curation.engines import Completion, EngineError, Failure, Sampling, TextRequest
-from curation.engines.source import TextSource
+from curation.engines.interface import Completion, EngineError, Failure, Sampling, TextRequest
+from curation.engines.text_source import TextSource
 from curation.prompts import Prompt, PromptError, load_prompts
 from curation.records import Caption, Segment, Sentence, Summary, Video, clip_id_of, frame_id_of
 from curation.rejects import Kind
-from curation.summaries import Summarized, SummaryPlan, summarize_video, summary_plan
-from curation.text_limits import Limits, clip_tokens, count_words, split_sentences, truncate
+from curation.texts.answers import additions
+from curation.texts.limits import Limits, clip_tokens, count_words, split_sentences, truncate
+from curation.texts.summaries import Summarized, SummaryPlan, summarize_video, summary_plan
 from tests.scripted_engine import ScriptedEngine
 
 PROMPTS = load_prompts()

@@ -20,10 +20,10 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import write_deltalake
 
-from curation.commits import Replacement, Writer
+from curation.dataset.commits import Replacement, Writer
+from curation.dataset.dataset import Dataset, DatasetError, Misuse, PartWriter
+from curation.dataset.vacuum import vacuum
 from curation.records import LINEAGE, TABLES, Video, from_row, schema_of
-from curation.tables import Dataset, DatasetError, Misuse, PartWriter
-from curation.upkeep import vacuum
 from tests.dataset_files import commit_rows, made_of, make_dataset, stored_media
 
 Row = Mapping[str, Any]
@@ -246,7 +246,8 @@ def test_a_process_may_end_in_the_middle_of_a_stream(tmp_path: Path) -> None:
             parts.add("frames", frames, ["d"] * 1000)
         writer.commit("many", parts.finish())
     told = "import faulthandler; faulthandler.dump_traceback_later(50)"  # who hangs, where one does
-    code = "import sys; from curation.tables import Dataset; s = Dataset(sys.argv[1]).stream('from frames'); next(s)"
+    read = "from curation.dataset.dataset import Dataset; s = Dataset(sys.argv[1]).stream('from frames'); next(s)"
+    code = f"import sys; {read}"
     command = [sys.executable, "-c", f"{told}; {code}", dataset.uri]
     assert subprocess.run(command, check=False, timeout=60).returncode == 0
 

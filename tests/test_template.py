@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from curation.requests import InputError
-from curation.tables import Misuse
+from curation.dataset.dataset import Misuse
+from curation.sources.requests import InputError
 from pipelines.cli import app
 from pipelines.launch import command_line, fetched
 from pipelines.template_commands import faults, specification

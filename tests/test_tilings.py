@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from curation.config import ConfigError, ScaleSettings, TilingSettings, resolve
 from curation.records import SCALES, Segment, Sentence, Shot, frame_id_of
-from curation.tilings import choose_frames, sentence_boundaries, tile
+from curation.segments.tilings import choose_frames, sentence_boundaries, tile
 
 DEFAULT = TilingSettings()
 SMALL = TilingSettings(

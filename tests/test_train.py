@@ -18,11 +18,11 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from curation.commits import Writer
 from curation.config import ConfigError
-from curation.tables import Dataset, DatasetError
-from curation.text_limits import clip_tokenizer
-from curation.upkeep import pins
+from curation.dataset.commits import Writer
+from curation.dataset.dataset import Dataset, DatasetError
+from curation.dataset.vacuum import pins
+from curation.texts.limits import clip_tokenizer
 from model import checkpoint, runs
 from model.estimate import describe
 from model.flops import count_parameters, text_flops, training_memory, video_flops

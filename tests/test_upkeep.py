@@ -17,13 +17,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from curation import forgetting, upkeep
-from curation.books import balance
-from curation.commits import Replacement, Writer
-from curation.forgetting import Forgot, Forgotten, forget
+from curation.dataset import forget as forgetting
+from curation.dataset import vacuum as vacuuming
+from curation.dataset.books import balance
+from curation.dataset.commits import Replacement, Writer
+from curation.dataset.dataset import Dataset, Misuse, PartWriter, put
+from curation.dataset.forget import Forgot, Forgotten, forget
+from curation.dataset.vacuum import pin, pins, unpin, vacuum, versions_now
 from curation.records import TABLES
-from curation.tables import Dataset, Misuse, PartWriter, put
-from curation.upkeep import pin, pins, unpin, vacuum, versions_now
 from tests.dataset_files import commit_rows, download_of, made_of, make_dataset, request_of, stored_media, url_of
 
 ROOT = Path(__file__).parents[1]
@@ -153,8 +154,8 @@ def test_pinned_versions_belong_together_also_while_a_commit_is_half_applied(
     whole = versions_now(dataset)
     code = """
         import os, signal, sys
-        from curation import commits
-        from curation.tables import Dataset
+        from curation.dataset import commits
+        from curation.dataset.dataset import Dataset
         from tests.test_upkeep import redo
         apply = commits._apply_share
         def deadly(dataset, table, number, share):
@@ -167,7 +168,7 @@ def test_pinned_versions_belong_together_also_while_a_commit_is_half_applied(
     command = [sys.executable, "-c", textwrap.dedent(code), dataset.uri]
     assert subprocess.run(command, cwd=ROOT, check=False, timeout=120).returncode == -signal.SIGKILL
     assert dataset.delta("videos").version() == whole["videos"] + 1
-    monkeypatch.setattr(upkeep, "PIN_ATTEMPTS", 1)
+    monkeypatch.setattr(vacuuming, "PIN_ATTEMPTS", 1)
     with pytest.raises(Exception, match="unfinished"):
         pin(dataset, "torn")
     with writer_of(dataset):
@@ -333,9 +334,9 @@ def test_a_pinned_version_that_held_it_is_named(worn: Dataset) -> None:
 
 
 KILLS = {
-    "before the commit": ("curation.forgetting", "_commit"),
-    "before the files go": ("curation.forgetting", "_delete"),
-    "between the files": ("curation.tables", "Dataset.delete"),
+    "before the commit": ("curation.dataset.forget", "_commit"),
+    "before the files go": ("curation.dataset.forget", "_delete"),
+    "between the files": ("curation.dataset.dataset", "Dataset.delete"),
 }
 
 
@@ -347,9 +348,9 @@ def test_a_forgetting_that_was_killed_is_finished_by_the_next(worn: Dataset, poi
         import functools, os, signal, sys
         import obstore
         import {module} as module
-        from curation.commits import Writer
-        from curation.forgetting import forget
-        from curation.tables import Dataset
+        from curation.dataset.commits import Writer
+        from curation.dataset.forget import forget
+        from curation.dataset.dataset import Dataset
         calls = 0
         def deadly(*args):
             global calls

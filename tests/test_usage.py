@@ -10,11 +10,11 @@ import pytest
 from aiohttp import web
 from rich.console import Console
 
-from curation.commits import Writer
-from curation.engines import Completion, Failure
-from curation.forgetting import forget
-from curation.tables import Dataset
-from curation.usage import Spent
+from curation.dataset.commits import Writer
+from curation.dataset.dataset import Dataset
+from curation.dataset.forget import forget
+from curation.engines.interface import Completion, Failure
+from curation.engines.usage import Spent
 from pipelines.inspect import show
 from pipelines.progress import View
 from tests.dataset_files import download_of

@@ -22,8 +22,8 @@ import pytest
 from PIL import Image
 
 from curation.config import EngineSettings
-from curation.engines import EngineError
-from curation.engines.vllm import VllmServer
+from curation.engines.interface import EngineError
+from curation.engines.vllm.shared_server import VllmServer
 from tests.conftest import SERVED_MODEL
 from tests.own_servers import (
     Serve,
@@ -151,7 +151,7 @@ def reason(server: VllmServer) -> str:
 def test_the_error_in_its_log_is_told_and_the_log_kept(
     serve: Serve, stand_in: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.INFO, "curation.engines.vllm"):
+    with caplog.at_level(logging.INFO, "curation.engines.vllm.shared_server"):
         said = reason(serve("--fail"))
     assert "is up" not in caplog.text
     assert "did not come up: torch.AcceleratorError: CUDA error: an illegal access (exit status 1)" in said
@@ -183,7 +183,7 @@ def test_arguments_that_are_not_the_users(serve: Serve, argument: str) -> None:
 
 
 def test_progress_is_logged(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "curation.engines.vllm"):
+    with caplog.at_level(logging.INFO, "curation.engines.vllm.shared_server"):
         serve("--slow", "3").ready()
     assert any("starting" in message and "Loading it all" in message for message in caplog.messages)
     assert any("is up after" in message for message in caplog.messages)

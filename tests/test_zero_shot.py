@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from curation.lists import InputError
-from curation.tables import DatasetError
+from curation.dataset.dataset import DatasetError
+from curation.sources.input_lists import InputError
 from model.zero_shot import TEMPLATES, class_features, classify, labels_of, read_classes
 
 

@@ -19,8 +19,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from curation.engines import Completion, Engine, EngineError, Failure, Sampling, Task, TextRequest
-from curation.models import load_torch, package_folder, smollm2
+from curation.engines.interface import Completion, Engine, EngineError, Failure, Sampling, Task, TextRequest
+from curation.local_models import load_torch, package_folder, smollm2
 from curation.prompts import PromptError, text_field
 
 ENGLISH = frozenset({"en"})

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from curation.engines import Completion, Failure
+from curation.engines.interface import Completion, Failure
 
 
 @dataclass(frozen=True)

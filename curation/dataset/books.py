@@ -1,0 +1,146 @@
+"""The books of a dataset: what was wanted at each stage equals what was made, what was rejected and what is pending.
+
+What is made counts as made, whatever became of a later try at it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation.dataset.dataset import Dataset, looked_up
+from curation.records import TABLES
+
+
+@dataclass(frozen=True)
+class Account:
+    """One stage: of `wanted` things, so many were made, so many rejected; the rest is pending."""
+
+    stage: str
+    subject: str  # what is counted, in the plural
+    outcome: str  # what becomes of one that succeeds
+    wanted: int
+    made: int
+    rejected: int
+
+    @property
+    def pending(self) -> int:
+        return self.wanted - self.made - self.rejected
+
+    def __str__(self) -> str:
+        parts = f"{self.made} {self.outcome} + {self.rejected} rejected + {self.pending} pending"
+        return f"{self.wanted} {self.subject} = {parts}"
+
+
+@dataclass(frozen=True)
+class Books:
+    """The accounts of all stages, and what should not be: `strays`, a line for each kind."""
+
+    accounts: tuple[Account, ...]
+    strays: tuple[str, ...]
+
+    def imbalances(self, stages: Collection[str] = ()) -> list[str]:
+        """What is wrong, a line each, after a run in which nothing of `stages` should have been left pending."""
+        pending = [a for a in self.accounts if a.stage in stages and a.pending]
+        return [f"{a.pending} of {a.wanted} {a.subject} are neither {a.outcome} nor rejected" for a in pending] + [
+            *self.strays
+        ]
+
+    def lines(self) -> list[str]:
+        """The accounts, a line each."""
+        return [str(account) for account in self.accounts]
+
+
+def balance(dataset: Dataset) -> Books:
+    """The books of `dataset` as it stands."""
+    # One by one: in a single query, all that they look up would be in memory at once.
+    counts = [_counted(stage, things) for stage, (_, _, things) in _STAGES.items()]
+    rows = [answer.to_pylist()[0] for answer in dataset.sql_each([*counts, *_STRAYS])]
+    counted, found = rows[: len(counts)], rows[len(counts) :]
+    accounts = tuple(
+        Account(stage, subject, outcome, **row)
+        for (stage, (subject, outcome, _)), row in zip(_STAGES.items(), counted, strict=True)
+    )
+    strays = [f"{row['count']} {row['what']}" for row in found if row["count"]]
+    return Books(accounts, (*strays, *_media_strays(dataset)))
+
+
+def _media_strays(dataset: Dataset) -> list[str]:
+    """Stored media that is gone, or not as long as its row says. One listing, no file is opened."""
+    paths, sizes = [], []
+    for path, size, _ in dataset.list("media/"):
+        paths.append(path)
+        sizes.append(size)
+    listed = pa.table([pa.array(paths, pa.string()), pa.array(sizes, pa.int64())], ["media_uri", "size"])
+    videos = dataset.read("videos", ["media_uri", "media_bytes"])
+    found_sizes = looked_up(videos["media_uri"], listed, "size")
+    missing = found_sizes.null_count
+    torn = pc.sum(pc.not_equal(found_sizes, videos["media_bytes"])).as_py() or 0
+    found = ((missing, "videos whose stored media is missing"), (torn, "videos whose stored media has another size"))
+    return [f"{count} {what}" for count, what in found if count]
+
+
+# By stage: what is counted, what becomes of one that succeeds; each thing's key, its video, and whether it was made.
+_STAGES = {
+    "download": (
+        "requests",
+        "downloaded",
+        "select request_key as key, null as video, key in (select request_key from downloads) as made from requests",
+    ),
+    "segment": (
+        "videos",
+        "segmented",
+        "select distinct video_id as key, null as video, key in (select video_id from videos) as made from downloads",
+    ),
+    "caption": (
+        "frames",
+        "captioned",
+        """select key, video, key in (select frame_id from captions) as made
+        from (select distinct unnest(frame_ids) as key, video_id as video from segments)""",
+    ),
+    "summarize": (
+        "clips",
+        "given texts",
+        "select clip_id as key, video_id as video, key in (select clip_id from clips) as made from segments",
+    ),
+}
+
+
+def _counted(stage: str, things: str) -> str:
+    """Of `things`, how many are wanted, made and rejected. A reject may stand under a thing's key or its video's."""
+    refused = f"(select key from rejects where stage = '{stage}')"
+    return f"""
+    select
+        count(*) as wanted,
+        count(*) filter (made) as made,
+        count(*) filter (not made and (key in {refused} or video in {refused})) as rejected
+    from ({things})
+    """
+
+
+def _unasked(child: str, key: str, parent: str, what: str) -> str:
+    return f"select '{what}' as what, count(*) as count from {child} where {key} not in (select {key} from {parent})"
+
+
+def _doubled(table: str, key: tuple[str, ...]) -> str:
+    names = ", ".join(key)
+    what = f"rows of {table} that are there twice"
+    return f"select '{what}' as what, count(*) - count(distinct ({names})) as count from {table}"
+
+
+_STRAYS = [
+    _unasked("downloads", "request_key", "requests", "downloads that no request asked for"),
+    _unasked("videos", "video_id", "downloads", "videos without a download"),
+    _unasked("frames", "video_id", "videos", "frames without a video"),
+    _unasked("captions", "frame_id", "frames", "captions of frames that are not there"),
+    _unasked("segments", "video_id", "videos", "segments without a video"),
+    _unasked(
+        "(select unnest(frame_ids) as frame_id from segments)", "frame_id", "frames", "frames wanted but not kept"
+    ),
+    _unasked("summaries", "clip_id", "segments", "summaries without a segment"),
+    _unasked("clips", "clip_id", "segments", "clips without a segment"),
+    *(_doubled(table.name, table.key) for table in TABLES.values()),
+]

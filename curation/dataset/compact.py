@@ -1,0 +1,125 @@
+"""Merging small parts into large ones, for all tables in one commit. No row changes, and none changes its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curation.dataset.commits import Writer
+from curation.dataset.dataset import ROW_GROUP_BYTES, Dataset, Part, part_name, put, whole, writing
+from curation.records import TABLES
+
+TARGET_BYTES = 64 * 2**20
+_MARGIN = 1.1  # what is left is estimated: too little of it would leave a small part behind
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """By table, the parts that were merged, and what they were merged into."""
+
+    merged: Mapping[str, Sequence[Part]] = field(default_factory=dict)
+    made: Mapping[str, Sequence[Part]] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> tuple[int, int]:
+        """How many parts there were of what was merged, and how many there are now."""
+        return sum(map(len, self.merged.values())), sum(map(len, self.made.values()))
+
+    @property
+    def size(self) -> int:
+        """Bytes of the new parts."""
+        return sum(part.size for parts in self.made.values() for part in parts)
+
+
+def compact(writer: Writer, target: int = TARGET_BYTES) -> Compacted:
+    """Merge the parts of each table that are smaller than `target` bytes into parts of at least that, in one commit.
+
+    Where a table's small parts come to less, they become one. What is merged stays in its order. The old parts are left
+    to vacuum. A row group of every table is in memory at a time; new parts grow in a scratch folder.
+    """
+    dataset = writer.dataset
+    small = {table: [p for p in dataset.live_parts(table).values() if p.size < target] for table in TABLES}
+    merged = {table: parts for table, parts in small.items() if len(parts) > 1}
+    made = {table: list(_merge(dataset, writer.lineage.epoch, parts, target)) for table, parts in merged.items()}
+    if merged:
+        gone = [part for parts in merged.values() for part in parts]
+        new = [part for parts in made.values() for part in parts]
+        writer.commit(f"{writer.lineage.run_id}:compact", new, merged=gone)
+    return Compacted(merged, made)
+
+
+def _merge(dataset: Dataset, epoch: int, parts: Sequence[Part], target: int) -> Iterator[Part]:
+    """The rows of small parts of one table, in their order, in as few new parts as have `target` bytes each.
+
+    A part is ended where what is left makes another: so that none but an only one is smaller.
+    """
+    table = parts[0].table
+    left = sum(part.size for part in parts)
+    groups = _row_groups(dataset, parts)
+    taken = written = 0  # bytes of the old parts, and of the new ones that they became
+    more = next(groups, None)
+    with dataset.scratch() as scratch:
+        while more is not None:
+            new = _NewPart(table, epoch, scratch)
+            while more is not None:
+                rows, read = more
+                new.write(rows)
+                taken += read
+                more = next(groups, None)
+                shrunk = (written + new.size) / max(1, taken)
+                if new.size >= target and (left - taken) * shrunk >= _MARGIN * target:
+                    break
+            part = new.finish(dataset)
+            written += part.size
+            yield part
+
+
+def _row_groups(dataset: Dataset, parts: Sequence[Part]) -> Iterator[tuple[pa.Table, int]]:
+    """The rows of `parts` in groups of ROW_GROUP_BYTES or a little more, each with the bytes that were read for it."""
+    schema = TABLES[parts[0].table].schema
+    pieces: list[pa.Table] = []
+    read = 0
+    for part in parts:
+        with pq.ParquetFile(f"{part.table}/{part.path}", filesystem=dataset.filesystem) as file:
+            count = file.metadata.num_row_groups
+            for number in range(count):
+                pieces.append(whole(file.read_row_group(number), schema, schema.names))
+                read += part.size // count
+                if sum(piece.nbytes for piece in pieces) >= ROW_GROUP_BYTES:
+                    yield pa.concat_tables(pieces).combine_chunks(), read
+                    pieces, read = [], 0
+    if pieces:
+        yield pa.concat_tables(pieces).combine_chunks(), read
+
+
+class _NewPart:
+    """A part that grows in a file on this machine's disk until it is put in its place."""
+
+    def __init__(self, table: str, epoch: int, scratch: Path) -> None:
+        self.table = table
+        self.name = part_name(epoch)
+        self.rows = 0
+        self._path = scratch / self.name
+        self._writer = pq.ParquetWriter(self._path, TABLES[table].schema, compression="zstd")
+
+    @property
+    def size(self) -> int:
+        """Bytes so far; the footer is not among them before the end."""
+        return self._path.stat().st_size
+
+    def write(self, group: pa.Table) -> None:
+        with writing(f"{self.table}/{self.name}"):
+            self._writer.write_table(group, row_group_size=len(group))
+        self.rows += len(group)
+
+    def finish(self, dataset: Dataset) -> Part:
+        with writing(f"{self.table}/{self.name}"):
+            self._writer.close()
+        size = self.size
+        put(dataset.store, f"{self.table}/{self.name}", self._path)
+        self._path.unlink()
+        return Part(self.table, self.name, size, self.rows)

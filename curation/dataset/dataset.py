@@ -1,0 +1,430 @@
+"""The dataset on disk: Delta Lake tables of plain Parquet parts beside stored media, at any URI that obstore speaks.
+
+Reading goes through each table's log. Writing a part makes nothing visible: curation/dataset/commits.py does.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import dataclasses
+import errno
+import io
+import json
+import os
+import re
+import tempfile
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import duckdb
+import obstore
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from deltalake import DeltaTable, Schema
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.fs import DeltaStorageHandler
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import ObjectStore, from_url
+from pyarrow.fs import FileSystem, LocalFileSystem, PyFileSystem, SubTreeFileSystem
+
+from curation import __version__
+from curation.dataset import object_store
+from curation.records import TABLES, to_row
+
+ROW_GROUP_BYTES = 4 * 2**20
+SQL_MEMORY = "1GB"  # what takes more is put on disk
+SQL_THREADS = 4  # each takes some of it
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+
+
+class DatasetError(Exception):
+    """The dataset cannot be used as asked; the message is one line that says why and what to do."""
+
+
+class Misuse(DatasetError):
+    """Something was asked of the dataset that makes no sense; the message is one line."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A Parquet file of one table: its name in the table's folder, its bytes and rows."""
+
+    table: str
+    path: str
+    size: int
+    rows: int
+
+
+def uri_of(location: str) -> str:
+    """`location`, a path or a file://, s3:// or gs:// URI, as a URI without a slash at its end."""
+    if _SCHEME.match(location):
+        return location.rstrip("/")
+    return Path(location).absolute().as_uri()
+
+
+class Dataset:
+    """The tables, media and commits under one URI."""
+
+    def __init__(self, location: str, *, patient: bool = True) -> None:
+        """`patient`: whether a store elsewhere that goes away is waited for, as it is worth for all but trifles."""
+        self.uri = uri_of(location)
+        self.patient = patient
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Dataset) and (self.uri, self.patient) == (other.uri, other.patient)
+
+    def __hash__(self) -> int:
+        return hash((self.uri, self.patient))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"uri": self.uri, "patient": self.patient}  # travels to workers by its name
+
+    @cached_property
+    def store(self) -> ObjectStore:
+        """The files of the dataset. Raises DatasetError where they are elsewhere and cannot be reached."""
+        if self.uri.startswith("file://"):
+            return from_url(self.uri, mkdir=True)
+        with reading(self.uri):
+            return object_store.connect(self.uri, self.patient).store
+
+    @cached_property
+    def options(self) -> dict[str, str] | None:
+        """How deltalake reaches the same files. Raises DatasetError likewise."""
+        if self.uri.startswith("file://"):
+            return None
+        with reading(self.uri):
+            return object_store.connect(self.uri, self.patient).options
+
+    @cached_property
+    def filesystem(self) -> FileSystem:
+        """The same files, for Arrow's readers."""
+        if self.folder is not None:
+            return SubTreeFileSystem(str(self.folder), LocalFileSystem())
+        return PyFileSystem(DeltaStorageHandler(self.uri, self.options))
+
+    @cached_property
+    def folder(self) -> Path | None:
+        """The dataset's folder where it is on this machine's disk."""
+        if not self.uri.startswith("file://"):
+            return None
+        return Path(unquote(urlsplit(self.uri).path))
+
+    def exists(self) -> bool:
+        if self.folder is not None and not self.folder.is_dir():
+            return False
+        with reading(self.uri):
+            return DeltaTable.is_deltatable(f"{self.uri}/{next(reversed(TABLES))}", self.options)
+
+    def create(self) -> None:
+        """Make the tables that are not there yet, and the columns that tables of an older version lack."""
+        for table in TABLES.values():
+            with writing(f"{self.uri}/{table.name}"):
+                delta = DeltaTable.create(
+                    f"{self.uri}/{table.name}",
+                    schema=table.schema,
+                    mode="ignore",
+                    name=table.name,
+                    description=(table.record.__doc__ or "").strip(),
+                    # else a checkpoint drops the log of versions older than a month, pinned ones among them
+                    configuration={"delta.enableExpiredLogCleanup": "false", "delta.checkpointInterval": "10"},
+                    storage_options=self.options,
+                )
+                there = {field.name for field in delta.schema().fields}
+                new = [field for field in Schema.from_arrow(table.schema).fields if field.name not in there]
+                if new:
+                    delta.alter.add_columns(new)
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    def delta(self, table: str, version: int | None = None) -> DeltaTable:
+        """The table as it stands, or as it was at `version`. Raises DatasetError where there is none."""
+        try:
+            with reading(self.uri):
+                return DeltaTable(f"{self.uri}/{table}", version=version, storage_options=self.options)
+        except TableNotFoundError:
+            raise DatasetError(f"no vidla dataset at {self.uri}; `vidla curate INPUT --dataset …` makes one") from None
+
+    def live_parts(self, table: str) -> dict[str, Part]:
+        """The parts that make up the table now, by path."""
+        actions = pa.table(self.delta(table).get_add_actions(flatten=True))
+        columns = (actions[name].to_pylist() for name in ("path", "size_bytes", "num_records"))
+        return {path: Part(table, path, size, rows) for path, size, rows in zip(*columns, strict=True)}
+
+    def arrow(self, table: str, version: int | None = None) -> pa.dataset.Dataset:
+        """The table for Arrow's readers.
+
+        Through Arrow's own file systems: one that calls Python reads ahead in threads that want the interpreter, and a
+        process that ends in the middle of a scan then waits for them for ever, or crashes.
+        """
+        if self.folder is None:
+            files = object_store.arrow_files(f"{self.uri}/{table}")
+        else:
+            files = SubTreeFileSystem(str(self.folder / table), LocalFileSystem())
+        return self.delta(table, version).to_pyarrow_dataset(filesystem=files)
+
+    def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """The whole table (or some columns of it) in memory."""
+        return self.arrow(table).to_table(columns=columns)
+
+    def read_part(self, table: str, path: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """One part's rows."""
+        with reading(f"{self.uri}/{table}/{path}"):
+            return pq.read_table(
+                f"{table}/{path}",
+                columns=columns,
+                filesystem=self.filesystem,
+                schema=TABLES[table].schema,
+                partitioning=None,
+            )
+
+    def distinct(self, table: str, path: str, columns: Sequence[str]) -> pa.Table:
+        """What there is in these columns of one part, each once."""
+        return self.read_part(table, path, columns).group_by(columns).aggregate([])
+
+    def keys(self, table: str, columns: Sequence[str]) -> pa.Table:
+        """`columns` of every row, with the `part` that holds it."""
+        schema = pa.schema([*(TABLES[table].schema.field(c) for c in columns), pa.field("part", pa.string())])
+        pieces = []
+        for path in self.live_parts(table):
+            rows = self.read_part(table, path, columns)
+            pieces.append(rows.append_column("part", pa.array([path] * len(rows), pa.string())).cast(schema))
+        return pa.concat_tables(pieces) if pieces else schema.empty_table()
+
+    def sql(self, query: str) -> pa.Table:
+        """The answer of DuckDB, which sees every table by its name. Raises Misuse for SQL that it does not take."""
+        (answer,) = self.sql_each([query])
+        return answer
+
+    def sql_each(self, queries: Sequence[str]) -> list[pa.Table]:
+        """Several answers, all from the tables as they stand now; the queries are answered one after the other."""
+        with self._database(queries) as database:
+            return [database.sql(query).to_arrow_table() for query in queries]
+
+    def stream(self, query: str, versions: Mapping[str, int] = MappingProxyType({})) -> Iterator[pa.RecordBatch]:
+        """The same, a batch at a time: what does not fit into memory is sorted on disk. `versions`: by table."""
+        with contextlib.ExitStack() as opened:
+            # DuckDB's threads are waited for at its end, so that has to come while they still can have the interpreter
+            atexit.register(opened.close)
+            opened.callback(atexit.unregister, opened.close)
+            database = opened.enter_context(self._database([query], versions))
+            yield from opened.enter_context(database.sql(query).to_arrow_reader(1024))
+
+    @contextlib.contextmanager
+    def _database(self, queries: Sequence[str], versions: Mapping[str, int] = MappingProxyType({})) -> Iterator[Any]:
+        """A DuckDB that has the tables which these queries name, and reads nothing else."""
+        closed: dict[str, Any] = {"enable_external_access": False, "python_enable_replacements": False}
+        bounds: dict[str, Any] = {"memory_limit": SQL_MEMORY, "threads": min(SQL_THREADS, os.cpu_count() or 1)}
+        with (
+            tempfile.TemporaryDirectory(prefix="vidla-sql-") as spill,
+            duckdb.connect(config={**closed, **bounds, "temp_directory": spill}) as connection,
+        ):
+            connection.execute("set timezone = 'UTC'")
+            for name in TABLES:
+                if any(re.search(rf"\b{name}\b", query, re.IGNORECASE) for query in queries):
+                    connection.register(name, self.arrow(name, versions.get(name)))
+            try:
+                yield connection
+            except duckdb.Error as error:  # without the picture of the query that may stand below it
+                text = " ".join(str(error).partition("\n\nLINE")[0].split())
+                if "IOError" in text:
+                    raise DatasetError(f"cannot read {self.uri}: {text}") from None
+                raise Misuse(text) from None
+
+    def get(self, path: str) -> bytes:
+        with reading(f"{self.uri}/{path}"):
+            return bytes(obstore.get(self.store, path).bytes())
+
+    def fetch(self, path: str, target: Path) -> None:
+        """Copy a file, however large, to this machine's disk. Raises FileNotFoundError, DatasetError."""
+        with reading(f"{self.uri}/{path}"):
+            object_store.fetch(self.store, path, target)
+
+    def get_json(self, path: str) -> dict[str, Any] | None:
+        """A small JSON file, or None where there is none."""
+        try:
+            value = json.loads(self.get(path))
+        except FileNotFoundError:
+            return None
+        if not isinstance(value, dict):
+            raise DatasetError(f"{self.uri}/{path} is not a JSON object")
+        return value
+
+    def list(self, prefix: str, after: str | None = None) -> Iterator[tuple[str, int, datetime]]:
+        """Path, bytes and time of what lies under `prefix` (and, in order of names, behind `after`)."""
+        with reading(f"{self.uri}/{prefix}"):
+            for batch in obstore.list(self.store, prefix, offset=after):
+                for meta in batch:
+                    yield meta["path"], meta["size"], meta["last_modified"]
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder for one item's work, gone at the end; on disk, the next writer clears what a kill left."""
+        above = None if self.folder is None else self.folder / "scratch"
+        if above is not None:
+            above.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="vidla-", dir=above, ignore_cleanup_errors=True) as folder:
+            yield Path(folder)
+
+    def delete(self, paths: Iterable[str]) -> int:
+        """Delete files; those already gone do not matter. Returns how many were named."""
+        named = list(paths)
+        for path in named:
+            with contextlib.suppress(FileNotFoundError), reading(f"{self.uri}/{path}"):
+                obstore.delete(self.store, path)
+        return len(named)
+
+
+# --- writing parts --------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Lineage:
+    """Which run writes, under which epoch."""
+
+    run_id: str
+    epoch: int
+
+
+@dataclasses.dataclass
+class _RowGroup:
+    """Rows as they came, put together once they are written, and their bytes."""
+
+    pieces: list[pa.Table] = dataclasses.field(default_factory=list)
+    size: int = 0
+
+
+class PartWriter:
+    """Gathers rows by table and writes them as parts, by size and at the end.
+
+    A part's name carries the epoch of its writer, so that parts of dead writers can be told and swept.
+    """
+
+    def __init__(self, dataset: Dataset, lineage: Lineage, part_bytes: int) -> None:
+        self.dataset = dataset
+        self.lineage = lineage
+        self.part_bytes = part_bytes
+        self._groups: dict[str, list[_RowGroup]] = {}
+        self._parts: list[Part] = []
+
+    def add(self, table: str, records: Sequence[Any], digests: Sequence[str]) -> None:
+        """Take rows of one table, each with the digest of what it was made by."""
+        if not records:
+            return
+        lineage = {"run_id": self.lineage.run_id, "code_version": __version__, "created_at": datetime.now(UTC)}
+        rows = [
+            {**to_row(record), **lineage, "digest": digest} for record, digest in zip(records, digests, strict=True)
+        ]
+        self.add_rows(table, pa.Table.from_pylist(rows, schema=TABLES[table].schema))
+
+    def add_rows(self, table: str, rows: pa.Table) -> None:
+        """Take rows that have their lineage already."""
+        size = rows.nbytes
+        if size <= ROW_GROUP_BYTES:
+            self._take(table, rows, size)  # none are a part as well
+            return
+        each = max(1, len(rows) * ROW_GROUP_BYTES // size)  # a long video's are many megabytes
+        for start in range(0, len(rows), each):
+            piece = rows.slice(start, each)
+            self._take(table, piece, piece.nbytes)
+
+    def _take(self, table: str, rows: pa.Table, size: int) -> None:
+        groups = self._groups.setdefault(table, [])
+        if not groups or groups[-1].size + size > ROW_GROUP_BYTES:
+            groups.append(_RowGroup())
+        groups[-1].pieces.append(rows)
+        groups[-1].size += size
+        if sum(group.size for group in groups) >= self.part_bytes:
+            self._flush(table)
+
+    def finish(self) -> list[Part]:
+        """Write what is left; every part written since the last call."""
+        for table in list(self._groups):
+            self._flush(table)
+        parts, self._parts = self._parts, []
+        return parts
+
+    def _flush(self, table: str) -> None:
+        groups = self._groups.pop(table, [])
+        if not groups:
+            return
+        buffer = io.BytesIO()
+        with pq.ParquetWriter(buffer, TABLES[table].schema, compression="zstd") as writer:
+            for group in groups:
+                writer.write_table(pa.concat_tables(group.pieces).combine_chunks())
+        name = part_name(self.lineage.epoch)
+        data = buffer.getvalue()
+        put(self.dataset.store, f"{table}/{name}", data)
+        self._parts.append(Part(table, name, len(data), sum(len(piece) for group in groups for piece in group.pieces)))
+
+
+def whole(rows: pa.Table, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
+    """`rows` under the schema of today: a column that they are too old to have is null."""
+    for name in columns:
+        if name not in rows.schema.names:
+            rows = rows.append_column(schema.field(name), pa.nulls(len(rows), schema.field(name).type))
+    rows, wanted = rows.select(columns), pa.schema([schema.field(name) for name in columns])
+    return rows if rows.schema.equals(wanted) else rows.cast(wanted)
+
+
+def part_name(epoch: int) -> str:
+    """A new part's name, under the epoch of who writes it."""
+    return f"part-{epoch:020d}-{uuid.uuid4().hex}.parquet"
+
+
+def put(store: ObjectStore, path: str, data: bytes | Path, *, create: bool = False) -> None:
+    """Write a file whole or not at all; with `create`, only if absent (AlreadyExistsError). Raises DatasetError."""
+    with writing(path):
+        obstore.put(store, path, data, mode="create" if create else "overwrite")
+
+
+@contextlib.contextmanager
+def writing(what: str) -> Iterator[None]:
+    """Turns the storage's errors into a DatasetError of one line."""
+    try:
+        yield
+    except (AlreadyExistsError, CommitFailedError):
+        raise  # another one was first
+    except (BaseError, OSError, NotImplementedError) as error:
+        full = "os error 28" in str(error) or getattr(error, "errno", None) == errno.ENOSPC
+        hint = "; the disk is full: what was committed is whole, make room and run again" if full else ""
+        raise DatasetError(f"cannot write {what}: {object_store.explained(error)}{hint}") from error
+
+
+@contextlib.contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Turns a store's errors into a DatasetError of one line; that a file is not there stays a FileNotFoundError."""
+    try:
+        yield
+    except (BaseError, OSError) as error:
+        if object_store.is_of_store(error):
+            raise DatasetError(f"cannot read {what}: {object_store.explained(error)}") from error
+        raise
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether that is what an error of the operating system, the store or a child process comes down to."""
+    return "No space left on device" in str(error) or "Disk quota exceeded" in str(error)
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def rows_of(table: pa.Table) -> Iterator[Mapping[str, Any]]:
+    """The rows of an Arrow table, a batch in memory at a time."""
+    for batch in table.to_batches(max_chunksize=1024):
+        yield from batch.to_pylist()
+
+
+def looked_up(keys: pa.ChunkedArray, table: pa.Table, column: str) -> pa.ChunkedArray:
+    """For each of `keys` the value of `column` in the row of `table` that has it in its first column, or null."""
+    return table[column].combine_chunks().take(pc.index_in(keys, table.column(0).combine_chunks()))

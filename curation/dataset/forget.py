@@ -1,0 +1,229 @@
+"""Forgetting: a video, URL or channel goes from every row, file and older version, and is not fetched again.
+
+What was forgotten is remembered by digests alone, in the table `forgotten`. They say as well which older files still
+hold something of it, so that a forgetting that was cut short is finished by the next one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from curation.dataset.commits import Replacement, Writer
+from curation.dataset.dataset import Dataset, Misuse, PartWriter, put, rows_of
+from curation.dataset.vacuum import parts_at, parts_on_disk, pins
+from curation.records import TABLES, ForgottenKey, digest
+from curation.uris import InvalidUri, canonical, is_redacted
+
+What = Literal["video", "uri", "channel"]
+Row = Mapping[str, Any]
+_COLUMNS = ("request_key", "video_id", "key", "uri", "webpage_uri", "channel", "channel_id", "source_uri")
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What is not to be fetched, by digests; travels to workers."""
+
+    keys: frozenset[str]
+
+    @classmethod
+    def load(cls, dataset: Dataset) -> Self:
+        return cls(frozenset(dataset.read("forgotten", ["key"])["key"].to_pylist()))
+
+    def request(self, request_key: str, uri: str) -> bool:
+        """Whether a request is for something that was forgotten. Can be told before anything is fetched."""
+        return self._any(("request", request_key), ("uri", uri))
+
+    def video(self, video_id: str, channel: str | None = None, channel_id: str | None = None) -> bool:
+        """Whether a video was forgotten, by itself, whole, or with its channel."""
+        whole = video_id.partition("~")[0]
+        return self._any(("video", video_id), ("video", whole), ("channel", channel), ("channel", channel_id))
+
+    def row(self, row: Row) -> bool:
+        """Whether a row of any table is about something that was forgotten."""
+        about = [("video", row.get("video_id")), ("request", row.get("request_key"))]
+        return self._any(*about, ("video", row.get("key")), ("request", row.get("key")))
+
+    def _any(self, *named: tuple[str, str | None]) -> bool:
+        return any(_key(kind, name) in self.keys for kind, name in named if name)
+
+
+def _key(kind: str, name: str) -> str:
+    return digest("forgotten", kind, name)
+
+
+@dataclass(frozen=True)
+class Forgot:
+    """What a forgetting took away; `broken` names pinned versions that lost parts by it and cannot be read any more."""
+
+    videos: int
+    requests: int
+    parts: int
+    media: int
+    sources: int
+    broken: tuple[str, ...]
+
+
+def forget(writer: Writer, what: What, name: str) -> Forgot:
+    """Forget a video (by its id, ranges of it included), a URL, or a channel (by name or id), and never fetch it again.
+
+    Cut short at any moment, a second call finishes. Raises Misuse for a URL that is none.
+    """
+    dataset = writer.dataset
+    if what == "uri" and not name.startswith("file:"):
+        try:
+            name = canonical(name)
+        except InvalidUri as error:
+            raise Misuse(str(error)) from None
+    found = _find(dataset, what, name)
+    _scrub_logs(dataset, found)
+    _commit(writer, {(what, name), *found.all()}, found)
+    return _delete(writer, Forgotten.load(dataset), found)
+
+
+# --- what is about it -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Found:
+    videos: set[str] = field(default_factory=set)
+    requests: set[str] = field(default_factory=set)
+    uris: set[str] = field(default_factory=set)
+    channels: set[str] = field(default_factory=set)
+
+    def all(self) -> Iterator[tuple[str, str]]:
+        """Kind and name of everything that is to be remembered."""
+        yield from (("video", v) for v in self.videos)
+        yield from (("request", r) for r in self.requests)
+        yield from (("channel", c) for c in self.channels)
+        # A redacted URI may stand for several; its request's key tells them apart.
+        yield from (("uri", u) for u in self.uris if not is_redacted(u))
+
+
+def _find(dataset: Dataset, what: What, name: str) -> _Found:
+    """Everything that is about the target, in the tables as they stand and in every older part on disk."""
+    found = _Found()
+    matches = _matcher(what, name)
+    for table in ("requests", "downloads", "videos", "rejects", "usage"):
+        for row in filter(matches, _rows(dataset, table, _on_disk(dataset, table))):
+            found.videos.update(_of(row, "video_id"))
+            if what == "uri":
+                found.requests.update(_of(row, "key" if row.get("stage") == "download" else "request_key"))
+            if what == "channel" and row.get("channel") == name:
+                found.channels.update(_of(row, "channel_id"))
+    led = {
+        row["request_key"]
+        for row in _rows(dataset, "downloads", _on_disk(dataset, "downloads"))
+        if row["video_id"] in found.videos
+    }
+    elsewhere = {
+        row["request_key"]
+        for row in _rows(dataset, "downloads", dataset.live_parts("downloads"))
+        if row["request_key"] in led and row["video_id"] not in found.videos
+    }
+    found.requests.update(led - elsewhere)  # one whose URL gives another video by now stays
+    for row in _rows(dataset, "requests", _on_disk(dataset, "requests")):
+        if row["request_key"] in found.requests:
+            found.uris.add(row["uri"])
+    return found
+
+
+def _matcher(what: What, name: str) -> Callable[[Row], bool]:
+    if what == "video":
+        return lambda row: row.get("video_id") == name or str(row.get("video_id")).startswith(f"{name}~")
+    columns = ("uri", "webpage_uri") if what == "uri" else ("channel", "channel_id")
+    return lambda row: any(row.get(column) == name for column in columns)
+
+
+def _of(row: Row, column: str) -> Iterable[str]:
+    return [row[column]] if row.get(column) else []
+
+
+def _on_disk(dataset: Dataset, table: str) -> list[str]:
+    return [name for name, _ in parts_on_disk(dataset, table)]
+
+
+def _rows(dataset: Dataset, table: str, parts: Iterable[str]) -> Iterator[Row]:
+    """What tells of each row whom it is about."""
+    columns = [c for c in (*_COLUMNS, "stage") if c in TABLES[table].schema.names]
+    for part in parts:
+        yield from rows_of(dataset.read_part(table, part, columns))
+
+
+# --- taking it away -------------------------------------------------------------------------------------------------
+
+
+def _scrub_logs(dataset: Dataset, found: _Found) -> None:
+    """Take out the lines of a dataset's logs that name any of it."""
+    names = {json.dumps(n, ensure_ascii=False)[1:-1] for n in (*found.videos, *found.requests, *found.uris)}
+    if not names:
+        return
+    pattern = re.compile("|".join(rf"(?<![\w~-]){re.escape(n)}(?![\w-])" for n in sorted(names)))
+    with dataset.scratch() as scratch:
+        log, scrubbed = scratch / "log", scratch / "scrubbed"
+        for path in [path for path, _, _ in dataset.list("logs/") if path.endswith(".jsonl")]:
+            dataset.fetch(path, log)
+            with log.open(encoding="utf-8") as old, scrubbed.open("w", encoding="utf-8") as new:
+                new.writelines(line for line in old if not pattern.search(line))
+            if scrubbed.stat().st_size < log.stat().st_size:
+                put(dataset.store, path, scrubbed)
+
+
+def _commit(writer: Writer, names: Collection[tuple[str, str]], found: _Found) -> None:
+    """Take every row out of the tables and remember what it was about, in one commit."""
+    dataset = writer.dataset
+    known = Forgotten.load(dataset).keys
+    parts = PartWriter(dataset, writer.lineage, part_bytes=1 << 30)
+    keys = [ForgottenKey(key=_key(kind, name), kind=kind) for kind, name in sorted(names)]
+    new = [key for key in keys if key.key not in known]
+    parts.add("forgotten", new, [digest("forgotten")] * len(new))
+    replacements = [
+        Replacement(name, (column,), frozenset((v,) for v in values), frozenset(dataset.live_parts(name)))
+        for name, table in TABLES.items()
+        for column, values in (
+            ("video_id", found.videos),
+            ("request_key", found.requests),
+            *([("key", found.videos | found.requests)] if name in ("rejects", "usage") else []),
+        )
+        if column in table.schema.names and values
+    ]
+    writer.commit(f"{writer.lineage.run_id}:forget", parts.finish(), replacements)
+
+
+def _delete(writer: Writer, forgotten: Forgotten, found: _Found) -> Forgot:
+    """Delete every file that still holds something of what was forgotten, now or in an earlier call.
+
+    No part of the tables as they stand does. Parts go last: they tell what else has to go.
+    """
+    dataset = writer.dataset
+    parts: dict[str, set[str]] = {}
+    sources: set[str] = set()
+    for table in TABLES:
+        live = dataset.live_parts(table)
+        for part in (p for p in _on_disk(dataset, table) if p not in live):
+            held = [row for row in _rows(dataset, table, [part]) if forgotten.row(row)]
+            if held:
+                parts.setdefault(table, set()).add(part)
+            sources.update(u for row in held for u in _of(row, "source_uri") if u.startswith("sources/"))
+    there = {path for path, _, _ in dataset.list("sources/")}
+    media = [path for path, _, _ in dataset.list("media/") if forgotten.video(Path(path).name.partition(".")[0])]
+    broken = tuple(name for name, versions in pins(dataset).items() if _uses(dataset, versions, parts))
+    writer.check()
+    dataset.delete([*sorted(sources), *media])
+    dataset.delete(f"{table}/{name}" for table, names in parts.items() for name in names)
+    return Forgot(
+        videos=len(found.videos),
+        requests=len(found.requests),
+        parts=sum(map(len, parts.values())),
+        media=len(media),
+        sources=len(sources & there),
+        broken=broken,
+    )
+
+
+def _uses(dataset: Dataset, versions: Mapping[str, int], parts: Mapping[str, Collection[str]]) -> bool:
+    return any(parts_at(dataset, table, versions[table]) & set(names) for table, names in parts.items())

@@ -1,0 +1,172 @@
+"""One video's rows out of parts that hold many videos': what is read for one serves those that lie beside it.
+
+A part never changes. So where its videos lie is looked up once, and the row groups read last are kept for the next
+video. Safe to use from several threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, Self, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from curation.dataset.dataset import Dataset, reading, whole
+from curation.records import TABLES
+
+T = TypeVar("T")
+
+PARTS = 64  # whose videos' places are kept: those of the waves under way are a few dozen
+ROW_GROUPS = 16  # that are kept: some 64 MB at most, since each has ROW_GROUP_BYTES
+
+
+@dataclass(frozen=True)
+class VideoIndex:
+    """Where each video is, of many places by number: 12 bytes a video and place.
+
+    It goes by hashes, so once in a blue moon a place is named that does not have the video.
+    """
+
+    hashes: npt.NDArray[np.int64]  # (n,), sorted
+    numbers: npt.NDArray[np.int32]  # (n,), of the place
+
+    @classmethod
+    def of(cls, videos: Iterable[pa.ChunkedArray]) -> Self:
+        """From the video_id of every row of each place, in their order."""
+        by_place = [
+            np.fromiter(map(hash, ids), np.int64, len(ids))
+            for column in videos
+            for ids in (column.drop_null().unique().to_pylist(),)
+        ]
+        hashes = np.concatenate([np.empty(0, np.int64), *by_place])
+        numbers = np.repeat(np.arange(len(by_place), dtype=np.int32), [len(ids) for ids in by_place])
+        order = np.argsort(hashes, kind="stable")
+        return cls(hashes[order], numbers[order])
+
+    def places_of(self, video_id: str) -> list[int]:
+        """The numbers of the places that have the video, in their order."""
+        first, last = (np.searchsorted(self.hashes, hash(video_id), side) for side in ("left", "right"))
+        return [int(number) for number in self.numbers[first:last]]
+
+
+def read_video(
+    dataset: Dataset,
+    table: str,
+    path: str,
+    video_id: str,
+    columns: Sequence[str] | None = None,
+    among: Collection[str] | None = None,
+) -> pa.Table:
+    """One video's rows in a part; of these, only those whose key is `among` the given ones.
+
+    Row groups without any are passed over, however large the part is. Raises FileNotFoundError, DatasetError.
+    """
+    wanted = tuple(columns or TABLES[table].schema.names)
+    by = ("video_id", TABLES[table].key[-1])
+    part = _part(dataset, table, path)
+    read = tuple(dict.fromkeys((*wanted, *by)))
+    keys = None if among is None else pa.array(among, pa.string())
+    found = []
+    for number in part.groups_of(video_id):
+        if keys is not None:
+            there = pc.is_in(_row_group(part, number, by).get().of(video_id)[by[1]], keys)
+            if not pc.any(there).as_py():
+                continue  # images are large: they are read where some are wanted
+        rows = _row_group(part, number, read).get().of(video_id).select(wanted)
+        found.append(rows if keys is None else rows.filter(there))
+    return pa.concat_tables(found) if found else TABLES[table].schema.empty_table().select(wanted)
+
+
+@dataclass(frozen=True)
+class _ByVideo:
+    """Rows, and where each video's are: runs of so many from so many on, nearly always one."""
+
+    rows: pa.Table
+    runs: Mapping[str, Sequence[tuple[int, int]]]
+
+    @classmethod
+    def of_rows(cls, rows: pa.Table) -> Self:
+        runs: dict[str, list[tuple[int, int]]] = {}
+        first = 0
+        for video_id, run in itertools.groupby(rows["video_id"].to_pylist()):
+            count = sum(1 for _ in run)
+            runs.setdefault(video_id, []).append((first, count))
+            first += count
+        return cls(rows, runs)
+
+    def of(self, video_id: str) -> pa.Table:
+        runs = [self.rows.slice(first, count) for first, count in self.runs.get(video_id, ())]
+        return runs[0] if len(runs) == 1 else pa.concat_tables([self.rows.slice(0, 0), *runs])
+
+
+class _Part:
+    """A part that is being read from."""
+
+    def __init__(self, dataset: Dataset, table: str, path: str) -> None:
+        self._dataset = dataset
+        self._table = table
+        self._path = f"{table}/{path}"
+        self._opened = Once(self._open)
+
+    def groups_of(self, video_id: str) -> list[int]:
+        """The row groups that have rows of a video."""
+        return self._opened.get()[1].places_of(video_id)
+
+    def read(self, number: int, columns: tuple[str, ...]) -> pa.Table:
+        """One row group, under the schema of today."""
+        with self._file(self._opened.get()[0]) as file:
+            rows = file.read_row_group(number, [name for name in columns if name in file.schema_arrow.names])
+        return whole(rows, TABLES[self._table].schema, columns)
+
+    def _open(self) -> tuple[pq.FileMetaData, VideoIndex]:
+        with self._file() as file:
+            groups = range(file.num_row_groups)
+            videos = (file.read_row_group(number, ["video_id"])["video_id"] for number in groups)
+            return file.metadata, VideoIndex.of(videos)
+
+    @contextlib.contextmanager
+    def _file(self, metadata: pq.FileMetaData | None = None) -> Iterator[pq.ParquetFile]:
+        with (
+            reading(f"{self._dataset.uri}/{self._path}"),
+            pq.ParquetFile(self._path, filesystem=self._dataset.filesystem, metadata=metadata) as file,
+        ):
+            yield file
+
+
+_part = functools.lru_cache(maxsize=PARTS)(_Part)
+
+
+@functools.lru_cache(maxsize=ROW_GROUPS)
+def _row_group(part: _Part, number: int, columns: tuple[str, ...]) -> Once[_ByVideo]:
+    return Once(lambda: _ByVideo.of_rows(part.read(number, columns)))
+
+
+def forget() -> None:
+    """Let go of what is kept for the next video."""
+    _row_group.cache_clear()
+    _part.cache_clear()
+
+
+class Once(Generic[T]):
+    """What `make` gives, made by the first of many threads that ask; the others wait for it, and those to come not."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._made: T | None = None
+
+    def get(self) -> T:
+        if self._made is None:
+            with self._lock:
+                if self._made is None:
+                    self._made = self._make()
+        return self._made

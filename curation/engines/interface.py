@@ -1,0 +1,163 @@
+"""Where text comes from: a batch of requests in, for each a completion or a failure out, in order, by id."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from curation.config import EngineSettings
+from curation.prompts import Prompt
+
+Task = Literal["caption", "summarize_subtitles", "summarize_captions"]
+
+
+class EngineError(RuntimeError):
+    """An engine that cannot be used at all; one line that says what is missing and the way out."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How an answer is drawn. Temperature 0 takes the likeliest token; `seed` matters above 0."""
+
+    max_tokens: int
+    temperature: float = 0.0
+    seed: int = 0
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+
+@dataclass(frozen=True)
+class TextRequest:
+    """One text to be made.
+
+    `variables` are what the prompt is rendered with; `images` are encoded files (JPEG), shown before the user's words.
+    `turns` go on from there: an earlier answer, and what was asked about it. An answer that is not `constrained` is
+    free text, whatever shape the prompt wants in the end.
+    """
+
+    id: str
+    prompt: Prompt
+    variables: Mapping[str, Any]
+    sampling: Sampling
+    images: tuple[bytes, ...] = field(default=(), repr=False)
+    turns: tuple[Mapping[str, str], ...] = ()
+    constrained: bool = True
+
+    @property
+    def schema(self) -> dict[str, Any] | None:
+        """The JSON schema that the answer has to follow; None for free text."""
+        return self.prompt.output_schema if self.constrained else None
+
+    def messages(self) -> list[dict[str, str]]:
+        """Chat messages (`role`, `content`); raises PromptError where a variable is missing."""
+        return [*self.prompt.render(**self.variables), *(dict(turn) for turn in self.turns)]
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What the model answered. `finish_reason` is "length" where max_tokens cut it off, else "stop"."""
+
+    id: str
+    text: str
+    finish_reason: Literal["stop", "length"] = "stop"
+    evidence: str | None = None  # what the text was made from, where that says more: a tagger's probabilities
+    input_tokens: int = 0
+    output_tokens: int = 0
+    retries: int = 0  # times that the server was asked before it answered
+    first_token_s: float | None = None  # from sending the request to its first token, where that was measured
+    in_flight: int = 1  # requests of this process at the same server when this one was sent, itself included
+
+    @property
+    def raw_text(self) -> str:
+        """What a row keeps of the answer, unchanged."""
+        return self.text if self.evidence is None else self.evidence
+
+
+@dataclass(frozen=True)
+class Failure:
+    """No answer, though the engine has tried again where that made sense.
+
+    `retryable` says whether the same request may succeed in a later run: a busy server, not a corrupt image.
+    """
+
+    id: str
+    message: str
+    retryable: bool
+    retries: int = 0
+
+
+class Engine(Protocol):
+    """A model that makes one kind of text. Safe to call from several threads at once.
+
+    `engine`, `model` and `revision` name it in every row it makes. `identity` is what of that counts in digests, known
+    before a model is loaded and without asking a server: the same weights served elsewhere make the same texts.
+    `languages` are those it knows (ISO 639-1); None where it is not said.
+    """
+
+    @property
+    def engine(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def revision(self) -> str: ...
+    @property
+    def identity(self) -> str: ...
+    @property
+    def languages(self) -> frozenset[str] | None: ...
+
+    def complete(self, requests: Sequence[TextRequest]) -> list[Completion | Failure]:
+        """An answer to each request, in their order. What is wrong with one request fails that one alone.
+
+        Raises EngineError where the engine as a whole cannot work.
+        """
+        ...
+
+    def start(self) -> None:
+        """Get ready, where that takes time: a model, a server. Done on first use otherwise. Raises likewise."""
+        ...
+
+    def close(self) -> None: ...
+
+
+# --- opening --------------------------------------------------------------------------------------------------------
+
+_open: dict[tuple[Task | None, EngineSettings], Engine] = {}
+_lock = threading.Lock()
+
+
+def open_engine(settings: EngineSettings, task: Task) -> Engine:
+    """The engine for `task`: one a process and setting, whichever thread asks; its model is loaded on first use.
+
+    A served model does every task alike, so that tasks with the same settings share one.
+    """
+    key = (task if settings.kind == "builtin" else None, settings)
+    with _lock:
+        if key not in _open:
+            _open[key] = _new(settings, task)
+        return _open[key]
+
+
+def _new(settings: EngineSettings, task: Task) -> Engine:
+    if settings.kind == "builtin":
+        from curation.engines.builtin import ENGINES
+
+        return ENGINES[task]()
+    if settings.kind == "openai":
+        from curation.engines.openai.engine import open_elsewhere
+
+        return open_elsewhere(settings)
+    from curation.engines.vllm.shared_server import open_vllm
+
+    return open_vllm(settings)
+
+
+def close_engines() -> None:
+    """Close every engine that this process has opened."""
+    with _lock:
+        while _open:
+            _open.popitem()[1].close()

@@ -1,0 +1,184 @@
+"""What is said to an OpenAI-compatible server and what it answers, as bytes; and what its refusals mean."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from curation.engines.interface import TextRequest
+from curation.engines.openai.pace import Trouble
+from curation.sources.host_limits import parse_retry_after
+
+_BUSY = frozenset({429, 502, 503, 529})
+_SLOW = frozenset({408, 504})
+_AGAIN = frozenset({409, 425})
+_UNUSABLE = frozenset({401, 402, 403, 404, 405, 407, 410})
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a server answered. `first_token_s` is None where the answer was not streamed."""
+
+    text: str
+    finish_reason: Literal["stop", "length"]
+    input_tokens: int
+    output_tokens: int
+    first_token_s: float | None = None
+
+
+class ExchangeError(Exception):
+    """No usable answer, and why.
+
+    `trouble` is the server's, "bad" where the request is at fault and must not be sent again as it is, "unusable" where
+    every request would fare alike: wrong key, wrong model, wrong URL.
+    """
+
+    def __init__(
+        self,
+        trouble: Trouble | Literal["bad", "unusable"],
+        message: str,
+        status: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.trouble = trouble
+        self.status = status
+        self.retry_after = retry_after
+
+
+def body(request: TextRequest, model: str, streamed: bool) -> bytes:
+    """The JSON that asks for `request`; the constant part comes first. Raises PromptError.
+
+    What is inserted stays inside the strings that it is inserted into.
+    """
+    messages: list[dict[str, Any]] = [*request.messages()]
+    if request.images:
+        first = next(message for message in messages if message["role"] == "user")
+        first["content"] = [*map(_image, request.images), {"type": "text", "text": first["content"]}]
+    asked: dict[str, Any] = {
+        "model": model,
+        "messages": messages,
+        "max_tokens": request.sampling.max_tokens,
+        "temperature": request.sampling.temperature,
+        "seed": request.sampling.seed,
+    }
+    if request.schema is not None:
+        schema = {"name": "answer", "strict": True, "schema": request.schema}
+        asked["response_format"] = {"type": "json_schema", "json_schema": schema}
+    if streamed:
+        asked |= {"stream": True, "stream_options": {"include_usage": True}}
+    return json.dumps(asked).encode()
+
+
+def _image(data: bytes) -> dict[str, Any]:
+    url = f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+# --- refusals --------------------------------------------------------------------------------------------------------
+
+
+def refusal(status: int, raw: bytes, retry_after: str | None = None) -> ExchangeError:
+    """What an answer with a status other than 200 comes to."""
+    message = f"the server answered {status}: {_message(raw)}"
+    if status in _UNUSABLE or 300 <= status < 400:
+        return ExchangeError("unusable", message, status)
+    if status in _BUSY | _SLOW:
+        trouble: Trouble = "busy" if status in _BUSY else "slow"
+        return ExchangeError(trouble, message, status, parse_retry_after(retry_after))
+    if 400 <= status < 500 and status not in _AGAIN:
+        return ExchangeError("bad", message, status)
+    return ExchangeError("broken", message, status, parse_retry_after(retry_after))
+
+
+def _message(raw: bytes) -> str:
+    """What the body of a refusal says, in the forms that servers use."""
+    try:
+        said = json.loads(raw)
+        said = said.get("error", said)
+        said = said if isinstance(said, str) else said.get("message") or said.get("detail") or said
+    except (ValueError, AttributeError, RecursionError):
+        said = _shown(raw)
+    return str(said)
+
+
+# --- answers --------------------------------------------------------------------------------------------------------
+
+
+def read_answer(raw: bytes) -> Said:
+    """A chat completion. Raises ExchangeError where it is none."""
+    try:
+        answer = json.loads(raw)
+        choice = answer["choices"][0]
+        message = choice["message"]
+        return _checked(
+            message.get("content"), message.get("refusal"), choice.get("finish_reason"), answer.get("usage")
+        )
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise ExchangeError("broken", f"the server answered what is no chat completion: {_shown(raw)}") from None
+
+
+def read_stream(raw: bytes, first_token_s: float | None) -> Said:
+    """A chat completion that came in pieces, as server-sent events. Raises ExchangeError where it is none, or half."""
+    words: dict[str, str] = {}
+    finish_reason = usage = None
+    try:
+        for event in _events(raw):
+            if "error" in event:
+                code = event["error"].get("code")
+                raise refusal(code if isinstance(code, int) else 500, json.dumps(event).encode())
+            usage = event.get("usage") or usage
+            for choice in event.get("choices", ())[:1]:
+                finish_reason = choice.get("finish_reason") or finish_reason
+                for kind in ("content", "refusal"):
+                    if isinstance(piece := choice["delta"].get(kind), str):
+                        words[kind] = words.get(kind, "") + piece
+        return _checked(words.get("content"), words.get("refusal"), finish_reason, usage, first_token_s)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise ExchangeError("broken", f"the server answered what is no whole chat completion: {_shown(raw)}") from None
+
+
+def _events(raw: bytes | bytearray) -> Iterator[Any]:
+    for line in raw.splitlines():
+        if line.startswith(b"data:") and line[5:].strip() != b"[DONE]":
+            yield json.loads(line[5:])
+
+
+def has_words(raw: bytearray) -> bool:
+    """Whether the beginning of a stream holds any of the answer yet."""
+    try:
+        events = list(_events(raw[: raw.rfind(b"\n") + 1]))
+        return any(
+            value for e in events for c in e.get("choices", ()) for k, value in c["delta"].items() if k != "role"
+        )
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return False
+
+
+def _checked(content: Any, refusal: Any, finish_reason: Any, usage: Any, first_token_s: float | None = None) -> Said:
+    """Raises ValueError where that is no answer."""
+    text = content or refusal or content
+    if text is None and finish_reason in ("length", "content_filter"):
+        text = ""  # cut off before it said anything
+    if not isinstance(text, str) or not isinstance(finish_reason, str):
+        raise ValueError
+    return Said(
+        text.encode("utf-8", "replace").decode(),  # half a surrogate pair cannot be stored
+        "length" if finish_reason == "length" else "stop",
+        _count(usage, "prompt_tokens"),
+        _count(usage, "completion_tokens"),
+        first_token_s,
+    )
+
+
+def _count(usage: Any, name: str) -> int:
+    """A number of tokens; 0 where the server does not say, or nonsense."""
+    count = usage.get(name) if isinstance(usage, dict) else None
+    return count if type(count) is int and 0 <= count < 2**31 else 0
+
+
+def _shown(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")

@@ -1,0 +1,179 @@
+"""A model behind an OpenAI-compatible server: one that somebody else runs, or one that the command starts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from curation.config import EngineSettings
+from curation.engines.interface import Completion, EngineError, Failure, TextRequest
+from curation.engines.openai.scheduler import Batch, Pool
+from curation.engines.openai.servers import Server
+from curation.uris import InvalidUri, parse
+
+CLOSE_S = 10.0
+"""For connections to be closed."""
+
+
+class Elsewhere:
+    """Servers that somebody else runs."""
+
+    def __init__(self, base_urls: tuple[str, ...]) -> None:
+        self.base_urls = base_urls
+
+    def ready(self) -> tuple[str, ...]:
+        for url in self.base_urls:
+            try:
+                parse(url)
+            except InvalidUri as error:
+                raise EngineError(f"base_urls: {error}; one looks like http://10.0.0.7:8000/v1") from None
+        return self.base_urls
+
+    def asking(self, now: bool) -> None:
+        pass
+
+    @property
+    def askers(self) -> int:
+        return 1  # nobody tells
+
+    def close(self) -> None:
+        pass
+
+
+def open_elsewhere(settings: EngineSettings) -> Served:
+    """The model that settings of the kind "openai" name."""
+    model = settings.model or ""
+    identity = f"{model}@{settings.revision or ''}"
+    return Served("openai", settings, model, identity, settings.revision, Elsewhere(settings.base_urls))
+
+
+class Served:
+    """An engine that asks servers by /chat/completions, all callers' requests together.
+
+    Where `revision`, which rows record, is None, the server is asked for it; it is "unstated" where that does not say.
+    """
+
+    languages = None
+
+    def __init__(
+        self,
+        engine: str,
+        settings: EngineSettings,
+        model: str,
+        identity: str,
+        revision: str | Callable[[], str] | None,
+        server: Server,
+    ) -> None:
+        self.engine = engine
+        self.model = model
+        self.identity = identity
+        self._settings = settings
+        self._revision = revision
+        self._revision_lock = threading.Lock()
+        self._server = server
+        self._lock = threading.Lock()
+        self._opened_as: tuple[asyncio.AbstractEventLoop, Pool] | None = None
+        self._closed = False
+
+    @property
+    def revision(self) -> str:
+        with self._revision_lock:
+            if self._revision is None:
+                self._revision = self._stated_revision()
+            return self._revision() if callable(self._revision) else self._revision
+
+    def _stated_revision(self) -> str:
+        bases = self._server.ready()
+        with self._lock:
+            loop, pool = self._opened()
+            cards = asyncio.run_coroutine_threadsafe(pool.model_cards(bases), loop)
+        card = next((card for card in cards.result() if card["id"] == self.model), {})
+        snapshot = re.search(r"/snapshots/([0-9a-f]{40})\b", str(card.get("root")))  # a hub's cache, as vLLM names it
+        return str(card.get("revision") or (snapshot[1] if snapshot else "unstated"))
+
+    def start(self) -> None:
+        """Wait until the server can be asked."""
+        self._server.ready()
+
+    def complete(self, requests: Sequence[TextRequest]) -> list[Completion | Failure]:
+        """An answer to each request, in their order, as servers get round to them.
+
+        Raises EngineError where none can be had: a wrong key, model or URL; servers that stay silent for longer than
+        patience allows; an engine that is closed meanwhile.
+        """
+        if not requests:
+            return []
+        batch = Batch(requests)
+        with self._lock:
+            loop, pool = self._opened()
+            loop.call_soon_threadsafe(pool.submit, batch)
+        try:
+            return batch.done.result()
+        finally:
+            if not batch.done.done():  # interrupted
+                with suppress(RuntimeError):  # closed meanwhile
+                    loop.call_soon_threadsafe(pool.withdraw, batch)
+
+    def _opened(self) -> tuple[asyncio.AbstractEventLoop, Pool]:
+        if self._closed:
+            raise EngineError(f"the engine of {self.model} is closed")
+        if self._opened_as is None:
+            # The key is for servers elsewhere, and none of the business of one that we start.
+            key = os.environ.get(self._settings.api_key_env, "").strip() if self._settings.kind == "openai" else ""
+            if not key.isprintable() or not key.isascii():
+                raise EngineError(f"the key in {self._settings.api_key_env} holds characters that no key has")
+            loop = _loop_thread.borrow()
+            pool = Pool(self.model, self._settings, key, self._server)
+            asyncio.run_coroutine_threadsafe(pool.open(), loop).result()
+            self._opened_as = loop, pool
+        return self._opened_as
+
+    def close(self) -> None:
+        """Break off what is in flight. Calls that wait for it raise EngineError, and so does any call from now on."""
+        with self._lock:
+            self._closed = True
+            opened, self._opened_as = self._opened_as, None
+        try:
+            if opened is not None:
+                loop, pool = opened
+                with suppress(TimeoutError):
+                    asyncio.run_coroutine_threadsafe(pool.close(), loop).result(CLOSE_S)
+                _loop_thread.give_back()
+        finally:
+            self._server.close()
+
+
+class _LoopThread:
+    """The event loop that all served models of this process share, in a thread of its own while there are any."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+
+    def borrow(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._users == 0:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=self._run, args=(self._loop,), name="served models", daemon=True)
+                self._thread.start()
+            self._users += 1
+            return self._loop
+
+    @staticmethod
+    def _run(loop: asyncio.AbstractEventLoop) -> None:
+        loop.run_forever()
+        loop.close()
+
+    def give_back(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                self._loop.call_soon_threadsafe(self._loop.stop)
+                self._thread.join(CLOSE_S)
+
+
+_loop_thread = _LoopThread()

@@ -1,0 +1,107 @@
+"""A source of text: an engine with the prompt and the sampling that it is asked with."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from curation.config import EngineSettings, TextSettings
+from curation.engines.interface import (
+    Completion,
+    Engine,
+    EngineError,
+    Failure,
+    Sampling,
+    Task,
+    TextRequest,
+    open_engine,
+)
+from curation.engines.usage import Spent
+from curation.prompts import Prompt, PromptError
+from curation.records import digest
+
+VARIABLES: dict[Task, frozenset[str]] = {
+    "caption": frozenset({"max_words"}),
+    "summarize_subtitles": frozenset({"text", "max_words", "language"}),
+    "summarize_captions": frozenset({"captions", "max_words", "language"}),
+}
+"""What the prompts of each task are rendered with; the image of a caption goes beside its words."""
+
+
+@dataclass(frozen=True)
+class TextSource:
+    """An engine with the prompt and the sampling that it is asked with: all that decides what one kind of text says."""
+
+    engine: Engine
+    prompt: Prompt
+    sampling: Sampling
+    attempts: int = 3
+    spent: Spent | None = field(default=None, compare=False)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Stands for everything about this source that changes its texts."""
+        return digest(self.engine.identity, self.prompt.digest, self.sampling.to_json())
+
+    @property
+    def lineage(self) -> dict[str, str]:
+        """The columns that say what made a row."""
+        return {
+            "engine": self.engine.engine,
+            "model": self.engine.model,
+            "revision": self.engine.revision,
+            "prompt_digest": self.prompt.digest,
+            "sampling": self.sampling.to_json(),
+        }
+
+    def counting(self, spent: Spent) -> TextSource:
+        """The same source, which adds what it asks to `spent`."""
+        return dataclasses.replace(self, spent=spent)
+
+    def knows(self, language: str | None) -> bool:
+        """Whether texts in `language` (a tag such as "en" or "en-GB"; None where it is unknown) can be handed to it."""
+        known = self.engine.languages
+        return known is None or (language or "").split("-")[0].lower() in known
+
+    def sampling_of(self, attempt: int) -> Sampling:
+        """How the answer to the `attempt`-th asking, from 0, is drawn: as configured, then ever more freely."""
+        if attempt == 0:
+            return self.sampling
+        temperature = max(self.sampling.temperature, min(0.3 * attempt, 1.0))
+        return dataclasses.replace(self.sampling, temperature=temperature, seed=self.sampling.seed + attempt)
+
+    def ask(self, requests: Sequence[TextRequest]) -> dict[str, Completion | Failure]:
+        """Every request's answer by its id; ids must differ.
+
+        Raises EngineError where the engine cannot work or breaks its contract.
+        """
+        wanted = {request.id for request in requests}
+        if len(wanted) != len(requests):
+            raise ValueError("two requests have the same id")
+        answers = {answer.id: answer for answer in self.engine.complete(requests)} if requests else {}
+        if answers.keys() != wanted:
+            raise EngineError(f"the engine {self.engine.engine} did not answer exactly what it was asked")
+        if self.spent is not None:
+            self.spent.add(self.engine, answers.values())
+        return answers
+
+
+def text_source(
+    engine: EngineSettings, settings: TextSettings, task: Task, prompts: Mapping[str, Prompt]
+) -> TextSource:
+    """The source that the settings describe. Raises PromptError where the prompt is not there."""
+    prompt = prompts.get(settings.prompt)
+    if prompt is None:
+        raise PromptError(f"no prompt '{settings.prompt}'; there are {', '.join(sorted(prompts))}")
+    unknown = prompt.variables - VARIABLES[task]
+    if unknown:
+        names = f"{', '.join(sorted(unknown))}; there are {', '.join(sorted(VARIABLES[task]))}"
+        raise PromptError(f"prompt '{prompt.id}' uses variables that it is not given: {names}")
+    sampling = Sampling(
+        max_tokens=prompt.max_tokens if settings.max_tokens is None else settings.max_tokens,
+        temperature=prompt.temperature if settings.temperature is None else settings.temperature,
+        seed=settings.seed,
+    )
+    return TextSource(open_engine(engine, task), prompt, sampling, settings.attempts)

@@ -1,0 +1,304 @@
+"""What many videos will take, from what a sample of them took: machines, hours, money, storage, requests.
+
+Pure arithmetic. A sample is a matrix with a row a request and a column a quantity; every figure of a plan is a function
+of its column means. So a plan is made of the means, and again of the means of samples that are drawn from the sample
+(bootstrap), which gives each figure an interval in which 90% of these lie. That is the spread between videos; what is
+assumed has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from curation.config import Section, Settings
+from curation.dataset.dataset import Dataset, DatasetError
+from curation.records import TABLES
+
+STAGES = ("download", "segment", "caption", "summarize")
+TEXTS = ("caption", "summarize")
+RUNNERS = ("flink", "dataflow")
+MEASURES = ("processor_s", "seconds", "requests", "input_tokens", "output_tokens", "bytes")
+COLUMNS = (*(f"{stage}.{measure}" for stage in STAGES for measure in MEASURES), "videos", "duration", "media", "clips")
+STARTING = 0.05  # share of the time that waves may spend on starting their stages
+JOBS_A_WAVE = 2  # that others wait for: its texts are made beside the next wave's media
+DRAWS = 1000
+Array = npt.NDArray[np.float64]
+
+
+# --- prices ---------------------------------------------------------------------------------------------------------
+
+
+class Prices(Section):
+    """What machines cost and what they do: replace every figure by your own."""
+
+    as_of: str = Field("2025", description="when these prices were so; the defaults are round figures from memory")
+    currency: str = Field("USD", description="of every price here")
+    processors: int = Field(16, description="of a machine that downloads and segments", ge=1)
+    utilisation: float = Field(0.85, description="share of its processors that is kept busy", gt=0, le=1)
+    flink_hour: float = Field(0.8, description="an hour of such a machine in a Flink cluster of your own", ge=0)
+    dataflow_hour: float = Field(1.15, description="an hour of such a worker, its memory included", ge=0)
+    flink_start_s: float = Field(14.0, description="seconds that a stage of a wave takes to start (12 to 16 measured)")
+    dataflow_start_s: float = Field(240.0, description="likewise, machines and containers included")
+    caption_tokens_s: float = Field(150.0, description="output tokens a second of a caption server, images read", gt=0)
+    caption_flink_hour: float = Field(0.85, description="an hour of it, its card included", ge=0)
+    caption_dataflow_hour: float = Field(1.25, description="an hour of it as a Dataflow worker", ge=0)
+    summarize_tokens_s: float = Field(600.0, description="output tokens a second of a summary server", gt=0)
+    summarize_flink_hour: float = Field(0.85, description="an hour of it, its card included", ge=0)
+    summarize_dataflow_hour: float = Field(1.25, description="an hour of it as a Dataflow worker", ge=0)
+    caption_tokens: float = Field(
+        15.0, description="output tokens of a caption, where the built-in engine made them", gt=0
+    )
+    summarize_tokens: float = Field(25.0, description="likewise of a summary; both are the paper's", gt=0)
+    request_processor_s: float = Field(0.005, description="of our processors for each of these requests", ge=0)
+    storage_gb_month: float = Field(0.02, description="a month of 10^9 bytes", ge=0)
+
+
+# --- the sample -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What was measured: `rows` has a row for each of n requests and a column for each of COLUMNS.
+
+    `tables` is the bytes of all Parquet parts. `engines` says by stage what made the texts.
+    """
+
+    rows: Array  # (n, columns)
+    tables: int
+    engines: Mapping[str, str]
+
+    @property
+    def count(self) -> int:
+        return len(self.rows)
+
+
+_SPENT = """
+    select
+        coalesce(downloads.request_key, usage.key) as request, usage.stage, {measures},
+        coalesce(usage.engine || '/' || usage.model, '') as made_by
+    from (
+        select *, row_number() over (partition by stage, key order by requests > 0 desc, created_at desc) as nth
+        from usage
+    ) as usage
+    left join (select video_id, min(request_key) as request_key from downloads group by video_id) as downloads
+        on usage.stage <> 'download' and downloads.video_id = usage.key
+    where nth = 1"""
+
+_MADE = """
+    select downloads.request_key as request, 1 as videos, duration, media_bytes as media, coalesce(n, 0) as clips
+    from videos
+    join (select video_id, min(request_key) as request_key from downloads group by video_id) as downloads
+        using (video_id)
+    left join (select video_id, count(*) as n from clips group by video_id) using (video_id)"""
+
+
+def measure(datasets: Sequence[Dataset]) -> Sample:
+    """What every stage spent on every request of `datasets`, as their `usage` has it. Raises DatasetError.
+
+    A stage that was done again counts once, by its last time, or the last at which it asked for any text.
+    """
+    rows: list[Array] = []
+    engines: dict[str, set[str]] = {}
+    for dataset in datasets:
+        requests = dataset.read("requests", ["request_key"])["request_key"].to_pylist()
+        found = np.zeros((len(requests), len(COLUMNS)))
+        number = {key: at for at, key in enumerate(requests)}
+        for row in dataset.sql(_SPENT.format(measures=", ".join(MEASURES))).to_pylist():
+            if row["processor_s"] is None:
+                raise DatasetError(f"{dataset.uri} was made by an older vidla, which counted no processor time")
+            if row["request"] not in number:
+                continue
+            for name in MEASURES:
+                found[number[row["request"]], COLUMNS.index(f"{row['stage']}.{name}")] += row[name]
+            engines.setdefault(row["stage"], set()).update({row["made_by"]} - {""})
+        for row in dataset.sql(_MADE).to_pylist():
+            found[number[row["request"]], -4:] += [row[name] for name in COLUMNS[-4:]]
+        rows.append(found)
+    sample = Sample(
+        np.concatenate(rows),
+        sum(part.size for dataset in datasets for table in TABLES for part in dataset.live_parts(table).values()),
+        {stage: ", ".join(sorted(names)) for stage, names in engines.items() if names},
+    )
+    where = " and ".join(dataset.uri for dataset in datasets)
+    for stage in STAGES:
+        if not sample.rows[:, COLUMNS.index(f"{stage}.seconds")].any():
+            raise DatasetError(
+                f"nothing was spent on '{stage}' in {where}: a sample is what `vidla curate` has made whole"
+            )
+    if sample.count < 2:
+        raise DatasetError(f"{where} has one request: a spread takes more")
+    return sample
+
+
+def resampled(rows: Array, draws: int = DRAWS, seed: int = 0) -> Array:
+    """Column means of samples of the same size drawn from `rows` with replacement: (draws, columns)."""
+    random = np.random.default_rng(seed)
+    return np.stack([rows[random.integers(len(rows), size=len(rows))].mean(axis=0) for _ in range(draws)])
+
+
+# --- the plan -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How many videos, and either by when or with how many machines; `seconds` is how long they are, if not as in the
+    sample."""
+
+    videos: int
+    days: float | None = None
+    machines: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A value, and the bounds between which 90% of the resampled ones lie."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Figures by name (`flink.download.money`, …) and what stands in the way, a line each."""
+
+    figures: Mapping[str, Figure]
+    bottlenecks: Sequence[str]
+
+
+def plan(sample: Sample, wish: Wish, prices: Prices, settings: Settings) -> Plan:
+    """What `wish` takes, from the means of `sample`."""
+    rows, tables = served(sample, prices), sample.tables / sample.count
+    means = dict(zip(COLUMNS, rows.mean(axis=0)[:, None], strict=True))
+    drawn = dict(zip(COLUMNS, resampled(rows).T, strict=True))
+    values = figures(means, tables, wish, prices, settings)
+    spread = figures(drawn, tables, wish, prices, settings)
+    bounds = {name: np.quantile(spread[name], (0.05, 0.95)) for name in values}
+    told = {name: Figure(float(v[0]), *map(float, bounds[name])) for name, v in values.items()}
+    return Plan(told, bottlenecks(told, settings))
+
+
+def served(sample: Sample, prices: Prices) -> Array:
+    """The sample's rows as if a server had made all texts: for those of the built-in engine, by what is assumed."""
+    rows = sample.rows.copy()
+    for stage in TEXTS:
+        if is_builtin(sample, stage):
+            requests = rows[:, COLUMNS.index(f"{stage}.requests")]
+            rows[:, COLUMNS.index(f"{stage}.output_tokens")] = requests * getattr(prices, f"{stage}_tokens")
+            rows[:, COLUMNS.index(f"{stage}.processor_s")] = requests * prices.request_processor_s
+    return rows
+
+
+def is_builtin(sample: Sample, stage: str) -> bool:
+    return sample.engines.get(stage, "").startswith("builtin")
+
+
+def figures(
+    means: Mapping[str, Array], tables: float, wish: Wish, prices: Prices, settings: Settings
+) -> dict[str, Array]:
+    """Every figure of a plan, elementwise: `means` has by column the mean a request of each of k samples, (k,).
+
+    `tables` is the bytes of all Parquet a request.
+    """
+    duration, videos = means["duration"], means["videos"]
+    wished = duration if wish.seconds is None else wish.seconds * videos
+    longer = np.divide(wished, duration, out=np.ones_like(duration), where=duration > 0)
+    total = {name: wish.videos * mean * longer for name, mean in means.items() if name not in ("videos", "duration")}
+    found: dict[str, Array] = {"videos": wish.videos * videos, "clips": total["clips"]}
+    busy = 3600 * prices.processors * prices.utilisation * (1 - STARTING)
+    for stage in STAGES:
+        found[f"{stage}.machine_hours"] = total[f"{stage}.processor_s"] / busy
+    machine_hours = sum((found[f"{stage}.machine_hours"] for stage in STAGES), np.zeros(1))
+    hours = machine_hours / wish.machines if wish.machines else np.full_like(machine_hours, 24 * (wish.days or 0.0))
+    found |= {"days": hours / 24, "machine_hours": machine_hours, "machines": np.ceil(machine_hours / hours)}
+    for stage in STAGES:
+        found[f"{stage}.machines"] = found[f"{stage}.machine_hours"] / hours
+    for stage in TEXTS:
+        for name in ("requests", "input_tokens", "output_tokens"):
+            found[f"{stage}.{name}"] = total[f"{stage}.{name}"]
+        rate = getattr(prices, f"{stage}_tokens_s") * 3600 * (1 - STARTING)
+        found[f"{stage}.server_hours"] = total[f"{stage}.output_tokens"] / rate
+        found[f"{stage}.servers"] = np.ceil(found[f"{stage}.server_hours"] / hours)
+    for runner in RUNNERS:
+        for stage in STAGES:
+            money = found[f"{stage}.machine_hours"] * getattr(prices, f"{runner}_hour")
+            if stage in TEXTS:
+                money = money + found[f"{stage}.server_hours"] * getattr(prices, f"{stage}_{runner}_hour")
+            found[f"{runner}.{stage}.money"] = money
+        found[f"{runner}.money"] = sum((found[f"{runner}.{stage}.money"] for stage in STAGES), np.zeros(1))
+        starting = JOBS_A_WAVE * getattr(prices, f"{runner}_start_s")
+        found[f"{runner}.wave_videos"] = np.ceil(wish.videos * starting / (STARTING * hours * 3600))
+        found[f"{runner}.starting_days"] = wish.videos / settings.run.wave_videos * starting / 86400 + 0 * hours
+    found["download.bytes"] = total["download.bytes"]
+    found["download.gbit_s"] = total["download.bytes"] * 8 / 1e9 / (hours * 3600)
+    found["download.at_a_time"] = total["download.seconds"] / (hours * 3600)
+    found["download.addresses"] = np.ceil(found["download.at_a_time"] / settings.download.per_host)
+    found["storage.media"] = total["media"]
+    found["storage.tables"] = wish.videos * tables * longer + 0 * hours
+    found["storage.month"] = (found["storage.media"] + found["storage.tables"]) / 1e9 * prices.storage_gb_month
+    return found
+
+
+def bottlenecks(found: Mapping[str, Figure], settings: Settings) -> list[str]:
+    """What limits the plan, or makes most of its price, a line each."""
+    lines = []
+    at_a_time, addresses = found["download.at_a_time"].value, found["download.addresses"].value
+    lines.append(
+        f"downloads: {at_a_time:,.0f} at a time; where one site has all the videos and takes "
+        f"{settings.download.per_host} from an address (download.per_host), from {addresses:,.0f} addresses"
+    )
+    money = {stage: found[f"flink.{stage}.money"].value for stage in STAGES}
+    dearest = max(money, key=lambda stage: money[stage])
+    share = money[dearest] / (found["flink.money"].value or 1.0)
+    lines.append(f"money: '{dearest}' is {share:.0%} of it")
+    for stage in TEXTS:
+        rate = found[f"{stage}.output_tokens"].value / (found["days"].value * 86400)
+        lines.append(f"text: '{stage}' takes {rate:,.0f} output tokens a second all the time")
+    for runner in RUNNERS:
+        needed, starting = found[f"{runner}.wave_videos"].value, found[f"{runner}.starting_days"].value
+        if needed > settings.run.wave_videos:
+            lines.append(
+                f"waves on {runner}: of {settings.run.wave_videos} videos (run.wave_videos) they would spend "
+                f"{starting:,.0f} days on starting; {needed:,.0f} keep that below {STARTING:.0%}, as is planned here"
+            )
+    return lines
+
+
+def assumed(sample: Sample, wish: Wish, prices: Prices) -> list[str]:
+    """What a plan takes for granted, a line each."""
+    lines = [
+        f"prices and speeds of machines as of {prices.as_of}, from the prices file or our defaults, which are no offer",
+        "that a processor of these machines is as fast as one of those that the sample was made on",
+        f"that {prices.utilisation:.0%} of the processors are kept busy",
+        "that the list is like the sample: the same share of rejects, the same sites",
+    ]
+    if wish.seconds is not None:
+        lines.append("that every cost grows with a video's duration, in proportion")
+    for stage in TEXTS:
+        rate, tokens = getattr(prices, f"{stage}_tokens_s"), getattr(prices, f"{stage}_tokens")
+        lines.append(f"that a server of '{stage}' gives {rate:,.0f} output tokens a second ({stage}_tokens_s)")
+        if is_builtin(sample, stage):
+            lines.append(
+                f"that a server, instead of the built-in engine, gives {tokens:g} tokens for a request of '{stage}', "
+                f"which takes {prices.request_processor_s:g} s of our processors; input tokens are as in the sample"
+            )
+    return lines
+
+
+def as_json(sample: Sample, wish: Wish, prices: Prices, made: Plan) -> dict[str, Any]:
+    """A plan for programs."""
+    return {
+        "videos": wish.videos,
+        "sample": {"requests": sample.count, "engines": dict(sample.engines)},
+        "figures": {name: [f.value, f.low, f.high] for name, f in made.figures.items()},
+        "bottlenecks": list(made.bottlenecks),
+        "assumed": assumed(sample, wish, prices),
+        "prices": prices.model_dump(mode="json"),
+    }

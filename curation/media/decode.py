@@ -1,0 +1,305 @@
+"""Read media from strangers: open it, choose its streams, give its frames in order on one clean clock.
+
+Everything here runs inside a guarded child (curation/guard). What is wrong with a source is counted while it is read
+and judged at the end: a reject, or a note on the damage where most of it is sound.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.stream import Discard, Disposition
+
+from curation.config import MediaSettings
+from curation.rejects import Kind, Rejected
+
+# Containers that hold their media themselves. Playlists, concat lists, SDP, image patterns and the like would make the
+# library open other files or hosts, so they are not here.
+FORMATS = "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg,mxf,ivf,nut,gif,rm,dv,mp3,wav,flac,aac"
+_PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+_STALE_PACKETS_BYTES = 16 << 20  # sound this far ahead of the picture has outlasted it
+_PROMISE_DURATION = ("matroska,webm", "flv", "asf")  # others promise frames, or ffmpeg guesses
+_ROUNDED = 0.02  # share by which such a promise may be rounded
+_SUSPICIOUS = 10  # decoding errors that may be for want of memory
+_FRAMES_IN_FLIGHT = 6
+_BACKWARDS_S = 1.0  # a step back by less is a stray timestamp, one by more a new clock
+_SOUND_LAG_S = 1.0  # sound is decoded so far behind the picture, which finds the jumps between timestamps
+
+
+def open_media(path: Path) -> av.container.InputContainer:
+    """The container at `path`, which may open nothing else. Raises Rejected (UNREADABLE, UNSUPPORTED)."""
+    if not path.is_file():  # a pipe would keep us waiting
+        raise Rejected(Kind.UNREADABLE, "there is no such file" if not path.exists() else "it is not a regular file")
+    if path.stat().st_size == 0:
+        raise Rejected(Kind.UNREADABLE, "the file is empty")
+    options = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
+    try:
+        return av.open(f"file:{path.absolute()}", options=options, metadata_errors="replace")
+    except av.FFmpegError as error:
+        unless_ours(error)
+        if error.errno in (errno.EINVAL, errno.EPERM):
+            raise Rejected(Kind.UNSUPPORTED, f"not a container that is read here ({FORMATS})") from None
+        raise Rejected(Kind.UNREADABLE, f"no media in it: {error.strerror}") from None
+
+
+def video_stream(container: av.container.InputContainer, settings: MediaSettings) -> av.video.stream.VideoStream:
+    """The moving picture of `container`, its size checked. Raises Rejected."""
+    moving = [s for s in container.streams.video if not s.disposition & _PICTURES]
+    if not moving:
+        what = "a still picture" if container.streams.video else "sound" if container.streams.audio else "nothing"
+        raise Rejected(Kind.NO_VIDEO, f"there is {what} in it, but no video")
+    known = [s for s in moving if s.codec_context is not None]
+    if not known:
+        raise Rejected(Kind.UNSUPPORTED, "its video is in a codec that is not known")
+    stream = max(known, key=lambda s: (bool(s.disposition & Disposition.default), s.width * s.height))
+    check_size(stream.width, stream.height, settings)
+    return stream
+
+
+def check_size(width: int, height: int, settings: MediaSettings) -> None:
+    if width * height > settings.max_pixels:
+        raise Rejected(
+            Kind.TOO_LARGE, f"frames of {width}x{height} pixels, media.max_pixels allows {settings.max_pixels}"
+        )
+
+
+def declared_duration(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> float | None:
+    """Seconds of video that the container's header promises."""
+    if stream.duration and stream.duration > 0:
+        return float(stream.duration * stream.time_base)
+    return container.duration / av.time_base if container.duration and container.duration > 0 else None
+
+
+def unless_ours(error: av.FFmpegError) -> None:
+    """Raise errors that say nothing about the media: no memory, no space."""
+    if error.errno == errno.ENOMEM:
+        raise MemoryError(str(error)) from None
+    if error.errno == errno.ENOSPC:
+        raise error
+
+
+# --- clocks ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Clock:
+    """Closes jumps between a stream's timestamps. `jumps` are how far it jumped each time, in seconds."""
+
+    max_gap: float
+    leader: Clock | None = None  # the picture's clock, whose jumps the sound follows exactly
+    jumps: list[float] = field(default_factory=list)
+    _offset: float = 0.0
+    _due: float | None = None  # when the next timestamp is due, by the source's own clock
+
+    def offset(self, time: float, duration: float) -> float:
+        """Seconds to take off `time`, a timestamp of the source, whose frame lasts `duration`."""
+        jump = 0.0 if self._due is None else time - self._due
+        if jump > self.max_gap or jump < -_BACKWARDS_S:
+            led = self.leader.jumps[len(self.jumps) :][:1] if self.leader else []
+            if led and abs(led[0] - jump) < self.max_gap / 2:
+                jump = led[0]
+            self.jumps.append(jump)
+            self._offset += jump
+        self._due = time + duration
+        return self._offset
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded frame, `ticks` of the source's time base after the first frame shown."""
+
+    frame: av.VideoFrame
+    ticks: int
+    time: float
+
+
+@dataclass
+class Damage:
+    """What was wrong with a source while it was read."""
+
+    frames: int = 0
+    lost: int = 0
+    corrupt: int = 0
+    stray: int = 0
+    sound: int = 0
+    missing: float = 0.0  # share of what the header promised
+    cut_short: bool = False  # reading ended with an error
+
+    def judge(self, settings: MediaSettings, jumps: list[float]) -> str | None:
+        """The note on the damage, or None. Raises Rejected if too much of the source is damaged."""
+        if self.missing > settings.max_damage:
+            raise Rejected(Kind.TRUNCATED, f"{self.missing:.0%} of the video that its header promises is missing")
+        if self.frames == 0:
+            raise Rejected(Kind.CORRUPT, "not one frame of it can be decoded")
+        share = (self.lost + self.corrupt + self.stray) / (self.frames + self.lost)
+        if share > settings.max_damage:
+            raise Rejected(Kind.CORRUPT, f"{share:.0%} of its frames are damaged or have no time of their own")
+        notes = [
+            f"{self.missing:.1%} missing at the end"
+            if self.missing > 0
+            else "reading ended early"
+            if self.cut_short
+            else "",
+            f"{self.lost + self.corrupt} damaged frames" if self.lost + self.corrupt else "",
+            f"{self.stray} frames dropped for their timestamps" if self.stray else "",
+            f"{self.sound} damaged packets of sound" if self.sound else "",
+            f"timestamps jump by {', '.join(f'{jump:g}' for jump in jumps[:5])} s" if jumps else "",
+        ]
+        return "; ".join(note for note in notes if note) or None
+
+
+class Source:
+    """A video being read once, from its first to its last frame within a range, and its sound beside it."""
+
+    def __init__(self, path: Path, settings: MediaSettings) -> None:
+        self._settings = settings
+        self.container = open_media(path)
+        self.video = video_stream(self.container, settings)
+        self.audio = self.container.streams.best("audio")
+        if self.audio is not None and self.audio.codec_context is None:
+            self.audio = None
+        for stream in self.container.streams:
+            stream.discard = Discard.default if stream in (self.video, self.audio) else Discard.all
+        self.video.codec_context.thread_count = settings.codec_threads
+        # Far above what is allowed, so that a frame too large is called that, not corrupt; memory is capped besides.
+        self.video.codec_context.options = {"max_pixels": str(4 * settings.max_pixels)}
+        self.time_base: Fraction = self.video.time_base
+        self.frame_rate = self.video.average_rate or self.video.guessed_rate or Fraction(25)
+        self.damage = Damage()
+        self.clock = Clock(settings.max_gap_s)
+        self._sound_clock = Clock(settings.max_gap_s, leader=self.clock)
+        self._sound_packets: deque[av.Packet] = deque()
+        self._sound_bytes = 0
+        self._sound_until = 0.0
+        self._zero: int | None = None  # the first frame's timestamp
+        self._kept = 0.0  # seconds from there to the first frame within the range
+        self._packets = 0
+        self._reached = 0.0
+
+    def pictures(self, start: float, end: float) -> Iterator[Picture]:
+        """The frames shown from `start` until `end`, seconds after the first frame; their ticks begin at 0."""
+        last, due = -1, 0
+        first: int | None = None
+        step = max(1, round(1 / (self.frame_rate * self.time_base)))
+        for frame in self._frames():
+            check_size(frame.width, frame.height, self._settings)
+            self.damage.frames += 1
+            self.damage.corrupt += bool(frame.is_corrupt)
+            lasts = frame.duration or step
+            due = pts = frame.pts if frame.pts is not None else due
+            due += lasts
+            if self._zero is None:
+                self._zero = pts
+            pts -= self._zero
+            offset = self.clock.offset(float(pts * self.time_base), float(lasts * self.time_base))
+            ticks = pts - round(offset / self.time_base)
+            if ticks <= last:
+                self.damage.stray += 1
+                continue
+            half = (ticks - last if last >= 0 else step) / 2
+            last = ticks
+            if (ticks + half) * self.time_base <= start:
+                continue
+            if ticks * self.time_base >= end:
+                return
+            if first is None:
+                first, self._kept = ticks, float(ticks * self.time_base)
+            self._check_rate(last - first)
+            yield Picture(frame, ticks - first, float((ticks - first) * self.time_base))
+
+    def _check_rate(self, ticks: int) -> None:
+        seconds = float(ticks * self.time_base)
+        if seconds > self._settings.max_duration_s:
+            raise Rejected(Kind.TOO_LONG, f"longer than {self._settings.max_duration_s:g} s (media.max_duration_s)")
+        if self.damage.frames > self._settings.max_frame_rate * max(1.0, seconds + self._kept):
+            raise Rejected(
+                Kind.UNSUPPORTED, f"more than {self._settings.max_frame_rate:g} frames a second (media.max_frame_rate)"
+            )
+
+    def _frames(self) -> Iterator[av.VideoFrame]:
+        streams = [self.video] if self.audio is None else [self.video, self.audio]
+        packets = self.container.demux(streams)
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.FFmpegError as error:
+                unless_ours(error)
+                self.damage.cut_short = True
+                packet = None
+            if packet is None:
+                break
+            if packet.pts is not None:
+                self._reached = max(self._reached, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            if packet.stream is self.audio:
+                self._keep_sound(packet)
+                continue
+            self._packets += packet.size > 0
+            yield from self._decoded(packet)
+        if self.damage.cut_short:
+            yield from self._decoded(None)
+        self._count_missing()
+
+    def _decoded(self, packet: av.Packet | None) -> list[av.VideoFrame]:
+        try:
+            return list(self.video.codec_context.decode(packet))
+        except av.FFmpegError as error:
+            unless_ours(error)
+            self._unless_out_of_memory()
+            self.damage.lost += 1
+            return []
+
+    def _unless_out_of_memory(self) -> None:
+        """Decoders call it invalid data when they get no memory: see whether some frames' worth is to be had."""
+        if self.damage.lost < _SUSPICIOUS:
+            np.empty(_FRAMES_IN_FLIGHT * 3 * self.video.width * self.video.height // 2, np.uint8)
+
+    def _count_missing(self) -> None:
+        """Compare what was read with what the header promised; a file that was cut off ends without an error."""
+        container = self.container
+        if self.video.frames > 0:
+            self.damage.missing = max(0.0, 1 - self._packets / self.video.frames)
+        elif container.format.name in _PROMISE_DURATION and container.duration:
+            missing = 1 - self._reached * av.time_base / container.duration
+            self.damage.missing = missing if missing > _ROUNDED else 0.0
+
+    # --- sound ------------------------------------------------------------------------------------------------------
+
+    def _keep_sound(self, packet: av.Packet) -> None:
+        if packet.size and self._sound_bytes < _STALE_PACKETS_BYTES:
+            self._sound_packets.append(packet)
+            self._sound_bytes += packet.size
+
+    def sound(self, until: float) -> Iterator[tuple[av.AudioFrame, float]]:
+        """The sound that follows, about as far as `until`, each frame with its time (both on the pictures' clock)."""
+        while self._sound_packets and self._sound_until < until - _SOUND_LAG_S:
+            packet = self._sound_packets.popleft()
+            self._sound_bytes -= packet.size
+            try:
+                frames = packet.decode()
+            except av.FFmpegError as error:
+                unless_ours(error)
+                self.damage.sound += 1
+                continue
+            for frame in frames:
+                yield frame, self._sound_time(frame)
+
+    def _sound_time(self, frame: av.AudioFrame) -> float:
+        lasts = frame.samples / frame.sample_rate
+        if frame.pts is None:
+            time = self._sound_until
+        else:
+            zero = float((self._zero or 0) * self.time_base)
+            source = float(frame.pts * frame.time_base) - zero
+            time = source - self._sound_clock.offset(source, lasts) - self._kept
+        self._sound_until = time + lasts
+        return time

@@ -1,0 +1,201 @@
+"""Write stored media: one H.264 and one AAC stream whose ranges can be cut out by copying packets.
+
+The same frames and settings give the same bytes. Runs inside a guarded child (curation/guard).
+"""
+
+from __future__ import annotations
+
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.codec.context import Flags
+from av.video.frame import PictureType
+
+from curation.config import MediaSettings
+
+TIMESCALE = 90_000  # ticks a second where a source's own time base cannot be kept
+_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # that AAC and every player know
+_PIECE_US = 10_000_000
+_LEAD_S = 0.5  # more than the packet of sound that is needed before a clip
+_TOLERANCE_S = 0.02  # sound is shifted when its timestamps are further off; rounded timestamps are not
+
+
+def open_stored(path: Path, in_pieces: bool = False) -> av.container.OutputContainer:
+    """An mp4 to write, its index in front; with `in_pieces`, an index for every few seconds.
+
+    An index of all packets is kept in memory until it can be written: 60 bytes a packet, 35 MB for two hours.
+    """
+    movflags = "+delay_moov+default_base_moof" if in_pieces else "+faststart"
+    options = {"movflags": movflags, "fflags": "+bitexact", "movie_timescale": str(TIMESCALE)}
+    if in_pieces:
+        options["frag_duration"] = str(_PIECE_US)
+    return av.open(f"file:{path.absolute()}", "w", format="mp4", options=options)
+
+
+def copy_packets(
+    stored: av.container.InputContainer, out: av.container.OutputContainer, start: float, end: float
+) -> None:
+    """Copy the packets from `start` to `end`, both where key frames are, so that the copy's clock begins at 0."""
+    streams = [s for s in stored.streams if s.type in ("video", "audio")]
+    copies = {s.index: out.add_stream_from_template(s) for s in streams}
+    unfinished = set(copies)
+    if start > _LEAD_S:
+        stored.seek(int((start - _LEAD_S) * av.time_base))
+    for packet in stored.demux(streams):
+        if packet.pts is None or packet.stream_index not in unfinished:
+            continue
+        first, last = round(start / packet.time_base), round(end / packet.time_base)
+        # Packets of sound overlap: the one before the first is needed to decode it, and is not heard itself.
+        lead = 2 * packet.duration - 1 if packet.stream.type == "audio" else 0
+        if packet.pts >= last:
+            unfinished.discard(packet.stream_index)
+            if not unfinished:
+                break
+        elif packet.pts >= first - lead:
+            packet.duration = min(packet.duration, last - packet.pts)
+            packet.pts -= first
+            packet.dts -= first
+            packet.stream = copies[packet.stream_index]
+            out.mux(packet)
+
+
+def stored_time_base(source: Fraction) -> Fraction:
+    """Ticks that every timestamp of the source is a whole number of, where that can be."""
+    return Fraction(1, source.denominator if source.denominator <= 1_000_000 else TIMESCALE)
+
+
+class VideoTrack:
+    """The pictures: no B frames, key frames where asked for, the source's timestamps."""
+
+    def __init__(
+        self,
+        container: av.container.OutputContainer,
+        size: tuple[int, int],
+        time_base: Fraction,
+        frame_rate: Fraction,
+        settings: MediaSettings,
+    ) -> None:
+        options = {
+            "preset": settings.preset,
+            "crf": str(settings.crf),
+            "g": str(settings.key_frame_interval),
+            "bf": "0",
+            "sc_threshold": "0",  # key frames go where clips may begin, and nowhere else but every g frames
+            "forced-idr": "1",
+        }
+        stream = container.add_stream("libx264", rate=frame_rate.limit_denominator(1_000_000), options=options)
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuv420p"
+        stream.time_base = stream.codec_context.time_base = time_base
+        # One thread, always: with more, the bytes depend on how many.
+        stream.codec_context.thread_count = 1
+        stream.codec_context.flags |= Flags.bitexact
+        self._container = container
+        self._stream = stream
+        self._time_base = time_base
+        self._waiting: av.Packet | None = None
+        self.frames = 0
+
+    def write(self, frame: av.VideoFrame, ticks: int, key: bool) -> None:
+        """Encode `frame` to be shown at `ticks` of the time base; with `key`, a clip may begin there."""
+        if not self.frames:
+            for name in ("colorspace", "color_range", "color_primaries", "color_trc"):
+                setattr(self._stream.codec_context, name, getattr(frame, name))
+        frame.pict_type = PictureType.I if key else PictureType.NONE
+        frame.pts, frame.time_base = ticks, self._time_base
+        self.frames += 1
+        self._mux(self._stream.encode(frame))
+
+    def close(self, ticks: int) -> None:
+        """Write what is left; the last frame is shown until `ticks`."""
+        self._mux(self._stream.encode())
+        if self._waiting is not None:
+            self._waiting.duration = ticks - self._waiting.pts
+            self._container.mux(self._waiting)
+
+    def _mux(self, packets: list[av.Packet]) -> None:
+        for packet in packets:
+            if self._waiting is not None:
+                self._waiting.duration = packet.pts - self._waiting.pts
+                self._container.mux(self._waiting)
+            self._waiting = packet
+
+
+class AudioTrack:
+    """The sound: without a gap from 0 to the end of the picture, silence where the source has none."""
+
+    def __init__(self, container: av.container.OutputContainer, source: av.AudioCodecContext, bit_rate: int) -> None:
+        self.rate = next((r for r in _RATES if r >= source.sample_rate), _RATES[-1])
+        self._layout = "mono" if source.channels == 1 else "stereo"
+        # The fast coder is the better one at such bit rates, by the encoder's own documentation, and takes a third.
+        stream = container.add_stream(
+            "aac", rate=self.rate, layout=self._layout, format="fltp", bit_rate=bit_rate, options={"aac_coder": "fast"}
+        )
+        stream.codec_context.flags |= Flags.bitexact
+        stream.codec_context.time_base = Fraction(1, self.rate)
+        self._container = container
+        self._stream = stream
+        self._written = 0
+        self._resampler: av.AudioResampler | None = None
+        self._kind: tuple[object, ...] = ()
+
+    def write(self, frame: av.AudioFrame, time: float, until: float | None = None) -> None:
+        """Encode `frame` to be heard at `time`, up to the end of the picture where that is known (seconds)."""
+        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if kind != self._kind:
+            self._drain()
+            self._kind = kind
+            self._resampler = av.AudioResampler("fltp", self._layout, self.rate)
+        frame.pts, frame.time_base = round(time * frame.sample_rate), Fraction(1, frame.sample_rate)
+        self._place(self._resampler.resample(frame) if self._resampler else [], until)
+
+    def close(self, duration: float) -> None:
+        """End the sound with the picture, at `duration` seconds."""
+        self._drain(duration)
+        self._silence(round(duration * self.rate))
+        self._container.mux(self._stream.encode(None))
+
+    def _drain(self, until: float | None = None) -> None:
+        if self._resampler is not None:
+            self._place(self._resampler.resample(None), until)
+            self._resampler = None
+
+    def _place(self, frames: list[av.AudioFrame], until: float | None) -> None:
+        for frame in frames:
+            samples = frame.to_ndarray()  # float32 [channels, samples]
+            if frame.pts is not None:
+                at = round(frame.pts * frame.time_base * self.rate)
+                if not self._written or abs(at - self._written) > _TOLERANCE_S * self.rate:
+                    self._silence(at)
+                    samples = samples[:, max(0, self._written - at) :]
+            if until is not None:
+                samples = samples[:, : max(0, round(until * self.rate) - self._written)]
+            self._encode(samples)
+
+    def _silence(self, until: int) -> None:
+        channels = 1 if self._layout == "mono" else 2
+        while self._written < until:
+            self._encode(np.zeros((channels, min(self.rate, until - self._written)), np.float32))
+
+    def _encode(self, samples: np.ndarray) -> None:
+        if not samples.shape[1]:
+            return
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=self._layout)
+        frame.sample_rate = self.rate
+        frame.pts, frame.time_base = self._written, Fraction(1, self.rate)
+        self._written += samples.shape[1]
+        self._container.mux(self._stream.encode(frame))
+
+
+def main(pieces: str, stored: str, duration: str) -> None:
+    """Write the stored media from the pieces of the single pass."""
+    source = av.open(f"file:{pieces}", options={"protocol_whitelist": "file", "format_whitelist": "mov"})
+    with source, open_stored(Path(stored)) as out:
+        copy_packets(source, out, 0.0, float(duration))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,327 @@
+"""The single pass over a video, and cutting clips out of what it stored.
+
+A video is decoded once and encoded once. Times are seconds; those of the stored media begin at 0. Everything that
+touches media runs in a guarded child (curation/guard); the functions whose names end in `_json` are what it runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+
+from curation import guard
+from curation.config import MediaSettings, Settings
+from curation.media.decode import Picture, Source, declared_duration, open_media, unless_ours, video_stream
+from curation.media.encode import AudioTrack, VideoTrack, copy_packets, open_stored, stored_time_base
+from curation.media.pictures import Deinterlacer, Geometry, Scaler, Spool, Thumbnailer, sharpness
+from curation.media.shots import ShotDetector
+from curation.records import Shot
+from curation.rejects import Kind, Rejected
+
+_PROBE_S = 60.0
+_ANSWER_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a file's header says: seconds (None where it does not say), pixels, and whether there is sound."""
+
+    duration: float | None
+    width: int
+    height: int
+    has_audio: bool
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A frame that may be captioned: a JPEG on disk, and the variance of its Laplacian."""
+
+    time: float
+    sharpness: float
+    path: str
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What the single pass found and stored, on the stored media's clock.
+
+    `boundaries` are the key frames at which a clip may begin or end, 0 and `duration` included. `damage` says what was
+    wrong with a source that was sound for the most part.
+    """
+
+    duration: float
+    width: int
+    height: int
+    frame_rate: float
+    frame_count: int
+    has_audio: bool
+    source_width: int
+    source_height: int
+    shots: tuple[Shot, ...]
+    boundaries: tuple[float, ...]
+    candidates: tuple[Candidate, ...]
+    damage: str | None
+
+
+# --- in our own process ---------------------------------------------------------------------------------------------
+
+
+def probe(path: Path, settings: MediaSettings) -> Probe:
+    """What the header of the media at `path` says. Raises Rejected if there is no video to be had from it."""
+    argument = {"path": str(path), "settings": settings.model_dump(mode="json")}
+    return Probe(**_guarded("probe_json", argument, guard.Limits(_PROBE_S, settings.memory_bytes)))
+
+
+def decode_once(
+    source: Path,
+    boundaries: Sequence[float],
+    start: float | None,
+    end: float | None,
+    settings: Settings,
+    stored: Path,
+    spool: Path,
+) -> Pass:
+    """Decode the video at `source` once: find its shots, write `stored`, and spool frames to caption into `spool`.
+
+    `boundaries` are seconds after the first frame shown, as are `start` and `end`, the range that is wanted (None: all
+    of it); a clip may begin or end at the frames nearest to them. The same source and settings give the same bytes.
+    Raises Rejected, and OSError for a full disk.
+    """
+    media = settings.media
+    length = (probe(source, media).duration or media.max_duration_s) if end is None else end
+    wall = media.timeout_s + media.timeout_factor * min(length, media.max_duration_s + (start or 0.0))
+    argument = {
+        "source": str(source),
+        "boundaries": list(boundaries),
+        "start": start,
+        "end": end,
+        "settings": settings.model_dump(mode="json"),
+        "stored": str(stored),
+        "spool": str(spool),
+    }
+    limits = guard.Limits(wall, media.memory_bytes, _ANSWER_BYTES)
+    try:
+        found = _guarded("single_pass_json", argument, limits)
+        # In a process without the pass's codecs and libraries: the index of a long video needs their memory.
+        files = [str(_pieces_of(stored)), str(stored)]
+        command = [sys.executable, "-m", "curation.media.encode", *files, str(found["duration"])]
+        with _rejecting():
+            guard.run(command, limits)
+    except BaseException:
+        stored.unlink(missing_ok=True)
+        raise
+    finally:
+        _pieces_of(stored).unlink(missing_ok=True)
+    shots = tuple(Shot(**shot) for shot in found.pop("shots"))
+    candidates = tuple(Candidate(**candidate) for candidate in found.pop("candidates"))
+    return Pass(shots=shots, boundaries=tuple(found.pop("boundaries")), candidates=candidates, **found)
+
+
+def cut(stored: Path, start: float, end: float, out: Path, settings: MediaSettings) -> None:
+    """Copy the packets of a clip of stored media to `out`, an mp4 whose clock begins at 0.
+
+    `start` and `end` are boundaries of the single pass. Raises Rejected if `stored` is not such media.
+    """
+    argument = {"stored": str(stored), "start": start, "end": end, "out": str(out)}
+    try:
+        _guarded("cut_json", argument, guard.Limits(settings.timeout_s, settings.memory_bytes))
+    except BaseException:
+        out.unlink(missing_ok=True)
+        raise
+
+
+def _guarded(function: str, argument: dict[str, Any], limits: guard.Limits) -> dict[str, Any]:
+    with _rejecting():
+        return guard.call(f"curation.media.single_pass_child:{function}", argument, limits)
+
+
+@contextlib.contextmanager
+def _rejecting() -> Iterator[None]:
+    """Turn what happened to a child into why its video did not make it."""
+    try:
+        yield
+    except guard.TimedOut as error:
+        raise Rejected(Kind.TIMEOUT, f"{error}; raise media.timeout_s or media.timeout_factor") from None
+    except guard.OutOfMemory as error:
+        raise Rejected(Kind.OUT_OF_MEMORY, f"{error}; raise media.memory_bytes") from None
+    except (guard.Crashed, guard.Overflowed) as error:
+        if os.strerror(errno.ENOSPC) in str(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
+        raise Rejected(Kind.CRASHED, str(error)) from None
+
+
+# --- in the child ---------------------------------------------------------------------------------------------------
+
+
+def probe_json(argument: dict[str, Any]) -> dict[str, Any]:
+    settings = MediaSettings.model_validate(argument["settings"])
+    with open_media(Path(argument["path"])) as container:
+        video = video_stream(container, settings)
+        duration = declared_duration(container, video)
+        return asdict(Probe(duration, video.width, video.height, bool(container.streams.audio)))
+
+
+def single_pass_json(argument: dict[str, Any]) -> dict[str, Any]:
+    settings = Settings.model_validate(argument["settings"])
+    start, end = argument["start"] or 0.0, argument["end"]
+    stored = Path(argument["stored"])
+    boundaries = [b - start for b in argument["boundaries"]]
+    source = Source(Path(argument["source"]), settings.media)
+    with source.container:
+        single = _SinglePass(source, boundaries, settings, _pieces_of(stored), Path(argument["spool"]))
+        try:
+            for picture in source.pictures(start, float("inf") if end is None else end):
+                single.feed(picture)
+            found = single.finish()
+        except av.FFmpegError as error:
+            unless_ours(error)
+            raise Rejected(Kind.UNSUPPORTED, f"it can be read, but not be stored: {error}") from None
+    return found
+
+
+def _pieces_of(stored: Path) -> Path:
+    return stored.with_name(stored.name + ".part")
+
+
+class _SinglePass:
+    """One video on its way from the decoder to the detector, the spool and the encoder."""
+
+    def __init__(
+        self, source: Source, boundaries: Sequence[float], settings: Settings, stored: Path, spool: Path
+    ) -> None:
+        self._source = source
+        self._settings = settings
+        self._stored = stored
+        self._spool_folder = spool
+        self._wished = deque(sorted(b for b in boundaries if b > 0))
+        self._deinterlacer = Deinterlacer(source.video)
+        self._started = False
+        self._boundaries: set[int] = {0}
+        self._cuts: list[int] = []
+        self._queue: deque[tuple[av.VideoFrame, int]] = deque()
+
+    def _start(self, first: av.VideoFrame) -> None:
+        source, media = self._source, self._settings.media
+        geometry = Geometry(first, source.video.sample_aspect_ratio)
+        self._geometry = geometry
+        self._size = geometry.of_lines(media.lines)
+        self._time_base = stored_time_base(source.time_base)
+        self._step = max(1, round(1 / (source.frame_rate * self._time_base)))
+        self._container = open_stored(self._stored, in_pieces=True)
+        self._video = VideoTrack(self._container, self._size, self._time_base, source.frame_rate, media)
+        audio = source.audio
+        self._audio = audio and AudioTrack(self._container, audio.codec_context, media.audio_bit_rate)
+        self._scaler = Scaler(geometry, self._size, "yuv420p")
+        self._thumbnailer = Thumbnailer(self._size)
+        self._detector = ShotDetector(self._settings.shots, self._time_base, source.frame_rate)
+        self._spool = Spool(self._spool_folder, geometry, self._settings.frames)
+        self._last = -self._step
+        self._suspects: set[int] = set()
+        self._stride = 1
+        self._started = True
+
+    def feed(self, picture: Picture) -> None:
+        frame = picture.frame
+        frame.pts, frame.time_base = picture.ticks, self._source.time_base
+        for ready in self._deinterlacer.feed(frame):
+            self._take(ready)
+        if self._started and self._audio:
+            for sound, time in self._source.sound(picture.time):
+                self._hear(self._audio, sound, time)
+
+    def _take(self, frame: av.VideoFrame) -> None:
+        if not self._started:
+            self._start(frame)
+        ticks = round(frame.pts * frame.time_base / self._time_base)
+        time = float(ticks * self._time_base)
+        self._step, self._last = ticks - self._last, ticks
+        stored = self._scaler.scale(frame)
+        small = self._thumbnailer.bgr(stored)
+        seen = self._detector.feed(ticks, small)
+        self._cuts.extend(seen.cuts)
+        self._suspects.update(seen.suspects)
+        if self._is_wished(time):
+            self._boundaries.add(ticks)
+        self._spool.offer(frame, time, sharpness(small))
+        self._queue.append((stored, ticks))
+        self._encode(self._detector.lateness)
+
+    def _hear(self, track: AudioTrack, sound: av.AudioFrame, time: float, until: float | None = None) -> None:
+        try:
+            track.write(sound, time, until)
+        except (av.FFmpegError, ValueError) as error:  # channels or a rate that nothing can be made of
+            if isinstance(error, av.FFmpegError):
+                unless_ours(error)
+            self._source.damage.sound += 1
+
+    def _is_wished(self, time: float) -> bool:
+        """Whether this is the frame nearest to a sentence's end or to the grid, as far as can be told by now."""
+        reach = time + float(self._step * self._time_base) / 2
+        wished = False
+        while self._wished and self._wished[0] <= reach:
+            self._wished.popleft()
+            wished = True
+        while self._stride * self._settings.media.stride_s <= reach:
+            self._stride += 1
+            wished = True
+        return wished
+
+    def _encode(self, behind: int) -> None:
+        while len(self._queue) > behind:
+            frame, ticks = self._queue.popleft()
+            key = ticks in self._boundaries or ticks in self._suspects
+            self._suspects.discard(ticks)
+            self._video.write(frame, ticks, key)
+
+    def finish(self) -> dict[str, Any]:
+        for ready in self._deinterlacer.feed(None):
+            self._take(ready)
+        damage = self._source.damage.judge(self._settings.media, self._source.clock.jumps)
+        if not self._started:
+            raise Rejected(Kind.TOO_SHORT, "the wished range begins after the video's end")
+        self._encode(0)
+        self._spool.flush()
+        end = self._last + self._step
+        duration = float(end * self._time_base)
+        self._video.close(end)
+        if self._audio:
+            for sound, time in self._source.sound(float("inf")):
+                if time >= duration:
+                    break
+                self._hear(self._audio, sound, time, duration)
+            self._audio.close(duration)
+        self._container.close()
+        seconds = [float(ticks * self._time_base) for ticks in self._cuts]
+        edges = [0.0, *seconds, duration]
+        return asdict(
+            Pass(
+                duration=duration,
+                width=self._size[0],
+                height=self._size[1],
+                frame_rate=self._video.frames / duration,
+                frame_count=self._video.frames,
+                has_audio=bool(self._audio),
+                source_width=self._geometry.width,
+                source_height=self._geometry.height,
+                shots=tuple(Shot(a, b) for a, b in itertools.pairwise(edges)),
+                boundaries=tuple(float(t * self._time_base) for t in sorted({*self._boundaries, *self._cuts, end})),
+                candidates=tuple(Candidate(*kept) for kept in self._spool.kept),
+                damage=damage,
+            )
+        )
+
+
+def cut_json(argument: dict[str, Any]) -> dict[str, Any]:
+    with open_media(Path(argument["stored"])) as stored, open_stored(Path(argument["out"])) as out:
+        copy_packets(stored, out, argument["start"], argument["end"])
+    return {}

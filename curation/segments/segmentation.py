@@ -1,0 +1,103 @@
+"""From one source to a segmented video: its sentences, the single pass, its three tilings and the frames to caption."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from curation.config import Settings
+from curation.media.single_pass_child import Pass, decode_once
+from curation.records import (
+    Download,
+    Frame,
+    Segment,
+    Sentence,
+    Video,
+    content_digest,
+    file_digest,
+    frame_id_of,
+)
+from curation.rejects import Kind, Rejected
+from curation.segments.tilings import choose_frames, sentence_boundaries, tile
+from curation.subtitles.cascade import Spoken, sentences_of
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """What the single pass makes of a source; `stored` is the stored media on this machine's disk."""
+
+    video: Video
+    frames: tuple[Frame, ...]
+    segments: tuple[Segment, ...]
+    stored: Path
+
+
+def segment_video(download: Download, source: Path, media_uri: str, settings: Settings, scratch: Path) -> Segmented:
+    """Decode `source` once: stored media (in `scratch`, to lie at `media_uri`), shots, kept frames, and the tilings.
+
+    Raises Rejected.
+    """
+    spoken = sentences_of(
+        download.subtitles, settings.download.subtitle_languages, settings.subtitles, download.language
+    )
+    stored = scratch / "stored.mp4"
+    boundaries = sentence_boundaries(spoken.sentences)
+    decoded = decode_once(source, boundaries, download.start, download.end, settings, stored, scratch)
+    video = _video(download, spoken, decoded, stored, media_uri)
+    frames = tuple(_frames(video.video_id, decoded))
+    segments = segments_of(video, [(f.frame_id, f.time, f.sharpness) for f in frames], settings)
+    return Segmented(video, frames, segments, stored)
+
+
+def segments_of(video: Video, frames: Sequence[tuple[str, float, float]], settings: Settings) -> tuple[Segment, ...]:
+    """The three tilings of a video with the frames to caption chosen from `frames`: (frame_id, seconds, sharpness).
+
+    Touches no media. Raises Rejected where the video is too short for any clip.
+    """
+    tilings = settings.tilings
+    segments = tile(video.video_id, video.duration, video.boundaries, video.sentences, video.shots, tilings)
+    if not segments:
+        shortest = tilings.short.min_s
+        raise Rejected(Kind.TOO_SHORT, f"{video.duration:.1f} s of video; the shortest clip lasts {shortest:g} s")
+    return choose_frames(segments, sorted(frames, key=lambda frame: frame[1]), settings.frames.every_s)
+
+
+def _video(download: Download, spoken: Spoken, decoded: Pass, stored: Path, media_uri: str) -> Video:
+    shared = {f.name for f in dataclasses.fields(Video)} & {f.name for f in dataclasses.fields(Pass)}
+    copied = ("video_id", "uri", "title", "channel", "channel_id", "upload_date", "licence", "opt_out", "metadata")
+    return Video(
+        **{name: getattr(decoded, name) for name in shared},
+        **{name: getattr(download, name) for name in copied},
+        media_uri=media_uri,
+        media_digest=file_digest(stored),
+        media_bytes=stored.stat().st_size,
+        language=spoken.language or download.language,
+        subtitle_kind=spoken.kind,
+        sentence_ends=spoken.ends,
+        sentences=_on_stored_clock(spoken.sentences, download.start or 0.0, decoded.duration),
+    )
+
+
+def _on_stored_clock(sentences: Iterable[Sentence], offset: float, duration: float) -> tuple[Sentence, ...]:
+    """The sentences whose middle is in the stored range, on its clock."""
+    moved = (dataclasses.replace(s, start=s.start - offset, end=s.end - offset) for s in sentences)
+    return tuple(
+        dataclasses.replace(s, start=max(0.0, s.start), end=min(duration, s.end))
+        for s in moved
+        if 0.0 <= (s.start + s.end) / 2 < duration
+    )
+
+
+def _frames(video_id: str, decoded: Pass) -> Iterable[Frame]:
+    for candidate in decoded.candidates:
+        image = Path(candidate.path).read_bytes()
+        yield Frame(
+            frame_id=frame_id_of(video_id, candidate.time),
+            video_id=video_id,
+            time=candidate.time,
+            image=image,
+            image_digest=content_digest(image),
+            sharpness=candidate.sharpness,
+        )

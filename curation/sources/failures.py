@@ -1,0 +1,216 @@
+"""Why a video could not be fetched: HTTP statuses, broken connections and sites' sentences, as kinds of reject."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from yt_dlp.networking.exceptions import HTTPError, IncompleteRead, ProxyError, RequestError
+from yt_dlp.utils import ContentTooShortError, DownloadError, ExtractorError, GeoRestrictedError, UnsupportedError
+
+from curation.rejects import Kind, Rejected
+from curation.sources.host_limits import parse_retry_after
+from curation.uris import redact
+
+# What sites and yt-dlp say. The first kind that matches decides: a bot check comes before the login that it asks for.
+_SAID: tuple[tuple[Kind, tuple[str, ...]], ...] = (
+    (
+        Kind.BOT_CHECK,
+        (
+            r"not a (ro)?bot|anti-?bot|bot (check|detection|protection)|are human|captcha",
+            r"unusual traffic|automated (queries|requests|access)",
+            r"just a moment\.\.\.|attention required! \| cloudflare|pardon our interruption",
+        ),
+    ),
+    (Kind.RATE_LIMITED, (r"rate.?limit|too many requests|http error 429",)),
+    (
+        Kind.PRIVATE,
+        (
+            r"\bprivate video|video is (set to )?private|(is|was made|been made) private",
+            r"private (content|account|channel|profile)",
+        ),
+    ),
+    (
+        Kind.GEO_BLOCKED,
+        (
+            r"geo.?(restrict|block|locat)|(in|from|to) your (country|region|location|area)",
+            r"not available in this (country|region)|outside of? \w+ only",
+        ),
+    ),
+    (
+        Kind.LIVE,
+        (
+            r"premieres? in|upcoming (stream|video|event)|will begin in|(stream|event) has not started",
+            r"live event (will|has)|(is|not) currently live|live ?stream|is live\b",
+        ),
+    ),
+    (
+        Kind.LOGIN_REQUIRED,
+        (
+            r"\b(sign|log|logged|signed)[ -]?in\b|\blogin\b|registered users|account credentials|use --cookies",
+            r"\bage\b.{0,30}(restrict|confirm|verif|limit|gate)|(confirm|verify) your age|age-?restricted",
+            r"inappropriate for some users|authentication|password",
+            r"members[ -]only|join this channel|subscribers?[ -]only|subscri(be|ption)|premium|purchase",
+        ),
+    ),
+    (
+        Kind.NOT_FOUND,
+        (
+            r"(been|was|is) (removed|deleted|taken down|terminated)|no longer (available|exists?)|copyright claim",
+            r"does ?n.t exist|not exist|not found|has been closed|http error (404|410)",
+            r"(video|content|this) (is |is currently )?(unavailable|not available)",
+        ),
+    ),
+    (
+        Kind.NO_VIDEO,
+        (
+            r"no (video|media)( formats?)?( could be)? found|no video in|there is no video|not a video|unsupported url",
+            r"did not get any data",
+        ),
+    ),
+    (Kind.UNSUPPORTED, (r"\bdrm\b|requested format is not available|unusual and will be skipped",)),
+)
+_SAID_BY_403 = frozenset({Kind.BOT_CHECK, Kind.RATE_LIMITED, Kind.PRIVATE, Kind.GEO_BLOCKED, Kind.LOGIN_REQUIRED})
+_ADVICE = {
+    Kind.BOT_CHECK: "the site wants a human; set download.cookies_file, a proxy or longer sleeps, and retry later",
+    Kind.LOGIN_REQUIRED: "set download.cookies_file to the cookies of an account that may see it",
+    Kind.GEO_BLOCKED: "set download.proxy to one in a country where it is shown",
+    Kind.LIVE: "retry when the stream is over",
+}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One try of a download that failed; `retry_after` is what the server asked for, in seconds."""
+
+    kind: Kind
+    message: str
+    retry_after: float | None = None
+
+    def rejected(self) -> Rejected:
+        return Rejected(self.kind, redact(self.message))
+
+
+def of_status(status: int, headers: Mapping[str, str], body: str, phase: str) -> Failure:
+    """What an HTTP status means, with the start of the body where the status alone does not say.
+
+    `phase` is "page" or "media": a media server that refuses what the page promised takes us for a bot.
+    """
+    retry_after = parse_retry_after(headers.get("Retry-After"))
+    said = f"HTTP {status} for the {phase}"
+    if status in (404, 410):
+        return Failure(Kind.NOT_FOUND, said)
+    if status == 429:
+        return Failure(Kind.RATE_LIMITED, f"{said}: too many requests", retry_after)
+    if status == 408:
+        return Failure(Kind.TIMEOUT, f"{said}: the server gave up waiting", retry_after)
+    if status == 451:
+        return Failure(Kind.GEO_BLOCKED, f"{said}: unavailable for legal reasons")
+    if status in (401, 402, 403, 503):
+        if headers.get("cf-mitigated") == "challenge":
+            return _failure(Kind.BOT_CHECK, said)
+        kind = _kind_said(body)
+        if kind and kind in (_SAID_BY_403 if status != 503 else {Kind.BOT_CHECK}):
+            return _failure(kind, said)
+    if status in (401, 402) or (status == 403 and phase == "page"):
+        return _failure(Kind.LOGIN_REQUIRED, said)
+    if status == 403:
+        return _failure(Kind.BOT_CHECK, said)
+    if status >= 500:
+        return Failure(Kind.SERVER_ERROR, said, retry_after)
+    return Failure(Kind.UNSUPPORTED, said)
+
+
+def of_transport(error: BaseException, stall_s: float) -> Failure:
+    """What a connection that did not come about, or broke, died of."""
+    causes = list(_causes(error))
+
+    def caused_by(*types: type[BaseException]) -> BaseException | None:
+        return next((c for c in causes if isinstance(c, types)), None)
+
+    if caused_by(ProxyError):
+        return Failure(Kind.CONNECTION, "the proxy did not connect us")
+    if found := caused_by(socket.gaierror):
+        return Failure(Kind.CONNECTION, f"the host's name does not resolve: {found.args[-1]}")
+    if caused_by(TimeoutError) or any("timed out" in str(c).lower() for c in causes):
+        return Failure(Kind.TIMEOUT, f"stalled: not a byte for {stall_s:g} s")
+    if caused_by(ConnectionRefusedError):
+        return Failure(Kind.CONNECTION, "connection refused")
+    if found := caused_by(ssl.SSLError):
+        return Failure(Kind.CONNECTION, f"no secure connection: {found.args[-1]}")
+    if isinstance(found := caused_by(IncompleteRead, ContentTooShortError), IncompleteRead):
+        return Failure(
+            Kind.CONNECTION,
+            f"the connection ended after {found.partial} bytes, {found.expected or 'some'} before the end",
+        )
+    if found or caused_by(ConnectionResetError, BrokenPipeError):
+        return Failure(Kind.CONNECTION, "the connection was reset before the end")
+    return Failure(Kind.CONNECTION, f"the connection failed: {error}")
+
+
+def of_extraction(error: BaseException, seen: Failure | None) -> Failure:
+    """What yt-dlp's `error` means; `seen` is the last failure on the network, which it may or may not be about."""
+    causes = list(_causes(error))
+    if any(isinstance(c, GeoRestrictedError) for c in causes):
+        return _failure(Kind.GEO_BLOCKED, _plain(error))
+    if (seen and any(isinstance(c, RequestError | ContentTooShortError) for c in causes)) or _is_network_message(error):
+        return seen or of_transport(error, 0)
+    if any(isinstance(c, UnsupportedError) for c in causes):
+        return Failure(Kind.NO_VIDEO, "no video in the page")
+    if kind := _kind_said(str(error)):
+        return _failure(kind, _plain(error))
+    return seen or Failure(Kind.UNSUPPORTED, f"yt-dlp cannot make sense of it: {_plain(error)}")
+
+
+def _is_network_message(error: BaseException) -> bool:
+    """yt-dlp's downloaders turn a network error into words and drop the exception."""
+    return isinstance(error, DownloadError) and bool(
+        re.search(
+            r"\[download\] Got error|giving up after|unable to download video data|fragment .* not found",
+            str(error),
+            re.I,
+        )
+    )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """`error` and everything that is given as its cause, each once."""
+    queue: list[object] = [error]
+    known: set[int] = set()
+    while queue:
+        e = queue.pop(0)
+        if not isinstance(e, BaseException) or id(e) in known:
+            continue
+        known.add(id(e))
+        yield e
+        queue += [e.__cause__, e.__context__, getattr(e, "cause", None), getattr(e, "reason", None), *e.args]
+        queue += list(getattr(e, "exc_info", None) or ())
+
+
+def _kind_said(text: str) -> Kind | None:
+    return next((kind for kind, patterns in _SAID if any(re.search(p, text, re.IGNORECASE) for p in patterns)), None)
+
+
+def _failure(kind: Kind, said: str) -> Failure:
+    return Failure(kind, f"{said}; {_ADVICE[kind]}" if kind in _ADVICE else said)
+
+
+def _plain(error: BaseException) -> str:
+    """yt-dlp's message without its prefixes and its requests to be told of it."""
+    text = error.orig_msg if isinstance(error, ExtractorError) and error.orig_msg else str(error)
+    text = re.sub(r"\x1b\[[0-9;]*m|^ERROR: *|; please report this issue.*|\(caused by .*", "", text, flags=re.DOTALL)
+    return " ".join(text.split())[:500]
+
+
+def status_of(error: HTTPError, phase: str) -> Failure:
+    """`of_status` of yt-dlp's exception, whose body is read in part."""
+    if error.redirect_loop:
+        return Failure(Kind.REFUSED, "redirected more often than download.max_redirects allows")
+    try:
+        body = error.response.read(1 << 16).decode("utf-8", "replace")
+    except (RequestError, OSError):
+        body = ""
+    return of_status(error.status, error.response.headers, body, phase)

@@ -1,0 +1,299 @@
+"""What runs in the guarded child: yt-dlp on one URL. JSON in, JSON out.
+
+Failures come back as values, {"failed": {kind, message, retry_after}}, since a Rejected has no room for Retry-After.
+The kind is null where the disk is full.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import av
+from yt_dlp.cookies import CookieLoadError
+from yt_dlp.utils import PagedList, YoutubeDLError
+
+from curation.config import DownloadSettings
+from curation.records import file_digest
+from curation.rejects import Kind, Rejected
+from curation.sources.address_policy import Policy, enforced
+from curation.sources.failures import Failure, of_extraction
+from curation.sources.ytdlp import TRANSIENT, pause_s
+from curation.sources.ytdlp_client import Client
+from curation.subtitles.tracks import FILE_BYTES
+from curation.uris import redact
+
+PLAYLIST_ENTRIES = 200_000
+PLAYLISTS = 100  # within a playlist: a channel has some
+TEXT_LIMIT = 100_000  # characters of one text from a site
+_ROW = {
+    "title": ("title",),
+    "channel": ("channel", "uploader"),
+    "channel_id": ("channel_id", "uploader_id"),
+    "licence": ("license",),
+    "description": ("description",),
+    "language": ("language",),
+    "webpage_uri": ("webpage_url",),
+}
+
+
+def media(argument: dict[str, Any]) -> dict[str, Any]:
+    """Fetch the media of {url, settings, folder, seconds, ranged} into the folder.
+
+    Gives {media, digest, opt_out, extractor, id, row, subtitles, automatic}; row has the columns of `downloads` that
+    the site fills; the last two list files that may be fetched, by language.
+    """
+    settings = DownloadSettings.model_validate(argument["settings"])
+    folder = Path(argument["folder"])
+    client: Client
+
+    def check(info: dict[str, Any], *, incomplete: bool) -> None:
+        _check(info, settings, argument["ranged"])
+        if not incomplete:
+            client.expect_media(folder)
+
+    with _client(
+        argument, settings, match_filter=check, playlist_items="1:2", outtmpl=str(folder / "media.%(ext)s")
+    ) as client:
+        return _caught(client, lambda: _media(client, argument["url"], settings, bool(argument["ranged"])))
+
+
+def subtitles(argument: dict[str, Any]) -> dict[str, Any]:
+    """Fetch subtitles: of each group of alternatives in {groups, folder, seconds, settings} the first that comes.
+
+    Gives {tracks: [{language, kind, path}], missed: [messages]}. Fails only where the time is up.
+    """
+    settings = DownloadSettings.model_validate(argument["settings"]).model_copy(update={"max_bytes": FILE_BYTES})
+    missed: list[str] = []
+    with _client(argument, settings) as client:
+
+        def first(place: int, group: list[dict[str, Any]]) -> dict[str, Any] | None:
+            for choice, track in enumerate(group):
+                path = Path(argument["folder"], f"subtitles.{place}.{choice}")
+                answer = _caught(client, partial(_subtitle_file, client, track["file"], path))
+                if "failed" not in answer:
+                    return {"language": track["language"], "kind": track["kind"], "path": str(path)}
+                missed.append(f"{track['kind']} subtitles in {track['language']}: {answer['failed']['message']}")
+            return None
+
+        tracks = [track for place, group in enumerate(argument["groups"]) if (track := first(place, group))]
+    return {"tracks": tracks, "missed": missed}
+
+
+def _subtitle_file(client: Client, file: dict[str, Any], path: Path) -> dict[str, Any]:
+    if file.get("data") is not None:
+        path.write_text(str(file["data"]), encoding="utf-8")
+        return {}
+    for tries in range(1, client.settings.attempts + 1):
+        client.failure = None
+        client.expect_media()
+        try:
+            client.dl(str(path), dict(file), subtitle=True)
+            break
+        except YoutubeDLError:
+            failure = client.failure
+            if not failure or failure.kind not in TRANSIENT or tries == client.settings.attempts:
+                raise
+            wait = pause_s(client.settings, tries, failure.retry_after)
+            if time.monotonic() + wait >= client.deadline:
+                raise
+            time.sleep(wait)
+    if not path.is_file():
+        raise Rejected(Kind.NOT_FOUND, "nothing came")
+    return {}
+
+
+def playlist(argument: dict[str, Any]) -> dict[str, Any]:
+    """List the videos of {url, file, seconds, settings} into the file, a JSON object {url, metadata} a line.
+
+    Leaves no file where the URL is no playlist. Videos are listed as they come and not opened.
+    """
+    settings = DownloadSettings.model_validate(argument["settings"])
+    with _client(argument, settings, extract_flat="in_playlist") as client:
+        return _caught(client, lambda: _list(client, argument["url"], Path(argument["file"])))
+
+
+def _list(client: Client, url: str, file: Path) -> dict[str, Any]:
+    seen, waiting, count = {url}, [url], 0
+    while waiting:
+        found = _opened(client, waiting.pop(0))
+        if not found or found.get("_type") != "playlist":
+            continue
+        with file.open("a", encoding="utf-8") as out:
+            for entry in _entries(found):
+                target = _address(entry)
+                if target and _is_playlist(client, entry, target):
+                    if target not in seen and len(seen) < PLAYLISTS:
+                        waiting.append(target)
+                    seen.add(target)
+                    continue
+                metadata = {"playlist": found.get("title"), "playlist_id": found.get("id"), "title": entry.get("title")}
+                out.write(
+                    json.dumps({"url": target or url, "metadata": {k: v for k, v in metadata.items() if v}}) + "\n"
+                )
+                count += 1
+                if count >= PLAYLIST_ENTRIES:
+                    raise Rejected(Kind.TOO_LARGE, f"more than {PLAYLIST_ENTRIES} videos")
+    return {"count": count}
+
+
+def _opened(client: Client, url: str) -> dict[str, Any] | None:
+    """What the extractor of `url` says it is, its entries not yet listed; None if surely a single video."""
+    found: dict[str, Any] = {"_type": "url", "url": url}
+    for _ in range(client.settings.max_redirects + 1):
+        if found.get("_type") not in ("url", "url_transparent"):
+            return found
+        if _extractor(client, found, found["url"]).is_single_video(found["url"]):
+            return None
+        found = client.extract_info(found["url"], False, found.get("ie_key"), process=False)
+    return None
+
+
+def _extractor(client: Client, entry: dict[str, Any], url: str) -> Any:
+    name = entry.get("ie_key") or next(key for key, ie in client._ies.items() if ie.suitable(url))
+    return client.get_info_extractor(name)
+
+
+def _is_playlist(client: Client, entry: dict[str, Any], url: str) -> bool:
+    if entry.get("_type") not in ("url", "url_transparent"):
+        return False
+    extractor = _extractor(client, entry, url)
+    return extractor.ie_key() == "YoutubeTab" or extractor.is_single_video(url) is False
+
+
+def _entries(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    entries = found.get("entries") or ()
+    listed = entries.getslice(0, PLAYLIST_ENTRIES + 1) if isinstance(entries, PagedList) else entries
+    return (e for e in listed if e)
+
+
+def _address(entry: dict[str, Any]) -> str | None:
+    """Where an entry can be asked for by itself: its page, or the media of a video that has none of its own."""
+    formats = entry.get("formats") or [{}]
+    found = entry.get("url") or entry.get("webpage_url") or formats[-1].get("url")
+    return str(found) if found else None
+
+
+def _client(argument: dict[str, Any], settings: DownloadSettings, **params: Any) -> Client:
+    policy = Policy(settings.allow_private, settings.proxy)
+    return Client(settings, policy, time.monotonic() + argument["seconds"], **params)
+
+
+def _caught(client: Client, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        with enforced(client.policy):
+            return work()
+    except Rejected as error:
+        failure = Failure(error.kind, error.message)
+    except CookieLoadError:
+        failure = Failure(Kind.INVALID_REQUEST, "download.cookies_file is not a Netscape cookie file")
+    except (YoutubeDLError, OSError) as error:
+        if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error):
+            return {"failed": {"kind": None, "message": "no space left on the disk for a download"}}
+        if isinstance(error, OSError):
+            raise
+        failure = of_extraction(error, client.failure)
+    message = redact(failure.message)
+    return {"failed": {"kind": failure.kind.value, "message": message, "retry_after": failure.retry_after}}
+
+
+def _media(client: Client, url: str, settings: DownloadSettings, ranged: bool) -> dict[str, Any]:
+    info = client.extract_info(url, download=True)
+    if info and info.get("_type") in ("playlist", "multi_video"):
+        info = next((e for e in info.get("entries") or () if e), None)
+    if not info:
+        raise Rejected(Kind.NO_VIDEO, "no video in the page")
+    files = [Path(d["filepath"]) for d in info.get("requested_downloads") or () if d.get("filepath")]
+    if len(files) != 1 or not files[0].is_file():  # yt-dlp skips some videos without a word
+        raise Rejected(Kind.NO_VIDEO, "yt-dlp found nothing to download")
+    if not files[0].stat().st_size:
+        raise Rejected(Kind.NO_VIDEO, "the media is an empty file")
+    probe(files[0], None if ranged else settings.max_duration_s)
+    digest = file_digest(files[0])
+    return {
+        "media": str(files[0]),
+        "digest": digest,
+        "opt_out": client.opt_out_json(),
+        "extractor": str(info.get("extractor_key") or "Generic"),
+        "id": str(info["id"]),
+        "row": _row(info),
+        "subtitles": _subtitle_files(info.get("subtitles")),
+        "automatic": _subtitle_files(info.get("automatic_captions")),
+    }
+
+
+def _check(info: dict[str, Any], settings: DownloadSettings, ranged: bool) -> None:
+    """Raises Rejected for what shall not be downloaded, as soon as the page says so."""
+    if (info.get("n_entries") or 1) > 1:
+        raise Rejected(Kind.UNSUPPORTED, "several videos on one page; name the page as an input of its own")
+    if info.get("is_live") or info.get("live_status") in ("is_live", "is_upcoming", "post_live"):
+        raise Rejected(Kind.LIVE, "a live stream, or one that is still to come; retry when it is over")
+    duration = info.get("duration")
+    if duration and duration > settings.max_duration_s and not ranged:
+        raise _too_long(duration, settings.max_duration_s)
+    chosen = info.get("requested_formats") or [info]
+    if all(f.get("vcodec") == "none" for f in chosen):
+        raise Rejected(Kind.NO_VIDEO, "sound only")
+    if len(chosen) > 1 and shutil.which("ffmpeg") is None:
+        raise Rejected(Kind.INTERNAL, "picture and sound come apart, and ffmpeg is not installed here to join them")
+    size = sum(f.get("filesize") or 0 for f in chosen)
+    if size > settings.max_bytes:
+        raise Rejected(Kind.TOO_LARGE, f"{size} bytes; download.max_bytes allows {settings.max_bytes}")
+
+
+def probe(path: Path, max_duration_s: float | None) -> None:
+    """Raises Rejected where `path` is certainly no video, or too long; else it passes."""
+    with path.open("rb") as file:
+        head = file.read(512).lstrip().lower()
+    if head.startswith((b"<!doctype", b"<html", b"<?xml", b"{", b"#extm3u", b"ffconcat")):
+        raise Rejected(Kind.NO_VIDEO, "a text where media should be")
+    try:
+        with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
+            moving = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+            if not moving or container.format.name.endswith("_pipe") or container.format.name == "image2":
+                raise Rejected(Kind.NO_VIDEO, "an image" if moving else "sound only")
+            seconds = (container.duration or 0) / 1_000_000
+    except av.FFmpegError:
+        return
+    if max_duration_s is not None and seconds > max_duration_s:
+        raise _too_long(seconds, max_duration_s)
+
+
+def _too_long(seconds: float, allowed_s: float) -> Rejected:
+    return Rejected(Kind.TOO_LONG, f"{seconds:g} s; download.max_duration_s allows {allowed_s:g}")
+
+
+def _row(info: dict[str, Any]) -> dict[str, str | None]:
+    """The columns of `downloads` that a site's metadata fills."""
+
+    def text(names: tuple[str, ...]) -> str | None:
+        value = next((info[n] for n in names if info.get(n)), None)
+        return redact(str(value))[:TEXT_LIMIT] if value is not None else None
+
+    date = re.fullmatch(r"(\d{4})(\d\d)(\d\d)", str(info.get("upload_date")))
+    # For a bare file yt-dlp takes the server's Last-Modified for the date of upload.
+    stated = date and not info.get("direct")
+    row = {column: text(names) for column, names in _ROW.items()}
+    if (row["title"] or "").endswith(" (1)") and str(info["id"]).endswith("-1"):
+        row["title"] = str(row["title"])[:-4]  # yt-dlp numbers the videos of a page, be it one
+    return row | {"upload_date": "-".join(date.groups()) if date and stated else None}
+
+
+def _subtitle_files(tracks: dict[str, list[dict[str, Any]]] | None) -> dict[str, dict[str, Any]]:
+    """For each language the best file in a format that we read."""
+    best: dict[str, dict[str, Any]] = {}
+    for language, files in (tracks or {}).items():
+        for ext in ("vtt", "srt"):
+            if found := next((f for f in reversed(files) if f.get("ext") == ext), None):
+                best[language] = {
+                    k: found[k] for k in ("url", "data", "ext", "protocol", "http_headers") if found.get(k) is not None
+                }
+                break
+    return best

@@ -1,0 +1,339 @@
+"""yt-dlp behind walls: every request it makes is checked, bounded and remembered.
+
+Runs in a guarded child (curation/guard), one job at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+from yt_dlp import YoutubeDL
+from yt_dlp.downloader import PROTOCOL_MAP, DashSegmentsFD, FFmpegFD, FileDownloader, HlsFD, HttpFD, IsmFD
+from yt_dlp.networking import Request, Response
+from yt_dlp.networking._requests import RequestsRH
+from yt_dlp.networking.exceptions import HTTPError, NoSupportingHandlers, RequestError
+
+from curation.config import DownloadSettings
+from curation.records import digest
+from curation.rejects import Kind, Rejected
+from curation.sources.address_policy import AddressRefused, Policy
+from curation.sources.failures import Failure, of_transport, status_of
+from curation.uris import redact
+
+log = logging.getLogger(__name__)
+
+PAGE_BYTES = 64 * 2**20  # of one page, playlist or manifest
+PAGES_BYTES = 4 * PAGE_BYTES  # of all that is read before the media
+PAGES = 500  # requests made before the media
+PAGE_REDIRECTS = 50  # of all of them together: yt-dlp starts anew where an URL leads elsewhere
+_ASIDE_BYTES = 1 << 20  # of the body of an error or a redirect
+
+_OPT_OUT = frozenset({"noai", "noimageai", "noindex", "noimageindex", "none"})
+_VALUED = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"})
+_NEITHER_PAGE_NOR_MEDIA = re.compile(r"(application|text)/([\w.-]+\+)?(json|javascript|x-javascript|css)\b")
+
+
+class Client(YoutubeDL):  # type: ignore[misc]
+    """A YoutubeDL that talks http(s) only, to allowed addresses, up to a time and a number of bytes.
+
+    `failure` is the last failed request, `opt_outs` the opt-out headers seen. Raises Rejected beside yt-dlp's errors.
+    """
+
+    def __init__(self, settings: DownloadSettings, policy: Policy, deadline: float, **params: Any) -> None:
+        self.settings, self.policy, self.deadline = settings, policy, deadline
+        self.failure: Failure | None = None
+        self.opt_outs: list[dict[str, str]] = []
+        self.phase = "page"
+        self._received = self._requested = self._redirected = 0
+        self._versions: _Versions | None = None
+        super().__init__(_params(settings) | params)
+
+    def save_cookies(self) -> None:
+        """Not: the user's file is not ours to write, and many processes read it at once."""
+
+    def expect_media(self, folder: Path | None = None) -> None:
+        """What comes from here on is media; some of it may be in `folder` already, from an earlier try."""
+        self.phase, self._received = "media", 0
+        if folder:
+            self._received = sum(p.stat().st_size for p in folder.iterdir() if p.is_file())
+            self._versions = _Versions(folder / "versions.json")
+
+    def build_request_director(self, handlers: Any, preferences: Any = None) -> Any:
+        """One way out only: yt-dlp's others (libcurl, websockets, FTP) would pass by what is checked here."""
+        director = super().build_request_director([WatchedRH], preferences)
+        director.handlers["Watched"].client = self
+        return director
+
+    def urlopen(self, req: Request | str) -> Response:
+        request = Request(req) if isinstance(req, str) else req
+        self._check_time()
+        self._requested += self.phase == "page"
+        if self._requested > PAGES:
+            raise Rejected(Kind.UNSUPPORTED, f"more than {PAGES} requests and no media yet")
+        self.check_url(request.url)
+        offset = self._versions.resume(request) if self._versions else 0
+        try:
+            response = super().urlopen(request)
+            self.failure = None
+            if self._versions and response.status == 200:
+                self._versions.note(request.url, response.headers.get("ETag"))
+                self._received -= offset  # the part that is there is thrown away
+            return self._bounded(response)
+        except NoSupportingHandlers as error:
+            known = (e for e in error.unexpected_errors if isinstance(e, Rejected))
+            raise next(known, error) from None
+        except HTTPError as error:
+            self._bounded(error.response, _ASIDE_BYTES)
+            self.failure = status_of(error, self.phase)
+            raise
+        except RequestError as error:
+            if self.policy.refusal:
+                raise Rejected(Kind.REFUSED, self._refused()) from None
+            self.failure = of_transport(error, self.settings.stall_s)
+            raise
+
+    def check_url(self, url: str) -> None:
+        """Raises Rejected unless `url` is http(s) and its host is not one that is refused."""
+        parts = urlsplit(url)
+        if parts.scheme.lower() not in ("http", "https"):
+            raise Rejected(Kind.REFUSED, f"a {parts.scheme}: URL; only http and https are fetched")
+        try:
+            self.policy.check_host(parts.hostname)
+        except AddressRefused:
+            raise Rejected(Kind.REFUSED, self._refused()) from None
+
+    def redirected(self, url: str) -> None:
+        """Raises Rejected unless `url` may be gone on to."""
+        self.check_url(url)
+        self._redirected += self.phase == "page"
+        if self._redirected > PAGE_REDIRECTS:
+            raise Rejected(Kind.REFUSED, f"redirected more than {PAGE_REDIRECTS} times in all")
+
+    def _refused(self) -> str:
+        return (
+            f"{self.policy.refusal}, which is not connected to; download.allow_private allows loopback and private ones"
+        )
+
+    def seen(self, url: str, headers: Any) -> None:
+        """Look for opt-outs in the headers of a response, be it a redirect. Raises Rejected where they are honoured."""
+        if _NEITHER_PAGE_NOR_MEDIA.match(headers.get("Content-Type") or ""):
+            return
+        for header in ("X-Robots-Tag", "TDM-Reservation"):
+            value = headers.get(header)
+            if not value or not opts_out(header, value, self.settings.user_agent):
+                continue
+            if self.settings.honour_opt_out:
+                raise Rejected(Kind.OPTED_OUT, f"the {self.phase}'s server opts out: {header}: {value[:200]}")
+            evidence = {"header": header, "value": value[:1000], "uri": redact(url), "of": self.phase}
+            if not any(o.items() >= evidence.items() for o in self.opt_outs):
+                self.opt_outs.append(evidence | {"time": datetime.now(UTC).isoformat(timespec="seconds")})
+
+    def opt_out_json(self) -> str | None:
+        return json.dumps(self.opt_outs) if self.opt_outs else None
+
+    def _check_time(self) -> None:
+        if time.monotonic() > self.deadline:
+            raise Rejected(Kind.TIMEOUT, f"not finished after {self.settings.timeout_s:g} s (download.timeout_s)")
+
+    def _bounded(self, response: Response, limit: int | None = None) -> Response:
+        """`response`, whose `read` keeps an eye on the time and the bytes, and ends at `limit` where there is one."""
+        read, media = response.read, self.phase == "media"
+        length = response.headers.get("Content-Length") or ""
+        if limit is None and length.isdecimal() and int(length) > self.settings.max_bytes:
+            raise self._too_large(f"{int(length)} bytes")
+
+        def bounded(amount: int | None = None) -> bytes:
+            if amount is None or amount < 0:
+                return self._read_all(bounded, limit)
+            self._check_time()
+            try:
+                data: bytes = read(amount)
+            except RequestError as error:
+                self.failure = of_transport(error, self.settings.stall_s)
+                raise
+            self._received += len(data)
+            if self._received > (self.settings.max_bytes if media else PAGES_BYTES):
+                raise self._too_large(f"{self._received} bytes and not at the end")
+            return data
+
+        response.read = bounded
+        return response
+
+    def _read_all(self, read: Any, limit: int | None) -> bytes:
+        data = bytearray()
+        while chunk := read(1 << 16):
+            data += chunk
+            if limit is not None and len(data) >= limit:
+                break
+            if len(data) > PAGE_BYTES:
+                raise Rejected(Kind.TOO_LARGE, f"a page of more than {PAGE_BYTES} bytes that is no media")
+        return bytes(data)
+
+    def _too_large(self, what: str) -> Rejected:
+        return Rejected(Kind.TOO_LARGE, f"{what}; download.max_bytes allows {self.settings.max_bytes}")
+
+
+class _Versions:
+    """Which version of a file the first part of a download is from, so that the rest of another is not appended to it.
+
+    yt-dlp asks for the rest by `Range` alone (RFC 9110, 13.1.5 has the `If-Range` that it lacks).
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._known: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
+
+    def resume(self, request: Request) -> int:
+        """The byte from which `request` wants the rest of a file, else 0; makes sure that it is that file's."""
+        match = re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range") or "")
+        if match and (version := self._known.get(digest(request.url))):
+            request.headers["If-Range"] = version
+        elif match:
+            del request.headers["Range"]
+        return int(match[1]) if match else 0
+
+    def note(self, url: str, version: str | None) -> None:
+        """Remember the `version` (ETag) of what comes from `url` in whole."""
+        if version and not version.startswith("W/"):
+            self._known[digest(url)] = version
+            self._file.write_text(json.dumps(self._known))
+
+
+class WatchedRH(RequestsRH):  # type: ignore[misc]
+    """yt-dlp's handler on `requests`, with every response shown to the client, those that redirect included."""
+
+    client: Client
+
+    def _create_instance(self, **kwargs: Any) -> Any:
+        session = super()._create_instance(**kwargs)
+        session.max_redirects = self.client.settings.max_redirects
+        session.hooks["response"].append(self._watch)
+        return session
+
+    def _watch(self, response: Any, **_: Any) -> None:
+        if response.status_code < 400:  # servers keep their error pages out of indexes
+            self.client.seen(response.url, response.headers)
+        if response.is_redirect:
+            self._skip_body(response)
+            self.client.redirected(urljoin(response.url, response.headers["Location"]))
+
+    def _skip_body(self, response: Any) -> None:
+        """Take a redirect's body off the connection, or hang up: `requests` would read it to its end, if it has one."""
+        if len(response.raw.read(_ASIDE_BYTES, decode_content=False)) == _ASIDE_BYTES:
+            response.raw.close()
+        response._content = b""
+
+
+def opts_out(header: str, value: str, user_agent: str | None) -> bool:
+    """Whether `header: value` opts out of training, for all or for us.
+
+    X-Robots-Tag with the directives that img2dataset honours, bare or scoped to a user agent ("vidla: noai"), and the
+    TDM Reservation Protocol's `tdm-reservation: 1`.
+    """
+    if header.lower() == "tdm-reservation":
+        return value.strip() == "1"
+    ours = {"vidla", "*", (user_agent or "").split("/")[0].strip().lower()} - {""}
+    applies = True
+    for item in value.lower().split(","):
+        name, colon, rest = item.partition(":")
+        if colon and name.strip() not in _VALUED:
+            applies, item = name.strip() in ours, rest
+        if applies and item.strip() in _OPT_OUT:
+            return True
+    return False
+
+
+# --- yt-dlp's options and downloaders -------------------------------------------------------------------------------
+
+
+class _Log:
+    """yt-dlp's output, redacted, in our log."""
+
+    def debug(self, message: str) -> None:
+        log.debug("%s", redact(message))
+
+    info = debug
+
+    def warning(self, message: str) -> None:
+        log.info("%s", redact(message))
+
+    error = warning  # what fails in the end is a reject, and says so there
+
+
+def _params(settings: DownloadSettings) -> dict[str, Any]:
+    limited = {"merger+ffmpeg_i": ["-protocol_whitelist", "file", "-nostdin"]}
+    params: dict[str, Any] = {
+        "logger": _Log(),
+        "quiet": True,
+        "noprogress": True,
+        "color": "never",
+        "format": settings.format,
+        "cookiefile": settings.cookies_file,
+        "proxy": settings.proxy or "",  # "" is none at all: not even one from the environment
+        "ratelimit": settings.rate_limit,
+        "sleep_interval": settings.sleep_interval_s or None,
+        "sleep_interval_requests": settings.sleep_requests_s or None,
+        "socket_timeout": settings.stall_s,
+        "retries": 0,  # tries are counted in one place, which knows the time left and what the server asked for
+        "extractor_retries": 0,
+        "file_access_retries": 0,
+        "fragment_retries": settings.attempts - 1,
+        "retry_sleep_functions": {"fragment": lambda n: settings.retry_wait_s * 2**n},
+        "skip_unavailable_fragments": False,  # else a video with holes passes for whole
+        "noplaylist": True,
+        "geo_bypass": False,  # no false X-Forwarded-For
+        "default_search": "error",
+        "enable_file_urls": False,
+        "allow_unplayable_formats": False,
+        "fixup": "never",
+        "updatetime": False,
+        "postprocessor_args": limited,
+    }
+    if settings.user_agent:
+        params["http_headers"] = {"User-Agent": settings.user_agent}
+    return params
+
+
+class _Hls(HlsFD):  # type: ignore[misc]
+    """HLS by yt-dlp's own code, or not at all: what it cannot do itself it would hand to ffmpeg, URL and all."""
+
+    @classmethod
+    def can_download(cls, manifest: str, info_dict: Any, allow_unplayable_formats: bool = False) -> bool:
+        if "#EXTINF" in manifest and "#EXT-X-ENDLIST" not in manifest:
+            raise Rejected(Kind.LIVE, "a live stream, whose playlist has no end yet; retry when it is over")
+        if not super().can_download(manifest, info_dict, allow_unplayable_formats):
+            raise Rejected(
+                Kind.UNSUPPORTED, "an HLS stream that is encrypted, or in a form that yt-dlp cannot fetch itself"
+            )
+        return True
+
+
+class _Refused(FileDownloader):  # type: ignore[misc]
+    """In place of the downloaders that would run a program on an URL, or speak something else than HTTP."""
+
+    def real_download(self, filename: str, info_dict: dict[str, Any]) -> bool:
+        raise Rejected(
+            Kind.UNSUPPORTED, f"a stream by {info_dict.get('protocol')}, which only an outside program could fetch"
+        )
+
+
+def _no_ffmpeg(*_: Any) -> None:
+    raise Rejected(Kind.UNSUPPORTED, "a stream that yt-dlp would hand to ffmpeg; no URL is")
+
+
+def _fence() -> None:
+    native = {"http_dash_segments": DashSegmentsFD, "http_dash_segments_generator": DashSegmentsFD, "ism": IsmFD}
+    for protocol in PROTOCOL_MAP:
+        PROTOCOL_MAP[protocol] = _Hls if protocol.startswith("m3u8") else native.get(protocol, _Refused)
+    PROTOCOL_MAP.update(http=HttpFD, https=HttpFD)
+    FFmpegFD._call_downloader = _no_ffmpeg
+
+
+_fence()

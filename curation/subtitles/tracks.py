@@ -1,0 +1,108 @@
+"""Which subtitle files to fetch for a video, and what was fetched, decoded."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from curation.records import SubtitleTrack
+from curation.subtitles.cues import decode
+
+SUFFIXES = (".vtt", ".srt")
+FILE_BYTES = 16 * 2**20  # a larger subtitle file is none
+UNKNOWN = "und"  # BCP 47 for a language that nobody states
+_LANGUAGE = r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*"
+
+Files = Mapping[str, Mapping[str, Any]]
+"""For each language the file that a site offers: {url or data, ext, ...}, as yt-dlp lists them."""
+
+
+def plan(manual: Files, automatic: Files, wanted: Sequence[str]) -> list[list[dict[str, Any]]]:
+    """The files to fetch, as groups of alternatives of which the first that comes will do: manual before automatic.
+
+    Each is {language, kind, file}. Groups are in the order of the `wanted` languages; "all" stands for every other one.
+    """
+    spoken = _not_translated(automatic)
+    groups = []
+    for language in _languages([*manual, *(_base(a) for a in spoken)], wanted):
+        group = [{"language": language, "kind": "manual", "file": manual[language]}] if language in manual else []
+        group += [
+            {"language": language, "kind": "automatic", "file": spoken[a]} for a in spoken if _base(a) == language
+        ]
+        groups.append(group)
+    return groups
+
+
+def _not_translated(automatic: Files) -> dict[str, Mapping[str, Any]]:
+    """Automatic captions of what is spoken. Where a site marks them with -orig, the others are translations."""
+    marked = {language: file for language, file in automatic.items() if language.endswith("-orig")}
+    return marked or dict(automatic)
+
+
+def _base(language: str) -> str:
+    return language.removesuffix("-orig")
+
+
+def _languages(offered: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """The `wanted` languages as they are `offered`: for each the nearest, and for "all" every one."""
+    chosen: list[str] = []
+    for want in wanted:
+        near = sorted({o for o in offered if rank(o, (want,)) is not None}, key=lambda o: (rank(o, (want,)), o))
+        chosen += [o for o in (near if want == "all" else near[:1]) if o not in chosen]
+    return chosen
+
+
+def rank(language: str | None, wanted: Sequence[str]) -> int | None:
+    """How well `language` suits the `wanted` ones, best 0; None if it does not. One that is not stated comes last.
+
+    "en" is suited by "en" and, next to that, by "en-GB"; "all" by every one.
+    """
+    if language is None:
+        return 2 * len(wanted)
+    stated = language.lower().replace("_", "-")
+    for place, want in enumerate(w.lower().replace("_", "-") for w in wanted):
+        if stated == want:
+            return 2 * place
+        if want == "all" or stated.startswith(f"{want}-"):
+            return 2 * place + 1
+    return None
+
+
+def beside(video: Path, names: Sequence[str], wanted: Sequence[str]) -> tuple[Path | None, str | None]:
+    """The best of x.en.vtt, x.en.srt, x.vtt and x.srt beside x.mp4, and its language, where its name says it.
+
+    `names` is what is in its folder, sorted. A wanted language, in their order, comes before a file that names none;
+    x.en-auto.vtt is no manual subtitle.
+    """
+    found: list[tuple[tuple[int, int, str], str | None]] = []
+    pattern = re.compile(rf"(?:(?!\w+-auto\b)({_LANGUAGE})\.)?(vtt|srt)", re.IGNORECASE)
+    stem = f"{video.stem}."
+    for name in itertools.takewhile(
+        lambda n: n.startswith(stem), itertools.islice(names, bisect_left(names, stem), None)
+    ):
+        match = pattern.fullmatch(name, len(stem))
+        if match and (place := rank(match[1], wanted)) is not None:
+            found.append(((place, SUFFIXES.index(f".{match[2].lower()}"), name), match[1]))
+    if not found:
+        return None, None
+    (_, _, name), language = min(found)
+    return video.with_name(name), language
+
+
+def language_in(name: str) -> str | None:
+    """The language that the name of a subtitle file says, as in x.en.vtt."""
+    match = re.search(rf"\.({_LANGUAGE})\.(?:vtt|srt)$", name)
+    return match[1] if match else None
+
+
+def read(data: bytes, language: str | None, kind: str) -> SubtitleTrack | None:
+    """The track in a file's bytes; None where they are no subtitles (an error page, say)."""
+    text = decode(data[:FILE_BYTES])
+    if "-->" not in text:
+        return None
+    form = "vtt" if text.lstrip().startswith("WEBVTT") else "srt"
+    return SubtitleTrack(language=language or UNKNOWN, kind=kind, format=form, text=text)

@@ -1,0 +1,170 @@
+"""What a model answered, judged: its text without wrappings, with a status; and what a summary adds to its source."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import jsonschema
+
+from curation.engines.interface import Completion
+from curation.prompts import text_field
+from curation.texts.limits import MAX_CHARS, spaced, split_sentences
+
+Status = Literal["ok", "repaired", "truncated", "refused", "unparseable", "empty"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`text` is None where the status is refused, unparseable or empty."""
+
+    text: str | None
+    status: Status
+
+
+def read_answer(completion: Completion, output_schema: dict[str, Any] | None, source: str = "") -> Answer:
+    """The text of an answer, which the prompt wanted as free text or in the shape of `output_schema`.
+
+    ok: as it came, white space apart. repaired: wrappings were taken off (a preamble, quotes, a code fence).
+    truncated: cut off by max_tokens, and cut back to its last whole sentence where there is one. refused: the model
+    speaks of itself instead, in words that `source` does not hold. unparseable: not of the shape. empty: no words.
+    """
+    raw = completion.text[:MAX_CHARS]
+    given, repaired, cut = " ".join(raw.split()), False, completion.finish_reason == "length"
+    if output_schema is not None and given:
+        found, repaired = _from_json(raw, output_schema)
+        if found is None and cut:
+            found = _begun(raw, output_schema)
+        if found is None:
+            return Answer(None, "refused" if _refuses(_unwrapped(given), source) else "unparseable")
+        given = found
+    text = _unwrapped(given)
+    if not any(c.isalnum() for c in text):
+        return Answer(None, "empty")
+    if _refuses(text, source):
+        return Answer(None, "refused")
+    if cut:
+        whole = split_sentences(text)[:-1]
+        return Answer(" ".join(whole) or text, "truncated")
+    return Answer(text, "repaired" if repaired or text != given else "ok")
+
+
+# --- structured answers ---------------------------------------------------------------------------------------------
+
+
+def _from_json(raw: str, schema: dict[str, Any]) -> tuple[str | None, bool]:
+    """The text in a JSON answer, and whether something stood around the JSON; None where it does not fit the schema."""
+    value, repaired = _parsed(raw.strip()), False
+    if value is None:
+        value, repaired = _parsed(raw[raw.find("{") : raw.rfind("}") + 1]), True
+    name = text_field(schema)
+    if value is None or name is None or not _validator(json.dumps(schema)).is_valid(value):
+        return None, repaired
+    return " ".join(value[name].split()), repaired
+
+
+@lru_cache(maxsize=64)
+def _validator(schema: str) -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(json.loads(schema))
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _begun(raw: str, schema: dict[str, Any]) -> str | None:
+    """The text in a JSON answer that breaks off, if it does so inside or behind the text."""
+    found = re.search(rf'"{re.escape(text_field(schema) or "")}"\s*:\s*("(?:[^"\\]|\\u[0-9a-fA-F]{{4}}|\\[^u])*)', raw)
+    begun = _parsed(found[1].replace("\n", " ") + '"') if found else None
+    return " ".join(begun.split()) if begun else None
+
+
+# --- free text ------------------------------------------------------------------------------------------------------
+
+_PREAMBLE = re.compile(
+    r"(?:(?:sure|certainly|of course|okay|ok)\b[^:.]{0,80}[:.!]\s+)?"
+    r"(?:(?:here(?:'s| is| are)\b[^:]{0,80}"
+    r"|(?:the |a |one |one-sentence )*(?:summary|caption|sentence|description|answer)):\s*)?",
+    re.IGNORECASE,
+)
+_QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "„": "“", "「": "」", "`": "`"}
+_REFUSAL = re.compile(
+    r"(?:(?:i['’]m|i am) (?:sorry|afraid)\b,? ?(?:but )?)?"
+    r"(?:i (?:can['’]?t|can ?not|am unable to|am not able to|won['’]t)|i['’]m (?:unable|not able) to)"
+    r" (?:assist|help|provide|fulfill?|comply|summari[sz]e|describe|see|view|answer|generate|create|process|access)\b"
+    r"|as an ai\b|as a (?:large )?language model\b|(?:i['’]m|i am) an ai\b|(?:i['’]m|i am) sorry, (?:but )?as an\b",
+    re.IGNORECASE,
+)
+
+
+def _refuses(text: str, source: str) -> bool:
+    """Whether the model speaks of itself, in words that `source` does not hold."""
+    refusal = _REFUSAL.match(text)
+    return refusal is not None and refusal[0].lower() not in source.lower()
+
+
+def _unwrapped(text: str) -> str:
+    """`text` without a preamble ("Here is the summary:"), the quotes around it, list marks and invisible characters."""
+    visible = text
+    if not text.isprintable():
+        visible = "".join(c for c in text if c in "\u200c\u200d" or unicodedata.category(c)[0] != "C")
+    bare = re.sub(r"^(?:<\w+>)+|(?:</\w+>)+$", "", visible.strip())
+    bare = re.sub(r"^(?:[-*•]|\d{1,2}[.)])\s+", "", _PREAMBLE.sub("", bare, count=1).strip())
+    closing = _QUOTES.get(bare[:1])
+    if closing and len(bare) > 2 and bare.endswith(closing) and closing not in bare[1:-1]:
+        bare = bare[1:-1]
+    return bare.strip()
+
+
+# --- what a summary adds --------------------------------------------------------------------------------------------
+
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_NUMBERS = _WORD.findall("two three four five six seven eight nine ten eleven twelve")  # "one" is not only a number
+_DIGITS = {word: str(number) for number, word in enumerate(_NUMBERS, start=2)}
+_FUNCTION_WORDS = frozenset(
+    _WORD.findall(
+        """a about after again all also an and another any are as at back be because been before being between both but
+        by can could did do does down during each few for from further get gets go goes had has have he her here hers
+        him his how i if in into is it its just like may me might more most much must my no nor not now of off on once
+        one only or other our out over own same she should so some such than that the their them then there these they
+        this those through to too under until up very was we were what when where which while who whom whose why will
+        with would you your"""
+    )
+)
+
+
+def additions(summary: str, source: str, language: str | None = None) -> tuple[float, list[str]]:
+    """What `summary` adds to `source`: the share of its content words that are new, and the new names and numbers.
+
+    Words are compared by their beginnings, so that "walks" supports "walking"; scripts that do not write words apart
+    by characters. A cheap guard against invention, not a proof of truth: relations are not looked at.
+    """
+    known = {word.lower() for word in _WORD.findall(source)}
+    numbers = {_DIGITS.get(word, word) for word in known}
+    content, missing, invented = 0, 0, []
+    for match in _WORD.finditer(summary):
+        word = match[0].lower()
+        if not spaced(word):
+            content, missing = content + len(word), missing + len(set(word) - set(source))
+        elif word in _DIGITS or any(c.isdigit() for c in word):
+            invented += [match[0]] if _DIGITS.get(word, word) not in numbers else []
+        elif word.replace("’", "'").partition("'")[0] not in _FUNCTION_WORDS:
+            content += 1
+            if word not in known and not any(_akin(word, other) for other in known):
+                missing += 1
+                # German writes every noun like a name.
+                invented += [match[0]] if match.start() > 0 and match[0][0].isupper() and language != "de" else []
+    return (missing / content if content else 0.0), invented
+
+
+def _akin(word: str, other: str) -> bool:
+    """Whether two words that differ are forms of one, by their common beginning: walk and walking, city and cities."""
+    shared = max(3, min(len(word), len(other)) - 1)
+    return word[:shared] == other[:shared] and abs(len(word) - len(other)) <= 4

@@ -1,0 +1,131 @@
+"""How long a text may be: words where words are written apart, and tokens of CLIP's own vocabulary."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import pysbd
+from pysbd.languages import LANGUAGE_CODES
+
+from curation.local_models import from_transformers, package_folder
+
+MAX_CHARS = 20_000
+"""No text that could ever fit is longer; what lies behind is not looked at."""
+
+_UNSPACED = re.compile(
+    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+"""Thai, Lao, Burmese, Khmer, Japanese and Chinese: scripts that do not put spaces between words."""
+
+_UNPUNCTUATED = re.compile(r"[\w ,'’-]*[.!?]?\s*")  # nothing that could end a sentence before its end
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The longest text allowed: `words` where words are written apart, and `tokens` with both end marks included."""
+
+    words: int
+    tokens: int
+
+    def hold(self, text: str) -> bool:
+        return count_words(text) <= self.words and clip_tokens(text) <= self.tokens
+
+
+def spaced(text: str) -> bool:
+    """Whether the words of `text` are written apart, by the script that most of its letters are in."""
+    looked_at = text[:MAX_CHARS]
+    unspaced = sum(map(str.isalpha, _UNSPACED.findall(looked_at)))
+    return unspaced == 0 or 2 * unspaced <= sum(map(str.isalpha, looked_at))
+
+
+def count_words(text: str) -> int:
+    """Words of `text`, or 0 where its script does not write them apart."""
+    return len(text.split()) if spaced(text) else 0
+
+
+def clip_tokens(text: str) -> int:
+    """Tokens of `text` in CLIP's vocabulary, the two end marks included."""
+    return len(clip_tokenizer()(text[:MAX_CHARS]).input_ids)
+
+
+def split_sentences(text: str, language: str | None = "en") -> list[str]:
+    """The sentences of `text`, by the rules of `language` where there are any, else by those of English."""
+    if _UNPUNCTUATED.fullmatch(text):
+        return [text.strip()] if text.strip() else []
+    code = language if language in LANGUAGE_CODES else "en"
+    found = pysbd.Segmenter(language=code, clean=False).segment(text[:MAX_CHARS])
+    return [sentence.strip() for sentence in found if sentence.strip()]
+
+
+def truncate(sentences: Sequence[str], limits: Limits) -> str:
+    """As many of the first `sentences` as fit; where not even one does, as many of its words (or characters)."""
+    kept = ""
+    for sentence in sentences:
+        longer = f"{kept}{' ' if kept and spaced(sentence) else ''}{sentence.strip()}"
+        if not limits.hold(longer):
+            break
+        kept = longer
+    return kept or _cut(sentences[0].strip(), limits)
+
+
+def _cut(text: str, limits: Limits) -> str:
+    """The longest beginning of `text` that fits, cut between words where that leaves any."""
+    ends = clip_tokenizer()(text[:MAX_CHARS], return_offsets_mapping=True)["offset_mapping"][1:-1]
+    cut = text[: ends[: limits.tokens - 2][-1][1]] if ends else ""
+    if spaced(text):
+        whole = cut if text[len(cut) : len(cut) + 1].strip() == "" else cut.rpartition(" ")[0]
+        cut = " ".join((whole or cut).split()[: limits.words])
+    while cut and not limits.hold(cut):  # a cut inside a word may need more tokens than it had as part of it
+        cut = cut[:-1]
+    return cut.rstrip(" ,;:-–—、，；：")
+
+
+def clip_tokenizer() -> Any:
+    """CLIP's own tokenizer, from the vocabulary in the package open_clip_torch (which is not imported).
+
+    Raises ModuleNotFoundError, which says what to install.
+    """
+    with _lock:  # many threads want it at the same moment, and it is large in the making
+        return _clip_tokenizer()
+
+
+_lock = threading.Lock()
+
+
+@cache
+def _clip_tokenizer() -> Any:
+    folder = package_folder("open_clip")
+    if folder is None:
+        raise ModuleNotFoundError("CLIP's vocabulary is missing: pip install --no-deps open_clip_torch")
+    with gzip.open(folder / "bpe_simple_vocab_16e6.txt.gz", "rt", encoding="utf-8") as file:
+        lines = file.read().split("\n")
+    merges = [tuple(line.split()) for line in lines[1 : 49152 - 256 - 2 + 1]]  # the first line is a comment
+    symbols = list(_byte_symbols())
+    vocabulary = [
+        *symbols,
+        *(s + "</w>" for s in symbols),
+        *("".join(m) for m in merges),
+        "<|startoftext|>",
+        "<|endoftext|>",
+    ]
+    # `vocab_file=` and `merges_file=` would be ignored without a word.
+    (tokenizers,) = from_transformers("CLIPTokenizerFast")
+    tokenizer = tokenizers(vocab={token: i for i, token in enumerate(vocabulary)}, merges=merges)
+    if tokenizer("a photo of a cat").input_ids != [49406, 320, 1125, 539, 320, 2368, 49407]:
+        raise RuntimeError(
+            "CLIP's tokenizer came out wrong: this version of transformers reads its vocabulary otherwise"
+        )
+    return tokenizer
+
+
+def _byte_symbols() -> list[str]:
+    """The 256 printable characters that stand for bytes in byte-level BPE, in the order of CLIP's vocabulary."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [b for b in range(256) if b not in printable]
+    return [chr(b) for b in printable] + [chr(256 + i) for i in range(len(others))]

@@ -1,0 +1,307 @@
+"""The two training texts of every clip of a video: from what is said in it, and from the captions of its frames.
+
+Short clips keep both as they are ("verbatim"), and so does a longer one whose text already is one sentence within the
+limits. The others get a summary of each, as VidLA has it: one sentence within the limits, with nothing added, in the
+text's own language or in one that the settings name. What cannot be summarised so is truncated at a sentence end, in
+its own language, and says so ("truncated").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from curation.config import SummarySettings
+from curation.engines.interface import Failure
+from curation.engines.text_source import TextSource, text_source
+from curation.languages import LANGUAGES
+from curation.prompts import Prompt, PromptError
+from curation.records import Caption, Clip, Segment, Summary, Video, digest
+from curation.rejects import Kind, Rejected
+from curation.subtitles.cascade import language_of
+from curation.texts.answers import Answer, additions
+from curation.texts.limits import MAX_CHARS, Limits, clip_tokens, count_words, spaced, split_sentences, truncate
+from curation.texts.questions import Question, Told, ask
+
+TextKind = Literal["subtitles", "captions"]
+KINDS: tuple[TextKind, ...] = ("subtitles", "captions")
+_Key = tuple[str, TextKind]  # clip_id and kind
+FEWEST_WORDS = 8
+"""No summary is asked to be shorter, however often it is asked for."""
+
+
+@dataclass(frozen=True)
+class SummaryPlan:
+    """Everything that decides what the summaries say. `language` is a code; None stands for that of each text."""
+
+    subtitles: TextSource
+    captions: TextSource
+    limits: Limits
+    min_support: float
+    language: str | None = None
+
+    def source(self, kind: TextKind) -> TextSource:
+        return self.subtitles if kind == "subtitles" else self.captions
+
+    @property
+    def digest(self) -> str:
+        return digest(*(self._digest(kind) for kind in KINDS))
+
+    def summary_digest(self, kind: TextKind, parts: Sequence[str], language: str | None) -> str:
+        """Stands for one summary: the texts that it is made from, and all that makes it."""
+        return digest("summary", self._digest(kind), parts, language)
+
+    def _digest(self, kind: TextKind) -> str:
+        limits = (self.limits.words, self.limits.tokens, self.min_support)
+        return digest(kind, self.source(kind).digest, *limits, self.language)
+
+
+def summary_plan(settings: SummarySettings, prompts: Mapping[str, Prompt]) -> SummaryPlan:
+    """The plan that `settings` describe. Raises PromptError where a prompt is not there, or does not fit its task."""
+    plan = SummaryPlan(
+        subtitles=text_source(settings.engine, settings.subtitles, "summarize_subtitles", prompts),
+        captions=text_source(settings.engine, settings.captions, "summarize_captions", prompts),
+        limits=Limits(settings.max_words, settings.max_clip_tokens),
+        min_support=settings.min_support,
+        language=settings.language,
+    )
+    for prompt in (plan.subtitles.prompt, plan.captions.prompt):
+        if plan.language and "language" not in prompt.variables:
+            raise PromptError(f"prompt '{prompt.id}' does not use 'language', so summaries.language cannot be kept to")
+    return plan
+
+
+@dataclass(frozen=True)
+class Summarized:
+    """What became of a video's clips: each is in `clips` or, by clip_id, in `rejected`.
+
+    `summaries` are the new ones, each with its digest.
+    """
+
+    clips: list[Clip] = field(default_factory=list)
+    summaries: list[tuple[Summary, str]] = field(default_factory=list)
+    rejected: dict[str, Rejected] = field(default_factory=dict)
+
+
+def summarize_video(
+    video: Video,
+    segments: Sequence[Segment],
+    captions: Mapping[str, Caption],
+    plan: SummaryPlan,
+    existing: Iterable[tuple[Summary, str]] = (),
+) -> Summarized:
+    """The clips of `video`, one a segment; `captions` are by frame_id, `existing` summaries have their digests.
+
+    A clip in which nothing is said has no subtitle text, and one without a captioned frame no caption text; nothing is
+    asked for these. Equal texts are asked for once, and those in `existing` not at all. A clip is rejected only where
+    an engine gave no answer though it was asked again. Raises EngineError where an engine as a whole cannot work.
+    """
+    sources = sources_of(video, segments, captions)
+    digests = {
+        (s.clip_id, kind): plan.summary_digest(kind, source.parts, source.language)
+        for s in segments
+        for kind in KINDS
+        if (source := sources.get((s.clip_id, kind))) and s.scale != "short" and not source.will_do(plan)
+    }
+    made: dict[str, _Text | Failure] = {}
+    rows: set[tuple[str, str]] = set()  # clip_id and digest
+    for summary, made_by in existing:
+        made[made_by] = _Text(summary.text, summary.status, summary.raw_text)
+        rows.add((summary.clip_id, made_by))
+    for kind in KINDS:
+        made |= _make(kind, {d: sources[key] for key, d in digests.items() if key[1] == kind and d not in made}, plan)
+
+    texts = {key: made[digests[key]] if key in digests else _Text(s.text, "verbatim") for key, s in sources.items()}
+    outcome = Summarized()
+    for segment in segments:
+        own = {kind: texts[segment.clip_id, kind] for kind in KINDS if (segment.clip_id, kind) in texts}
+        for kind, text in own.items():
+            wanted = digests.get((segment.clip_id, kind))
+            if isinstance(text, Failure):
+                outcome.rejected[segment.clip_id] = Rejected(Kind.ENGINE, text.message)
+            elif wanted and (segment.clip_id, wanted) not in rows:
+                outcome.summaries.append((_summary(segment, kind, text, plan), wanted))
+        if segment.clip_id not in outcome.rejected:
+            outcome.clips.append(_clip(segment, video, sources, texts))
+    return outcome
+
+
+# --- what a text is made from ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Source:
+    """The sentences, or captions, that a clip's text is made from, and what they came from.
+
+    `language` is what is known of it; nobody states that of captions.
+    """
+
+    parts: tuple[str, ...]
+    language: str | None
+    origin: str | None
+
+    @property
+    def text(self) -> str:
+        joined = " ".join(self.parts)
+        return joined if spaced(joined) else "".join(self.parts)
+
+    def is_in(self, language: str | None) -> bool:
+        """Whether it is in `language`, as far as one can tell; None stands for its own."""
+        return language is None or language == (_code(self.language) or language_of(self.text))
+
+    def will_do(self, plan: SummaryPlan) -> bool:
+        """Whether it already is what a summary must be: one sentence within the limits, in the wanted language."""
+        fits = plan.limits.hold(self.text) and _is_one_sentence(self.text, self.language)
+        return fits and self.is_in(plan.language)
+
+
+def _code(tag: str | None) -> str | None:
+    """The language of a tag such as "en-GB"."""
+    return tag.split("-")[0].lower() if tag else None
+
+
+def sources_of(video: Video, segments: Sequence[Segment], captions: Mapping[str, Caption]) -> dict[_Key, Source]:
+    """By clip and kind, where there is any text at all."""
+    sources: dict[_Key, Source] = {}
+    for segment in segments:
+        said = [s.text.strip() for s in video.sentences if segment.start <= (s.start + s.end) / 2 < segment.end]
+        seen = [c for frame_id in segment.frame_ids if (c := captions.get(frame_id)) and c.text]
+        shown = dict.fromkeys(c.text for c in seen if c.text)  # a scene that lasts is described once
+        models = sorted({f"{c.engine}/{c.model}" for c in seen})
+        given: dict[TextKind, Source] = {
+            "subtitles": Source(_worded(said), video.language, video.subtitle_kind),
+            "captions": Source(_worded(shown), None, ", ".join(models)),
+        }
+        sources |= {(segment.clip_id, kind): source for kind, source in given.items() if source.parts}
+    return sources
+
+
+def _worded(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(text for text in texts if any(c.isalnum() for c in text))
+
+
+def _is_one_sentence(text: str, language: str | None) -> bool:
+    return len(split_sentences(text, language)) == 1
+
+
+def _is_scrap(text: str) -> bool:
+    """Whether `text` is a heading ("Tomato soup") or says one thing again and again."""
+    words = text.lower().split()
+    return spaced(text) and (len(words) < FEWEST_WORDS // 2 or len(set(words)) < len(words) / 2)
+
+
+# --- making ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Text:
+    """A clip's text, however it was come by."""
+
+    text: str | None
+    status: str
+    raw_text: str | None = None
+
+
+def _make(kind: TextKind, wanted: Mapping[str, Source], plan: SummaryPlan) -> dict[str, _Text | Failure]:
+    """A text for each of `wanted`, by digest: a summary, else a truncation; a Failure where a later run may get one."""
+    made: dict[str, _Text | Failure] = {}
+    told = ask_summaries(kind, wanted, plan)
+    for known, source in wanted.items():
+        answer = told.get(known)
+        if isinstance(answer, Failure) and answer.retryable:
+            made[known] = answer
+        elif isinstance(answer, Told) and answer.fault is None:
+            made[known] = _Text(answer.answer.text, answer.answer.status, answer.raw_text)
+        else:
+            raw_text = answer.raw_text if isinstance(answer, Told) else None
+            made[known] = _Text(truncate(source.parts, plan.limits), "truncated", raw_text)
+    return made
+
+
+def ask_summaries(kind: TextKind, wanted: Mapping[str, Source], plan: SummaryPlan) -> dict[str, Told | Failure]:
+    """What came of asking for a summary of each of `wanted`, by its key; nothing of one whose language, or the wanted
+    one, the engine does not know. Each time a summary will not do, a shorter one is asked for."""
+    engine = plan.source(kind)
+
+    def question(key: str, source: Source) -> Question:
+        data = {"text": source.text} if kind == "subtitles" else {"captions": source.parts}
+        language = LANGUAGES[plan.language] if plan.language else None
+        fewest = min(FEWEST_WORDS, plan.limits.words)
+
+        def variables(anew: int) -> dict[str, object]:
+            return {**data, "max_words": max(fewest, plan.limits.words - 5 * anew), "language": language}
+
+        return Question(key, variables, source=source.text)
+
+    known = {
+        key: source
+        for key, source in wanted.items()
+        if (kind == "captions" or engine.knows(source.language)) and (not plan.language or engine.knows(plan.language))
+    }
+    questions = [question(key, source) for key, source in known.items()]
+    return ask(questions, engine, lambda key, answer: _fault(answer, known[key], plan))
+
+
+def _fault(answer: Answer, source: Source, plan: SummaryPlan) -> str | None:
+    """Why `answer` is not one whole sentence within the limits, in the wanted language, that adds nothing to `source`;
+    None where it is."""
+    text = answer.text or ""
+    if answer.status == "truncated":
+        return "cut off"
+    if not plan.limits.hold(text):
+        return f"too long: {count_words(text)} words, {clip_tokens(text)} tokens"
+    if not _is_one_sentence(text, plan.language or source.language):
+        return "not one sentence"
+    if _is_scrap(text):
+        return "not a whole sentence"
+    # Of 5,000 texts of 12 to 25 words in 61 languages, one was taken for another language with such certainty.
+    if plan.language and language_of(text, plan.language) != plan.language:
+        return f"not in {LANGUAGES[plan.language]}"
+    if not source.is_in(plan.language):
+        return None  # words of two languages cannot be compared
+    added, invented = additions(text, source.text[:MAX_CHARS], source.language)
+    if invented:
+        return f"not in the text: {', '.join(invented[:3])}"
+    return "says what the text does not" if 1 - added < plan.min_support else None
+
+
+# --- rows -----------------------------------------------------------------------------------------------------------
+
+
+def _clip(
+    segment: Segment, video: Video, sources: Mapping[_Key, Source], texts: Mapping[_Key, _Text | Failure]
+) -> Clip:
+    def columns(kind: TextKind, name: str) -> dict[str, str | None]:
+        source, text = sources.get((segment.clip_id, kind)), texts.get((segment.clip_id, kind))
+        values: tuple[str | None, ...] = (None,) * 4
+        if source and isinstance(text, _Text):
+            values = (text.text, source.text, source.origin, text.status)
+        return dict(zip((f"{name}_{c}" for c in ("text", "original", "source", "status")), values, strict=True))
+
+    return Clip(
+        clip_id=segment.clip_id,
+        video_id=segment.video_id,
+        scale=segment.scale,
+        start=segment.start,
+        end=segment.end,
+        parent_id=segment.parent_id,
+        frame_ids=segment.frame_ids,
+        sentence_count=segment.sentence_count,
+        media_uri=video.media_uri,
+        language=video.language,
+        **columns("subtitles", "subtitle"),
+        **columns("captions", "caption"),
+    )
+
+
+def _summary(segment: Segment, kind: TextKind, text: _Text, plan: SummaryPlan) -> Summary:
+    return Summary(
+        clip_id=segment.clip_id,
+        video_id=segment.video_id,
+        kind=kind,
+        text=text.text,
+        raw_text=text.raw_text,
+        status=text.status,
+        **plan.source(kind).lineage,
+    )
