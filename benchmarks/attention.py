@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from model.attention import global_mask, hierarchical_attention
-from model.config import Kind, TextConfig, TransformerConfig, VideoConfig, VidLAConfig
-from model.flops import video_flops
-from model.video import VideoEncoder, VideoLayer
+from model.network.attention import global_mask, hierarchical_attention
+from model.network.config import Kind, TextConfig, TransformerConfig, VideoConfig, VidLAConfig
+from model.network.flops import video_flops
+from model.network.video import VideoEncoder, VideoLayer
 from tests.dense_attention import global_pairs
 
 RUNS = 5

@@ -27,7 +27,7 @@ from pathlib import Path
 import torch
 
 from curation.dataset.dataset import Dataset
-from model.evaluation import evaluate_dataset
+from model.evaluation.evaluate import evaluate_dataset
 from model.settings import DataSettings
 from tests.animations import Animation, NoAnimations, fetch
 from tests.learning import encoder_of, learn, random_towers, trainer_of

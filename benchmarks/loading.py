@@ -41,15 +41,15 @@ from curation.dataset.dataset import Dataset, PartWriter
 from curation.media import single_pass_child
 from curation.records import Clip, content_digest
 from curation.segments.tilings import tile
-from model import runs
-from model.clips import Clips, pin_version, select
-from model.frames import VideoDecoder, clip_times, read_frames
-from model.media_cache import media_of
-from model.order import Batches, Draw, Order
-from model.processes import Processes
-from model.samples import Augmentation, Samples, read
+from model.data.clips import Clips, pin_version, select
+from model.data.frame_reader import VideoDecoder, clip_times, read_frames
+from model.data.loader import Augmentation, Samples, read
+from model.data.media_cache import media_of
+from model.data.sampler import Batches, Draw, Order
+from model.distributed import Processes
 from model.settings import DataSettings, resolve_training
-from model.train import Trainer
+from model.training import run_folder
+from model.training.trainer import Trainer
 
 FRAMES, SIZE, BATCH = 12, 224, 8
 STEPS = 20  # of training
@@ -185,7 +185,7 @@ def waiting(samples: Samples, folder: Path, workers: int) -> tuple[float, float]
     }
     settings = resolve_training(None, [f"{key}={value}" for key, value in told.items()])
     alone = Processes(0, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    run = runs.begin(folder / "run", samples.media.dataset, settings, alone)
+    run = run_folder.begin(folder / "run", samples.media.dataset, settings, alone)
     Trainer(run, alone).train(sys.stderr)
     log = [json.loads(line) for line in run.log.read_text(encoding="utf-8").splitlines()][first:]
     seconds = sum(line["seconds"] for line in log)

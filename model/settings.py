@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from curation.config import Section, check, over, read
 from curation.records import Scale
-from model.config import Kind
+from model.network.config import Kind
 
 
 class TrainingError(Exception):

@@ -15,7 +15,7 @@ from curation.dataset.dataset import DatasetError, Misuse
 from curation.engines.interface import EngineError
 from curation.prompts import PromptError
 from curation.sources.requests import InputError
-from model.config import ModelError
+from model.network.config import ModelError
 from model.settings import TrainingError
 from pipelines import commands, model_commands, plan_command, prompt_commands, template_commands
 from pipelines.ending import Interrupted, RunnerError

@@ -40,10 +40,10 @@ def train(
 
     Example: vidla train pretraining.toml --dataset data/talks --set model.weights=openai/clip-vit-base-patch32
     """
-    from model import runs
-    from model.estimate import describe
-    from model.processes import join
-    from model.train import Trainer
+    from model.distributed import join
+    from model.training import run_folder
+    from model.training.estimate import describe
+    from model.training.trainer import Trainer
 
     settings = resolve_training(config, assignments or ())
     source, folder = Dataset(dataset), out or Path("runs") / config.stem
@@ -52,8 +52,8 @@ def train(
             if processes.first:
                 typer.echo(describe(settings, source, processes.size))
             return
-        with runs.alone(folder, processes):
-            trainer = Trainer(runs.begin(folder, source, settings, processes), processes)
+        with run_folder.alone(folder, processes):
+            trainer = Trainer(run_folder.begin(folder, source, settings, processes), processes)
             trainer.train(sys.stderr)
         if processes.first:
             typer.echo(f"{trainer.steps} steps are done; {folder / 'checkpoints'} holds the model")
@@ -103,13 +103,13 @@ def evaluate(
 
     Example: vidla evaluate runs/pretraining --annotations kinetics:val.csv --classes labels.csv --videos K400/val
     """
-    from model.annotations import find_videos
-    from model.benchmark import KINETICS, classify_benchmark, evaluate_benchmark, read_annotations
-    from model.evaluation import Encoder, Evaluation, evaluate_dataset, evaluate_triplets
-    from model.hierarchical import read
-    from model.processes import join
-    from model.runs import trained
-    from model.zero_shot import ZeroShot, read_classes, templates_of
+    from model.distributed import join
+    from model.evaluation.annotations import find_videos
+    from model.evaluation.benchmark import KINETICS, classify_benchmark, evaluate_benchmark, read_annotations
+    from model.evaluation.evaluate import Encoder, Evaluation, evaluate_dataset, evaluate_triplets
+    from model.evaluation.hierarchical import read
+    from model.evaluation.zero_shot import ZeroShot, read_classes, templates_of
+    from model.training.run_folder import trained
 
     if (dataset is None) == (annotations is None) or (annotations is None) != (videos is None):
         raise Misuse("name what to evaluate on: --dataset DIR, or --annotations NAME:FILE and --videos FOLDER")
@@ -154,8 +154,8 @@ def hierarchical_set(
 
     Example: vidla hierarchical-set --dataset data/talks --n 1000 triplets.parquet
     """
-    from model.hierarchical import hierarchical_set as choose
-    from model.hierarchical import write
+    from model.evaluation.hierarchical import hierarchical_set as choose
+    from model.evaluation.hierarchical import write
 
     made = choose(Dataset(dataset), n, share=held_out)
     write(made, out)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from model.config import VideoConfig
-from model.transformer import Attention
-from model.video import VideoEncoder, VideoLayer
+from model.network.config import VideoConfig
+from model.network.transformer import Attention
+from model.network.video import VideoEncoder, VideoLayer
 
 
 def global_pairs(config: VideoConfig) -> Tensor:

@@ -18,16 +18,16 @@ from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset, PartWriter
 from curation.records import Clip, content_digest, digest
 from curation.segments.tilings import tile
-from model import runs
-from model.clips import select
-from model.evaluation import Encoder, version_now
-from model.media_cache import media_of
-from model.processes import Processes
-from model.ranks import normalised, rank
+from model.data.clips import select
+from model.data.media_cache import media_of
+from model.data.split import held_out
+from model.distributed import Processes
+from model.evaluation.evaluate import Encoder, version_now
+from model.evaluation.ranking import normalised, rank
+from model.network.vidla import VidLA
 from model.settings import DataSettings, resolve_training
-from model.split import held_out
-from model.train import Trainer
-from model.vidla import VidLA
+from model.training import run_folder
+from model.training.trainer import Trainer
 from tests.animations import SECONDS, Animation
 
 TILINGS = TilingSettings(short=ScaleSettings(target_s=SECONDS, min_s=2.0, max_s=4.0))
@@ -112,7 +112,7 @@ def random_towers(folder: Path, seed: int) -> Path:
 
 def trainer_of(folder: Path, dataset: Dataset, clip: Path, seed: int, *assignments: str) -> Trainer:
     settings = resolve_training(None, [f"model.weights={clip}", f"seed={seed}", *SETTINGS, *assignments])
-    return Trainer(runs.begin(folder, dataset, settings, ALONE), ALONE)
+    return Trainer(run_folder.begin(folder, dataset, settings, ALONE), ALONE)
 
 
 def encoder_of(model: VidLA) -> Encoder:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from curation.sources.input_lists import InputError
-from model.annotations import (
+from model.evaluation.annotations import (
     Annotation,
     Media,
     find_videos,

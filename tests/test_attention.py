@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.attention import (
+from model.network.attention import (
     divided_attention,
     global_mask,
     hierarchical_attention,
     joint_attention,
     temporal_attention,
 )
-from model.config import TransformerConfig, VideoConfig
+from model.network.config import TransformerConfig, VideoConfig
 from tests.dense_attention import global_pairs, masked_attention, temporal_pairs
 
 HEADS, HEAD = 2, 4

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
-from model.augment import View, centre_view, normalise, random_view, show
-from model.config import CLIP_MEAN, CLIP_STD
+from model.data.augment import View, centre_view, normalise, random_view, show
+from model.network.config import CLIP_MEAN, CLIP_STD
 
 CROPS = (1.0, 0.8)
 

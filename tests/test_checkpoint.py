@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.checkpoint import ABOUT, OPTIMIZER, UNFINISHED, Progress, best, latest, restore, save, scores
-from model.clip_weights import from_clip
-from model.clips import Version
-from model.optimizer import make_optimizer
-from model.processes import Processes
+from model.data.clips import Version
+from model.distributed import Processes
+from model.network.clip_conversion import from_clip
+from model.network.vidla import VidLA
 from model.settings import ModelSettings, OptimizerSettings, TrainingError
-from model.vidla import VidLA
+from model.training.checkpoint import ABOUT, OPTIMIZER, UNFINISHED, Progress, best, latest, restore, save, scores
+from model.training.optimizer import make_optimizer
 from tests.small_clip import EOS, SIDE, small_clip
 
 ALONE = Processes(0, 1, torch.device("cpu"))

@@ -24,7 +24,7 @@ from transformers import (
     SiglipModel,
 )
 
-from model.clip_weights import ClipError, from_clip, to_clip
+from model.network.clip_conversion import ClipError, from_clip, to_clip
 from model.settings import ModelSettings
 from tests.small_clip import EOS, FEATURES, small_clip
 
@@ -233,7 +233,8 @@ def test_patches_that_do_not_fill_the_image_are_refused(clip: Path) -> None:
 
 def test_a_name_that_is_not_here_is_refused_at_once_where_the_hub_is_offline(tmp_path: Path) -> None:
     script = (
-        "import sys; from model.clip_weights import ClipError, from_clip; from model.settings import ModelSettings\n"
+        "import sys; from model.network.clip_conversion import ClipError, from_clip\n"
+        "from model.settings import ModelSettings\n"
         "try: from_clip(ModelSettings(weights='nobody/nothing'))\n"
         "except ClipError as error: print(error)"
     )

@@ -15,9 +15,9 @@ from curation.dataset.dataset import Dataset, DatasetError, Misuse
 from curation.dataset.forget import forget
 from curation.dataset.vacuum import pins, unpin, vacuum
 from curation.records import Clip
-from model.clips import Clips, Share, Version, pin_version, reopen, select
+from model.data.clips import Clips, Share, Version, pin_version, reopen, select
+from model.data.split import held_out, in_subset
 from model.settings import DataSettings
-from model.split import held_out, in_subset
 from tests.dataset_files import add_videos, commit_rows, made_of, make_dataset, stored_media
 
 VIDEOS = 12

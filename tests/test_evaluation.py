@@ -16,21 +16,21 @@ from torch.nn.functional import normalize
 
 from curation.dataset.dataset import Dataset, DatasetError, Misuse
 from curation.sources.input_lists import InputError
-from model import runs
-from model.annotations import find_videos
-from model.augment import centre_view, normalise, show
-from model.benchmark import classify_benchmark, evaluate_benchmark, read_annotations
-from model.clip_weights import from_clip
-from model.config import ModelError
-from model.evaluation import Encoder, evaluate_dataset, evaluate_triplets
-from model.frames import clip_times, read_frames
-from model.hierarchical import hierarchical_set, read, write
-from model.processes import Processes
-from model.retrieval import evaluate
-from model.samples import tokens
+from model.data.augment import centre_view, normalise, show
+from model.data.frame_reader import clip_times, read_frames
+from model.data.loader import tokens
+from model.distributed import Processes
+from model.evaluation.annotations import find_videos
+from model.evaluation.benchmark import classify_benchmark, evaluate_benchmark, read_annotations
+from model.evaluation.evaluate import Encoder, evaluate_dataset, evaluate_triplets
+from model.evaluation.hierarchical import hierarchical_set, read, write
+from model.evaluation.retrieval import evaluate
+from model.evaluation.zero_shot import ZeroShot, read_classes
+from model.network.clip_conversion import from_clip
+from model.network.config import ModelError
 from model.settings import DataSettings, ModelSettings
-from model.train import Trainer
-from model.zero_shot import ZeroShot, read_classes
+from model.training import run_folder
+from model.training.trainer import Trainer
 from pipelines.cli import main
 from tests.dataset_files import stored_media
 from tests.small_training import training_clip, training_dataset, training_settings
@@ -268,7 +268,7 @@ def test_a_file_that_is_no_hierarchical_set(triplets: pa.Table, tmp_path: Path) 
 def run(dataset: Dataset, clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("evaluation") / "run"
     settings = training_settings(clip, "epochs=1", "data.held_out=0.4", "data.where=\"scale <> 'long'\"")
-    Trainer(runs.begin(folder, dataset, settings, ALONE), ALONE).train(io.StringIO())
+    Trainer(run_folder.begin(folder, dataset, settings, ALONE), ALONE).train(io.StringIO())
     return folder
 
 
@@ -366,6 +366,6 @@ def test_the_verb_refuses_in_a_line(
 
 
 def test_a_run_without_a_checkpoint(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
-    runs.begin(tmp_path / "run", dataset, training_settings(clip), ALONE)
+    run_folder.begin(tmp_path / "run", dataset, training_settings(clip), ALONE)
     with pytest.raises(ModelError, match="holds no checkpoint yet: train first"):
-        runs.trained(tmp_path / "run")
+        run_folder.trained(tmp_path / "run")

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.config import Kind, TextConfig, TransformerConfig, VideoConfig, VidLAConfig
-from model.flops import count_parameters, text_flops, training_memory, video_flops
-from model.vidla import VidLA
+from model.network.config import Kind, TextConfig, TransformerConfig, VideoConfig, VidLAConfig
+from model.network.flops import count_parameters, text_flops, training_memory, video_flops
+from model.network.vidla import VidLA
 
 KINDS: tuple[Kind, ...] = ("hta", "frame", "joint", "divided")
 

@@ -20,7 +20,7 @@ from curation.config import MediaSettings, Settings
 from curation.media import single_pass_child
 from curation.media.encode import VideoTrack, open_stored
 from curation.segments.tilings import tile
-from model.frames import INSIDE_S, BrokenMedia, Frames, by_pyav, by_torchcodec, clip_times, read_frames
+from model.data.frame_reader import INSIDE_S, BrokenMedia, Frames, by_pyav, by_torchcodec, clip_times, read_frames
 
 RATE = 12
 READERS: list[Callable[[Path | BinaryIO, list[float]], Frames | None]] = [by_torchcodec, by_pyav]
@@ -195,9 +195,9 @@ import sys
 sys.modules["torchcodec"] = None
 from pathlib import Path
 import torch
-from model import frames
-assert frames.VideoDecoder is None
-torch.save(frames.read_frames(Path({str(path)!r}), {clip_times(3.0, 15.0, 12)}).pixels, {str(tmp_path / "pixels.pt")!r})
+from model.data import frame_reader
+assert frame_reader.VideoDecoder is None
+torch.save(frame_reader.read_frames(Path({str(path)!r}), {clip_times(3.0, 15.0, 12)}).pixels, {str(tmp_path / "pixels.pt")!r})
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
     found = torch.load(tmp_path / "pixels.pt")

@@ -11,11 +11,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from model import gradient_cache
-from model.clip_weights import from_clip
-from model.losses import vidla_loss
+from model.network.clip_conversion import from_clip
+from model.network.vidla import VidLA
 from model.settings import ModelSettings
-from model.vidla import VidLA
+from model.training import gradient_cache
+from model.training.losses import vidla_loss
 from tests.ranks import together
 from tests.small_clip import EOS, SIDE, small_clip
 

@@ -14,8 +14,8 @@ import pytest
 from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset, DatasetError, Misuse
 from curation.records import SCALES, Clip, clip_id_of, video_id_of
-from model.hierarchical import SCHEMA, HierarchicalSet, hierarchical_set, write
-from model.split import held_out
+from model.data.split import held_out
+from model.evaluation.hierarchical import SCHEMA, HierarchicalSet, hierarchical_set, write
 from tests.dataset_files import commit_rows
 
 SECONDS = {"short": 10.0, "medium": 30.0, "long": 60.0}
@@ -190,7 +190,7 @@ def test_the_verb_writes_a_file_that_says_what_it_was_made_of(
 
 
 def test_the_command_starts_without_torch() -> None:
-    program = "import sys, pipelines.cli, model.hierarchical; print('torch' in sys.modules)"
+    program = "import sys, pipelines.cli, model.evaluation.hierarchical; print('torch' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert ran.stdout == "False\n"
 

@@ -11,8 +11,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from curation.config import ConfigError
-from model.losses import Logits, clamp_logit_scale, vidla_loss
 from model.settings import resolve_training
+from model.training.losses import Logits, clamp_logit_scale, vidla_loss
 from tests.ranks import together
 
 CLIPS, WIDTH = 8, 6

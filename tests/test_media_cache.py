@@ -13,8 +13,8 @@ from random import Random
 import pytest
 
 from curation.dataset.dataset import Dataset, DatasetError
-from model.frames import clip_times, read_frames
-from model.media_cache import BLOCK, CachedFile, MediaCache, media_of
+from model.data.frame_reader import clip_times, read_frames
+from model.data.media_cache import BLOCK, CachedFile, MediaCache, media_of
 from tests.bucket import Bucket
 from tests.dataset_files import stored_media
 
@@ -125,7 +125,7 @@ import sys
 from pathlib import Path
 from random import Random
 from curation.dataset.dataset import Dataset
-from model.media_cache import CachedFile, MediaCache
+from model.data.media_cache import CachedFile, MediaCache
 
 uri, folder, limit, seed, reads = sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:])
 random, dataset = Random(seed), Dataset(uri)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from model.clip_weights import from_clip
-from model.optimizer import learning_rate, make_optimizer, set_learning_rate
+from model.network.clip_conversion import from_clip
 from model.settings import ModelSettings, OptimizerSettings, resolve_training
+from model.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 from tests.small_clip import small_clip
 
 

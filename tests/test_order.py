@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from curation.config import ConfigError
 from curation.dataset.dataset import DatasetError
 from curation.records import Scale
-from model.order import Batches, Draw, InTurn, Order, seed_of
+from model.data.sampler import Batches, Draw, InTurn, Order, seed_of
 
 COUNTS: dict[Scale, int] = {"short": 40, "medium": 17, "long": 6}
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from curation.dataset.dataset import DatasetError
-from model.processes import Processes
+from model.distributed import Processes
 from tests.ranks import together
 
 

@@ -15,8 +15,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from curation.dataset.dataset import DatasetError
-from model.ranks import Ranks, normalised, rank, softmax_totals
-from model.retrieval import bootstrap, evaluate
+from model.evaluation.ranking import Ranks, normalised, rank, softmax_totals
+from model.evaluation.retrieval import bootstrap, evaluate
 
 Floats = npt.NDArray[np.float64]
 SCALE = 8.0
@@ -274,7 +274,7 @@ def test_no_whole_matrix_is_held() -> None:
     """12,000 × 12,000 cosines are 576 MB; the process grows by less, which does not depend on their number."""
     program = """if True:
         import numpy as np
-        from model.retrieval import evaluate
+        from model.evaluation.retrieval import evaluate
         from tests.memory import peak_bytes
         random = np.random.default_rng(0)
         evaluate(*random.normal(size=(2, 100, 32)).astype(np.float32))

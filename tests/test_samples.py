@@ -24,12 +24,12 @@ from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset, DatasetError, put
 from curation.records import Clip
 from curation.texts.limits import clip_tokenizer
-from model.augment import View, centre_view, show
-from model.clips import Clips, pin_version, select
-from model.frames import clip_times, read_frames
-from model.media_cache import media_of
-from model.order import Batches, Draw, InTurn, Order
-from model.samples import ATTEMPTS, Augmentation, Batch, Missing, Samples, read, tokens
+from model.data.augment import View, centre_view, show
+from model.data.clips import Clips, pin_version, select
+from model.data.frame_reader import clip_times, read_frames
+from model.data.loader import ATTEMPTS, Augmentation, Batch, Missing, Samples, read, tokens
+from model.data.media_cache import media_of
+from model.data.sampler import Batches, Draw, InTurn, Order
 from model.settings import DataSettings
 from tests.bucket import Bucket
 from tests.dataset_files import commit_rows, made_of, make_dataset, stored_media
@@ -169,10 +169,10 @@ WALK = """
 import json, sys
 from pathlib import Path
 from curation.dataset.dataset import Dataset
-from model.clips import Clips
-from model.media_cache import media_of
-from model.order import Batches, Order
-from model.samples import Augmentation, Samples, read
+from model.data.clips import Clips
+from model.data.media_cache import media_of
+from model.data.sampler import Batches, Order
+from model.data.loader import Augmentation, Samples, read
 from tests.test_samples import AUGMENTATION, FRAMES, SIZE, order_of, trace
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curation.records import video_id_of
-from model.split import held_out, held_out_sql, in_subset, in_subset_sql
+from model.data.split import held_out, held_out_sql, in_subset, in_subset_sql
 
 VIDEOS = [video_id_of("youtube", f"video-{number}") for number in range(20_000)]
 shares = st.floats(0, 1)

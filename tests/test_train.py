@@ -23,13 +23,13 @@ from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset, DatasetError
 from curation.dataset.vacuum import pins
 from curation.texts.limits import clip_tokenizer
-from model import checkpoint, runs
-from model.estimate import describe
-from model.flops import count_parameters, text_flops, training_memory, video_flops
-from model.processes import Processes
+from model.distributed import Processes
+from model.network.flops import count_parameters, text_flops, training_memory, video_flops
+from model.network.vidla import VidLA
 from model.settings import TrainingError
-from model.train import Trainer
-from model.vidla import VidLA
+from model.training import checkpoint, run_folder
+from model.training.estimate import describe
+from model.training.trainer import Trainer
 from pipelines.cli import main
 from tests.conftest import VIDLA
 from tests.small_clip import small_clip
@@ -49,7 +49,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def trainer_of(folder: Path, dataset: Dataset, clip: Path, *assignments: str) -> Trainer:
-    return Trainer(runs.begin(folder, dataset, training_settings(clip, *assignments), ALONE), ALONE)
+    return Trainer(run_folder.begin(folder, dataset, training_settings(clip, *assignments), ALONE), ALONE)
 
 
 def log_of(folder: Path) -> list[dict[str, Any]]:
@@ -253,8 +253,8 @@ def test_refuses_a_dataset_that_has_changed(dataset: Dataset, clip: Path, tmp_pa
 
 def test_begins_anew_without_a_checkpoint(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
     before = set(pins(dataset))
-    first = runs.begin(tmp_path / "run", dataset, training_settings(clip, "seed=1"), ALONE)
-    second = runs.begin(tmp_path / "run", dataset, training_settings(clip, "seed=2"), ALONE)
+    first = run_folder.begin(tmp_path / "run", dataset, training_settings(clip, "seed=1"), ALONE)
+    second = run_folder.begin(tmp_path / "run", dataset, training_settings(clip, "seed=2"), ALONE)
     assert second.settings.seed == 2 and first.version.pin != second.version.pin
     assert set(pins(dataset)) - before == {second.version.pin}
 
@@ -370,7 +370,7 @@ def test_says_what_a_run_will_be(dataset: Dataset, clip: Path, tmp_path: Path) -
     settings = training_settings(clip, "epochs=2", "data.held_out=0.4", "data.scales={short = 1, long = 3}")
     before = pins(dataset)
     text = describe(settings, dataset)
-    model = Trainer(runs.begin(tmp_path / "run", dataset, settings, ALONE), ALONE).model
+    model = Trainer(run_folder.begin(tmp_path / "run", dataset, settings, ALONE), ALONE).model
     assert f"{count_parameters(model.config) / 1e6:.1f} million" in text
     assert "steps           8: 2 epochs of 4, 4 clips each" not in text  # 15 short and long clips: 3 steps
     assert "6: 2 epochs of 3, 4 clips each" in text
@@ -475,7 +475,7 @@ def test_refuses_folders_in_a_line(
     assert code == 1 and "cannot use the folder" in said
     run = tmp_path / "run"
     trainer_of(run, dataset, clip, "epochs=0.15").train(io.StringIO())
-    with runs.alone(run, ALONE):
+    with run_folder.alone(run, ALONE):
         code, said = refused(config, "--dataset", dataset.folder, "--out", run)
         assert code == 1 and "another process trains in" in said
     code, said = refused(config, "--dataset", dataset.folder, "--out", run, "--set", "optimizer.lr=0.5")

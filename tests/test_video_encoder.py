@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from transformers import CLIPModel
 
-from model.clip_weights import from_clip
-from model.config import TransformerConfig, VideoConfig
+from model.network.clip_conversion import from_clip
+from model.network.config import TransformerConfig, VideoConfig
+from model.network.video import VideoEncoder, resize_time
 from model.settings import ModelSettings
-from model.video import VideoEncoder, resize_time
 from tests.dense_attention import dense_features
 from tests.small_clip import SIDE, small_clip
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from model.clip_weights import from_clip
-from model.config import ModelError, TextConfig, TransformerConfig, VideoConfig, VidLAConfig
-from model.initial import initial_model
+from model.network.clip_conversion import from_clip
+from model.network.config import ModelError, TextConfig, TransformerConfig, VideoConfig, VidLAConfig
+from model.network.initial import initial_model
+from model.network.vidla import VidLA
 from model.settings import ModelSettings
-from model.vidla import VidLA
 from tests.small_clip import small_clip
 
 TOWER = TransformerConfig(width=16, layers=2, heads=2, mlp_width=32)

@@ -10,7 +10,7 @@ import torch
 
 from curation.dataset.dataset import DatasetError
 from curation.sources.input_lists import InputError
-from model.zero_shot import TEMPLATES, class_features, classify, labels_of, read_classes
+from model.evaluation.zero_shot import TEMPLATES, class_features, classify, labels_of, read_classes
 
 
 @pytest.mark.parametrize(

@@ -27,10 +27,10 @@ from torch.distributed.checkpoint import FileSystemReader
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 
-from model.clips import Version
-from model.processes import Processes
+from model.data.clips import Version
+from model.distributed import Processes
+from model.network.vidla import VidLA
 from model.settings import TrainingError
-from model.vidla import VidLA
 
 ABOUT, OPTIMIZER = "checkpoint.json", "optimizer"
 UNFINISHED = ".unfinished"

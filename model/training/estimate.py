@@ -7,13 +7,13 @@ from pathlib import Path
 
 from curation.dataset.dataset import Dataset, DatasetError
 from curation.records import SCALES
-from model.clips import select
-from model.evaluation import version_now
-from model.flops import count_parameters, text_flops, training_memory, video_flops
-from model.initial import initial_model
-from model.order import Batches
+from model.data.clips import select
+from model.data.sampler import Batches
+from model.evaluation.evaluate import version_now
+from model.network.flops import count_parameters, text_flops, training_memory, video_flops
+from model.network.initial import initial_model
 from model.settings import TrainSettings
-from model.train import check_vocabulary, order_of, steps_of
+from model.training.trainer import check_vocabulary, order_of, steps_of
 
 
 def describe(settings: TrainSettings, dataset: Dataset, processes: int = 1) -> str:

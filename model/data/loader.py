@@ -15,11 +15,11 @@ from torch.utils.data import DataLoader, get_worker_info
 
 from curation.dataset.dataset import DatasetError
 from curation.texts.limits import clip_tokenizer
-from model.augment import centre_view, random_view, show
-from model.clips import ClipRow, Clips
-from model.frames import BrokenMedia, clip_times, read_frames
-from model.media_cache import Media
-from model.order import Draw, seed_of
+from model.data.augment import centre_view, random_view, show
+from model.data.clips import ClipRow, Clips
+from model.data.frame_reader import BrokenMedia, clip_times, read_frames
+from model.data.media_cache import Media
+from model.data.sampler import Draw, seed_of
 
 ATTEMPTS = 10  # clips that are tried in place of one that cannot be read
 AHEAD = 2  # batches that each worker makes ahead of the trainer

@@ -6,11 +6,11 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.config import Activation, TransformerConfig
+from model.network.config import Activation, TransformerConfig
 
 
 class Attention(nn.Module):
-    """The two projections around an attention; which token sees which is said by functions (model/attention.py)."""
+    """The two projections around an attention; which token sees which is said by functions (attention.py)."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()

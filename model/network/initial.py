@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from model.clip_weights import from_clip
-from model.config import ModelError
+from model.network.clip_conversion import from_clip
+from model.network.config import ModelError
+from model.network.vidla import CONFIG, VidLA
 from model.settings import ModelSettings
-from model.vidla import CONFIG, VidLA
 
 
 def initial_model(settings: ModelSettings) -> VidLA:

@@ -10,15 +10,15 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torch.utils.checkpoint import checkpoint
 
-from model.attention import (
+from model.network.attention import (
     divided_attention,
     global_mask,
     hierarchical_attention,
     joint_attention,
     temporal_attention,
 )
-from model.config import VideoConfig
-from model.transformer import Attention, Mlp
+from model.network.config import VideoConfig
+from model.network.transformer import Attention, Mlp
 
 
 class VideoEncoder(nn.Module):

@@ -1,7 +1,7 @@
 """The folder of a training run: what it is told, which version of which dataset it reads, what it writes.
 
 run.json        what it was told when it began
-checkpoints/    model/checkpoint.py
+checkpoints/    checkpoint.py
 clips/          the clips that are selected, as they are read
 log.jsonl       a line a step and an evaluation; tensorboard/ has the same
 """
@@ -21,12 +21,12 @@ from curation import __version__
 from curation.config import ConfigError, check, fields, over, read
 from curation.dataset.dataset import Dataset, DatasetError
 from curation.dataset.vacuum import pins, unpin
-from model import checkpoint
-from model.clips import Version, pin_version
-from model.config import ModelError
-from model.processes import Processes
+from model.data.clips import Version, pin_version
+from model.distributed import Processes
+from model.network.config import ModelError
+from model.network.vidla import VidLA
 from model.settings import CHANGEABLE, TrainingError, TrainSettings
-from model.vidla import VidLA
+from model.training import checkpoint
 
 ABOUT, CHECKPOINTS = "run.json", "checkpoints"
 OWN = frozenset((f"{ABOUT}.part", "lock"))  # what may lie there though the run has not begun

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from model.config import VideoConfig
+from model.network.config import VideoConfig
 
 
 def joint_attention(qkv: Tensor) -> Tensor:

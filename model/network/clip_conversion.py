@@ -10,10 +10,18 @@ from typing import Any
 import torch
 
 from curation.local_models import from_transformers
-from model.config import CLIP_MEAN, CLIP_STD, ModelError, TextConfig, TransformerConfig, VideoConfig, VidLAConfig
+from model.network.config import (
+    CLIP_MEAN,
+    CLIP_STD,
+    ModelError,
+    TextConfig,
+    TransformerConfig,
+    VideoConfig,
+    VidLAConfig,
+)
+from model.network.video import resize_space
+from model.network.vidla import VidLA, misfit
 from model.settings import ModelSettings
-from model.video import resize_space
-from model.vidla import VidLA, misfit
 
 _OUTSIDE = {
     "video.class_embedding": "vision_model.embeddings.class_embedding",

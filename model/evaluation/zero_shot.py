@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from curation.sources.input_lists import InputError
-from model.ranks import normalised, rank
+from model.evaluation.ranking import normalised, rank
 
 TEMPLATES = {
     "name": ("{}",),
@@ -122,7 +122,7 @@ def class_features(
 def classify(videos: Any, classes: Any, labels: Sequence[int]) -> ZeroShot:
     """How often `videos` (n, d) are nearest to their class: `labels` are rows of `classes` (m, d), as class_features.
 
-    Ties count as the mean over all orders (model/ranks.py). Raises DatasetError for features that are not finite.
+    Ties count as the mean over all orders (ranking.py). Raises DatasetError for features that are not finite.
     """
     names = np.arange(len(classes))
     (found,) = rank(normalised(videos, "video"), normalised(classes, "class"), np.asarray(labels, np.int64), names)

@@ -17,16 +17,16 @@ from torch import Tensor
 from curation.dataset.dataset import Dataset, DatasetError, Misuse
 from curation.dataset.vacuum import versions_now
 from curation.records import SCALES
-from model.augment import normalise
-from model.clips import CLIP_SCHEMA, ClipRow, Clips, Version, configuration_digest, select, write_clips
-from model.media_cache import Media, media_of
-from model.order import InTurn
-from model.processes import Processes
-from model.retrieval import RESAMPLES, Retrieval, evaluate
-from model.samples import Batch, Samples, read, tokens
+from model.data.augment import normalise
+from model.data.clips import CLIP_SCHEMA, ClipRow, Clips, Version, configuration_digest, select, write_clips
+from model.data.loader import Batch, Samples, read, tokens
+from model.data.media_cache import Media, media_of
+from model.data.sampler import InTurn
+from model.data.split import held_out
+from model.distributed import Processes
+from model.evaluation.retrieval import RESAMPLES, Retrieval, evaluate
+from model.network.vidla import VidLA
 from model.settings import DataSettings
-from model.split import held_out
-from model.vidla import VidLA
 
 Precision = Literal["bf16", "fp32"]
 KINDS = ("subtitle", "caption")
@@ -196,7 +196,7 @@ def version_now(dataset: Dataset) -> Version:
 def evaluate_triplets(
     encoder: Encoder, dataset: Dataset, triplets: pa.Table, settings: DataSettings, resamples: int = RESAMPLES
 ) -> Evaluation:
-    """Retrieval among the short clips of a hierarchical set of `dataset` (model/hierarchical.py), the medium, the long.
+    """Retrieval among the short clips of a hierarchical set of `dataset` (hierarchical.py), the medium, the long.
 
     A triplet of which a clip cannot be read is left out at all scales, so that the three figures are of the same
     moments. Raises Misuse for videos that training with `settings` does not hold out, and DatasetError.

@@ -18,8 +18,8 @@ from curation.dataset.commits import path_of
 from curation.dataset.dataset import Dataset, DatasetError, Misuse
 from curation.dataset.vacuum import parts_at, parts_on_disk, pin, pins
 from curation.records import SCALES, Scale, digest
+from model.data.split import held_out_sql, in_subset_sql
 from model.settings import DataSettings
-from model.split import held_out_sql, in_subset_sql
 
 BATCH_ROWS = 2**16
 Share = Literal["train", "held_out"]

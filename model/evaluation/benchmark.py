@@ -15,7 +15,9 @@ from torch import Tensor
 from curation.dataset.dataset import Dataset
 from curation.records import SCALES
 from curation.sources.input_lists import InputError
-from model.annotations import (
+from model.data.clips import CLIP_SCHEMA, Clips, write_clips
+from model.data.media_cache import media_of
+from model.evaluation.annotations import (
     Annotation,
     Example,
     Found,
@@ -26,11 +28,9 @@ from model.annotations import (
     read_msvd,
     read_vatex,
 )
-from model.clips import CLIP_SCHEMA, Clips, write_clips
-from model.evaluation import Encoder, Evaluation
-from model.media_cache import media_of
-from model.retrieval import RESAMPLES, evaluate
-from model.zero_shot import ZeroShot, class_features, classify, labels_of
+from model.evaluation.evaluate import Encoder, Evaluation
+from model.evaluation.retrieval import RESAMPLES, evaluate
+from model.evaluation.zero_shot import ZeroShot, class_features, classify, labels_of
 
 KINETICS = "kinetics"
 """The one whose texts are classes."""

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from curation.dataset.dataset import Dataset, DatasetError, Misuse, writing
 from curation.records import SCALES, microseconds
 from curation.sources.input_lists import InputError
-from model.split import held_out_sql
+from model.data.split import held_out_sql
 
 SCHEMA = pa.schema(
     [
@@ -57,7 +57,7 @@ class HierarchicalSet:
 
 
 def hierarchical_set(dataset: Dataset, n: int, seed: int = 0, share: float = 0.01) -> HierarchicalSet:
-    """`n` triplets, or as many as there are, from the videos that a share of `share` holds out (model/split.py).
+    """`n` triplets, or as many as there are, from the videos that a share of `share` holds out (split.py).
 
     The order is that of hashes, so the same dataset and seed give the same set, and a smaller `n` a part of it: one
     triplet a video first, then a second one, and so on. No clip is in two triplets. All three texts are of one kind:

@@ -3,7 +3,7 @@
 **What is right.** Texts and videos carry a group; those of one group belong together. So a video may have many texts
 (MSVD has some forty) and a text many videos. A query's rank is that of the best of its right answers.
 
-**Ties.** Every figure is its mean over all orders of candidates with the same score (model/ranks.py).
+**Ties.** Every figure is its mean over all orders of candidates with the same score (ranking.py).
 
 **Dual softmax** (DSL: Cheng et al., "Improving Video-Text Retrieval by Multi-Stream Corpus Alignment and Dual Softmax
 Loss", arXiv 2109.04290, whose model is CAMoE) multiplies a similarity by the candidate's softmax over all queries, for
@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model.ranks import Floats, Groups, Ranks, normalised, rank, softmax_totals
+from model.evaluation.ranking import Floats, Groups, Ranks, normalised, rank, softmax_totals
 
 RECALLS = (1, 5, 10)
 DURATIONS = (0.0, 10.0, 20.0, 30.0, 60.0, 120.0, math.inf)

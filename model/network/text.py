@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
-from model.config import TextConfig, TransformerConfig
-from model.transformer import Attention, Mlp
+from model.network.config import TextConfig, TransformerConfig
+from model.network.transformer import Attention, Mlp
 
 LEGACY_EOS = 2
 """Early copies of OpenAI's CLIP name this as the end of a text; what they mean is the highest token, <|endoftext|>."""

@@ -12,9 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from model.config import ModelError, VidLAConfig
-from model.text import TextEncoder
-from model.video import VideoEncoder, resize_space, resize_time
+from model.network.config import ModelError, VidLAConfig
+from model.network.text import TextEncoder
+from model.network.video import VideoEncoder, resize_space, resize_time
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 TEMPERATURE = 0.07

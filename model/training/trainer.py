@@ -16,24 +16,24 @@ from torch.nn.parallel import DistributedDataParallel
 from curation.config import ConfigError
 from curation.dataset.dataset import DatasetError
 from curation.texts.limits import clip_tokenizer
-from model import checkpoint, gradient_cache
-from model.augment import normalise
-from model.checkpoint import Progress
-from model.clips import Clips, Share, Version, reopen, select
-from model.config import ModelError
-from model.evaluation import Encoder, autocast, evaluate_clips
-from model.initial import initial_model
-from model.losses import clamp_logit_scale, vidla_loss
-from model.media_cache import media_of
-from model.monitor import Monitor, StepFigures
-from model.optimizer import learning_rate, make_optimizer, set_learning_rate
-from model.order import Batches, Order
-from model.processes import Processes
-from model.runs import Run
-from model.samples import Augmentation, Batch, Missing, Samples, read
+from model.data.augment import normalise
+from model.data.clips import Clips, Share, Version, reopen, select
+from model.data.loader import Augmentation, Batch, Missing, Samples, read
+from model.data.media_cache import media_of
+from model.data.sampler import Batches, Order
+from model.distributed import Processes
+from model.evaluation.evaluate import Encoder, autocast, evaluate_clips
+from model.network.config import ModelError
+from model.network.initial import initial_model
+from model.network.text import LEGACY_EOS
+from model.network.vidla import VidLA
 from model.settings import TrainingError, TrainSettings
-from model.text import LEGACY_EOS
-from model.vidla import VidLA
+from model.training import checkpoint, gradient_cache
+from model.training.checkpoint import Progress
+from model.training.losses import clamp_logit_scale, vidla_loss
+from model.training.metrics import Monitor, StepFigures
+from model.training.optimizer import learning_rate, make_optimizer, set_learning_rate
+from model.training.run_folder import Run
 
 NAMED_CLIPS = 8  # that a message names; the log has all
 SHARES: tuple[Share, Share] = ("train", "held_out")
