@@ -25,9 +25,9 @@ from benchmarks.stages import copies, downloaded, timed
 from curation.config import resolve
 from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset
-from pipelines.run import Run
-from pipelines.runners import runner_for
-from pipelines.texts import texts_digest
+from pipelines.driver.run import Run
+from pipelines.runners.runner import runner_for
+from pipelines.worker.text_engines import texts_digest
 from tests.flink_cluster import SLOTS, Cluster
 
 FEW = 2

@@ -52,15 +52,15 @@ from curation.row_digests import (
     segment_reject_digest,
     tiling_digests,
 )
-from pipelines import memory
-from pipelines.ending import Stopped, stopping
-from pipelines.items import CAPTION, DOWNLOAD, SEGMENT, SUMMARIZE
-from pipelines.plan import make_plan
-from pipelines.run import REQUESTS_AT_A_TIME, Run
-from pipelines.runners import Runner
-from pipelines.state import State, as_column
-from pipelines.waves import waves_of
-from pipelines.work import Context
+from pipelines.driver.plan import make_plan
+from pipelines.driver.run import REQUESTS_AT_A_TIME, Run
+from pipelines.driver.state import State, as_column
+from pipelines.driver.waves import waves_of
+from pipelines.runners.runner import Runner
+from pipelines.worker import memory
+from pipelines.worker.shutdown import Stopped, stopping
+from pipelines.worker.stage_work import Context
+from pipelines.worker.work_items import CAPTION, DOWNLOAD, SEGMENT, SUMMARIZE
 from tests.memory import peak_bytes
 
 TEXTS = digest("the texts of the first run")
@@ -137,14 +137,14 @@ def phase_ask(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def phase_run(arguments: argparse.Namespace) -> dict[str, Any]:
     """The first run: everything is made."""
-    import pipelines.stages
+    import pipelines.stages.stage
 
     timer = Timer()
     with opened(arguments) as run:
         with timer("plan"):
             plan = run.plan({})
         workers = ProcessPoolExecutor(2, get_context("spawn"))
-        pipelines.stages.run_stage = functools.partial(simulated, workers, arguments.seconds)  # type: ignore[assignment]
+        pipelines.stages.stage.run_stage = functools.partial(simulated, workers, arguments.seconds)  # type: ignore[assignment]
         begun, cpu = run.writer.seen, time.process_time()
         end = threading.Timer(arguments.leg, stopping.set)
         end.start()

@@ -26,12 +26,12 @@ from rich.table import Table
 from curation.config import Settings, resolve
 from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset, PartWriter
-from pipelines.items import DOWNLOAD, SEGMENT
-from pipelines.run import Run
-from pipelines.runners import runner_for
-from pipelines.segment import SegmentVideos
-from pipelines.state import no_retry
-from pipelines.work import attempt
+from pipelines.driver.run import Run
+from pipelines.driver.state import no_retry
+from pipelines.runners.runner import runner_for
+from pipelines.stages.segment import SegmentVideos
+from pipelines.worker.stage_work import attempt
+from pipelines.worker.work_items import DOWNLOAD, SEGMENT
 
 
 def main() -> None:

@@ -46,8 +46,8 @@ from curation.engines.vllm.shared_server import VllmServer
 from curation.records import Caption, Frame, Segment, Sentence, Video, content_digest, from_row
 from curation.texts.captions import caption_frames
 from curation.texts.summaries import summarize_video
-from pipelines.items import CAPTION, STAGES
-from pipelines.texts import captioner, close, summariser
+from pipelines.worker.text_engines import captioner, close, summariser
+from pipelines.worker.work_items import CAPTION, STAGES
 from tests.checkpoints import image_text_model
 from tests.memory import peak_bytes
 from tests.segmented import CAPTIONS, SUMMARIES, Rows, run, segment_videos

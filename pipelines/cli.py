@@ -18,7 +18,7 @@ from curation.sources.requests import InputError
 from model.network.config import ModelError
 from model.settings import TrainingError
 from pipelines import commands, model_commands, plan_command, prompt_commands, template_commands
-from pipelines.ending import Interrupted, RunnerError
+from pipelines.worker.shutdown import Interrupted, RunnerError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -74,7 +74,7 @@ def _run(
     retry: bool = False,
     one_job: bool = False,
 ) -> None:
-    from pipelines.curate import curate as run_curate
+    from pipelines.driver.curate import curate as run_curate
 
     settings = resolve(config, assignments or ())
     code = run_curate(
@@ -113,7 +113,7 @@ def curate(
 
     Example: vidla curate videos.csv --dataset data/talks --set media.lines=480
     """
-    from pipelines.items import STAGES
+    from pipelines.worker.work_items import STAGES
 
     _run(STAGES, inputs or [], dataset, config, assignments, wait, max_reject_rate, one_job=one_job)
 
@@ -154,7 +154,7 @@ def retry(
     Example: vidla retry --dataset data/talks --kind rate_limited
     """
     from curation.rejects import Kind
-    from pipelines.items import STAGES
+    from pipelines.worker.work_items import STAGES
 
     if kind is not None and kind not in list(Kind):
         raise Misuse(f"no kind of reject is called '{kind}'; there are {', '.join(Kind)}")

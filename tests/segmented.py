@@ -20,8 +20,8 @@ from curation.dataset.commits import Replacement, Writer
 from curation.dataset.dataset import Dataset, PartWriter, put
 from curation.records import content_digest, digest, frame_id_of
 from curation.row_digests import download_digest, media_digest, tiling_digest
-from pipelines.curate import curate
-from pipelines.items import STAGES
+from pipelines.driver.curate import curate
+from pipelines.worker.work_items import STAGES
 from tests.dataset_files import download_of, made_of, request_of, stored_media
 from tests.scripted_server import Asked, ScriptedServer, say
 

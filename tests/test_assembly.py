@@ -18,10 +18,10 @@ from aiohttp import web
 
 from curation.dataset.dataset import Dataset
 from curation.engines.interface import EngineError
-from pipelines.plan import NOTHING, Downloads, Plan
-from pipelines.state import Downloaded, State
-from pipelines.waves import batches, waves_of
-from pipelines.workers import Room
+from pipelines.driver.plan import NOTHING, Downloads, Plan
+from pipelines.driver.state import Downloaded, State
+from pipelines.driver.waves import batches, waves_of
+from pipelines.worker.thread_pools import Room
 from tests.conftest import VIDLA
 from tests.dataset_files import download_of, request_of
 from tests.scripted_server import Asked, ScriptedServer, say, status

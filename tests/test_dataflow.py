@@ -16,8 +16,8 @@ import pytest
 from curation.config import Settings, resolve
 from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset, Misuse
-from pipelines.dataflow import check, resource_hints
-from pipelines.items import CAPTION, DOWNLOAD, SEGMENT, STAGES, SUMMARIZE
+from pipelines.runners.dataflow import check, resource_hints
+from pipelines.worker.work_items import CAPTION, DOWNLOAD, SEGMENT, STAGES, SUMMARIZE
 from tests.cloud_storage import CloudStorage
 
 dataflow = pytest.importorskip("google.cloud.dataflow", reason="pip install 'vidla[dataflow]' brings Dataflow's types")
@@ -106,9 +106,9 @@ def job(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> Job:
     """The job of a run on a list of 200 videos, as a flex template's launcher describes it."""
     from apache_beam.portability.api import beam_runner_api_pb2
 
-    from pipelines.run import Run
-    from pipelines.runners import runner_for
-    from pipelines.texts import texts_digest
+    from pipelines.driver.run import Run
+    from pipelines.runners.runner import runner_for
+    from pipelines.worker.text_engines import texts_digest
 
     folder = tmp_path_factory.mktemp("job")
     videos = folder / "videos.txt"

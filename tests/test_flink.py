@@ -18,10 +18,10 @@ import pytest
 from curation.config import resolve
 from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset
-from pipelines.ending import RunnerError
-from pipelines.items import DOWNLOAD
-from pipelines.run import Run
-from pipelines.runners import runner_for
+from pipelines.driver.run import Run
+from pipelines.runners.runner import runner_for
+from pipelines.worker.shutdown import RunnerError
+from pipelines.worker.work_items import DOWNLOAD
 from tests.bucket import Bucket
 from tests.conftest import VIDLA, make_video
 from tests.contents import contents, live_parts, parts_on_disk

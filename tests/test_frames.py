@@ -197,7 +197,8 @@ from pathlib import Path
 import torch
 from model.data import frame_reader
 assert frame_reader.VideoDecoder is None
-torch.save(frame_reader.read_frames(Path({str(path)!r}), {clip_times(3.0, 15.0, 12)}).pixels, {str(tmp_path / "pixels.pt")!r})
+pixels = frame_reader.read_frames(Path({str(path)!r}), {clip_times(3.0, 15.0, 12)}).pixels
+torch.save(pixels, {str(tmp_path / "pixels.pt")!r})
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
     found = torch.load(tmp_path / "pixels.pt")

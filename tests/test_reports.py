@@ -10,9 +10,9 @@ import pytest
 from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset
 from curation.engines.load import Load
-from pipelines import ending, reports
-from pipelines.progress import Tally
-from pipelines.work import Context
+from pipelines.worker import reports, shutdown
+from pipelines.worker.progress import Tally
+from pipelines.worker.stage_work import Context
 from tests.watching import wait_until
 
 TOKEN = "run:1:segment"
@@ -22,7 +22,7 @@ TOKEN = "run:1:segment"
 def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(reports, "REPORT_S", 0.05)
     yield
-    ending.begin()
+    shutdown.begin()
 
 
 def context_of(writer: Writer) -> Context:
@@ -57,9 +57,9 @@ def test_an_item_that_is_worked_on_twice_counts_once(tmp_path: Path, monkeypatch
 def test_workers_end_when_the_driver_says_so(tmp_path: Path) -> None:
     with Writer(Dataset(str(tmp_path)), "run", {}) as writer, reports.Reporter() as reporter:
         reporter.take_part(context_of(writer))
-        assert not ending.stopping.wait(0.3)
+        assert not shutdown.stopping.wait(0.3)
         reports.Reports(writer.dataset, {"segment": TOKEN}).stop()
-        assert ending.stopping.wait(10)
+        assert shutdown.stopping.wait(10)
 
 
 def test_workers_end_when_another_run_has_taken_over(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_workers_end_when_another_run_has_taken_over(tmp_path: Path) -> None:
         context = context_of(writer)
     with reports.Reporter() as reporter, Writer(Dataset(str(tmp_path)), "another", {}):
         reporter.take_part(context)
-        assert ending.stopping.wait(10)
+        assert shutdown.stopping.wait(10)
 
 
 def test_the_driver_hears_that_a_worker_cannot_go_on(tmp_path: Path) -> None:

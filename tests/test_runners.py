@@ -10,12 +10,12 @@ from curation.config import resolve
 from curation.dataset.dataset import Misuse, Part
 from curation.records import TABLES, VideoRequest
 from curation.sources.requests import Asked
-from pipelines.download import DownloadVideos
-from pipelines.ending import RunnerError
-from pipelines.items import BY_VIDEO, STAGES, DownloadItem
-from pipelines.runners import Cluster, Local, runner_for
-from pipelines.state import State, no_retry
-from pipelines.texts import shared
+from pipelines.driver.state import State, no_retry
+from pipelines.runners.runner import Cluster, Local, runner_for
+from pipelines.stages.download import DownloadVideos
+from pipelines.worker.shutdown import RunnerError
+from pipelines.worker.text_engines import shared
+from pipelines.worker.work_items import BY_VIDEO, STAGES, DownloadItem
 from tests.segmented import segment_videos
 
 
@@ -94,7 +94,7 @@ def test_what_travels_for_a_video_is_small(tmp_path: Path) -> None:
     """All items and results of one video, in the code that Beam sends them in, through all stages: 10 KB at most."""
     from apache_beam.coders import FastPrimitivesCoder
 
-    from pipelines.stages import Written
+    from pipelines.stages.stage import Written
 
     settings = resolve()
     dataset = segment_videos(tmp_path, settings, range(3))

@@ -23,10 +23,10 @@ from curation.row_digests import (
     tiling_digest,
 )
 from curation.sources.requests import Asked
-from pipelines.items import BY_VIDEO, CAPTION, DOWNLOAD, SEGMENT, DownloadItem
-from pipelines.places import Places
-from pipelines.plan import make_plan
-from pipelines.state import State, no_retry
+from pipelines.driver.part_index import Places
+from pipelines.driver.plan import make_plan
+from pipelines.driver.state import State, no_retry
+from pipelines.worker.work_items import BY_VIDEO, CAPTION, DOWNLOAD, SEGMENT, DownloadItem
 from tests.dataset_files import download_of, made_of, reject_of, request_of, stored_media
 from tests.segmented import segment_videos
 

@@ -16,7 +16,7 @@ from curation.dataset.forget import forget
 from curation.engines.interface import Completion, Failure
 from curation.engines.usage import Spent
 from pipelines.inspect import show
-from pipelines.progress import View
+from pipelines.worker.progress import View
 from tests.dataset_files import download_of
 from tests.scripted_engine import ScriptedEngine
 from tests.scripted_server import Asked, ScriptedServer, first, status

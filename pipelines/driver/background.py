@@ -7,7 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Self
 
-from pipelines.ending import Fatal, halt
+from pipelines.worker.shutdown import Fatal, halt
 
 
 class Beside:

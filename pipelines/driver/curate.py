@@ -19,13 +19,14 @@ from curation.dataset.books import balance
 from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset, DatasetError
 from curation.engines.load import load
-from pipelines import dataflow, ending, memory, texts
-from pipelines.logs import StderrToLog, log_to
-from pipelines.plan import Plan
-from pipelines.progress import View, spent_on_texts, tally
-from pipelines.run import Run
-from pipelines.runners import Local, runner_for
-from pipelines.state import Rejection, Retry, no_retry
+from pipelines.driver.plan import Plan
+from pipelines.driver.run import Run
+from pipelines.driver.state import Rejection, Retry, no_retry
+from pipelines.runners import dataflow
+from pipelines.runners.runner import Local, runner_for
+from pipelines.worker import memory, shutdown, text_engines
+from pipelines.worker.logs import StderrToLog, log_to
+from pipelines.worker.progress import View, spent_on_texts, tally
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ def curate(
     with Writer(dataset, run_id, about, wait_s) as writer, log_to(dataset, run_id):
         log.info("vidla %s begins to %s", __version__, command)
         retried = _retries(retry, retry_kind)
-        run = Run(dataset, writer, settings, texts.texts_digest(settings), stages, runner, retried)
+        run = Run(dataset, writer, settings, text_engines.texts_digest(settings), stages, runner, retried)
         plan = run.plan(run.ask(inputs))
         if not plan:
             typer.echo("Nothing to do: everything asked for is made or rejected already.")
@@ -115,7 +116,7 @@ def with_view(work: Callable[[], None], stages: Sequence[str], total: int, stop_
 
     tally.clear()
     load.clear()
-    ending.begin()
+    shutdown.begin()
     view = View(stages, total, sys.stderr)
     thread = threading.Thread(target=attempt, name="run", daemon=True)
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -124,14 +125,14 @@ def with_view(work: Callable[[], None], stages: Sequence[str], total: int, stop_
             thread.start()
             view.show_until(done)
         except KeyboardInterrupt:
-            ending.halt()
+            shutdown.halt()
             done.wait(stop_s)
             how = "stopped; what is committed is kept, and the same command goes on from there"
-            raise ending.Interrupted(how) from None
+            raise shutdown.Interrupted(how) from None
         finally:
             signal.signal(signal.SIGTERM, previous)
     for error in failed:
-        raise ending.explained(ending.Fatal.error or error) from error
+        raise shutdown.explained(shutdown.Fatal.error or error) from error
 
 
 def _account(dataset: Dataset, stages: Sequence[str], worked_on: int, max_reject_rate: float) -> int:

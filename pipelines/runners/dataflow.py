@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from curation.config import EngineSettings, Settings
 from curation.dataset.dataset import Dataset, Misuse
-from pipelines.items import CAPTION, SUMMARIZE
+from pipelines.worker.work_items import CAPTION, SUMMARIZE
 
 
 def resource_hints(stage: str, settings: Settings) -> Mapping[str, str]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from curation.dataset.dataset import Dataset, DatasetError
-from pipelines.items import Where
-from pipelines.places import PartIndex
+from pipelines.driver.part_index import PartIndex
+from pipelines.worker.work_items import Where
 
 REUSED = ("captions", "summaries")
 

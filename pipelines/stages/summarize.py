@@ -12,11 +12,11 @@ from curation.rejects import Rejected
 from curation.row_digests import clips_digest, reject_digest
 from curation.texts.captions import caption_digest
 from curation.texts.summaries import summarize_video
-from pipelines.items import SUMMARIZE, VideoItem
-from pipelines.rows import records_elsewhere, records_of_video, rows_of_video
-from pipelines.texts import captioner, summariser, text_workers, texts_digest
-from pipelines.work import AnyLane, Made
-from pipelines.workers import Workers
+from pipelines.stages.item_rows import records_elsewhere, records_of_video, rows_of_video
+from pipelines.worker.stage_work import AnyLane, Made
+from pipelines.worker.text_engines import captioner, summariser, text_workers, texts_digest
+from pipelines.worker.thread_pools import Workers
+from pipelines.worker.work_items import SUMMARIZE, VideoItem
 
 MAKERS = ("engine", "model", "revision", "prompt_digest", "sampling")  # the columns that say what made a summary
 

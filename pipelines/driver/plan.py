@@ -18,8 +18,8 @@ from curation.dataset.dataset import looked_up, rows_of
 from curation.records import TABLES, VideoRequest, from_row
 from curation.row_digests import download_reject_digest
 from curation.sources.requests import Asked
-from pipelines.items import DOWNLOAD, SEGMENT, DownloadItem
-from pipelines.state import Retry, State, no_retry
+from pipelines.driver.state import Retry, State, no_retry
+from pipelines.worker.work_items import DOWNLOAD, SEGMENT, DownloadItem
 
 WORK = {"expected": pa.string(), "attempts": pa.int64(), "redo": pa.bool_(), "old_video": pa.string()}
 """What a request to fetch has beside its own columns: what a DownloadItem says of it, `expected` being its digest."""

@@ -14,10 +14,10 @@ from curation.records import Download, Video, digest
 from curation.rejects import Kind, Rejected
 from curation.row_digests import media_digest, segment_reject_digest, tiling_digest
 from curation.segments.segmentation import segment_video, segments_of
-from pipelines.items import SEGMENT, VideoItem
-from pipelines.rows import records_of_video, rows_of_video
-from pipelines.work import AnyLane, Made
-from pipelines.workers import Workers, workers
+from pipelines.stages.item_rows import records_of_video, rows_of_video
+from pipelines.worker.stage_work import AnyLane, Made
+from pipelines.worker.thread_pools import Workers, workers
+from pipelines.worker.work_items import SEGMENT, VideoItem
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from curation.engines.text_source import TextSource, text_source
 from curation.prompts import Prompt, load_prompts
 from curation.records import digest
 from curation.texts.summaries import SummaryPlan, summary_plan
-from pipelines.items import CAPTION, SUMMARIZE
-from pipelines.workers import Workers, workers
+from pipelines.worker.thread_pools import Workers, workers
+from pipelines.worker.work_items import CAPTION, SUMMARIZE
 
 BUILTIN_THREADS = 2  # one reads and writes while the other has the model
 MOST_THREADS = 256

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from curation.dataset.dataset import Dataset
 from curation.dataset.video_rows import VideoIndex
-from pipelines.items import BY_VIDEO
+from pipelines.worker.work_items import BY_VIDEO
 
 READERS = 8  # parts read at a time
 

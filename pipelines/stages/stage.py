@@ -18,18 +18,18 @@ from apache_beam.utils.windowed_value import WindowedValue
 from curation.config import Settings
 from curation.dataset.commits import Committer, Replacement
 from curation.dataset.dataset import Part, PartWriter
-from pipelines import worker
-from pipelines.caption import CaptionFrames
-from pipelines.dataflow import resource_hints
-from pipelines.download import DownloadVideos
-from pipelines.ending import Ended, Stopped
-from pipelines.items import CAPTION, DOWNLOAD, SEGMENT, Item
-from pipelines.progress import tally
-from pipelines.reports import Reports
-from pipelines.runners import Runner
-from pipelines.segment import SegmentVideos
-from pipelines.summarize import SummarizeClips
-from pipelines.work import Attempt, Context, Replaced, Work, attempt
+from pipelines.runners.dataflow import resource_hints
+from pipelines.runners.runner import Runner
+from pipelines.stages.caption import CaptionFrames
+from pipelines.stages.download import DownloadVideos
+from pipelines.stages.segment import SegmentVideos
+from pipelines.stages.summarize import SummarizeClips
+from pipelines.worker import worker_process
+from pipelines.worker.progress import tally
+from pipelines.worker.reports import Reports
+from pipelines.worker.shutdown import Ended, Stopped
+from pipelines.worker.stage_work import Attempt, Context, Replaced, Work, attempt
+from pipelines.worker.work_items import CAPTION, DOWNLOAD, SEGMENT, Item
 
 log = logging.getLogger(__name__)
 
@@ -77,10 +77,10 @@ class WorkToParts(beam.DoFn):  # type: ignore[misc]
         self.context = context
 
     def setup(self) -> None:
-        worker.join(self.context)
+        worker_process.join(self.context)
 
     def teardown(self) -> None:
-        worker.leave()
+        worker_process.leave()
 
     def start_bundle(self) -> None:
         self.writer = PartWriter(self.context.dataset, self.context.lineage, self.context.part_bytes)
@@ -161,7 +161,7 @@ class WorkToParts(beam.DoFn):  # type: ignore[misc]
         if error is not None and self.ended is None:
             log.error("%s ends early: %s", self.work.name, error, exc_info=error)
             self.ended = Ended.by(error)
-            worker.ended(self.context)
+            worker_process.ended(self.context)
         for future in [future for future in self.running if future.cancel()]:
             del self.running[future]
 

@@ -8,9 +8,9 @@ from itertools import count
 from typing import TypeVar
 
 from curation.config import RunSettings
-from pipelines.items import DownloadItem
-from pipelines.plan import Plan
-from pipelines.state import State
+from pipelines.driver.plan import Plan
+from pipelines.driver.state import State
+from pipelines.worker.work_items import DownloadItem
 
 T = TypeVar("T")
 

@@ -14,12 +14,12 @@ from curation.records import Caption, Frame, from_row
 from curation.rejects import Rejected
 from curation.row_digests import reject_digest
 from curation.texts.captions import caption_digest, caption_frames
-from pipelines.items import CAPTION, VideoItem
-from pipelines.rows import records_elsewhere, records_of_video, rows_of_video
-from pipelines.texts import captioner, text_workers
-from pipelines.waves import batches
-from pipelines.work import AnyLane, Made
-from pipelines.workers import Workers
+from pipelines.driver.waves import batches
+from pipelines.stages.item_rows import records_elsewhere, records_of_video, rows_of_video
+from pipelines.worker.stage_work import AnyLane, Made
+from pipelines.worker.text_engines import captioner, text_workers
+from pipelines.worker.thread_pools import Workers
+from pipelines.worker.work_items import CAPTION, VideoItem
 
 FRAMES_AT_A_TIME = 256  # of one video, some 8 MB: a long one has no more in memory
 

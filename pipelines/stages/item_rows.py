@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from curation.dataset.dataset import Dataset
 from curation.dataset.video_rows import read_video
 from curation.records import TABLES, from_row
-from pipelines.items import VideoItem
+from pipelines.worker.work_items import VideoItem
 
 log = logging.getLogger(__name__)
 

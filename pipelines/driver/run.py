@@ -16,18 +16,18 @@ from curation.engines.interface import Engine
 from curation.records import Reject, VideoRequest, digest
 from curation.row_digests import download_digest, download_reject_digest
 from curation.sources.requests import Asked, read_inputs
-from pipelines.beside import Beside
-from pipelines.ending import Ended, Fatal, Stopped, halt, stopping
-from pipelines.items import CAPTION, DOWNLOAD, SEGMENT, STAGES, SUMMARIZE, DownloadItem, VideoItem
-from pipelines.plan import NOTHING, Plan, make_plan
-from pipelines.progress import tally
-from pipelines.reuse import Elsewhere
-from pipelines.runners import Local, Runner
-from pipelines.state import Retry, State, no_retry
-from pipelines.texts import is_served, served_engines, shared
-from pipelines.waves import Wave, batches, waves_of
-from pipelines.work import Context
-from pipelines.worker import driving
+from pipelines.driver.background import Beside
+from pipelines.driver.plan import NOTHING, Plan, make_plan
+from pipelines.driver.reuse import Elsewhere
+from pipelines.driver.state import Retry, State, no_retry
+from pipelines.driver.waves import Wave, batches, waves_of
+from pipelines.runners.runner import Local, Runner
+from pipelines.worker.progress import tally
+from pipelines.worker.shutdown import Ended, Fatal, Stopped, halt, stopping
+from pipelines.worker.stage_work import Context
+from pipelines.worker.text_engines import is_served, served_engines, shared
+from pipelines.worker.work_items import CAPTION, DOWNLOAD, SEGMENT, STAGES, SUMMARIZE, DownloadItem, VideoItem
+from pipelines.worker.worker_process import driving
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class Run:
 
     def do_one_job(self, plan: Plan) -> None:
         """The first wave of the plan as a single job; whether that has ended then is up to the runner."""
-        from pipelines.one_job import WaveInOneJob
+        from pipelines.driver.one_job import WaveInOneJob
 
         first = waves_of(plan, self.state, self.settings.run)[0]
         wave = replace(first, downloads=list(first.downloads))
@@ -166,7 +166,7 @@ class Run:
         """Run one stage of a wave and take in what was committed."""
         if not items:
             return
-        from pipelines.stages import run_stage  # imports Beam, which takes seconds: not where there is nothing to do
+        from pipelines.stages.stage import run_stage
 
         tally.add(stage, "wanted", len(items))
         with self._lock:

@@ -26,9 +26,9 @@ from curation.row_digests import (
     tiling_digest,
     tiling_digests,
 )
-from pipelines.items import BY_VIDEO, CAPTION, DOWNLOAD, SEGMENT, SUMMARIZE, DownloadItem, VideoItem
-from pipelines.places import Places
-from pipelines.reuse import Elsewhere
+from pipelines.driver.part_index import Places
+from pipelines.driver.reuse import Elsewhere
+from pipelines.worker.work_items import BY_VIDEO, CAPTION, DOWNLOAD, SEGMENT, SUMMARIZE, DownloadItem, VideoItem
 
 
 @dataclass(frozen=True, slots=True)

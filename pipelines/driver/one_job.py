@@ -15,15 +15,15 @@ from curation.config import Settings
 from curation.dataset.commits import read_commits
 from curation.dataset.dataset import Dataset
 from curation.records import TABLES
-from pipelines.ending import Ended
-from pipelines.items import CAPTION, DOWNLOAD, SEGMENT, STAGES, VideoItem
-from pipelines.reports import Reports
-from pipelines.reuse import Elsewhere
-from pipelines.runners import Runner
-from pipelines.stages import stage_of
-from pipelines.state import State, no_retry
-from pipelines.waves import Wave
-from pipelines.work import Context, Work
+from pipelines.driver.reuse import Elsewhere
+from pipelines.driver.state import State, no_retry
+from pipelines.driver.waves import Wave
+from pipelines.runners.runner import Runner
+from pipelines.stages.stage import stage_of
+from pipelines.worker.reports import Reports
+from pipelines.worker.shutdown import Ended
+from pipelines.worker.stage_work import Context, Work
+from pipelines.worker.work_items import CAPTION, DOWNLOAD, SEGMENT, STAGES, VideoItem
 
 
 @dataclass(frozen=True)

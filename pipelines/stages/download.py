@@ -18,9 +18,9 @@ from curation.row_digests import download_reject_digest
 from curation.sources.fetch import fetch
 from curation.sources.host_limits import host_of
 from curation.sources.requests import asked_again
-from pipelines.items import BY_VIDEO, DOWNLOAD, DownloadItem
-from pipelines.work import Made
-from pipelines.workers import Workers, workers
+from pipelines.worker.stage_work import Made
+from pipelines.worker.thread_pools import Workers, workers
+from pipelines.worker.work_items import BY_VIDEO, DOWNLOAD, DownloadItem
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from typing import Any
 from curation.dataset.commits import read_commits
 from curation.dataset.dataset import Dataset, DatasetError, put
 from curation.engines.load import load
-from pipelines.ending import halt
-from pipelines.progress import tally
-from pipelines.work import Context
+from pipelines.worker.progress import tally
+from pipelines.worker.shutdown import halt
+from pipelines.worker.stage_work import Context
 
 log = logging.getLogger(__name__)
 

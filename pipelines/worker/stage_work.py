@@ -17,10 +17,10 @@ from curation.guard import processor_s
 from curation.prompts import PromptError
 from curation.records import Usage, digest
 from curation.rejects import Kind, Rejected
-from pipelines.ending import Stopped, stopping
-from pipelines.items import Item, VideoItem
-from pipelines.logs import subject
-from pipelines.workers import Workers
+from pipelines.worker.logs import subject
+from pipelines.worker.shutdown import Stopped, stopping
+from pipelines.worker.thread_pools import Workers
+from pipelines.worker.work_items import Item, VideoItem
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from curation import guard
-from pipelines import memory, texts, workers
-from pipelines.logs import log_to, redacting
-from pipelines.reports import Reporter
-from pipelines.work import Context
+from pipelines.worker import memory, text_engines, thread_pools
+from pipelines.worker.logs import log_to, redacting
+from pipelines.worker.reports import Reporter
+from pipelines.worker.stage_work import Context
 
 _lock = threading.Lock()
 _users = 0
@@ -70,8 +70,8 @@ def ended(context: Context) -> None:
 
 def _close() -> None:
     global _reporter
-    texts.close()
-    workers.close()
+    text_engines.close()
+    thread_pools.close()
     guard.stop_all()
     guard.resume()
     _reporter = None

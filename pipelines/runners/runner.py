@@ -12,14 +12,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from curation.dataset.dataset import Misuse
-from pipelines import dataflow
-from pipelines.ending import Ended, RunnerError, Stopped, stopping
-from pipelines.reports import Reports
+from pipelines.runners import dataflow
+from pipelines.worker.reports import Reports
+from pipelines.worker.shutdown import Ended, RunnerError, Stopped, stopping
 
 if TYPE_CHECKING:
     import apache_beam as beam
 
-    from pipelines.flink import Flink
+    from pipelines.runners.flink import Flink
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ class Cluster:
 
     def __enter__(self) -> Self:
         if self._is_flink:
-            from pipelines.flink import Flink
+            from pipelines.runners.flink import Flink
 
             self._flink = Flink(self._arguments).__enter__()
             self._arguments = self._flink.arguments
