@@ -37,7 +37,7 @@ RUN pip install --extra-index-url "${TORCH_INDEX}" -c constraints.txt torch \
 FROM dependencies AS project
 COPY . .
 RUN pip install --no-deps --no-build-isolation . \
-    && python -c "import pipelines.stages.stage, pipelines.launch"
+    && python -c "import pipelines.stages.stage, vidla.launch"
 
 # --- workers --------------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from typing import Any
 import obstore
 from deltalake import DeltaTable
 
-from pipelines.cli import main
+from vidla.cli import main
 
 prefix, _, number = sys.argv[1].rpartition(":")
 at, how = int(number), sys.argv[2]

@@ -13,7 +13,7 @@ import sys
 from itertools import count
 from typing import Any
 
-from pipelines.cli import main
+from vidla.cli import main
 
 at, event, fragment = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 numbers = count(1)

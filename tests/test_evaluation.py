@@ -31,9 +31,9 @@ from model.network.config import ModelError
 from model.settings import DataSettings, ModelSettings
 from model.training import run_folder
 from model.training.trainer import Trainer
-from pipelines.cli import main
 from tests.dataset_files import stored_media
 from tests.small_training import training_clip, training_dataset, training_settings
+from vidla.cli import main
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 HELD_OUT = DataSettings(held_out=0.999)

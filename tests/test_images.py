@@ -100,7 +100,7 @@ def test_the_template_launches_a_command_that_the_project_installs() -> None:
     scripts = tomllib.loads((HERE / "pyproject.toml").read_text())["project"]["scripts"]
     found = re.search(r"FLEX_TEMPLATE_PYTHON_PY_FILE=/opt/vidla/bin/(\S+)", TEXT)
     assert found is not None
-    assert scripts[found[1]] == "pipelines.launch:main"
+    assert scripts[found[1]] == "vidla.launch:main"
 
 
 # --- the locks ------------------------------------------------------------------------------------------------------

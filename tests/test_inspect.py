@@ -16,8 +16,8 @@ from rich.console import Console
 from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset, Misuse, PartWriter, put
 from curation.records import Video
-from pipelines.inspect import select, show, show_rows
 from tests.dataset_files import commit_rows, download_of, made_of, make_dataset, request_of, stored_media
+from vidla.inspect import select, show, show_rows
 
 Vidla = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -183,7 +183,7 @@ def test_looking_needs_no_beam_and_no_torch(shared: Dataset) -> None:
     code = f"""
 import sys
 sys.argv = ["vidla", "inspect", {str(shared.folder)!r}]
-from pipelines.cli import main
+from vidla.cli import main
 try:
     main()
 except SystemExit as end:

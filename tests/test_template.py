@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 
 from curation.dataset.dataset import Misuse
 from curation.sources.requests import InputError
-from pipelines.cli import app
-from pipelines.launch import command_line, fetched
-from pipelines.template_commands import faults, specification
 from tests.bucket import Bucket
+from vidla.cli import app
+from vidla.template import command_line, fetched
+from vidla.template_commands import faults, specification
 
 LAUNCHER = "europe-docker.pkg.dev/a-project/vidla/launcher:0.1.0"
 WORKER = "europe-docker.pkg.dev/a-project/vidla/worker:0.1.0"

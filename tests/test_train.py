@@ -30,10 +30,10 @@ from model.settings import TrainingError
 from model.training import checkpoint, run_folder
 from model.training.estimate import describe
 from model.training.trainer import Trainer
-from pipelines.cli import main
 from tests.conftest import VIDLA
 from tests.small_clip import small_clip
 from tests.small_training import FAST, add_video, training_clip, training_dataset, training_settings
+from vidla.cli import main
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 

@@ -15,12 +15,12 @@ from curation.dataset.dataset import Dataset
 from curation.dataset.forget import forget
 from curation.engines.interface import Completion, Failure
 from curation.engines.usage import Spent
-from pipelines.inspect import show
 from pipelines.worker.progress import View
 from tests.dataset_files import download_of
 from tests.scripted_engine import ScriptedEngine
 from tests.scripted_server import Asked, ScriptedServer, first, status
 from tests.segmented import CAPTIONS, SUMMARIES, run, segment_videos, settings_for, texts
+from vidla.inspect import show
 
 
 def test_answers_add_up() -> None:

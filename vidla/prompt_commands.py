@@ -21,7 +21,7 @@ from curation.languages import LANGUAGES
 from curation.prompts import BUNDLED, Prompt, PromptError, load_prompts
 from curation.records import Caption, Frame, Segment, Video, from_row
 from curation.texts.questions import Told
-from pipelines.inspect import escape
+from vidla.inspect import escape
 
 Kind = Literal["frames", "subtitles", "captions"]
 TASKS: dict[Kind, str] = {"frames": "captions", "subtitles": "summaries.subtitles", "captions": "summaries.captions"}

@@ -1,4 +1,4 @@
-"""The verbs of `vidla` that train and evaluate; pipelines/cli.py puts them on the command.
+"""The verbs of `vidla` that train and evaluate; vidla/cli.py puts them on the command.
 
 What needs torch is imported where it is used, so that the other verbs start without it.
 """

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,15 +133,3 @@ def fetched(uri: str, folder: Path) -> Path:
     except (BaseError, OSError) as error:
         raise InputError(f"cannot read {uri}: {str(error).splitlines()[0]}") from None
     return copy
-
-
-def main() -> None:
-    """Run `vidla curate` for this launch; exit status as ever."""
-    from pipelines import cli
-
-    with tempfile.TemporaryDirectory(prefix="vidla-launch-") as folder:
-        try:
-            sys.argv[1:] = command_line(sys.argv[1:], Path(folder))
-        except (Misuse, InputError) as error:
-            cli.fail(error, 2)
-        cli.main()

@@ -17,8 +17,8 @@ from curation.prompts import PromptError
 from curation.sources.requests import InputError
 from model.network.config import ModelError
 from model.settings import TrainingError
-from pipelines import commands, model_commands, plan_command, prompt_commands, template_commands
 from pipelines.worker.shutdown import Interrupted, RunnerError
+from vidla import dataset_commands, forecast_command, prompt_commands, template_commands, training_commands
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -161,12 +161,19 @@ def retry(
     _run(STAGES, [], dataset, config, assignments, wait, max_reject_rate, retry_kind=kind, retry=True)
 
 
-for _verb in (commands.inspect, commands.export, commands.forget, commands.compact, commands.vacuum, commands.pin):
+for _verb in (
+    dataset_commands.inspect,
+    dataset_commands.export,
+    dataset_commands.forget,
+    dataset_commands.compact,
+    dataset_commands.vacuum,
+    dataset_commands.pin,
+):
     app.command()(_verb)
-app.command()(plan_command.plan)
-app.command()(model_commands.train)
-app.command()(model_commands.evaluate)
-app.command()(model_commands.hierarchical_set)
+app.command()(forecast_command.plan)
+app.command()(training_commands.train)
+app.command()(training_commands.evaluate)
+app.command()(training_commands.hierarchical_set)
 
 
 @config_app.command()

@@ -13,7 +13,7 @@ import typer
 from curation import __version__
 from curation.config import fields
 from curation.dataset.dataset import Misuse
-from pipelines.launch import PARAMETERS, Parameter
+from vidla.template import PARAMETERS, Parameter
 
 app = typer.Typer(no_args_is_help=True, help="Make and check a flex template for Dataflow.", rich_markup_mode=None)
 
@@ -137,7 +137,7 @@ def _strangers() -> Iterator[str]:
     """Parameters of the launcher that mean nothing to `vidla curate`, its settings or Beam."""
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    from pipelines.cli import app as vidla
+    from vidla.cli import app as vidla
 
     command = typer.main.get_command(vidla).commands["curate"]  # type: ignore[attr-defined]
     options = {name for parameter in command.params for name in parameter.opts} | {

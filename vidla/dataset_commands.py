@@ -1,4 +1,4 @@
-"""The verbs of `vidla` that look at a dataset, copy from it, or clear it; pipelines/cli.py puts them on the command."""
+"""The verbs of `vidla` that look at a dataset, copy from it, or clear it; vidla/cli.py puts them on the command."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from curation.dataset.forget import forget as forget_in
 from curation.dataset.vacuum import pin as pin_in
 from curation.dataset.vacuum import pins, unpin
 from curation.dataset.vacuum import vacuum as vacuum_in
-from pipelines.inspect import select, show, show_rows
+from vidla.inspect import select, show, show_rows
 
 PLAIN_INTERVAL_S = 5.0
 

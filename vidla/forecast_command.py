@@ -15,7 +15,7 @@ from curation.config import check, over, read, resolve
 from curation.dataset.dataset import Dataset, Misuse
 from curation.forecast import RUNNERS, STAGES, TEXTS, Figure, Plan, Prices, Wish, as_json, assumed, measure
 from curation.forecast import plan as make_plan
-from pipelines.inspect import new_table
+from vidla.inspect import new_table
 
 DAYS = 30.0
 WIDTH = 160  # where there is no terminal to tell
