@@ -19,7 +19,7 @@ from model.network.attention import global_mask, hierarchical_attention
 from model.network.config import Kind, TextConfig, TransformerConfig, VideoConfig, VidLAConfig
 from model.network.flops import video_flops
 from model.network.video import VideoEncoder, VideoLayer
-from tests.dense_attention import global_pairs
+from tests.support.dense_attention import global_pairs
 
 RUNS = 5
 BASE = TransformerConfig(width=768, layers=12, heads=12, mlp_width=3072)

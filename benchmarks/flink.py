@@ -28,7 +28,7 @@ from curation.dataset.dataset import Dataset
 from pipelines.driver.run import Run
 from pipelines.runners.runner import runner_for
 from pipelines.worker.text_engines import texts_digest
-from tests.flink_cluster import SLOTS, Cluster
+from tests.support.flink_cluster import SLOTS, Cluster
 
 FEW = 2
 MOST_OF_A_WAVE = 0.05

@@ -2,8 +2,8 @@
 
     python -m benchmarks.learning [--seeds 3] [--footage build/demo/dataset]
 
-The animated emoji of tests/animations.py, by their names. A fifth of the videos is held out, by the trainer's own
-split. Random small towers are trained on the others; R@1, from text to video, is that of the held-out clips among
+The animated emoji of tests/support/animations.py, by their names. A fifth of the videos is held out, by the trainer's
+own split. Random small towers are trained on the others; R@1, from text to video, is that of the held-out clips among
 each other:
 - untrained: as the towers were;
 - shuffled texts: trained as long, with each clip under the texts of another;
@@ -29,8 +29,8 @@ import torch
 from curation.dataset.dataset import Dataset
 from model.evaluation.evaluate import evaluate_dataset
 from model.settings import DataSettings
-from tests.animations import Animation, NoAnimations, fetch
-from tests.learning import encoder_of, learn, random_towers, trainer_of
+from tests.support.animations import Animation, NoAnimations, fetch
+from tests.support.learning import encoder_of, learn, random_towers, trainer_of
 
 ALL = 0.999999  # a share that holds out every video there is
 FOOTAGE = ("data.held_out=0", "batch=24", "micro_batch=24", "epochs=150")

@@ -61,7 +61,7 @@ from pipelines.worker import memory
 from pipelines.worker.shutdown import Stopped, stopping
 from pipelines.worker.stage_work import Context
 from pipelines.worker.work_items import CAPTION, DOWNLOAD, SEGMENT, SUMMARIZE
-from tests.memory import peak_bytes
+from tests.support.memory import peak_bytes
 
 TEXTS = digest("the texts of the first run")
 OTHER_TEXTS = digest("those of another prompt")

@@ -48,9 +48,9 @@ from curation.texts.captions import caption_frames
 from curation.texts.summaries import summarize_video
 from pipelines.worker.text_engines import captioner, close, summariser
 from pipelines.worker.work_items import CAPTION, STAGES
-from tests.checkpoints import image_text_model
-from tests.memory import peak_bytes
-from tests.segmented import CAPTIONS, SUMMARIES, Rows, run, segment_videos
+from tests.support.checkpoints import image_text_model
+from tests.support.memory import peak_bytes
+from tests.support.segmented import CAPTIONS, SUMMARIES, Rows, run, segment_videos
 
 CONCURRENCIES = (8, 16, 32, 64)
 SMALL_WAVES = "run.wave_videos=16"  # so that there are several
@@ -281,7 +281,7 @@ def served(python: str | None) -> Iterator[tuple[str, str]]:
 
 def pending() -> None:
     found: dict[int, dict[str, float]] = {}
-    command = [sys.executable, "-m", "tests.segmented"]
+    command = [sys.executable, "-m", "tests.support.segmented"]
     with (
         tempfile.TemporaryDirectory(prefix="vidla-benchmark-") as folder,
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server,

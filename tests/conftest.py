@@ -16,10 +16,11 @@ import pytest
 
 from curation.config import EngineSettings, VllmSettings
 from curation.engines.vllm.shared_server import VllmServer
-from tests.bucket import Bucket, S3Server
-from tests.checkpoints import image_text_model
-from tests.flink_cluster import Cluster, Missing
-from tests.own_servers import Serve, settings, start_command, url_of
+from tests.support.bucket import Bucket, S3Server
+from tests.support.checkpoints import image_text_model
+from tests.support.flink_cluster import Cluster, Missing
+from tests.support.own_servers import Serve, settings, start_command, url_of
+from tests.support.project import ROOT
 
 SERVED_MODEL = "smollm2-images"  # what `text_server` serves
 VIDLA = Path(sys.executable).parent / "vidla"
@@ -193,7 +194,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("STAND_IN_STARTS", str(tmp_path / "starts"))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)  # so that TMPDIR is looked at again
-    stand_in = Path(__file__).with_name("stand_in_vllm.py")
+    stand_in = ROOT / "tests" / "support" / "stand_in_vllm.py"
     script = tmp_path / "python"
     script.write_text(f'#!/bin/sh\nshift 2\nexec {sys.executable} {stand_in} "$@"\n')
     script.chmod(0o755)

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import make_video
-from tests.dockerfile import HERE, context, lineage, stages
-from tests.fresh_root import Root
+from tests.support.dockerfile import HERE, context, lineage, stages
+from tests.support.fresh_root import Root
 
 TEXT = (HERE / "Dockerfile").read_text()
 STAGES = stages(TEXT)

@@ -1,0 +1,323 @@
+"""A dataset at an s3:// URI, on a real S3-compatible server: the same tables as on disk, whatever dies meanwhile."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from curation.dataset.books import balance
+from curation.dataset.commits import Writer, unfinished
+from curation.dataset.dataset import Dataset, DatasetError
+from curation.dataset.forget import forget
+from curation.dataset.vacuum import Cleared, pin, vacuum
+from tests.conftest import VIDLA, make_video
+from tests.support.bucket import Bucket, S3Server
+from tests.support.contents import contents, live_parts, parts_on_disk
+from tests.support.dataset_files import add_videos, download_of, make_dataset
+from tests.support.project import ROOT
+from tests.support.web_server import WebServer
+
+pytestmark = pytest.mark.slow
+
+PRIVATE = "--set=download.allow_private=true"
+OTHER_TILINGS = "--set=tilings.short.target_s=6"
+Vidla = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+# --- the whole job --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """A URL and a file."""
+    folder = tmp_path_factory.mktemp("inputs")
+    (folder / "served").mkdir()
+    make_video(folder / "served" / "talk.mp4", 15, seed=1)
+    with WebServer(folder / "served") as server:
+        yield [server.url("/talk.mp4"), str(make_video(folder / "local.mp4", 13))]
+
+
+def curate(inputs: list[str], location: Path | str) -> list[str | Path]:
+    return ["curate", *inputs, "--dataset", location, PRIVATE]
+
+
+@pytest.fixture(scope="module")
+def on_disk(inputs: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """What a dataset on disk says that is made of the same inputs."""
+    folder = tmp_path_factory.mktemp("disk") / "dataset"
+    subprocess.run([VIDLA, *curate(inputs, folder)], check=True, timeout=240, capture_output=True)
+    return contents(folder)
+
+
+@pytest.fixture(scope="module")
+def job(s3_server: S3Server) -> Iterator[Bucket]:
+    """A bucket for the tests of the job, one after the other."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in s3_server.environment.items():
+            patch.setenv(name, value)
+        yield s3_server.bucket()
+
+
+@pytest.fixture(scope="module")
+def talks(job: Bucket, inputs: list[str]) -> str:
+    """A dataset in the bucket, made of the inputs."""
+    uri = f"{job.uri}/talks"
+    subprocess.run([VIDLA, *curate(inputs, uri)], check=True, timeout=240, capture_output=True)
+    return uri
+
+
+def run_killed(at: str, how: str, inputs: list[str], uri: str) -> int:
+    command = [sys.executable, "-m", "tests.support.killed_run", at, how, *curate(inputs, uri)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=ROOT)
+    assert run.returncode in (0, -signal.SIGKILL), run.stderr
+    return run.returncode
+
+
+@pytest.mark.timeout(600)
+def test_the_whole_job_gives_the_tables_that_it_gives_on_disk_though_it_was_killed(
+    job: Bucket, inputs: list[str], on_disk: dict[str, list[str]], vidla: Vidla
+) -> None:
+    uri = f"{job.uri}/killed"
+    assert run_killed("downloads/part-:1", "after", inputs, uri) == -signal.SIGKILL
+    assert parts_on_disk(uri) > live_parts(uri)
+    assert run_killed("commits/:3", "after", inputs, uri) == -signal.SIGKILL  # the first two open it
+    assert unfinished(Dataset(uri))
+    run = vidla(*curate(inputs, uri))
+    assert run.returncode == 0, run.stderr
+    assert contents(uri) == on_disk
+    assert parts_on_disk(uri) == live_parts(uri)
+    assert balance(Dataset(uri)).imbalances() == []
+    logs = [path for path, _, _ in Dataset(uri).list("logs/")]
+    assert all(b'"level"' in Dataset(uri).get(path) for path in logs)
+    assert len(logs) == 1  # those that were killed had no time for theirs
+
+
+def test_changed_tilings_touch_no_media_and_then_there_is_nothing_to_do(job: Bucket, talks: str, vidla: Vidla) -> None:
+    before = len(job.answers())
+    run = vidla("curate", "--dataset", talks, PRIVATE, OTHER_TILINGS)
+    assert run.returncode == 0, run.stderr
+    asked = {(method, path) for method, path, _ in job.answers()[before:]}
+    assert not [path for _, path in asked if path.startswith(("talks/media/", "talks/sources/"))]
+    parts = live_parts(talks)
+    run = vidla("curate", "--dataset", talks, PRIVATE, OTHER_TILINGS)
+    assert run.returncode == 0, run.stderr
+    assert "Nothing to do" in run.stdout
+    assert live_parts(talks) == parts
+
+
+def test_the_verbs_that_look_and_clear(talks: str, vidla: Vidla, inputs: list[str]) -> None:
+    again = vidla("curate", "--dataset", talks, PRIVATE, OTHER_TILINGS)
+    assert again.returncode == 0, again.stderr
+    shown = vidla("inspect", talks)
+    assert shown.returncode == 0, shown.stderr
+    assert talks in shown.stdout.replace("\n", "")
+    assert "The books balance." in shown.stdout
+    pin(Dataset(talks), "first")
+    assert parts_on_disk(talks) > live_parts(talks)  # those with the older tilings
+    with Writer(Dataset(talks), "vacuum", {}) as writer:
+        cleared = vacuum(writer)
+    assert cleared.parts
+    assert parts_on_disk(talks) == live_parts(talks)
+    with Writer(Dataset(talks), "forget", {}) as writer:
+        forgot = forget(writer, "uri", inputs[0])
+    assert (forgot.videos, forgot.media, forgot.broken) == (1, 1, ("first",))
+    held = [p for p, _, _ in Dataset(talks).list("") if inputs[0].encode() in Dataset(talks).get(p)]
+    assert held == []
+
+
+# --- upkeep ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_pinned_stays_and_what_is_forgotten_goes(bucket: Bucket) -> None:
+    dataset = Dataset(f"{bucket.uri}/deep/down")
+    with Writer(dataset, "run-1", {}) as writer:
+        add_videos(writer, range(2))
+        pin(dataset, "both")
+        gone = forget(writer, "channel", "Channel 0")
+        assert (gone.videos, gone.media, gone.broken) == (1, 1, ("both",))
+        assert vacuum(writer) == Cleared(kept=0)
+    assert dataset.read("videos", ["video_id"])["video_id"].to_pylist() == [download_of(1).video_id]
+    assert parts_on_disk(dataset.uri) == live_parts(dataset.uri)
+    assert balance(dataset).imbalances() == []
+
+
+# --- what may be wrong with a store ---------------------------------------------------------------------------------
+
+
+def refusal(uri: str, environment: dict[str, str]) -> str:
+    """What `vidla curate` says on a store that it cannot use, in one line."""
+    command = [VIDLA, "curate", "nothing.mp4", "--dataset", uri]
+    run = subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert run.returncode == 1
+    assert run.stderr.count("\n") == 1, run.stderr
+    return run.stderr
+
+
+def test_an_endpoint_where_nothing_listens(s3_server: S3Server) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        begun = time.monotonic()
+        said = refusal("s3://b/x", s3_server.environment | {"AWS_ENDPOINT": endpoint})
+    assert "it does not answer: see that it runs and that AWS_ENDPOINT" in said
+    assert endpoint in said
+    assert time.monotonic() - begun < 30
+
+
+WRONG = {
+    "no bucket": ({}, "there is no such bucket: create it, or name another"),
+    "plain http": ({"AWS_ALLOW_HTTP": "false"}, "for plain http:// set AWS_ALLOW_HTTP=true"),
+    "conditional puts off": ({"AWS_CONDITIONAL_PUT": "disabled"}, r"\(conditional puts\), which commits need"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_store_that_cannot_be_used(what: str, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment, message = WRONG[what]
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    refused_to_write("s3://nowhere/x" if what == "no bucket" else f"{bucket.uri}/x", message)
+
+
+def test_credentials_that_the_server_does_not_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with S3Server(tmp_path, "--keys") as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        refused_to_write("s3://of-another/x", r"access is denied: give credentials that .*InvalidAccessKeyId")
+
+
+def test_a_server_that_overwrites_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with S3Server(tmp_path, "--no-conditions") as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        refused_to_write(server.bucket().uri, "overwrites files that are to be created only if absent")
+
+
+def refused_to_write(uri: str, message: str) -> None:
+    with pytest.raises(DatasetError, match=message) as raised, Writer(Dataset(uri), "run-1", {}):
+        pass
+    assert "\n" not in str(raised.value)
+
+
+def test_a_dataset_that_is_not_there(bucket: Bucket) -> None:
+    with pytest.raises(DatasetError, match="no vidla dataset at s3://"):
+        Dataset(f"{bucket.uri}/nothing").delta("clips")
+
+
+@pytest.mark.long
+def test_a_server_that_takes_a_connection_and_says_nothing(s3_server: S3Server) -> None:
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen(100)
+        begun = time.monotonic()
+        said = refusal(
+            "s3://b/x", s3_server.environment | {"AWS_ENDPOINT": f"http://127.0.0.1:{mute.getsockname()[1]}"}
+        )
+    assert "it does not answer" in said
+    assert time.monotonic() - begun < 90
+
+
+def test_a_scan_that_is_broken_off_ends_its_process_well(bucket: Bucket, tmp_path: Path, vidla: Vidla) -> None:
+    """Read-ahead goes on while the process ends."""
+    whole = make_dataset(tmp_path / "data", videos=20)
+    assert whole.folder is not None
+    bucket.upload(whole.folder)
+    shown = vidla("inspect", bucket.uri, "clips", "--columns", "clip_id", "--limit", "1")
+    assert shown.returncode == 0, shown.stderr
+
+
+# --- a longer campaign ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_again_and_again(seed: int, job: Bucket, inputs: list[str], on_disk: dict[str, list[str]]) -> None:
+    chance, uri = random.Random(seed), f"{job.uri}/killed-{seed}"
+    for _ in range(8):
+        run_killed(str(chance.randint(1, 45)), chance.choice(("before", "after")), inputs, uri)
+    assert run_killed(str(10**6), "before", inputs, uri) == 0
+    assert contents(uri) == on_disk
+    assert parts_on_disk(uri) == live_parts(uri)
+
+
+@pytest.mark.long
+def test_what_was_rejected_is_made_by_a_retry(job: Bucket, vidla: Vidla, tmp_path: Path) -> None:
+    uri = f"{job.uri}/retried"
+    make_video(tmp_path / "video.mp4", 13)
+    with WebServer(tmp_path) as server:
+        once = ("--dataset", uri, PRIVATE, "--set=download.attempts=1")
+        assert vidla("curate", server.url("/flaky500"), *once).returncode == 1
+        assert Dataset(uri).sql("select retryable from rejects").to_pylist() == [{"retryable": True}]
+        run = vidla("retry", *once)
+    assert run.returncode == 0, run.stderr
+    assert Dataset(uri).sql("select * from rejects").to_pylist() == []
+    assert Dataset(uri).read("clips").num_rows
+
+
+@pytest.fixture
+def slow_video(tmp_path: Path) -> Path:
+    return make_video(tmp_path / "long.mp4", 60, size="640x480", rate=25)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("away_s", [20, None])
+def test_a_server_that_goes_away_in_mid_run(away_s: float | None, slow_video: Path, tmp_path: Path) -> None:
+    """For a while: the run goes on. For good: it says so, and where its log is."""
+    with S3Server(tmp_path) as server:
+        uri = f"{server.bucket().uri}/x"
+        command = [VIDLA, "curate", slow_video, "--dataset", uri]
+        run = subprocess.Popen(
+            command, env={**os.environ, **server.environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        deadline = time.monotonic() + 100
+        while "/x/downloads/part-" not in server.log.read_text():
+            assert run.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        server.stop()
+        if away_s is not None:
+            time.sleep(away_s)
+            server.go_on()
+        _, said = run.communicate(timeout=280)
+    assert "Traceback" not in said
+    if away_s is not None:
+        assert run.returncode == 0, said
+    else:
+        assert run.returncode == 1
+        assert "it does not answer" in said
+        assert "the log could not be put into" in said
+
+
+@pytest.mark.long
+def test_large_media_goes_by_in_pieces(bucket: Bucket, tmp_path: Path) -> None:
+    """400 MB up and down in a process that takes far less memory."""
+    code = """
+        import sys
+        from pathlib import Path
+        from curation.dataset.dataset import Dataset, put
+        from tests.support.memory import peak_bytes
+        dataset, folder = Dataset(sys.argv[1]), Path(sys.argv[2])
+        put(dataset.store, "media/large", folder / "large")
+        dataset.fetch("media/large", folder / "again")
+        print(peak_bytes())
+    """
+    with (tmp_path / "large").open("wb") as file:
+        for _ in range(50):
+            file.write(random.randbytes(8 << 20))
+    command = [sys.executable, "-c", textwrap.dedent(code), bucket.uri, tmp_path]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=280, cwd=ROOT)
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "large").read_bytes()
+    assert int(run.stdout) < 300 << 20  # of which imports take half
+    assert len([m for m, path, _ in bucket.answers() if (m, path) == ("PUT", "media/large")]) == 80

@@ -1,0 +1,395 @@
+"""Pins, vacuum, and forgetting, on a dataset with superseded rows and older versions."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from curation.dataset import forget as forgetting
+from curation.dataset import vacuum as vacuuming
+from curation.dataset.books import balance
+from curation.dataset.commits import Replacement, Writer
+from curation.dataset.dataset import Dataset, Misuse, PartWriter, put
+from curation.dataset.forget import Forgot, Forgotten, forget
+from curation.dataset.vacuum import pin, pins, unpin, vacuum, versions_now
+from curation.records import TABLES
+from tests.support.dataset_files import (
+    commit_rows,
+    download_of,
+    made_of,
+    make_dataset,
+    request_of,
+    stored_media,
+    url_of,
+)
+from tests.support.project import ROOT
+
+
+def writer_of(dataset: Dataset, run_id: str = "upkeep") -> Writer:
+    return Writer(dataset, run_id, {"command": "test"})
+
+
+def folder_of(dataset: Dataset) -> Path:
+    assert dataset.folder is not None
+    return dataset.folder
+
+
+def contents(dataset: Dataset) -> dict[str, list[Mapping[str, Any]]]:
+    """Every row of every table, without lineage."""
+    lineage = {"run_id", "created_at", "code_version"}
+    return {
+        name: [
+            {k: v for k, v in row.items() if k not in lineage}
+            for row in sorted(dataset.read(name).to_pylist(), key=lambda row: [str(row[k]) for k in TABLES[name].key])
+        ]
+        for name in TABLES
+    }
+
+
+def redo(dataset: Dataset, number: int, run_id: str = "redo") -> None:
+    """Make a video again with other media, as a changed setting of the single pass would; what it had is superseded."""
+    media = stored_media(seed=100 + number)
+    rows = made_of(number, media)
+    video_id = download_of(number).video_id
+    with writer_of(dataset, run_id) as writer:
+        put(dataset.store, rows["videos"][0].media_uri, media)
+        tables = ("videos", "frames", "segments", "captions", "summaries", "clips")
+        replaced = [
+            Replacement(name, ("video_id",), frozenset({(video_id,)}), frozenset(dataset.live_parts(name)))
+            for name in tables
+        ]
+        commit_rows(writer, f"{run_id}:{number}", {name: rows[name] for name in tables}, replaced)
+
+
+# --- vacuum and pins ------------------------------------------------------------------------------------------------
+
+
+def test_after_a_vacuum_the_files_are_the_tables(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "data", uncaptioned=1)
+    redo(dataset, 0)
+    folder = folder_of(dataset)
+    foreign = folder / "clips" / "somebody-elses.parquet"
+    pq.write_table(pa.table({"a": [1]}), foreign)
+    stray = folder / "sources" / "stray.mp4"
+    stray.parent.mkdir()
+    stray.write_bytes(b"x" * 10)
+    needed = folder / download_of(1).source_uri
+    needed.write_bytes(b"y")
+    zombie = folder / "clips" / f"part-{1:020d}-{'0' * 32}.parquet"  # written by a stopped writer after it was swept
+    before = contents(dataset)
+    with writer_of(dataset) as writer:
+        pq.write_table(pa.table({"a": [1]}), zombie)
+        cleared = vacuum(writer)
+    assert (cleared.parts, cleared.media, cleared.sources, cleared.kept) == (7, 1, 1, 0)
+    assert cleared.size > len(stored_media())
+    assert contents(dataset) == before
+    for name in TABLES:
+        assert {p.name for p in (folder / name).glob("part-*.parquet")} == set(dataset.live_parts(name))
+    media = {str(p.relative_to(folder)) for p in folder.glob("media/*/*")}
+    assert media == {row["media_uri"] for row in before["videos"]}
+    assert foreign.exists()
+    assert needed.exists()
+    assert not stray.exists()
+    assert balance(dataset).imbalances() == []
+
+
+def test_a_pinned_version_is_spared_until_it_is_let_go(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "data")
+    pinned = pin(dataset, "first")
+    old = {name: dataset.delta(name, v).to_pyarrow_dataset().to_table() for name, v in pinned.items()}
+    redo(dataset, 0)
+    assert pins(dataset) == {"first": pinned}
+    assert json.loads(dataset.get("pins/first.json")) == pinned
+    with writer_of(dataset) as writer:
+        cleared = vacuum(writer)
+    assert (cleared.parts, cleared.media, cleared.kept) == (0, 0, 6)
+    for name, version in pinned.items():
+        assert dataset.delta(name, version).to_pyarrow_dataset().to_table().equals(old[name])
+    for uri in old["videos"]["media_uri"].to_pylist():
+        assert (folder_of(dataset) / uri).exists()
+    unpin(dataset, "first")
+    with writer_of(dataset) as writer:
+        cleared = vacuum(writer)
+    assert (cleared.parts, cleared.media, cleared.kept) == (6, 1, 0)
+
+
+def test_versions_that_nobody_pinned_go(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "data")
+    version = dataset.delta("clips").version()
+    redo(dataset, 0)
+    assert dataset.delta("clips", version).to_pyarrow_dataset().to_table().num_rows == 14
+    with writer_of(dataset) as writer:
+        vacuum(writer)
+    with pytest.raises(FileNotFoundError):
+        dataset.delta("clips", version).to_pyarrow_dataset().to_table()
+
+
+@pytest.mark.parametrize("name", ["", "../lease", "a/b", ".hidden", "x" * 101])
+def test_a_pin_is_named_plainly(tmp_path: Path, name: str) -> None:
+    dataset = make_dataset(tmp_path / "data", videos=1)
+    with pytest.raises(Misuse, match="cannot name a version"):
+        pin(dataset, name)
+
+
+def test_a_pin_is_never_moved(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "data", videos=1)
+    before = pin(dataset, "mine")
+    redo(dataset, 0)
+    with pytest.raises(Misuse, match="already"):
+        pin(dataset, "mine")
+    assert pins(dataset) == {"mine": before}
+    with pytest.raises(Misuse, match="no version is pinned as 'other'"):
+        unpin(dataset, "other")
+
+
+def test_pinned_versions_belong_together_also_while_a_commit_is_half_applied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = make_dataset(tmp_path / "data", videos=1)
+    whole = versions_now(dataset)
+    code = """
+        import os, signal, sys
+        from curation.dataset import commits
+        from curation.dataset.dataset import Dataset
+        from tests.curation.dataset.test_upkeep import redo
+        apply = commits._apply_share
+        def deadly(dataset, table, number, share):
+            if table == "clips" and share["remove"]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return apply(dataset, table, number, share)
+        commits._apply_share = deadly
+        redo(Dataset(sys.argv[1]), 0)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), dataset.uri]
+    assert subprocess.run(command, cwd=ROOT, check=False, timeout=120).returncode == -signal.SIGKILL
+    assert dataset.delta("videos").version() == whole["videos"] + 1
+    monkeypatch.setattr(vacuuming, "PIN_ATTEMPTS", 1)
+    with pytest.raises(Exception, match="unfinished"):
+        pin(dataset, "torn")
+    with writer_of(dataset):
+        pass
+    assert pin(dataset, "mended")["clips"] == whole["clips"] + 1
+
+
+# --- forgetting -----------------------------------------------------------------------------------------------------
+
+
+def holders_of(dataset: Dataset, *needles: str) -> list[str]:
+    """Files anywhere in the dataset that hold one of `needles`: as bytes, in a name, or in a row of Parquet."""
+    found = []
+    for path in folder_of(dataset).rglob("*"):
+        name = str(path.relative_to(folder_of(dataset)))
+        if not path.is_file():
+            continue
+        text = name.encode() + path.read_bytes()
+        if path.suffix == ".parquet":
+            text += "\n".join(map(str, pq.ParquetFile(path).read().to_pylist())).encode()
+        if any(needle.encode() in text for needle in needles):
+            found.append(name)
+    return found
+
+
+def names_of(number: int) -> tuple[str, ...]:
+    return (f"{download_of(number).video_id}.", f"'{download_of(number).video_id}'", url_of(number), f"Talk {number}")
+
+
+@pytest.fixture
+def worn(tmp_path: Path) -> Dataset:
+    """A dataset with superseded rows and media, sources, a log, and several videos in one part."""
+    dataset = make_dataset(tmp_path / "data", videos=3, uncaptioned=1)
+    with writer_of(dataset, "again") as writer:  # all of a table in one part
+        for name in ("downloads", "clips", "frames"):
+            parts = PartWriter(dataset, writer.lineage, 1 << 30)
+            parts.add_rows(name, dataset.read(name).cast(TABLES[name].schema))
+            keys = frozenset((key,) for key in dataset.read(name, ["video_id"])["video_id"].to_pylist())
+            everything = Replacement(name, ("video_id",), keys, frozenset(dataset.live_parts(name)))
+            writer.commit(f"again:{name}", parts.finish(), [everything])
+    redo(dataset, 0)
+    folder = folder_of(dataset)
+    for number in range(3):
+        put(dataset.store, download_of(number).source_uri, b"source of " + url_of(number).encode())
+    (folder / "logs").mkdir()
+    lines = [json.dumps({"subject": download_of(n).video_id, "message": f"segmented {url_of(n)}"}) for n in range(3)]
+    (folder / "logs" / "run-1.jsonl").write_text("\n".join(lines) + "\n")
+    return dataset
+
+
+WAYS: dict[str, tuple[forgetting.What, str]] = {
+    "video": ("video", download_of(0).video_id),
+    "url": ("uri", url_of(0)),
+    "url with tracking": ("uri", url_of(0) + "?utm_source=mail#t=3"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_nothing_remains_of_what_was_forgotten(worn: Dataset, way: str) -> None:
+    needles = (*names_of(0), request_of(0).request_key)
+    before = contents(worn)
+    assert len(holders_of(worn, *needles)) > 15
+    with writer_of(worn) as writer:
+        forgot = forget(writer, *WAYS[way])
+    assert holders_of(worn, *needles) == []
+    assert forgot == Forgot(videos=1, requests=1, parts=forgot.parts, media=2, sources=1, broken=())
+    about = {download_of(0).video_id, request_of(0).request_key}
+    columns = ("video_id", "request_key", "key")
+    left = {
+        name: [row for row in rows if about.isdisjoint(row.get(column) for column in columns)]
+        for name, rows in before.items()
+    }
+    now = contents(worn)
+    assert {**now, "forgotten": []} == left, "and everything else is as it was"
+    for number in (1, 2):
+        assert (folder_of(worn) / download_of(number).source_uri).exists()
+    assert len((folder_of(worn) / "logs" / "run-1.jsonl").read_text().splitlines()) == 2
+    assert balance(worn).imbalances(["download", "segment", "caption", "summarize"]) == []
+
+
+def test_a_channel_is_forgotten_by_its_name_or_its_id(worn: Dataset) -> None:
+    with writer_of(worn) as writer:
+        assert forget(writer, "channel", "Channel 0").videos == 2  # 0 and 2
+    assert holders_of(worn, *names_of(0), *names_of(2)) == []
+    with writer_of(worn) as writer:
+        assert forget(writer, "channel", "UC1").videos == 2  # 1, and 91 that was rejected
+    assert worn.read("videos").num_rows == 0
+    forgotten = Forgotten.load(worn)
+    assert forgotten.video("youtube-new", "Channel 0", "UC7"), "another video of that name"
+    assert forgotten.video("youtube-new", "Renamed", "UC0"), "the channel under another name"
+    assert forgotten.video("youtube-new", None, "UC1")
+    assert not forgotten.video("youtube-new", "Channel 7", "UC7")
+
+
+def test_what_was_forgotten_is_known_when_it_is_asked_for_again(worn: Dataset) -> None:
+    with writer_of(worn) as writer:
+        forget(writer, "video", download_of(0).video_id)
+    forgotten = Forgotten.load(worn)
+    assert forgotten.request(request_of(0).request_key, url_of(0))
+    assert forgotten.request("another range of it", url_of(0))
+    assert forgotten.video(download_of(0).video_id)
+    assert forgotten.video(download_of(0).video_id + "~0-5000000"), "nor a range of it"
+    assert not forgotten.request(request_of(1).request_key, url_of(1))
+    assert not forgotten.video(download_of(1).video_id, "Channel 1", "UC1")
+
+
+def test_what_is_not_there_yet_can_be_forgotten(worn: Dataset) -> None:
+    before = contents(worn)
+    with writer_of(worn) as writer:
+        forgot = forget(writer, "uri", "HTTPS://Videos.Example:443/later")
+        assert (forgot.videos, forgot.requests, forgot.parts) == (0, 0, 0)
+        with pytest.raises(Misuse):
+            forget(writer, "uri", "not an url")
+    assert {**contents(worn), "forgotten": []} == before
+    assert Forgotten.load(worn).request("key", "https://videos.example/later")
+
+
+def test_a_video_that_two_requests_gave_goes_with_both(worn: Dataset) -> None:
+    twin = dataclasses.replace(download_of(1), request_key=request_of(8).request_key, uri=url_of(8))
+    with writer_of(worn) as writer:
+        commit_rows(writer, "twin", {"requests": [request_of(8)], "downloads": [twin]})
+        assert forget(writer, "uri", url_of(8)).requests == 2
+    assert holders_of(worn, *names_of(1), url_of(8)) == []
+
+
+def test_an_url_that_gives_another_video_by_now_stays(worn: Dataset) -> None:
+    now = dataclasses.replace(download_of(1), video_id="content-new")
+    with writer_of(worn) as writer:
+        old = frozenset({(request_of(1).request_key,)})
+        replaced = Replacement("downloads", ("request_key",), old, frozenset(worn.live_parts("downloads")))
+        commit_rows(writer, "moved", {"downloads": [now]}, [replaced])
+        forgot = forget(writer, "video", download_of(1).video_id)
+    assert (forgot.videos, forgot.requests) == (1, 0)
+    requests = worn.read("requests")["request_key"].to_pylist()
+    assert request_of(1).request_key in requests
+    assert pc.sum(pc.equal(worn.read("downloads")["video_id"], "content-new")).as_py() == 1
+    assert holders_of(worn, f"{download_of(1).video_id}.", f"'{download_of(1).video_id}'") == []
+
+
+def test_ranges_go_with_their_video(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "data")
+    part = dataclasses.replace(
+        download_of(7), video_id=f"{download_of(0).video_id}~0-5000000", request_key=request_of(7).request_key
+    )
+    longer = dataclasses.replace(
+        download_of(8), video_id=f"{download_of(0).video_id}0", request_key=request_of(8).request_key
+    )
+    with writer_of(dataset) as writer:
+        rows = {"requests": [request_of(7), request_of(8)], "downloads": [part, longer]}
+        commit_rows(writer, "range", rows)
+        assert forget(writer, "video", download_of(0).video_id).videos == 2
+    assert longer.video_id in dataset.read("downloads")["video_id"].to_pylist(), "a longer id is another video"
+
+
+def test_a_pinned_version_that_held_it_is_named(worn: Dataset) -> None:
+    pin(worn, "before")
+    with writer_of(worn) as writer:
+        assert forget(writer, "video", download_of(0).video_id).broken == ("before",)
+        pin(worn, "after")
+        assert forget(writer, "uri", "https://videos.example/never").broken == ()
+        vacuum(writer)  # and clearing up does not stumble over what is gone
+    assert contents(worn)["videos"]
+
+
+KILLS = {
+    "before the commit": ("curation.dataset.forget", "_commit"),
+    "before the files go": ("curation.dataset.forget", "_delete"),
+    "between the files": ("curation.dataset.dataset", "Dataset.delete"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", KILLS)
+def test_a_forgetting_that_was_killed_is_finished_by_the_next(worn: Dataset, point: str) -> None:
+    module, function = KILLS[point]
+    code = f"""
+        import functools, os, signal, sys
+        import obstore
+        import {module} as module
+        from curation.dataset.commits import Writer
+        from curation.dataset.forget import forget
+        from curation.dataset.dataset import Dataset
+        calls = 0
+        def deadly(*args):
+            global calls
+            calls += 1
+            if "{function}" != "Dataset.delete":
+                os.kill(os.getpid(), signal.SIGKILL)
+            paths = list(args[1])
+            for path in paths[: len(paths) // 2]:
+                obstore.delete(args[0].store, path)
+            if len(paths) > 5:
+                os.kill(os.getpid(), signal.SIGKILL)
+            for path in paths[len(paths) // 2 :]:
+                obstore.delete(args[0].store, path)
+        with Writer(Dataset(sys.argv[1]), "killed", {{}}) as writer:
+            *path, name = "{function}".split(".")
+            setattr(functools.reduce(getattr, path, module), name, deadly)
+            forget(writer, "channel", "Channel 0")
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), worn.uri]
+    assert subprocess.run(command, cwd=ROOT, check=False, timeout=120).returncode == -signal.SIGKILL
+    needles = (*names_of(0), *names_of(2))
+    assert holders_of(worn, *needles)
+    with writer_of(worn) as writer:
+        forget(writer, "channel", "Channel 0")
+    assert holders_of(worn, *needles) == []
+    assert balance(worn).imbalances() == []
+
+
+def test_forgetting_leaves_no_more_than_digests(worn: Dataset) -> None:
+    with writer_of(worn) as writer:
+        forget(writer, "channel", "Channel 0")
+    rows = worn.read("forgotten").to_pylist()
+    assert {row["kind"] for row in rows} == {"video", "request", "uri", "channel"}
+    assert all(len(row["key"]) == 32 and set(row["key"]) <= set("0123456789abcdef") for row in rows)
+    assert holders_of(worn, "Channel 0", "UC0") == []

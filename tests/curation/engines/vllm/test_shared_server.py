@@ -1,0 +1,351 @@
+"""The vLLM server that the command starts: up, watched, started again, and gone with the command."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import logging
+import os
+import re
+import signal
+import sys
+import threading
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil
+import pytest
+from PIL import Image
+
+from curation.config import EngineSettings
+from curation.engines.interface import EngineError
+from curation.engines.vllm.shared_server import VllmServer
+from tests.conftest import SERVED_MODEL
+from tests.support.own_servers import (
+    Serve,
+    assert_nothing_left,
+    get,
+    provoke,
+    settings,
+    start_command,
+    starts,
+    tell,
+    url_of,
+)
+from tests.support.watching import is_gone, wait_until
+
+pytestmark = pytest.mark.slow
+
+# --- up and down ----------------------------------------------------------------------------------------------------
+
+
+def test_all_threads_get_one_server_and_closing_leaves_nothing(serve: Serve, stand_in: Path) -> None:
+    server = serve()
+    with ThreadPoolExecutor(8) as pool:
+        urls = {url for urls in pool.map(lambda _: server.ready(), range(8)) for url in urls}
+    assert len(urls) == 1
+    assert starts(stand_in) == 1
+    url = urls.pop()
+    family = get(url, "/pids")
+    assert not any(map(is_gone, family))
+    server.close()
+    assert_nothing_left(family, url)
+    with pytest.raises(EngineError, match="stopped"):
+        server.ready()
+
+
+def test_nothing_starts_before_it_is_wanted(serve: Serve, stand_in: Path) -> None:
+    server = serve()
+    server.close()
+    with pytest.raises(EngineError, match="stopped"):
+        server.ready()
+    assert not (stand_in.parent / "starts").exists()
+
+
+def test_closing_does_not_wait_for_a_server_to_come_up(serve: Serve) -> None:
+    server = serve("--slow", "1000")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(server.ready)
+        time.sleep(1.0)
+        server.close()
+        with pytest.raises(EngineError, match="stopped"):
+            waiting.result(20)
+
+
+@pytest.mark.parametrize("stubborn", [(), ("--stubborn",)], ids=["willing", "stubborn"])
+def test_no_shared_memory_is_left(serve: Serve, stubborn: tuple[str, ...]) -> None:
+    server = serve(*stubborn)
+    (url,) = server.ready()
+    family, memory = get(url, "/pids"), Path("/dev/shm", get(url, "/memory"))
+    assert memory.exists()
+    server.close()
+    assert_nothing_left(family, url)
+    wait_until(lambda: not memory.exists())
+
+
+def test_what_it_is_started_with(serve: Serve, stand_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("VLLM_API_KEY", "a key for another server")
+    (url,) = serve("--max-num-seqs", "7", dtype="float16", max_model_len=512, tensor_parallel_size=2).ready()
+    arguments = " ".join(get(url, "/arguments"))
+    for pair in (
+        "--model nobody/nothing",
+        "--served-model-name nobody/nothing",
+        "--host 127.0.0.1",
+        "--dtype float16",
+        "--max-model-len 512",
+        "--tensor-parallel-size 2",
+        "--max-num-seqs 7",
+    ):
+        assert pair in arguments
+    assert '"disable_any_whitespace": true' in arguments
+    assert "--data-parallel-size" not in arguments
+    environment = get(url, "/environment")
+    assert environment["HF_HUB_OFFLINE"] == environment["VLLM_NO_USAGE_STATS"] == "1"
+    assert "VLLM_API_KEY" not in environment
+
+    folder = tmp_path / "models" / "mine"
+    folder.mkdir(parents=True)
+    mine = settings(stand_in, "--structured_outputs_config={}", data_parallel_size=2)
+    server = VllmServer(mine.model_copy(update={"model": str(folder)}), revision=lambda: "a digest")
+    try:
+        arguments = " ".join(get(server.ready()[0], "/arguments"))
+    finally:
+        server.close()
+    assert f"--model {folder} --served-model-name mine " in arguments
+    assert "--data-parallel-size 2" in arguments
+    assert "disable_any_whitespace" not in arguments
+    assert "--revision" not in arguments
+
+
+def test_a_hub_model_is_pinned_to_the_commit_that_is_recorded(stand_in: Path) -> None:
+    for resolved, configured, passed in (
+        ("c0ffee", "main", "--revision c0ffee"),
+        ("unresolved", "main", "--revision main"),
+        ("unresolved", None, None),
+    ):
+        named = settings(stand_in).model_copy(update={"revision": configured})
+        server = VllmServer(named, revision=lambda resolved=resolved: resolved)
+        try:
+            arguments = " ".join(get(server.ready()[0], "/arguments"))
+        finally:
+            server.close()
+        assert passed in arguments if passed else "--revision" not in arguments
+
+
+# --- it does not come up --------------------------------------------------------------------------------------------
+
+
+def reason(server: VllmServer) -> str:
+    """The one line that says why there is no server."""
+    with pytest.raises(EngineError) as caught:
+        server.ready()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_error_in_its_log_is_told_and_the_log_kept(
+    serve: Serve, stand_in: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "curation.engines.vllm.shared_server"):
+        said = reason(serve("--fail"))
+    assert "is up" not in caplog.text
+    assert "did not come up: torch.AcceleratorError: CUDA error: an illegal access (exit status 1)" in said
+    kept = re.search(r"\S+\.log", said)
+    assert kept and "Engine core initialization failed" in Path(kept[0]).read_text()
+    assert starts(stand_in) == 1  # it would fail again
+
+
+def test_a_server_that_takes_too_long(serve: Serve) -> None:
+    said = reason(serve("--slow", "1000", start_timeout_s=2))
+    assert "not there after 2 s (the setting vllm.start_timeout_s)" in said
+    assert "Loading it all" in said
+
+
+def test_an_interpreter_that_is_not_there(tmp_path: Path) -> None:
+    assert "captions.engine.vllm.python" in reason(VllmServer(settings(tmp_path / "nothing")))
+
+
+@pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed beside vidla")
+def test_an_interpreter_without_vllm() -> None:
+    said = reason(VllmServer(settings(sys.executable)))
+    assert "No module named 'vllm'" in said
+    assert "pip install 'vidla[vllm]'" in said
+
+
+@pytest.mark.parametrize("argument", ["--port", "--host=0.0.0.0", "--served_model_name", "--api-key"])
+def test_arguments_that_are_not_the_users(serve: Serve, argument: str) -> None:
+    assert "vllm.extra_args must not have --" in reason(serve(argument))
+
+
+def test_progress_is_logged(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "curation.engines.vllm.shared_server"):
+        serve("--slow", "3").ready()
+    assert any("starting" in message and "Loading it all" in message for message in caplog.messages)
+    assert any("is up after" in message for message in caplog.messages)
+
+
+# --- it dies --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("provocation", ["/fail", "/sick"])
+def test_one_that_dies_is_started_again(serve: Serve, stand_in: Path, provocation: str) -> None:
+    server = serve(hung_s=5.0)
+    (old,) = server.ready()
+    family = get(old, "/pids")
+    provoke(old, provocation)
+    wait_until(lambda: server.ready() != (old,))
+    assert get(server.ready()[0], "/health") is None
+    assert starts(stand_in) == 2
+    assert_nothing_left(family, old)
+
+
+def test_one_that_hangs_is_killed_and_started_again(serve: Serve, stand_in: Path) -> None:
+    server = serve(hung_s=3.0)
+    (old,) = server.ready()
+    family = get(old, "/pids")
+    os.kill(family[0], signal.SIGSTOP)
+    assert server.ready() != (old,)
+    assert starts(stand_in) == 2
+    assert_nothing_left(family, old)
+
+
+def test_one_that_is_slow_to_answer_lives_on(serve: Serve, stand_in: Path) -> None:
+    server = serve(hung_s=30.0)
+    (url,) = server.ready()
+    (pid, *_) = get(url, "/pids")
+    os.kill(pid, signal.SIGSTOP)
+    threading.Timer(4.0, os.kill, (pid, signal.SIGCONT)).start()
+    assert server.ready() == (url,)
+    assert starts(stand_in) == 1
+
+
+@pytest.mark.parametrize("victim", ["server", "its child", "launcher", "second watcher", "keeper"])
+def test_any_of_its_processes_killed(serve: Serve, stand_in: Path, victim: str) -> None:
+    server = serve()
+    (old,) = server.ready()
+    family = get(old, "/pids")
+    launcher = psutil.Process(family[0]).parent()
+    assert launcher is not None
+    (watcher,) = {process.pid for process in launcher.children()}.difference(family)
+    pids = {"server": family[0], "its child": family[1], "launcher": launcher.pid, "second watcher": watcher}
+    os.kill(pids.get(victim, launcher.ppid()), signal.SIGKILL)
+    if victim == "second watcher":  # it matters only where the launcher is killed as well
+        assert server.ready() == (old,)
+        server.close()
+    else:
+        wait_until(lambda: server.ready() != (old,))
+        assert starts(stand_in) == 2
+    assert_nothing_left([*family, launcher.pid, watcher], old)
+
+
+def test_it_is_not_started_again_for_ever(serve: Serve, stand_in: Path) -> None:
+    server = serve(restarts=1)
+    provoke(server.ready()[0], "/fail")
+    with pytest.raises(EngineError, match=r"died 2 times; at last: torch\.AcceleratorError: CUDA error"):
+        while True:
+            provoke(server.ready()[0], "/fail")
+    assert starts(stand_in) == 2
+
+
+# --- the command dies -----------------------------------------------------------------------------------------------
+
+
+WAYS = ["end", "raise", "exit", signal.SIGINT, signal.SIGTERM, signal.SIGKILL]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: getattr(way, "name", way))
+def test_the_server_ends_with_the_command(stand_in: Path, way: str | signal.Signals) -> None:
+    with start_command(settings(stand_in)) as command:
+        url = url_of(command)
+        family = [child.pid for child in psutil.Process(command.pid).children(recursive=True)]
+        assert set(get(url, "/pids")) < set(family)
+        if isinstance(way, signal.Signals):
+            os.killpg(command.pid, way)  # as a terminal does
+        else:
+            tell(command, way)
+        command.wait(30)
+    assert_nothing_left(family, url)
+
+
+def test_the_server_ends_with_the_command_and_those_who_watch_over_it(stand_in: Path) -> None:
+    with start_command(settings(stand_in)) as command:
+        url = url_of(command)
+        (keeper,) = psutil.Process(command.pid).children()
+        (launcher,) = keeper.children()
+        family = [child.pid for child in keeper.children(recursive=True)]
+        for process in (launcher, keeper, command):
+            process.kill()
+    assert_nothing_left(family, url)
+
+
+# --- the real one ---------------------------------------------------------------------------------------------------
+
+
+def ask(base_url: str, words: str, *images: bytes) -> str:
+    parts = [
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{base64.b64encode(image).decode()}"}}
+        for image in images
+    ]
+    content = [*parts, {"type": "text", "text": words}]
+    body = {
+        "model": SERVED_MODEL,
+        "messages": [{"role": "user", "content": content}],
+        "max_tokens": 16,
+        "temperature": 0,
+    }
+    request = urllib.request.Request(
+        f"{base_url}/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        return str(json.load(answer)["choices"][0]["message"]["content"])
+
+
+def test_a_real_server_answers(text_server: str) -> None:
+    assert "Paris" in ask(text_server, "What is the capital of France?")
+
+
+def test_a_real_server_looks_at_images(text_server: str) -> None:
+    noise = [io.BytesIO(), io.BytesIO()]
+    for file in noise:
+        Image.frombytes("RGB", (64, 64), os.urandom(64 * 64 * 3)).save(file, "PNG")
+    one, other = (ask(text_server, "What is this?", file.getvalue()) for file in noise)
+    assert one != other
+
+
+def test_a_real_server_says_why_it_does_not_come_up(vllm_settings: EngineSettings) -> None:
+    vllm = vllm_settings.vllm.model_copy(update={"max_model_len": 1_000_000})
+    said = reason(VllmServer(vllm_settings.model_copy(update={"vllm": vllm})))
+    assert "max_model_len (1000000) is greater than the derived max_model_len" in said
+
+
+def shared_memory(pids: list[int]) -> set[str]:
+    maps = [Path(f"/proc/{pid}/maps").read_text() for pid in pids]
+    return {path for text in maps for path in re.findall(r"/dev/shm/\S+", text)}
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.long  # in short runs tests/pipelines/driver/test_served_runs.py has one that dies in the middle of a run
+@pytest.mark.parametrize("victim", ["VLLM::EngineCore", "-m", "VLLM::Worker"])
+def test_a_real_server_is_started_again_and_ends_with_the_command(vllm_settings: EngineSettings, victim: str) -> None:
+    with start_command(vllm_settings) as command:
+        old = url_of(command)
+        (keeper,) = psutil.Process(command.pid).children()
+        (launcher,) = keeper.children()
+        family = launcher.children(recursive=True)
+        (killed,) = (process for process in family if victim in process.cmdline()[:2])
+        killed.kill()
+        wait_until(lambda: url_of(command) != old, 300)
+        url = url_of(command)
+        assert_nothing_left([process.pid for process in family], old)
+        assert "Paris" in ask(url, "What is the capital of France?")
+        family = psutil.Process(command.pid).children(recursive=True)
+        assert len(family) >= 6  # keeper, launcher, its watcher, three of vLLM's
+        shared = shared_memory([process.pid for process in family])
+        command.kill()
+    assert_nothing_left([process.pid for process in family], url)
+    assert not [path for path in shared if Path(path).exists()]

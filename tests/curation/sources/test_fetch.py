@@ -1,0 +1,618 @@
+"""Downloads from a real web server on loopback that behaves and misbehaves, and from local files."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import logging
+import os
+import shutil
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+from curation import guard
+from curation.config import DownloadSettings
+from curation.records import content_digest
+from curation.rejects import Kind, Rejected
+from curation.sources import address_policy, host_limits
+from curation.sources.fetch import Fetched, fetch
+from curation.sources.requests import Asked, read_inputs
+from tests.support.project import FAKE_SITE
+from tests.support.web_server import SECRET, WebServer, make_media
+
+QUICK = DownloadSettings(allow_private=True, attempts=3, retry_wait_s=0.05, stall_s=5.0, timeout_s=60.0)
+
+
+@pytest.fixture(scope="session")
+def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_media(tmp_path_factory.mktemp("media"))
+
+
+@pytest.fixture
+def web(media: Path) -> Iterator[WebServer]:
+    with WebServer(media) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _strangers() -> Iterator[None]:
+    """Every test meets its hosts for the first time."""
+    host_limits._hosts.clear()
+    yield
+
+
+@pytest.fixture
+def fake_site(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """yt-dlp with tests/support/fake_site as a plugin, in children that are started for this test."""
+    monkeypatch.syspath_prepend(str(FAKE_SITE))
+    guard.stop_all()
+    guard.resume()
+    yield
+    guard.stop_all()
+    guard.resume()
+
+
+def ask(url: str, **row: Any) -> Asked:
+    """As a row of a list would."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "list.jsonl")
+        path.write_text(json.dumps({"url": url, **row}))
+        (asked,) = read_inputs([str(path)], QUICK)
+    assert isinstance(asked, Asked), asked
+    return asked
+
+
+def got(asked: Asked | str, folder: Path, settings: DownloadSettings = QUICK, **changes: Any) -> Fetched:
+    target = folder / "download"
+    target.mkdir()
+    return fetch(ask(asked) if isinstance(asked, str) else asked, settings.model_copy(update=changes), target)
+
+
+def rejected(asked: Asked | str, folder: Path, **changes: Any) -> Rejected:
+    with pytest.raises(Rejected) as caught:
+        got(asked, folder, **changes)
+    return caught.value
+
+
+# --- what works -----------------------------------------------------------------------------------------------------
+
+
+def test_a_direct_file_comes_whole_with_its_row(web: WebServer, media: Path, tmp_path: Path) -> None:
+    fetched = got(ask(web.url("/video.mp4"), note="x"), tmp_path)
+    data = (media / "video.mp4").read_bytes()
+    assert fetched.media.read_bytes() == data
+    row = fetched.download
+    assert (row.source_bytes, row.source_digest) == (len(data), content_digest(data))
+    assert row.video_id == f"content-{content_digest(data)}"
+    assert (row.uri, row.title, row.extractor) == (web.url("/video.mp4"), "video", "Generic")
+    assert (row.upload_date, row.opt_out, row.subtitles) == (None, None, ())
+    assert row.metadata == '{"note": "x"}'
+    assert fetched.attempts == 1
+
+
+def test_the_id_is_the_lists_where_the_site_has_none_and_knows_the_range(web: WebServer, tmp_path: Path) -> None:
+    fetched = got(ask(web.url("/video.mp4"), id="seven", start=1, end=2.5), tmp_path)
+    assert fetched.download.video_id == "list-seven~1000000-2500000"
+    assert (fetched.download.start, fetched.download.end) == (1.0, 2.5)
+
+
+@pytest.mark.parametrize(
+    "path", ["/no-length", "/no-type/video.mp4", "/hops/3", "/endless-redirect", "/vod.m3u8", "/dash.mpd"]
+)
+def test_other_ways_to_serve_a_video(web: WebServer, tmp_path: Path, path: str) -> None:
+    fetched = got(web.url(path), tmp_path)
+    with av.open(str(fetched.media)) as container:
+        frames = sum(1 for _ in container.decode(video=0))
+        assert container.streams.audio
+    assert frames == 24
+
+
+def test_page_metadata_and_manual_subtitles_come_along(web: WebServer, tmp_path: Path) -> None:
+    row = got(web.url("/watch"), tmp_path).download
+    assert row.title == "A talk"
+    assert [(t.language, t.kind, t.format) for t in row.subtitles] == [("en", "manual", "vtt")]
+    assert "en.vtt" in row.subtitles[0].text
+
+
+def test_subtitles_of_a_stream(web: WebServer, tmp_path: Path) -> None:
+    (track,) = got(web.url("/captioned"), tmp_path).download.subtitles
+    assert (track.language, track.kind, track.format) == ("en", "manual", "vtt")
+    assert "1.vtt" in track.text and "2.vtt" in track.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["/watch-broken-track", "/watch-stalling-track"])
+def test_subtitles_that_fail_do_not_cost_the_video(
+    web: WebServer, tmp_path: Path, page: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    row = got(web.url(page), tmp_path, attempts=1, stall_s=1.0).download
+    assert row.source_bytes and row.subtitles == ()
+    assert "no manual subtitles in en" in caplog.text
+
+
+def test_subtitles_given_by_the_list_are_fetched_and_decoded(web: WebServer, tmp_path: Path) -> None:
+    row = got(ask(web.url("/video.mp4"), subtitles=web.url("/subtitles/latin1.srt")), tmp_path).download
+    assert [(t.language, t.kind, t.format) for t in row.subtitles] == [("und", "manual", "srt")]
+    assert "Übergrößenträger" in row.subtitles[0].text
+
+
+def test_a_page_in_place_of_subtitles_is_none(web: WebServer, tmp_path: Path) -> None:
+    asked = ask(web.url("/video.mp4"), subtitles=web.url("/subtitles/page.vtt"))
+    assert got(asked, tmp_path).download.subtitles == ()
+
+
+def test_subtitles_are_fetched_under_the_same_policy(
+    web: WebServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = ask(web.url("/video.mp4"), subtitles="http://169.254.169.254/x.en.vtt")
+    assert got(asked, tmp_path).download.subtitles == ()
+    assert "169.254.169.254 is a link-local or metadata address" in caplog.text
+
+
+def test_cookies_and_user_agent_are_sent_and_the_cookie_file_stays_as_it_is(web: WebServer, tmp_path: Path) -> None:
+    assert rejected(web.url("/for-members"), tmp_path).kind is Kind.LOGIN_REQUIRED
+    (tmp_path / "download").rmdir()
+    cookies = tmp_path / "cookies.txt"
+    text = f"# Netscape HTTP Cookie File\n127.0.0.1\tFALSE\t/\tFALSE\t0\tmember\t{SECRET}\n"
+    cookies.write_text(text)
+    got(web.url("/for-members"), tmp_path, cookies_file=str(cookies), user_agent="Forest/1.0")
+    assert cookies.read_text() == text
+    assert web.asked[-1][1]["User-Agent"] == "Forest/1.0"
+
+
+@pytest.mark.slow
+def test_the_rate_limit_holds(web: WebServer, media: Path, tmp_path: Path) -> None:
+    size = (media / "video.mp4").stat().st_size
+    begun = time.monotonic()
+    got(web.url("/video.mp4"), tmp_path, rate_limit=size // 2)
+    assert time.monotonic() - begun > 1.0
+
+
+# --- what fails, and how it is told apart ---------------------------------------------------------------------------
+
+_STATUSES = {
+    "/missing.mp4": Kind.NOT_FOUND,
+    "/missing-noindex": Kind.NOT_FOUND,
+    "/gone": Kind.NOT_FOUND,
+    "/login": Kind.LOGIN_REQUIRED,
+    "/forbidden": Kind.LOGIN_REQUIRED,
+    "/captcha": Kind.BOT_CHECK,
+    "/cloudflare": Kind.BOT_CHECK,
+    "/media403": Kind.BOT_CHECK,
+    "/country": Kind.GEO_BLOCKED,
+    "/legal": Kind.GEO_BLOCKED,
+    "/teapot": Kind.UNSUPPORTED,
+    "/text.html": Kind.NO_VIDEO,
+    "/picture.jpg": Kind.NO_VIDEO,
+    "/picture-as-video": Kind.NO_VIDEO,
+    "/page-as-video": Kind.NO_VIDEO,
+    "/sound.mp3": Kind.NO_VIDEO,
+    "/empty": Kind.NO_VIDEO,
+    "/huge": Kind.TOO_LARGE,
+    "/two-videos": Kind.UNSUPPORTED,
+    "/loop": Kind.REFUSED,
+    "/hops/9": Kind.REFUSED,
+    "/chase/0": Kind.REFUSED,
+    "/to-metadata": Kind.REFUSED,
+    "/to-file": Kind.REFUSED,
+    "/to-ftp": Kind.REFUSED,
+    "/watch-inside": Kind.REFUSED,
+    "/live": Kind.LIVE,
+    "/inside": Kind.REFUSED,
+    "/local": Kind.REFUSED,
+    "/encrypted": Kind.UNSUPPORTED,
+    "/hole": Kind.NOT_FOUND,
+    "/bomb": Kind.TOO_LARGE,
+    "/endless-page": Kind.TOO_LARGE,
+    "/endless-error": Kind.LOGIN_REQUIRED,
+    "/opted-out": Kind.OPTED_OUT,
+    "/opted-out-page": Kind.OPTED_OUT,
+    "/opted-out-media": Kind.OPTED_OUT,
+    "/opted-out-redirect": Kind.OPTED_OUT,
+    "/reserved": Kind.OPTED_OUT,
+}
+
+
+@pytest.mark.parametrize(("path", "kind"), _STATUSES.items(), ids=_STATUSES.keys())
+def test_failures_that_no_second_try_helps(web: WebServer, tmp_path: Path, path: str, kind: Kind) -> None:
+    error = rejected(web.url(path), tmp_path)
+    assert error.kind is kind, error
+    assert "tried" not in error.message and "\n" not in error.message
+
+
+_PASSING = {
+    "/busy": Kind.RATE_LIMITED,
+    "/throttled": Kind.RATE_LIMITED,
+    "/broken500": Kind.SERVER_ERROR,
+    "/stall-before-headers": Kind.TIMEOUT,
+    "/stall-in-body": Kind.TIMEOUT,
+    "/reset-at-once": Kind.CONNECTION,
+    "/reset-in-body": Kind.CONNECTION,
+    "/short": Kind.CONNECTION,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("path", "kind"), _PASSING.items(), ids=_PASSING.keys())
+def test_failures_that_may_pass_are_tried_again(web: WebServer, tmp_path: Path, path: str, kind: Kind) -> None:
+    error = rejected(web.url(path), tmp_path, attempts=2, stall_s=1.0)
+    assert error.kind is kind, error
+    assert error.retryable and "(tried 2 times)" in error.message
+
+
+@pytest.mark.parametrize("path", ["/busy-once", "/flaky500", "/flaky503"])
+def test_what_passes_is_fetched_in_the_end(web: WebServer, tmp_path: Path, path: str) -> None:
+    begun = time.monotonic()
+    assert got(web.url(path), tmp_path).attempts > 1
+    if path == "/busy-once":
+        assert time.monotonic() - begun >= 1.0, "Retry-After was not waited for"
+
+
+def test_a_wait_that_the_time_does_not_allow_is_not_begun(web: WebServer, tmp_path: Path) -> None:
+    begun = time.monotonic()
+    assert rejected(web.url("/busy-for-an-hour"), tmp_path).kind is Kind.RATE_LIMITED
+    assert time.monotonic() - begun < 60
+    assert len(web.asked) == 1
+
+
+def test_a_broken_download_goes_on_where_it_ended(web: WebServer, media: Path, tmp_path: Path) -> None:
+    fetched = got(web.url("/reset-in-body-once"), tmp_path)
+    assert fetched.media.read_bytes() == (media / "video.mp4").read_bytes()
+    assert web.asked[-1][1]["Range"].startswith("bytes=")
+
+
+def test_a_file_that_has_changed_meanwhile_is_fetched_anew(web: WebServer, media: Path, tmp_path: Path) -> None:
+    fetched = got(web.url("/changed-after-reset"), tmp_path)
+    assert fetched.media.read_bytes() == (media / "video.mp4").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ["/drip", "/drip-headers"])
+def test_the_time_is_bounded_however_slowly_it_comes(web: WebServer, tmp_path: Path, path: str) -> None:
+    begun = time.monotonic()
+    error = rejected(web.url(path), tmp_path, timeout_s=4.0)
+    assert error.kind is Kind.TIMEOUT
+    assert time.monotonic() - begun < 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ["/endless", "/endless-segment"])
+def test_bytes_are_counted_as_they_come(web: WebServer, tmp_path: Path, path: str) -> None:
+    assert rejected(web.url(path), tmp_path, max_bytes=3_000_000).kind is Kind.TOO_LARGE
+    assert sum(p.stat().st_size for p in (tmp_path / "download").iterdir()) <= 3_000_000
+
+
+def test_nobody_there(tmp_path: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/video.mp4"
+        error = rejected(url, tmp_path, attempts=1)
+    assert (error.kind, error.message) == (Kind.CONNECTION, "connection refused")
+
+
+def test_no_such_name(tmp_path: Path) -> None:
+    error = rejected("http://no-such-name.invalid/video.mp4", tmp_path, attempts=1)
+    assert error.kind is Kind.CONNECTION and "does not resolve" in error.message
+
+
+def test_too_long_unless_a_range_is_asked_for(web: WebServer, tmp_path: Path) -> None:
+    error = rejected(web.url("/video.mp4"), tmp_path, max_duration_s=1.5)
+    assert error.kind is Kind.TOO_LONG
+    shutil.rmtree(tmp_path / "download")
+    got(ask(web.url("/video.mp4"), start=0.5, end=1.0), tmp_path, max_duration_s=1.5)
+
+
+_SITE = {
+    "private": Kind.PRIVATE,
+    "bot": Kind.BOT_CHECK,
+    "age": Kind.LOGIN_REQUIRED,
+    "members": Kind.LOGIN_REQUIRED,
+    "removed": Kind.NOT_FOUND,
+    "terminated": Kind.NOT_FOUND,
+    "premiere": Kind.LIVE,
+    "live": Kind.LIVE,
+    "throttled": Kind.RATE_LIMITED,
+    "drm": Kind.UNSUPPORTED,
+    "bug": Kind.UNSUPPORTED,
+    "country": Kind.GEO_BLOCKED,
+    "geo": Kind.GEO_BLOCKED,
+    "empty": Kind.NO_VIDEO,
+    "long": Kind.TOO_LONG,
+    "heavy": Kind.TOO_LARGE,
+    "list": Kind.UNSUPPORTED,
+}
+
+
+@pytest.mark.usefixtures("fake_site")
+def test_what_a_sites_page_says(web: WebServer, tmp_path: Path) -> None:
+    for name, kind in _SITE.items():
+        error = rejected(web.url(f"/site/{name}"), tmp_path, attempts=1)
+        assert error.kind is kind, (name, error)
+        (tmp_path / "download").rmdir()
+        host_limits._hosts.clear()
+
+
+@pytest.mark.usefixtures("fake_site")
+def test_a_sites_own_id_and_metadata(web: WebServer, tmp_path: Path) -> None:
+    row = got(ask(web.url("/site/Abc-1"), id="of the list"), tmp_path).download
+    assert row.video_id == "fakesite-Abc-1"
+    assert (row.channel, row.channel_id, row.upload_date, row.licence) == ("Forest", "UC1", "2024-02-29", "CC BY 4.0")
+    assert row.language == "en" and SECRET not in (row.description or "")
+
+
+@pytest.mark.usefixtures("fake_site")
+def test_manual_before_automatic_and_wanted_languages_in_order(web: WebServer, tmp_path: Path) -> None:
+    row = got(web.url("/site/subtitled"), tmp_path, subtitle_languages=("en", "de", "nl")).download
+    # English's manual file is missing, so its automatic captions stand in, but only after what is manual.
+    assert [(t.language, t.kind) for t in row.subtitles] == [("de", "manual"), ("en", "automatic")]
+    assert "auto-en-orig" in row.subtitles[1].text
+
+
+@pytest.mark.usefixtures("fake_site")
+def test_machine_translations_are_no_captions(web: WebServer, tmp_path: Path) -> None:
+    assert got(web.url("/site/translated"), tmp_path, subtitle_languages=("en",)).download.subtitles == ()
+
+
+def test_a_full_disk_is_not_the_videos_fault(web: WebServer, tmp_path: Path) -> None:
+    (tmp_path / "download").mkdir()
+    (tmp_path / "download" / "media.mp4.part").symlink_to("/dev/full")
+    with pytest.raises(OSError) as caught:
+        fetch(ask(web.url("/video.mp4")), QUICK, tmp_path / "download")
+    assert caught.value.errno == errno.ENOSPC
+
+
+@pytest.mark.slow
+def test_a_wait_ends_when_everything_is_stopped(web: WebServer, tmp_path: Path) -> None:
+    threading.Timer(1.0, guard.stop_all).start()
+    begun = time.monotonic()
+    try:
+        with pytest.raises(guard.Stopped):
+            got(web.url("/busy-for-an-hour"), tmp_path, timeout_s=7200.0)
+    finally:
+        guard.resume()
+    assert time.monotonic() - begun < 30
+
+
+# --- policy ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "localhost", "127.1", "2130706433", "0x7f000001", "[::ffff:127.0.0.1]", "[::1]"]
+)
+def test_private_addresses_are_refused_in_all_their_forms(web: WebServer, tmp_path: Path, host: str) -> None:
+    error = rejected(web.url("/video.mp4", host), tmp_path, allow_private=False)
+    assert error.kind is Kind.REFUSED
+    assert "loopback or private" in error.message
+    assert not web.asked
+
+
+def test_a_names_dns_answer_is_what_counts(web: WebServer, tmp_path: Path) -> None:
+    """Only the check of the connection itself can see it: to the policy the name is one like any other."""
+    with address_policy.enforced(address_policy.Policy()) as policy:
+        policy.check_host("some-name.example")
+        with pytest.raises(address_policy.AddressRefused):
+            socket.create_connection(("localhost", int(web.url("").rsplit(":", 1)[1])), 1)
+        assert policy.refusal == "127.0.0.1 is a loopback or private address"
+    socket.create_connection(("localhost", int(web.url("").rsplit(":", 1)[1])), 1).close()
+
+
+@pytest.mark.parametrize(
+    ("address", "public", "with_private"),
+    [
+        ("93.184.215.14", True, True),
+        ("2606:2800:21f:cb07:6820:80da:af6b:8b2c", True, True),
+        ("127.8.9.10", False, True),
+        ("10.1.2.3", False, True),
+        ("172.31.0.1", False, True),
+        ("192.168.1.1", False, True),
+        ("100.64.0.1", False, True),
+        ("::1", False, True),
+        ("fd12::1", False, True),
+        ("::ffff:10.0.0.1", False, True),
+        ("2002:7f00:1::", False, True),
+        ("64:ff9b::127.0.0.1", False, True),
+        ("::127.0.0.1", False, True),
+        ("169.254.169.254", False, False),
+        ("::ffff:169.254.169.254", False, False),
+        ("64:ff9b::169.254.169.254", False, False),
+        ("fe80::1", False, False),
+        ("fe80::1%eth0", False, False),
+        ("fd00:ec2::254", False, False),
+        ("100.100.100.200", False, False),
+        ("168.63.129.16", False, False),
+        ("0.0.0.0", False, False),
+        ("::", False, False),
+        ("224.0.0.1", False, False),
+        ("ff02::1", False, False),
+        ("240.0.0.1", False, False),
+        ("255.255.255.255", False, False),
+        ("localhost", False, False),
+    ],
+)
+def test_which_addresses_may_be_connected_to(address: str, public: bool, with_private: bool) -> None:
+    assert (address_policy.why_refused(address, False) is None) is public
+    assert (address_policy.why_refused(address, True) is None) is with_private
+
+
+def test_a_proxy_may_lie_on_a_private_address_and_nothing_else_there(web: WebServer, tmp_path: Path) -> None:
+    with address_policy.enforced(address_policy.Policy(proxy=web.url(""))):
+        socket.create_connection(("127.0.0.1", int(web.url("").rsplit(":", 1)[1])), 1).close()
+        with pytest.raises(address_policy.AddressRefused):
+            socket.create_connection(("127.0.0.1", 9), 1)
+    # The server is asked as a proxy is, and has nothing of that name.
+    error = rejected("http://forest.example/missing.mp4", tmp_path, allow_private=False, proxy=web.url(""))
+    assert error.kind is Kind.NOT_FOUND
+    assert web.paths() == ["http://forest.example/missing.mp4"]
+
+
+def test_behind_a_proxy_private_hosts_are_still_refused(web: WebServer, tmp_path: Path) -> None:
+    error = rejected("http://10.0.0.1/video.mp4", tmp_path, allow_private=False, proxy=web.url(""))
+    assert error.kind is Kind.REFUSED and not web.asked
+
+
+def test_a_file_url_that_was_not_named_on_the_command_line(media: Path, tmp_path: Path) -> None:
+    asked = next(read_inputs([str(media / "video.mp4")], QUICK))
+    assert isinstance(asked, Asked)
+    stranger = dataclasses.replace(asked, request=dataclasses.replace(asked.request, local=False))
+    assert rejected(stranger, tmp_path).kind is Kind.REFUSED
+
+
+def test_opt_out_that_is_not_honoured_is_kept_as_evidence(web: WebServer, tmp_path: Path) -> None:
+    row = got(web.url("/opted-out"), tmp_path, honour_opt_out=False).download
+    seen = json.loads(row.opt_out or "[]")
+    assert {(o["header"], o["value"], o["of"]) for o in seen} == {
+        ("X-Robots-Tag", "noai, noimageai", of) for of in ("page", "media")
+    }
+    assert all(o["time"].endswith("+00:00") for o in seen)
+
+
+def test_opting_out_for_somebody_else(web: WebServer, tmp_path: Path) -> None:
+    assert got(web.url("/opted-out-for-others"), tmp_path).download.opt_out is None
+
+
+# --- secrets --------------------------------------------------------------------------------------------------------
+
+
+def test_a_signed_url_is_fetched_as_it_is_and_never_seen_again(
+    web: WebServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    asked = ask(web.url(f"/signed?X-Amz-Signature={SECRET}&X-Amz-Expires=60"), further=f"https://x.org/?token={SECRET}")
+    fetched = got(asked, tmp_path)
+    assert SECRET in web.paths()[-1]
+    assert SECRET not in repr(asked) + repr(fetched) + caplog.text
+
+
+@pytest.mark.parametrize(
+    "path", ["/busy", "/missing.mp4", "/text.html", "/reset-at-once", "/short", "/to-signed", "/opted-out"]
+)
+def test_failures_do_not_give_secrets_away(
+    web: WebServer, tmp_path: Path, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    url = web.url(f"{path}?X-Amz-Signature={SECRET}", f"user:{SECRET}@127.0.0.1")
+    error = rejected(url, tmp_path, attempts=2)
+    assert any(SECRET in p for p in web.paths())
+    assert SECRET not in str(error) + repr(error.__cause__) + repr(error.__context__) + caplog.text
+
+
+# --- politeness -----------------------------------------------------------------------------------------------------
+
+
+def _together(work: list[Callable[[], object]]) -> list[object]:
+    ended: list[object] = []
+
+    def run(function: Callable[[], object]) -> None:
+        try:
+            ended.append(function())
+        except Rejected as error:
+            ended.append(error)
+
+    threads = [threading.Thread(target=run, args=(w,)) for w in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return ended
+
+
+@pytest.mark.slow
+def test_downloads_from_one_host_are_bounded(web: WebServer, tmp_path: Path) -> None:
+    settings = QUICK.model_copy(update={"per_host": 2, "stall_s": 30.0})
+
+    def one(number: int) -> Fetched:
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        return fetch(ask(web.url(f"/slow?n={number}")), settings, folder)
+
+    ended = _together([lambda n=n: one(n) for n in range(6)])  # type: ignore[misc]
+    assert sum(isinstance(e, Fetched) for e in ended) == 6
+    assert web.most_at_once == 2
+    assert not host_limits._hosts
+
+
+def test_a_host_that_shuts_us_out_is_left_alone(web: WebServer, tmp_path: Path) -> None:
+    for number in range(host_limits.REFUSALS):
+        rejected(web.url(f"/captcha?{number}"), tmp_path)
+        (tmp_path / "download").rmdir()
+    asked = len(web.asked)
+    error = rejected(web.url("/video.mp4"), tmp_path)
+    assert error.kind is Kind.BOT_CHECK and "left alone" in error.message
+    assert len(web.asked) == asked
+
+
+# --- local files ----------------------------------------------------------------------------------------------------
+
+
+def test_a_local_file_is_linked_with_the_subtitles_beside_it(media: Path, tmp_path: Path) -> None:
+    source = tmp_path / "forest.mp4"
+    source.write_bytes((media / "video.mp4").read_bytes())
+    (tmp_path / "forest.en.vtt").write_text("WEBVTT\n\n00:00.000 --> 00:01.000\nHello\n")
+    asked = next(read_inputs([str(source)], QUICK))
+    assert isinstance(asked, Asked)
+    fetched = got(asked, tmp_path)
+    assert fetched.media.samefile(source)
+    assert fetched.download.title == "forest"
+    assert fetched.download.video_id == f"content-{fetched.download.source_digest}"
+    assert [(t.language, t.kind) for t in fetched.download.subtitles] == [("en", "manual")]
+
+
+def _local(path: Path) -> Asked:
+    path.touch()
+    asked = next(read_inputs([str(path)], QUICK))
+    assert isinstance(asked, Asked)
+    path.unlink()
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("put", "kind"),
+    [
+        (lambda path: None, Kind.NOT_FOUND),
+        (lambda path: path.touch(), Kind.NO_VIDEO),
+        (lambda path: path.mkdir(), Kind.REFUSED),
+        (lambda path: os.mkfifo(path), Kind.REFUSED),
+        (lambda path: path.symlink_to("/etc/passwd"), Kind.REFUSED),
+        (lambda path: path.symlink_to("/dev/zero"), Kind.REFUSED),
+        (lambda path: os.truncate(os.open(path, os.O_CREAT | os.O_WRONLY), 1 << 40), Kind.TOO_LARGE),
+    ],
+    ids=["gone", "empty", "folder", "pipe", "link", "device", "too large"],
+)
+def test_local_files_that_are_something_else_by_now(tmp_path: Path, put: Callable[[Path], object], kind: Kind) -> None:
+    asked = _local(tmp_path / "x.mp4")
+    put(tmp_path / "x.mp4")
+    assert rejected(asked, tmp_path).kind is kind
+
+
+@pytest.mark.slow
+def test_ffmpeg_never_gets_an_url(web: WebServer, tmp_path: Path) -> None:
+    """A machine whose ffmpeg notes its arguments: merging DASH runs it, and on local files only."""
+    notes = tmp_path / "notes"
+    bin = tmp_path / "bin"
+    bin.mkdir()
+    for name in ("ffmpeg", "ffprobe"):
+        tool = bin / name
+        tool.write_text(f'#!/bin/sh\necho {name} "$@" >> {notes}\nexec /usr/bin/{name} "$@"\n')
+        tool.chmod(0o755)
+    path = os.environ["PATH"]
+    os.environ["PATH"] = f"{bin}:{path}"
+    guard.stop_all()
+    guard.resume()
+    try:
+        got(web.url("/dash.mpd"), tmp_path)
+    finally:
+        os.environ["PATH"] = path
+        guard.stop_all()
+        guard.resume()
+    said = notes.read_text()
+    assert "-c copy" in said and "-protocol_whitelist file" in said
+    assert "http" not in said

@@ -1,0 +1,298 @@
+"""Exports: clips cut out of stored media, shards, and plain folders; resumable, up to date, and whole."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import av
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+
+from curation import export as export_module
+from curation.dataset.commits import Replacement, Writer
+from curation.dataset.dataset import Dataset, DatasetError, Misuse
+from curation.export import FORMATS, Exported, Format, Selection, export
+from curation.records import TABLES
+from tests.support.bucket import Bucket
+from tests.support.dataset_files import FRAME_RATE, commit_rows, download_of, made_of, make_dataset, stored_media
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Only read in these tests."""
+    return make_dataset(tmp_path_factory.mktemp("shared") / "data", videos=2)
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def told_in(folder: Path) -> dict[str, Any]:
+    """What every file says, but for the one that names the dataset; of parts, whose names are made anew, the rows."""
+    told: dict[str, Any] = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != export_module.MANIFEST):
+        name = str(path.relative_to(folder))
+        if path.suffix == ".parquet":
+            told[name.split("/")[0]] = pq.read_table(path).to_pylist()
+        else:
+            told[name] = path.read_bytes()
+    return told
+
+
+def stamps(folder: Path) -> dict[str, int]:
+    """When each file was last written."""
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+# --- mp4 ------------------------------------------------------------------------------------------------------------
+
+
+def test_each_clip_is_a_file_of_its_range_with_its_texts(shared: Dataset, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    told: list[int] = []
+    assert export(shared, out, "mp4", progress=told.append) == Exported(there=14)
+    assert sum(told) == 14
+    clips = {row["clip_id"]: row for row in shared.read("clips").to_pylist()}
+    assert names_in(out) == {f"{c}{s}" for c in clips for s in (".mp4", ".json")} | {"vidla-export.json"}
+    for clip_id, clip in clips.items():
+        about = json.loads((out / f"{clip_id}.json").read_text())
+        for name in ("clip_id", "start", "end", "subtitle_text", "caption_text", "parent_id", "frame_ids"):
+            assert about[name] == clip[name]
+        assert about["title"].startswith("Talk")
+        assert about["uri"].startswith("https://videos.example/")
+        with av.open(str(out / f"{clip_id}.mp4")) as container:
+            frames = [frame for frame in container.decode(video=0)]
+        assert len(frames) == round((clip["end"] - clip["start"]) * FRAME_RATE)
+        assert frames[0].time == 0
+        with av.open(str(shared.folder / clip["media_uri"])) as container:  # type: ignore[operator]
+            stored = [frame for frame in container.decode(video=0)]
+        first = stored[round(clip["start"] * FRAME_RATE)]
+        assert (frames[0].to_ndarray() == first.to_ndarray()).all(), "a packet copy decodes to the very same pixels"
+
+
+def test_a_second_export_writes_nothing(shared: Dataset, tmp_path: Path) -> None:
+    export(shared, tmp_path, "mp4", Selection(scale="long"))
+    before = stamps(tmp_path)
+    assert export(shared, tmp_path, "mp4", Selection(scale="long")) == Exported(there=2, kept=2)
+    assert stamps(tmp_path) == before
+
+
+def test_an_export_that_was_cut_short_goes_on(shared: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut, calls = export_module.cut, []
+
+    def stops(*args: object) -> None:
+        calls.append(args)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        cut(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(export_module, "cut", stops)
+    with pytest.raises(KeyboardInterrupt):
+        export(shared, tmp_path, "mp4")
+    assert len(list(tmp_path.glob("*.mp4"))) == 3
+    (tmp_path / ".vidla-left").mkdir()
+    (tmp_path / ".vidla-left" / "clip.mp4").write_bytes(b"half")
+    before = stamps(tmp_path)
+    monkeypatch.setattr(export_module, "cut", cut)
+    assert export(shared, tmp_path, "mp4") == Exported(there=14, kept=3)
+    assert not list(tmp_path.glob(".vidla-*"))
+    assert {n: t for n, t in stamps(tmp_path).items() if n in before} == {
+        n: t for n, t in before.items() if n != ".vidla-left"
+    }
+
+
+def test_new_texts_leave_the_media_alone_and_clips_that_are_gone_go(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "data")
+    out = tmp_path / "out"
+    export(dataset, out, "mp4", Selection(scale="short"))
+    before = stamps(out)
+    clips = [c for c in made_of(0, stored_media())["clips"] if c.scale == "short"]
+    told = [type(c)(**{**vars(c), "caption_text": "Another text"}) for c in clips[1:]]
+    with Writer(dataset, "run-2", {}) as writer:
+        ids = frozenset((c.clip_id,) for c in clips)
+        replaced = Replacement("clips", ("clip_id",), ids, frozenset(dataset.live_parts("clips")))
+        commit_rows(writer, "told anew", {"clips": told}, [replaced])
+    assert export(dataset, out, "mp4", Selection(scale="short")) == Exported(there=7, kept=4)
+    after = stamps(out)
+    assert set(before) - set(after) == {f"{clips[0].clip_id}.mp4", f"{clips[0].clip_id}.json"}
+    assert {n for n in after if after[n] != before[n]} == {f"{c.clip_id}.json" for c in clips[1:]}
+    assert json.loads((out / f"{clips[1].clip_id}.json").read_text())["caption_text"] == "Another text"
+
+
+def test_media_that_is_gone_stops_no_other_clip(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "data")
+    (dataset.folder / made_of(0, stored_media(seed=0))["videos"][0].media_uri).unlink()  # type: ignore[operator]
+    exported = export(dataset, tmp_path / "out", "mp4", Selection(scale="medium"))
+    assert exported.there == 2
+    assert len(exported.failed) == 2
+    assert all(line.startswith(f"{download_of(0).video_id}.medium.") and "\n" not in line for line in exported.failed)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_dataset_elsewhere_gives_the_same_and_brings_each_video_once(
+    shared: Dataset, tmp_path: Path, bucket: Bucket, form: Format
+) -> None:
+    assert shared.folder is not None
+    bucket.upload(shared.folder)
+    here = export(shared, tmp_path / "here", form)
+    assert export(Dataset(bucket.uri), tmp_path / "there", form) == here
+    assert told_in(tmp_path / "there") == told_in(tmp_path / "here")
+    brought = [path for method, path, _ in bucket.answers() if method == "GET" and path.startswith("media/")]
+    assert len(brought) == len(set(brought)) == (0 if form == "parquet" else 2)
+
+
+@pytest.mark.parametrize("name", ["../../outside", "/etc/outside", "a/b", ".hidden", ""])
+def test_a_clip_of_a_strangers_dataset_is_not_written_elsewhere(tmp_path: Path, name: str) -> None:
+    dataset = make_dataset(tmp_path / "data", videos=1)
+    clip = made_of(0, stored_media())["clips"][0]
+    with Writer(dataset, "run-2", {}) as writer:
+        commit_rows(writer, "bad", {"clips": [type(clip)(**{**vars(clip), "clip_id": name})]})
+    with pytest.raises(DatasetError, match="not named as vidla names clips"):
+        export(dataset, tmp_path / "out" / "deep", "mp4")
+    assert not list(tmp_path.glob("outside*"))
+
+
+# --- what may be asked for ------------------------------------------------------------------------------------------
+
+
+def test_clips_are_selected_by_scale_and_condition(shared: Dataset, tmp_path: Path) -> None:
+    selection = Selection("subtitle_text is null -- no speech", "short")
+    assert export(shared, tmp_path, "mp4", selection).there == 4
+
+
+@pytest.mark.parametrize(
+    ("selection", "message"),
+    [
+        (Selection(scale="tiny"), "no scale is called 'tiny'; there are short, medium, long"),
+        (Selection(where="durtion > 3"), "durtion"),
+        (Selection(where="true) union (select 1"), "Parser Error|Binder Error"),
+        (Selection(where="exists (from '/etc/passwd')"), "Error"),
+    ],
+)
+def test_a_selection_that_cannot_be_is_said_in_a_line(
+    shared: Dataset, tmp_path: Path, selection: Selection, message: str
+) -> None:
+    with pytest.raises(Misuse, match=message) as caught:
+        export(shared, tmp_path / "out", "mp4", selection)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_is_used_for_one_export_only(shared: Dataset, tmp_path: Path) -> None:
+    export(shared, tmp_path / "out", "mp4", Selection(scale="long"))
+    with pytest.raises(Misuse, match="holds another export"):
+        export(shared, tmp_path / "out", "webdataset", Selection(scale="long"))
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.tex").write_text("years of work")
+    with pytest.raises(Misuse, match="not empty"):
+        export(shared, mine, "mp4")
+    with pytest.raises(Misuse, match="not a folder"):
+        export(shared, mine / "thesis.tex", "mp4")
+    assert shared.folder is not None
+    link = tmp_path / "link"
+    link.symlink_to(shared.folder)
+    for inside in (shared.folder, shared.folder / "media" / "out", link / "out"):
+        with pytest.raises(Misuse, match="inside the dataset"):
+            export(shared, inside, "mp4")
+    assert names_in(mine) == {"thesis.tex"}
+
+
+# --- WebDataset -----------------------------------------------------------------------------------------------------
+
+
+def members(shard: Path) -> list[str]:
+    with tarfile.open(shard) as tar:
+        return tar.getnames()
+
+
+def test_shards_hold_three_files_a_clip_in_order_and_are_the_same_each_time(shared: Dataset, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert export(shared, first, "webdataset", shard_clips=5).there == 14
+    export(shared, second, "webdataset", shard_clips=5)
+    shards = ["clips-000000.tar", "clips-000001.tar", "clips-000002.tar"]
+    assert names_in(first) == {*shards, "vidla-export.json"}
+    keys = [name for shard in shards for name in members(first / shard)]
+    assert len(keys) == 3 * 14
+    by_key = [tuple(name.partition(".")[::2]) for name in keys]
+    assert [suffix for _, suffix in by_key] == ["mp4", "json", "txt"] * 14
+    assert len({key for key, _ in by_key}) == 14
+    for shard in shards:
+        assert (first / shard).read_bytes() == (second / shard).read_bytes()
+    with tarfile.open(first / shards[0]) as tar:
+        about = json.load(tar.extractfile(keys[1]))  # type: ignore[arg-type]
+        assert tar.extractfile(keys[2]).read().decode() == about["caption_text"]  # type: ignore[union-attr]
+        with av.open(tar.extractfile(keys[0])) as container:
+            assert container.streams.video[0].frames == round((about["end"] - about["start"]) * FRAME_RATE)
+
+
+def test_whole_shards_are_kept_and_the_others_made_again(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "data")
+    out = tmp_path / "out"
+    export(dataset, out, "webdataset", shard_clips=5)
+    before = stamps(out)
+    (out / "clips-000001.tar").unlink()
+    assert export(dataset, out, "webdataset", shard_clips=5) == Exported(there=14, kept=9)
+    after = stamps(out)
+    assert {n for n in before if before[n] != after[n]} == {"clips-000001.tar"}
+    clips = shard_order(dataset)
+    with Writer(dataset, "run-2", {}) as writer:
+        parts = frozenset(dataset.live_parts("clips"))
+        gone = Replacement("clips", ("clip_id",), frozenset((c,) for c in clips[7:]), parts)
+        commit_rows(writer, "fewer", {}, [gone])
+    assert export(dataset, out, "webdataset", shard_clips=5) == Exported(there=7, kept=5)
+    assert names_in(out) == {"clips-000000.tar", "clips-000001.tar", "vidla-export.json"}
+    assert len(members(out / "clips-000001.tar")) == 6
+
+
+def shard_order(dataset: Dataset) -> list[str]:
+    rows = dataset.sql('select clip_id from clips order by media_uri, start, "end", clip_id')
+    return list(rows["clip_id"].to_pylist())
+
+
+# --- tables ---------------------------------------------------------------------------------------------------------
+
+
+def count(out: Path, table: str) -> int:
+    with duckdb.connect() as connection:
+        (rows,) = connection.sql(f"select count(*) from '{out / table}/*.parquet'").fetchall()[0]
+    return int(rows)
+
+
+def test_tables_become_plain_folders_that_a_glob_reads(shared: Dataset, tmp_path: Path) -> None:
+    exported = export(shared, tmp_path, "parquet")
+    assert {name: count(tmp_path, name) for name in TABLES} == {name: shared.read(name).num_rows for name in TABLES}
+    again = export(shared, tmp_path, "parquet")
+    assert (again.there, again.kept) == (exported.there, exported.there)
+
+
+def test_a_selection_takes_what_belongs_to_its_clips(shared: Dataset, tmp_path: Path) -> None:
+    video_id = download_of(0).video_id
+    export(shared, tmp_path, "parquet", Selection(f"video_id = '{video_id}'", "long"))
+    assert {name: count(tmp_path, name) for name in TABLES} == {
+        "requests": 1,
+        "downloads": 1,
+        "videos": 1,
+        "frames": 4,
+        "captions": 4,
+        "segments": 1,
+        "summaries": 2,
+        "clips": 1,
+        "rejects": 0,
+        "usage": 4,
+        "forgotten": 0,
+    }
+
+
+def test_tables_that_changed_are_written_anew(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "data", videos=1)
+    out = tmp_path / "out"
+    export(dataset, out, "parquet")
+    with Writer(dataset, "run-2", {}) as writer:
+        commit_rows(writer, "more", {"clips": made_of(5, stored_media())["clips"]})
+    assert export(dataset, out, "parquet").kept == 0
+    assert count(out, "clips") == 14

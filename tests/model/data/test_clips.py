@@ -1,0 +1,213 @@
+"""Which clips a run reads: the pinned version, the selection, the split; what becomes of it when the data changes."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curation.dataset.commits import Writer
+from curation.dataset.dataset import Dataset, DatasetError, Misuse
+from curation.dataset.forget import forget
+from curation.dataset.vacuum import pins, unpin, vacuum
+from curation.records import Clip
+from model.data.clips import Clips, Share, Version, pin_version, reopen, select
+from model.data.split import held_out, in_subset
+from model.settings import DataSettings
+from tests.support.dataset_files import add_videos, commit_rows, made_of, make_dataset, stored_media
+
+VIDEOS = 12
+PER_VIDEO = {"short": 4, "medium": 2, "long": 1}
+ALL = DataSettings(held_out=0)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return make_dataset(tmp_path_factory.mktemp("clips") / "dataset", VIDEOS)
+
+
+@pytest.fixture(scope="module")
+def version(dataset: Dataset) -> Version:
+    return pin_version(dataset, "tests")
+
+
+def chosen(dataset: Dataset, version: Version, path: Path, share: Share = "train", **settings: Any) -> Clips:
+    return select(dataset, version, ALL.model_copy(update=settings), share, path / "clips.arrow")
+
+
+def ids(clips: Clips) -> list[str]:
+    return [clips[i].clip_id for i in range(len(clips))]
+
+
+def test_selects_every_clip_ordered_by_scale(dataset: Dataset, version: Version, tmp_path: Path) -> None:
+    clips = chosen(dataset, version, tmp_path)
+    assert clips.counts == {scale: VIDEOS * count for scale, count in PER_VIDEO.items()}
+    assert clips.without_text == 0
+    rows = {row["clip_id"]: row for row in dataset.read("clips").to_pylist()}
+    assert sorted(ids(clips)) == sorted(rows)
+    order = [("short", "medium", "long").index(clips[i].scale) for i in range(len(clips))]
+    assert order == sorted(order)
+    for i in range(len(clips)):
+        clip, row = clips[i], rows[clips[i].clip_id]
+        assert (clip.start, clip.end, clip.media_uri) == (row["start"], row["end"], row["media_uri"])
+        assert (clip.subtitle, clip.caption) == (row["subtitle_text"], row["caption_text"])
+        assert (clip.scale, clip.video_id) == (row["scale"], row["video_id"])
+    assert pickle.loads(pickle.dumps(clips))[5] == clips[5]
+    with pytest.raises(IndexError):
+        clips[len(clips)]
+
+
+def test_selects_by_a_condition_and_by_scale(dataset: Dataset, version: Version, tmp_path: Path) -> None:
+    spoken = chosen(dataset, version, tmp_path, where="subtitle_text is not null -- spoken")
+    assert len(spoken) == VIDEOS * (2 + 1 + 1)
+    assert chosen(dataset, version, tmp_path, scales={"short": 0.0, "long": 2.0}).counts == {
+        "short": 0,
+        "medium": 0,
+        "long": VIDEOS,
+    }
+    with pytest.raises(DatasetError, match=r"no clip of .* is selected: look at data.where"):
+        chosen(dataset, version, tmp_path, where="language = 'xx'")
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("no_such_column = 1", "no_such_column"),
+        ("scale ==", "syntax error"),
+        ("cast(clip_id as integer) = 1", "Could not convert"),
+        ("scale = 'short') or (scale = 'long'", "syntax error"),  # which would have trained on what is held out
+    ],
+)
+def test_a_condition_that_is_none_is_told_in_a_line(
+    where: str, message: str, dataset: Dataset, version: Version, tmp_path: Path
+) -> None:
+    with pytest.raises(Misuse, match=rf"^data\.where: .*({message})") as raised:
+        chosen(dataset, version, tmp_path, where=where)
+    assert "\n" not in str(raised.value)
+
+
+def test_leaves_out_clips_without_any_text(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "dataset", 1)
+    clips: Sequence[Clip] = made_of(20, stored_media(seed=20))["clips"]
+    texts: list[tuple[str | None, str | None]] = [(None, None), ("", "  "), ("Heard.", None), (None, " Seen. ")]
+    rows = [
+        dataclasses.replace(clip, subtitle_text=subtitle, caption_text=caption)
+        for clip, (subtitle, caption) in zip(clips, texts, strict=False)
+    ]
+    with Writer(dataset, "run-2", {}) as writer:
+        commit_rows(writer, "texts", {"clips": rows})
+    found = chosen(dataset, pin_version(dataset, "tests"), tmp_path, where=f"video_id = '{clips[0].video_id}'")
+    assert found.without_text == 2
+    assert [(found[i].subtitle, found[i].caption) for i in range(len(found))] == [("Heard.", None), (None, "Seen.")]
+
+
+def test_splits_by_video(dataset: Dataset, version: Version, tmp_path: Path) -> None:
+    videos = set(dataset.read("clips", ["video_id"])["video_id"].to_pylist())
+    train = chosen(dataset, version, tmp_path / "train", held_out=0.3)
+    kept = chosen(dataset, version, tmp_path / "held out", "held_out", held_out=0.3, subset=0.01)
+    sides = [{clips[i].video_id for i in range(len(clips))} for clips in (train, kept)]
+    assert sides == [{v for v in videos if held_out(v, 0.3) is side} for side in (False, True)]
+    assert all(sides)
+    for share in (0.2, 0.5, 1.0):
+        part = chosen(dataset, version, tmp_path / "part", subset=share)
+        assert {part[i].video_id for i in range(len(part))} == {v for v in videos if in_subset(v, share)}
+    assert not len(chosen(dataset, version, tmp_path / "none", "held_out"))
+
+
+def test_is_the_same_however_the_rows_lie(dataset: Dataset, version: Version, tmp_path: Path) -> None:
+    other = Dataset(str(tmp_path / "other"))
+    with Writer(other, "run-1", {"settings": {}}) as writer:
+        add_videos(writer, reversed(range(VIDEOS)))
+    assert ids(chosen(other, pin_version(other, "tests"), tmp_path / "a")) == ids(
+        chosen(dataset, version, tmp_path / "b")
+    )
+
+
+def test_writes_a_selection_once(dataset: Dataset, version: Version, tmp_path: Path) -> None:
+    path = tmp_path / "clips.arrow"
+    written = select(dataset, version, ALL, "train", path)
+    stamp = path.stat().st_mtime_ns
+    assert ids(select(dataset, version, ALL.model_copy(update={"workers": 7}), "train", path)) == ids(written)
+    assert path.stat().st_mtime_ns == stamp
+    select(dataset, version, ALL.model_copy(update={"where": "scale = 'long'"}), "train", path)
+    assert len(Clips(path)) == VIDEOS
+    assert len(written) == 7 * VIDEOS  # who has the old one open reads on in it
+    assert written[7 * VIDEOS - 1].scale == "long"
+    assert [p.name for p in tmp_path.iterdir()] == ["clips.arrow"]
+
+
+def test_spans_batches(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "dataset", 1)
+    clip: Clip = made_of(20, stored_media(seed=20))["clips"][0]
+    many = [dataclasses.replace(clip, clip_id=f"c{i:06d}", start=float(i)) for i in range(2**17 + 5)]
+    with Writer(dataset, "run-2", {}) as writer:
+        commit_rows(writer, "many", {"clips": many})
+    clips = chosen(dataset, pin_version(dataset, "tests"), tmp_path, where="clip_id like 'c%'")
+    assert len(clips) == len(many)
+    for i in (0, 1, 2**16 - 1, 2**16, 2**17 - 1, 2**17, 2**17 + 4):
+        assert clips[i].start == i
+
+
+# --- the version ----------------------------------------------------------------------------------------------------
+
+
+def test_a_pinned_version_stays_as_it_was(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "dataset", 3)
+    version = pin_version(dataset, "mine")
+    assert pins(dataset)[version.pin] == version.tables
+    before = ids(chosen(dataset, version, tmp_path / "before"))
+    with Writer(dataset, "run-2", {"command": "curate", "settings": {"new": True}}) as writer:
+        add_videos(writer, [7])
+        vacuum(writer)
+    assert ids(chosen(dataset, version, tmp_path / "after")) == before
+    later = pin_version(dataset, "mine")
+    assert later.pin != version.pin  # a run of the same name elsewhere keeps its own
+    assert later.configuration != version.configuration
+    assert len(chosen(dataset, later, tmp_path / "later")) == len(before) + 7
+
+
+def test_a_changed_dataset_is_refused(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "dataset", 3)
+    version = pin_version(dataset, "mine")
+    assert reopen(dataset, version, "mine", allow_changed=False) == version
+    with Writer(dataset, "run-2", {}) as writer:
+        add_videos(writer, [7])
+    with pytest.raises(
+        DatasetError, match=r"have changed since the checkpoint .*=true goes on with version \d+, which"
+    ):
+        reopen(dataset, version, "mine", allow_changed=False)
+    assert reopen(dataset, version, "mine", allow_changed=True) == version
+
+
+def test_what_is_forgotten_is_not_trained_on_again(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "dataset", 3)
+    version = pin_version(dataset, "mine")
+    gone = dataset.read("clips", ["video_id"])["video_id"][0].as_py()
+    with Writer(dataset, "run-2", {}) as writer:
+        forget(writer, "video", gone)
+    with pytest.raises(DatasetError, match=r"goes on with what is there: version .* is not whole"):
+        reopen(dataset, version, "mine", allow_changed=False)
+    again = reopen(dataset, version, "mine", allow_changed=True)
+    assert again.tables == pins(dataset)[again.pin]
+    clips = chosen(dataset, again, tmp_path)
+    assert len(clips) == 2 * 7
+    assert gone not in {clips[i].video_id for i in range(len(clips))}
+
+
+def test_a_version_that_is_not_pinned_any_more_is_not_whole(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "dataset", 1)
+    version = pin_version(dataset, "mine")
+    unpin(dataset, version.pin)
+    with pytest.raises(DatasetError, match="is not whole"):
+        reopen(dataset, version, "mine", allow_changed=False)
+
+
+def test_another_dataset_is_told_apart(tmp_path: Path) -> None:
+    version = pin_version(make_dataset(tmp_path / "one", 1), "mine")
+    other = make_dataset(tmp_path / "two", 1)
+    with pytest.raises(DatasetError, match="changed since the checkpoint"):
+        reopen(other, version, "mine", allow_changed=False)

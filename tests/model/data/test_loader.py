@@ -1,0 +1,329 @@
+"""From draws to batches: what a sample holds, in which order, by how many processes; what becomes of broken files."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+from curation.dataset.commits import Writer
+from curation.dataset.dataset import Dataset, DatasetError, put
+from curation.records import Clip
+from curation.texts.limits import clip_tokenizer
+from model.data.augment import View, centre_view, show
+from model.data.clips import Clips, pin_version, select
+from model.data.frame_reader import clip_times, read_frames
+from model.data.loader import ATTEMPTS, Augmentation, Batch, Missing, Samples, read, tokens
+from model.data.media_cache import media_of
+from model.data.sampler import Batches, Draw, InTurn, Order
+from model.settings import DataSettings
+from tests.support.bucket import Bucket
+from tests.support.dataset_files import commit_rows, made_of, make_dataset, stored_media
+from tests.support.project import ROOT
+
+FRAMES, SIZE = 4, 16
+AUGMENTATION = Augmentation((1.0, 0.8), True)
+TEXTS: Sequence[tuple[str | None, str | None]] = [("Bees dance.", "A bee"), (None, "A bee on a flower"), ("Bzz.", None)]
+
+
+def make(folder: Path, videos: int = 6) -> Dataset:
+    """Some videos, of whose clips one in three lacks a subtitle text, and another one a caption."""
+    dataset = make_dataset(folder, 0)
+    with Writer(dataset, "run-2", {}) as writer:
+        for number in range(videos):
+            rows = made_of(number, stored_media(seed=number))
+            put(dataset.store, rows["videos"][0].media_uri, stored_media(seed=number))
+            clips: list[Clip] = rows["clips"]
+            texts = [TEXTS[i % 3] for i in range(len(clips))]
+            clips = [
+                dataclasses.replace(c, subtitle_text=s, caption_text=t) for c, (s, t) in zip(clips, texts, strict=True)
+            ]
+            commit_rows(writer, f"texts {number}", {"clips": clips})
+    return dataset
+
+
+def samples_of(dataset: Dataset, folder: Path, augmentation: Augmentation | None = AUGMENTATION) -> Samples:
+    version = pin_version(dataset, "tests")
+    clips = select(dataset, version, DataSettings(held_out=0), "train", folder / "clips.arrow")
+    return Samples(clips, media_of(dataset, str(folder / "cache"), 1_000_000), FRAMES, SIZE, augmentation=augmentation)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return make(tmp_path_factory.mktemp("samples") / "dataset")
+
+
+@pytest.fixture
+def samples(dataset: Dataset, tmp_path: Path) -> Samples:
+    return samples_of(dataset, tmp_path)
+
+
+def order_of(clips: Clips, batch: int = 4) -> Order:
+    return Order(clips.counts, batch, seed=5)
+
+
+def test_a_sample_in_training(samples: Samples) -> None:
+    clip = samples.clips[3]
+    (batch,) = read(samples, [[(3, 11), (3, 12)]], workers=0)
+    assert batch.frames.shape == (2, FRAMES, 3, SIZE, SIZE) and batch.frames.dtype == torch.uint8
+    assert batch.index.tolist() == batch.drawn.tolist() == [3, 3]
+    assert batch.times[0].tolist() != batch.times[1].tolist()
+    part = (clip.end - clip.start) / FRAMES
+    assert [int((t - clip.start) // part) for t in batch.times[0].tolist()] == [0, 1, 2, 3]
+    for i in range(2):
+        left, top, side, flip = batch.view[i].tolist()
+        path = samples.media.open(clip.media_uri)
+        pixels = read_frames(path, batch.times[i].tolist()).pixels
+        assert torch.equal(batch.frames[i], show(pixels, View(left, top, side, bool(flip)), SIZE))
+
+
+def test_a_sample_in_evaluation(dataset: Dataset, tmp_path: Path) -> None:
+    samples = samples_of(dataset, tmp_path, augmentation=None)
+    clip = samples.clips[3]
+    (batch,) = read(samples, [[(3, 11), (3, 12)]], workers=0)
+    assert batch.times[0].tolist() == batch.times[1].tolist() == clip_times(clip.start, clip.end, FRAMES)
+    pixels = read_frames(samples.media.open(clip.media_uri), batch.times[0].tolist()).pixels
+    assert torch.equal(batch.frames[0], show(pixels, centre_view(36, 64), SIZE))
+    assert torch.equal(batch.frames[0], batch.frames[1])
+
+
+def test_tells_which_texts_a_clip_has(samples: Samples) -> None:
+    everything = list(read(samples, InTurn(len(samples), 4), workers=0))
+    rows = [samples.clips[int(index)] for batch in everything for index in batch.index]
+    assert len(rows) == len(samples)
+    has = [torch.cat([getattr(batch, name) for batch in everything]) for name in ("has_subtitle", "has_caption")]
+    assert has[0].tolist() == [row.subtitle is not None for row in rows]
+    assert has[1].tolist() == [row.caption is not None for row in rows]
+    assert 0 < int(has[0].sum()) < len(rows) and bool((has[0] | has[1]).all())
+    subtitles = torch.cat([batch.subtitle for batch in everything])
+    assert torch.equal(subtitles, tokens([row.subtitle or "" for row in rows]))
+
+
+# --- texts ----------------------------------------------------------------------------------------------------------
+
+
+def test_tokens_are_those_of_clip() -> None:
+    found = tokens(["a photo of a cat", "", "dog " * 100])
+    assert found.shape == (3, 77) and found.dtype == torch.int64
+    assert found[0, :8].tolist() == [49406, 320, 1125, 539, 320, 2368, 49407, 49407]
+    assert found[1, :2].tolist() == [49406, 49407]
+    assert found[2].tolist() == [49406, *[1929] * 75, 49407]  # cut, and ended all the same
+    assert tokens(["dog " * 100], context=10)[0].tolist() == [49406, *[1929] * 8, 49407]
+
+
+@pytest.mark.parametrize("eos", [2, 49407])  # as early copies of CLIP name their end token, and as later ones do
+def test_padding_changes_no_feature_of_clip(eos: int) -> None:
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "projection_dim": 16}
+    model = CLIPTextModelWithProjection(CLIPTextConfig(**sizes, num_attention_heads=4, eos_token_id=eos)).eval()
+    for text in ("a photo of a cat", "dog " * 100):
+        (short,) = clip_tokenizer()([text], truncation=True, max_length=77)["input_ids"]
+        with torch.no_grad():
+            padded = model(tokens([text])).text_embeds
+            assert torch.allclose(padded, model(torch.tensor([short])).text_embeds, atol=1e-6)
+
+
+# --- any number of processes ----------------------------------------------------------------------------------------
+
+
+def walk(samples: Samples, order: Order, first: int, last: int, workers: int) -> list[tuple[Any, ...]]:
+    """What all batches are, once the last has come: none may lie where another one is put."""
+    return [trace(batch) for batch in list(read(samples, Batches(order, first, last, 2), workers))]
+
+
+def trace(batch: Batch) -> tuple[Any, ...]:
+    """Everything that tells what is in a batch."""
+    return (
+        batch.index.tolist(),
+        batch.times.tolist(),
+        batch.view.tolist(),
+        batch.frames.long().sum((1, 2, 3, 4)).tolist(),
+        batch.subtitle.sum(1).tolist(),
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes")
+def test_is_the_same_by_any_number_of_workers(samples: Samples) -> None:
+    order = order_of(samples.clips)
+    alone = walk(samples, order, 0, 22, 0)
+    assert order.steps == 10  # so it goes into a third epoch
+    assert walk(samples, order, 0, 22, 3) == alone
+    assert walk(samples, order, 13, 22, 1) == alone[26:]
+
+
+WALK = """
+import json, sys
+from pathlib import Path
+from curation.dataset.dataset import Dataset
+from model.data.clips import Clips
+from model.data.media_cache import media_of
+from model.data.sampler import Batches, Order
+from model.data.loader import Augmentation, Samples, read
+from tests.model.data.test_loader import AUGMENTATION, FRAMES, SIZE, order_of, trace
+
+if __name__ == "__main__":
+    dataset, clips, out, workers = Dataset(sys.argv[1]), Clips(Path(sys.argv[2])), Path(sys.argv[3]), int(sys.argv[4])
+    samples = Samples(clips, media_of(dataset, None, 1), FRAMES, SIZE, augmentation=AUGMENTATION)
+    written = out.read_text().splitlines() if out.exists() else []
+    whole = [line for line in written if line.endswith("]")]
+    step = len(whole) // 2  # of two micro-batches
+    out.write_text("".join(f"{line}\\n" for line in whole[: step * 2]))
+    with out.open("a") as file:
+        for batch in read(samples, Batches(order_of(clips), step, 40, 2), workers):
+            print(json.dumps(trace(batch)), file=file, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_walk_goes_on_where_it_stopped_with_other_workers(
+    dataset: Dataset, samples: Samples, tmp_path: Path
+) -> None:
+    script, out = tmp_path / "walk.py", tmp_path / "walked.jsonl"
+    script.write_text(WALK)
+    command = [sys.executable, str(script), dataset.uri, str(samples.clips.path), str(out)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    kills = 0
+    for workers, lines in ((2, 9), (0, 43), (1, 10**9)):
+        process = subprocess.Popen([*command, str(workers)], env=environment)
+        workers_of = psutil.Process(process.pid)
+        deadline = time.monotonic() + 120
+        while process.poll() is None and not (out.exists() and out.read_text().count("\n") > lines):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        children = workers_of.children() if process.poll() is None else []
+        if process.poll() is None:
+            kills += 1
+            process.send_signal(signal.SIGKILL)
+        process.wait(60)
+        assert not psutil.wait_procs(children, timeout=30)[1]  # its workers end with it
+    assert kills == 2
+    walked = [json.loads(line) for line in out.read_text().splitlines()]
+    assert walked == json.loads(json.dumps(walk(samples, order_of(samples.clips), 0, 40, 0)))
+
+
+@pytest.mark.slow
+def test_reads_remote_media(dataset: Dataset, samples: Samples, tmp_path: Path, bucket: Bucket) -> None:
+    assert dataset.folder is not None
+    order = order_of(samples.clips)
+    bucket.upload(dataset.folder)
+    (tmp_path / "remote").mkdir()
+    remote = samples_of(Dataset(bucket.uri), tmp_path / "remote")
+    assert walk(remote, order, 0, 5, 0) == walk(samples, order, 0, 5, 0)
+    assert walk(remote, order, 5, 10, 2) == walk(samples, order, 5, 10, 0)
+    assert any(path.startswith("media/") for path in bucket.given())
+
+
+# --- broken files ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Iterator[tuple[Dataset, Samples, list[str]]]:
+    """A dataset of which one video is gone and one is broken, and what these two are."""
+    dataset = make(tmp_path / "dataset")
+    assert dataset.folder is not None
+    uris = sorted(set(dataset.read("clips", ["media_uri"])["media_uri"].to_pylist()))
+    (dataset.folder / uris[1]).unlink()
+    broken = dataset.folder / uris[4]
+    broken.write_bytes(broken.read_bytes()[:3000])
+    yield dataset, samples_of(dataset, tmp_path), [uris[1], uris[4]]
+
+
+def test_replaces_what_cannot_be_read(damaged: tuple[Dataset, Samples, list[str]]) -> None:
+    _, samples, bad = damaged
+    batches = Batches(order_of(samples.clips), 0, 10, 4)
+    once, again = (list(read(samples, batches, workers=0)) for _ in range(2))
+    assert [trace(batch) for batch in once] == [trace(batch) for batch in again]
+    for batch, draws in zip(once, batches, strict=True):
+        assert batch.drawn.tolist() == [index for index, _ in draws]
+        for drawn, index in zip(batch.drawn.tolist(), batch.index.tolist(), strict=True):
+            assert (samples.clips[drawn].media_uri in bad) == (drawn != index)
+            assert samples.clips[index].media_uri not in bad
+    assert {uri for batch in once for uri in batch.unreadable} == set(bad)
+    assert all("\n" not in reason for batch in once for reason in batch.unreadable.values())
+
+
+def test_fails_past_a_share_and_names_the_files(damaged: tuple[Dataset, Samples, list[str]]) -> None:
+    _, samples, bad = damaged
+    batches = list(read(samples, Batches(order_of(samples.clips), 0, 10, 4), workers=0))
+    missing = Missing(share=0.5, total=40)
+    for batch in batches:
+        missing.add(batch)
+    assert missing.drawn == 40
+    assert missing.replaced == sum(int((batch.index != batch.drawn).sum()) for batch in batches) > 5
+    assert set(missing.files) == set(bad)
+    strict = Missing(share=0.1, total=40)
+    with pytest.raises(
+        DatasetError, match=r"[5-8] of \d+ clips cannot be read, more than data.max_missing \(0.1\)"
+    ) as raised:
+        for batch in batches:
+            strict.add(batch)
+    assert bad[0] in str(raised.value) or bad[1] in str(raised.value)
+    assert "\n" not in str(raised.value)
+    with pytest.raises(DatasetError, match=r"[1-4] of 4 clips"):
+        for batch in batches:
+            Missing(share=0.0, total=10**6).add(batch)
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_says_in_one_line_when_nothing_can_be_read(workers: int, samples: Samples, tmp_path: Path) -> None:
+    nowhere = dataclasses.replace(samples, media=media_of(Dataset(str(tmp_path / "nowhere")), None, 1))
+    with pytest.raises(DatasetError, match=f"{ATTEMPTS} clips in a row cannot be read: media/") as raised:
+        list(read(nowhere, [[(0, 1)]], workers))
+    assert "\n" not in str(raised.value)
+
+
+def workers_now() -> set[psutil.Process]:
+    found = set()
+    for process in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # one that was killed, and is not yet waited for
+            if "spawn_main" in " ".join(process.cmdline()):
+                found.add(process)
+    return found
+
+
+@pytest.mark.slow
+def test_says_in_one_line_that_a_worker_was_killed(samples: Samples) -> None:
+    before = workers_now()
+    batches = read(samples, Batches(order_of(samples.clips), 0, 10**6, 4), workers=1)
+    next(batches)
+    (worker,) = workers_now() - before
+    threading.Timer(0.5, worker.kill).start()  # while it is waited for: whatever runs then is told
+    with pytest.raises(DatasetError, match=rf"clips stopped coming in: .*{worker.pid}") as raised:
+        for _ in batches:
+            pass
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.slow
+def test_workers_end_with_whoever_reads(samples: Samples) -> None:
+    before = workers_now()
+    batches = read(samples, Batches(order_of(samples.clips), 0, 10**6, 4), workers=1)
+    next(batches)
+    workers = workers_now() - before
+    assert workers
+    batches.close()  # type: ignore[attr-defined]
+    assert not psutil.wait_procs(workers, timeout=30)[1]
+
+
+def test_a_batch_can_be_moved(samples: Samples) -> None:
+    draws: list[list[Draw]] = [[(0, 1), (1, 2)]]
+    (batch,) = read(samples, draws, workers=0)
+    moved = batch.to(torch.device("meta"))
+    assert len(moved) == 2
+    assert moved.frames.device.type == moved.view.device.type == "meta"
+    assert moved.unreadable == batch.unreadable

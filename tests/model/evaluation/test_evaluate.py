@@ -1,0 +1,371 @@
+"""Evaluation of a model on held-out clips and on the files of a benchmark, and the verb."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from curation.dataset.dataset import Dataset, DatasetError, Misuse
+from curation.sources.input_lists import InputError
+from model.data.augment import centre_view, normalise, show
+from model.data.frame_reader import clip_times, read_frames
+from model.data.loader import tokens
+from model.distributed import Processes
+from model.evaluation.annotations import find_videos
+from model.evaluation.benchmark import classify_benchmark, evaluate_benchmark, read_annotations
+from model.evaluation.evaluate import Encoder, evaluate_dataset, evaluate_triplets
+from model.evaluation.hierarchical import hierarchical_set, read, write
+from model.evaluation.retrieval import evaluate
+from model.evaluation.zero_shot import ZeroShot, read_classes
+from model.network.clip_conversion import from_clip
+from model.network.config import ModelError
+from model.settings import DataSettings, ModelSettings
+from model.training import run_folder
+from model.training.trainer import Trainer
+from tests.support.dataset_files import stored_media
+from tests.support.small_training import training_clip, training_dataset, training_settings
+from vidla.cli import main
+
+ALONE = Processes(0, 1, torch.device("cpu"))
+HELD_OUT = DataSettings(held_out=0.999)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return training_dataset(tmp_path_factory.mktemp("evaluation") / "dataset")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return training_clip(tmp_path_factory.mktemp("evaluation") / "clip")
+
+
+@pytest.fixture(scope="module")
+def encoder(clip: Path) -> Encoder:
+    model = from_clip(ModelSettings(weights=str(clip), frames=2, levels=1, tokens=2))
+    return Encoder(model, ALONE, "fp32", 4, 0)
+
+
+def features_of(encoder: Encoder, media: Path, start: float, end: float) -> torch.Tensor:
+    """One clip's, by hand."""
+    video = encoder.model.config.video
+    pixels = read_frames(media, clip_times(start, end, video.frames)).pixels
+    frames = show(pixels, centre_view(*pixels.shape[2:]), video.image_size)
+    with torch.no_grad():
+        features: torch.Tensor = encoder.model.encode_video(normalise(frames[None], video.image_mean, video.image_std))
+    return features[0]
+
+
+def text_features(encoder: Encoder, texts: list[str]) -> torch.Tensor:
+    with torch.no_grad():
+        return encoder.model.encode_text(tokens(texts, encoder.model.config.text.context))
+
+
+def test_is_that_of_the_clips_of_one_scale(encoder: Encoder, dataset: Dataset) -> None:
+    found = evaluate_dataset(encoder, dataset, HELD_OUT)
+    assert set(found.figures) == {
+        f"{s} clips by {k}" for s in ("short", "medium", "long") for k in ("subtitle", "caption")
+    }
+    assert dataset.folder is not None and found.unreadable == 0
+    rows = sorted(dataset.read("clips").to_pylist(), key=lambda row: row["clip_id"])
+    chosen = [row for row in rows if row["scale"] == "short" and row["caption_text"] is not None]
+    assert len(chosen) == 12  # of 16 short clips, four have no caption
+    expected = evaluate(
+        text_features(encoder, [row["caption_text"] for row in chosen]),
+        torch.stack([features_of(encoder, dataset.folder / r["media_uri"], r["start"], r["end"]) for r in chosen]),
+        scale=float(encoder.model.logit_scale.detach().exp()),
+        durations=[6.0] * 12,
+    )
+    assert found.figures["short clips by caption"] == expected
+    recalls = [one.text_to_video.recall_1.value for one in found.figures.values()]
+    assert found.score == pytest.approx(sum(recalls) / 6)
+    assert json.loads(found.to_json())["figures"]["short clips by caption"]["text_to_video"]["queries"] == 12
+    assert str(found).count("text to video, DSL  ") >= 6 and "0 to 10 s" in str(found)
+
+
+def test_leaves_out_what_cannot_be_read(encoder: Encoder, dataset: Dataset, tmp_path: Path) -> None:
+    assert dataset.folder is not None
+    damaged = Dataset(str(shutil.copytree(dataset.folder, tmp_path / "dataset")))
+    uris = sorted(set(damaged.read("clips", ["media_uri"])["media_uri"].to_pylist()))
+    (tmp_path / "dataset" / uris[0]).unlink()
+    found = evaluate_dataset(encoder, damaged, HELD_OUT)
+    assert found.unreadable == 7 and "7 clips cannot be read and are left out" in str(found)
+    whole = evaluate_dataset(encoder, dataset, HELD_OUT)
+    sizes = [one.text_to_video.candidates for one in found.figures.values()]
+    assert sum(sizes) < sum(one.text_to_video.candidates for one in whole.figures.values())
+    for uri in uris[1:]:
+        (tmp_path / "dataset" / uri).unlink()
+    with pytest.raises(DatasetError, match="10 clips in a row cannot be read"):
+        evaluate_dataset(encoder, damaged, HELD_OUT)
+
+
+def test_of_a_dataset_that_holds_nothing_out(encoder: Encoder, dataset: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"no clip is held out to evaluate on: look at data\.held_out"):
+        evaluate_dataset(encoder, dataset, DataSettings(held_out=0))
+    with pytest.raises(DatasetError, match="there is no dataset at"):
+        evaluate_dataset(encoder, Dataset(str(tmp_path / "none")), HELD_OUT)
+
+
+# --- benchmarks -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def benchmark(tmp_path: Path) -> tuple[Path, Path]:
+    """MSVD's files for three videos, of which one is missing, and the folder of videos."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for number, name in enumerate(("aaa_0_6", "bbb_3_9")):
+        (folder / f"{name}.avi").write_bytes(stored_media(6.0, seed=number))
+    captions = tmp_path / "AllVideoDescriptions.txt"
+    captions.write_text("aaa_0_6 a bee\naaa_0_6 an insect\nbbb_3_9 a flower\nccc_0_5 a hive\n")
+    (tmp_path / "test_list.txt").write_text("aaa_0_6\nbbb_3_9\nccc_0_5\n")
+    return captions, folder
+
+
+def test_all_texts_of_a_video_are_right_for_it(encoder: Encoder, benchmark: tuple[Path, Path]) -> None:
+    captions, folder = benchmark
+    found = find_videos(read_annotations(f"msvd:{captions},{captions.parent / 'test_list.txt'}"), folder)
+    figures = evaluate_benchmark(encoder, found).figures["videos"]
+    assert (figures.text_to_video.queries, figures.text_to_video.candidates) == (3, 2)
+    assert (figures.video_to_text.queries, figures.video_to_text.candidates) == (2, 3)
+    expected = evaluate(
+        text_features(encoder, ["a bee", "an insect", "a flower"]),
+        torch.stack([features_of(encoder, folder / f"{name}.avi", 0.0, 6.0) for name in ("aaa_0_6", "bbb_3_9")]),
+        [0, 0, 1],
+        [0, 1],
+        scale=float(encoder.model.logit_scale.detach().exp()),
+        durations=[6.0, 6.0],
+    )
+    assert figures.text_to_video == expected.text_to_video
+    assert figures.video_to_text == expected.video_to_text
+
+
+def test_a_broken_video_of_a_benchmark_is_left_out(encoder: Encoder, benchmark: tuple[Path, Path]) -> None:
+    captions, folder = benchmark
+    (folder / "aaa_0_6.avi").write_bytes(b"no video")
+    found = find_videos(read_annotations(f"msvd:{captions},{captions.parent / 'test_list.txt'}"), folder)
+    evaluation = evaluate_benchmark(encoder, found, resamples=0)
+    assert evaluation.unreadable == 1
+    assert evaluation.figures["videos"].text_to_video.queries == 1
+
+
+@pytest.fixture
+def kinetics(tmp_path: Path) -> tuple[Path, Path, Path]:
+    """Kinetics' files for three videos of two of three classes, one of which is missing, and the folder of videos."""
+    folder, annotations, classes = tmp_path / "videos", tmp_path / "val.csv", tmp_path / "labels.csv"
+    folder.mkdir()
+    for number, name in enumerate(("aaa_000000_000006", "bbb_000003_000009")):
+        (folder / f"{name}.mp4").write_bytes(stored_media(6.0, seed=number))
+    rows = ["tango dancing,aaa,0,6,val", "abseiling,bbb,3,9,val", "abseiling,ccc,0,5,val"]
+    annotations.write_text("\n".join(["label,youtube_id,time_start,time_end,split", *rows]))
+    classes.write_text("id,name\n0,abseiling\n1,air drumming\n2,tango dancing\n")
+    return annotations, classes, folder
+
+
+def test_videos_are_classified_by_the_nearest_name(encoder: Encoder, kinetics: tuple[Path, Path, Path]) -> None:
+    annotations, classes, folder = kinetics
+    found = find_videos(read_annotations(f"kinetics:{annotations}"), folder)
+    got = classify_benchmark(encoder, found, read_classes(classes), ("a video of {}.", "{}"))
+    prompts = [[f"a video of {name}.", name] for name in ("abseiling", "air drumming", "tango dancing")]
+    means = [normalize(text_features(encoder, pair), dim=1).mean(0) for pair in prompts]
+    videos = torch.stack([features_of(encoder, path, 0.0, 6.0) for path in sorted(folder.iterdir())])
+    nearest = (normalize(videos, dim=1) @ normalize(torch.stack(means), dim=1).T).argmax(1).tolist()
+    assert got == ZeroShot(2, 3, sum(a == b for a, b in zip(nearest, [2, 0], strict=True)) / 2, 1.0)
+    (folder / "aaa_000000_000006.mp4").write_bytes(b"no video")
+    left = classify_benchmark(encoder, found, read_classes(classes), ("{}",))
+    assert (left.videos, left.unreadable) == (1, 1) and "1 videos cannot be read and are left out" in str(left)
+    with pytest.raises(InputError, match="2 labels are not among the 1 classes, as 'abseiling'"):
+        classify_benchmark(encoder, found, ["juggling"], ("{}",))
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ("msrvt:x.csv", "no benchmark is called 'msrvt'; there are msrvtt, didemo"),
+        ("msrvtt", "'msrvtt' does not name the files of msrvtt: as in msrvtt:MSRVTT_JSFUSION_test.csv"),
+        ("msvd:a.txt", "as in msvd:AllVideoDescriptions.txt,test_list.txt"),
+        ("didemo:a,b", "as in didemo:test_data.json"),
+        ("didemo:nowhere.json", "nowhere.json"),
+    ],
+)
+def test_annotations_that_are_not_there(named: str, message: str) -> None:
+    with pytest.raises(InputError) as raised:
+        read_annotations(named)
+    assert message in str(raised.value) and "\n" not in str(raised.value)
+
+
+# --- the hierarchical set -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def triplets(dataset: Dataset) -> pa.Table:
+    return hierarchical_set(dataset, 9, share=0.999).rows
+
+
+def test_of_a_hierarchical_set_each_scale_is_searched_by_itself(
+    encoder: Encoder, dataset: Dataset, triplets: pa.Table
+) -> None:
+    found = evaluate_triplets(encoder, dataset, triplets, HELD_OUT)
+    assert list(found.figures) == ["short clips", "medium clips", "long clips"] and found.unreadable == 0
+    assert dataset.folder is not None
+    for scale, figures in zip(("short", "medium", "long"), found.figures.values(), strict=True):
+        rows = [row for row in triplets.to_pylist() if row["scale"] == scale]
+        assert len(rows) >= 2
+        assert figures == evaluate(
+            text_features(encoder, [row["text"] for row in rows]),
+            torch.stack([features_of(encoder, dataset.folder / r["media_uri"], r["start"], r["end"]) for r in rows]),
+            scale=encoder.scale,
+            durations=[row["end"] - row["start"] for row in rows],
+        )
+
+
+def test_a_triplet_that_cannot_be_read_is_left_out_at_all_scales(
+    encoder: Encoder, dataset: Dataset, triplets: pa.Table, tmp_path: Path
+) -> None:
+    assert dataset.folder is not None
+    damaged = Dataset(str(shutil.copytree(dataset.folder, tmp_path / "dataset")))
+    gone = triplets["media_uri"][0].as_py()
+    (tmp_path / "dataset" / gone).write_bytes(b"no video")
+    found = evaluate_triplets(encoder, damaged, triplets, HELD_OUT, resamples=0)
+    lost = triplets["media_uri"].to_pylist().count(gone)
+    assert found.unreadable == lost and lost % 3 == 0
+    assert {one.text_to_video.queries for one in found.figures.values()} == {(len(triplets) - lost) // 3}
+
+
+def test_a_hierarchical_set_of_videos_that_were_trained_on_is_refused(
+    encoder: Encoder, dataset: Dataset, triplets: pa.Table
+) -> None:
+    with pytest.raises(Misuse, match=r"of the . videos of the hierarchical set, .* make the set with --held-out 0.01$"):
+        evaluate_triplets(encoder, dataset, triplets, DataSettings())
+
+
+def test_a_file_that_is_no_hierarchical_set(triplets: pa.Table, tmp_path: Path) -> None:
+    path = tmp_path / "triplets.parquet"
+    for rows in (triplets.slice(1), triplets.drop_columns(["text"]), triplets.slice(0, 0)):
+        pq.write_table(rows, path)
+        with pytest.raises(InputError, match="is no hierarchical set: `vidla hierarchical-set` makes one"):
+            read(path)
+    path.write_bytes(b"PAR1 no more")
+    for wrong in (path, tmp_path / "none.parquet"):
+        with pytest.raises(InputError, match="cannot read") as raised:
+            read(wrong)
+        assert "\n" not in str(raised.value)
+
+
+# --- the verb -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def run(dataset: Dataset, clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("evaluation") / "run"
+    settings = training_settings(clip, "epochs=1", "data.held_out=0.4", "data.where=\"scale <> 'long'\"")
+    Trainer(run_folder.begin(folder, dataset, settings, ALONE), ALONE).train(io.StringIO())
+    return folder
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["vidla", "evaluate", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(str(ended.value.code))
+
+
+def test_evaluates_a_run_as_it_was_evaluated_while_it_trained(
+    run: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (logged,) = [
+        json.loads(line)["evaluation"] for line in (run / "log.jsonl").read_text().splitlines() if "evalu" in line
+    ]
+    out = tmp_path / "figures.json"
+    assert command(monkeypatch, run, "--dataset", dataset.folder, "--json", out) == 0
+    said = capsys.readouterr().out
+    assert "short clips by subtitle\n" in said and "long clips" not in said
+    assert json.loads(out.read_text())["score"] == logged["score"]
+    (step,) = (run / "checkpoints").iterdir()
+    assert command(monkeypatch, step, "--dataset", dataset.folder) == 0
+    assert capsys.readouterr().out == said
+    plain = tmp_path / "model"
+    plain.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(step / name, plain)
+    told = ["--set", "data.held_out=0.4", "--set", "data.workers=0"]
+    assert command(monkeypatch, plain, "--dataset", dataset.folder, *told) == 0
+    assert "long clips" not in said and "short clips by subtitle\n" in capsys.readouterr().out
+
+
+def test_evaluates_on_a_benchmark(
+    run: Path, benchmark: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    captions, folder = benchmark
+    files = f"msvd:{captions},{captions.parent / 'test_list.txt'}"
+    assert command(monkeypatch, run, "--annotations", files, "--videos", folder) == 0
+    said = capsys.readouterr().out
+    assert "1 of 3 videos (33.3%) are not in" in said and "text to video" in said
+
+
+def test_classifies_by_the_verb(
+    run: Path, kinetics: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    annotations, classes, folder = kinetics
+    out = folder.parent / "figures.json"
+    files = ["--annotations", f"kinetics:{annotations}", "--classes", classes, "--videos", folder]
+    assert command(monkeypatch, run, *files, "--templates", "name", "--json", out) == 0
+    said = capsys.readouterr().out
+    assert "1 of 3 videos (33.3%) are not in" in said and said.endswith("top-5 100.0% of 2 videos, 3 classes\n")
+    assert json.loads(out.read_text())["classes"] == 3
+
+
+def test_evaluates_a_hierarchical_set_by_the_verb(
+    run: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    write(hierarchical_set(dataset, 9, share=0.4), tmp_path / "triplets.parquet")
+    arguments = [run, "--dataset", dataset.folder, "--triplets", tmp_path / "triplets.parquet"]
+    held = ["--set", "data.held_out=0.999"]
+    assert command(monkeypatch, *arguments, *held) == 1  # one of the four videos is held out, with one triplet
+    assert "1 of 1 triplets can be read: too few to choose among" in capsys.readouterr().err
+    write(hierarchical_set(dataset, 9, share=0.999), tmp_path / "more.parquet")
+    arguments[-1] = tmp_path / "more.parquet"
+    assert command(monkeypatch, *arguments, *held) == 0
+    assert "long clips\n" in capsys.readouterr().out
+    assert command(monkeypatch, *arguments) == 2  # what the run holds out are fewer videos
+    assert "make the set with --held-out 0.4" in capsys.readouterr().err
+
+
+def test_the_verb_refuses_in_a_line(
+    run: Path,
+    dataset: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    for arguments, code, message in (
+        ((run,), 2, "name what to evaluate on"),
+        ((run, "--dataset", "x", "--annotations", "msrvtt:x", "--videos", "y"), 2, "name what to evaluate on"),
+        ((run, "--annotations", "msrvtt:x"), 2, "name what to evaluate on"),
+        ((run, "--annotations", "msrvtt:x", "--videos", "y", "--triplets", "z"), 2, "--triplets FILE goes with"),
+        ((run, "--annotations", "kinetics:x", "--videos", "y"), 2, "--classes FILE goes with"),
+        ((run, "--dataset", "x", "--classes", "y"), 2, "--classes FILE goes with"),
+        ((run, "--dataset", "x", "--templates", "y"), 2, "no set of templates is called 'y'; there are name, photo"),
+        ((run, "--dataset", "x", "--triplets", tmp_path / "z"), 2, "cannot read"),
+        ((tmp_path, "--dataset", dataset.folder), 2, "is no saved VidLA: it has no config.json"),
+        ((run, "--dataset", tmp_path / "none"), 1, "there is no dataset at"),
+        ((run, "--dataset", dataset.folder, "--set", "data.hold=1"), 2, "unknown key 'data.hold'"),
+    ):
+        assert command(monkeypatch, *arguments) == code
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert message in line
+
+
+def test_a_run_without_a_checkpoint(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
+    run_folder.begin(tmp_path / "run", dataset, training_settings(clip), ALONE)
+    with pytest.raises(ModelError, match="holds no checkpoint yet: train first"):
+        run_folder.trained(tmp_path / "run")

@@ -1,0 +1,244 @@
+"""From CLIP to VidLA and back, against transformers' own forward."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    CLIPModel,
+    CLIPTextConfig,
+    CLIPTextModelWithProjection,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+    SiglipConfig,
+    SiglipModel,
+)
+
+from model.network.clip_conversion import ClipError, from_clip, to_clip
+from model.settings import ModelSettings
+from tests.support.small_clip import EOS, FEATURES, small_clip
+
+SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return small_clip(tmp_path / "clip")
+
+
+def settings(source: Path | str, **changes: Any) -> ModelSettings:
+    return ModelSettings(weights=str(source), **changes)
+
+
+def texts(eos: int = EOS) -> torch.Tensor:
+    """Texts of several lengths, padded with noise or with their last token."""
+    torch.manual_seed(6)
+    tokens = torch.randint(3, EOS, (5, 12))
+    tokens[range(5), [3, 5, 8, 11, 2]] = eos
+    tokens[4, 3:] = eos
+    return tokens
+
+
+@pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
+def test_texts_are_what_clip_says_of_them(tmp_path: Path, activation: str) -> None:
+    source = small_clip(tmp_path / "clip", hidden_act=activation, vision={"hidden_act": activation})
+    with torch.no_grad():
+        wanted = CLIPModel.from_pretrained(source).double().get_text_features(texts()).pooler_output
+        got = from_clip(settings(source)).double().encode_text(texts())
+    assert got.shape == (5, FEATURES)
+    assert (got - wanted).abs().max() <= 4e-15
+
+
+def test_a_text_ends_at_its_first_end_mark_though_higher_tokens_stand_in_it(tmp_path: Path) -> None:
+    source = small_clip(tmp_path / "clip", eos_token_id=EOS // 2)
+    with torch.no_grad():
+        wanted = CLIPModel.from_pretrained(source).double().get_text_features(texts(EOS // 2)).pooler_output
+        got = from_clip(settings(source)).double().encode_text(texts(EOS // 2))
+    assert (got - wanted).abs().max() <= 4e-15
+
+
+def test_the_legacy_end_of_text_is_the_highest_token(tmp_path: Path) -> None:
+    source = small_clip(tmp_path / "clip", eos_token_id=2)
+    tokens = texts()
+    tokens[:, 1] = 2  # what the configuration names stands elsewhere
+    with torch.no_grad():
+        wanted = CLIPModel.from_pretrained(source).double().get_text_features(tokens).pooler_output
+        got = from_clip(settings(source)).double().encode_text(tokens)
+    assert (got - wanted).abs().max() <= 4e-15
+
+
+def test_images_of_another_activation_are_what_clip_says(tmp_path: Path) -> None:
+    source = small_clip(tmp_path / "clip", vision={"hidden_act": "gelu", "num_attention_heads": 2})
+    pixels = torch.randn(2, 1, 3, 32, 32, dtype=torch.double)
+    with torch.no_grad():
+        wanted = CLIPModel.from_pretrained(source).double().get_image_features(pixels[:, 0]).pooler_output
+        got = from_clip(settings(source, frames=1, levels=0)).double().encode_video(pixels)
+    assert (got - wanted).abs().max() <= 4e-15
+
+
+def test_what_is_new_starts_from_what_clip_has(clip: Path) -> None:
+    model = from_clip(settings(clip))
+    for layer in model.video.layers:
+        for kind in ("weight", "bias"):
+            assert torch.equal(getattr(layer.temporal_norm, kind), getattr(layer.norm1, kind))
+            assert torch.equal(getattr(layer.temporal_attention.qkv, kind), getattr(layer.attention.qkv, kind))
+            assert not getattr(layer.temporal_attention.out, kind).any()
+    assert not model.video.temporal_embedding.any()
+    assert model.video.mst.std() > 0
+    assert model.logit_scale.item() == pytest.approx(math.log(1 / 0.07))
+
+
+@pytest.mark.parametrize("attention", ["hta", "frame", "joint", "divided"])
+def test_what_came_from_clip_goes_back_bit_for_bit(clip: Path, tmp_path: Path, attention: str) -> None:
+    to_clip(from_clip(settings(clip, attention=attention)), tmp_path / "back")
+    before, after = CLIPModel.from_pretrained(clip), CLIPModel.from_pretrained(tmp_path / "back")
+    for name, tensor in before.state_dict().items():
+        assert torch.equal(after.state_dict()[name], tensor) == (name != "logit_scale"), name
+    ours, theirs = after.config, before.config
+    for tower in ("vision_config", "text_config"):
+        for key in (*SMALL, "hidden_act", "layer_norm_eps"):
+            assert getattr(getattr(ours, tower), key) == getattr(getattr(theirs, tower), key), key
+    readme = (tmp_path / "back" / "README.md").read_text()
+    assert ("**not** the video encoder" in readme) == (attention != "frame")
+
+
+def test_an_export_says_of_texts_and_frames_what_the_trained_model_does(clip: Path, tmp_path: Path) -> None:
+    model = from_clip(settings(clip, attention="frame", frames=3, image_size=48))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    to_clip(model, tmp_path / "export")
+    export = CLIPModel.from_pretrained(tmp_path / "export").double()
+    pixels = torch.randn(2, 3, 3, 48, 48, dtype=torch.double)
+    with torch.no_grad():
+        model.double()
+        of_frames = export.get_image_features(pixels.flatten(0, 1)).pooler_output.unflatten(0, (2, 3))
+        assert (model.encode_video(pixels) - of_frames.mean(1)).abs().max() <= 4e-15
+        of_texts = export.get_text_features(texts()).pooler_output
+        assert (model.encode_text(texts()) - of_texts).abs().max() <= 4e-15
+    assert export.logit_scale == model.logit_scale
+
+
+def test_images_are_normalised_as_the_clip_says(clip: Path, tmp_path: Path) -> None:
+    assert from_clip(settings(clip)).config.video.image_mean[0] == 0.48145466
+    (clip / "preprocessor_config.json").write_text('{"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.25, 0.5]}')
+    model = from_clip(settings(clip))
+    assert (model.config.video.image_mean, model.config.video.image_std) == ((0.5, 0.5, 0.5), (0.5, 0.25, 0.5))
+    to_clip(model, tmp_path / "back")
+    assert from_clip(settings(tmp_path / "back")).config == model.config
+
+
+def test_half_precision_weights_are_read_in_full(clip: Path) -> None:
+    state = load_file(clip / "model.safetensors")
+    save_file({k: v.half() for k, v in state.items()}, clip / "model.safetensors", {"format": "pt"})
+    assert {p.dtype for p in from_clip(settings(clip)).parameters()} == {torch.float32}
+
+
+def edit_config(folder: Path, **changes: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    for key, value in changes.items():
+        config[key] = {**config[key], **value} if isinstance(value, dict) else value
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def edit_weights(folder: Path, **changes: torch.Tensor | None) -> None:
+    """Replace parameters (dots written as __), or take them away where the new one is None."""
+    state = load_file(folder / "model.safetensors")
+    for name, tensor in changes.items():
+        del state[name.replace("__", ".")]
+        if tensor is not None:
+            state[name.replace("__", ".")] = tensor
+    save_file(state, folder / "model.safetensors", {"format": "pt"})
+
+
+def siglip(folder: Path) -> None:
+    sizes = {**SMALL, "vocab_size": 100}
+    SiglipModel(
+        SiglipConfig(text_config=sizes, vision_config={**SMALL, "image_size": 32, "patch_size": 8})
+    ).save_pretrained(folder)
+
+
+def pickled(folder: Path) -> None:
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+
+BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
+    "siglip": (siglip, "holds a model of type 'siglip'"),
+    "text alone": (
+        lambda f: CLIPTextModelWithProjection(CLIPTextConfig(**SMALL)).save_pretrained(f),
+        "holds a model of type 'clip_text_model'",
+    ),
+    "images alone": (
+        lambda f: CLIPVisionModelWithProjection(CLIPVisionConfig(**SMALL, image_size=32)).save_pretrained(f),
+        "holds a model of type 'clip_vision_model'",
+    ),
+    "no class embedding": (
+        lambda f: edit_weights(f, vision_model__embeddings__class_embedding=None),
+        "is no whole CLIP: vision_model.embeddings.class_embedding is missing",
+    ),
+    "another shape": (
+        lambda f: edit_weights(f, visual_projection__weight=torch.zeros(3, 4)),
+        "is no whole CLIP: visual_projection.weight is missing or of another shape",
+    ),
+    "fewer layers than it says": (
+        lambda f: edit_config(f, vision_config={"num_hidden_layers": 3}),
+        "and so are 15 others",
+    ),
+    "pickled weights": (pickled, "cannot be read as a CLIP in safetensors"),
+    "cut short": (
+        lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:20000]),
+        "cannot be read as a CLIP in safetensors",
+    ),
+    "no JSON": (lambda f: (f / "config.json").write_text("{"), "cannot be read as a CLIP"),
+    "a list": (lambda f: (f / "config.json").write_text("[]"), "cannot be read as a CLIP"),
+    "an impossible number of heads": (
+        lambda f: edit_config(f, vision_config={"num_attention_heads": 3}),
+        "not a multiple of the number of attention heads",
+    ),
+    "an activation that CLIP never had": (
+        lambda f: edit_config(f, vision_config={"hidden_act": "silu"}),
+        "activation 'silu' is neither quick_gelu nor gelu",
+    ),
+    "several ends of text": (lambda f: edit_config(f, text_config={"eos_token_id": [1, 2]}), "must end with one token"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_what_does_not_fit_is_refused_in_one_line(tmp_path: Path, case: str) -> None:
+    folder = small_clip(tmp_path / "clip")
+    make, message = BROKEN[case]
+    make(folder)
+    with pytest.raises(ClipError) as error:
+        from_clip(settings(folder))
+    assert message in str(error.value)
+    assert str(folder) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_patches_that_do_not_fill_the_image_are_refused(clip: Path) -> None:
+    with pytest.raises(ClipError, match="an image of 36 pixels a side cannot be cut into patches of 8"):
+        from_clip(settings(clip, image_size=36))
+
+
+def test_a_name_that_is_not_here_is_refused_at_once_where_the_hub_is_offline(tmp_path: Path) -> None:
+    script = (
+        "import sys; from model.network.clip_conversion import ClipError, from_clip\n"
+        "from model.settings import ModelSettings\n"
+        "try: from_clip(ModelSettings(weights='nobody/nothing'))\n"
+        "except ClipError as error: print(error)"
+    )
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, env=environment)
+    assert done.stdout.startswith("nobody/nothing cannot be read as a CLIP in safetensors (there is no such directory")
+    assert done.stdout.count("\n") == 1

@@ -1,0 +1,174 @@
+"""Checkpoints: what is read is what was written, whole, or it is not there."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.data.clips import Version
+from model.distributed import Processes
+from model.network.clip_conversion import from_clip
+from model.network.vidla import VidLA
+from model.settings import ModelSettings, OptimizerSettings, TrainingError
+from model.training.checkpoint import ABOUT, OPTIMIZER, UNFINISHED, Progress, best, latest, restore, save, scores
+from model.training.optimizer import make_optimizer
+from tests.support.small_clip import EOS, SIDE, small_clip
+
+ALONE = Processes(0, 1, torch.device("cpu"))
+PROGRESS = Progress(3, Version("pin", {"clips": 7}, "digest"), {"batch": 4}, 0.25)
+
+
+def model_of(folder: Path) -> tuple[VidLA, torch.optim.AdamW]:
+    """A small model that has made three steps."""
+    model = from_clip(ModelSettings(weights=str(small_clip(folder)), frames=2, levels=1))
+    optimizer = make_optimizer(model, OptimizerSettings(lr=1e-3))
+    for _ in range(3):
+        make_step(model, optimizer)
+    return model, optimizer
+
+
+def make_step(model: VidLA, optimizer: torch.optim.Optimizer) -> None:
+    tokens = torch.randint(3, EOS, (2, 8))
+    tokens[:, -1] = EOS
+    optimizer.zero_grad()
+    video, text = model(torch.randn(2, 2, 3, SIDE, SIDE), tokens)
+    (video * text * model.logit_scale).sum().backward()
+    optimizer.step()
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of checkpoints of steps 1, 2 and 3."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    model, optimizer = model_of(folder / "clip")
+    for step in (1, 2, 3):
+        save(folder / "all", model, optimizer, dataclasses.replace(PROGRESS, step=step), ALONE, keep=3)
+    return folder / "all"
+
+
+@pytest.fixture
+def folder(written: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(written, tmp_path / "checkpoints"))
+
+
+def test_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
+    model, optimizer = model_of(tmp_path / "clip")
+    save(tmp_path / "all", model, optimizer, PROGRESS, ALONE, keep=1)
+    make_step(model, optimizer)  # with random numbers that come after the checkpoint
+    found, faults = latest(tmp_path / "all")
+    assert found is not None and found.progress == PROGRESS and not faults
+    torch.manual_seed(99)
+    other = VidLA.load(found.folder)
+    again = make_optimizer(other, OptimizerSettings(lr=1e-3))
+    restore(found, other, again, ALONE)
+    make_step(other, again)
+    for name, value in model.state_dict().items():
+        assert torch.equal(other.state_dict()[name], value), name
+    for one, two in zip(optimizer.state.values(), again.state.values(), strict=True):
+        assert all(torch.equal(one[key], two[key]) for key in ("step", "exp_avg", "exp_avg_sq"))
+
+
+def test_a_process_that_is_new_has_random_numbers_of_its_own(folder: Path, tmp_path: Path) -> None:
+    found, _ = latest(folder)
+    assert found is not None
+    (found.folder / "random-0.pt").rename(found.folder / "random-1.pt")
+    model = VidLA.load(found.folder)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    restore(found, model, make_optimizer(model, OptimizerSettings()), ALONE)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "a flipped bit in the weights": lambda step: flip(step / "model.safetensors"),
+    "a flipped bit in the optimiser": lambda step: flip(step / OPTIMIZER / "__0_0.distcp"),
+    "cut short": lambda step: (step / "random-0.pt").write_bytes((step / "random-0.pt").read_bytes()[:100]),
+    "a file is gone": lambda step: (step / OPTIMIZER / ".metadata").unlink(),
+    "its description is gone": lambda step: (step / ABOUT).unlink(),
+    "its description is empty": lambda step: (step / ABOUT).write_text(""),
+    "its description is of something else": lambda step: (step / ABOUT).write_text('{"files": {}, "progress": {}}'),
+    "an empty folder": lambda step: (shutil.rmtree(step), step.mkdir()),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_one_that_is_not_whole_is_ignored(damage: str, folder: Path) -> None:
+    DAMAGE[damage](folder / "step-00000003")
+    found, faults = latest(folder)
+    assert found is not None and found.progress.step == 2
+    assert len(faults) == 1 and "step-00000003 is no whole checkpoint" in faults[0] and "\n" not in faults[0]
+
+
+def test_where_there_is_none(tmp_path: Path) -> None:
+    assert latest(tmp_path / "nowhere") == (None, [])
+    assert best(tmp_path / "nowhere") is None
+    (tmp_path / UNFINISHED).mkdir()
+    assert latest(tmp_path) == (None, [])
+
+
+def test_writes_over_one_that_could_not_be_read_and_over_what_a_killed_run_left(folder: Path, tmp_path: Path) -> None:
+    flip(folder / "step-00000003" / "model.safetensors")
+    (folder / UNFINISHED / OPTIMIZER).mkdir(parents=True)
+    (folder / UNFINISHED / "left").write_text("over")
+    model, optimizer = model_of(tmp_path / "clip")
+    save(folder, model, optimizer, PROGRESS, ALONE, keep=3)
+    found, faults = latest(folder)
+    assert found is not None and found.progress.step == 3 and not faults
+    assert not (folder / UNFINISHED).exists() and not (found.folder / "left").exists()
+
+
+def test_keeps_the_latest_and_the_best(tmp_path: Path) -> None:
+    model, optimizer = model_of(tmp_path / "clip")
+    above = tmp_path / "all"
+    for step, score in enumerate([0.1, 0.5, None, 0.5, 0.2, None], 1):
+        save(above, model, optimizer, Progress(step, PROGRESS.version, {}, score), ALONE, keep=1)
+    assert best(above) == above / "step-00000004"  # the latest of equals
+    assert list(scores(above).values()) == [0.5, None]
+    assert sorted(path.name for path in above.iterdir()) == ["step-00000004", "step-00000006"]
+
+
+def test_says_in_one_line_where_it_cannot_write(tmp_path: Path) -> None:
+    model, optimizer = model_of(tmp_path / "clip")
+    (tmp_path / "all").write_text("a file")
+    with pytest.raises(TrainingError, match=r"cannot write a checkpoint into .*Not a directory") as raised:
+        save(tmp_path / "all", model, optimizer, PROGRESS, ALONE, keep=1)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_full_disk_costs_no_earlier_checkpoint(small_disk: Path, tmp_path: Path) -> None:
+    model, optimizer = model_of(tmp_path / "clip")
+    save(small_disk, model, optimizer, dataclasses.replace(PROGRESS, step=1), ALONE, keep=1)
+    (small_disk / "filler").write_bytes(bytes(3 * 2**20 - 2 * used(small_disk) + 2**17))
+    with pytest.raises(TrainingError, match="cannot write a checkpoint") as raised:
+        save(small_disk, model, optimizer, PROGRESS, ALONE, keep=1)
+    assert "\n" not in str(raised.value)
+    found, faults = latest(small_disk)
+    assert found is not None and found.progress.step == 1 and not faults
+
+
+def used(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def test_says_what_is_in_it(folder: Path) -> None:
+    about = json.loads((folder / "step-00000003" / ABOUT).read_text())
+    assert about["progress"]["version"] == {"pin": "pin", "tables": {"clips": 7}, "configuration": "digest"}
+    assert set(about["files"]) == {
+        "config.json",
+        "model.safetensors",
+        "optimizer/.metadata",
+        "optimizer/__0_0.distcp",
+        "random-0.pt",
+    }

@@ -1,0 +1,54 @@
+"""It learns: from random small towers, training finds held-out clips of real animations by names it was never given."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.support.animations import Animation, NoAnimations, fetch
+from tests.support.learning import learn
+
+LEAN = ("epochs=10",)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """The other processor is for the worker that reads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def animations() -> tuple[Path, list[Animation]]:
+    try:
+        return fetch()
+    except NoAnimations as error:
+        pytest.skip(f"{error}; install npm, and let it reach its registry")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # the first time the animations are fetched and stored
+def test_held_out_clips_are_found_by_their_names(animations: tuple[Path, list[Animation]], tmp_path: Path) -> None:
+    found = learn(tmp_path, *animations, 0, io.StringIO(), *LEAN)
+    trained, chance = found.trained.every, found.trained.chance
+    assert trained >= 5 * chance, found
+    assert trained > 2 * max(found.untrained.every, found.shuffled.every), found
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_well_past_chance_and_every_control(
+    seed: int, animations: tuple[Path, list[Animation]], tmp_path: Path
+) -> None:
+    found = learn(tmp_path, *animations, seed, io.StringIO())
+    trained, chance = found.trained.every, found.trained.chance
+    assert trained >= 10 * chance, found
+    assert max(found.untrained.every, found.shuffled.every) < 5 * chance, found
+    assert found.trained.known > found.trained.new, found  # what it is that it learns

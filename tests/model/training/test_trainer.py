@@ -1,0 +1,490 @@
+"""Training end to end on a small dataset: what a run writes, how it goes on, and what it refuses."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch._dynamo.utils import counters
+
+from curation.config import ConfigError
+from curation.dataset.commits import Writer
+from curation.dataset.dataset import Dataset, DatasetError
+from curation.dataset.vacuum import pins
+from curation.texts.limits import clip_tokenizer
+from model.distributed import Processes
+from model.network.flops import count_parameters, text_flops, training_memory, video_flops
+from model.network.vidla import VidLA
+from model.settings import TrainingError
+from model.training import checkpoint, run_folder
+from model.training.estimate import describe
+from model.training.trainer import Trainer
+from tests.conftest import VIDLA
+from tests.support.project import ROOT
+from tests.support.small_clip import small_clip
+from tests.support.small_training import FAST, add_video, training_clip, training_dataset, training_settings
+from vidla.cli import main
+
+ALONE = Processes(0, 1, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return training_dataset(tmp_path_factory.mktemp("train") / "dataset")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return training_clip(tmp_path_factory.mktemp("train") / "clip")
+
+
+def trainer_of(folder: Path, dataset: Dataset, clip: Path, *assignments: str) -> Trainer:
+    return Trainer(run_folder.begin(folder, dataset, training_settings(clip, *assignments), ALONE), ALONE)
+
+
+def log_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def weights_of(run: Path, step: int) -> dict[str, torch.Tensor]:
+    return VidLA.load(run / "checkpoints" / f"step-{step:08}").state_dict()
+
+
+def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+# --- a run ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_of_three_steps(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
+    trainer = trainer_of(tmp_path / "run", dataset, clip, "epochs=0.5", "optimizer.lr=0.01")
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    shown = io.StringIO()
+    trainer.train(shown)
+    assert trainer.steps == trainer.step == 3  # 28 clips, 7 steps an epoch
+    after = weights_of(tmp_path / "run", 3)
+    assert same(after, trainer.model.state_dict())
+    assert not torch.equal(after["video.mst"], before["video.mst"])
+    log = log_of(tmp_path / "run")
+    assert [line["step"] for line in log] == [1, 2, 3]
+    assert all(line["clips"] == 4 and 0 <= line["waiting"] <= line["seconds"] for line in log)
+    assert "step 3/3 | loss" in shown.getvalue() and "waiting for data" in shown.getvalue()
+
+
+def test_writes_for_tensorboard(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    trainer_of(tmp_path / "run", dataset, clip, "epochs=0.3").train(io.StringIO())
+    found = events.EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    losses = [(event.step, event.value) for event in found.Scalars("train/loss")]
+    assert losses == [(line["step"], pytest.approx(line["loss"])) for line in log_of(tmp_path / "run")]
+
+
+def test_evaluates_on_videos_that_are_held_out(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
+    settings = ("data.held_out=0.4", "epochs=0.7", "evaluate_every=1", "checkpoint_every=9", "keep=1")
+    trainer = trainer_of(tmp_path / "run", dataset, clip, *settings)
+    assert len(trainer.held_out) == 7 and len(trainer.clips) == 21 and trainer.steps == 3
+    shown = io.StringIO()
+    trainer.train(shown)
+    found = [line["evaluation"] for line in log_of(tmp_path / "run") if "evaluation" in line]
+    assert len(found) == 3 and all(0 <= one["score"] <= 1 for one in found)
+    assert "step 3, held-out clips: R@1" in shown.getvalue()
+    scores = checkpoint.scores(tmp_path / "run" / "checkpoints")
+    assert max(score or 0 for score in scores.values()) == max(one["score"] for one in found)  # the best is there
+
+
+def test_too_few_held_out_clips_do_not_end_a_run(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
+    trainer = trainer_of(
+        tmp_path / "run", dataset, clip, "data.held_out=0.4", 'data.where="scale = \'long\'"', "batch=2",
+        "micro_batch=2", "epochs=1",
+    )  # fmt: skip
+    shown = io.StringIO()
+    trainer.train(shown)
+    assert trainer.step == 1
+    assert "is not evaluated: 1 held-out clips are too few" in shown.getvalue()
+
+
+def test_with_a_gradient_cache_the_size_of_pieces_does_not_matter(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
+    losses = {}
+    for name, settings in {
+        "whole": ("micro_batch=4",),
+        "cached": ("micro_batch=2", "gradient_cache=true"),
+        "pieces": ("micro_batch=2",),
+    }.items():
+        trainer = trainer_of(tmp_path / name, dataset, clip, "epochs=0.15", "precision=fp32", *settings)
+        trainer.train(io.StringIO())
+        assert trainer.step == 1
+        losses[name] = log_of(tmp_path / name)[0]
+    for figure in ("loss", "gradient_norm"):
+        assert losses["cached"][figure] == pytest.approx(losses["whole"][figure], rel=1e-5)
+    assert losses["pieces"]["loss"] != pytest.approx(losses["whole"]["loss"], rel=1e-2)  # contrasted by twos
+
+
+COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler here: g++")
+
+
+@COMPILER
+@pytest.mark.long
+@pytest.mark.timeout(1800)  # half a minute where the compiler has two processors of its own
+def test_compiled_it_trains_the_same(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
+    told = ("epochs=0.6", "precision=fp32", "optimizer.lr=0.01", "data.held_out=0.4", "evaluate_every=1")
+    torch._dynamo.reset()
+    counters.clear()
+    for name in ("false", "true"):
+        trainer_of(tmp_path / name, dataset, clip, *told, f"compile={name}").train(io.StringIO())
+    plain, compiled = log_of(tmp_path / "false"), log_of(tmp_path / "true")
+    assert len(plain) == len(compiled) == 6  # three steps, each with an evaluation
+    for before, after in zip(plain, compiled, strict=True):
+        for figure in before.keys() & {"loss", "gradient_norm"}:
+            assert after[figure] == pytest.approx(before[figure], rel=1e-4)
+    assert counters["stats"]["unique_graphs"] == 2  # a layer of each tower, for all of its layers and steps
+
+
+@pytest.mark.slow
+def test_without_a_compiler_it_says_so_in_a_line(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
+    """In a process of its own: where one looks for the compiler is settled when torch is imported."""
+    program = (
+        "import sys\nfrom tests.model.training.test_trainer import *\n"
+        "trainer = trainer_of(Path(sys.argv[1]), Dataset(sys.argv[2]), Path(sys.argv[3]), 'compile=true')\n"
+        "try: trainer.train(io.StringIO())\n"
+        "except TrainingError as error: print(error)"
+    )
+    arguments = [sys.executable, "-c", program, tmp_path / "run", dataset.uri, clip]
+    environment = os.environ | {"CXX": "no-such-compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    ran = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    assert ran.stdout.startswith("the model cannot be compiled (") and ran.stdout.endswith("): set compile=false\n")
+    assert ran.stdout.count("\n") == 1
+
+
+def test_trains_in_bfloat16(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
+    losses = {}
+    for precision in ("bf16", "fp32"):
+        trainer = trainer_of(tmp_path / precision, dataset, clip, "epochs=0.15", f"precision={precision}")
+        trainer.train(io.StringIO())
+        losses[precision] = log_of(tmp_path / precision)[0]["loss"]
+        assert {p.dtype for p in trainer.model.parameters()} == {torch.float32}
+    assert losses["bf16"] != losses["fp32"]
+    assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.1)
+
+
+def test_the_temperature_is_clamped(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
+    trainer = trainer_of(tmp_path / "run", dataset, clip, "epochs=0.3")
+    with torch.no_grad():
+        trainer.model.logit_scale.fill_(9.0)
+    trainer.train(io.StringIO())
+    assert trainer.model.logit_scale.exp().item() <= 100.01
+    assert log_of(tmp_path / "run")[-1]["temperature"] >= 0.00999
+
+
+# --- a loss that is not finite --------------------------------------------------------------------------------------
+
+
+def poisoned(trainer: Trainer) -> set[str]:
+    """Let one text alone have no finite features, by a word that no other text has; the clips that have it."""
+    (word,) = clip_tokenizer()("hive", add_special_tokens=False).input_ids
+    with torch.no_grad():
+        trainer.model.text.token_embedding.weight[word] = math.nan
+    rows = (trainer.clips[index] for index in range(len(trainer.clips)))
+    return {row.clip_id for row in rows if row.subtitle and "hive" in row.subtitle}
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
+    trainer = trainer_of(tmp_path / "run", dataset, clip, "epochs=1")
+    bad = poisoned(trainer)
+    with pytest.raises(TrainingError, match=r"has a loss of nan .*; its clips are .*non_finite=skip") as raised:
+        trainer.train(io.StringIO())
+    assert "\n" not in str(raised.value)
+    assert any(name in str(raised.value) for name in bad)
+    event = log_of(tmp_path / "run")[-1]
+    assert event["event"] == "not_finite" and len(event["clips"]) == 4 and bad & set(event["clips"])
+    assert checkpoint.latest(tmp_path / "run" / "checkpoints")[0] is None
+
+
+def test_or_its_step_is_skipped(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
+    trainer = trainer_of(tmp_path / "run", dataset, clip, "epochs=1", "non_finite=skip", "optimizer.lr=0.001")
+    bad = poisoned(trainer)
+    trainer.train(io.StringIO())
+    log = log_of(tmp_path / "run")
+    skipped = [line for line in log if line.get("event") == "not_finite"]
+    assert [line["step"] for line in log] == list(range(1, 8))
+    assert 0 < len(skipped) < 7 and all(bad & set(line["clips"]) for line in skipped)
+    assert all(math.isfinite(line["loss"]) for line in log if "loss" in line)
+    for name, value in trainer.model.state_dict().items():
+        assert name == "text.token_embedding.weight" or bool(torch.isfinite(value).all())
+
+
+# --- going on -------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_is_over_does_nothing_more(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        trainer = trainer_of(tmp_path / "run", dataset, clip, "epochs=0.15")
+        trainer.train(io.StringIO())
+        assert trainer.step == 1
+    assert len(log_of(tmp_path / "run")) == 1
+
+
+def test_refuses_a_dataset_that_has_changed(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
+    assert dataset.folder is not None
+    mine = Dataset(str(shutil.copytree(dataset.folder, tmp_path / "dataset")))
+    before = set(pins(mine))
+    trainer_of(tmp_path / "run", mine, clip, "epochs=0.15").train(io.StringIO())
+    (pinned,) = set(pins(mine)) - before
+    with Writer(mine, "run-3", {}) as writer:
+        add_video(writer, 9)
+    with pytest.raises(DatasetError, match=r"have changed since the checkpoint .*data.allow_changed=true") as raised:
+        trainer_of(tmp_path / "run", mine, clip, "epochs=0.15")
+    assert "\n" not in str(raised.value)
+    trainer = trainer_of(tmp_path / "run", mine, clip, "epochs=0.15", "data.allow_changed=true")
+    assert trainer.version.pin == pinned and len(trainer.clips) == 28 and trainer.step == 1
+
+
+def test_begins_anew_without_a_checkpoint(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
+    before = set(pins(dataset))
+    first = run_folder.begin(tmp_path / "run", dataset, training_settings(clip, "seed=1"), ALONE)
+    second = run_folder.begin(tmp_path / "run", dataset, training_settings(clip, "seed=2"), ALONE)
+    assert second.settings.seed == 2 and first.version.pin != second.version.pin
+    assert set(pins(dataset)) - before == {second.version.pin}
+
+
+def test_what_may_change_and_what_may_not(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
+    first = trainer_of(tmp_path / "run", dataset, clip, "epochs=0.15")
+    first.train(io.StringIO())
+    again = trainer_of(tmp_path / "run", dataset, clip, "epochs=0.15", "keep=9", "data.workers=1")
+    assert again.settings.keep == 9 and again.version == first.version
+    with pytest.raises(ConfigError, match=r"seed was 0 and is 2; give another --out, or change that back"):
+        trainer_of(tmp_path / "run", dataset, clip, "epochs=0.15", "seed=2")
+
+
+# --- killed ---------------------------------------------------------------------------------------------------------
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--no-python", str(VIDLA)]
+KILLED = ("epochs=1", "checkpoint_every=2", "keep=1", "optimizer.lr=0.001", "precision=fp32", "data.held_out=0")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(dataset: Dataset, clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nobody kills."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    begun = vidla_train(folder, dataset, clip, [str(VIDLA)])
+    assert begun.wait(240) == 0
+    return folder
+
+
+def vidla_train(folder: Path, dataset: Dataset, clip: Path, command: list[str], *more: str) -> subprocess.Popen[bytes]:
+    config = folder.parent / "small.toml"
+    config.write_text(f'[model]\nweights = "{clip}"\n')
+    settings = [f"--set={assignment}" for assignment in (*FAST, *KILLED, *more)]
+    arguments = ["train", str(config), "--dataset", dataset.uri, "--out", str(folder), *settings]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([*command, *arguments], cwd=ROOT, env=environment)
+
+
+def killing(number: int, event: str, fragment: str) -> list[str]:
+    return [sys.executable, "-m", "tests.support.killed_training", str(number), event, fragment]
+
+
+@pytest.mark.slow
+def test_killed_in_a_step_and_before_a_checkpoint(
+    dataset: Dataset, clip: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    process = vidla_train(run, dataset, clip, [str(VIDLA)])
+    deadline = time.monotonic() + 120
+    while process.poll() is None and not ((run / "log.jsonl").exists() and len(log_of(run)) >= 3):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.kill()
+    assert process.wait(60) == -signal.SIGKILL
+    process = vidla_train(run, dataset, clip, killing(1, "os.mkdir", ".unfinished/optimizer"))
+    assert process.wait(120) == -signal.SIGKILL
+    assert vidla_train(run, dataset, clip, [str(VIDLA)]).wait(120) == 0
+    assert same(weights_of(run, 7), weights_of(uninterrupted, 7))
+    story = [(line["step"], line["loss"]) for line in log_of(run)]
+    assert story == [(line["step"], line["loss"]) for line in log_of(uninterrupted)]  # without a step twice
+
+
+@pytest.mark.slow
+def test_killed_while_a_checkpoint_is_written(
+    dataset: Dataset, clip: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    run, checkpoints = tmp_path / "run", tmp_path / "run" / "checkpoints"
+    # a checkpoint has three renames: of the weights, of their configuration, and its own
+    for (number, event, fragment), left in {
+        (1, "open", ".unfinished/checkpoint.json"): [".unfinished"],
+        (6, "os.rename", "checkpoints/.unfinished"): [".unfinished", "step-00000002"],
+        (1, "shutil.rmtree", "checkpoints/step-"): ["step-00000002", "step-00000004"],
+    }.items():
+        process = vidla_train(run, dataset, clip, killing(number, event, fragment))
+        assert process.wait(120) == -signal.SIGKILL
+        assert sorted(path.name for path in checkpoints.iterdir()) == left
+    assert vidla_train(run, dataset, clip, [str(VIDLA)]).wait(120) == 0
+    assert same(weights_of(run, 7), weights_of(uninterrupted, 7))
+    assert [path.name for path in checkpoints.iterdir()] == ["step-00000007"]
+
+
+@pytest.mark.slow
+def test_two_processes_by_torchrun_train_as_one_does(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
+    cached = ("epochs=0.5", "gradient_cache=true", "micro_batch=2", "data.held_out=0.4")
+    for name, command in {"one": [str(VIDLA)], "two": TORCHRUN}.items():
+        assert vidla_train(tmp_path / name, dataset, clip, command, *cached).wait(240) == 0
+    one, two = log_of(tmp_path / "one"), log_of(tmp_path / "two")
+    assert len(one) == len(two) == 3  # two steps and an evaluation
+    for before, after in zip(one[:2], two[:2], strict=True):
+        assert after["loss"] == pytest.approx(before["loss"], rel=1e-4)
+        assert after["gradient_norm"] == pytest.approx(before["gradient_norm"], rel=1e-3)
+    files = {path.name for path in (tmp_path / "two" / "checkpoints" / "step-00000002").iterdir()}
+    assert {"random-0.pt", "random-1.pt"} < files
+
+
+@pytest.mark.slow
+def test_goes_on_with_another_number_of_processes(
+    dataset: Dataset, clip: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    run, cached = tmp_path / "run", ("gradient_cache=true", "micro_batch=2")
+    process = vidla_train(run, dataset, clip, killing(6, "os.rename", "checkpoints/.unfinished"), *cached)
+    assert process.wait(120) == -signal.SIGKILL
+    assert vidla_train(run, dataset, clip, TORCHRUN, *cached).wait(240) == 0
+    one, two = log_of(uninterrupted), log_of(run)
+    assert [line["step"] for line in two] == list(range(1, 8))
+    for before, after in zip(one, two, strict=True):
+        assert after["loss"] == pytest.approx(before["loss"], rel=1e-3)
+
+
+# --- what a run will be ---------------------------------------------------------------------------------------------
+
+
+def test_says_what_a_run_will_be(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
+    settings = training_settings(clip, "epochs=2", "data.held_out=0.4", "data.scales={short = 1, long = 3}")
+    before = pins(dataset)
+    text = describe(settings, dataset)
+    model = Trainer(run_folder.begin(tmp_path / "run", dataset, settings, ALONE), ALONE).model
+    assert f"{count_parameters(model.config) / 1e6:.1f} million" in text
+    assert "steps           8: 2 epochs of 4, 4 clips each" not in text  # 15 short and long clips: 3 steps
+    assert "6: 2 epochs of 3, 4 clips each" in text
+    assert "4 of 12 short, 0 of 0 medium, 11 of 3 long" in text
+    assert "4 short, 0 medium, 1 long" in text
+    forward = (video_flops(model.config) + 2 * text_flops(model.config)) / 1e9
+    assert f"{forward:,.1f} GFLOP a clip forward, {3 * forward:,.1f} in training" in text
+    assert f"{3 * forward * 6 * 4 / 1e9:,.4g} exaFLOP" in text  # of six steps of four clips
+    memory = training_memory(model.config, 4, 8, bf16=True, checkpointing=False)
+    assert f"about {memory / 2**30:,.1f} GiB a process" in text and "contrasted      4 clips" in text
+    assert len(pins(dataset)) == len(before) + 1  # of the run, none of the description
+
+
+def test_a_dry_run_leaves_nothing_behind(
+    dataset: Dataset,
+    clip: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = tmp_path / "small.toml"
+    config.write_text(f'batch = 4\nmicro_batch = 4\n[model]\nweights = "{clip}"\n')
+    arguments = ["vidla", "train", str(config), "--dataset", str(dataset.folder), "--out", str(tmp_path / "run")]
+    monkeypatch.setattr(sys, "argv", [*arguments, "--dry-run"])
+    before = pins(dataset)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    assert capsys.readouterr().out.startswith("parameters ")
+    assert pins(dataset) == before and not (tmp_path / "run").exists()
+
+
+# --- what is refused ------------------------------------------------------------------------------------------------
+
+
+def refusal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object) -> tuple[int, str]:
+    """What the command says, and its exit status."""
+    monkeypatch.setattr(sys, "argv", ["vidla", "train", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr().err.strip().splitlines()
+    assert said
+    return int(str(ended.value.code)), said[-1]
+
+
+WRONG: dict[str, tuple[str, int, str]] = {
+    "an unknown key": ("optimizer.lrr=1", 2, "unknown key 'optimizer.lrr'; did you mean 'optimizer.lr'?"),
+    "a batch in uneven pieces": ("micro_batch=3", 2, "batch (4) must be a multiple of micro_batch (3)"),
+    "no such clips": ("data.where=1 = 0", 1, "no clip of"),
+    "no SQL": ("data.where=scale ==", 2, "vidla: data.where: Parser Error: syntax error"),
+    "too few clips": ("batch=32", 1, "28 clips are selected, fewer than one batch of 32"),
+    "less than a step": ("epochs=0.01", 2, "epochs (0.01) is less than one step"),
+    "a scale that is not there": ('data.scales={"short" = 0}', 2, "give at least one scale a share above 0"),
+    "no weights": ("model.weights=nowhere/at/all", 2, "cannot be read as a CLIP"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_refuses_in_a_line(
+    wrong: str,
+    dataset: Dataset,
+    clip: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = tmp_path / "small.toml"
+    config.write_text(f'batch = 4\nmicro_batch = 4\n[model]\nweights = "{clip}"\n[data]\nheld_out = 0\n')
+    assignment, code, message = WRONG[wrong]
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    found = refusal(
+        capsys, monkeypatch, config, "--dataset", dataset.folder, "--out", tmp_path / "run", "--set", assignment
+    )
+    assert found[0] == code and message in found[1]
+
+
+def test_refuses_folders_in_a_line(
+    dataset: Dataset,
+    clip: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = tmp_path / "small.toml"
+    config.write_text(f'batch = 4\nmicro_batch = 4\n[model]\nweights = "{clip}"\n[data]\nheld_out = 0\n')
+
+    def refused(*arguments: object) -> tuple[int, str]:
+        return refusal(capsys, monkeypatch, *arguments)
+
+    assert refused(config, "--dataset", tmp_path / "none", "--out", tmp_path / "new")[1].startswith(
+        "vidla: there is no dataset at"
+    )
+    assert refused(tmp_path / "no.toml", "--dataset", dataset.folder) == (
+        2,
+        f"vidla: cannot read {tmp_path / 'no.toml'}: No such file or directory",
+    )
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("")
+    code, said = refused(config, "--dataset", dataset.folder, "--out", tmp_path / "full")
+    assert code == 2 and "is not empty and holds no run" in said
+    code, said = refused(config, "--dataset", dataset.folder, "--out", tmp_path / "small.toml")
+    assert code == 1 and "cannot use the folder" in said
+    run = tmp_path / "run"
+    trainer_of(run, dataset, clip, "epochs=0.15").train(io.StringIO())
+    with run_folder.alone(run, ALONE):
+        code, said = refused(config, "--dataset", dataset.folder, "--out", run)
+        assert code == 1 and "another process trains in" in said
+    code, said = refused(config, "--dataset", dataset.folder, "--out", run, "--set", "optimizer.lr=0.5")
+    assert code == 2 and "holds another run: " in said and "optimizer.lr was 2e-05 and is 0.5" in said
+    other = Dataset(str(tmp_path / "other"))
+    shutil.copytree(str(dataset.folder), tmp_path / "other")
+    code, said = refused(config, "--dataset", other.folder, "--out", run)
+    assert code == 2 and "holds a run on" in said and "give another --out" in said
+    strange = small_clip(tmp_path / "strange")
+    code, said = refused(
+        config, "--dataset", dataset.folder, "--out", tmp_path / "new", "--set", f"model.weights={strange}"
+    )
+    assert code == 2 and "this text tower has 100, which end with 99" in said

@@ -1,0 +1,161 @@
+"""Runs that are killed or stopped: the next one ends with the same tables as an undisturbed one."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import VIDLA, make_video
+from tests.support.contents import contents, live_parts, parts_on_disk
+
+pytestmark = pytest.mark.slow
+
+WAVES = ("--set", "run.wave_videos=2")
+HOW = ("before", "torn", "after")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(videos: list[Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    folder = tmp_path_factory.mktemp("undisturbed") / "dataset"
+    subprocess.run([VIDLA, "curate", videos[0].parent, "--dataset", folder, *WAVES], check=True, timeout=240)
+    return contents(folder)
+
+
+def run_killed(at: int, how: str, videos: Path, folder: Path) -> int:
+    command = [
+        sys.executable,
+        "-m",
+        "tests.support.killed_run",
+        str(at),
+        how,
+        "curate",
+        videos,
+        "--dataset",
+        folder,
+        *WAVES,
+    ]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert run.returncode in (0, -signal.SIGKILL), run.stderr
+    return run.returncode
+
+
+def check_whole(folder: Path, expected: dict[str, list[str]]) -> None:
+    assert contents(folder) == expected
+    assert parts_on_disk(folder) == live_parts(folder)
+    assert not [p for p in folder.rglob("*#*") if p.is_file()]
+    assert not list((folder / "scratch").glob("*"))
+
+
+# Each chain is one dataset whose runs die at these of their writes, one after the other. The first three writes of a
+# run open it; then come, stage by stage, parts, the commit file, and each table's transaction.
+CHAINS = {
+    "opening": [(1, "before"), (1, "torn"), (1, "after"), (2, "torn"), (3, "after"), (4, "torn")],
+    "requests and downloads": [(5, "torn"), (5, "after"), (4, "torn"), (6, "after"), (6, "before"), (7, "after")],
+    "segments": [(15, "torn"), (12, "after"), (13, "after"), (14, "before"), (5, "after"), (6, "before")],
+    "texts": [(29, "after"), (8, "torn"), (7, "after"), (9, "after"), (6, "before")],
+}
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("chain", CHAINS)
+def test_killed_at_its_writes(
+    chain: str, videos: list[Path], tmp_path: Path, undisturbed: dict[str, list[str]]
+) -> None:
+    killed = [run_killed(at, how, videos[0].parent, tmp_path / "dataset") for at, how in CHAINS[chain]]
+    assert killed.count(-signal.SIGKILL) >= len(killed) - 1
+    assert run_killed(10**6, "before", videos[0].parent, tmp_path / "dataset") == 0
+    check_whole(tmp_path / "dataset", undisturbed)
+
+
+@pytest.mark.timeout(600)
+def test_killed_at_random_moments(videos: list[Path], tmp_path: Path, undisturbed: dict[str, list[str]]) -> None:
+    kill_at_random_moments(6, random.Random(1), videos[0].parent, tmp_path / "dataset")
+    check_whole(tmp_path / "dataset", undisturbed)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("seed", range(10))
+def test_killed_again_and_again(
+    seed: int, videos: list[Path], tmp_path: Path, undisturbed: dict[str, list[str]]
+) -> None:
+    chance = random.Random(seed)
+    for _ in range(10):
+        run_killed(chance.randint(1, 50), chance.choice(HOW), videos[0].parent, tmp_path / "dataset")
+    kill_at_random_moments(5, chance, videos[0].parent, tmp_path / "dataset")
+    check_whole(tmp_path / "dataset", undisturbed)
+
+
+def kill_at_random_moments(times: int, chance: random.Random, videos: Path, folder: Path) -> None:
+    """Kill so many runs after a random while, then let one end."""
+    command = [VIDLA, "curate", videos, "--dataset", folder, *WAVES]
+    for _ in range(times):
+        run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            run.wait(chance.uniform(1.0, 14.0))
+        except subprocess.TimeoutExpired:
+            run.kill()
+            run.wait()
+    subprocess.run(command, check=True, timeout=240)
+
+
+# --- stopping -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def long_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some minutes of picture: long enough to be decoded still when the run is stopped."""
+    return make_video(tmp_path_factory.mktemp("long") / "long.mp4", 120, size="640x480", rate=25)
+
+
+@pytest.fixture
+def decoding(long_video: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
+    """A run in the midst of decoding, and its processes."""
+    command = [VIDLA, "curate", long_video, "--dataset", tmp_path / "dataset"]
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "dataset" / "scratch").glob("*/stored*")):
+        assert run.poll() is None and time.monotonic() < deadline, run.communicate()
+        threading.Event().wait(0.05)
+    children = psutil.Process(run.pid).children(recursive=True)
+    assert children
+    yield run, children
+    run.kill()
+    run.communicate()
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_ends_within_seconds_and_says_how_to_go_on(
+    by: signal.Signals,
+    decoding: tuple[subprocess.Popen[str], list[psutil.Process]],
+    tmp_path: Path,
+    vidla: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    run, children = decoding
+    begun = time.monotonic()
+    run.send_signal(by)
+    _, stderr = run.communicate(timeout=30)
+    assert time.monotonic() - begun < 10
+    assert run.returncode == 1
+    assert "goes on from there" in stderr
+    assert "Traceback" not in stderr
+    assert not psutil.wait_procs(children, timeout=5)[1]
+    # the next run is not told that the dataset is held, and finishes the work
+    assert vidla("curate", "--dataset", tmp_path / "dataset", "--set", "run.wave_videos=1").returncode == 0
+
+
+def test_a_killed_run_leaves_no_process(decoding: tuple[subprocess.Popen[str], list[psutil.Process]]) -> None:
+    run, children = decoding
+    os.kill(run.pid, signal.SIGKILL)
+    run.wait()
+    assert not psutil.wait_procs(children, timeout=10)[1]

@@ -1,0 +1,227 @@
+"""What the driver knows: of settled videos their name, which is found in columns; of the rest all that they need."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curation.config import Settings, resolve
+from curation.dataset.commits import Replacement, Writer, read_commits
+from curation.dataset.dataset import Dataset, PartWriter
+from curation.records import Download, digest, digests
+from curation.row_digests import (
+    clips_digest,
+    download_digest,
+    download_reject_digest,
+    media_digest,
+    reject_digest,
+    tiling_digest,
+)
+from curation.sources.requests import Asked
+from pipelines.driver.part_index import Places
+from pipelines.driver.plan import make_plan
+from pipelines.driver.state import State, no_retry
+from pipelines.worker.work_items import BY_VIDEO, CAPTION, DOWNLOAD, SEGMENT, DownloadItem
+from tests.support.dataset_files import download_of, made_of, reject_of, request_of, stored_media
+from tests.support.segmented import segment_videos
+
+SETTINGS = resolve()
+TEXTS = "the digest of all that makes texts"
+IDS = [download_of(number).video_id for number in range(4)]
+
+
+def tiling_of(number: int, settings: Settings = SETTINGS) -> str:
+    return tiling_digest(media_digest(download_digest(request_of(number), settings), settings), settings)
+
+
+def give_texts(dataset: Dataset, number: int, uncaptioned: int = 0) -> None:
+    """The clips of a video, as the last stage leaves them, and rejects for so many of its frames."""
+    made = clips_digest(tiling_of(number), TEXTS, uncaptioned)
+    with Writer(dataset, "texts", {}) as writer:
+        parts = PartWriter(dataset, writer.lineage, 1 << 30)
+        clips = made_of(number, stored_media())["clips"]
+        parts.add("clips", clips, [made] * len(clips))
+        for frame in range(uncaptioned):
+            row = reject_of(f"{IDS[number]}.{frame}", IDS[number], "", CAPTION, "engine")
+            parts.add("rejects", [row], [reject_digest("caption")])
+        writer.commit(f"texts:{number}", parts.finish())
+
+
+def load(dataset: Dataset, settings: Settings = SETTINGS, texts: str = TEXTS) -> State:
+    return State.load(dataset, settings, texts)
+
+
+def update(state: State, after: int) -> None:
+    for _, record in read_commits(state.dataset, after):
+        state.update(record.get("tables", {}))
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    """Videos 0 and 1 have their texts, 2 has them but for one caption, 3 waits for them."""
+    dataset = segment_videos(tmp_path / "data", SETTINGS, range(4))
+    for number in range(3):
+        give_texts(dataset, number, uncaptioned=int(number == 2))
+    return dataset
+
+
+def test_what_needs_nothing_is_known_by_its_name_alone(dataset: Dataset) -> None:
+    state = load(dataset)
+    assert state.settled == {IDS[0], IDS[1]}
+    assert set(state.by_video) == {IDS[2], IDS[3]}
+    assert len(state.downloads) == len(state.videos) == len(state.segments) == 2
+    assert [state.needs(video_id) for video_id in IDS] == [None, None, None, CAPTION]
+    plan = make_plan(state, {})
+    assert (len(plan.downloads), plan.segment, plan.text) == (0, [], [IDS[3]])
+    assert state.typical_bytes() == 10
+
+
+@pytest.mark.parametrize(
+    ("change", "texts", "needed"),
+    [
+        ((), "another prompt", CAPTION),
+        (("tilings.shot_cost=0.7",), TEXTS, SEGMENT),
+        (("media.crf=20",), TEXTS, SEGMENT),
+        (("frames.every_s=5",), TEXTS, SEGMENT),
+    ],
+)
+def test_a_change_of_settings_unsettles_every_video(
+    dataset: Dataset, change: tuple[str, ...], texts: str, needed: str
+) -> None:
+    state = load(dataset, resolve(None, change), texts)
+    assert state.settled == set()
+    assert {state.needs(video_id) for video_id in IDS} == {needed}
+
+
+def test_other_downloads_are_fetched_anew_and_take_the_place_of_the_old(dataset: Dataset) -> None:
+    settings = resolve(None, ["download.format=best"])
+    state = load(dataset, settings)
+    assert state.settled == set(), "its request is not done with"
+    items = list(make_plan(state, {}).downloads)
+    assert len(items) == 4
+    for item in items:
+        number = IDS.index(str(item.old_video))
+        assert item == DownloadItem(
+            request_of(number), None, download_digest(request_of(number), settings), 0, redo=True, old_video=IDS[number]
+        )
+
+
+def test_media_whose_source_is_gone_is_fetched_again_by_one_request_a_video(dataset: Dataset) -> None:
+    state = load(dataset, resolve(None, ["media.crf=20"]))
+    plan = make_plan(state, {})
+    assert (len(plan.downloads), plan.segment, plan.fetched_again) == (4, [], 4)
+    assert sorted(plan.downloads.redone()) == sorted(request_of(number).request_key for number in range(4))
+
+
+def test_a_second_request_for_a_settled_video_needs_nothing(dataset: Dataset) -> None:
+    state = load(dataset)
+    twin = request_of(9)
+    with Writer(dataset, "twin", {}) as writer:
+        parts = PartWriter(dataset, writer.lineage, 1 << 30)
+        parts.add("requests", [twin], [digest("request")])
+        download: Download = dataclasses.replace(download_of(0), request_key=twin.request_key, uri=twin.uri)
+        parts.add("downloads", [download], [download_digest(twin, SETTINGS)])
+        writer.commit("twin", parts.finish())
+        update(state, writer.lineage.epoch)
+    assert state.fetched([DownloadItem(twin, None, "")]) == [IDS[0]]
+    assert state.needs(IDS[0]) is None
+    assert load(dataset).settled == {IDS[0], IDS[1]}
+
+
+def test_what_is_finished_with_is_let_go(dataset: Dataset) -> None:
+    state = load(dataset)
+    state.locate([IDS[3]])
+    before = max(number for number, _ in read_commits(dataset, 0))
+    give_texts(dataset, 3)
+    update(state, before)
+    assert state.item(IDS[3], CAPTION, no_retry).where["clips"]
+    assert state.needs(IDS[3]) is None
+    state.forget([IDS[3]])
+    assert state.settled == {IDS[0], IDS[1], IDS[3]}
+    assert set(state.by_video) == {IDS[2]}
+    assert IDS[3] not in state.segments
+
+
+def test_requests_become_items_with_their_rejects_and_their_secrets(dataset: Dataset) -> None:
+    new, lost, other = request_of(5), request_of(6), request_of(7)
+    asked = Asked(new, f"{new.uri}?token=hush")
+    with Writer(dataset, "ask", {}) as writer:
+        parts = PartWriter(dataset, writer.lineage, 1 << 30)
+        parts.add("requests", [new, lost, other], [digest("request")] * 3)
+        for request, attempts, made in ((lost, 2, download_digest(lost, SETTINGS)), (other, 3, "of other settings")):
+            row = dataclasses.replace(
+                reject_of(request.request_key, None, request.uri, DOWNLOAD, "timeout"),
+                attempts=attempts,
+                retryable=True,
+            )
+            parts.add("rejects", [row], [download_reject_digest(made, SETTINGS)])
+        writer.commit("ask", parts.finish())
+    state = load(dataset)
+    expected = {request: download_digest(request, SETTINGS) for request in (new, lost, other)}
+    plan = make_plan(state, {new.request_key: asked})
+    first = DownloadItem(new, asked, expected[new])
+    again = DownloadItem(other, None, expected[other], attempts=3, redo=True)
+    assert sorted(plan.downloads, key=lambda item: item.attempts) == [first, again]
+    assert plan.downloads[:1][0] == plan.downloads[0] == next(iter(plan.downloads))
+    assert [len(plan.downloads[at:]) for at in range(3)] == [2, 1, 0]
+    retried = make_plan(state, {}, lambda rejection: rejection.retryable)
+    assert list(retried.downloads) == [DownloadItem(lost, None, expected[lost], attempts=2, redo=True)]
+
+
+def test_places_are_what_looking_through_all_parts_would_find(dataset: Dataset) -> None:
+    places = Places(dataset)
+    places.look_for(IDS)
+
+    def looked_through(video_id: str) -> dict[str, tuple[str, ...]]:
+        found = {
+            table: tuple(sorted(p for p in dataset.live_parts(table) if video_id in videos_in(dataset, table, p)))
+            for table in BY_VIDEO
+        }
+        return {table: parts for table, parts in found.items() if parts}
+
+    assert {v: places.of(v) for v in IDS} == {v: looked_through(v) for v in IDS}
+    assert places.of("nobody") == {}
+    before = max(number for number, _ in read_commits(dataset, 0))
+    with Writer(dataset, "rewrite", {}) as writer:  # the segments of one video go, and those of the others move
+        parts = frozenset(dataset.live_parts("segments"))
+        writer.commit("rewrite", [], [Replacement("segments", ("video_id",), frozenset({(IDS[0],)}), parts)])
+    for _, record in read_commits(dataset, before):
+        for table, share in record.get("tables", {}).items():
+            places.remove(part["path"] for part in share["remove"])
+            for part in share["add"]:
+                places.add(table, part["path"], videos_in(dataset, table, part["path"]))
+    assert {v: places.of(v) for v in IDS} == {v: looked_through(v) for v in IDS}
+    assert "segments" not in places.of(IDS[0])
+
+
+def videos_in(dataset: Dataset, table: str, path: str) -> list[str]:
+    return [str(v) for v in dataset.read_part(table, path, ["video_id"])["video_id"].unique().to_pylist()]
+
+
+def test_only_what_is_not_new_is_looked_for(dataset: Dataset) -> None:
+    places = Places(dataset)
+    places.follow(["new"])
+    places.add("videos", "part-1", ["new", IDS[0]])
+    places.look_for(["new"])
+    assert places.of("new") == {"videos": ("part-1",)}
+    places.look_for([IDS[0]])
+    assert "part-1" not in places.of(IDS[0])["videos"], "the tables say where it is, and they have no such part"
+    places.forget(["new"])
+    assert places.of("new") == {}
+
+
+# --- digests of columns ---------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(st.none() | st.text(), st.none() | st.text()), max_size=5), st.text(), st.floats(0, 1))
+def test_a_column_of_digests_is_the_digest_of_each_row(
+    rows: list[tuple[str | None, str | None]], text: str, number: float
+) -> None:
+    first, second = (pa.chunked_array([pa.array([row[at] for row in rows], pa.string())]) for at in (0, 1))
+    found = digests(text, first, {"%s": number}, second)
+    assert found.to_pylist() == [digest(text, a, {"%s": number}, b) for a, b in rows]

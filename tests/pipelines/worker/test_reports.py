@@ -1,0 +1,107 @@
+"""What workers in other processes report, and what the driver makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from curation.dataset.commits import Writer
+from curation.dataset.dataset import Dataset
+from curation.engines.load import Load
+from pipelines.worker import reports, shutdown
+from pipelines.worker.progress import Tally
+from pipelines.worker.stage_work import Context
+from tests.support.watching import wait_until
+
+TOKEN = "run:1:segment"
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(reports, "REPORT_S", 0.05)
+    yield
+    shutdown.begin()
+
+
+def context_of(writer: Writer) -> Context:
+    return Context(writer.dataset, writer.lineage, 1 << 20, writer.seen, TOKEN, {})
+
+
+def test_an_item_that_is_worked_on_twice_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver, first, second = Tally(), Tally(), Tally()
+    first.came_to("segment", TOKEN, {"a": {"done": 1, "clips": 3}, "b": {"rejected": 1}})
+    second.came_to("segment", TOKEN, {"b": {"done": 1, "clips": 2}, "c": {"done": 1, "clips": 1}})
+    monkeypatch.setattr(reports, "load", Load())
+    with Writer(Dataset(str(tmp_path)), "run", {}) as writer:
+        told = reports.Reports(writer.dataset, {"segment": TOKEN})
+        for tally in (first, second, second):
+            monkeypatch.setattr(reports, "tally", tally)
+            with reports.Reporter() as reporter:
+                reporter.take_part(context_of(writer))
+                wait_until(
+                    lambda reporter=reporter: (tmp_path / f"progress/run/1/segment/{reporter.process}.json").exists()
+                )
+        monkeypatch.setattr(reports, "tally", driver)
+        told.look()
+        shown = [driver.get("segment", name) for name in ("done", "rejected", "clips")]
+        assert sorted(driver.outcomes(TOKEN)) == ["a", "b", "c"]
+        assert sum(shown[:2]) == 3
+        driver.settle("segment", TOKEN, {"done": 3, "clips": 6})  # as the commit says
+        assert [driver.get("segment", name) for name in ("done", "rejected", "clips")] == [3, 0, 6]
+        told.clear()
+    assert not (tmp_path / "progress").exists()
+
+
+def test_workers_end_when_the_driver_says_so(tmp_path: Path) -> None:
+    with Writer(Dataset(str(tmp_path)), "run", {}) as writer, reports.Reporter() as reporter:
+        reporter.take_part(context_of(writer))
+        assert not shutdown.stopping.wait(0.3)
+        reports.Reports(writer.dataset, {"segment": TOKEN}).stop()
+        assert shutdown.stopping.wait(10)
+
+
+def test_workers_end_when_another_run_has_taken_over(tmp_path: Path) -> None:
+    with Writer(Dataset(str(tmp_path)), "run", {}) as writer:
+        context = context_of(writer)
+    with reports.Reporter() as reporter, Writer(Dataset(str(tmp_path)), "another", {}):
+        reporter.take_part(context)
+        assert shutdown.stopping.wait(10)
+
+
+def test_the_driver_hears_that_a_worker_cannot_go_on(tmp_path: Path) -> None:
+    with Writer(Dataset(str(tmp_path)), "run", {}) as writer, reports.Reporter() as reporter:
+        reporter.take_part(context_of(writer))
+        reporter.ended(context_of(writer))
+        told = reports.Reports(writer.dataset, {"segment": TOKEN})
+
+        def heard() -> bool:
+            told.look()
+            return told.ended
+
+        wait_until(heard)
+
+
+def test_what_a_killed_run_reported_goes_with_the_next_opening(tmp_path: Path) -> None:
+    dataset = Dataset(str(tmp_path))
+    with Writer(dataset, "run", {}):
+        reports.Reports(dataset, {"segment": TOKEN}).stop()
+    assert list(dataset.list("progress/"))
+    with Writer(dataset, "another", {}):
+        assert not list(dataset.list("progress/"))
+
+
+def test_the_requests_of_several_processes_are_one_load() -> None:
+    now = 0.0
+    load = Load(lambda: now)
+    nothing = dict.fromkeys(("requests", "failures", "retries", "input_tokens", "output_tokens", "in_flight"), 0)
+    load.elsewhere("a", {**nothing, "requests": 2, "output_tokens": 20, "in_flight": 3})
+    load.elsewhere("b", {**nothing, "in_flight": 4})
+    now = 10.0
+    load.elsewhere("a", {**nothing, "requests": 5, "output_tokens": 50})
+    load.elsewhere("b", nothing)
+    now = 20.0
+    total = load.snapshot()
+    assert (total.requests, total.output_tokens, total.in_flight) == (5, 50, 0)
+    assert (total.busy_s, total.elapsed_s) == (10.0, 20.0)

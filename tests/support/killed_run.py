@@ -1,0 +1,62 @@
+"""`vidla` in a process that kills itself (SIGKILL) at one of its writes to the dataset.
+
+    python -m tests.support.killed_run [PREFIX:]N HOW ARGUMENTS...
+
+The Nth write is one to the object store or to a Delta log; with PREFIX, one of those to the store whose path begins so.
+HOW: "before" it, "torn" (with part of the file on disk, as a write cut off leaves it) or "after" it. Exit status 0: the
+run ended before its Nth write.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import obstore
+from deltalake import DeltaTable
+
+from vidla.cli import main
+
+prefix, _, number = sys.argv[1].rpartition(":")
+at, how = int(number), sys.argv[2]
+numbers = count(1)
+put, transact = obstore.put, DeltaTable.create_write_transaction
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killing_put(store: Any, path: str, data: Any, **options: Any) -> Any:
+    mine = path.startswith(prefix) and next(numbers) == at
+    if mine and how == "torn":
+        target = Path(store.prefix) / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        whole = data.read_bytes() if isinstance(data, Path) else bytes(data)
+        target.with_name(f"{target.name}#1").write_bytes(whole[: len(whole) // 2])
+    if mine and how != "after":
+        die()
+    result = put(store, path, data, **options)
+    if mine:
+        die()
+    return result
+
+
+def killing_transaction(table: DeltaTable, *arguments: Any, **options: Any) -> Any:
+    mine = not prefix and next(numbers) == at
+    if mine and how != "after":
+        die()
+    result = transact(table, *arguments, **options)
+    if mine:
+        die()
+    return result
+
+
+obstore.put = killing_put
+DeltaTable.create_write_transaction = killing_transaction  # type: ignore[method-assign]
+sys.argv = ["vidla", *sys.argv[3:]]
+main()

@@ -1,0 +1,177 @@
+"""Training from random small towers on the named animations, and how well what comes of it finds held-out ones."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any, TextIO
+
+import numpy as np
+import torch
+from transformers import CLIPConfig, CLIPModel
+
+from curation.config import ScaleSettings, TilingSettings
+from curation.dataset.commits import Writer
+from curation.dataset.dataset import Dataset, PartWriter
+from curation.records import Clip, content_digest, digest
+from curation.segments.tilings import tile
+from model.data.clips import select
+from model.data.media_cache import media_of
+from model.data.split import held_out
+from model.distributed import Processes
+from model.evaluation.evaluate import Encoder, version_now
+from model.evaluation.ranking import normalised, rank
+from model.network.vidla import VidLA
+from model.settings import DataSettings, resolve_training
+from model.training import run_folder
+from model.training.trainer import Trainer
+from tests.support.animations import SECONDS, Animation
+
+TILINGS = TilingSettings(short=ScaleSettings(target_s=SECONDS, min_s=2.0, max_s=4.0))
+ALONE = Processes(0, 1, torch.device("cpu"))
+HELD_OUT = 0.2
+SETTINGS = (
+    f"data.held_out={HELD_OUT}",
+    "data.workers=1",
+    "precision=fp32",
+    "epochs=25",
+    "model.frames=4",
+    "model.levels=2",
+    "model.tokens=2",
+    "batch=48",
+    "micro_batch=48",
+    "optimizer.lr=2e-3",
+    "optimizer.final_lr=1e-5",
+    "optimizer.warmup=0.05",
+    "optimizer.clip_norm=1",
+    "evaluate_every=100000",
+    "checkpoint_every=100000",
+)
+
+
+def write_dataset(
+    location: Path, videos: Path, animations: Sequence[Animation], shuffled: int | None = None
+) -> Dataset:
+    """A dataset with a short clip of each animation: its name is the caption, its tags are the subtitle.
+
+    With `shuffled`, a seed, those that are not held out have the texts of each other.
+    """
+    dataset = Dataset(str(location))
+    texts = [(one.name, one.tags) for one in animations]
+    if shuffled is not None:
+        places = [i for i, one in enumerate(animations) if not held_out(one.video_id, HELD_OUT)]
+        for i, text in zip(places, Random(shuffled).sample([texts[i] for i in places], len(places)), strict=True):
+            texts[i] = text
+    with Writer(dataset, "animations", {}) as writer:
+        parts = PartWriter(dataset, writer.lineage, part_bytes=1 << 30)
+        said = dict(zip(((one.video_id, one.start) for one in animations), texts, strict=True))
+        for video_id in dict.fromkeys(one.video_id for one in animations):
+            media_uri = f"media/{digest(video_id)[:2]}/{video_id}.mp4"
+            (location / media_uri).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(videos / f"{video_id}.mp4", location / media_uri)
+            edges = sorted({edge for one in animations if one.video_id == video_id for edge in (one.start, one.end)})
+            segments = tile(video_id, edges[-1], edges, (), (), TILINGS)
+            rows = [
+                _clip(segment, media_uri, *said[video_id, segment.start])
+                for segment in segments
+                if segment.scale == "short"
+            ]
+            parts.add("clips", rows, [content_digest(b"")] * len(rows))
+        writer.commit("animations", parts.finish())
+    return dataset
+
+
+def _clip(segment: Any, media_uri: str, name: str, tags: str) -> Clip:
+    return Clip(
+        **vars(segment),
+        media_uri=media_uri,
+        subtitle_text=tags,
+        caption_text=name,
+        subtitle_original=tags,
+        caption_original=name,
+        subtitle_source="emojibase-data",
+        caption_source="emojibase-data",
+        subtitle_status="verbatim",
+        caption_status="verbatim",
+        language="en",
+    )
+
+
+def random_towers(folder: Path, seed: int) -> Path:
+    """A small CLIP as transformers makes it, which has learned nothing, and reads CLIP's vocabulary."""
+    torch.manual_seed(seed)
+    sizes = {"hidden_size": 64, "intermediate_size": 256, "num_attention_heads": 4}
+    vision = {**sizes, "num_hidden_layers": 3, "image_size": 48, "patch_size": 16}
+    text = {**sizes, "num_hidden_layers": 2, "max_position_embeddings": 24, "vocab_size": 49408, "eos_token_id": 49407}
+    CLIPModel(CLIPConfig(vision_config=vision, text_config=text, projection_dim=64)).save_pretrained(folder)
+    return folder
+
+
+def trainer_of(folder: Path, dataset: Dataset, clip: Path, seed: int, *assignments: str) -> Trainer:
+    settings = resolve_training(None, [f"model.weights={clip}", f"seed={seed}", *SETTINGS, *assignments])
+    return Trainer(run_folder.begin(folder, dataset, settings, ALONE), ALONE)
+
+
+def encoder_of(model: VidLA) -> Encoder:
+    return Encoder(model, ALONE, "fp32", 48, 0)
+
+
+@dataclass(frozen=True)
+class Found:
+    """R@1 of held-out clips by their names, among all of them.
+
+    `every` is that of all queries. Of the things that they name, `known` ones are on clips that were trained on too,
+    with another skin tone; `new` ones are not.
+    """
+
+    clips: int
+    every: float
+    known: float
+    new: float
+
+    @property
+    def chance(self) -> float:
+        return 1 / self.clips
+
+
+def find(model: VidLA, dataset: Dataset, animations: Sequence[Animation], folder: Path) -> Found:
+    """How well `model` finds the held-out clips of `dataset`, which has all `animations`, by name."""
+    settings = DataSettings(held_out=HELD_OUT)
+    clips = select(dataset, version_now(dataset), settings, "held_out", folder / "held_out.arrow")
+    encoder = encoder_of(model)
+    videos, indices = encoder.videos(encoder.samples(clips, media_of(dataset, None, 1)), range(len(clips)))
+    names = [str(clips[index].caption) for index in indices]
+    pairs = np.arange(len(names))
+    (ranks,) = rank(normalised(encoder.texts(names), "text"), normalised(videos, "video"), pairs, pairs)
+    hits = ranks.hits(1)
+    thing = {one.name: one.thing for one in animations}
+    trained_on = {one.thing for one in animations if not held_out(one.video_id, HELD_OUT)}
+    known = np.array([thing[name] in trained_on for name in names])
+    return Found(len(names), float(hits.mean()), float(hits[known].mean()), float(hits[~known].mean()))
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What is found by a model before training, after it, and after training with each clip under another's texts."""
+
+    untrained: Found
+    shuffled: Found
+    trained: Found
+
+
+def learn(
+    folder: Path, videos: Path, animations: Sequence[Animation], seed: int, shown: TextIO, *settings: str
+) -> Learned:
+    """Train twice, from the same random towers, with SETTINGS and `settings`; progress goes to `shown`."""
+    towers = random_towers(folder / "towers", seed)
+    true = write_dataset(folder / "true", videos, animations)
+    shuffled = write_dataset(folder / "shuffled", videos, animations, shuffled=seed)
+    trainer = trainer_of(folder / "run", true, towers, seed, *settings)
+    control = trainer_of(folder / "control", shuffled, towers, seed, *settings)
+    untrained = find(trainer.model, true, animations, folder)
+    for each in (trainer, control):
+        each.train(shown)
+    return Learned(untrained, *(find(each.model, true, animations, folder) for each in (control, trainer)))

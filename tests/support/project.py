@@ -1,0 +1,6 @@
+"""Where the project's own files lie."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+FAKE_SITE = ROOT / "tests" / "support" / "fake_site"

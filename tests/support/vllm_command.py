@@ -1,0 +1,45 @@
+"""A command that uses a vLLM of our own, and does what a line on its standard input says.
+
+    python -m tests.support.vllm_command SETTINGS
+
+"ready" prints the server's URL once that can be asked, or why it never will be; "fork" makes a copy of this process and
+prints its number; "close" prints that when it is done; "end", "raise" and "exit" are ways to end without closing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from curation.config import EngineSettings
+from curation.engines.interface import EngineError
+from curation.engines.vllm.shared_server import VllmServer
+
+
+def say(line: object) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+server = VllmServer(EngineSettings.model_validate_json(sys.argv[1]))
+for word in map(str.strip, sys.stdin):
+    if word == "ready":
+        try:
+            say(server.ready()[0])
+        except EngineError as error:
+            say(error)
+    elif word == "fork":
+        copy = os.fork()
+        if copy == 0:
+            time.sleep(1000)
+        say(copy)
+    elif word == "close":
+        server.close()
+        say("closed")
+    elif word == "raise":
+        raise RuntimeError("as told")
+    elif word == "exit":
+        os._exit(3)
+    elif word == "end":
+        break

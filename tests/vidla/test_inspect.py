@@ -1,0 +1,216 @@
+"""`vidla inspect` and the other verbs that look at a dataset, copy from it or clear it, as commands."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from curation.dataset.commits import Writer
+from curation.dataset.dataset import Dataset, Misuse, PartWriter, put
+from curation.records import Video
+from tests.support.dataset_files import commit_rows, download_of, made_of, make_dataset, request_of, stored_media
+from vidla.inspect import select, show, show_rows
+
+Vidla = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Only read in these tests."""
+    return make_dataset(tmp_path_factory.mktemp("shared") / "data", videos=2, uncaptioned=1)
+
+
+def screen(dataset: Dataset, width: int = 100) -> list[str]:
+    console = Console(width=width, record=True, file=io.StringIO())
+    show(dataset, console)
+    return [" ".join(line.split()) for line in console.export_text().splitlines()]
+
+
+# --- the screen -----------------------------------------------------------------------------------------------------
+
+
+def test_one_screen_tells_what_is_there(shared: Dataset) -> None:
+    lines = screen(shared)
+    assert len(lines) <= 45
+    for line in (
+        "requests downloaded 4 3 1 0",
+        "videos segmented 3 2 1 0",
+        "frames captioned 8 6 2 0",
+        "clips given texts 14 14 0 0",
+        "download not_found 1 0 no luck",
+        "segment unreadable 1 0 no luck",
+        "caption engine 2 0 no luck",
+        "subtitle manual verbatim 4",
+        "subtitle – none 6",
+        "caption builtin/tags ok 6",
+        "The books balance.",
+    ):
+        assert line in lines
+    assert any(line.startswith("captions builtin tags r1 ") and line.endswith(" 6") for line in lines)
+    assert any(line.startswith("run-1 curate ") for line in lines)
+
+
+def test_the_histogram_shows_where_the_durations_are(shared: Dataset) -> None:
+    lines = {line.split()[0]: line.split() for line in screen(shared) if line.startswith(("short", "medium", "long"))}
+    assert lines["short"][1:4] == ["8", "0.01", "6.0"]
+    assert lines["short"][4] == "······█·················"
+    assert lines["medium"][4] == "············█···········"
+    assert lines["long"][1:] == ["2", "0.01", "24.0", "·······················█"]
+
+
+def test_what_does_not_balance_is_said(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "data", videos=1)
+    with Writer(dataset, "run-2", {"command": ["download"]}) as writer:
+        commit_rows(writer, "stray", {"clips": made_of(5, stored_media())["clips"]})
+        lines = screen(dataset)
+    assert "7 clips without a segment" in lines
+    assert "The books balance." not in lines
+    assert any(line.endswith("is writing to it") for line in lines)
+
+
+def test_an_unfinished_commit_is_said(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "data", videos=1)
+    with Writer(dataset, "run-2", {"command": ["download"]}) as writer:
+        parts = PartWriter(dataset, writer.lineage, 1 << 30)
+        parts.add("clips", made_of(0, stored_media())["clips"], ["d"] * 7)
+        added = [{"path": p.path, "size": p.size, "rows": p.rows} for p in parts.finish()]
+        record = {"kind": "commit", "epoch": writer.lineage.epoch, "token": "t", "created_at": "2024-01-01T00:00:00"}
+        number = writer.lineage.epoch + 1
+        tables = {"clips": {"add": added, "remove": []}}
+        put(dataset.store, f"commits/{number:020d}.json", json.dumps({**record, "tables": tables}).encode())
+        assert f"commit {number} is under way" in screen(dataset)
+
+
+def test_text_from_strangers_gives_no_orders(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "data", videos=1)
+    nasty = "\x1b[2J\x1b]0;owned\x07 [bold red]x[/] \r\n[link=http://evil]"
+    with Writer(dataset, "run-2", {}) as writer:
+        video = dataclasses.replace(made_of(5, stored_media())["videos"][0], title=nasty, channel="[/]")
+        commit_rows(writer, "nasty", {"videos": [video]})
+    console = Console(width=200, record=True, file=io.StringIO())
+    rows = select(dataset, "videos", f"video_id = '{video.video_id}'", ["title", "channel"])
+    show_rows(rows, console, as_json=False)
+    text = console.export_text()
+    assert "\x1b" not in text
+    assert "[bold red]x[/]" in text
+
+
+def test_an_empty_dataset_has_a_screen(tmp_path: Path) -> None:
+    dataset = Dataset(str(tmp_path / "data"))
+    with Writer(dataset, "run-1", {"command": ["curate"]}):
+        pass
+    lines = screen(dataset)
+    assert "requests downloaded 0 0 0 0" in lines
+    assert "The books balance." in lines
+
+
+# --- rows of a table ------------------------------------------------------------------------------------------------
+
+
+def test_rows_are_selected(shared: Dataset) -> None:
+    rows = list(select(shared, "clips", "scale = 'short' and start >= 6 -- a comment", ["clip_id", "start"], 3))
+    assert len(rows) == 3
+    assert all(list(row) == ["clip_id", "start"] and row["start"] >= 6 for row in rows)
+    assert len(list(select(shared, "clips"))) == 14
+
+
+def test_an_image_is_shown_as_its_size(shared: Dataset) -> None:
+    sizes = {f"{len(frame.image)} bytes" for n in (0, 1) for frame in made_of(n, stored_media())["frames"]}
+    assert {row["image"] for row in select(shared, "frames")} == sizes
+
+
+@pytest.mark.parametrize(
+    ("table", "where", "columns", "message"),
+    [
+        ("clip", None, None, "no table is called 'clip'; did you mean 'clips'?"),
+        ("clips", None, ["strat"], "clips has no column 'strat'; did you mean 'start'?"),
+        ("clips", "scal = 'x'", None, 'Referenced column "scal" not found'),
+        ("clips", "scale = 'x", None, "unterminated"),
+        ("clips", "1) ; drop table clips; select (1", None, "Error"),
+        ("clips", "exists (from read_text('/etc/passwd'))", None, "disabled by configuration"),
+    ],
+)
+def test_what_cannot_be_asked_is_said_in_a_line(
+    shared: Dataset, table: str, where: str | None, columns: list[str] | None, message: str
+) -> None:
+    with pytest.raises(Misuse) as caught:
+        list(select(shared, table, where, columns))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+# --- the commands ---------------------------------------------------------------------------------------------------
+
+
+def test_json_is_a_line_a_row(shared: Dataset, vidla: Vidla) -> None:
+    done = vidla("inspect", shared.folder, "videos", "--json", "--where", "has_audio", "--limit", "1")
+    assert (done.returncode, done.stderr) == (0, "")
+    (row,) = map(json.loads, done.stdout.splitlines())
+    assert set(row) >= {field.name for field in dataclasses.fields(Video)} | {"run_id", "created_at"}
+    assert row["sentences"][0]["text"] == "Bees dance."
+
+
+@pytest.mark.slow
+def test_the_command_ends_with_2_for_misuse_and_1_for_failure(shared: Dataset, tmp_path: Path, vidla: Vidla) -> None:
+    assert shared.folder is not None
+    for arguments, code in (
+        (("inspect", shared.folder, "clips", "--where", "scal = 'x'"), 2),
+        (("inspect", shared.folder, "--where", "true"), 2),
+        (("inspect", tmp_path / "nothing"), 1),
+        (("vacuum", tmp_path / "nothing"), 1),
+        (("forget", shared.folder), 2),
+        (("forget", shared.folder, "--video", "a", "--url", "http://b"), 2),
+        (("export", shared.folder, tmp_path / "out", "--format", "avi"), 2),
+        (("export", shared.folder, shared.folder / "out", "--format", "mp4"), 2),
+    ):
+        done = vidla(*arguments)
+        assert done.returncode == code, arguments
+        assert done.stdout == ""
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("vidla: ")
+    assert not (tmp_path / "nothing").exists(), "a command that looks makes no dataset"
+
+
+def test_looking_needs_no_beam_and_no_torch(shared: Dataset) -> None:
+    code = f"""
+import sys
+sys.argv = ["vidla", "inspect", {str(shared.folder)!r}]
+from vidla.cli import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code
+heavy = {{"apache_beam", "torch", "transformers", "av", "yt_dlp", "cv2"}} & set(sys.modules)
+sys.exit(f"imported {{heavy}}" if heavy else 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "The books balance." in done.stdout
+
+
+@pytest.mark.slow
+def test_the_verbs_from_pin_to_vacuum(tmp_path: Path, vidla: Vidla) -> None:
+    dataset = make_dataset(tmp_path / "data", videos=2)
+    folder, out = dataset.folder, tmp_path / "out"
+    done = vidla("export", folder, out, "--format", "webdataset", "--scale", "long")
+    assert (done.returncode, done.stdout) == (0, f"2 clips in {out}, 0 of them from before\n")
+    assert vidla("pin", folder, "first").stdout.startswith("first: requests 3, ")
+    assert vidla("pin", folder).stdout.startswith("first: ")
+    done = vidla("forget", folder, "--url", request_of(0).uri)
+    assert done.returncode == 0
+    assert done.stdout.startswith("Forgotten, and not to be fetched again: 1 video(s) of 1 request(s).")
+    assert "pinned as 'first'" in done.stderr
+    assert vidla("pin", folder, "first", "--remove").returncode == 0
+    done = vidla("vacuum", folder)
+    assert done.stdout.startswith("Deleted: ")
+    assert dataset.read("videos")["video_id"].to_pylist() == [download_of(1).video_id]
+    done = vidla("export", folder, out, "--format", "webdataset", "--scale", "long")
+    assert done.stdout == f"1 clips in {out}, 0 of them from before\n"
