@@ -1,7 +1,7 @@
 """A real Flink on loopback, from packages: a job manager, a task manager with two slots, and a worker pool.
 
-`python -m tests.support.flink_cluster` starts one, prints the options that a command takes behind --, and keeps it up until it
-is stopped.
+`python -m tests.support.flink_cluster` starts one, prints the options that a command takes behind --, and keeps it up
+until it is stopped.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Datasets whose videos are segmented and wait for their texts, and runs on them with a scripted server of text.
 
-`python -m tests.support.segmented` is such a server, in a process of its own that prints its base URL, and serves as long as
-its standard input is open.
+`python -m tests.support.segmented` is such a server, in a process of its own that prints its base URL, and serves as
+long as its standard input is open.
 """
 
 from __future__ import annotations
