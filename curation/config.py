@@ -12,14 +12,11 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
+from curation.errors import ConfigError
 from curation.languages import LANGUAGES
 from curation.records import digest
 
 SCHEMA_VERSION: Literal[1] = 1
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be used; the message says which key, why, and what is known instead."""
 
 
 class Section(BaseModel):

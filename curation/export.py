@@ -23,8 +23,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.config import MediaSettings
-from curation.dataset.dataset import Dataset, DatasetError, Lineage, Misuse, PartWriter
+from curation.dataset.dataset import Dataset, Lineage, PartWriter
 from curation.dataset.vacuum import versions_now
+from curation.errors import DatasetError, Misuse
 from curation.media.single_pass_child import cut
 from curation.records import SCALES, TABLES
 from curation.rejects import Rejected

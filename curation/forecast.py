@@ -17,7 +17,8 @@ import numpy.typing as npt
 from pydantic import Field
 
 from curation.config import Section, Settings
-from curation.dataset.dataset import Dataset, DatasetError
+from curation.dataset.dataset import Dataset
+from curation.errors import DatasetError
 from curation.records import TABLES
 
 STAGES = ("download", "segment", "caption", "summarize")

@@ -30,6 +30,7 @@ import jsonschema
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from curation.errors import PromptError
 from curation.records import digest
 
 BUNDLED = Path(str(files("prompts")))
@@ -45,10 +46,6 @@ text's own is wanted, else the English name of a language."""
 
 Turn = Mapping[str, str]
 """One chat message: `role` and `content`."""
-
-
-class PromptError(ValueError):
-    """A prompt that cannot be used; one line that names the file."""
 
 
 # --- data -----------------------------------------------------------------------------------------------------------

@@ -10,14 +10,11 @@ from typing import Annotated
 import typer
 
 from curation import __version__
-from curation.config import ConfigError, Settings, fields, resolve
-from curation.dataset.dataset import DatasetError, Misuse
-from curation.engines.interface import EngineError
-from curation.prompts import PromptError
-from curation.sources.requests import InputError
+from curation.config import Settings, fields, resolve
+from curation.errors import ConfigError, DatasetError, EngineError, InputError, Misuse, PromptError, RunnerError
 from model.network.config import ModelError
 from model.settings import TrainingError
-from pipelines.worker.shutdown import Interrupted, RunnerError
+from pipelines.worker.shutdown import Interrupted
 from vidla import dataset_commands, forecast_command, prompt_commands, template_commands, training_commands
 
 app = typer.Typer(

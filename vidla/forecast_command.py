@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from curation.config import check, over, read, resolve
-from curation.dataset.dataset import Dataset, Misuse
+from curation.dataset.dataset import Dataset
+from curation.errors import Misuse
 from curation.forecast import RUNNERS, STAGES, TEXTS, Figure, Plan, Prices, Wish, as_json, assumed, measure
 from curation.forecast import plan as make_plan
 from vidla.inspect import new_table

@@ -16,7 +16,8 @@ from rich.table import Table
 
 from curation.dataset.books import Books, balance
 from curation.dataset.commits import LEASE, holder_text, is_alive, recent_commits, unfinished
-from curation.dataset.dataset import Dataset, Misuse
+from curation.dataset.dataset import Dataset
+from curation.errors import Misuse
 from curation.records import SCALES, TABLES
 
 BINS = 24

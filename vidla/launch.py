@@ -6,8 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from curation.dataset.dataset import Misuse
-from curation.sources.requests import InputError
+from curation.errors import InputError, Misuse
 from vidla import cli
 from vidla.template import command_line
 

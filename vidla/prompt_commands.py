@@ -14,11 +14,12 @@ from rich.console import Console
 from rich.table import Table
 
 from curation.config import Settings, resolve
-from curation.dataset.dataset import Dataset, DatasetError, Misuse
+from curation.dataset.dataset import Dataset
 from curation.engines.interface import Failure, close_engines
 from curation.engines.text_source import TextSource, text_source
+from curation.errors import DatasetError, Misuse, PromptError
 from curation.languages import LANGUAGES
-from curation.prompts import BUNDLED, Prompt, PromptError, load_prompts
+from curation.prompts import BUNDLED, Prompt, load_prompts
 from curation.records import Caption, Frame, Segment, Video, from_row
 from curation.texts.questions import Told
 from vidla.inspect import escape

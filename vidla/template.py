@@ -16,8 +16,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import from_url
 
-from curation.dataset.dataset import Misuse
-from curation.sources.requests import InputError
+from curation.errors import InputError, Misuse
 
 GS_FILE = r"gs://[a-z0-9][-_.a-z0-9]{1,220}[a-z0-9]/[^\r\n]*[^/\r\n]"
 GS_FOLDER = r"gs://[a-z0-9][-_.a-z0-9]{1,220}[a-z0-9](/[^\r\n]*)?"

@@ -12,7 +12,7 @@ import typer
 
 from curation import __version__
 from curation.config import fields
-from curation.dataset.dataset import Misuse
+from curation.errors import Misuse
 from vidla.template import PARAMETERS, Parameter
 
 app = typer.Typer(no_args_is_help=True, help="Make and check a flex template for Dataflow.", rich_markup_mode=None)

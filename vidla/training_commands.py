@@ -11,7 +11,8 @@ from typing import Annotated
 
 import typer
 
-from curation.dataset.dataset import Dataset, Misuse
+from curation.dataset.dataset import Dataset
+from curation.errors import Misuse
 from model.settings import DataSettings, resolve_training
 
 DatasetOption = Annotated[

@@ -33,7 +33,8 @@ from deltalake.transaction import AddAction, RemoveAction
 from obstore.exceptions import AlreadyExistsError
 
 from curation import __version__
-from curation.dataset.dataset import Dataset, DatasetError, Lineage, Part, PartWriter, now_ms, put, writing
+from curation.dataset.dataset import Dataset, Lineage, Part, PartWriter, now_ms, put, writing
+from curation.errors import DatasetError
 from curation.records import TABLES
 
 APPLICATION = "vidla"  # Delta's name for our sequence of transactions

@@ -38,20 +38,13 @@ from pyarrow.fs import FileSystem, LocalFileSystem, PyFileSystem, SubTreeFileSys
 
 from curation import __version__
 from curation.dataset import object_store
+from curation.errors import DatasetError, Misuse
 from curation.records import TABLES, to_row
 
 ROW_GROUP_BYTES = 4 * 2**20
 SQL_MEMORY = "1GB"  # what takes more is put on disk
 SQL_THREADS = 4  # each takes some of it
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-
-
-class DatasetError(Exception):
-    """The dataset cannot be used as asked; the message is one line that says why and what to do."""
-
-
-class Misuse(DatasetError):
-    """Something was asked of the dataset that makes no sense; the message is one line."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from curation.dataset.commits import Replacement, Writer
-from curation.dataset.dataset import Dataset, Misuse, PartWriter, put, rows_of
+from curation.dataset.dataset import Dataset, PartWriter, put, rows_of
 from curation.dataset.vacuum import parts_at, parts_on_disk, pins
+from curation.errors import Misuse
 from curation.records import TABLES, ForgottenKey, digest
 from curation.uris import InvalidUri, canonical, is_redacted
 

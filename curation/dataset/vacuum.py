@@ -12,7 +12,8 @@ import pyarrow as pa
 from obstore.exceptions import AlreadyExistsError
 
 from curation.dataset.commits import Writer, recent_commits, unfinished
-from curation.dataset.dataset import Dataset, DatasetError, Misuse, put
+from curation.dataset.dataset import Dataset, put
+from curation.errors import DatasetError, Misuse
 from curation.records import TABLES
 
 PIN_ATTEMPTS = 20

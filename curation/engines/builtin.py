@@ -19,9 +19,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from curation.engines.interface import Completion, Engine, EngineError, Failure, Sampling, Task, TextRequest
+from curation.engines.interface import Completion, Engine, Failure, Sampling, Task, TextRequest
+from curation.errors import EngineError, PromptError
 from curation.local_models import load_torch, package_folder, smollm2
-from curation.prompts import PromptError, text_field
+from curation.prompts import text_field
 
 ENGLISH = frozenset({"en"})
 

@@ -15,10 +15,6 @@ from curation.prompts import Prompt
 Task = Literal["caption", "summarize_subtitles", "summarize_captions"]
 
 
-class EngineError(RuntimeError):
-    """An engine that cannot be used at all; one line that says what is missing and the way out."""
-
-
 @dataclass(frozen=True)
 class Sampling:
     """How an answer is drawn. Temperature 0 takes the likeliest token; `seed` matters above 0."""

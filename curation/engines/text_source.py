@@ -8,18 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from curation.config import EngineSettings, TextSettings
-from curation.engines.interface import (
-    Completion,
-    Engine,
-    EngineError,
-    Failure,
-    Sampling,
-    Task,
-    TextRequest,
-    open_engine,
-)
+from curation.engines.interface import Completion, Engine, Failure, Sampling, Task, TextRequest, open_engine
 from curation.engines.usage import Spent
-from curation.prompts import Prompt, PromptError
+from curation.errors import EngineError, PromptError
+from curation.prompts import Prompt
 from curation.records import digest
 
 VARIABLES: dict[Task, frozenset[str]] = {

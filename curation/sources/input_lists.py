@@ -11,11 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curation.errors import InputError
+
 LINE_LIMIT = 1 << 20  # characters of one row
-
-
-class InputError(ValueError):
-    """An INPUT that cannot be what was meant; one line that says why."""
 
 
 Row = Mapping[str, Any] | str

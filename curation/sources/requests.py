@@ -21,10 +21,11 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from curation.config import DownloadSettings
+from curation.errors import InputError
 from curation.records import Reject, VideoRequest, digest
 from curation.rejects import Kind, Rejected
 from curation.sources import ytdlp
-from curation.sources.input_lists import READERS, InputError, lines, rows
+from curation.sources.input_lists import READERS, lines, rows
 from curation.subtitles.tracks import beside, language_in
 from curation.uris import Forms, InvalidUri, forms, is_redacted, redact
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from curation.config import ConfigError
+from curation.errors import ConfigError
 from curation.local_models import from_transformers, load_torch, smollm2
 
 STYLE = (

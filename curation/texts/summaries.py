@@ -15,8 +15,9 @@ from typing import Literal
 from curation.config import SummarySettings
 from curation.engines.interface import Failure
 from curation.engines.text_source import TextSource, text_source
+from curation.errors import PromptError
 from curation.languages import LANGUAGES
-from curation.prompts import Prompt, PromptError
+from curation.prompts import Prompt
 from curation.records import Caption, Clip, Segment, Summary, Video, digest
 from curation.rejects import Kind, Rejected
 from curation.subtitles.cascade import language_of

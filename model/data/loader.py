@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, get_worker_info
 
-from curation.dataset.dataset import DatasetError
+from curation.errors import DatasetError
 from curation.texts.limits import clip_tokenizer
 from model.data.augment import centre_view, random_view, show
 from model.data.clips import ClipRow, Clips

@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 
-from curation.config import ConfigError
-from curation.dataset.dataset import DatasetError
+from curation.errors import ConfigError, DatasetError
 from curation.records import SCALES, Scale
 
 Draw = tuple[int, int]

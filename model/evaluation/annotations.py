@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from curation.sources.input_lists import InputError
+from curation.errors import InputError
 
 DIDEMO_SECONDS = 30.0
 SHOWN = 5

@@ -13,8 +13,8 @@ import pyarrow as pa
 from torch import Tensor
 
 from curation.dataset.dataset import Dataset
+from curation.errors import InputError
 from curation.records import SCALES
-from curation.sources.input_lists import InputError
 from model.data.clips import CLIP_SCHEMA, Clips, write_clips
 from model.data.media_cache import media_of
 from model.evaluation.annotations import (

@@ -14,8 +14,9 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from curation.dataset.dataset import Dataset, DatasetError, Misuse
+from curation.dataset.dataset import Dataset
 from curation.dataset.vacuum import versions_now
+from curation.errors import DatasetError, Misuse
 from curation.records import SCALES
 from model.data.augment import normalise
 from model.data.clips import CLIP_SCHEMA, ClipRow, Clips, Version, configuration_digest, select, write_clips

@@ -15,9 +15,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curation.dataset.dataset import Dataset, DatasetError, Misuse, writing
+from curation.dataset.dataset import Dataset, writing
+from curation.errors import DatasetError, InputError, Misuse
 from curation.records import SCALES, microseconds
-from curation.sources.input_lists import InputError
 from model.data.split import held_out_sql
 
 SCHEMA = pa.schema(

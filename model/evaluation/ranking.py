@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from curation.dataset.dataset import DatasetError
+from curation.errors import DatasetError
 
 BLOCK = 2**24  # similarities of a block
 SAME = 1e-6  # cosines no further apart are the same: sums of float32 differ by some 1e-7 with the place in a block

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from curation.sources.input_lists import InputError
+from curation.errors import InputError
 from model.evaluation.ranking import normalised, rank
 
 TEMPLATES = {

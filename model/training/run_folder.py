@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from curation import __version__
-from curation.config import ConfigError, check, fields, over, read
-from curation.dataset.dataset import Dataset, DatasetError
+from curation.config import check, fields, over, read
+from curation.dataset.dataset import Dataset
 from curation.dataset.vacuum import pins, unpin
+from curation.errors import ConfigError, DatasetError
 from model.data.clips import Version, pin_version
 from model.distributed import Processes
 from model.network.config import ModelError

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from curation.config import ConfigError
-from curation.dataset.dataset import DatasetError
+from curation.errors import ConfigError, DatasetError
 from curation.texts.limits import clip_tokenizer
 from model.data.augment import normalise
 from model.data.clips import Clips, Share, Version, reopen, select

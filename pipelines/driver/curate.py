@@ -17,8 +17,9 @@ from curation import __version__
 from curation.config import Settings
 from curation.dataset.books import balance
 from curation.dataset.commits import Writer
-from curation.dataset.dataset import Dataset, DatasetError
+from curation.dataset.dataset import Dataset
 from curation.engines.load import load
+from curation.errors import DatasetError
 from pipelines.driver.plan import Plan
 from pipelines.driver.run import Run
 from pipelines.driver.state import Rejection, Retry, no_retry

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from curation.dataset.dataset import Dataset, DatasetError
+from curation.dataset.dataset import Dataset
+from curation.errors import DatasetError
 from pipelines.driver.part_index import PartIndex
 from pipelines.worker.work_items import Where
 

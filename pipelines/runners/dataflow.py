@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from curation.config import EngineSettings, Settings
-from curation.dataset.dataset import Dataset, Misuse
+from curation.dataset.dataset import Dataset
+from curation.errors import Misuse
 from pipelines.worker.work_items import CAPTION, SUMMARIZE
 
 

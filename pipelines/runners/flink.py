@@ -24,7 +24,7 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.runners.portability.flink_runner import FlinkJarJobServer, FlinkRunner
 
 from curation import guard
-from pipelines.worker.shutdown import RunnerError
+from curation.errors import RunnerError
 
 log = logging.getLogger(__name__)
 

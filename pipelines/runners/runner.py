@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from curation.dataset.dataset import Misuse
+from curation.errors import Misuse, RunnerError
 from pipelines.runners import dataflow
 from pipelines.worker.reports import Reports
-from pipelines.worker.shutdown import Ended, RunnerError, Stopped, stopping
+from pipelines.worker.shutdown import Ended, Stopped, stopping
 
 if TYPE_CHECKING:
     import apache_beam as beam

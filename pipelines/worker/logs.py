@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from curation.dataset.dataset import Dataset, DatasetError, put
+from curation.dataset.dataset import Dataset, put
+from curation.errors import DatasetError
 from curation.uris import redact
 
 log = logging.getLogger(__name__)

@@ -19,8 +19,9 @@ from datetime import datetime
 from typing import Any
 
 from curation.dataset.commits import read_commits
-from curation.dataset.dataset import Dataset, DatasetError, put
+from curation.dataset.dataset import Dataset, put
 from curation.engines.load import load
+from curation.errors import DatasetError
 from pipelines.worker.progress import tally
 from pipelines.worker.shutdown import halt
 from pipelines.worker.stage_work import Context

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Self
 
 from curation import guard
-from curation.config import ConfigError
-from curation.dataset.dataset import DatasetError, disk_is_full
-from curation.engines.interface import EngineError, close_engines
-from curation.prompts import PromptError
+from curation.dataset.dataset import disk_is_full
+from curation.engines.interface import close_engines
+from curation.errors import ConfigError, DatasetError, EngineError, PromptError, RunnerError
 from curation.uris import redact
 
 stopping = threading.Event()  # set when this process is to end what it does for a run: no item is begun after it
@@ -24,10 +23,6 @@ class Stopped(Exception):
 
 class Interrupted(Exception):
     """The run was stopped by hand; one line that says how to go on."""
-
-
-class RunnerError(Exception):
-    """The cluster cannot be used; one line that says what is missing and the way out."""
 
 
 class Fatal:

@@ -8,13 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from curation.config import ConfigError
-from curation.dataset.dataset import Dataset, DatasetError, Lineage, disk_is_full
-from curation.engines.interface import EngineError
+from curation.dataset.dataset import Dataset, Lineage, disk_is_full
 from curation.engines.usage import Spent
+from curation.errors import ConfigError, DatasetError, EngineError, PromptError
 from curation.guard import Stopped as ChildStopped
 from curation.guard import processor_s
-from curation.prompts import PromptError
 from curation.records import Usage, digest
 from curation.rejects import Kind, Rejected
 from pipelines.worker.logs import subject

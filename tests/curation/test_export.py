@@ -14,7 +14,8 @@ import pytest
 
 from curation import export as export_module
 from curation.dataset.commits import Replacement, Writer
-from curation.dataset.dataset import Dataset, DatasetError, Misuse
+from curation.dataset.dataset import Dataset
+from curation.errors import DatasetError, Misuse
 from curation.export import FORMATS, Exported, Format, Selection, export
 from curation.records import TABLES
 from tests.support.bucket import Bucket

@@ -14,7 +14,8 @@ import pytest
 
 from curation.config import fields, resolve
 from curation.dataset.commits import Replacement, Writer
-from curation.dataset.dataset import Dataset, DatasetError
+from curation.dataset.dataset import Dataset
+from curation.errors import DatasetError
 from curation.forecast import COLUMNS, STAGES, TEXTS, Prices, Sample, Wish, figures, measure, plan, resampled
 from tests.support.dataset_files import commit_rows, make_dataset, usage_of
 from tests.support.project import ROOT

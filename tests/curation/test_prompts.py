@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from curation.prompts import MAX_DATA_CHARS, Prompt, PromptError, as_data, load_prompts
+from curation.errors import PromptError
+from curation.prompts import MAX_DATA_CHARS, Prompt, as_data, load_prompts
 
 BUNDLED = load_prompts()
 

@@ -13,8 +13,8 @@ import sys
 import time
 
 from curation.config import EngineSettings
-from curation.engines.interface import EngineError
 from curation.engines.vllm.shared_server import VllmServer
+from curation.errors import EngineError
 
 
 def say(line: object) -> None:

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from curation.dataset.dataset import Misuse
-from curation.sources.requests import InputError
+from curation.errors import InputError, Misuse
 from tests.support.bucket import Bucket
 from vidla.cli import app
 from vidla.template import command_line, fetched

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from curation.config import EngineSettings
-from curation.engines.interface import Completion, EngineError, Failure, TextRequest
+from curation.engines.interface import Completion, Failure, TextRequest
 from curation.engines.load import load
 from curation.engines.openai.chat import ExchangeError, body
 from curation.engines.openai.client import Client
 from curation.engines.openai.pace import LONGEST_PAUSE_S, Sent, Silence, Trouble
 from curation.engines.openai.servers import Place, Places, Server
-from curation.prompts import PromptError
+from curation.errors import EngineError, PromptError
 
 log = logging.getLogger(__name__)
 

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from curation import guard
-from curation.engines.interface import EngineError
 from curation.engines.vllm.rendezvous import listening
 from curation.engines.vllm.server_process import Launch, ServerProcess
+from curation.errors import EngineError
 
 log = logging.getLogger(__name__)
 

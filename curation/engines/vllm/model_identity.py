@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from curation.config import EngineSettings
-from curation.engines.interface import EngineError
+from curation.errors import EngineError
 from curation.records import digest
 
 log = logging.getLogger(__name__)

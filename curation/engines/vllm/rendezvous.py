@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from curation.engines.interface import EngineError
+from curation.errors import EngineError
 
 SOCKET, LOCK = "socket", "lock"
 

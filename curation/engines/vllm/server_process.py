@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curation import guard
-from curation.engines.interface import EngineError
 from curation.engines.vllm.rendezvous import SOCKET
 from curation.engines.vllm.server_log import ServerLog
+from curation.errors import EngineError
 
 log = logging.getLogger(__name__)
 

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from curation.config import EngineSettings
-from curation.engines.interface import EngineError
 from curation.engines.openai.engine import Served
 from curation.engines.vllm import keeper, rendezvous
 from curation.engines.vllm.keeper import Kept, tell
 from curation.engines.vllm.model_identity import UNRESOLVED, identity, model_name, model_path, resolved_revision
 from curation.engines.vllm.server_process import HOST, LOG, PORT, STOP_S, Launch, died
+from curation.errors import EngineError
 from curation.records import digest
 
 log = logging.getLogger(__name__)

@@ -19,8 +19,9 @@ from pathlib import Path
 import pytest
 
 from curation.dataset.commits import LEASE, Committer, Held, Replacement, Superseded, Writer, holder, unfinished
-from curation.dataset.dataset import Dataset, DatasetError, Lineage, PartWriter, put
+from curation.dataset.dataset import Dataset, Lineage, PartWriter, put
 from curation.dataset.vacuum import parts_on_disk
+from curation.errors import DatasetError
 from curation.records import Reject
 from tests.support.bucket import Bucket
 from tests.support.dataset_files import add_videos, commit_rows, make_dataset, reject_of

@@ -21,8 +21,9 @@ import pytest
 from deltalake import write_deltalake
 
 from curation.dataset.commits import Replacement, Writer
-from curation.dataset.dataset import Dataset, DatasetError, Misuse, PartWriter
+from curation.dataset.dataset import Dataset, PartWriter
 from curation.dataset.vacuum import vacuum
+from curation.errors import DatasetError, Misuse
 from curation.records import LINEAGE, TABLES, Video, from_row, schema_of
 from tests.support.dataset_files import commit_rows, made_of, make_dataset, stored_media
 

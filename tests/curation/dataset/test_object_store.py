@@ -17,9 +17,10 @@ import pytest
 
 from curation.dataset.books import balance
 from curation.dataset.commits import Writer, unfinished
-from curation.dataset.dataset import Dataset, DatasetError
+from curation.dataset.dataset import Dataset
 from curation.dataset.forget import forget
 from curation.dataset.vacuum import Cleared, pin, vacuum
+from curation.errors import DatasetError
 from tests.conftest import VIDLA, make_video
 from tests.support.bucket import Bucket, S3Server
 from tests.support.contents import contents, live_parts, parts_on_disk

@@ -21,9 +21,10 @@ from curation.dataset import forget as forgetting
 from curation.dataset import vacuum as vacuuming
 from curation.dataset.books import balance
 from curation.dataset.commits import Replacement, Writer
-from curation.dataset.dataset import Dataset, Misuse, PartWriter, put
+from curation.dataset.dataset import Dataset, PartWriter, put
 from curation.dataset.forget import Forgot, Forgotten, forget
 from curation.dataset.vacuum import pin, pins, unpin, vacuum, versions_now
+from curation.errors import Misuse
 from curation.records import TABLES
 from tests.support.dataset_files import (
     commit_rows,

@@ -17,17 +17,10 @@ import pytest
 
 from curation.config import Settings
 from curation.engines.builtin import CaptionJoiner, Summariser, Tagger, caption_sentence, look_of
-from curation.engines.interface import (
-    Completion,
-    EngineError,
-    Failure,
-    Sampling,
-    TextRequest,
-    close_engines,
-    open_engine,
-)
+from curation.engines.interface import Completion, Failure, Sampling, TextRequest, close_engines, open_engine
 from curation.engines.text_source import text_source
-from curation.prompts import Prompt, PromptError, load_prompts
+from curation.errors import EngineError, PromptError
+from curation.prompts import Prompt, load_prompts
 
 PROMPTS = load_prompts()
 SETTINGS = Settings()

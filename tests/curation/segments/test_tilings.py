@@ -13,7 +13,8 @@ import webvtt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.config import ConfigError, ScaleSettings, TilingSettings, resolve
+from curation.config import ScaleSettings, TilingSettings, resolve
+from curation.errors import ConfigError
 from curation.records import SCALES, Segment, Sentence, Shot, frame_id_of
 from curation.segments.tilings import choose_frames, sentence_boundaries, tile
 

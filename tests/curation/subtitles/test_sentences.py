@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from curation.config import ConfigError, SubtitleSettings
+from curation.config import SubtitleSettings
+from curation.errors import ConfigError
 from curation.local_models import has_smollm2, smollm2
 from curation.subtitles import sentence_end_models
 from curation.subtitles.cues import Piece

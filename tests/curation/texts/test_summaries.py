@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from curation.config import ConfigError, Settings, resolve
-from curation.engines.interface import Completion, EngineError, Failure, Sampling, TextRequest
+from curation.config import Settings, resolve
+from curation.engines.interface import Completion, Failure, Sampling, TextRequest
 from curation.engines.text_source import TextSource
-from curation.prompts import Prompt, PromptError, load_prompts
+from curation.errors import ConfigError, EngineError, PromptError
+from curation.prompts import Prompt, load_prompts
 from curation.records import Caption, Segment, Sentence, Summary, Video, clip_id_of, frame_id_of
 from curation.rejects import Kind
 from curation.texts.answers import additions

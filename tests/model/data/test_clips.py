@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from curation.dataset.commits import Writer
-from curation.dataset.dataset import Dataset, DatasetError, Misuse
+from curation.dataset.dataset import Dataset
 from curation.dataset.forget import forget
 from curation.dataset.vacuum import pins, unpin, vacuum
+from curation.errors import DatasetError, Misuse
 from curation.records import Clip
 from model.data.clips import Clips, Share, Version, pin_version, reopen, select
 from model.data.split import held_out, in_subset

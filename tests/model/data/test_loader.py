@@ -21,7 +21,8 @@ import torch
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from curation.dataset.commits import Writer
-from curation.dataset.dataset import Dataset, DatasetError, put
+from curation.dataset.dataset import Dataset, put
+from curation.errors import DatasetError
 from curation.records import Clip
 from curation.texts.limits import clip_tokenizer
 from model.data.augment import View, centre_view, show

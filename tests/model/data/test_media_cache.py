@@ -12,7 +12,8 @@ from random import Random
 
 import pytest
 
-from curation.dataset.dataset import Dataset, DatasetError
+from curation.dataset.dataset import Dataset
+from curation.errors import DatasetError
 from model.data.frame_reader import clip_times, read_frames
 from model.data.media_cache import BLOCK, CachedFile, MediaCache, media_of
 from tests.support.bucket import Bucket

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.config import ConfigError
-from curation.dataset.dataset import DatasetError
+from curation.errors import ConfigError, DatasetError
 from curation.records import Scale
 from model.data.sampler import Batches, Draw, InTurn, Order, seed_of
 

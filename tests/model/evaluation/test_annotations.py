@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from curation.sources.input_lists import InputError
+from curation.errors import InputError
 from model.evaluation.annotations import (
     Annotation,
     Media,

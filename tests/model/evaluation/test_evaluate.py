@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from curation.dataset.dataset import Dataset, DatasetError, Misuse
-from curation.sources.input_lists import InputError
+from curation.dataset.dataset import Dataset
+from curation.errors import DatasetError, InputError, Misuse
 from model.data.augment import centre_view, normalise, show
 from model.data.frame_reader import clip_times, read_frames
 from model.data.loader import tokens

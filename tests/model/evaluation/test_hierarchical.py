@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from curation.dataset.commits import Writer
-from curation.dataset.dataset import Dataset, DatasetError, Misuse
+from curation.dataset.dataset import Dataset
+from curation.errors import DatasetError, Misuse
 from curation.records import SCALES, Clip, clip_id_of, video_id_of
 from model.data.split import held_out
 from model.evaluation.hierarchical import SCHEMA, HierarchicalSet, hierarchical_set, write

@@ -14,7 +14,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from curation.dataset.dataset import DatasetError
+from curation.errors import DatasetError
 from model.evaluation.ranking import Ranks, normalised, rank, softmax_totals
 from model.evaluation.retrieval import bootstrap, evaluate
 

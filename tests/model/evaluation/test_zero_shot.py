@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from curation.dataset.dataset import DatasetError
-from curation.sources.input_lists import InputError
+from curation.errors import DatasetError, InputError
 from model.evaluation.zero_shot import TEMPLATES, class_features, classify, labels_of, read_classes
 
 

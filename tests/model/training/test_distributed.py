@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from curation.dataset.dataset import DatasetError
+from curation.errors import DatasetError
 from model.distributed import Processes
 from tests.support.ranks import together
 

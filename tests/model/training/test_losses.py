@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from curation.config import ConfigError
+from curation.errors import ConfigError
 from model.settings import resolve_training
 from model.training.losses import Logits, clamp_logit_scale, vidla_loss
 from tests.support.ranks import together

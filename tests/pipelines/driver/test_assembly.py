@@ -17,7 +17,7 @@ import pytest
 from aiohttp import web
 
 from curation.dataset.dataset import Dataset
-from curation.engines.interface import EngineError
+from curation.errors import EngineError
 from pipelines.driver.plan import NOTHING, Downloads, Plan
 from pipelines.driver.state import Downloaded, State
 from pipelines.driver.waves import batches, waves_of

@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from curation.config import EngineSettings
-from curation.engines.interface import EngineError
 from curation.engines.openai.servers import Bases, Places
+from curation.errors import EngineError
 
 SETTINGS = EngineSettings(kind="openai", model="m", base_urls=("http://unused/v1",), max_in_flight=4)
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from curation.dataset.dataset import Dataset, DatasetError
+from curation.dataset.dataset import Dataset
+from curation.errors import DatasetError
 from curation.records import Caption, Summary
 from tests.support.scripted_server import ScriptedServer
 from tests.support.segmented import (

@@ -18,9 +18,9 @@ import pytest
 from curation.config import resolve
 from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset
+from curation.errors import RunnerError
 from pipelines.driver.run import Run
 from pipelines.runners.runner import runner_for
-from pipelines.worker.shutdown import RunnerError
 from pipelines.worker.work_items import DOWNLOAD
 from tests.conftest import VIDLA, make_video
 from tests.support.bucket import Bucket

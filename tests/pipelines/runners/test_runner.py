@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from curation.config import resolve
-from curation.dataset.dataset import Misuse, Part
+from curation.dataset.dataset import Part
+from curation.errors import Misuse, RunnerError
 from curation.records import TABLES, VideoRequest
 from curation.sources.requests import Asked
 from pipelines.driver.state import State, no_retry
 from pipelines.runners.runner import Cluster, Local, runner_for
 from pipelines.stages.download import DownloadVideos
-from pipelines.worker.shutdown import RunnerError
 from pipelines.worker.text_engines import shared
 from pipelines.worker.work_items import BY_VIDEO, STAGES, DownloadItem
 from tests.support.segmented import segment_videos

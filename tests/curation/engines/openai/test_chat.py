@@ -10,7 +10,8 @@ import pytest
 
 from curation.engines.interface import Sampling, TextRequest
 from curation.engines.openai.chat import ExchangeError, Said, body, has_words, read_answer, read_stream, refusal
-from curation.prompts import Prompt, PromptError
+from curation.errors import PromptError
+from curation.prompts import Prompt
 from tests.support.scripted_server import completion, event
 
 SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}

@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from curation.config import EngineSettings
-from curation.engines.interface import EngineError
 from curation.engines.vllm.shared_server import VllmServer
+from curation.errors import EngineError
 from tests.support.own_servers import (
     Serve,
     assert_nothing_left,

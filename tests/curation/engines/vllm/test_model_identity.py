@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from curation.config import EngineSettings
-from curation.engines.interface import EngineError
 from curation.engines.vllm.model_identity import WHOLE_BYTES, identity, model_name, resolved_revision
+from curation.errors import EngineError
 
 COMMIT, OTHER = "0123456789abcdef" * 2 + "01234567", "89abcdef" * 5
 

@@ -22,8 +22,8 @@ import pytest
 from PIL import Image
 
 from curation.config import EngineSettings
-from curation.engines.interface import EngineError
 from curation.engines.vllm.shared_server import VllmServer
+from curation.errors import EngineError
 from tests.conftest import SERVED_MODEL
 from tests.support.own_servers import (
     Serve,
