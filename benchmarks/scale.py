@@ -43,7 +43,7 @@ from curation.dataset.commits import Committer, Writer
 from curation.dataset.compact import TARGET_BYTES, compact
 from curation.dataset.dataset import Dataset, Lineage, Part, PartWriter
 from curation.dataset.vacuum import vacuum
-from curation.records import TABLES, digest, digests
+from curation.ids import digest, digests
 from curation.row_digests import (
     clips_digests,
     download_digests,
@@ -52,6 +52,7 @@ from curation.row_digests import (
     segment_reject_digest,
     tiling_digests,
 )
+from curation.schema import TABLES
 from pipelines.driver.plan import make_plan
 from pipelines.driver.run import REQUESTS_AT_A_TIME, Run
 from pipelines.driver.state import State, as_column

@@ -43,7 +43,9 @@ from curation.engines.interface import Completion, Failure, TextRequest, open_en
 from curation.engines.load import load
 from curation.engines.openai.chat import body
 from curation.engines.vllm.shared_server import VllmServer
-from curation.records import Caption, Frame, Segment, Sentence, Video, content_digest, from_row
+from curation.ids import content_digest
+from curation.records import Caption, Frame, Segment, Sentence, Video
+from curation.schema import from_row
 from curation.texts.captions import caption_frames
 from curation.texts.summaries import summarize_video
 from pipelines.worker.text_engines import captioner, close, summariser

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic.fields import FieldInfo
 
 from curation.errors import ConfigError
+from curation.ids import digest
 from curation.languages import LANGUAGES
-from curation.records import digest
 
 SCHEMA_VERSION: Literal[1] = 1
 

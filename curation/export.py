@@ -27,8 +27,9 @@ from curation.dataset.dataset import Dataset, Lineage, PartWriter
 from curation.dataset.vacuum import versions_now
 from curation.errors import DatasetError, Misuse
 from curation.media.single_pass_child import cut
-from curation.records import SCALES, TABLES
+from curation.records import SCALES
 from curation.rejects import Rejected
+from curation.schema import TABLES
 
 Format = Literal["mp4", "webdataset", "parquet"]
 FORMATS: tuple[Format, ...] = ("mp4", "webdataset", "parquet")

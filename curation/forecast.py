@@ -19,7 +19,7 @@ from pydantic import Field
 from curation.config import Section, Settings
 from curation.dataset.dataset import Dataset
 from curation.errors import DatasetError
-from curation.records import TABLES
+from curation.schema import TABLES
 
 STAGES = ("download", "segment", "caption", "summarize")
 TEXTS = ("caption", "summarize")

@@ -31,7 +31,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from curation.errors import PromptError
-from curation.records import digest
+from curation.ids import digest
 
 BUNDLED = Path(str(files("prompts")))
 MAX_DATA_CHARS = 8000

@@ -11,7 +11,8 @@ from typing import Any
 import pyarrow as pa
 
 from curation.config import FrameSettings, Section, Settings
-from curation.records import VideoRequest, digest, digests
+from curation.ids import digest, digests
+from curation.records import VideoRequest
 
 # Each digest has its parts in one place, from which it is made for one row or for a column.
 

@@ -18,7 +18,8 @@ from curation.dataset.books import Books, balance
 from curation.dataset.commits import LEASE, holder_text, is_alive, recent_commits, unfinished
 from curation.dataset.dataset import Dataset
 from curation.errors import Misuse
-from curation.records import SCALES, TABLES
+from curation.records import SCALES
+from curation.schema import TABLES
 
 BINS = 24
 RUNS = 5

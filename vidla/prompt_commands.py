@@ -20,7 +20,8 @@ from curation.engines.text_source import TextSource, text_source
 from curation.errors import DatasetError, Misuse, PromptError
 from curation.languages import LANGUAGES
 from curation.prompts import BUNDLED, Prompt, load_prompts
-from curation.records import Caption, Frame, Segment, Video, from_row
+from curation.records import Caption, Frame, Segment, Video
+from curation.schema import from_row
 from curation.texts.questions import Told
 from vidla.inspect import escape
 

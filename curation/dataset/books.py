@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.dataset.dataset import Dataset, looked_up
-from curation.records import TABLES
+from curation.schema import TABLES
 
 
 @dataclass(frozen=True)

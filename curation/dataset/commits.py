@@ -35,7 +35,7 @@ from obstore.exceptions import AlreadyExistsError
 from curation import __version__
 from curation.dataset.dataset import Dataset, Lineage, Part, PartWriter, now_ms, put, writing
 from curation.errors import DatasetError
-from curation.records import TABLES
+from curation.schema import TABLES
 
 APPLICATION = "vidla"  # Delta's name for our sequence of transactions
 LEASE = "lease.json"

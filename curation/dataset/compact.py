@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from curation.dataset.commits import Writer
 from curation.dataset.dataset import ROW_GROUP_BYTES, Dataset, Part, part_name, put, whole, writing
-from curation.records import TABLES
+from curation.schema import TABLES
 
 TARGET_BYTES = 64 * 2**20
 _MARGIN = 1.1  # what is left is estimated: too little of it would leave a small part behind

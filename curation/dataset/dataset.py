@@ -39,7 +39,7 @@ from pyarrow.fs import FileSystem, LocalFileSystem, PyFileSystem, SubTreeFileSys
 from curation import __version__
 from curation.dataset import object_store
 from curation.errors import DatasetError, Misuse
-from curation.records import TABLES, to_row
+from curation.schema import TABLES, to_row
 
 ROW_GROUP_BYTES = 4 * 2**20
 SQL_MEMORY = "1GB"  # what takes more is put on disk

@@ -17,7 +17,9 @@ from curation.dataset.commits import Replacement, Writer
 from curation.dataset.dataset import Dataset, PartWriter, put, rows_of
 from curation.dataset.vacuum import parts_at, parts_on_disk, pins
 from curation.errors import Misuse
-from curation.records import TABLES, ForgottenKey, digest
+from curation.ids import digest
+from curation.records import ForgottenKey
+from curation.schema import TABLES
 from curation.uris import InvalidUri, canonical, is_redacted
 
 What = Literal["video", "uri", "channel"]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from curation.records import LINEAGE, TABLES, Table
 from curation.rejects import RETRYABLE, Kind
+from curation.schema import LINEAGE, TABLES, Table
 
 INTRODUCTION = """\
 # The data

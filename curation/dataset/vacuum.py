@@ -14,7 +14,7 @@ from obstore.exceptions import AlreadyExistsError
 from curation.dataset.commits import Writer, recent_commits, unfinished
 from curation.dataset.dataset import Dataset, put
 from curation.errors import DatasetError, Misuse
-from curation.records import TABLES
+from curation.schema import TABLES
 
 PIN_ATTEMPTS = 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

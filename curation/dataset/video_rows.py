@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curation.dataset.dataset import Dataset, reading, whole
-from curation.records import TABLES
+from curation.schema import TABLES
 
 T = TypeVar("T")
 

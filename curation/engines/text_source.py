@@ -11,8 +11,8 @@ from curation.config import EngineSettings, TextSettings
 from curation.engines.interface import Completion, Engine, Failure, Sampling, Task, TextRequest, open_engine
 from curation.engines.usage import Spent
 from curation.errors import EngineError, PromptError
+from curation.ids import digest
 from curation.prompts import Prompt
-from curation.records import digest
 
 VARIABLES: dict[Task, frozenset[str]] = {
     "caption": frozenset({"max_words"}),

@@ -12,8 +12,8 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from curation.config import FrameSettings
+from curation.ids import microseconds
 from curation.media.shots import WIDTH
-from curation.records import microseconds
 
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 _STUDIO_RANGE = 1

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curation.config import ScaleSettings, TilingSettings
-from curation.records import SCALES, Segment, Sentence, Shot, clip_id_of
+from curation.ids import clip_id_of
+from curation.records import SCALES, Segment, Sentence, Shot
 
 Floats = NDArray[np.float64]
 

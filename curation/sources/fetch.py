@@ -18,7 +18,8 @@ from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from curation.config import DownloadSettings
-from curation.records import Download, SubtitleTrack, VideoRequest, file_digest, video_id_of
+from curation.ids import file_digest, video_id_of
+from curation.records import Download, SubtitleTrack, VideoRequest
 from curation.rejects import Kind, Rejected
 from curation.sources import ytdlp
 from curation.sources.host_limits import Host, at_host, host_of

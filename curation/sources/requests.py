@@ -22,7 +22,8 @@ from urllib.parse import unquote, urlsplit
 
 from curation.config import DownloadSettings
 from curation.errors import InputError
-from curation.records import Reject, VideoRequest, digest
+from curation.ids import digest
+from curation.records import Reject, VideoRequest
 from curation.rejects import Kind, Rejected
 from curation.sources import ytdlp
 from curation.sources.input_lists import READERS, lines, rows

@@ -21,7 +21,7 @@ from yt_dlp.cookies import CookieLoadError
 from yt_dlp.utils import PagedList, YoutubeDLError
 
 from curation.config import DownloadSettings
-from curation.records import file_digest
+from curation.ids import file_digest
 from curation.rejects import Kind, Rejected
 from curation.sources.address_policy import Policy, enforced
 from curation.sources.failures import Failure, of_extraction

@@ -21,7 +21,7 @@ from yt_dlp.networking._requests import RequestsRH
 from yt_dlp.networking.exceptions import HTTPError, NoSupportingHandlers, RequestError
 
 from curation.config import DownloadSettings
-from curation.records import digest
+from curation.ids import digest
 from curation.rejects import Kind, Rejected
 from curation.sources.address_policy import AddressRefused, Policy
 from curation.sources.failures import Failure, of_transport, status_of

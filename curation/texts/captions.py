@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from curation.engines.interface import Failure
 from curation.engines.text_source import TextSource
-from curation.records import Caption, Frame, digest
+from curation.ids import digest
+from curation.records import Caption, Frame
 from curation.rejects import Kind, Rejected
 from curation.texts.questions import Question, Told, ask
 

@@ -16,9 +16,10 @@ from curation.config import SummarySettings
 from curation.engines.interface import Failure
 from curation.engines.text_source import TextSource, text_source
 from curation.errors import PromptError
+from curation.ids import digest
 from curation.languages import LANGUAGES
 from curation.prompts import Prompt
-from curation.records import Caption, Clip, Segment, Summary, Video, digest
+from curation.records import Caption, Clip, Segment, Summary, Video
 from curation.rejects import Kind, Rejected
 from curation.subtitles.cascade import language_of
 from curation.texts.answers import Answer, additions

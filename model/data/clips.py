@@ -18,7 +18,8 @@ from curation.dataset.commits import path_of
 from curation.dataset.dataset import Dataset
 from curation.dataset.vacuum import parts_at, parts_on_disk, pin, pins
 from curation.errors import DatasetError, Misuse
-from curation.records import SCALES, Scale, digest
+from curation.ids import digest
+from curation.records import SCALES, Scale
 from model.data.split import held_out_sql, in_subset_sql
 from model.settings import DataSettings
 

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, cast
 import obstore
 
 from curation.dataset.dataset import Dataset, reading, writing
-from curation.records import content_digest
+from curation.ids import content_digest
 
 BLOCK = 2**20
 HELD_BLOCKS = 4  # of one open file, in memory

@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 
 from curation.dataset.dataset import Dataset, writing
 from curation.errors import DatasetError, InputError, Misuse
-from curation.records import SCALES, microseconds
+from curation.ids import microseconds
+from curation.records import SCALES
 from model.data.split import held_out_sql
 
 SCHEMA = pa.schema(

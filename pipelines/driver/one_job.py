@@ -14,7 +14,7 @@ import apache_beam as beam
 from curation.config import Settings
 from curation.dataset.commits import read_commits
 from curation.dataset.dataset import Dataset
-from curation.records import TABLES
+from curation.schema import TABLES
 from pipelines.driver.reuse import Elsewhere
 from pipelines.driver.state import State, no_retry
 from pipelines.driver.waves import Wave

@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.dataset.dataset import looked_up, rows_of
-from curation.records import TABLES, VideoRequest, from_row
+from curation.records import VideoRequest
 from curation.row_digests import download_reject_digest
+from curation.schema import TABLES, from_row
 from curation.sources.requests import Asked
 from pipelines.driver.state import Retry, State, no_retry
 from pipelines.worker.work_items import DOWNLOAD, SEGMENT, DownloadItem

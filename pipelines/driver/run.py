@@ -13,7 +13,8 @@ from curation.config import Settings
 from curation.dataset.commits import Writer, read_commits
 from curation.dataset.dataset import Dataset, PartWriter
 from curation.engines.interface import Engine
-from curation.records import Reject, VideoRequest, digest
+from curation.ids import digest
+from curation.records import Reject, VideoRequest
 from curation.row_digests import download_digest, download_reject_digest
 from curation.sources.requests import Asked, read_inputs
 from pipelines.driver.background import Beside

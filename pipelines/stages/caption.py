@@ -10,9 +10,10 @@ from curation.config import Settings
 from curation.dataset.dataset import Dataset
 from curation.dataset.video_rows import read_video
 from curation.engines.text_source import TextSource
-from curation.records import Caption, Frame, from_row
+from curation.records import Caption, Frame
 from curation.rejects import Rejected
 from curation.row_digests import reject_digest
+from curation.schema import from_row
 from curation.texts.captions import caption_digest, caption_frames
 from pipelines.driver.waves import batches
 from pipelines.stages.item_rows import records_elsewhere, records_of_video, rows_of_video

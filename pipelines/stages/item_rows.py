@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from curation.dataset.dataset import Dataset
 from curation.dataset.video_rows import read_video
-from curation.records import TABLES, from_row
+from curation.schema import TABLES, from_row
 from pipelines.worker.work_items import VideoItem
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,8 @@ from urllib.parse import unquote, urlsplit
 
 from curation.config import Settings
 from curation.dataset.dataset import Dataset, put
-from curation.records import Download, Video, digest
+from curation.ids import digest
+from curation.records import Download, Video
 from curation.rejects import Kind, Rejected
 from curation.row_digests import media_digest, segment_reject_digest, tiling_digest
 from curation.segments.segmentation import segment_video, segments_of

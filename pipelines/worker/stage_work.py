@@ -13,7 +13,8 @@ from curation.engines.usage import Spent
 from curation.errors import ConfigError, DatasetError, EngineError, PromptError
 from curation.guard import Stopped as ChildStopped
 from curation.guard import processor_s
-from curation.records import Usage, digest
+from curation.ids import digest
+from curation.records import Usage
 from curation.rejects import Kind, Rejected
 from pipelines.worker.logs import subject
 from pipelines.worker.shutdown import Stopped, stopping

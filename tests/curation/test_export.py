@@ -17,7 +17,7 @@ from curation.dataset.commits import Replacement, Writer
 from curation.dataset.dataset import Dataset
 from curation.errors import DatasetError, Misuse
 from curation.export import FORMATS, Exported, Format, Selection, export
-from curation.records import TABLES
+from curation.schema import TABLES
 from tests.support.bucket import Bucket
 from tests.support.dataset_files import FRAME_RATE, commit_rows, download_of, made_of, make_dataset, stored_media
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from curation.dataset import vacuum
 from curation.dataset.dataset import Dataset
-from curation.records import TABLES
+from curation.schema import TABLES
 
 RUN_COLUMNS = {"run_id", "created_at", "code_version"}
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from curation.dataset.commits import Replacement, Writer
 from curation.dataset.dataset import Dataset, PartWriter, put
+from curation.ids import clip_id_of, content_digest, digest, frame_id_of, video_id_of
 from curation.records import (
     Caption,
     Clip,
@@ -34,11 +35,6 @@ from curation.records import (
     Usage,
     Video,
     VideoRequest,
-    clip_id_of,
-    content_digest,
-    digest,
-    frame_id_of,
-    video_id_of,
 )
 
 FRAME_RATE = 12

@@ -16,7 +16,8 @@ from transformers import CLIPConfig, CLIPModel
 from curation.config import ScaleSettings, TilingSettings
 from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset, PartWriter
-from curation.records import Clip, content_digest, digest
+from curation.ids import content_digest, digest
+from curation.records import Clip
 from curation.segments.tilings import tile
 from model.data.clips import select
 from model.data.media_cache import media_of

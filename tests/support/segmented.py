@@ -18,7 +18,7 @@ from aiohttp import web
 from curation.config import Settings, resolve
 from curation.dataset.commits import Replacement, Writer
 from curation.dataset.dataset import Dataset, PartWriter, put
-from curation.records import content_digest, digest, frame_id_of
+from curation.ids import content_digest, digest, frame_id_of
 from curation.row_digests import download_digest, media_digest, tiling_digest
 from pipelines.driver.curate import curate
 from pipelines.worker.work_items import STAGES

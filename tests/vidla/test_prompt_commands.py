@@ -13,8 +13,9 @@ import pytest
 
 from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset
+from curation.ids import content_digest
 from curation.prompts import load_prompts
-from curation.records import Sentence, content_digest
+from curation.records import Sentence
 from tests.support.dataset_files import commit_rows, made_of, make_dataset, stored_media
 
 Vidla = Callable[..., CompletedProcess[str]]

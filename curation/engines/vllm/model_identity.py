@@ -10,7 +10,7 @@ from pathlib import Path
 
 from curation.config import EngineSettings
 from curation.errors import EngineError
-from curation.records import digest
+from curation.ids import digest
 
 log = logging.getLogger(__name__)
 

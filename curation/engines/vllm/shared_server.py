@@ -25,7 +25,7 @@ from curation.engines.vllm.keeper import Kept, tell
 from curation.engines.vllm.model_identity import UNRESOLVED, identity, model_name, model_path, resolved_revision
 from curation.engines.vllm.server_process import HOST, LOG, PORT, STOP_S, Launch, died
 from curation.errors import EngineError
-from curation.records import digest
+from curation.ids import digest
 
 log = logging.getLogger(__name__)
 

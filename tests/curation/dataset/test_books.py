@@ -9,7 +9,7 @@ import pytest
 from curation.dataset.books import Account, balance
 from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset, PartWriter, put
-from curation.records import TABLES
+from curation.schema import TABLES
 from tests.support.dataset_files import (
     add_videos,
     commit_rows,

@@ -19,7 +19,9 @@ from curation.dataset.commits import Writer, read_commits, unfinished
 from curation.dataset.compact import Compacted, compact
 from curation.dataset.dataset import Dataset, Lineage, Part, PartWriter
 from curation.dataset.vacuum import parts_on_disk, pin, vacuum
-from curation.records import TABLES, Reject, VideoRequest, content_digest
+from curation.ids import content_digest
+from curation.records import Reject, VideoRequest
+from curation.schema import TABLES
 from tests.support.dataset_files import commit_rows, make_dataset, reject_of
 from tests.support.project import ROOT
 

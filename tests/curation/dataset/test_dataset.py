@@ -24,7 +24,8 @@ from curation.dataset.commits import Replacement, Writer
 from curation.dataset.dataset import Dataset, PartWriter
 from curation.dataset.vacuum import vacuum
 from curation.errors import DatasetError, Misuse
-from curation.records import LINEAGE, TABLES, Video, from_row, schema_of
+from curation.records import Video
+from curation.schema import LINEAGE, TABLES, from_row, schema_of
 from tests.support.dataset_files import commit_rows, made_of, make_dataset, stored_media
 
 Row = Mapping[str, Any]

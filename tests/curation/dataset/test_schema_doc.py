@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from curation.dataset.schema_doc import page
-from curation.records import TABLES
+from curation.schema import TABLES
 from tests.support.project import ROOT
 
 DOCUMENT = ROOT / "docs" / "data.md"

@@ -25,7 +25,7 @@ from curation.dataset.dataset import Dataset, PartWriter, put
 from curation.dataset.forget import Forgot, Forgotten, forget
 from curation.dataset.vacuum import pin, pins, unpin, vacuum, versions_now
 from curation.errors import Misuse
-from curation.records import TABLES
+from curation.schema import TABLES
 from tests.support.dataset_files import (
     commit_rows,
     download_of,

@@ -18,7 +18,8 @@ from curation.dataset.commits import Writer
 from curation.dataset.compact import compact
 from curation.dataset.dataset import Dataset
 from curation.dataset.video_rows import VideoIndex, read_video
-from curation.records import TABLES, Frame, from_row
+from curation.records import Frame
+from curation.schema import TABLES, from_row
 from tests.support.dataset_files import commit_rows, make_dataset
 
 Reads = list[tuple[int, tuple[str, ...]]]

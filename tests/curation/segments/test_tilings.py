@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from curation.config import ScaleSettings, TilingSettings, resolve
 from curation.errors import ConfigError
-from curation.records import SCALES, Segment, Sentence, Shot, frame_id_of
+from curation.ids import frame_id_of
+from curation.records import SCALES, Segment, Sentence, Shot
 from curation.segments.tilings import choose_frames, sentence_boundaries, tile
 
 DEFAULT = TilingSettings()

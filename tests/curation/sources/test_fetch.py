@@ -21,7 +21,7 @@ import pytest
 
 from curation import guard
 from curation.config import DownloadSettings
-from curation.records import content_digest
+from curation.ids import content_digest
 from curation.rejects import Kind, Rejected
 from curation.sources import address_policy, host_limits
 from curation.sources.fetch import Fetched, fetch

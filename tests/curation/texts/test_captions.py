@@ -12,8 +12,9 @@ import pytest
 from curation.config import Settings
 from curation.engines.interface import Completion, Failure, Sampling, TextRequest
 from curation.engines.text_source import TextSource, text_source
+from curation.ids import content_digest, frame_id_of
 from curation.prompts import Prompt, load_prompts
-from curation.records import Frame, content_digest, frame_id_of
+from curation.records import Frame
 from curation.rejects import Kind
 from curation.texts.captions import caption_digest, caption_frames
 from tests.support.scripted_engine import ScriptedEngine

@@ -12,9 +12,10 @@ import pytest
 
 from curation.engines.interface import Completion, Sampling, TextRequest
 from curation.engines.text_source import TextSource
+from curation.ids import clip_id_of, content_digest, frame_id_of
 from curation.local_models import has_smollm2, smollm2
 from curation.prompts import MAX_DATA_CHARS, Prompt, load_prompts
-from curation.records import Caption, Clip, Frame, Segment, Sentence, Video, clip_id_of, content_digest, frame_id_of
+from curation.records import Caption, Clip, Frame, Segment, Sentence, Video
 from curation.texts.captions import caption_frames
 from curation.texts.limits import Limits
 from curation.texts.questions import Question, ask

@@ -12,8 +12,9 @@ from curation.config import Settings, resolve
 from curation.engines.interface import Completion, Failure, Sampling, TextRequest
 from curation.engines.text_source import TextSource
 from curation.errors import ConfigError, EngineError, PromptError
+from curation.ids import clip_id_of, frame_id_of
 from curation.prompts import Prompt, load_prompts
-from curation.records import Caption, Segment, Sentence, Summary, Video, clip_id_of, frame_id_of
+from curation.records import Caption, Segment, Sentence, Summary, Video
 from curation.rejects import Kind
 from curation.texts.answers import additions
 from curation.texts.limits import Limits, clip_tokens, count_words, split_sentences, truncate

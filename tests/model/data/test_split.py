@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.records import video_id_of
+from curation.ids import video_id_of
 from model.data.split import held_out, held_out_sql, in_subset, in_subset_sql
 
 VIDEOS = [video_id_of("youtube", f"video-{number}") for number in range(20_000)]

@@ -14,7 +14,8 @@ import pytest
 from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset
 from curation.errors import DatasetError, Misuse
-from curation.records import SCALES, Clip, clip_id_of, video_id_of
+from curation.ids import clip_id_of, video_id_of
+from curation.records import SCALES, Clip
 from model.data.split import held_out
 from model.evaluation.hierarchical import SCHEMA, HierarchicalSet, hierarchical_set, write
 from tests.support.dataset_files import commit_rows

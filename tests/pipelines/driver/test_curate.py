@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from curation.dataset.dataset import Dataset
-from curation.records import TABLES
+from curation.schema import TABLES
 from tests.conftest import VIDLA, make_video
 from tests.support.contents import contents, live_parts
 from tests.support.project import ROOT

@@ -27,8 +27,8 @@ from curation.engines.interface import Completion, Engine, Failure, Sampling, Te
 from curation.engines.load import load
 from curation.engines.openai.engine import open_elsewhere
 from curation.engines.vllm.shared_server import VllmServer, open_vllm
+from curation.ids import content_digest
 from curation.prompts import Prompt
-from curation.records import content_digest
 from curation.texts.limits import Limits
 from tests.conftest import SERVED_MODEL, VIDLA
 from tests.support.segmented import CAPTIONS, Rows, run, segment_videos

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from curation.config import Settings, resolve
 from curation.dataset.commits import Replacement, Writer, read_commits
 from curation.dataset.dataset import Dataset, PartWriter
-from curation.records import Download, digest, digests
+from curation.ids import digest, digests
+from curation.records import Download
 from curation.row_digests import (
     clips_digest,
     download_digest,

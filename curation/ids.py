@@ -1,0 +1,74 @@
+"""Digests and the ids that are derived from them: the same input gives the same everywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from json.encoder import encode_basestring
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+
+def digest(*parts: Any) -> str:
+    """32 hex digits that stand for `parts` (JSON values), the same on every machine."""
+    return _hashed(_canonical(parts))
+
+
+def digests(*parts: Any) -> pa.Array:
+    """`digest` of many rows at once, a string each: a part that is an Arrow column of strings gives each its own."""
+    columns = [part for part in parts if isinstance(part, pa.ChunkedArray)]
+    texts = ("%s" if isinstance(part, pa.ChunkedArray) else _canonical(part).replace("%", "%%") for part in parts)
+    whole = f"[{','.join(texts)}]"
+    rows = zip(*(map(_json_text, column.to_pylist()) for column in columns), strict=True)
+    return pa.array([_hashed(whole % row) for row in rows], pa.string())
+
+
+def _json_text(text: str | None) -> str:
+    return "null" if text is None else encode_basestring(text)
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _hashed(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def content_digest(data: bytes) -> str:
+    """32 hex digits that stand for `data`."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """`content_digest` of a file, however large."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def microseconds(time: float) -> int:
+    return round(time * 1_000_000)
+
+
+def video_id_of(namespace: str, identity: str, start: float | None = None, end: float | None = None) -> str:
+    """A video's id from whose id it is (an extractor, "list", "content"), the id itself, and the range.
+
+    The id is safe as a file name on every system; an identity that is not safe as it stands is replaced by its digest.
+    """
+    safe = re.fullmatch(r"[A-Za-z0-9_-]{1,80}", identity)
+    # File systems that fold case must not fold two videos into one file: the digest in media names sees to that.
+    name = f"{re.sub('[^a-z0-9]+', '_', namespace.lower())}-{identity if safe else digest(identity)}"
+    if start is None and end is None:
+        return name
+    return f"{name}~{microseconds(start or 0.0)}-{'' if end is None else microseconds(end)}"
+
+
+def frame_id_of(video_id: str, time: float) -> str:
+    return f"{video_id}.{microseconds(time)}"
+
+
+def clip_id_of(video_id: str, scale: str, start: float, end: float) -> str:
+    return f"{video_id}.{scale}.{microseconds(start)}-{microseconds(end)}"
