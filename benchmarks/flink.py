@@ -22,9 +22,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.stages import copies, downloaded, timed
-from curation.config import resolve
 from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset
+from curation.settings import resolve
 from pipelines.driver.run import Run
 from pipelines.runners.runner import runner_for
 from pipelines.worker.text_engines import texts_digest

@@ -35,13 +35,13 @@ import psutil
 import torch
 from transformers import CLIPConfig, CLIPModel
 
-from curation.config import Settings
 from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset, PartWriter
 from curation.ids import content_digest
 from curation.media import single_pass_child
 from curation.records import Clip
 from curation.segments.tilings import tile
+from curation.settings import Settings
 from model.data.clips import Clips, pin_version, select
 from model.data.frame_reader import VideoDecoder, clip_times, read_frames
 from model.data.loader import Augmentation, Samples, read

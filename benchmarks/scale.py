@@ -37,7 +37,6 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
-from curation.config import Settings, resolve
 from curation.dataset.books import balance
 from curation.dataset.commits import Committer, Writer
 from curation.dataset.compact import TARGET_BYTES, compact
@@ -53,6 +52,7 @@ from curation.row_digests import (
     tiling_digests,
 )
 from curation.schema import TABLES
+from curation.settings import Settings, resolve
 from pipelines.driver.plan import make_plan
 from pipelines.driver.run import REQUESTS_AT_A_TIME, Run
 from pipelines.driver.state import State, as_column

@@ -27,12 +27,12 @@ import ffmpeg
 from scenedetect import ContentDetector, detect
 
 from curation import guard
-from curation.config import Settings
 from curation.media import single_pass_child
 from curation.media.decode import Source
 from curation.media.encode import AudioTrack, VideoTrack, open_stored, stored_time_base
 from curation.media.pictures import Geometry, Scaler
 from curation.segments.tilings import choose_frames, tile
+from curation.settings import Settings
 
 SETTINGS = Settings()
 

@@ -25,8 +25,8 @@ from pathlib import Path
 
 import numpy as np
 
-from curation.config import SubtitleSettings
 from curation.records import SubtitleTrack
+from curation.settings import SubtitleSettings
 from curation.subtitles.cascade import sentences_of
 from curation.subtitles.cues import Piece
 from curation.subtitles.sentences import sentences_in

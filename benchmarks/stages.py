@@ -23,9 +23,9 @@ import ffmpeg
 from rich.console import Console
 from rich.table import Table
 
-from curation.config import Settings, resolve
 from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset, PartWriter
+from curation.settings import Settings, resolve
 from pipelines.driver.run import Run
 from pipelines.driver.state import no_retry
 from pipelines.runners.runner import runner_for

@@ -37,7 +37,6 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from curation.config import EngineSettings, Settings, VllmSettings, resolve
 from curation.dataset.dataset import Dataset, rows_of
 from curation.engines.interface import Completion, Failure, TextRequest, open_engine
 from curation.engines.load import load
@@ -46,6 +45,7 @@ from curation.engines.vllm.shared_server import VllmServer
 from curation.ids import content_digest
 from curation.records import Caption, Frame, Segment, Sentence, Video
 from curation.schema import from_row
+from curation.settings import EngineSettings, Settings, VllmSettings, resolve
 from curation.texts.captions import caption_frames
 from curation.texts.summaries import summarize_video
 from pipelines.worker.text_engines import captioner, close, summariser

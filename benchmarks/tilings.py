@@ -7,9 +7,9 @@ import time
 
 import numpy as np
 
-from curation.config import MediaSettings, TilingSettings
 from curation.records import SCALES, Sentence, Shot
 from curation.segments.tilings import sentence_boundaries, tile
+from curation.settings import MediaSettings, TilingSettings
 
 RUNS = 9
 FRAME_S = 0.04

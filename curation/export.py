@@ -22,7 +22,6 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curation.config import MediaSettings
 from curation.dataset.dataset import Dataset, Lineage, PartWriter
 from curation.dataset.vacuum import versions_now
 from curation.errors import DatasetError, Misuse
@@ -30,6 +29,7 @@ from curation.media.single_pass_child import cut
 from curation.records import SCALES
 from curation.rejects import Rejected
 from curation.schema import TABLES
+from curation.settings import MediaSettings
 
 Format = Literal["mp4", "webdataset", "parquet"]
 FORMATS: tuple[Format, ...] = ("mp4", "webdataset", "parquet")

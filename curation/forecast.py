@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from curation.config import Section, Settings
+from curation.config import Section
 from curation.dataset.dataset import Dataset
 from curation.errors import DatasetError
 from curation.schema import TABLES
+from curation.settings import Settings
 
 STAGES = ("download", "segment", "caption", "summarize")
 TEXTS = ("caption", "summarize")

@@ -252,9 +252,3 @@ class ForgottenKey:
 
     key: Annotated[str, "digest of the kind and of what was forgotten"]
     kind: Annotated[str, "video, request, uri or channel"]
-
-
-# --- from dataclass to Arrow ----------------------------------------------------------------------------------------
-
-
-# --- ids and digests ------------------------------------------------------------------------------------------------

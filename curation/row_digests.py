@@ -10,9 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from curation.config import FrameSettings, Section, Settings
+from curation.config import Section
 from curation.ids import digest, digests
 from curation.records import VideoRequest
+from curation.settings import FrameSettings, Settings
 
 # Each digest has its parts in one place, from which it is made for one row or for a column.
 

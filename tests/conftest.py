@@ -14,8 +14,8 @@ from typing import Any
 import hypothesis
 import pytest
 
-from curation.config import EngineSettings, VllmSettings
 from curation.engines.vllm.shared_server import VllmServer
+from curation.settings import EngineSettings, VllmSettings
 from tests.support.bucket import Bucket, S3Server
 from tests.support.checkpoints import image_text_model
 from tests.support.flink_cluster import Cluster, Missing

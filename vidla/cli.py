@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from curation import __version__
-from curation.config import Settings, fields, resolve
 from curation.errors import ConfigError, DatasetError, EngineError, InputError, Misuse, PromptError, RunnerError
+from curation.settings import Settings, fields, resolve
 from model.network.config import ModelError
 from model.settings import TrainingError
 from pipelines.worker.shutdown import Interrupted

@@ -11,11 +11,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from curation.config import check, over, read, resolve
+from curation.config import check, over, read
 from curation.dataset.dataset import Dataset
 from curation.errors import Misuse
 from curation.forecast import RUNNERS, STAGES, TEXTS, Figure, Plan, Prices, Wish, as_json, assumed, measure
 from curation.forecast import plan as make_plan
+from curation.settings import resolve
 from vidla.inspect import new_table
 
 DAYS = 30.0

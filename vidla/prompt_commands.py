@@ -13,7 +13,6 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from curation.config import Settings, resolve
 from curation.dataset.dataset import Dataset
 from curation.engines.interface import Failure, close_engines
 from curation.engines.text_source import TextSource, text_source
@@ -22,6 +21,7 @@ from curation.languages import LANGUAGES
 from curation.prompts import BUNDLED, Prompt, load_prompts
 from curation.records import Caption, Frame, Segment, Video
 from curation.schema import from_row
+from curation.settings import Settings, resolve
 from curation.texts.questions import Told
 from vidla.inspect import escape
 

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from curation import __version__
-from curation.config import fields
 from curation.errors import Misuse
+from curation.settings import fields
 from vidla.template import PARAMETERS, Parameter
 
 app = typer.Typer(no_args_is_help=True, help="Make and check a flex template for Dataflow.", rich_markup_mode=None)

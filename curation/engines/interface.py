@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from curation.config import EngineSettings
 from curation.prompts import Prompt
+from curation.settings import EngineSettings
 
 Task = Literal["caption", "summarize_subtitles", "summarize_captions"]
 

@@ -7,12 +7,12 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from curation.config import EngineSettings, TextSettings
 from curation.engines.interface import Completion, Engine, Failure, Sampling, Task, TextRequest, open_engine
 from curation.engines.usage import Spent
 from curation.errors import EngineError, PromptError
 from curation.ids import digest
 from curation.prompts import Prompt
+from curation.settings import EngineSettings, TextSettings
 
 VARIABLES: dict[Task, frozenset[str]] = {
     "caption": frozenset({"max_words"}),

@@ -17,8 +17,8 @@ import av
 import numpy as np
 from av.stream import Discard, Disposition
 
-from curation.config import MediaSettings
 from curation.rejects import Kind, Rejected
+from curation.settings import MediaSettings
 
 # Containers that hold their media themselves. Playlists, concat lists, SDP, image patterns and the like would make the
 # library open other files or hosts, so they are not here.

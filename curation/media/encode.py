@@ -14,7 +14,7 @@ import numpy as np
 from av.codec.context import Flags
 from av.video.frame import PictureType
 
-from curation.config import MediaSettings
+from curation.settings import MediaSettings
 
 TIMESCALE = 90_000  # ticks a second where a source's own time base cannot be kept
 _RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # that AAC and every player know

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from curation.config import FrameSettings
 from curation.ids import microseconds
 from curation.media.shots import WIDTH
+from curation.settings import FrameSettings
 
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 _STUDIO_RANGE = 1

@@ -11,7 +11,7 @@ from scenedetect import FrameTimecode
 from scenedetect.common import Timecode
 from scenedetect.detectors import AdaptiveDetector, ContentDetector
 
-from curation.config import ShotSettings
+from curation.settings import ShotSettings
 
 WIDTH = 256  # pixels of the frames that the detectors see; PySceneDetect itself scales down to about this
 _NARROW = 1e-6  # seconds by which a shot may be shorter than the minimum: 15 frames at 25/s must count as 0.6 s

@@ -20,13 +20,13 @@ from typing import Any
 import av
 
 from curation import guard
-from curation.config import MediaSettings, Settings
 from curation.media.decode import Picture, Source, declared_duration, open_media, unless_ours, video_stream
 from curation.media.encode import AudioTrack, VideoTrack, copy_packets, open_stored, stored_time_base
 from curation.media.pictures import Deinterlacer, Geometry, Scaler, Spool, Thumbnailer, sharpness
 from curation.media.shots import ShotDetector
 from curation.records import Shot
 from curation.rejects import Kind, Rejected
+from curation.settings import MediaSettings, Settings
 
 _PROBE_S = 60.0
 _ANSWER_BYTES = 64 << 20

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from curation.config import Settings
 from curation.ids import content_digest, file_digest, frame_id_of
 from curation.media.single_pass_child import Pass, decode_once
 from curation.records import Download, Frame, Segment, Sentence, Video
 from curation.rejects import Kind, Rejected
 from curation.segments.tilings import choose_frames, sentence_boundaries, tile
+from curation.settings import Settings
 from curation.subtitles.cascade import Spoken, sentences_of
 
 

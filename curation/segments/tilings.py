@@ -15,9 +15,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.config import ScaleSettings, TilingSettings
 from curation.ids import clip_id_of
 from curation.records import SCALES, Segment, Sentence, Shot
+from curation.settings import ScaleSettings, TilingSettings
 
 Floats = NDArray[np.float64]
 

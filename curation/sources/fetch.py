@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
-from curation.config import DownloadSettings
 from curation.ids import file_digest, video_id_of
 from curation.records import Download, SubtitleTrack, VideoRequest
 from curation.rejects import Kind, Rejected
+from curation.settings import DownloadSettings
 from curation.sources import ytdlp
 from curation.sources.host_limits import Host, at_host, host_of
 from curation.sources.requests import Asked

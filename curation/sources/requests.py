@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from curation.config import DownloadSettings
 from curation.errors import InputError
 from curation.ids import digest
 from curation.records import Reject, VideoRequest
 from curation.rejects import Kind, Rejected
+from curation.settings import DownloadSettings
 from curation.sources import ytdlp
 from curation.sources.input_lists import READERS, lines, rows
 from curation.subtitles.tracks import beside, language_in

@@ -6,8 +6,8 @@ import errno
 from typing import Any
 
 from curation import guard
-from curation.config import DownloadSettings
 from curation.rejects import Kind, Rejected
+from curation.settings import DownloadSettings
 from curation.uris import redact
 
 MEMORY_BYTES = 4 * 2**30  # address space of the child, which may have decoded video before

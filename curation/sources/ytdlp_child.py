@@ -20,9 +20,9 @@ import av
 from yt_dlp.cookies import CookieLoadError
 from yt_dlp.utils import PagedList, YoutubeDLError
 
-from curation.config import DownloadSettings
 from curation.ids import file_digest
 from curation.rejects import Kind, Rejected
+from curation.settings import DownloadSettings
 from curation.sources.address_policy import Policy, enforced
 from curation.sources.failures import Failure, of_extraction
 from curation.sources.ytdlp import TRANSIENT, pause_s

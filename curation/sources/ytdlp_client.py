@@ -20,9 +20,9 @@ from yt_dlp.networking import Request, Response
 from yt_dlp.networking._requests import RequestsRH
 from yt_dlp.networking.exceptions import HTTPError, NoSupportingHandlers, RequestError
 
-from curation.config import DownloadSettings
 from curation.ids import digest
 from curation.rejects import Kind, Rejected
+from curation.settings import DownloadSettings
 from curation.sources.address_policy import AddressRefused, Policy
 from curation.sources.failures import Failure, of_transport, status_of
 from curation.uris import redact

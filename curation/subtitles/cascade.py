@@ -11,8 +11,8 @@ from typing import Any
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-from curation.config import SubtitleSettings
 from curation.records import Sentence, SubtitleTrack
+from curation.settings import SubtitleSettings
 from curation.subtitles.cues import Piece, decode, pieces_of
 from curation.subtitles.sentences import sentence_ends_of, sentences_in
 

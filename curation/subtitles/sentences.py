@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 import pysbd
 from pysbd.languages import LANGUAGE_CODES
 
-from curation.config import SubtitleSettings
 from curation.records import Sentence
+from curation.settings import SubtitleSettings
 from curation.subtitles.cues import Piece
 from curation.subtitles.unpunctuated import Word, ends_of, ends_told_by
 

@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from curation.config import SubtitleSettings
 from curation.local_models import has_smollm2
+from curation.settings import SubtitleSettings
 from curation.subtitles import sentence_end_models
 
 log = logging.getLogger(__name__)

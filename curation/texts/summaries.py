@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from curation.config import SummarySettings
 from curation.engines.interface import Failure
 from curation.engines.text_source import TextSource, text_source
 from curation.errors import PromptError
@@ -21,6 +20,7 @@ from curation.languages import LANGUAGES
 from curation.prompts import Prompt
 from curation.records import Caption, Clip, Segment, Summary, Video
 from curation.rejects import Kind, Rejected
+from curation.settings import SummarySettings
 from curation.subtitles.cascade import language_of
 from curation.texts.answers import Answer, additions
 from curation.texts.limits import MAX_CHARS, Limits, clip_tokens, count_words, spaced, split_sentences, truncate

@@ -14,12 +14,12 @@ from datetime import UTC, datetime
 import typer
 
 from curation import __version__
-from curation.config import Settings
 from curation.dataset.books import balance
 from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset
 from curation.engines.load import load
 from curation.errors import DatasetError
+from curation.settings import Settings
 from pipelines.driver.plan import Plan
 from pipelines.driver.run import Run
 from pipelines.driver.state import Rejection, Retry, no_retry

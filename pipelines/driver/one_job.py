@@ -11,10 +11,10 @@ from typing import Any
 
 import apache_beam as beam
 
-from curation.config import Settings
 from curation.dataset.commits import read_commits
 from curation.dataset.dataset import Dataset
 from curation.schema import TABLES
+from curation.settings import Settings
 from pipelines.driver.reuse import Elsewhere
 from pipelines.driver.state import State, no_retry
 from pipelines.driver.waves import Wave

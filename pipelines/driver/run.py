@@ -9,13 +9,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from curation.config import Settings
 from curation.dataset.commits import Writer, read_commits
 from curation.dataset.dataset import Dataset, PartWriter
 from curation.engines.interface import Engine
 from curation.ids import digest
 from curation.records import Reject, VideoRequest
 from curation.row_digests import download_digest, download_reject_digest
+from curation.settings import Settings
 from curation.sources.requests import Asked, read_inputs
 from pipelines.driver.background import Beside
 from pipelines.driver.plan import NOTHING, Plan, make_plan

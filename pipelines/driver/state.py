@@ -13,7 +13,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.config import Settings
 from curation.dataset.dataset import Dataset, looked_up, rows_of
 from curation.row_digests import (
     clips_digest,
@@ -26,6 +25,7 @@ from curation.row_digests import (
     tiling_digest,
     tiling_digests,
 )
+from curation.settings import Settings
 from pipelines.driver.part_index import Places
 from pipelines.driver.reuse import Elsewhere
 from pipelines.worker.work_items import BY_VIDEO, CAPTION, DOWNLOAD, SEGMENT, SUMMARIZE, DownloadItem, VideoItem

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TypeVar
 
-from curation.config import RunSettings
+from curation.settings import RunSettings
 from pipelines.driver.plan import Plan
 from pipelines.driver.state import State
 from pipelines.worker.work_items import DownloadItem

@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from curation.config import EngineSettings, Settings
 from curation.dataset.dataset import Dataset
 from curation.errors import Misuse
+from curation.settings import EngineSettings, Settings
 from pipelines.worker.work_items import CAPTION, SUMMARIZE
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from curation.config import Settings
 from curation.dataset.dataset import Dataset
 from curation.dataset.video_rows import read_video
 from curation.engines.text_source import TextSource
@@ -14,6 +13,7 @@ from curation.records import Caption, Frame
 from curation.rejects import Rejected
 from curation.row_digests import reject_digest
 from curation.schema import from_row
+from curation.settings import Settings
 from curation.texts.captions import caption_digest, caption_frames
 from pipelines.driver.waves import batches
 from pipelines.stages.item_rows import records_elsewhere, records_of_video, rows_of_video

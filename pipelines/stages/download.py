@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 
-from curation.config import Settings
 from curation.dataset.dataset import Dataset, put
 from curation.dataset.forget import Forgotten
 from curation.rejects import Kind, Rejected
 from curation.row_digests import download_reject_digest
+from curation.settings import Settings
 from curation.sources.fetch import fetch
 from curation.sources.host_limits import host_of
 from curation.sources.requests import asked_again

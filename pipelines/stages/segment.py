@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from curation.config import Settings
 from curation.dataset.dataset import Dataset, put
 from curation.ids import digest
 from curation.records import Download, Video
 from curation.rejects import Kind, Rejected
 from curation.row_digests import media_digest, segment_reject_digest, tiling_digest
 from curation.segments.segmentation import segment_video, segments_of
+from curation.settings import Settings
 from pipelines.stages.item_rows import records_of_video, rows_of_video
 from pipelines.worker.stage_work import AnyLane, Made
 from pipelines.worker.thread_pools import Workers, workers

@@ -15,9 +15,9 @@ from apache_beam.metrics import Metrics
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
-from curation.config import Settings
 from curation.dataset.commits import Committer, Replacement
 from curation.dataset.dataset import Part, PartWriter
+from curation.settings import Settings
 from pipelines.runners.dataflow import resource_hints
 from pipelines.runners.runner import Runner
 from pipelines.stages.caption import CaptionFrames

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from curation.config import Settings
 from curation.dataset.dataset import Dataset
 from curation.records import Caption, Segment, Summary, Video
 from curation.rejects import Rejected
 from curation.row_digests import clips_digest, reject_digest
+from curation.settings import Settings
 from curation.texts.captions import caption_digest
 from curation.texts.summaries import summarize_video
 from pipelines.stages.item_rows import records_elsewhere, records_of_video, rows_of_video

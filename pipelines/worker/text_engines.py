@@ -7,11 +7,11 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from curation.config import CaptionSettings, EngineSettings, Settings, SummarySettings
 from curation.engines.interface import Engine, close_engines
 from curation.engines.text_source import TextSource, text_source
 from curation.ids import digest
 from curation.prompts import Prompt, load_prompts
+from curation.settings import CaptionSettings, EngineSettings, Settings, SummarySettings
 from curation.texts.summaries import SummaryPlan, summary_plan
 from pipelines.worker.thread_pools import Workers, workers
 from pipelines.worker.work_items import CAPTION, SUMMARIZE

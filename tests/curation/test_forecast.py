@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from curation.config import fields, resolve
 from curation.dataset.commits import Replacement, Writer
 from curation.dataset.dataset import Dataset
 from curation.errors import DatasetError
 from curation.forecast import COLUMNS, STAGES, TEXTS, Prices, Sample, Wish, figures, measure, plan, resampled
+from curation.settings import fields, resolve
 from tests.support.dataset_files import commit_rows, make_dataset, usage_of
 from tests.support.project import ROOT
 

@@ -27,9 +27,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from curation.config import Settings, resolve
 from curation.ids import content_digest, video_id_of
 from curation.media import single_pass_child
+from curation.settings import Settings, resolve
 
 PACKAGES = ("@lobehub/fluent-emoji-anim-1@1.0.0", "emojibase-data@17.0.0")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vidla"

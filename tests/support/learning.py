@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from transformers import CLIPConfig, CLIPModel
 
-from curation.config import ScaleSettings, TilingSettings
 from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset, PartWriter
 from curation.ids import content_digest, digest
 from curation.records import Clip
 from curation.segments.tilings import tile
+from curation.settings import ScaleSettings, TilingSettings
 from model.data.clips import select
 from model.data.media_cache import media_of
 from model.data.split import held_out

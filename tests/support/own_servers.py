@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from curation.config import EngineSettings, VllmSettings
 from curation.engines.vllm.shared_server import VllmServer
+from curation.settings import EngineSettings, VllmSettings
 from tests.support.watching import is_closed, is_gone, wait_until
 
 Serve = Callable[..., VllmServer]

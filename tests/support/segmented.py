@@ -15,11 +15,11 @@ from typing import Any
 
 from aiohttp import web
 
-from curation.config import Settings, resolve
 from curation.dataset.commits import Replacement, Writer
 from curation.dataset.dataset import Dataset, PartWriter, put
 from curation.ids import content_digest, digest, frame_id_of
 from curation.row_digests import download_digest, media_digest, tiling_digest
+from curation.settings import Settings, resolve
 from pipelines.driver.curate import curate
 from pipelines.worker.work_items import STAGES
 from tests.support.dataset_files import download_of, made_of, request_of, stored_media

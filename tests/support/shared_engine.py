@@ -9,9 +9,9 @@ from pathlib import Path
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from curation.config import EngineSettings
 from curation.engines.interface import Completion, Sampling, TextRequest, close_engines, open_engine
 from curation.prompts import Prompt
+from curation.settings import EngineSettings
 
 AT_A_TIME = 8
 

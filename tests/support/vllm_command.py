@@ -12,9 +12,9 @@ import os
 import sys
 import time
 
-from curation.config import EngineSettings
 from curation.engines.vllm.shared_server import VllmServer
 from curation.errors import EngineError
+from curation.settings import EngineSettings
 
 
 def say(line: object) -> None:

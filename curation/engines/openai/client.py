@@ -9,8 +9,8 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from curation.config import EngineSettings
 from curation.engines.openai.chat import ExchangeError, Said, has_words, read_answer, read_stream, refusal
+from curation.settings import EngineSettings
 from curation.uris import REDACTED, redact
 
 CONNECT_S = 10.0

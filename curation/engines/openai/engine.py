@@ -9,11 +9,11 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from curation.config import EngineSettings
 from curation.engines.interface import Completion, Failure, TextRequest
 from curation.engines.openai.scheduler import Batch, Pool
 from curation.engines.openai.servers import Server
 from curation.errors import EngineError
+from curation.settings import EngineSettings
 from curation.uris import InvalidUri, parse
 
 CLOSE_S = 10.0

@@ -13,7 +13,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from curation.config import EngineSettings
 from curation.engines.interface import Completion, Failure, TextRequest
 from curation.engines.load import load
 from curation.engines.openai.chat import ExchangeError, body
@@ -21,6 +20,7 @@ from curation.engines.openai.client import Client
 from curation.engines.openai.pace import LONGEST_PAUSE_S, Sent, Silence, Trouble
 from curation.engines.openai.servers import Place, Places, Server
 from curation.errors import EngineError, PromptError
+from curation.settings import EngineSettings
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from typing import Protocol
 
 from yarl import URL
 
-from curation.config import EngineSettings
 from curation.engines.openai.pace import Pace
+from curation.settings import EngineSettings
 from curation.uris import redact
 
 Bases = tuple[str, ...]

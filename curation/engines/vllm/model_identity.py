@@ -8,9 +8,9 @@ import os
 import re
 from pathlib import Path
 
-from curation.config import EngineSettings
 from curation.errors import EngineError
 from curation.ids import digest
+from curation.settings import EngineSettings
 
 log = logging.getLogger(__name__)
 

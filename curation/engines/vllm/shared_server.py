@@ -18,7 +18,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from curation.config import EngineSettings
 from curation.engines.openai.engine import Served
 from curation.engines.vllm import keeper, rendezvous
 from curation.engines.vllm.keeper import Kept, tell
@@ -26,6 +25,7 @@ from curation.engines.vllm.model_identity import UNRESOLVED, identity, model_nam
 from curation.engines.vllm.server_process import HOST, LOG, PORT, STOP_S, Launch, died
 from curation.errors import EngineError
 from curation.ids import digest
+from curation.settings import EngineSettings
 
 log = logging.getLogger(__name__)
 

@@ -15,12 +15,12 @@ import cv2
 import numpy as np
 import pytest
 
-from curation.config import Settings
 from curation.engines.builtin import CaptionJoiner, Summariser, Tagger, caption_sentence, look_of
 from curation.engines.interface import Completion, Failure, Sampling, TextRequest, close_engines, open_engine
 from curation.engines.text_source import text_source
 from curation.errors import EngineError, PromptError
 from curation.prompts import Prompt, load_prompts
+from curation.settings import Settings
 
 PROMPTS = load_prompts()
 SETTINGS = Settings()

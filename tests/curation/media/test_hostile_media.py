@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from curation.config import Settings
 from curation.media.single_pass_child import Pass, decode_once, probe
 from curation.rejects import Kind, Rejected
+from curation.settings import Settings
 from tests.support import media_files as files
 
 SOUND = "sound"  # passes, no damage noted

@@ -13,11 +13,11 @@ import webvtt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.config import ScaleSettings, TilingSettings, resolve
 from curation.errors import ConfigError
 from curation.ids import frame_id_of
 from curation.records import SCALES, Segment, Sentence, Shot
 from curation.segments.tilings import choose_frames, sentence_boundaries, tile
+from curation.settings import ScaleSettings, TilingSettings, resolve
 
 DEFAULT = TilingSettings()
 SMALL = TilingSettings(

@@ -20,9 +20,9 @@ import av
 import pytest
 
 from curation import guard
-from curation.config import DownloadSettings
 from curation.ids import content_digest
 from curation.rejects import Kind, Rejected
+from curation.settings import DownloadSettings
 from curation.sources import address_policy, host_limits
 from curation.sources.fetch import Fetched, fetch
 from curation.sources.requests import Asked, read_inputs

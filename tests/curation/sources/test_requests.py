@@ -18,10 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curation import guard
-from curation.config import DownloadSettings
 from curation.errors import InputError
 from curation.records import Reject, VideoRequest
 from curation.rejects import Kind, Rejected
+from curation.settings import DownloadSettings
 from curation.sources.requests import Asked, asked_again, read_inputs
 from curation.subtitles.tracks import plan, read
 from curation.uris import InvalidUri, canonical, forms, is_redacted, redact

@@ -14,8 +14,8 @@ import webvtt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.config import SubtitleSettings
 from curation.records import SubtitleTrack
+from curation.settings import SubtitleSettings
 from curation.subtitles.cascade import Spoken, language_of, sentences_of
 from curation.subtitles.cues import Piece, decode, pieces_of
 

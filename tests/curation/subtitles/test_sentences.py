@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from curation.config import SubtitleSettings
 from curation.errors import ConfigError
 from curation.local_models import has_smollm2, smollm2
+from curation.settings import SubtitleSettings
 from curation.subtitles import sentence_end_models
 from curation.subtitles.cues import Piece
 from curation.subtitles.sentences import Transcript, sentence_ends_of, sentences_in

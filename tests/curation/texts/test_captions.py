@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 import pytest
 
-from curation.config import Settings
 from curation.engines.interface import Completion, Failure, Sampling, TextRequest
 from curation.engines.text_source import TextSource, text_source
 from curation.ids import content_digest, frame_id_of
 from curation.prompts import Prompt, load_prompts
 from curation.records import Frame
 from curation.rejects import Kind
+from curation.settings import Settings
 from curation.texts.captions import caption_digest, caption_frames
 from tests.support.scripted_engine import ScriptedEngine
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import pytest
 
-from curation.config import Settings, resolve
 from curation.engines.interface import Completion, Failure, Sampling, TextRequest
 from curation.engines.text_source import TextSource
 from curation.errors import ConfigError, EngineError, PromptError
@@ -16,6 +15,7 @@ from curation.ids import clip_id_of, frame_id_of
 from curation.prompts import Prompt, load_prompts
 from curation.records import Caption, Segment, Sentence, Summary, Video
 from curation.rejects import Kind
+from curation.settings import Settings, resolve
 from curation.texts.answers import additions
 from curation.texts.limits import Limits, clip_tokens, count_words, split_sentences, truncate
 from curation.texts.summaries import Summarized, SummaryPlan, summarize_video, summary_plan

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import torch
 
-from curation.config import MediaSettings, Settings
 from curation.media import single_pass_child
 from curation.media.encode import VideoTrack, open_stored
 from curation.segments.tilings import tile
+from curation.settings import MediaSettings, Settings
 from model.data.frame_reader import INSIDE_S, BrokenMedia, Frames, by_pyav, by_torchcodec, clip_times, read_frames
 
 RATE = 12

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from curation.config import fields
+from curation.settings import fields
 from model.settings import ModelSettings, TrainSettings
 from tests.support.project import ROOT
 

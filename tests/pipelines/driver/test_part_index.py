@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
-from curation.config import EngineSettings
 from curation.engines.openai.servers import Bases, Places
 from curation.errors import EngineError
+from curation.settings import EngineSettings
 
 SETTINGS = EngineSettings(kind="openai", model="m", base_urls=("http://unused/v1",), max_in_flight=4)
 

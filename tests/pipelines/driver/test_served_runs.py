@@ -21,7 +21,6 @@ import psutil
 import pytest
 from PIL import Image
 
-from curation.config import EngineSettings, resolve
 from curation.dataset.dataset import Dataset
 from curation.engines.interface import Completion, Engine, Failure, Sampling, TextRequest
 from curation.engines.load import load
@@ -29,6 +28,7 @@ from curation.engines.openai.engine import open_elsewhere
 from curation.engines.vllm.shared_server import VllmServer, open_vllm
 from curation.ids import content_digest
 from curation.prompts import Prompt
+from curation.settings import EngineSettings, resolve
 from curation.texts.limits import Limits
 from tests.conftest import SERVED_MODEL, VIDLA
 from tests.support.segmented import CAPTIONS, Rows, run, segment_videos

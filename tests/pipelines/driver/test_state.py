@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.config import Settings, resolve
 from curation.dataset.commits import Replacement, Writer, read_commits
 from curation.dataset.dataset import Dataset, PartWriter
 from curation.ids import digest, digests
@@ -23,6 +22,7 @@ from curation.row_digests import (
     reject_digest,
     tiling_digest,
 )
+from curation.settings import Settings, resolve
 from curation.sources.requests import Asked
 from pipelines.driver.part_index import Places
 from pipelines.driver.plan import make_plan

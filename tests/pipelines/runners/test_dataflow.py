@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from curation.config import Settings, resolve
 from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset
 from curation.errors import Misuse
+from curation.settings import Settings, resolve
 from pipelines.runners.dataflow import check, resource_hints
 from pipelines.worker.work_items import CAPTION, DOWNLOAD, SEGMENT, STAGES, SUMMARIZE
 from tests.support.cloud_storage import CloudStorage

@@ -15,10 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from curation.config import resolve
 from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset
 from curation.errors import RunnerError
+from curation.settings import resolve
 from pipelines.driver.run import Run
 from pipelines.runners.runner import runner_for
 from pipelines.worker.work_items import DOWNLOAD

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from curation.config import resolve
 from curation.dataset.dataset import Part
 from curation.errors import Misuse, RunnerError
 from curation.records import VideoRequest
 from curation.schema import TABLES
+from curation.settings import resolve
 from curation.sources.requests import Asked
 from pipelines.driver.state import State, no_retry
 from pipelines.runners.runner import Cluster, Local, runner_for

@@ -21,13 +21,13 @@ import psutil
 import pytest
 from aiohttp import web
 
-from curation.config import EngineSettings
 from curation.engines.interface import Completion, Failure, Sampling, TextRequest, open_engine
 from curation.engines.load import load
 from curation.engines.openai.engine import Elsewhere, Served, open_elsewhere
 from curation.engines.openai.servers import Server
 from curation.errors import EngineError
 from curation.prompts import Prompt
+from curation.settings import EngineSettings
 from tests.support import scripted_server as scripted
 from tests.support.project import ROOT
 from tests.support.scripted_server import Asked, Script, ScriptedServer

@@ -14,9 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from curation.config import EngineSettings
 from curation.engines.vllm.shared_server import VllmServer
 from curation.errors import EngineError
+from curation.settings import EngineSettings
 from tests.support.own_servers import (
     Serve,
     assert_nothing_left,

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from curation.config import EngineSettings
 from curation.engines.vllm.model_identity import WHOLE_BYTES, identity, model_name, resolved_revision
 from curation.errors import EngineError
+from curation.settings import EngineSettings
 
 COMMIT, OTHER = "0123456789abcdef" * 2 + "01234567", "89abcdef" * 5
 
@@ -157,7 +157,7 @@ def resolved_in(hf_home: Path, model: str, revision: str | None, **environment: 
     code = """if True:
         import logging, sys
         logging.basicConfig(level=logging.WARNING)
-        from curation.config import EngineSettings
+        from curation.settings import EngineSettings
         from curation.engines.vllm.model_identity import resolved_revision
         settings = EngineSettings(kind="vllm", model=sys.argv[1], revision=sys.argv[2] or None)
         sys.stdout.write(resolved_revision(settings))

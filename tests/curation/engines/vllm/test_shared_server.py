@@ -21,9 +21,9 @@ import psutil
 import pytest
 from PIL import Image
 
-from curation.config import EngineSettings
 from curation.engines.vllm.shared_server import VllmServer
 from curation.errors import EngineError
+from curation.settings import EngineSettings
 from tests.conftest import SERVED_MODEL
 from tests.support.own_servers import (
     Serve,
