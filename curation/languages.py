@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import threading
+from typing import Any
+
+from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
 _NAMES = """
     af Afrikaans, am Amharic, an Aragonese, ar Arabic, as Assamese, az Azerbaijani, ba Bashkir, be Belarusian,
     bg Bulgarian, bn Bengali, br Breton, bs Bosnian, ca Catalan, cs Czech, cy Welsh, da Danish, de German, dz Dzongkha,
@@ -19,3 +25,32 @@ _NAMES = """
 
 LANGUAGES = {code: name for code, _, name in (entry.strip().partition(" ") for entry in _NAMES.split(","))}
 """English names by code."""
+
+
+SURE = 0.9  # probability from which the identified language counts more than the stated one
+
+
+def _matches(stated: str, wanted: str) -> bool:
+    stated, wanted = (stated or "und").lower().replace("_", "-"), wanted.lower().replace("_", "-")
+    return wanted == "all" or stated == wanted or stated.startswith(f"{wanted}-")
+
+
+def language_of(text: str, *stated: str | None) -> str | None:
+    """The ISO 639-1 code of the text's language; where the text is too short to be sure, the first one that is
+    `stated`."""
+    sample = text[:5000]
+    with _lock:
+        identifier = _identifier()
+    guess, probability = identifier.classify(sample) if any(c.isalpha() for c in sample) else (None, 0.0)
+    if probability >= SURE:
+        return str(guess)
+    primary = ((s or "").lower().replace("_", "-").split("-")[0] for s in stated)
+    return next((p for p in primary if len(p) == 2 and p.isascii() and p.isalpha()), guess)
+
+
+_lock = threading.Lock()  # many threads want it at the same moment
+
+
+@functools.cache
+def _identifier() -> Any:
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
+from curation.languages import _matches, language_of
 from curation.records import Sentence, SubtitleTrack
 from curation.settings import SubtitleSettings
 from curation.subtitles.cues import Piece, decode, pieces_of
@@ -19,8 +15,6 @@ from curation.subtitles.sentences import sentence_ends_of, sentences_in
 __all__ = ["Spoken", "decode", "language_of", "sentences_of"]
 
 log = logging.getLogger(__name__)
-
-SURE = 0.9  # probability from which the identified language counts more than the stated one
 
 
 @dataclass(frozen=True)
@@ -69,36 +63,7 @@ def _ranked(tracks: Sequence[SubtitleTrack], wanted: Sequence[str]) -> Iterator[
             )
 
 
-def _matches(stated: str, wanted: str) -> bool:
-    stated, wanted = (stated or "und").lower().replace("_", "-"), wanted.lower().replace("_", "-")
-    return wanted == "all" or stated == wanted or stated.startswith(f"{wanted}-")
-
-
 def _within(pieces: list[Piece], duration: float | None) -> list[Piece]:
     if duration is None:
         return pieces
     return [Piece(p.start, min(p.end, duration), p.text, p.turn) for p in pieces if p.start < duration]
-
-
-# --- language -------------------------------------------------------------------------------------------------------
-
-
-def language_of(text: str, *stated: str | None) -> str | None:
-    """The ISO 639-1 code of the text's language; where the text is too short to be sure, the first one that is
-    `stated`."""
-    sample = text[:5000]
-    with _lock:
-        identifier = _identifier()
-    guess, probability = identifier.classify(sample) if any(c.isalpha() for c in sample) else (None, 0.0)
-    if probability >= SURE:
-        return str(guess)
-    primary = ((s or "").lower().replace("_", "-").split("-")[0] for s in stated)
-    return next((p for p in primary if len(p) == 2 and p.isascii() and p.isalpha()), guess)
-
-
-_lock = threading.Lock()  # many threads want it at the same moment
-
-
-@functools.cache
-def _identifier() -> Any:
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

@@ -16,12 +16,11 @@ from curation.engines.interface import Failure
 from curation.engines.text_source import TextSource, text_source
 from curation.errors import PromptError
 from curation.ids import digest
-from curation.languages import LANGUAGES
+from curation.languages import LANGUAGES, language_of
 from curation.prompts import Prompt
 from curation.records import Caption, Clip, Segment, Summary, Video
 from curation.rejects import Kind, Rejected
 from curation.settings import SummarySettings
-from curation.subtitles.cascade import language_of
 from curation.texts.answers import Answer, additions
 from curation.texts.limits import MAX_CHARS, Limits, clip_tokens, count_words, spaced, split_sentences, truncate
 from curation.texts.questions import Question, Told, ask

@@ -14,9 +14,10 @@ import webvtt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curation.languages import language_of
 from curation.records import SubtitleTrack
 from curation.settings import SubtitleSettings
-from curation.subtitles.cascade import Spoken, language_of, sentences_of
+from curation.subtitles.cascade import Spoken, sentences_of
 from curation.subtitles.cues import Piece, decode, pieces_of
 
 SETTINGS = SubtitleSettings(sentence_ends="pauses")
