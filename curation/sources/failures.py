@@ -12,7 +12,7 @@ from yt_dlp.networking.exceptions import HTTPError, IncompleteRead, ProxyError, 
 from yt_dlp.utils import ContentTooShortError, DownloadError, ExtractorError, GeoRestrictedError, UnsupportedError
 
 from curation.rejects import Kind, Rejected
-from curation.sources.host_limits import parse_retry_after
+from curation.retry_after import parse_retry_after
 from curation.uris import redact
 
 # What sites and yt-dlp say. The first kind that matches decides: a bot check comes before the login that it asks for.

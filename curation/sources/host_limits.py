@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import email.utils
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC
 from urllib.parse import urlsplit
 
 from curation.rejects import Kind, Rejected
@@ -71,20 +69,3 @@ def at_host(name: str, limit: int) -> Iterator[Host]:
             host.users -= 1
             if not host.users and not host.refusals:
                 del _hosts[name]
-
-
-def parse_retry_after(value: str | None) -> float | None:
-    """Seconds from a Retry-After header (a number or a date), or None."""
-    if value is None:
-        return None
-    try:
-        return max(0.0, float(int(value)))
-    except OverflowError:
-        return None
-    except ValueError:
-        pass
-    try:
-        when = email.utils.parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return max(0.0, (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - time.time())

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
 import re
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
 import pysbd
 from pysbd.languages import LANGUAGE_CODES
 
-from curation.local_models import from_transformers, package_folder
+from curation.clip_tokenizer import clip_tokenizer
 
 MAX_CHARS = 20_000
 """No text that could ever fit is longer; what lies behind is not looked at."""
@@ -84,48 +80,3 @@ def _cut(text: str, limits: Limits) -> str:
     while cut and not limits.hold(cut):  # a cut inside a word may need more tokens than it had as part of it
         cut = cut[:-1]
     return cut.rstrip(" ,;:-–—、，；：")
-
-
-def clip_tokenizer() -> Any:
-    """CLIP's own tokenizer, from the vocabulary in the package open_clip_torch (which is not imported).
-
-    Raises ModuleNotFoundError, which says what to install.
-    """
-    with _lock:  # many threads want it at the same moment, and it is large in the making
-        return _clip_tokenizer()
-
-
-_lock = threading.Lock()
-
-
-@cache
-def _clip_tokenizer() -> Any:
-    folder = package_folder("open_clip")
-    if folder is None:
-        raise ModuleNotFoundError("CLIP's vocabulary is missing: pip install --no-deps open_clip_torch")
-    with gzip.open(folder / "bpe_simple_vocab_16e6.txt.gz", "rt", encoding="utf-8") as file:
-        lines = file.read().split("\n")
-    merges = [tuple(line.split()) for line in lines[1 : 49152 - 256 - 2 + 1]]  # the first line is a comment
-    symbols = list(_byte_symbols())
-    vocabulary = [
-        *symbols,
-        *(s + "</w>" for s in symbols),
-        *("".join(m) for m in merges),
-        "<|startoftext|>",
-        "<|endoftext|>",
-    ]
-    # `vocab_file=` and `merges_file=` would be ignored without a word.
-    (tokenizers,) = from_transformers("CLIPTokenizerFast")
-    tokenizer = tokenizers(vocab={token: i for i, token in enumerate(vocabulary)}, merges=merges)
-    if tokenizer("a photo of a cat").input_ids != [49406, 320, 1125, 539, 320, 2368, 49407]:
-        raise RuntimeError(
-            "CLIP's tokenizer came out wrong: this version of transformers reads its vocabulary otherwise"
-        )
-    return tokenizer
-
-
-def _byte_symbols() -> list[str]:
-    """The 256 printable characters that stand for bytes in byte-level BPE, in the order of CLIP's vocabulary."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = [b for b in range(256) if b not in printable]
-    return [chr(b) for b in printable] + [chr(256 + i) for i in range(len(others))]

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, get_worker_info
 
+from curation.clip_tokenizer import clip_tokenizer
 from curation.errors import DatasetError
-from curation.texts.limits import clip_tokenizer
 from model.data.augment import centre_view, random_view, show
 from model.data.clips import ClipRow, Clips
 from model.data.frame_reader import BrokenMedia, clip_times, read_frames

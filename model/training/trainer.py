@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from curation.clip_tokenizer import clip_tokenizer
 from curation.errors import ConfigError, DatasetError
-from curation.texts.limits import clip_tokenizer
 from model.data.augment import normalise
 from model.data.clips import Clips, Share, Version, reopen, select
 from model.data.loader import Augmentation, Batch, Missing, Samples, read

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from curation.engines.interface import TextRequest
 from curation.engines.openai.pace import Trouble
-from curation.sources.host_limits import parse_retry_after
+from curation.retry_after import parse_retry_after
 
 _BUSY = frozenset({429, 502, 503, 529})
 _SLOW = frozenset({408, 504})

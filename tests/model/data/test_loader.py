@@ -20,11 +20,11 @@ import pytest
 import torch
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
+from curation.clip_tokenizer import clip_tokenizer
 from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset, put
 from curation.errors import DatasetError
 from curation.records import Clip
-from curation.texts.limits import clip_tokenizer
 from model.data.augment import View, centre_view, show
 from model.data.clips import Clips, pin_version, select
 from model.data.frame_reader import clip_times, read_frames
