@@ -7,14 +7,13 @@ import functools
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from curation.errors import ConfigError
 from curation.ids import digest
-from curation.settings import Settings
 
 
 class Section(BaseModel):
@@ -25,6 +24,7 @@ class Section(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    keys_listed_by: ClassVar[str] = ""  # a command that prints them, where they are too many for a message
 
     def digest(self) -> str:
         """Stands for everything here that changes what comes out."""
@@ -116,7 +116,7 @@ def _explain(error: Any, kind: type[Section]) -> str:
         return f"{path}: {error['msg'].removeprefix('Value error, ')}".removeprefix(": ")
     known = list(_paths(kind))
     near = difflib.get_close_matches(path, known, n=1, cutoff=0.5)
-    every = "`vidla config template` lists all keys" if kind is Settings else f"there are {', '.join(known)}"
+    every = f"`{kind.keys_listed_by}` lists all keys" if kind.keys_listed_by else f"there are {', '.join(known)}"
     hint = f"did you mean '{near[0]}'?" if near else every
     return f"unknown key '{path}'; {hint}"
 

@@ -245,6 +245,8 @@ class DataflowSettings(Section):
 class Settings(Section):
     """Everything that a run can be told."""
 
+    keys_listed_by = "vidla config template"
+
     schema_version: Literal[1] = Field(SCHEMA_VERSION, description="version of this file's layout")
     download: DownloadSettings = DownloadSettings()
     subtitles: SubtitleSettings = SubtitleSettings()
