@@ -36,7 +36,8 @@ import torch
 from transformers import CLIPConfig, CLIPModel
 
 from curation.dataset.commits import Writer
-from curation.dataset.dataset import Dataset, PartWriter
+from curation.dataset.dataset import Dataset
+from curation.dataset.parts import PartWriter
 from curation.ids import content_digest
 from curation.media import single_pass_child
 from curation.records import Clip

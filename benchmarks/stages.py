@@ -24,7 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 from curation.dataset.commits import Writer
-from curation.dataset.dataset import Dataset, PartWriter
+from curation.dataset.dataset import Dataset
+from curation.dataset.parts import PartWriter
 from curation.settings import Settings, resolve
 from pipelines.driver.run import Run
 from pipelines.driver.state import no_retry

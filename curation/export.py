@@ -22,7 +22,8 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curation.dataset.dataset import Dataset, Lineage, PartWriter
+from curation.dataset.dataset import Dataset
+from curation.dataset.parts import Lineage, PartWriter
 from curation.dataset.vacuum import versions_now
 from curation.errors import DatasetError, Misuse
 from curation.media.single_pass_child import cut

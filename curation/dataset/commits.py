@@ -33,7 +33,9 @@ from deltalake.transaction import AddAction, RemoveAction
 from obstore.exceptions import AlreadyExistsError
 
 from curation import __version__
-from curation.dataset.dataset import Dataset, Lineage, Part, PartWriter, now_ms, put, writing
+from curation.dataset.dataset import Dataset, now_ms
+from curation.dataset.object_store import put, writing
+from curation.dataset.parts import Lineage, Part, PartWriter
 from curation.errors import DatasetError
 from curation.schema import TABLES
 

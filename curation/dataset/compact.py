@@ -10,7 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.dataset.commits import Writer
-from curation.dataset.dataset import ROW_GROUP_BYTES, Dataset, Part, part_name, put, whole, writing
+from curation.dataset.dataset import Dataset
+from curation.dataset.object_store import put, writing
+from curation.dataset.parts import ROW_GROUP_BYTES, Part, part_name, whole
 from curation.schema import TABLES
 
 TARGET_BYTES = 64 * 2**20

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from curation.dataset.commits import Replacement, Writer
-from curation.dataset.dataset import Dataset, PartWriter, put, rows_of
+from curation.dataset.dataset import Dataset, rows_of
+from curation.dataset.object_store import put
+from curation.dataset.parts import PartWriter
 from curation.dataset.vacuum import parts_at, parts_on_disk, pins
 from curation.errors import Misuse
 from curation.ids import digest

@@ -6,9 +6,12 @@ gs:// (docs/object-stores.md).
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import functools
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -16,9 +19,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import obstore
-from obstore.exceptions import BaseError
+from deltalake.exceptions import CommitFailedError
+from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import ObjectStore, from_url
 from pyarrow.fs import FileSystem, GcsFileSystem, S3FileSystem, SubTreeFileSystem
+
+from curation.dataset import object_store
+from curation.errors import DatasetError
 
 if TYPE_CHECKING:
     from obstore.store import BackoffConfig, RetryConfig
@@ -149,3 +156,38 @@ def _brief(line: str) -> str:
     code = re.search(r"<Code>(\w+)</Code>", line)
     said = [request[1] if request else "", code[1] if code else ""]
     return ": ".join(filter(None, said)) or line[:200]
+
+
+def put(store: ObjectStore, path: str, data: bytes | Path, *, create: bool = False) -> None:
+    """Write a file whole or not at all; with `create`, only if absent (AlreadyExistsError). Raises DatasetError."""
+    with writing(path):
+        obstore.put(store, path, data, mode="create" if create else "overwrite")
+
+
+@contextlib.contextmanager
+def writing(what: str) -> Iterator[None]:
+    """Turns the storage's errors into a DatasetError of one line."""
+    try:
+        yield
+    except (AlreadyExistsError, CommitFailedError):
+        raise  # another one was first
+    except (BaseError, OSError, NotImplementedError) as error:
+        full = "os error 28" in str(error) or getattr(error, "errno", None) == errno.ENOSPC
+        hint = "; the disk is full: what was committed is whole, make room and run again" if full else ""
+        raise DatasetError(f"cannot write {what}: {object_store.explained(error)}{hint}") from error
+
+
+@contextlib.contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Turns a store's errors into a DatasetError of one line; that a file is not there stays a FileNotFoundError."""
+    try:
+        yield
+    except (BaseError, OSError) as error:
+        if object_store.is_of_store(error):
+            raise DatasetError(f"cannot read {what}: {object_store.explained(error)}") from error
+        raise
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether that is what an error of the operating system, the store or a child process comes down to."""
+    return "No space left on device" in str(error) or "Disk quota exceeded" in str(error)

@@ -12,7 +12,8 @@ import pyarrow as pa
 from obstore.exceptions import AlreadyExistsError
 
 from curation.dataset.commits import Writer, recent_commits, unfinished
-from curation.dataset.dataset import Dataset, put
+from curation.dataset.dataset import Dataset
+from curation.dataset.object_store import put
 from curation.errors import DatasetError, Misuse
 from curation.schema import TABLES
 

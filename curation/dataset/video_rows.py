@@ -20,7 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curation.dataset.dataset import Dataset, reading, whole
+from curation.dataset.dataset import Dataset
+from curation.dataset.object_store import reading
+from curation.dataset.parts import whole
 from curation.schema import TABLES
 
 T = TypeVar("T")

@@ -17,7 +17,8 @@ from typing import Any, BinaryIO, cast
 
 import obstore
 
-from curation.dataset.dataset import Dataset, reading, writing
+from curation.dataset.dataset import Dataset
+from curation.dataset.object_store import reading, writing
 from curation.ids import content_digest
 
 BLOCK = 2**20

@@ -15,7 +15,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curation.dataset.dataset import Dataset, writing
+from curation.dataset.dataset import Dataset
+from curation.dataset.object_store import writing
 from curation.errors import DatasetError, InputError, Misuse
 from curation.ids import microseconds
 from curation.records import SCALES

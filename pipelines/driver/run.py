@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from curation.dataset.commits import Writer, read_commits
-from curation.dataset.dataset import Dataset, PartWriter
+from curation.dataset.dataset import Dataset
+from curation.dataset.parts import PartWriter
 from curation.engines.interface import Engine
 from curation.ids import digest
 from curation.records import Reject, VideoRequest

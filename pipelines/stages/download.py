@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 
-from curation.dataset.dataset import Dataset, put
+from curation.dataset.dataset import Dataset
 from curation.dataset.forget import Forgotten
+from curation.dataset.object_store import put
 from curation.rejects import Kind, Rejected
 from curation.row_digests import download_reject_digest
 from curation.settings import Settings

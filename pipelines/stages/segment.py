@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from curation.dataset.dataset import Dataset, put
+from curation.dataset.dataset import Dataset
+from curation.dataset.object_store import put
 from curation.ids import digest
 from curation.records import Download, Video
 from curation.rejects import Kind, Rejected

@@ -16,7 +16,7 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from curation.dataset.commits import Committer, Replacement
-from curation.dataset.dataset import Part, PartWriter
+from curation.dataset.parts import Part, PartWriter
 from curation.settings import Settings
 from pipelines.runners.dataflow import resource_hints
 from pipelines.runners.runner import Runner

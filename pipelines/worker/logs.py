@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from curation.dataset.dataset import Dataset, put
+from curation.dataset.dataset import Dataset
+from curation.dataset.object_store import put
 from curation.errors import DatasetError
 from curation.uris import redact
 

@@ -19,7 +19,8 @@ from datetime import datetime
 from typing import Any
 
 from curation.dataset.commits import read_commits
-from curation.dataset.dataset import Dataset, put
+from curation.dataset.dataset import Dataset
+from curation.dataset.object_store import put
 from curation.engines.load import load
 from curation.errors import DatasetError
 from pipelines.worker.progress import tally

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from curation.dataset.dataset import Dataset, Lineage, disk_is_full
+from curation.dataset.dataset import Dataset
+from curation.dataset.object_store import disk_is_full
+from curation.dataset.parts import Lineage
 from curation.engines.usage import Spent
 from curation.errors import ConfigError, DatasetError, EngineError, PromptError
 from curation.guard import Stopped as ChildStopped

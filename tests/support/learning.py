@@ -14,7 +14,8 @@ import torch
 from transformers import CLIPConfig, CLIPModel
 
 from curation.dataset.commits import Writer
-from curation.dataset.dataset import Dataset, PartWriter
+from curation.dataset.dataset import Dataset
+from curation.dataset.parts import PartWriter
 from curation.ids import content_digest, digest
 from curation.records import Clip
 from curation.segments.tilings import tile

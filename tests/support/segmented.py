@@ -16,7 +16,9 @@ from typing import Any
 from aiohttp import web
 
 from curation.dataset.commits import Replacement, Writer
-from curation.dataset.dataset import Dataset, PartWriter, put
+from curation.dataset.dataset import Dataset
+from curation.dataset.object_store import put
+from curation.dataset.parts import PartWriter
 from curation.ids import content_digest, digest, frame_id_of
 from curation.row_digests import download_digest, media_digest, tiling_digest
 from curation.settings import Settings, resolve

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from curation.dataset.commits import Writer
-from curation.dataset.dataset import Dataset, put
+from curation.dataset.dataset import Dataset
+from curation.dataset.object_store import put
 from curation.records import Clip
 from model.settings import TrainSettings, resolve_training
 from tests.support.dataset_files import commit_rows, made_of, make_dataset, stored_media

@@ -8,7 +8,9 @@ import pytest
 
 from curation.dataset.books import Account, balance
 from curation.dataset.commits import Writer
-from curation.dataset.dataset import Dataset, PartWriter, put
+from curation.dataset.dataset import Dataset
+from curation.dataset.object_store import put
+from curation.dataset.parts import PartWriter
 from curation.schema import TABLES
 from tests.support.dataset_files import (
     add_videos,

@@ -19,7 +19,9 @@ from pathlib import Path
 import pytest
 
 from curation.dataset.commits import LEASE, Committer, Held, Replacement, Superseded, Writer, holder, unfinished
-from curation.dataset.dataset import Dataset, Lineage, PartWriter, put
+from curation.dataset.dataset import Dataset
+from curation.dataset.object_store import put
+from curation.dataset.parts import Lineage, PartWriter
 from curation.dataset.vacuum import parts_on_disk
 from curation.errors import DatasetError
 from curation.records import Reject
@@ -152,7 +154,8 @@ CHILD = """
     import os, signal, sys, threading
     from curation.dataset import commits
     from curation.dataset.commits import Writer
-    from curation.dataset.dataset import Dataset, PartWriter
+    from curation.dataset.dataset import Dataset
+    from curation.dataset.parts import PartWriter
     from tests.support.dataset_files import commit_rows
     from tests.curation.dataset.test_commits import rejects_of
 

@@ -17,7 +17,8 @@ from curation.dataset import dataset as dataset_module
 from curation.dataset.books import balance
 from curation.dataset.commits import Writer, read_commits, unfinished
 from curation.dataset.compact import Compacted, compact
-from curation.dataset.dataset import Dataset, Lineage, Part, PartWriter
+from curation.dataset.dataset import Dataset
+from curation.dataset.parts import Lineage, Part, PartWriter
 from curation.dataset.vacuum import parts_on_disk, pin, vacuum
 from curation.ids import content_digest
 from curation.records import Reject, VideoRequest

@@ -21,7 +21,8 @@ import pytest
 from deltalake import write_deltalake
 
 from curation.dataset.commits import Replacement, Writer
-from curation.dataset.dataset import Dataset, PartWriter
+from curation.dataset.dataset import Dataset
+from curation.dataset.parts import PartWriter
 from curation.dataset.vacuum import vacuum
 from curation.errors import DatasetError, Misuse
 from curation.records import Video

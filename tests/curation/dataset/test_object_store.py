@@ -307,7 +307,8 @@ def test_large_media_goes_by_in_pieces(bucket: Bucket, tmp_path: Path) -> None:
     code = """
         import sys
         from pathlib import Path
-        from curation.dataset.dataset import Dataset, put
+        from curation.dataset.dataset import Dataset
+        from curation.dataset.object_store import put
         from tests.support.memory import peak_bytes
         dataset, folder = Dataset(sys.argv[1]), Path(sys.argv[2])
         put(dataset.store, "media/large", folder / "large")

@@ -21,8 +21,10 @@ from curation.dataset import forget as forgetting
 from curation.dataset import vacuum as vacuuming
 from curation.dataset.books import balance
 from curation.dataset.commits import Replacement, Writer
-from curation.dataset.dataset import Dataset, PartWriter, put
+from curation.dataset.dataset import Dataset
 from curation.dataset.forget import Forgot, Forgotten, forget
+from curation.dataset.object_store import put
+from curation.dataset.parts import PartWriter
 from curation.dataset.vacuum import pin, pins, unpin, vacuum, versions_now
 from curation.errors import Misuse
 from curation.schema import TABLES

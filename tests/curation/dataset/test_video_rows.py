@@ -86,7 +86,7 @@ def test_images_are_read_only_where_the_frames_that_are_wanted_lie(
     dataset = make_dataset(tmp_path / "data", videos=1)
     one = from_row(Frame, next(iter(dataset.read("frames").to_pylist())))
     frames = [replace(one, frame_id=f"long-{n}", video_id="long", time=float(n)) for n in range(40)]
-    monkeypatch.setattr("curation.dataset.dataset.ROW_GROUP_BYTES", 4 * len(one.image))
+    monkeypatch.setattr("curation.dataset.parts.ROW_GROUP_BYTES", 4 * len(one.image))
     before = dataset.live_parts("frames").keys()
     with Writer(dataset, "long", {"command": "test"}) as writer:
         commit_rows(writer, "frames", {"frames": frames})

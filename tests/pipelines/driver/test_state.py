@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curation.dataset.commits import Replacement, Writer, read_commits
-from curation.dataset.dataset import Dataset, PartWriter
+from curation.dataset.dataset import Dataset
+from curation.dataset.parts import PartWriter
 from curation.ids import digest, digests
 from curation.records import Download
 from curation.row_digests import (

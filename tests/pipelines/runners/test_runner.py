@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from curation.dataset.dataset import Part
+from curation.dataset.parts import Part
 from curation.errors import Misuse, RunnerError
 from curation.records import VideoRequest
 from curation.schema import TABLES

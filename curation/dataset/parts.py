@@ -1,0 +1,124 @@
+"""Parts: the Parquet files of a table, and how rows become some."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curation import __version__
+from curation.dataset.dataset import Dataset
+from curation.dataset.object_store import put
+from curation.schema import TABLES, to_row
+
+ROW_GROUP_BYTES = 4 * 2**20
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A Parquet file of one table: its name in the table's folder, its bytes and rows."""
+
+    table: str
+    path: str
+    size: int
+    rows: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Lineage:
+    """Which run writes, under which epoch."""
+
+    run_id: str
+    epoch: int
+
+
+@dataclasses.dataclass
+class _RowGroup:
+    """Rows as they came, put together once they are written, and their bytes."""
+
+    pieces: list[pa.Table] = dataclasses.field(default_factory=list)
+    size: int = 0
+
+
+class PartWriter:
+    """Gathers rows by table and writes them as parts, by size and at the end.
+
+    A part's name carries the epoch of its writer, so that parts of dead writers can be told and swept.
+    """
+
+    def __init__(self, dataset: Dataset, lineage: Lineage, part_bytes: int) -> None:
+        self.dataset = dataset
+        self.lineage = lineage
+        self.part_bytes = part_bytes
+        self._groups: dict[str, list[_RowGroup]] = {}
+        self._parts: list[Part] = []
+
+    def add(self, table: str, records: Sequence[Any], digests: Sequence[str]) -> None:
+        """Take rows of one table, each with the digest of what it was made by."""
+        if not records:
+            return
+        lineage = {"run_id": self.lineage.run_id, "code_version": __version__, "created_at": datetime.now(UTC)}
+        rows = [
+            {**to_row(record), **lineage, "digest": digest} for record, digest in zip(records, digests, strict=True)
+        ]
+        self.add_rows(table, pa.Table.from_pylist(rows, schema=TABLES[table].schema))
+
+    def add_rows(self, table: str, rows: pa.Table) -> None:
+        """Take rows that have their lineage already."""
+        size = rows.nbytes
+        if size <= ROW_GROUP_BYTES:
+            self._take(table, rows, size)  # none are a part as well
+            return
+        each = max(1, len(rows) * ROW_GROUP_BYTES // size)  # a long video's are many megabytes
+        for start in range(0, len(rows), each):
+            piece = rows.slice(start, each)
+            self._take(table, piece, piece.nbytes)
+
+    def _take(self, table: str, rows: pa.Table, size: int) -> None:
+        groups = self._groups.setdefault(table, [])
+        if not groups or groups[-1].size + size > ROW_GROUP_BYTES:
+            groups.append(_RowGroup())
+        groups[-1].pieces.append(rows)
+        groups[-1].size += size
+        if sum(group.size for group in groups) >= self.part_bytes:
+            self._flush(table)
+
+    def finish(self) -> list[Part]:
+        """Write what is left; every part written since the last call."""
+        for table in list(self._groups):
+            self._flush(table)
+        parts, self._parts = self._parts, []
+        return parts
+
+    def _flush(self, table: str) -> None:
+        groups = self._groups.pop(table, [])
+        if not groups:
+            return
+        buffer = io.BytesIO()
+        with pq.ParquetWriter(buffer, TABLES[table].schema, compression="zstd") as writer:
+            for group in groups:
+                writer.write_table(pa.concat_tables(group.pieces).combine_chunks())
+        name = part_name(self.lineage.epoch)
+        data = buffer.getvalue()
+        put(self.dataset.store, f"{table}/{name}", data)
+        self._parts.append(Part(table, name, len(data), sum(len(piece) for group in groups for piece in group.pieces)))
+
+
+def whole(rows: pa.Table, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
+    """`rows` under the schema of today: a column that they are too old to have is null."""
+    for name in columns:
+        if name not in rows.schema.names:
+            rows = rows.append_column(schema.field(name), pa.nulls(len(rows), schema.field(name).type))
+    rows, wanted = rows.select(columns), pa.schema([schema.field(name) for name in columns])
+    return rows if rows.schema.equals(wanted) else rows.cast(wanted)
+
+
+def part_name(epoch: int) -> str:
+    """A new part's name, under the epoch of who writes it."""
+    return f"part-{epoch:020d}-{uuid.uuid4().hex}.parquet"
