@@ -70,7 +70,7 @@ def make_dataset(video: Path, folder: Path) -> Dataset:
     command = ["ffmpeg", "-v", "error", "-nostdin", "-i", video, *encode, "-movflags", "+faststart", source]
     subprocess.run(command, check=True)
     with Writer(dataset, "benchmark", {}) as writer:
-        parts = PartWriter(dataset, writer.lineage, part_bytes=1 << 30)
+        parts = PartWriter(dataset.store, writer.lineage, part_bytes=1 << 30)
         for path in (stored, source):
             segments = tile(path.stem, found.duration, found.boundaries, (), found.shots, SETTINGS.tilings)
             rows = [

@@ -129,7 +129,7 @@ def phase_ask(arguments: argparse.Namespace) -> dict[str, Any]:
     with opened(arguments) as run:
         for first in range(0, before, REQUESTS_AT_A_TIME):
             numbers = np.arange(first, min(before, first + REQUESTS_AT_A_TIME))
-            parts = PartWriter(run.dataset, run.writer.lineage, 1 << 30)
+            parts = PartWriter(run.dataset.store, run.writer.lineage, 1 << 30)
             parts.add_rows("requests", Rows(run.writer.lineage, run.settings, 1.0, numbers).requests())
             run.writer.commit(f"requests:{first}", parts.finish())
         with timer("ask"):
@@ -294,7 +294,7 @@ def written(
 ) -> list[Part]:
     """The rows that a stage leaves of the videos with these numbers."""
     refused = numbers % 10 == 7 if stage == DOWNLOAD else numbers % 100 == 42 if stage == SEGMENT else numbers < 0
-    writer = PartWriter(dataset, lineage, part_bytes)
+    writer = PartWriter(dataset.store, lineage, part_bytes)
     made = Rows(lineage, settings, seconds, numbers[~refused])
     for table in TABLES_OF[stage]:
         writer.add_rows(table, getattr(made, table)())

@@ -83,7 +83,7 @@ def in_a_loop(run: Run) -> None:
     plan = run.plan({})
     run.state.locate(plan.segment)
     work = SegmentVideos(run.settings)
-    parts = PartWriter(run.dataset, run.writer.lineage, run.settings.run.part_bytes)
+    parts = PartWriter(run.dataset.store, run.writer.lineage, run.settings.run.part_bytes)
     for video_id in plan.segment:
         made, _, _ = attempt(work, run.dataset, run.state.item(video_id, SEGMENT, no_retry))
         for table, rows in made.rows.items():

@@ -298,7 +298,7 @@ def _write_table(table: str, batches: Iterable[pa.RecordBatch], out: Path, progr
     """Write a table's folder beside its place and move it there; how many rows it has."""
     schema, rows = TABLES[table].schema, 0
     with tempfile.TemporaryDirectory(prefix=_TEMPORARY, dir=out) as scratch:
-        writer = PartWriter(Dataset(scratch), Lineage("export", 0), PART_BYTES)
+        writer = PartWriter(Dataset(scratch).store, Lineage("export", 0), PART_BYTES)
         for batch in batches:
             writer.add_rows(table, pa.Table.from_batches([batch]).cast(schema))
             rows += len(batch)

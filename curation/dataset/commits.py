@@ -177,7 +177,7 @@ class Committer:
         ours = f"part-{self.lineage.epoch:020d}"
         named = frozenset[str]().union(*(r.parts for r in replacements))
         gone: list[Part] = []
-        writer = PartWriter(self.dataset, self.lineage, part_bytes=1 << 62)
+        writer = PartWriter(self.dataset.store, self.lineage, part_bytes=1 << 62)
         for path, part in self.dataset.live_parts(table).items():
             if path not in named and not path.startswith(ours):
                 continue

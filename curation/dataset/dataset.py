@@ -261,9 +261,6 @@ class Dataset:
         return len(named)
 
 
-# --- writing parts --------------------------------------------------------------------------------------------------
-
-
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
 

@@ -182,7 +182,7 @@ def _commit(writer: Writer, names: Collection[tuple[str, str]], found: _Found) -
     """Take every row out of the tables and remember what it was about, in one commit."""
     dataset = writer.dataset
     known = Forgotten.load(dataset).keys
-    parts = PartWriter(dataset, writer.lineage, part_bytes=1 << 30)
+    parts = PartWriter(dataset.store, writer.lineage, part_bytes=1 << 30)
     keys = [ForgottenKey(key=_key(kind, name), kind=kind) for kind, name in sorted(names)]
     new = [key for key in keys if key.key not in known]
     parts.add("forgotten", new, [digest("forgotten")] * len(new))

@@ -11,9 +11,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from obstore.store import ObjectStore
 
 from curation import __version__
-from curation.dataset.dataset import Dataset
 from curation.dataset.object_store import put
 from curation.schema import TABLES, to_row
 
@@ -52,8 +52,8 @@ class PartWriter:
     A part's name carries the epoch of its writer, so that parts of dead writers can be told and swept.
     """
 
-    def __init__(self, dataset: Dataset, lineage: Lineage, part_bytes: int) -> None:
-        self.dataset = dataset
+    def __init__(self, store: ObjectStore, lineage: Lineage, part_bytes: int) -> None:
+        self.store = store
         self.lineage = lineage
         self.part_bytes = part_bytes
         self._groups: dict[str, list[_RowGroup]] = {}
@@ -106,7 +106,7 @@ class PartWriter:
                 writer.write_table(pa.concat_tables(group.pieces).combine_chunks())
         name = part_name(self.lineage.epoch)
         data = buffer.getvalue()
-        put(self.dataset.store, f"{table}/{name}", data)
+        put(self.store, f"{table}/{name}", data)
         self._parts.append(Part(table, name, len(data), sum(len(piece) for group in groups for piece in group.pieces)))
 
 

@@ -60,7 +60,7 @@ class Run:
         secret: dict[str, Asked] = {}
         known = set(self.dataset.read("requests", ["request_key"])["request_key"].to_pylist())
         for number, answers in enumerate(batches(read_inputs(inputs, self.settings.download), REQUESTS_AT_A_TIME)):
-            writer = PartWriter(self.dataset, self.writer.lineage, self.settings.run.part_bytes)
+            writer = PartWriter(self.dataset.store, self.writer.lineage, self.settings.run.part_bytes)
             new: list[VideoRequest] = []
             for answer in answers:
                 request = answer.request if isinstance(answer, Asked) else _request_of(answer)

@@ -83,12 +83,16 @@ class WorkToParts(beam.DoFn):  # type: ignore[misc]
         worker_process.leave()
 
     def start_bundle(self) -> None:
-        self.writer = PartWriter(self.context.dataset, self.context.lineage, self.context.part_bytes)
         self.replaced: list[Replaced] = []
         self.counts: Counter[str] = Counter()
         self.running: dict[Future[Attempt], tuple[Item, Iterator[Item]]] = {}  # with what comes after it
         self.ended: Ended | None = None
         self.stopped = self.unwritable = False
+        try:
+            self.writer = PartWriter(self.context.dataset.store, self.context.lineage, self.context.part_bytes)
+        except Exception as error:  # a store that cannot be reached
+            self._end(error)
+            self.unwritable = True
 
     def process(self, items: Sequence[Any]) -> None:
         self._begin(iter(items))

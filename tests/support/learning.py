@@ -68,7 +68,7 @@ def write_dataset(
         for i, text in zip(places, Random(shuffled).sample([texts[i] for i in places], len(places)), strict=True):
             texts[i] = text
     with Writer(dataset, "animations", {}) as writer:
-        parts = PartWriter(dataset, writer.lineage, part_bytes=1 << 30)
+        parts = PartWriter(dataset.store, writer.lineage, part_bytes=1 << 30)
         said = dict(zip(((one.video_id, one.start) for one in animations), texts, strict=True))
         for video_id in dict.fromkeys(one.video_id for one in animations):
             media_uri = f"media/{digest(video_id)[:2]}/{video_id}.mp4"

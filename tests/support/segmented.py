@@ -46,7 +46,7 @@ def segment_videos(
     """Videos of four frames and seven clips, as the first two stages leave them; where they are there, made again."""
     dataset = Dataset(str(location))
     with Writer(dataset, f"segmented-{len(list(location.glob('commits/*')))}", {}) as writer:
-        parts, media = PartWriter(dataset, writer.lineage, part_bytes=1 << 30), stored_media()
+        parts, media = PartWriter(dataset.store, writer.lineage, part_bytes=1 << 30), stored_media()
         gone: list[tuple[str]] = []
         known = dataset.read("requests")["request_key"].to_pylist()
         for number in numbers:

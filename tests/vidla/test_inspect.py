@@ -82,7 +82,7 @@ def test_what_does_not_balance_is_said(tmp_path: Path) -> None:
 def test_an_unfinished_commit_is_said(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "data", videos=1)
     with Writer(dataset, "run-2", {"command": ["download"]}) as writer:
-        parts = PartWriter(dataset, writer.lineage, 1 << 30)
+        parts = PartWriter(dataset.store, writer.lineage, 1 << 30)
         parts.add("clips", made_of(0, stored_media())["clips"], ["d"] * 7)
         added = [{"path": p.path, "size": p.size, "rows": p.rows} for p in parts.finish()]
         record = {"kind": "commit", "epoch": writer.lineage.epoch, "token": "t", "created_at": "2024-01-01T00:00:00"}

@@ -132,7 +132,7 @@ def test_a_row_that_is_there_twice_is_an_imbalance(tmp_path: Path, table: str) -
     dataset = make_dataset(tmp_path / "data", uncaptioned=1)
     with writer_of(dataset) as writer:
         source = dataset.read(table).slice(0, 1)
-        parts = PartWriter(dataset, writer.lineage, 1 << 30)
+        parts = PartWriter(dataset.store, writer.lineage, 1 << 30)
         parts.add_rows(table, source.cast(TABLES[table].schema))
         writer.commit("twice", parts.finish())
     assert f"1 rows of {table} that are there twice" in balance(dataset).imbalances()

@@ -66,7 +66,7 @@ def test_a_token_committed_twice_changes_nothing(dataset: Dataset) -> None:
         first = commit_rows(writer, "wave-1", {"rejects": rejects_of("a", "b")})
         assert commit_rows(writer, "wave-1", {"rejects": rejects_of("a", "b")}) == first
         worker = Committer(dataset, writer.lineage)
-        parts = PartWriter(dataset, writer.lineage, 1 << 30)
+        parts = PartWriter(dataset.store, writer.lineage, 1 << 30)
         parts.add("rejects", rejects_of("c"), ["d"])
         assert worker.commit("wave-1", parts.finish()) == first
     assert keys_of(dataset) == ["a", "b"]
@@ -102,7 +102,7 @@ def test_a_replacement_looks_only_where_it_is_told_and_at_parts_of_this_epoch(da
 def test_parts_that_nobody_committed_are_swept_by_the_next_writer(dataset: Dataset) -> None:
     with writer_of(dataset, "run-1") as writer:
         commit_rows(writer, "1", {"rejects": rejects_of("a")})
-        orphan = PartWriter(dataset, writer.lineage, 1 << 30)
+        orphan = PartWriter(dataset.store, writer.lineage, 1 << 30)
         orphan.add("rejects", rejects_of("lost"), ["d"])
         orphan.finish()
     assert len(live_files(dataset, "rejects")) == 2
@@ -280,7 +280,7 @@ def test_the_job_of_a_dead_driver_cannot_commit_beside_its_successor(dataset: Da
         from curation.dataset.commits import Committer, Lineage, Superseded
         lineage = Lineage("theirs", {epoch})
         def commit(key):
-            parts = PartWriter(dataset, lineage, 1 << 30)
+            parts = PartWriter(dataset.store, lineage, 1 << 30)
             parts.add("rejects", rejects_of(key), ["d"])
             try:
                 say(Committer(dataset, lineage).commit(key, parts.finish()))
@@ -343,7 +343,7 @@ def test_a_writer_killed_in_mid_part_leaves_nothing(dataset: Dataset) -> None:
     code = """
         with Writer(dataset, "theirs", {}) as writer:
             commit_rows(writer, "theirs", {"rejects": rejects_of("a")})
-            parts = PartWriter(dataset, writer.lineage, part_bytes=1)
+            parts = PartWriter(dataset.store, writer.lineage, part_bytes=1)
             parts.add("rejects", rejects_of("b"), ["d"])
             say("written")
             os.kill(os.getpid(), signal.SIGKILL)
@@ -363,7 +363,7 @@ def commit_many(uri: str, lineage: Lineage, names: list[str]) -> None:
     dataset = Dataset(uri)
     committer = Committer(dataset, lineage)
     for name in names:
-        parts = PartWriter(dataset, lineage, 1 << 30)
+        parts = PartWriter(dataset.store, lineage, 1 << 30)
         parts.add("rejects", rejects_of(name), ["d"])
         parts.add("captions", [], [])
         committer.commit(name, parts.finish())

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curation.dataset import dataset as dataset_module
+from curation.dataset import parts
 from curation.dataset.books import balance
 from curation.dataset.commits import Writer, read_commits, unfinished
 from curation.dataset.compact import Compacted, compact
@@ -84,7 +84,7 @@ def test_a_pinned_version_is_spared(tmp_path: Path) -> None:
 @pytest.fixture
 def spread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dataset:
     """Sixty small parts of one table whose rows do not compress, with small row groups, and a large one."""
-    monkeypatch.setattr(dataset_module, "ROW_GROUP_BYTES", 4096)
+    monkeypatch.setattr(parts, "ROW_GROUP_BYTES", 4096)
     dataset = Dataset(str(tmp_path / "data"))
     with writer_of(dataset, "run-1") as writer:
         for number in range(60):
@@ -214,7 +214,7 @@ def test_memory_holds_a_row_group_not_a_part(tmp_path: Path) -> None:
     with writer_of(dataset, "run-1") as writer:
         parts = []
         for number in range(160):
-            writing = PartWriter(dataset, Lineage("run-1", writer.lineage.epoch), 1 << 30)
+            writing = PartWriter(dataset.store, Lineage("run-1", writer.lineage.epoch), 1 << 30)
             writing.add("rejects", [reject_of(f"{number}", "v", "u" * 2_000_000, "segment", "timeout")], ["d"])
             parts += writing.finish()
         writer.commit("rows", parts)

@@ -127,7 +127,7 @@ def vacuumed(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
             key = TABLES[table].key[-1]
             rows = dataset.read(table)
             one = rows.slice(0, 1)
-            parts = PartWriter(dataset, writer.lineage, 1 << 30)
+            parts = PartWriter(dataset.store, writer.lineage, 1 << 30)
             parts.add_rows(table, one.cast(TABLES[table].schema))
             value = frozenset({(one[key][0].as_py(),)})
             again = Replacement(table, (key,), value, frozenset(dataset.live_parts(table)))
@@ -191,7 +191,7 @@ def test_a_part_is_flushed_by_size_and_holds_small_row_groups(tmp_path: Path) ->
     dataset.create()
     frame = made_of(0, stored_media())["frames"][0]
     with Writer(dataset, "run", {}) as writer:
-        parts = PartWriter(dataset, writer.lineage, part_bytes=16 * 2**20)
+        parts = PartWriter(dataset.store, writer.lineage, part_bytes=16 * 2**20)
         for number in range(200):
             big = {**vars(frame), "frame_id": f"f{number}", "image": bytes([number]) * 2**18}
             parts.add("frames", [type(frame)(**big)], ["d"])
@@ -243,7 +243,7 @@ def test_a_process_may_end_in_the_middle_of_a_stream(tmp_path: Path) -> None:
     dataset = Dataset(str(tmp_path / "data"))
     frame = made_of(0, stored_media())["frames"][0]
     with Writer(dataset, "run", {}) as writer:
-        parts = PartWriter(dataset, writer.lineage, part_bytes=2**20)
+        parts = PartWriter(dataset.store, writer.lineage, part_bytes=2**20)
         for number in range(100):
             frames = [type(frame)(**{**vars(frame), "frame_id": f"f{number}.{i}"}) for i in range(1000)]
             parts.add("frames", frames, ["d"] * 1000)

@@ -214,7 +214,7 @@ def worn(tmp_path: Path) -> Dataset:
     dataset = make_dataset(tmp_path / "data", videos=3, uncaptioned=1)
     with writer_of(dataset, "again") as writer:  # all of a table in one part
         for name in ("downloads", "clips", "frames"):
-            parts = PartWriter(dataset, writer.lineage, 1 << 30)
+            parts = PartWriter(dataset.store, writer.lineage, 1 << 30)
             parts.add_rows(name, dataset.read(name).cast(TABLES[name].schema))
             keys = frozenset((key,) for key in dataset.read(name, ["video_id"])["video_id"].to_pylist())
             everything = Replacement(name, ("video_id",), keys, frozenset(dataset.live_parts(name)))

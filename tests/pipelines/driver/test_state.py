@@ -45,7 +45,7 @@ def give_texts(dataset: Dataset, number: int, uncaptioned: int = 0) -> None:
     """The clips of a video, as the last stage leaves them, and rejects for so many of its frames."""
     made = clips_digest(tiling_of(number), TEXTS, uncaptioned)
     with Writer(dataset, "texts", {}) as writer:
-        parts = PartWriter(dataset, writer.lineage, 1 << 30)
+        parts = PartWriter(dataset.store, writer.lineage, 1 << 30)
         clips = made_of(number, stored_media())["clips"]
         parts.add("clips", clips, [made] * len(clips))
         for frame in range(uncaptioned):
@@ -124,7 +124,7 @@ def test_a_second_request_for_a_settled_video_needs_nothing(dataset: Dataset) ->
     state = load(dataset)
     twin = request_of(9)
     with Writer(dataset, "twin", {}) as writer:
-        parts = PartWriter(dataset, writer.lineage, 1 << 30)
+        parts = PartWriter(dataset.store, writer.lineage, 1 << 30)
         parts.add("requests", [twin], [digest("request")])
         download: Download = dataclasses.replace(download_of(0), request_key=twin.request_key, uri=twin.uri)
         parts.add("downloads", [download], [download_digest(twin, SETTINGS)])
@@ -153,7 +153,7 @@ def test_requests_become_items_with_their_rejects_and_their_secrets(dataset: Dat
     new, lost, other = request_of(5), request_of(6), request_of(7)
     asked = Asked(new, f"{new.uri}?token=hush")
     with Writer(dataset, "ask", {}) as writer:
-        parts = PartWriter(dataset, writer.lineage, 1 << 30)
+        parts = PartWriter(dataset.store, writer.lineage, 1 << 30)
         parts.add("requests", [new, lost, other], [digest("request")] * 3)
         for request, attempts, made in ((lost, 2, download_digest(lost, SETTINGS)), (other, 3, "of other settings")):
             row = dataclasses.replace(
