@@ -22,8 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.stages import copies, downloaded, timed
-from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset
+from curation.dataset.writer import Writer
 from curation.settings import resolve
 from pipelines.driver.run import Run
 from pipelines.runners.runner import runner_for

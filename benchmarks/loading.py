@@ -35,9 +35,9 @@ import psutil
 import torch
 from transformers import CLIPConfig, CLIPModel
 
-from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset
 from curation.dataset.parts import PartWriter
+from curation.dataset.writer import Writer
 from curation.ids import content_digest
 from curation.media import single_pass_child
 from curation.records import Clip

@@ -38,11 +38,12 @@ from rich.console import Console
 from rich.table import Table
 
 from curation.dataset.books import balance
-from curation.dataset.commits import Committer, Writer
+from curation.dataset.commits import Committer
 from curation.dataset.compact import TARGET_BYTES, compact
 from curation.dataset.dataset import Dataset
 from curation.dataset.parts import Lineage, Part, PartWriter
 from curation.dataset.vacuum import vacuum
+from curation.dataset.writer import Writer
 from curation.ids import digest, digests
 from curation.row_digests import (
     clips_digests,

@@ -23,9 +23,9 @@ import ffmpeg
 from rich.console import Console
 from rich.table import Table
 
-from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset
 from curation.dataset.parts import PartWriter
+from curation.dataset.writer import Writer
 from curation.settings import Settings, resolve
 from pipelines.driver.run import Run
 from pipelines.driver.state import no_retry

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from curation.dataset.dataset import Dataset
 from curation.dataset.parts import Lineage, PartWriter
-from curation.dataset.vacuum import versions_now
+from curation.dataset.pins import versions_now
 from curation.errors import DatasetError, Misuse
 from curation.media.single_pass_child import cut
 from curation.records import SCALES

@@ -14,14 +14,14 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from curation.dataset.commits import Writer
 from curation.dataset.compact import compact as compact_in
 from curation.dataset.dataset import Dataset
 from curation.dataset.forget import What
 from curation.dataset.forget import forget as forget_in
-from curation.dataset.vacuum import pin as pin_in
-from curation.dataset.vacuum import pins, unpin
+from curation.dataset.pins import pin as pin_in
+from curation.dataset.pins import pins, unpin
 from curation.dataset.vacuum import vacuum as vacuum_in
+from curation.dataset.writer import Writer
 from curation.errors import DatasetError, Misuse
 from vidla.inspect import select, show, show_rows
 

@@ -15,8 +15,9 @@ from rich.markup import escape as escape_markup
 from rich.table import Table
 
 from curation.dataset.books import Books, balance
-from curation.dataset.commits import LEASE, holder_text, is_alive, recent_commits, unfinished
+from curation.dataset.commits import recent_commits, unfinished
 from curation.dataset.dataset import Dataset
+from curation.dataset.lease import LEASE, holder_text, is_alive
 from curation.errors import Misuse
 from curation.records import SCALES
 from curation.schema import TABLES

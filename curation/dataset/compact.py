@@ -9,10 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset
 from curation.dataset.object_store import put, writing
 from curation.dataset.parts import ROW_GROUP_BYTES, Part, part_name, whole
+from curation.dataset.writer import Writer
 from curation.schema import TABLES
 
 TARGET_BYTES = 64 * 2**20

@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from curation.dataset.commits import Replacement, Writer
+from curation.dataset.commits import Replacement
 from curation.dataset.dataset import Dataset, rows_of
 from curation.dataset.object_store import put
 from curation.dataset.parts import PartWriter
-from curation.dataset.vacuum import parts_at, parts_on_disk, pins
+from curation.dataset.pins import pins
+from curation.dataset.vacuum import parts_at, parts_on_disk
+from curation.dataset.writer import Writer
 from curation.errors import Misuse
 from curation.ids import digest
 from curation.records import ForgottenKey

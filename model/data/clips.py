@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 
 from curation.dataset.commits import path_of
 from curation.dataset.dataset import Dataset
-from curation.dataset.vacuum import parts_at, parts_on_disk, pin, pins
+from curation.dataset.pins import pin, pins
+from curation.dataset.vacuum import parts_at, parts_on_disk
 from curation.errors import DatasetError, Misuse
 from curation.ids import digest
 from curation.records import SCALES, Scale

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from curation.dataset.dataset import Dataset
-from curation.dataset.vacuum import versions_now
+from curation.dataset.pins import versions_now
 from curation.errors import DatasetError, Misuse
 from curation.records import SCALES
 from model.data.augment import normalise

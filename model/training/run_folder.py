@@ -20,7 +20,7 @@ from typing import Any
 from curation import __version__
 from curation.config import check, over, read
 from curation.dataset.dataset import Dataset
-from curation.dataset.vacuum import pins, unpin
+from curation.dataset.pins import pins, unpin
 from curation.errors import ConfigError, DatasetError
 from curation.settings import fields
 from model.data.clips import Version, pin_version

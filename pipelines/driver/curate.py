@@ -15,8 +15,8 @@ import typer
 
 from curation import __version__
 from curation.dataset.books import balance
-from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset
+from curation.dataset.writer import Writer
 from curation.engines.load import load
 from curation.errors import DatasetError
 from curation.settings import Settings

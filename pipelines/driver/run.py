@@ -9,9 +9,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from curation.dataset.commits import Writer, read_commits
+from curation.dataset.commits import read_commits
 from curation.dataset.dataset import Dataset
 from curation.dataset.parts import PartWriter
+from curation.dataset.writer import Writer
 from curation.engines.interface import Engine
 from curation.ids import digest
 from curation.records import Reject, VideoRequest

@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from curation import export as export_module
-from curation.dataset.commits import Replacement, Writer
+from curation.dataset.commits import Replacement
 from curation.dataset.dataset import Dataset
+from curation.dataset.writer import Writer
 from curation.errors import DatasetError, Misuse
 from curation.export import FORMATS, Exported, Format, Selection, export
 from curation.schema import TABLES

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from curation.dataset.commits import Replacement, Writer
+from curation.dataset.commits import Replacement
 from curation.dataset.dataset import Dataset
+from curation.dataset.writer import Writer
 from curation.errors import DatasetError
 from curation.forecast import COLUMNS, STAGES, TEXTS, Prices, Sample, Wish, figures, measure, plan, resampled
 from curation.settings import fields, resolve

@@ -18,10 +18,11 @@ from typing import Any
 import av
 import numpy as np
 
-from curation.dataset.commits import Replacement, Writer
+from curation.dataset.commits import Replacement
 from curation.dataset.dataset import Dataset
 from curation.dataset.object_store import put
 from curation.dataset.parts import PartWriter
+from curation.dataset.writer import Writer
 from curation.ids import clip_id_of, content_digest, digest, frame_id_of, video_id_of
 from curation.records import (
     Caption,

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from transformers import CLIPConfig, CLIPModel
 
-from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset
 from curation.dataset.parts import PartWriter
+from curation.dataset.writer import Writer
 from curation.ids import content_digest, digest
 from curation.records import Clip
 from curation.segments.tilings import tile

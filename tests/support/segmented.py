@@ -15,10 +15,11 @@ from typing import Any
 
 from aiohttp import web
 
-from curation.dataset.commits import Replacement, Writer
+from curation.dataset.commits import Replacement
 from curation.dataset.dataset import Dataset
 from curation.dataset.object_store import put
 from curation.dataset.parts import PartWriter
+from curation.dataset.writer import Writer
 from curation.ids import content_digest, digest, frame_id_of
 from curation.row_digests import download_digest, media_digest, tiling_digest
 from curation.settings import Settings, resolve

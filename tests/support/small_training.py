@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset
 from curation.dataset.object_store import put
+from curation.dataset.writer import Writer
 from curation.records import Clip
 from model.settings import TrainSettings, resolve_training
 from tests.support.dataset_files import commit_rows, made_of, make_dataset, stored_media

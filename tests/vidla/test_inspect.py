@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset
 from curation.dataset.object_store import put
 from curation.dataset.parts import PartWriter
+from curation.dataset.writer import Writer
 from curation.errors import Misuse
 from curation.records import Video
 from tests.support.dataset_files import commit_rows, download_of, made_of, make_dataset, request_of, stored_media

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset
+from curation.dataset.writer import Writer
 from curation.ids import content_digest
 from curation.prompts import load_prompts
 from curation.records import Sentence

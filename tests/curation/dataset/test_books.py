@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from curation.dataset.books import Account, balance
-from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset
 from curation.dataset.object_store import put
 from curation.dataset.parts import PartWriter
+from curation.dataset.writer import Writer
 from curation.schema import TABLES
 from tests.support.dataset_files import (
     add_videos,

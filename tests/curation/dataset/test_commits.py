@@ -18,11 +18,13 @@ from pathlib import Path
 
 import pytest
 
-from curation.dataset.commits import LEASE, Committer, Held, Replacement, Superseded, Writer, holder, unfinished
+from curation.dataset.commits import Committer, Replacement, Superseded, unfinished
 from curation.dataset.dataset import Dataset
+from curation.dataset.lease import LEASE, holder
 from curation.dataset.object_store import put
 from curation.dataset.parts import Lineage, PartWriter
 from curation.dataset.vacuum import parts_on_disk
+from curation.dataset.writer import Held, Writer
 from curation.errors import DatasetError
 from curation.records import Reject
 from tests.support.bucket import Bucket
@@ -153,7 +155,7 @@ def test_a_container_is_not_mistaken_for_another(monkeypatch: pytest.MonkeyPatch
 CHILD = """
     import os, signal, sys, threading
     from curation.dataset import commits
-    from curation.dataset.commits import Writer
+    from curation.dataset.writer import Writer
     from curation.dataset.dataset import Dataset
     from curation.dataset.parts import PartWriter
     from tests.support.dataset_files import commit_rows

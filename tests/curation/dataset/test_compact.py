@@ -15,11 +15,13 @@ import pytest
 
 from curation.dataset import parts
 from curation.dataset.books import balance
-from curation.dataset.commits import Writer, read_commits, unfinished
+from curation.dataset.commits import read_commits, unfinished
 from curation.dataset.compact import Compacted, compact
 from curation.dataset.dataset import Dataset
 from curation.dataset.parts import Lineage, Part, PartWriter
-from curation.dataset.vacuum import parts_on_disk, pin, vacuum
+from curation.dataset.pins import pin
+from curation.dataset.vacuum import parts_on_disk, vacuum
+from curation.dataset.writer import Writer
 from curation.ids import content_digest
 from curation.records import Reject, VideoRequest
 from curation.schema import TABLES
@@ -173,7 +175,7 @@ def test_killed_at_any_moment_it_loses_nothing(tmp_path: Path, point: str) -> No
     before = everything(dataset)
     code = f"""
         import os, pkgutil, signal, sys
-        from curation.dataset.commits import Writer
+        from curation.dataset.writer import Writer
         from curation.dataset.compact import compact
         from curation.dataset.dataset import Dataset
         path, _, name = "{function}".rpartition(".")
@@ -220,7 +222,7 @@ def test_memory_holds_a_row_group_not_a_part(tmp_path: Path) -> None:
         writer.commit("rows", parts)
     code = """
         import sys
-        from curation.dataset.commits import Writer
+        from curation.dataset.writer import Writer
         from curation.dataset.compact import compact
         from curation.dataset.dataset import Dataset
         from tests.support.memory import peak_bytes

@@ -20,10 +20,11 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import write_deltalake
 
-from curation.dataset.commits import Replacement, Writer
+from curation.dataset.commits import Replacement
 from curation.dataset.dataset import Dataset
 from curation.dataset.parts import PartWriter
 from curation.dataset.vacuum import vacuum
+from curation.dataset.writer import Writer
 from curation.errors import DatasetError, Misuse
 from curation.records import Video
 from curation.schema import LINEAGE, TABLES, from_row, schema_of

@@ -16,10 +16,12 @@ from pathlib import Path
 import pytest
 
 from curation.dataset.books import balance
-from curation.dataset.commits import Writer, unfinished
+from curation.dataset.commits import unfinished
 from curation.dataset.dataset import Dataset
 from curation.dataset.forget import forget
-from curation.dataset.vacuum import Cleared, pin, vacuum
+from curation.dataset.pins import pin
+from curation.dataset.vacuum import Cleared, vacuum
+from curation.dataset.writer import Writer
 from curation.errors import DatasetError
 from tests.conftest import VIDLA, make_video
 from tests.support.bucket import Bucket, S3Server

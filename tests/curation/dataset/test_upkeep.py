@@ -20,12 +20,14 @@ import pytest
 from curation.dataset import forget as forgetting
 from curation.dataset import vacuum as vacuuming
 from curation.dataset.books import balance
-from curation.dataset.commits import Replacement, Writer
+from curation.dataset.commits import Replacement
 from curation.dataset.dataset import Dataset
 from curation.dataset.forget import Forgot, Forgotten, forget
 from curation.dataset.object_store import put
 from curation.dataset.parts import PartWriter
-from curation.dataset.vacuum import pin, pins, unpin, vacuum, versions_now
+from curation.dataset.pins import pin, pins, unpin, versions_now
+from curation.dataset.vacuum import vacuum
+from curation.dataset.writer import Writer
 from curation.errors import Misuse
 from curation.schema import TABLES
 from tests.support.dataset_files import (
@@ -358,7 +360,7 @@ def test_a_forgetting_that_was_killed_is_finished_by_the_next(worn: Dataset, poi
         import functools, os, signal, sys
         import obstore
         import {module} as module
-        from curation.dataset.commits import Writer
+        from curation.dataset.writer import Writer
         from curation.dataset.forget import forget
         from curation.dataset.dataset import Dataset
         calls = 0

@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from curation.dataset import video_rows
-from curation.dataset.commits import Writer
 from curation.dataset.compact import compact
 from curation.dataset.dataset import Dataset
 from curation.dataset.video_rows import VideoIndex, read_video
+from curation.dataset.writer import Writer
 from curation.records import Frame
 from curation.schema import TABLES, from_row
 from tests.support.dataset_files import commit_rows, make_dataset

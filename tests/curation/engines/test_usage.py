@@ -10,9 +10,9 @@ import pytest
 from aiohttp import web
 from rich.console import Console
 
-from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset
 from curation.dataset.forget import forget
+from curation.dataset.writer import Writer
 from curation.engines.interface import Completion, Failure
 from curation.engines.usage import Spent
 from pipelines.worker.progress import View

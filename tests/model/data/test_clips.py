@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset
 from curation.dataset.forget import forget
-from curation.dataset.vacuum import pins, unpin, vacuum
+from curation.dataset.pins import pins, unpin
+from curation.dataset.vacuum import vacuum
+from curation.dataset.writer import Writer
 from curation.errors import DatasetError, Misuse
 from curation.records import Clip
 from model.data.clips import Clips, Share, Version, pin_version, reopen, select

@@ -21,9 +21,9 @@ import torch
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from curation.clip_tokenizer import clip_tokenizer
-from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset
 from curation.dataset.object_store import put
+from curation.dataset.writer import Writer
 from curation.errors import DatasetError
 from curation.records import Clip
 from model.data.augment import View, centre_view, show

@@ -11,8 +11,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset
+from curation.dataset.writer import Writer
 from curation.errors import DatasetError, Misuse
 from curation.ids import clip_id_of, video_id_of
 from curation.records import SCALES, Clip

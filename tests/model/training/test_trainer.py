@@ -19,9 +19,9 @@ import torch
 from torch._dynamo.utils import counters
 
 from curation.clip_tokenizer import clip_tokenizer
-from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset
-from curation.dataset.vacuum import pins
+from curation.dataset.pins import pins
+from curation.dataset.writer import Writer
 from curation.errors import ConfigError, DatasetError
 from model.distributed import Processes
 from model.network.flops import count_parameters, text_flops, training_memory, video_flops

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.dataset.commits import Replacement, Writer, read_commits
+from curation.dataset.commits import Replacement, read_commits
 from curation.dataset.dataset import Dataset
 from curation.dataset.parts import PartWriter
+from curation.dataset.writer import Writer
 from curation.ids import digest, digests
 from curation.records import Download
 from curation.row_digests import (

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset
+from curation.dataset.writer import Writer
 from curation.errors import Misuse
 from curation.settings import Settings, resolve
 from pipelines.runners.dataflow import check, resource_hints

@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset
+from curation.dataset.writer import Writer
 from curation.errors import RunnerError
 from curation.settings import resolve
 from pipelines.driver.run import Run

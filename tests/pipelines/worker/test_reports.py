@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from curation.dataset.commits import Writer
 from curation.dataset.dataset import Dataset
+from curation.dataset.writer import Writer
 from curation.engines.load import Load
 from pipelines.worker import reports, shutdown
 from pipelines.worker.progress import Tally

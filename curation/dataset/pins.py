@@ -1,0 +1,65 @@
+"""Pins: versions of all tables that belong together, kept under a name."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+
+from obstore.exceptions import AlreadyExistsError
+
+from curation.dataset.commits import recent_commits, unfinished
+from curation.dataset.dataset import Dataset
+from curation.dataset.object_store import put
+from curation.errors import DatasetError, Misuse
+from curation.schema import TABLES
+
+PIN_ATTEMPTS = 20
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def pin(dataset: Dataset, name: str) -> dict[str, int]:
+    """Keep the tables as they stand now, under `name`: the version of each. Raises Misuse for a name that cannot be."""
+    if not _NAME.fullmatch(name):
+        raise Misuse(f"'{name}' cannot name a version; use letters, digits, '.', '_' and '-'")
+    versions = versions_now(dataset)
+    try:
+        put(dataset.store, _path(name), json.dumps(versions).encode(), create=True)
+    except AlreadyExistsError:
+        raise Misuse(f"a version is pinned as '{name}' already; take another name, or unpin it") from None
+    return versions
+
+
+def unpin(dataset: Dataset, name: str) -> None:
+    """Let go of a pinned version; the next vacuum clears what only it needed. Raises Misuse."""
+    if name not in pins(dataset):
+        raise Misuse(f"no version is pinned as '{name}'")
+    dataset.delete([_path(name)])
+
+
+def pins(dataset: Dataset) -> dict[str, dict[str, int]]:
+    """The pinned versions, by name: the version of each table."""
+    names = sorted(path.removeprefix("pins/").removesuffix(".json") for path, _, _ in dataset.list("pins/"))
+    return {name: dataset.get_json(_path(name)) or {} for name in names}
+
+
+def _path(name: str) -> str:
+    return f"pins/{name}.json"
+
+
+def versions_now(dataset: Dataset) -> dict[str, int]:
+    """The version of each table; they belong together, also beside a writer: all show the same commits."""
+    for _ in range(PIN_ATTEMPTS):
+        before = _last_commit(dataset)
+        behind = unfinished(dataset)
+        versions = {table: dataset.delta(table).version() for table in TABLES}
+        if not behind and _last_commit(dataset) == before:
+            return versions
+        time.sleep(0.5)
+    raise DatasetError("a commit stays unfinished since its writer died; the next run, or `vidla vacuum`, finishes it")
+
+
+def _last_commit(dataset: Dataset) -> int:
+    return max((number for number, _ in recent_commits(dataset, 1)), default=0)

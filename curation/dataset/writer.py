@@ -1,0 +1,153 @@
+"""The one writer of a dataset."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from obstore.exceptions import AlreadyExistsError
+
+from curation.dataset.commits import Committer, _stamp, apply, path_of, read_commits
+from curation.dataset.dataset import Dataset
+from curation.dataset.lease import HEARTBEAT_S, LEASE, holder, holder_text, is_alive
+from curation.dataset.object_store import put
+from curation.dataset.parts import Lineage
+from curation.errors import DatasetError
+from curation.schema import TABLES
+
+
+class Held(DatasetError):
+    """Another writer that is alive holds the dataset."""
+
+
+class Writer(Committer):
+    """The one writer of a dataset, from its opening to its end.
+
+    Entering takes the lease (Held if a live writer has it for longer than `wait_s`), makes the epoch, finishes what a
+    dead writer left half applied, and sweeps its uncommitted parts.
+    """
+
+    def __init__(self, dataset: Dataset, run_id: str, about: Mapping[str, Any], wait_s: float = 0.0) -> None:
+        self._about = about
+        self._wait_s = wait_s
+        self._beat: threading.Thread | None = None
+        self._closing = threading.Event()
+        self._lease = Dataset(dataset.uri, patient=False)  # a beat that comes late is of no use
+        self.lost = threading.Event()
+        super().__init__(dataset, Lineage(run_id, epoch=0))
+
+    def __enter__(self) -> Self:
+        self.dataset.create()
+        before = self._await_lease()
+        last = int(before.get("settled", 0))
+        swept = int(before.get("swept", 0))
+        epoch = self._open(last)
+        self.lineage = dataclasses.replace(self.lineage, epoch=epoch)
+        self._write_lease(swept=swept, settled=last)
+        added: set[tuple[str, str]] = set()
+        for number, record in read_commits(self.dataset, min(last, swept)):
+            if record["kind"] == "commit" and number < epoch:
+                apply(self.dataset, number, record, self._applied)
+                added |= {(table, part["path"]) for table, share in record["tables"].items() for part in share["add"]}
+        self._sweep(swept, added)
+        self._seen = epoch
+        self._write_lease(swept=epoch, settled=epoch)
+        self._beat = threading.Thread(target=self._keep_lease, name="lease", daemon=True)
+        self._beat.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.set()
+        if self._beat is not None:
+            self._beat.join()
+        with contextlib.suppress(Exception):  # the dataset is whole without it; an error under way matters more
+            self._renew_lease(open_=False)
+
+    def _await_lease(self) -> dict[str, Any]:
+        deadline = time.monotonic() + self._wait_s
+        while True:
+            lease = self.dataset.get_json(LEASE) or {}
+            if not lease.get("open") or not is_alive(lease):
+                return lease
+            if time.monotonic() >= deadline:
+                who = holder_text(lease["holder"])
+                raise Held(f"{who} is writing to {self.dataset.uri}; wait for it (--wait SECONDS) or stop it")
+            time.sleep(0.5)
+
+    def _open(self, last: int) -> int:
+        """Create the opening behind every commit there is; its number."""
+        while True:
+            for number, _ in read_commits(self.dataset, last):
+                last = number
+            record = {"kind": "open", "holder": holder(), "about": dict(self._about), **_stamp(self)}
+            opening = functools.partial(
+                put, self.dataset.store, path_of(last + 1), json.dumps(record).encode(), create=True
+            )
+            try:
+                opening()
+            except AlreadyExistsError:
+                continue
+            if self.dataset.folder is None:
+                self._see_refused(opening)
+            return last + 1
+
+    def _see_refused(self, opening: Callable[[], None]) -> None:
+        """Some stores take a file that is to be created only if absent, and overwrite the one that is there."""
+        try:
+            opening()
+        except AlreadyExistsError:
+            return
+        raise DatasetError(
+            f"the store of {self.dataset.uri} overwrites files that are to be created only if absent (it ignores "
+            "If-None-Match), so that two writers could undo each other's commits: take one that does not"
+        )
+
+    def _sweep(self, swept: int, added: set[tuple[str, str]]) -> None:
+        """Delete parts that writers since the last sweep left uncommitted: none of them can commit any more."""
+        low, high = f"part-{swept:020d}", f"part-{self.lineage.epoch:020d}"
+        for table in TABLES:
+            names = [path.rpartition("/")[2] for path, _, _ in self.dataset.list(f"{table}/", after=f"{table}/{low}")]
+            orphans = [n for n in names if low <= n < high and (table, n) not in added]
+            self.dataset.delete(f"{table}/{name}" for name in orphans)
+        if self.dataset.folder is not None:
+            for pattern in ("*#[0-9]*", "*/*#[0-9]*", "*/*/*#[0-9]*"):  # what an interrupted write on disk leaves
+                for torn in self.dataset.folder.glob(pattern):
+                    torn.unlink(missing_ok=True)
+            for folder in ("scratch", "progress"):
+                shutil.rmtree(self.dataset.folder / folder, ignore_errors=True)
+        else:
+            self.dataset.delete([path for path, _, _ in self.dataset.list("progress/")])
+
+    def _write_lease(self, *, swept: int, settled: int, open_: bool = True) -> None:
+        lease = {
+            "open": open_,
+            "epoch": self.lineage.epoch,
+            "holder": holder(),
+            "heartbeat": time.time(),
+            "settled": settled,
+            "swept": swept,
+        }
+        put(self._lease.store, LEASE, json.dumps(lease).encode())
+
+    def _keep_lease(self) -> None:
+        while not self._closing.wait(HEARTBEAT_S):
+            with contextlib.suppress(Exception):  # a missed beat is no harm: the epoch decides
+                self._renew_lease(open_=True)
+
+    def _renew_lease(self, *, open_: bool) -> None:
+        """Write the lease, unless a younger writer has taken it: then this one is lost."""
+        lease = self._lease.get_json(LEASE) or {}
+        if int(lease.get("epoch", 0)) > self.lineage.epoch:
+            self.lost.set()
+        else:
+            self._write_lease(swept=self.lineage.epoch, settled=self._seen, open_=open_)
