@@ -110,7 +110,7 @@ class Committer:
                     "token": token,
                     "tables": shares,
                     "outcome": dict(outcome or {}),
-                    **_stamp(self),
+                    **stamp(self),
                 }
                 try:
                     put(self.dataset.store, path_of(self._seen + 1), json.dumps(record).encode(), create=True)
@@ -267,7 +267,7 @@ def _remove(part: Mapping[str, Any], data_change: bool) -> RemoveAction:
     )
 
 
-def _stamp(committer: Committer) -> dict[str, Any]:
+def stamp(committer: Committer) -> dict[str, Any]:
     return {
         "run_id": committer.lineage.run_id,
         "code_version": __version__,

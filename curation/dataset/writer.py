@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from obstore.exceptions import AlreadyExistsError
 
-from curation.dataset.commits import Committer, _stamp, apply, path_of, read_commits
+from curation.dataset.commits import Committer, apply, path_of, read_commits, stamp
 from curation.dataset.dataset import Dataset
 from curation.dataset.lease import HEARTBEAT_S, LEASE, holder, holder_text, is_alive
 from curation.dataset.object_store import put
@@ -89,7 +89,7 @@ class Writer(Committer):
         while True:
             for number, _ in read_commits(self.dataset, last):
                 last = number
-            record = {"kind": "open", "holder": holder(), "about": dict(self._about), **_stamp(self)}
+            record = {"kind": "open", "holder": holder(), "about": dict(self._about), **stamp(self)}
             opening = functools.partial(
                 put, self.dataset.store, path_of(last + 1), json.dumps(record).encode(), create=True
             )

@@ -155,6 +155,7 @@ def test_a_container_is_not_mistaken_for_another(monkeypatch: pytest.MonkeyPatch
 CHILD = """
     import os, signal, sys, threading
     from curation.dataset import commits
+    from curation.dataset import writer as writing
     from curation.dataset.writer import Writer
     from curation.dataset.dataset import Dataset
     from curation.dataset.parts import PartWriter
@@ -236,7 +237,7 @@ def _pretend_elsewhere(dataset: Dataset) -> None:
 def test_a_writer_that_was_presumed_dead_and_comes_back_cannot_commit(dataset: Dataset) -> None:
     code = """
         from curation.dataset.commits import Superseded
-        commits.HEARTBEAT_S = 0.2
+        writing.HEARTBEAT_S = 0.2
         with Writer(dataset, "theirs", {}) as writer:
             commit_rows(writer, "theirs-1", {"rejects": rejects_of("before")})
             say("holding")

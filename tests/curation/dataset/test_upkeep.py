@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curation.dataset import forget as forgetting
-from curation.dataset import vacuum as vacuuming
+from curation.dataset import pins as pins_module
 from curation.dataset.books import balance
 from curation.dataset.commits import Replacement
 from curation.dataset.dataset import Dataset
@@ -180,7 +180,7 @@ def test_pinned_versions_belong_together_also_while_a_commit_is_half_applied(
     command = [sys.executable, "-c", textwrap.dedent(code), dataset.uri]
     assert subprocess.run(command, cwd=ROOT, check=False, timeout=120).returncode == -signal.SIGKILL
     assert dataset.delta("videos").version() == whole["videos"] + 1
-    monkeypatch.setattr(vacuuming, "PIN_ATTEMPTS", 1)
+    monkeypatch.setattr(pins_module, "PIN_ATTEMPTS", 1)
     with pytest.raises(Exception, match="unfinished"):
         pin(dataset, "torn")
     with writer_of(dataset):
