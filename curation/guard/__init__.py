@@ -1,7 +1,8 @@
 """The one way to a child process: `run` a command, `call` a function of ours, bounded and never left behind."""
 
-from curation.guard.pool import (
-    Child,
+from curation.guard.child import Child, processor_s
+from curation.guard.pool import call, resume, stop_all
+from curation.guard.process import (
     Crashed,
     GuardError,
     Limits,
@@ -10,13 +11,9 @@ from curation.guard.pool import (
     Process,
     Stopped,
     TimedOut,
-    call,
-    processor_s,
-    resume,
     run,
     start_apart,
     start_server,
-    stop_all,
 )
 
 __all__ = [

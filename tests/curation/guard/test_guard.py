@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from curation import guard
-from curation.guard import Child, Crashed, Limits, OutOfMemory, Overflowed, Stopped, TimedOut
+from curation.guard import Child, Crashed, Limits, OutOfMemory, Overflowed, Stopped, TimedOut, child
 from curation.rejects import Kind, Rejected
 
 LIMITS = Limits(wall_s=20, memory_bytes=1 << 30)
@@ -184,13 +184,13 @@ def test_a_child_sees_no_keys(child: Child, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_child_is_renewed_after_enough_calls(child: Child, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "CALLS_PER_CHILD", 2)
+    monkeypatch.setattr("curation.guard.child.CALLS_PER_CHILD", 2)
     pids = [child.call(f"{HERE}:echo", {}, LIMITS)["pid"] for _ in range(4)]
     assert pids[0] == pids[1] != pids[2] == pids[3]
 
 
 def test_a_child_that_has_grown_is_renewed(child: Child, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "RESIDENT_BYTES_PER_CHILD", 1 << 20)
+    monkeypatch.setattr("curation.guard.child.RESIDENT_BYTES_PER_CHILD", 1 << 20)
     pids = {child.call(f"{HERE}:echo", {}, LIMITS)["pid"] for _ in range(2)}
     assert len(pids) == 2
 
