@@ -38,9 +38,10 @@ from rich.console import Console
 from rich.table import Table
 
 from curation.dataset.dataset import Dataset, rows_of
-from curation.engines.interface import Completion, Failure, TextRequest, open_engine
+from curation.engines.interface import Completion, Failure, TextRequest
 from curation.engines.load import load
 from curation.engines.openai.chat import body
+from curation.engines.registry import open_engine
 from curation.engines.vllm.shared_server import VllmServer
 from curation.ids import content_digest
 from curation.records import Caption, Frame, Segment, Sentence, Video

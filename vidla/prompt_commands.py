@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from curation.dataset.dataset import Dataset
-from curation.engines.interface import Failure, close_engines
+from curation.engines.interface import Failure
+from curation.engines.registry import close_engines
 from curation.engines.text_source import TextSource, text_source
 from curation.errors import DatasetError, Misuse, PromptError
 from curation.languages import LANGUAGES

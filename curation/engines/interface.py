@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from curation.prompts import Prompt
-from curation.settings import EngineSettings
 
 Task = Literal["caption", "summarize_subtitles", "summarize_captions"]
 
@@ -118,42 +116,3 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None: ...
-
-
-# --- opening --------------------------------------------------------------------------------------------------------
-
-_open: dict[tuple[Task | None, EngineSettings], Engine] = {}
-_lock = threading.Lock()
-
-
-def open_engine(settings: EngineSettings, task: Task) -> Engine:
-    """The engine for `task`: one a process and setting, whichever thread asks; its model is loaded on first use.
-
-    A served model does every task alike, so that tasks with the same settings share one.
-    """
-    key = (task if settings.kind == "builtin" else None, settings)
-    with _lock:
-        if key not in _open:
-            _open[key] = _new(settings, task)
-        return _open[key]
-
-
-def _new(settings: EngineSettings, task: Task) -> Engine:
-    if settings.kind == "builtin":
-        from curation.engines.builtin import ENGINES
-
-        return ENGINES[task]()
-    if settings.kind == "openai":
-        from curation.engines.openai.engine import open_elsewhere
-
-        return open_elsewhere(settings)
-    from curation.engines.vllm.shared_server import open_vllm
-
-    return open_vllm(settings)
-
-
-def close_engines() -> None:
-    """Close every engine that this process has opened."""
-    with _lock:
-        while _open:
-            _open.popitem()[1].close()

@@ -7,7 +7,8 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from curation.engines.interface import Completion, Engine, Failure, Sampling, Task, TextRequest, open_engine
+from curation.engines.interface import Completion, Engine, Failure, Sampling, Task, TextRequest
+from curation.engines.registry import open_engine
 from curation.engines.usage import Spent
 from curation.errors import EngineError, PromptError
 from curation.ids import digest

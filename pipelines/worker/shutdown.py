@@ -10,7 +10,7 @@ from typing import Self
 
 from curation import guard
 from curation.dataset.object_store import disk_is_full
-from curation.engines.interface import close_engines
+from curation.engines.registry import close_engines
 from curation.errors import ConfigError, DatasetError, EngineError, PromptError, RunnerError
 from curation.uris import redact
 

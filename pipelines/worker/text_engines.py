@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from curation.engines.interface import Engine, close_engines
+from curation.engines.interface import Engine
+from curation.engines.registry import close_engines
 from curation.engines.text_source import TextSource, text_source
 from curation.ids import digest
 from curation.prompts import Prompt, load_prompts

@@ -9,7 +9,8 @@ from pathlib import Path
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from curation.engines.interface import Completion, Sampling, TextRequest, close_engines, open_engine
+from curation.engines.interface import Completion, Sampling, TextRequest
+from curation.engines.registry import close_engines, open_engine
 from curation.prompts import Prompt
 from curation.settings import EngineSettings
 

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from curation.engines.builtin import CaptionJoiner, Summariser, Tagger, caption_sentence, look_of
-from curation.engines.interface import Completion, Failure, Sampling, TextRequest, close_engines, open_engine
+from curation.engines.interface import Completion, Failure, Sampling, TextRequest
+from curation.engines.registry import close_engines, open_engine
 from curation.engines.text_source import text_source
 from curation.errors import EngineError, PromptError
 from curation.prompts import Prompt, load_prompts

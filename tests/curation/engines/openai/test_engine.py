@@ -21,10 +21,11 @@ import psutil
 import pytest
 from aiohttp import web
 
-from curation.engines.interface import Completion, Failure, Sampling, TextRequest, open_engine
+from curation.engines.interface import Completion, Failure, Sampling, TextRequest
 from curation.engines.load import load
 from curation.engines.openai.engine import Elsewhere, Served, open_elsewhere
 from curation.engines.openai.servers import Server
+from curation.engines.registry import open_engine
 from curation.errors import EngineError
 from curation.prompts import Prompt
 from curation.settings import EngineSettings
