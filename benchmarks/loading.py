@@ -39,7 +39,7 @@ from curation.dataset.dataset import Dataset
 from curation.dataset.parts import PartWriter
 from curation.dataset.writer import Writer
 from curation.ids import content_digest
-from curation.media import single_pass_child
+from curation.media import single_pass
 from curation.records import Clip
 from curation.segments.tilings import tile
 from curation.settings import Settings
@@ -65,7 +65,7 @@ def make_dataset(video: Path, folder: Path) -> Dataset:
     spool.mkdir(parents=True)
     (folder / "media" / "00").mkdir(parents=True)
     stored, source = (folder / "media" / "00" / f"{name}.mp4" for name in ("stored", "source"))
-    found = single_pass_child.decode_once(video, (), None, None, SETTINGS, stored, spool)
+    found = single_pass.decode_once(video, (), None, None, SETTINGS, stored, spool)
     encode = ["-vf", "scale=-2:720", "-c:v", "libx264", "-g", "250", "-pix_fmt", "yuv420p", "-c:a", "copy"]
     command = ["ffmpeg", "-v", "error", "-nostdin", "-i", video, *encode, "-movflags", "+faststart", source]
     subprocess.run(command, check=True)

@@ -27,7 +27,7 @@ import ffmpeg
 from scenedetect import ContentDetector, detect
 
 from curation import guard
-from curation.media import single_pass_child
+from curation.media import single_pass, single_pass_child
 from curation.media.decode import Source
 from curation.media.encode import AudioTrack, VideoTrack, open_stored, stored_time_base
 from curation.media.pictures import Geometry, Scaler
@@ -40,7 +40,7 @@ SETTINGS = Settings()
 def ours(video: Path, folder: Path) -> dict[str, Any]:
     spool = folder / "spool"
     spool.mkdir(exist_ok=True)
-    found = single_pass_child.decode_once(video, (), None, None, SETTINGS, folder / "stored.mp4", spool)
+    found = single_pass.decode_once(video, (), None, None, SETTINGS, folder / "stored.mp4", spool)
     segments = tile("v", found.duration, found.boundaries, (), found.shots, SETTINGS.tilings)
     frames = [(c.path, c.time, c.sharpness) for c in found.candidates]
     chosen = choose_frames(segments, frames, SETTINGS.frames.every_s)
@@ -155,7 +155,7 @@ def _living(pid: int) -> float:
 def part(name: str, video: Path, folder: Path) -> None:
     """Do one part in this process and print its CPU seconds; imports and the start of the child are not counted."""
     cv2.setNumThreads(1)
-    single_pass_child.probe(video, SETTINGS.media)
+    single_pass.probe(video, SETTINGS.media)
     begun = cpu_seconds()
     result = next(p for p in PARTS if p.__name__ == name)(video, folder)
     print(cpu_seconds() - begun)

@@ -26,7 +26,7 @@ from curation.dataset.dataset import Dataset
 from curation.dataset.parts import Lineage, PartWriter
 from curation.dataset.pins import versions_now
 from curation.errors import DatasetError, Misuse
-from curation.media.single_pass_child import cut
+from curation.media.single_pass import cut
 from curation.records import SCALES
 from curation.rejects import Rejected
 from curation.schema import TABLES

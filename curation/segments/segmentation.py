@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curation.ids import content_digest, file_digest, frame_id_of
-from curation.media.single_pass_child import Pass, decode_once
+from curation.media.single_pass import Pass, decode_once
 from curation.records import Download, Frame, Segment, Sentence, Video
 from curation.rejects import Kind, Rejected
 from curation.segments.tilings import choose_frames, sentence_boundaries, tile

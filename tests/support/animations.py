@@ -28,7 +28,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from curation.ids import content_digest, video_id_of
-from curation.media import single_pass_child
+from curation.media import single_pass
 from curation.settings import Settings, resolve
 
 PACKAGES = ("@lobehub/fluent-emoji-anim-1@1.0.0", "emojibase-data@17.0.0")
@@ -137,7 +137,7 @@ def _store(video_id: str, paths: Sequence[Path], made: Path) -> None:
                     container.mux(video.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
             container.mux(video.encode(None))
         edges = [SECONDS * i for i in range(1, len(paths))]
-        single_pass_child.decode_once(source, edges, None, None, settings, made / f"{video_id}.mp4", spool)
+        single_pass.decode_once(source, edges, None, None, settings, made / f"{video_id}.mp4", spool)
 
 
 def _frames(path: Path) -> Iterator[npt.NDArray[np.uint8]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from curation.media.single_pass_child import Pass, decode_once, probe
+from curation.media.single_pass import Pass, decode_once, probe
 from curation.rejects import Kind, Rejected
 from curation.settings import Settings
 from tests.support import media_files as files

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from curation import guard
-from curation.media.single_pass_child import Pass, cut, decode_once
+from curation.media.single_pass import Pass, cut, decode_once
 from curation.rejects import Kind, Rejected
 from curation.settings import Settings
 from tests.curation.guard.test_guard import descendants, wait_until

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from curation.media import single_pass_child
+from curation.media import single_pass
 from curation.media.encode import VideoTrack, open_stored
 from curation.segments.tilings import tile
 from curation.settings import MediaSettings, Settings
@@ -103,7 +103,7 @@ def test_exact_ranges_of_what_the_single_pass_stores(videos: list[Path], tmp_pat
     settings, spool = Settings(), tmp_path / "spool"
     spool.mkdir()
     stored = tmp_path / "stored.mp4"
-    found = single_pass_child.decode_once(videos[1], (), None, None, settings, stored, spool)
+    found = single_pass.decode_once(videos[1], (), None, None, settings, stored, spool)
     segments = tile("v", found.duration, found.boundaries, (), found.shots, settings.tilings)
     starts, _ = every_frame(stored)
     for segment in segments:
