@@ -16,9 +16,10 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from model.network.attention import global_mask, hierarchical_attention
-from model.network.config import Kind, TextConfig, TransformerConfig, VideoConfig, VidLAConfig
+from model.network.config import TextConfig, TransformerConfig, VideoConfig, VidLAConfig
 from model.network.flops import video_flops
 from model.network.video import VideoEncoder, VideoLayer
+from model.settings import Kind
 from tests.support.dense_attention import global_pairs
 
 RUNS = 5

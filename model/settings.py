@@ -10,7 +10,6 @@ from pydantic import Field, field_validator, model_validator
 
 from curation.config import Section, check, over, read
 from curation.records import Scale
-from model.network.config import Kind
 
 
 class TrainingError(Exception):
@@ -162,3 +161,6 @@ def resolve_training(file: Path | None = None, assignments: Sequence[str] = ()) 
     raw = over({"model": {}}, read(file, assignments))
     preset = raw.get("preset")
     return check(TrainSettings, over(PRESETS.get(preset, {}) if isinstance(preset, str) else {}, raw))
+
+
+Kind = Literal["hta", "frame", "joint", "divided"]

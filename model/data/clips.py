@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from curation.dataset.commits import path_of
 from curation.dataset.dataset import Dataset
-from curation.dataset.pins import pin, pins
+from curation.dataset.pins import pin, pins, versions_now
 from curation.dataset.vacuum import parts_at, parts_on_disk
 from curation.errors import DatasetError, Misuse
 from curation.ids import digest
@@ -242,3 +242,9 @@ def write_clips(rows: Iterable[pa.Table], selection: str, path: Path) -> Clips:
     finally:
         temporary.unlink(missing_ok=True)
     return Clips(path)
+
+
+def version_now(dataset: Dataset) -> Version:
+    """The dataset as it stands, which is not pinned."""
+    tables = versions_now(dataset)
+    return Version("", tables, configuration_digest(dataset, tables["clips"]))

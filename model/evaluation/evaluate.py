@@ -15,11 +15,17 @@ import torch
 from torch import Tensor
 
 from curation.dataset.dataset import Dataset
-from curation.dataset.pins import versions_now
 from curation.errors import DatasetError, Misuse
 from curation.records import SCALES
 from model.data.augment import normalise
-from model.data.clips import CLIP_SCHEMA, ClipRow, Clips, Version, configuration_digest, select, write_clips
+from model.data.clips import (
+    CLIP_SCHEMA,
+    ClipRow,
+    Clips,
+    select,
+    version_now,
+    write_clips,
+)
 from model.data.loader import Batch, Samples, read, tokens
 from model.data.media_cache import Media, media_of
 from model.data.sampler import InTurn
@@ -183,12 +189,6 @@ def evaluate_dataset(encoder: Encoder, dataset: Dataset, settings: DataSettings)
         clips = select(dataset, version_now(dataset), settings, "held_out", Path(folder) / "held_out.arrow")
         media = media_of(dataset, settings.cache_folder, settings.cache_bytes)
         return evaluate_clips(encoder, encoder.samples(clips, media))
-
-
-def version_now(dataset: Dataset) -> Version:
-    """The dataset as it stands, which is not pinned."""
-    tables = versions_now(dataset)
-    return Version("", tables, configuration_digest(dataset, tables["clips"]))
 
 
 # --- the hierarchical set -------------------------------------------------------------------------------------------

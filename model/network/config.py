@@ -7,7 +7,8 @@ from typing import Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-Kind = Literal["hta", "frame", "joint", "divided"]
+from model.settings import Kind
+
 Activation = Literal["quick_gelu", "gelu"]
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)

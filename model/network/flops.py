@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import torch
 
-from model.network.config import Kind, TransformerConfig, VideoConfig, VidLAConfig
+from model.network.config import TransformerConfig, VideoConfig, VidLAConfig
 from model.network.vidla import VidLA
+from model.settings import Kind
 
 _KEPT: dict[Kind, tuple[float, float]] = {"frame": (32, 22), "joint": (32, 22), "divided": (60, 39), "hta": (74, 46)}
 """Bytes a layer keeps for the backward pass, by token and unit of width, its MLP left out: in float32, in bfloat16."""

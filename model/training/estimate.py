@@ -8,9 +8,8 @@ from pathlib import Path
 from curation.dataset.dataset import Dataset
 from curation.errors import DatasetError
 from curation.records import SCALES
-from model.data.clips import select
+from model.data.clips import select, version_now
 from model.data.sampler import Batches
-from model.evaluation.evaluate import version_now
 from model.network.flops import count_parameters, text_flops, training_memory, video_flops
 from model.network.initial import initial_model
 from model.settings import TrainSettings

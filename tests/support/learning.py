@@ -20,11 +20,11 @@ from curation.ids import content_digest, digest
 from curation.records import Clip
 from curation.segments.tilings import tile
 from curation.settings import ScaleSettings, TilingSettings
-from model.data.clips import select
+from model.data.clips import select, version_now
 from model.data.media_cache import media_of
 from model.data.split import held_out
 from model.distributed import Processes
-from model.evaluation.evaluate import Encoder, version_now
+from model.evaluation.evaluate import Encoder
 from model.evaluation.ranking import normalised, rank
 from model.network.vidla import VidLA
 from model.settings import DataSettings, resolve_training
