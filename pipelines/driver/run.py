@@ -23,8 +23,9 @@ from pipelines.driver.background import Beside
 from pipelines.driver.plan import NOTHING, Plan, make_plan
 from pipelines.driver.reuse import Elsewhere
 from pipelines.driver.state import Retry, State, no_retry
-from pipelines.driver.waves import Wave, batches, waves_of
+from pipelines.driver.waves import Wave, waves_of
 from pipelines.runners.runner import Local, Runner
+from pipelines.worker.batches import batches
 from pipelines.worker.progress import tally
 from pipelines.worker.shutdown import Ended, Fatal, Stopped, halt, stopping
 from pipelines.worker.stage_work import Context

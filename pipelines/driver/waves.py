@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import TypeVar
 
 from curation.settings import RunSettings
 from pipelines.driver.plan import Plan
 from pipelines.driver.state import State
+from pipelines.worker.batches import batches
 from pipelines.worker.work_items import DownloadItem
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -48,20 +46,3 @@ def waves_of(plan: Plan, state: State, settings: RunSettings) -> list[Wave]:
         ),
         *(Wave(next(numbers), downloads=plan.downloads[rows[0] : rows[-1] + 1]) for rows in fetched),
     ]
-
-
-def batches(
-    items: Iterable[T], most: int, most_bytes: int = 0, bytes_of: Callable[[T], int] = lambda _: 0
-) -> Iterator[list[T]]:
-    """`items`, in order, in lists of `most` and of `most_bytes` at most; a larger item has a list of its own."""
-    batch: list[T] = []
-    total = 0
-    for item in items:
-        size = bytes_of(item)
-        if batch and (len(batch) == most or total + size > most_bytes):
-            yield batch
-            batch, total = [], 0
-        batch.append(item)
-        total += size
-    if batch:
-        yield batch

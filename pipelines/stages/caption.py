@@ -15,8 +15,8 @@ from curation.row_digests import reject_digest
 from curation.schema import from_row
 from curation.settings import Settings
 from curation.texts.captions import caption_digest, caption_frames
-from pipelines.driver.waves import batches
 from pipelines.stages.item_rows import records_elsewhere, records_of_video, rows_of_video
+from pipelines.worker.batches import batches
 from pipelines.worker.stage_work import AnyLane, Made
 from pipelines.worker.text_engines import captioner, text_workers
 from pipelines.worker.thread_pools import Workers

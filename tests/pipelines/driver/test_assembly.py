@@ -20,7 +20,8 @@ from curation.dataset.dataset import Dataset
 from curation.errors import EngineError
 from pipelines.driver.plan import NOTHING, Downloads, Plan
 from pipelines.driver.state import Downloaded, State
-from pipelines.driver.waves import batches, waves_of
+from pipelines.driver.waves import waves_of
+from pipelines.worker.batches import batches
 from pipelines.worker.thread_pools import Room
 from tests.conftest import VIDLA
 from tests.support.dataset_files import download_of, request_of
