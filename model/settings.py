@@ -11,6 +11,8 @@ from pydantic import Field, field_validator, model_validator
 from curation.config import Section, check, over, read
 from curation.records import Scale
 
+AttentionKind = Literal["hta", "frame", "joint", "divided"]
+
 
 class TrainingError(Exception):
     """A training run that cannot begin or go on; the message is one line that says why and what to do."""
@@ -24,7 +26,7 @@ class ModelSettings(Section):
         "that transformers loads as CLIPModel"
     )
     revision: str | None = Field(None, description="its revision on the hub")
-    attention: Kind = Field(
+    attention: AttentionKind = Field(
         "hta", description="hierarchical temporal attention, or one of the attentions that it is compared with"
     )
     frames: int = Field(12, description="T: frames of a clip that the model sees", ge=1)
@@ -161,6 +163,3 @@ def resolve_training(file: Path | None = None, assignments: Sequence[str] = ()) 
     raw = over({"model": {}}, read(file, assignments))
     preset = raw.get("preset")
     return check(TrainSettings, over(PRESETS.get(preset, {}) if isinstance(preset, str) else {}, raw))
-
-
-Kind = Literal["hta", "frame", "joint", "divided"]

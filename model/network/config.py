@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from model.settings import Kind
+from model.settings import AttentionKind
 
 Activation = Literal["quick_gelu", "gelu"]
 
@@ -51,7 +51,7 @@ class VideoConfig:
     image_size: int
     patch_size: int
     frames: int
-    attention: Kind = "hta"
+    attention: AttentionKind = "hta"
     levels: int = 0
     tokens: int = 4
     temporal_scale: int = 2

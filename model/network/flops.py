@@ -10,9 +10,14 @@ import torch
 
 from model.network.config import TransformerConfig, VideoConfig, VidLAConfig
 from model.network.vidla import VidLA
-from model.settings import Kind
+from model.settings import AttentionKind
 
-_KEPT: dict[Kind, tuple[float, float]] = {"frame": (32, 22), "joint": (32, 22), "divided": (60, 39), "hta": (74, 46)}
+_KEPT: dict[AttentionKind, tuple[float, float]] = {
+    "frame": (32, 22),
+    "joint": (32, 22),
+    "divided": (60, 39),
+    "hta": (74, 46),
+}
 """Bytes a layer keeps for the backward pass, by token and unit of width, its MLP left out: in float32, in bfloat16."""
 
 
@@ -85,7 +90,7 @@ def training_memory(config: VidLAConfig, clips: int, texts: int, *, bf16: bool, 
     )
 
 
-def _kept(transformer: TransformerConfig, tokens: int, kind: Kind, bf16: bool, checkpointing: bool) -> int:
+def _kept(transformer: TransformerConfig, tokens: int, kind: AttentionKind, bf16: bool, checkpointing: bool) -> int:
     """Bytes that the layers keep of `tokens` tokens for the backward pass."""
     layer = _KEPT[kind][bf16] * transformer.width + (4 if bf16 else 8) * transformer.mlp_width
     if checkpointing:  # each layer keeps its input, and the one that is computed again everything

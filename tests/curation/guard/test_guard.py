@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from curation import guard
-from curation.guard import Child, Crashed, Limits, OutOfMemory, Overflowed, Stopped, TimedOut, child
+from curation.guard import Child, Crashed, Limits, OutOfMemory, Overflowed, Stopped, TimedOut
 from curation.rejects import Kind, Rejected
 
 LIMITS = Limits(wall_s=20, memory_bytes=1 << 30)

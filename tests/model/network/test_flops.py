@@ -11,12 +11,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from model.network.config import TextConfig, TransformerConfig, VideoConfig, VidLAConfig
 from model.network.flops import count_parameters, text_flops, training_memory, video_flops
 from model.network.vidla import VidLA
-from model.settings import Kind
+from model.settings import AttentionKind
 
-KINDS: tuple[Kind, ...] = ("hta", "frame", "joint", "divided")
+KINDS: tuple[AttentionKind, ...] = ("hta", "frame", "joint", "divided")
 
 
-def config(kind: Kind, *, see_cls: bool = True, width: int = 32, frames: int = 5) -> VidLAConfig:
+def config(kind: AttentionKind, *, see_cls: bool = True, width: int = 32, frames: int = 5) -> VidLAConfig:
     tower = TransformerConfig(width, 2, 4, 4 * width)
     video = VideoConfig(
         tower, 48, 8, frames=frames, attention=kind, levels=3 if kind == "hta" else 0, patches_see_cls=see_cls
@@ -24,7 +24,7 @@ def config(kind: Kind, *, see_cls: bool = True, width: int = 32, frames: int = 5
     return VidLAConfig(video, TextConfig(tower, 100, 77, 99), features=24)
 
 
-def inputs(kind: Kind, clips: int = 1, frames: int = 5) -> tuple[Tensor, Tensor]:
+def inputs(kind: AttentionKind, clips: int = 1, frames: int = 5) -> tuple[Tensor, Tensor]:
     return torch.randn(clips, frames, 3, 48, 48), torch.full((clips, 77), 99)
 
 
@@ -36,7 +36,7 @@ def counted(module: nn.Module, x: Tensor) -> int:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("see_cls", [True, False])
-def test_flops_are_those_of_the_products_that_are_made(kind: Kind, see_cls: bool) -> None:
+def test_flops_are_those_of_the_products_that_are_made(kind: AttentionKind, see_cls: bool) -> None:
     model = VidLA(config(kind, see_cls=see_cls))
     pixels, tokens = inputs(kind)
     assert video_flops(model.config) == counted(model.video, pixels)
@@ -54,14 +54,16 @@ def test_flops_of_the_papers_sizes() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_parameters_are_counted_without_making_any(kind: Kind) -> None:
+def test_parameters_are_counted_without_making_any(kind: AttentionKind) -> None:
     assert count_parameters(config(kind)) == sum(p.numel() for p in VidLA(config(kind)).parameters())
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_memory_is_about_what_is_kept_for_the_backward_pass(kind: Kind, bf16: bool, checkpointing: bool) -> None:
+def test_memory_is_about_what_is_kept_for_the_backward_pass(
+    kind: AttentionKind, bf16: bool, checkpointing: bool
+) -> None:
     model = VidLA(config(kind, width=64, frames=12))
     if checkpointing:
         model.checkpoint_activations()
