@@ -11,11 +11,7 @@ from pathlib import Path
 from typing import Any
 
 LEASE = "lease.json"
-
-
 HEARTBEAT_S = 5.0
-
-
 STALE_S = 30.0
 
 

@@ -15,8 +15,6 @@ from curation.errors import DatasetError, Misuse
 from curation.schema import TABLES
 
 PIN_ATTEMPTS = 20
-
-
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 

@@ -8,8 +8,6 @@ from curation.engines.interface import Engine, Task
 from curation.settings import EngineSettings
 
 _open: dict[tuple[Task | None, EngineSettings], Engine] = {}
-
-
 _lock = threading.Lock()
 
 

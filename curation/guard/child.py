@@ -31,8 +31,6 @@ from curation.rejects import Kind, Rejected
 
 CALLS_PER_CHILD = 100
 RESIDENT_BYTES_PER_CHILD = 1 << 30  # a child that has grown beyond this is not used again
-
-
 _answered = threading.local()  # seconds: what children have spent on answers to a thread
 
 

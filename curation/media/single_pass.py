@@ -17,8 +17,6 @@ from curation.rejects import Kind, Rejected
 from curation.settings import MediaSettings, Settings
 
 _PROBE_S = 60.0
-
-
 _ANSWER_BYTES = 64 << 20
 
 

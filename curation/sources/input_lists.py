@@ -14,8 +14,6 @@ import pyarrow.parquet as pq
 from curation.errors import InputError
 
 LINE_LIMIT = 1 << 20  # characters of one row
-
-
 Row = Mapping[str, Any] | str
 """A row by column, or what is wrong with it."""
 

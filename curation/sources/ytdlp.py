@@ -13,8 +13,6 @@ from curation.uris import redact
 MEMORY_BYTES = 4 * 2**30  # address space of the child, which may have decoded video before
 ANSWER_BYTES = 64 * 2**20
 _GRACE_S = 1.0  # for the child to say itself that its time is up
-
-
 TRANSIENT = frozenset({Kind.RATE_LIMITED, Kind.SERVER_ERROR, Kind.CONNECTION, Kind.TIMEOUT})
 """The kinds of failure that may have passed in a moment."""
 

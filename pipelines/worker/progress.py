@@ -18,8 +18,6 @@ from curation.engines.load import Snapshot, load
 PLAIN_INTERVAL_S = 5.0
 LIVE_INTERVAL_S = 0.5
 RATE_S = 15.0  # the rate of tokens is that of so many seconds
-
-
 Counts = Mapping[str, int]  # by name: "done" or "rejected", "clips", "captions"
 
 
