@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from model.network.architecture import TextConfig, TransformerConfig, VideoConfig, VidLAConfig
 from model.network.attention import global_mask, hierarchical_attention
-from model.network.config import TextConfig, TransformerConfig, VideoConfig, VidLAConfig
 from model.network.flops import video_flops
 from model.network.video import VideoEncoder, VideoLayer
 from model.settings import Kind

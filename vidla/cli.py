@@ -12,7 +12,7 @@ import typer
 from curation import __version__
 from curation.errors import ConfigError, DatasetError, EngineError, InputError, Misuse, PromptError, RunnerError
 from curation.settings import Settings, fields, resolve
-from model.network.config import ModelError
+from model.network.architecture import ModelError
 from model.settings import TrainingError
 from pipelines.worker.shutdown import Interrupted
 from vidla import dataset_commands, forecast_command, prompt_commands, template_commands, training_commands

@@ -24,7 +24,6 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import ObjectStore, from_url
 from pyarrow.fs import FileSystem, GcsFileSystem, S3FileSystem, SubTreeFileSystem
 
-from curation.dataset import object_store
 from curation.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -174,7 +173,7 @@ def writing(what: str) -> Iterator[None]:
     except (BaseError, OSError, NotImplementedError) as error:
         full = "os error 28" in str(error) or getattr(error, "errno", None) == errno.ENOSPC
         hint = "; the disk is full: what was committed is whole, make room and run again" if full else ""
-        raise DatasetError(f"cannot write {what}: {object_store.explained(error)}{hint}") from error
+        raise DatasetError(f"cannot write {what}: {explained(error)}{hint}") from error
 
 
 @contextlib.contextmanager
@@ -183,8 +182,8 @@ def reading(what: str) -> Iterator[None]:
     try:
         yield
     except (BaseError, OSError) as error:
-        if object_store.is_of_store(error):
-            raise DatasetError(f"cannot read {what}: {object_store.explained(error)}") from error
+        if is_of_store(error):
+            raise DatasetError(f"cannot read {what}: {explained(error)}") from error
         raise
 
 

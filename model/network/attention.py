@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from model.network.config import VideoConfig
+from model.network.architecture import VideoConfig
 
 
 def joint_attention(qkv: Tensor) -> Tensor:

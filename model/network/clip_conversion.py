@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from curation.local_models import from_transformers
-from model.network.config import (
+from model.network.architecture import (
     CLIP_MEAN,
     CLIP_STD,
     ModelError,

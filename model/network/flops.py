@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from model.network.config import TransformerConfig, VideoConfig, VidLAConfig
+from model.network.architecture import TransformerConfig, VideoConfig, VidLAConfig
 from model.network.vidla import VidLA
 from model.settings import AttentionKind
 

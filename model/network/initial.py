@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from model.network.architecture import ModelError
 from model.network.clip_conversion import from_clip
-from model.network.config import ModelError
 from model.network.vidla import CONFIG, VidLA
 from model.settings import ModelSettings
 

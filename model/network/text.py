@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
-from model.network.config import TextConfig, TransformerConfig
+from model.network.architecture import TextConfig, TransformerConfig
 from model.network.transformer import Attention, Mlp
 
 LEGACY_EOS = 2

@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.network.config import Activation, TransformerConfig
+from model.network.architecture import Activation, TransformerConfig
 
 
 class Attention(nn.Module):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torch.utils.checkpoint import checkpoint
 
+from model.network.architecture import VideoConfig
 from model.network.attention import (
     divided_attention,
     global_mask,
@@ -17,7 +18,6 @@ from model.network.attention import (
     joint_attention,
     temporal_attention,
 )
-from model.network.config import VideoConfig
 from model.network.transformer import Attention, Mlp
 
 

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from model.network.config import ModelError, VidLAConfig
+from model.network.architecture import ModelError, VidLAConfig
 from model.network.text import TextEncoder
 from model.network.video import VideoEncoder, resize_space, resize_time
 

@@ -25,7 +25,7 @@ from curation.errors import ConfigError, DatasetError
 from curation.settings import fields
 from model.data.clips import Version, pin_version
 from model.distributed import Processes
-from model.network.config import ModelError
+from model.network.architecture import ModelError
 from model.network.vidla import VidLA
 from model.settings import CHANGEABLE, TrainingError, TrainSettings
 from model.training import checkpoint

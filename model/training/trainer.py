@@ -22,7 +22,7 @@ from model.data.media_cache import media_of
 from model.data.sampler import Batches, Order
 from model.distributed import Processes
 from model.evaluation.evaluate import Encoder, autocast, evaluate_clips
-from model.network.config import ModelError
+from model.network.architecture import ModelError
 from model.network.initial import initial_model
 from model.network.text import LEGACY_EOS
 from model.network.vidla import VidLA

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from model.network.config import VideoConfig
+from model.network.architecture import VideoConfig
 from model.network.transformer import Attention
 from model.network.video import VideoEncoder, VideoLayer
 

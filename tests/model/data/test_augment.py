@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
 from model.data.augment import View, centre_view, normalise, random_view, show
-from model.network.config import CLIP_MEAN, CLIP_STD
+from model.network.architecture import CLIP_MEAN, CLIP_STD
 
 CROPS = (1.0, 0.8)
 

@@ -26,8 +26,8 @@ from model.evaluation.evaluate import Encoder, evaluate_dataset, evaluate_triple
 from model.evaluation.hierarchical import hierarchical_set, read, write
 from model.evaluation.retrieval import evaluate
 from model.evaluation.zero_shot import ZeroShot, read_classes
+from model.network.architecture import ModelError
 from model.network.clip_conversion import from_clip
-from model.network.config import ModelError
 from model.settings import DataSettings, ModelSettings
 from model.training import run_folder
 from model.training.trainer import Trainer

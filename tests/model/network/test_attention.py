@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from model.network.architecture import TransformerConfig, VideoConfig
 from model.network.attention import (
     divided_attention,
     global_mask,
@@ -17,7 +18,6 @@ from model.network.attention import (
     joint_attention,
     temporal_attention,
 )
-from model.network.config import TransformerConfig, VideoConfig
 from tests.support.dense_attention import global_pairs, masked_attention, temporal_pairs
 
 HEADS, HEAD = 2, 4

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.network.config import TextConfig, TransformerConfig, VideoConfig, VidLAConfig
+from model.network.architecture import TextConfig, TransformerConfig, VideoConfig, VidLAConfig
 from model.network.flops import count_parameters, text_flops, training_memory, video_flops
 from model.network.vidla import VidLA
 from model.settings import AttentionKind

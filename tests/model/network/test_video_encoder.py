@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from transformers import CLIPModel
 
+from model.network.architecture import TransformerConfig, VideoConfig
 from model.network.clip_conversion import from_clip
-from model.network.config import TransformerConfig, VideoConfig
 from model.network.video import VideoEncoder, resize_time
 from model.settings import ModelSettings
 from tests.support.dense_attention import dense_features

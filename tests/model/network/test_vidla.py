@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from model.network.architecture import ModelError, TextConfig, TransformerConfig, VideoConfig, VidLAConfig
 from model.network.clip_conversion import from_clip
-from model.network.config import ModelError, TextConfig, TransformerConfig, VideoConfig, VidLAConfig
 from model.network.initial import initial_model
 from model.network.vidla import VidLA
 from model.settings import ModelSettings
