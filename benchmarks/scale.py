@@ -61,7 +61,7 @@ from pipelines.driver.state import State, as_column
 from pipelines.driver.waves import waves_of
 from pipelines.runners.runner import Runner
 from pipelines.worker import memory
-from pipelines.worker.shutdown import Stopped, stopping
+from pipelines.worker.shutdown import RunStopped, stopping
 from pipelines.worker.stage_work import Context
 from pipelines.worker.work_items import CAPTION, DOWNLOAD, SEGMENT, SUMMARIZE
 from tests.support.memory import peak_bytes
@@ -151,7 +151,7 @@ def phase_run(arguments: argparse.Namespace) -> dict[str, Any]:
         begun, cpu = run.writer.seen, time.process_time()
         end = threading.Timer(arguments.leg, stopping.set)
         end.start()
-        with timer("do"), workers, contextlib.suppress(Stopped):
+        with timer("do"), workers, contextlib.suppress(RunStopped):
             run.do(plan)
         end.cancel()
         timer.seconds["processor"] = time.process_time() - cpu

@@ -31,7 +31,7 @@ from pipelines.driver.run import Run
 from pipelines.driver.state import no_retry
 from pipelines.runners.runner import runner_for
 from pipelines.stages.segment import SegmentVideos
-from pipelines.worker.stage_work import attempt
+from pipelines.worker.stage_work import run_item
 from pipelines.worker.work_items import DOWNLOAD, SEGMENT
 
 
@@ -85,7 +85,7 @@ def in_a_loop(run: Run) -> None:
     work = SegmentVideos(run.settings)
     parts = PartWriter(run.dataset.store, run.writer.lineage, run.settings.run.part_bytes)
     for video_id in plan.segment:
-        made, _, _ = attempt(work, run.dataset, run.state.item(video_id, SEGMENT, no_retry))
+        made, _, _ = run_item(work, run.dataset, run.state.item(video_id, SEGMENT, no_retry))
         for table, rows in made.rows.items():
             records, digests = zip(*rows, strict=True)
             parts.add(table, records, digests)

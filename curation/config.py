@@ -99,12 +99,12 @@ def _assign(raw: dict[str, Any], assignment: str) -> None:
         raw[keys[-1]] = value  # a bare word is a string
 
 
-def over(defaults: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:
+def merge(defaults: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:
     """`raw` laid over `defaults`, section by section, so that a section may name only what it changes."""
     merged = dict(defaults)
     for key, value in raw.items():
         below = defaults.get(key)
-        merged[key] = over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+        merged[key] = merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
     return merged
 
 

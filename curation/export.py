@@ -61,7 +61,7 @@ class Selection:
 
 
 @dataclass
-class Exported:
+class ExportReport:
     """How many clips (or rows) are there now, how many of them were already, and what could not be cut, a line each."""
 
     there: int = 0
@@ -76,7 +76,7 @@ def export(
     selection: Selection = Selection(),
     shard_clips: int = SHARD_CLIPS,
     progress: Progress = lambda done: None,
-) -> Exported:
+) -> ExportReport:
     """Bring `out` up to date with the selected clips of `dataset`; `progress` is told of every clip (or batch of rows).
 
     Raises Misuse for a selection that cannot be, and for an `out` that holds something else; DatasetError.
@@ -168,7 +168,7 @@ class _Media:
 
 
 @contextlib.contextmanager
-def _noted(exported: Exported, clip: Row) -> Iterator[None]:
+def _noted(exported: ExportReport, clip: Row) -> Iterator[None]:
     """One clip that cannot be cut stops no other."""
     try:
         yield
@@ -178,9 +178,9 @@ def _noted(exported: Exported, clip: Row) -> Iterator[None]:
         exported.there += 1
 
 
-def _files(media: _Media, out: Path, clips: Iterable[Row], progress: Progress) -> Exported:
+def _files(media: _Media, out: Path, clips: Iterable[Row], progress: Progress) -> ExportReport:
     """<clip_id>.mp4 and <clip_id>.json for each clip. The latter comes last: where it is, the former is whole."""
-    exported = Exported()
+    exported = ExportReport()
     stale = {path.stem for path in out.glob("*.json")} - {Path(MANIFEST).stem}
     for clip in clips:
         stale.discard(clip["clip_id"])
@@ -211,9 +211,9 @@ def _same_range(about: bytes, clip: Row) -> bool:
 # --- WebDataset -----------------------------------------------------------------------------------------------------
 
 
-def _shards(media: _Media, out: Path, clips: Iterable[Row], shard_clips: int, progress: Progress) -> Exported:
+def _shards(media: _Media, out: Path, clips: Iterable[Row], shard_clips: int, progress: Progress) -> ExportReport:
     """clips-<number>.tar, each with so many clips as <key>.mp4, <key>.json and <key>.txt; the same bytes each time."""
-    exported = Exported()
+    exported = ExportReport()
     rows = iter(clips)
     number = 0
     while batch := list(itertools.islice(rows, shard_clips)):
@@ -240,7 +240,7 @@ def _holds(shard: Path, clips: Iterable[Row]) -> bool:
     return there == [_as_json(clip) for clip in clips]
 
 
-def _write_shard(media: _Media, clips: Iterable[Row], exported: Exported, progress: Progress) -> Path:
+def _write_shard(media: _Media, clips: Iterable[Row], exported: ExportReport, progress: Progress) -> Path:
     path = media.scratch / "shard.tar"
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
         for clip in clips:
@@ -259,9 +259,9 @@ def _write_shard(media: _Media, clips: Iterable[Row], exported: Exported, progre
 # --- tables ---------------------------------------------------------------------------------------------------------
 
 
-def _tables(dataset: Dataset, out: Path, selection: Selection, progress: Progress) -> Exported:
+def _tables(dataset: Dataset, out: Path, selection: Selection, progress: Progress) -> ExportReport:
     """<table>/*.parquet: of each table the rows that belong to the selected clips, or all where none was selected."""
-    exported = Exported()
+    exported = ExportReport()
     versions = versions_now(dataset)
     stamp = out / "versions.json"
     if stamp.exists() and json.loads(stamp.read_text()) != versions:

@@ -148,7 +148,7 @@ def resampled(rows: Array, draws: int = DRAWS, seed: int = 0) -> Array:
 
 
 @dataclass(frozen=True)
-class Wish:
+class Target:
     """How many videos, and either by when or with how many machines; `seconds` is how long they are, if not as in the
     sample."""
 
@@ -168,14 +168,14 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Forecast:
     """Figures by name (`flink.download.money`, …) and what stands in the way, a line each."""
 
     figures: Mapping[str, Figure]
     bottlenecks: Sequence[str]
 
 
-def plan(sample: Sample, wish: Wish, prices: Prices, settings: Settings) -> Plan:
+def plan(sample: Sample, wish: Target, prices: Prices, settings: Settings) -> Forecast:
     """What `wish` takes, from the means of `sample`."""
     rows, tables = served(sample, prices), sample.tables / sample.count
     means = dict(zip(COLUMNS, rows.mean(axis=0)[:, None], strict=True))
@@ -184,7 +184,7 @@ def plan(sample: Sample, wish: Wish, prices: Prices, settings: Settings) -> Plan
     spread = figures(drawn, tables, wish, prices, settings)
     bounds = {name: np.quantile(spread[name], (0.05, 0.95)) for name in values}
     told = {name: Figure(float(v[0]), *map(float, bounds[name])) for name, v in values.items()}
-    return Plan(told, bottlenecks(told, settings))
+    return Forecast(told, bottlenecks(told, settings))
 
 
 def served(sample: Sample, prices: Prices) -> Array:
@@ -203,7 +203,7 @@ def is_builtin(sample: Sample, stage: str) -> bool:
 
 
 def figures(
-    means: Mapping[str, Array], tables: float, wish: Wish, prices: Prices, settings: Settings
+    means: Mapping[str, Array], tables: float, wish: Target, prices: Prices, settings: Settings
 ) -> dict[str, Array]:
     """Every figure of a plan, elementwise: `means` has by column the mean a request of each of k samples, (k,).
 
@@ -273,7 +273,7 @@ def bottlenecks(found: Mapping[str, Figure], settings: Settings) -> list[str]:
     return lines
 
 
-def assumed(sample: Sample, wish: Wish, prices: Prices) -> list[str]:
+def assumed(sample: Sample, wish: Target, prices: Prices) -> list[str]:
     """What a plan takes for granted, a line each."""
     lines = [
         f"prices and speeds of machines as of {prices.as_of}, from the prices file or our defaults, which are no offer",
@@ -294,7 +294,7 @@ def assumed(sample: Sample, wish: Wish, prices: Prices) -> list[str]:
     return lines
 
 
-def as_json(sample: Sample, wish: Wish, prices: Prices, made: Plan) -> dict[str, Any]:
+def as_json(sample: Sample, wish: Target, prices: Prices, made: Forecast) -> dict[str, Any]:
     """A plan for programs."""
     return {
         "videos": wish.videos,

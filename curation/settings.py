@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from curation.config import Section, _op, _policy, check, over, read
+from curation.config import Section, _op, _policy, check, merge, read
 from curation.languages import LANGUAGES
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -265,7 +265,7 @@ def resolve(file: Path | None = None, assignments: Sequence[str] = ()) -> Settin
 
     Raises ConfigError.
     """
-    return check(Settings, over(Settings().model_dump(), read(file, assignments)))
+    return check(Settings, merge(Settings().model_dump(), read(file, assignments)))
 
 
 def fields(section: Section | None = None, prefix: str = "") -> Iterator[tuple[str, Any, str]]:

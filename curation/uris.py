@@ -76,7 +76,7 @@ def parse(url: str) -> SplitResult:
 
 
 @dataclass(frozen=True)
-class Forms:
+class UrlForms:
     """The three forms of an URL; only `stored` may be shown."""
 
     fetched: str
@@ -84,7 +84,7 @@ class Forms:
     identity: str
 
 
-def forms(url: str) -> Forms:
+def forms(url: str) -> UrlForms:
     """`url` as it is fetched, stored and told from others.
 
     `fetched` is whole but for the fragment. `stored` is normalised: without tracking, one form for each YouTube video,
@@ -93,7 +93,7 @@ def forms(url: str) -> Forms:
     """
     parts = parse(url)
     normal = _normalised(parts)
-    return Forms(urlunsplit(parts), redact(urlunsplit(normal)), _unsigned(normal))
+    return UrlForms(urlunsplit(parts), redact(urlunsplit(normal)), _unsigned(normal))
 
 
 def canonical(url: str) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from curation.config import Section, check, over, read
+from curation.config import Section, check, merge, read
 from curation.records import Scale
 
 AttentionKind = Literal["hta", "frame", "joint", "divided"]
@@ -160,6 +160,6 @@ def resolve_training(file: Path | None = None, assignments: Sequence[str] = ()) 
 
     Raises ConfigError.
     """
-    raw = over({"model": {}}, read(file, assignments))
+    raw = merge({"model": {}}, read(file, assignments))
     preset = raw.get("preset")
-    return check(TrainSettings, over(PRESETS.get(preset, {}) if isinstance(preset, str) else {}, raw))
+    return check(TrainSettings, merge(PRESETS.get(preset, {}) if isinstance(preset, str) else {}, raw))

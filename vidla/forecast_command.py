@@ -11,10 +11,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from curation.config import check, over, read
+from curation.config import check, merge, read
 from curation.dataset.dataset import Dataset
 from curation.errors import Misuse
-from curation.forecast import RUNNERS, STAGES, TEXTS, Figure, Plan, Prices, Wish, as_json, assumed, measure
+from curation.forecast import RUNNERS, STAGES, TEXTS, Figure, Forecast, Prices, Target, as_json, assumed, measure
 from curation.forecast import plan as make_plan
 from curation.settings import resolve
 from vidla.inspect import new_table
@@ -43,8 +43,8 @@ def plan(
     """
     if days is not None and machines is not None:
         raise Misuse("give --days or --machines: the other one follows")
-    paid = check(Prices, over(Prices().model_dump(), read(prices, ())))
-    wish = Wish(videos, None if machines else days or DAYS, machines, seconds)
+    paid = check(Prices, merge(Prices().model_dump(), read(prices, ())))
+    wish = Target(videos, None if machines else days or DAYS, machines, seconds)
     sample = measure([Dataset(location) for location in datasets])
     made = make_plan(sample, wish, paid, resolve(config))
     if json_:
@@ -68,7 +68,7 @@ def plan(
             console.print(f"- {line}", highlight=False, soft_wrap=True, markup=False)
 
 
-def _stages(made: Plan, currency: str) -> Table:
+def _stages(made: Forecast, currency: str) -> Table:
     f = made.figures
     table = new_table("stage", "machines", "machine-hours", "servers", "server-hours", *RUNNERS, numbers=6)
     for stage in STAGES:
@@ -80,7 +80,7 @@ def _stages(made: Plan, currency: str) -> Table:
     return table
 
 
-def _totals(made: Plan, currency: str) -> Iterator[str]:
+def _totals(made: Forecast, currency: str) -> Iterator[str]:
     f = made.figures
     yield f"time      {short(f['days'])} days"
     yield f"download  {short(f['download.bytes'], 1e12)} TB, {short(f['download.gbit_s'])} Gbit/s all the time"

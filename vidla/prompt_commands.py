@@ -23,7 +23,7 @@ from curation.prompts import BUNDLED, Prompt, load_prompts
 from curation.records import Caption, Frame, Segment, Video
 from curation.schema import from_row
 from curation.settings import Settings, resolve
-from curation.texts.questions import Told
+from curation.texts.questions import Outcome
 from vidla.inspect import escape
 
 Kind = Literal["frames", "subtitles", "captions"]
@@ -271,7 +271,7 @@ def _rows(dataset: Dataset, table: str, key: str, ids: Sequence[str]) -> list[di
     return dataset.arrow(table).to_table(filter=wanted).to_pylist() if ids else []
 
 
-def _row(shown: str, told: Told | Failure | None, instead: str = "") -> _Row:
+def _row(shown: str, told: Outcome | Failure | None, instead: str = "") -> _Row:
     """`instead` is what a clip keeps where the model's answer will not do."""
     if told is None:
         return shown, "–", instead, "truncated: the engine does not know the language", "–"

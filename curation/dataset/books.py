@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.dataset.dataset import Dataset, looked_up
+from curation.dataset.dataset import Dataset, lookup
 from curation.schema import TABLES
 
 
@@ -76,7 +76,7 @@ def _media_strays(dataset: Dataset) -> list[str]:
         sizes.append(size)
     listed = pa.table([pa.array(paths, pa.string()), pa.array(sizes, pa.int64())], ["media_uri", "size"])
     videos = dataset.read("videos", ["media_uri", "media_bytes"])
-    found_sizes = looked_up(videos["media_uri"], listed, "size")
+    found_sizes = lookup(videos["media_uri"], listed, "size")
     missing = found_sizes.null_count
     torn = pc.sum(pc.not_equal(found_sizes, videos["media_bytes"])).as_py() or 0
     found = ((missing, "videos whose stored media is missing"), (torn, "videos whose stored media has another size"))

@@ -30,7 +30,7 @@ from obstore.exceptions import AlreadyExistsError
 from curation import __version__
 from curation.dataset.dataset import Dataset, now_ms
 from curation.dataset.lease import LEASE, holder_text
-from curation.dataset.object_store import put, writing
+from curation.dataset.object_store import put, write_errors
 from curation.dataset.parts import Lineage, Part, PartWriter
 from curation.errors import DatasetError
 from curation.schema import TABLES
@@ -239,7 +239,7 @@ def _apply_share(dataset: Dataset, table: str, number: int, share: Mapping[str, 
         if done >= number:
             return done
         try:
-            with writing(f"the log of {table}"):
+            with write_errors(f"the log of {table}"):
                 delta.create_write_transaction(
                     [
                         *(_add(part, data_change) for part in share["add"]),

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.dataset.dataset import Dataset
-from curation.dataset.object_store import put, writing
-from curation.dataset.parts import ROW_GROUP_BYTES, Part, part_name, whole
+from curation.dataset.object_store import put, write_errors
+from curation.dataset.parts import ROW_GROUP_BYTES, Part, conform, part_name
 from curation.dataset.writer import Writer
 from curation.schema import TABLES
 
@@ -20,7 +20,7 @@ _MARGIN = 1.1  # what is left is estimated: too little of it would leave a small
 
 
 @dataclass(frozen=True)
-class Compacted:
+class CompactReport:
     """By table, the parts that were merged, and what they were merged into."""
 
     merged: Mapping[str, Sequence[Part]] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class Compacted:
         return sum(part.size for parts in self.made.values() for part in parts)
 
 
-def compact(writer: Writer, target: int = TARGET_BYTES) -> Compacted:
+def compact(writer: Writer, target: int = TARGET_BYTES) -> CompactReport:
     """Merge the parts of each table that are smaller than `target` bytes into parts of at least that, in one commit.
 
     Where a table's small parts come to less, they become one. What is merged stays in its order. The old parts are left
@@ -51,7 +51,7 @@ def compact(writer: Writer, target: int = TARGET_BYTES) -> Compacted:
         gone = [part for parts in merged.values() for part in parts]
         new = [part for parts in made.values() for part in parts]
         writer.commit(f"{writer.lineage.run_id}:compact", new, merged=gone)
-    return Compacted(merged, made)
+    return CompactReport(merged, made)
 
 
 def _merge(dataset: Dataset, epoch: int, parts: Sequence[Part], target: int) -> Iterator[Part]:
@@ -89,7 +89,7 @@ def _row_groups(dataset: Dataset, parts: Sequence[Part]) -> Iterator[tuple[pa.Ta
         with pq.ParquetFile(f"{part.table}/{part.path}", filesystem=dataset.filesystem) as file:
             count = file.metadata.num_row_groups
             for number in range(count):
-                pieces.append(whole(file.read_row_group(number), schema, schema.names))
+                pieces.append(conform(file.read_row_group(number), schema, schema.names))
                 read += part.size // count
                 if sum(piece.nbytes for piece in pieces) >= ROW_GROUP_BYTES:
                     yield pa.concat_tables(pieces).combine_chunks(), read
@@ -114,12 +114,12 @@ class _NewPart:
         return self._path.stat().st_size
 
     def write(self, group: pa.Table) -> None:
-        with writing(f"{self.table}/{self.name}"):
+        with write_errors(f"{self.table}/{self.name}"):
             self._writer.write_table(group, row_group_size=len(group))
         self.rows += len(group)
 
     def finish(self, dataset: Dataset) -> Part:
-        with writing(f"{self.table}/{self.name}"):
+        with write_errors(f"{self.table}/{self.name}"):
             self._writer.close()
         size = self.size
         put(dataset.store, f"{self.table}/{self.name}", self._path)

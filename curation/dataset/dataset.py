@@ -32,7 +32,7 @@ from obstore.store import ObjectStore, from_url
 from pyarrow.fs import FileSystem, LocalFileSystem, PyFileSystem, SubTreeFileSystem
 
 from curation.dataset import object_store
-from curation.dataset.object_store import reading, writing
+from curation.dataset.object_store import read_errors, write_errors
 from curation.dataset.parts import Part
 from curation.errors import DatasetError, Misuse
 from curation.schema import TABLES
@@ -71,7 +71,7 @@ class Dataset:
         """The files of the dataset. Raises DatasetError where they are elsewhere and cannot be reached."""
         if self.uri.startswith("file://"):
             return from_url(self.uri, mkdir=True)
-        with reading(self.uri):
+        with read_errors(self.uri):
             return object_store.connect(self.uri, self.patient).store
 
     @cached_property
@@ -79,7 +79,7 @@ class Dataset:
         """How deltalake reaches the same files. Raises DatasetError likewise."""
         if self.uri.startswith("file://"):
             return None
-        with reading(self.uri):
+        with read_errors(self.uri):
             return object_store.connect(self.uri, self.patient).options
 
     @cached_property
@@ -99,13 +99,13 @@ class Dataset:
     def exists(self) -> bool:
         if self.folder is not None and not self.folder.is_dir():
             return False
-        with reading(self.uri):
+        with read_errors(self.uri):
             return DeltaTable.is_deltatable(f"{self.uri}/{next(reversed(TABLES))}", self.options)
 
     def create(self) -> None:
         """Make the tables that are not there yet, and the columns that tables of an older version lack."""
         for table in TABLES.values():
-            with writing(f"{self.uri}/{table.name}"):
+            with write_errors(f"{self.uri}/{table.name}"):
                 delta = DeltaTable.create(
                     f"{self.uri}/{table.name}",
                     schema=table.schema,
@@ -126,7 +126,7 @@ class Dataset:
     def delta(self, table: str, version: int | None = None) -> DeltaTable:
         """The table as it stands, or as it was at `version`. Raises DatasetError where there is none."""
         try:
-            with reading(self.uri):
+            with read_errors(self.uri):
                 return DeltaTable(f"{self.uri}/{table}", version=version, storage_options=self.options)
         except TableNotFoundError:
             raise DatasetError(f"no vidla dataset at {self.uri}; `vidla curate INPUT --dataset …` makes one") from None
@@ -155,7 +155,7 @@ class Dataset:
 
     def read_part(self, table: str, path: str, columns: Sequence[str] | None = None) -> pa.Table:
         """One part's rows."""
-        with reading(f"{self.uri}/{table}/{path}"):
+        with read_errors(f"{self.uri}/{table}/{path}"):
             return pq.read_table(
                 f"{table}/{path}",
                 columns=columns,
@@ -218,12 +218,12 @@ class Dataset:
                 raise Misuse(text) from None
 
     def get(self, path: str) -> bytes:
-        with reading(f"{self.uri}/{path}"):
+        with read_errors(f"{self.uri}/{path}"):
             return bytes(obstore.get(self.store, path).bytes())
 
     def fetch(self, path: str, target: Path) -> None:
         """Copy a file, however large, to this machine's disk. Raises FileNotFoundError, DatasetError."""
-        with reading(f"{self.uri}/{path}"):
+        with read_errors(f"{self.uri}/{path}"):
             object_store.fetch(self.store, path, target)
 
     def get_json(self, path: str) -> dict[str, Any] | None:
@@ -238,7 +238,7 @@ class Dataset:
 
     def list(self, prefix: str, after: str | None = None) -> Iterator[tuple[str, int, datetime]]:
         """Path, bytes and time of what lies under `prefix` (and, in order of names, behind `after`)."""
-        with reading(f"{self.uri}/{prefix}"):
+        with read_errors(f"{self.uri}/{prefix}"):
             for batch in obstore.list(self.store, prefix, offset=after):
                 for meta in batch:
                     yield meta["path"], meta["size"], meta["last_modified"]
@@ -256,7 +256,7 @@ class Dataset:
         """Delete files; those already gone do not matter. Returns how many were named."""
         named = list(paths)
         for path in named:
-            with contextlib.suppress(FileNotFoundError), reading(f"{self.uri}/{path}"):
+            with contextlib.suppress(FileNotFoundError), read_errors(f"{self.uri}/{path}"):
                 obstore.delete(self.store, path)
         return len(named)
 
@@ -271,6 +271,6 @@ def rows_of(table: pa.Table) -> Iterator[Mapping[str, Any]]:
         yield from batch.to_pylist()
 
 
-def looked_up(keys: pa.ChunkedArray, table: pa.Table, column: str) -> pa.ChunkedArray:
+def lookup(keys: pa.ChunkedArray, table: pa.Table, column: str) -> pa.ChunkedArray:
     """For each of `keys` the value of `column` in the row of `table` that has it in its first column, or null."""
     return table[column].combine_chunks().take(pc.index_in(keys, table.column(0).combine_chunks()))

@@ -32,7 +32,7 @@ _COLUMNS = ("request_key", "video_id", "key", "uri", "webpage_uri", "channel", "
 
 
 @dataclass(frozen=True)
-class Forgotten:
+class ForgottenKeys:
     """What is not to be fetched, by digests; travels to workers."""
 
     keys: frozenset[str]
@@ -64,7 +64,7 @@ def _key(kind: str, name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Forgot:
+class ForgetReport:
     """What a forgetting took away; `broken` names pinned versions that lost parts by it and cannot be read any more."""
 
     videos: int
@@ -75,7 +75,7 @@ class Forgot:
     broken: tuple[str, ...]
 
 
-def forget(writer: Writer, what: What, name: str) -> Forgot:
+def forget(writer: Writer, what: What, name: str) -> ForgetReport:
     """Forget a video (by its id, ranges of it included), a URL, or a channel (by name or id), and never fetch it again.
 
     Cut short at any moment, a second call finishes. Raises Misuse for a URL that is none.
@@ -89,7 +89,7 @@ def forget(writer: Writer, what: What, name: str) -> Forgot:
     found = _find(dataset, what, name)
     _scrub_logs(dataset, found)
     _commit(writer, {(what, name), *found.all()}, found)
-    return _delete(writer, Forgotten.load(dataset), found)
+    return _delete(writer, ForgottenKeys.load(dataset), found)
 
 
 # --- what is about it -----------------------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ def _scrub_logs(dataset: Dataset, found: _Found) -> None:
 def _commit(writer: Writer, names: Collection[tuple[str, str]], found: _Found) -> None:
     """Take every row out of the tables and remember what it was about, in one commit."""
     dataset = writer.dataset
-    known = Forgotten.load(dataset).keys
+    known = ForgottenKeys.load(dataset).keys
     parts = PartWriter(dataset.store, writer.lineage, part_bytes=1 << 30)
     keys = [ForgottenKey(key=_key(kind, name), kind=kind) for kind, name in sorted(names)]
     new = [key for key in keys if key.key not in known]
@@ -201,7 +201,7 @@ def _commit(writer: Writer, names: Collection[tuple[str, str]], found: _Found) -
     writer.commit(f"{writer.lineage.run_id}:forget", parts.finish(), replacements)
 
 
-def _delete(writer: Writer, forgotten: Forgotten, found: _Found) -> Forgot:
+def _delete(writer: Writer, forgotten: ForgottenKeys, found: _Found) -> ForgetReport:
     """Delete every file that still holds something of what was forgotten, now or in an earlier call.
 
     No part of the tables as they stand does. Parts go last: they tell what else has to go.
@@ -222,7 +222,7 @@ def _delete(writer: Writer, forgotten: Forgotten, found: _Found) -> Forgot:
     writer.check()
     dataset.delete([*sorted(sources), *media])
     dataset.delete(f"{table}/{name}" for table, names in parts.items() for name in names)
-    return Forgot(
+    return ForgetReport(
         videos=len(found.videos),
         requests=len(found.requests),
         parts=sum(map(len, parts.values())),

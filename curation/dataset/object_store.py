@@ -159,12 +159,12 @@ def _brief(line: str) -> str:
 
 def put(store: ObjectStore, path: str, data: bytes | Path, *, create: bool = False) -> None:
     """Write a file whole or not at all; with `create`, only if absent (AlreadyExistsError). Raises DatasetError."""
-    with writing(path):
+    with write_errors(path):
         obstore.put(store, path, data, mode="create" if create else "overwrite")
 
 
 @contextlib.contextmanager
-def writing(what: str) -> Iterator[None]:
+def write_errors(what: str) -> Iterator[None]:
     """Turns the storage's errors into a DatasetError of one line."""
     try:
         yield
@@ -177,7 +177,7 @@ def writing(what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def reading(what: str) -> Iterator[None]:
+def read_errors(what: str) -> Iterator[None]:
     """Turns a store's errors into a DatasetError of one line; that a file is not there stays a FileNotFoundError."""
     try:
         yield

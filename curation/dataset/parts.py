@@ -110,7 +110,7 @@ class PartWriter:
         self._parts.append(Part(table, name, len(data), sum(len(piece) for group in groups for piece in group.pieces)))
 
 
-def whole(rows: pa.Table, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
+def conform(rows: pa.Table, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
     """`rows` under the schema of today: a column that they are too old to have is null."""
     for name in columns:
         if name not in rows.schema.names:

@@ -20,7 +20,7 @@ _PART = re.compile(r"part-\d{20}-[0-9a-f]{32}\.parquet")
 
 
 @dataclass(frozen=True)
-class Cleared:
+class VacuumReport:
     """What was deleted, in files, and what `kept` superseded parts there still are, for the sake of pinned versions."""
 
     parts: int = 0
@@ -30,7 +30,7 @@ class Cleared:
     kept: int = 0
 
 
-def vacuum(writer: Writer) -> Cleared:
+def vacuum(writer: Writer) -> VacuumReport:
     """Delete parts, stored media and sources that neither the tables as they stand nor a pinned version need.
 
     Afterwards, and if no pinned version holds on to superseded parts, a glob of `table/*.parquet` is the table.
@@ -54,7 +54,7 @@ def vacuum(writer: Writer) -> Cleared:
     doomed = [*parts, *unused_media, *unused_sources]
     writer.check()
     dataset.delete(path for path, _ in doomed)
-    return Cleared(len(parts), len(unused_media), len(unused_sources), sum(size for _, size in doomed), kept)
+    return VacuumReport(len(parts), len(unused_media), len(unused_sources), sum(size for _, size in doomed), kept)
 
 
 def parts_at(dataset: Dataset, table: str, version: int) -> set[str]:

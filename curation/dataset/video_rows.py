@@ -21,8 +21,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curation.dataset.dataset import Dataset
-from curation.dataset.object_store import reading
-from curation.dataset.parts import whole
+from curation.dataset.object_store import read_errors
+from curation.dataset.parts import conform
 from curation.schema import TABLES
 
 T = TypeVar("T")
@@ -117,7 +117,7 @@ class _Part:
         self._dataset = dataset
         self._table = table
         self._path = f"{table}/{path}"
-        self._opened = Once(self._open)
+        self._opened = Lazy(self._open)
 
     def groups_of(self, video_id: str) -> list[int]:
         """The row groups that have rows of a video."""
@@ -127,7 +127,7 @@ class _Part:
         """One row group, under the schema of today."""
         with self._file(self._opened.get()[0]) as file:
             rows = file.read_row_group(number, [name for name in columns if name in file.schema_arrow.names])
-        return whole(rows, TABLES[self._table].schema, columns)
+        return conform(rows, TABLES[self._table].schema, columns)
 
     def _open(self) -> tuple[pq.FileMetaData, VideoIndex]:
         with self._file() as file:
@@ -138,7 +138,7 @@ class _Part:
     @contextlib.contextmanager
     def _file(self, metadata: pq.FileMetaData | None = None) -> Iterator[pq.ParquetFile]:
         with (
-            reading(f"{self._dataset.uri}/{self._path}"),
+            read_errors(f"{self._dataset.uri}/{self._path}"),
             pq.ParquetFile(self._path, filesystem=self._dataset.filesystem, metadata=metadata) as file,
         ):
             yield file
@@ -148,8 +148,8 @@ _part = functools.lru_cache(maxsize=PARTS)(_Part)
 
 
 @functools.lru_cache(maxsize=ROW_GROUPS)
-def _row_group(part: _Part, number: int, columns: tuple[str, ...]) -> Once[_ByVideo]:
-    return Once(lambda: _ByVideo.of_rows(part.read(number, columns)))
+def _row_group(part: _Part, number: int, columns: tuple[str, ...]) -> Lazy[_ByVideo]:
+    return Lazy(lambda: _ByVideo.of_rows(part.read(number, columns)))
 
 
 def forget() -> None:
@@ -158,7 +158,7 @@ def forget() -> None:
     _part.cache_clear()
 
 
-class Once(Generic[T]):
+class Lazy(Generic[T]):
     """What `make` gives, made by the first of many threads that ask; the others wait for it, and those to come not."""
 
     def __init__(self, make: Callable[[], T]) -> None:

@@ -29,9 +29,9 @@ def _new(settings: EngineSettings, task: Task) -> Engine:
 
         return ENGINES[task]()
     if settings.kind == "openai":
-        from curation.engines.openai.engine import open_elsewhere
+        from curation.engines.openai.engine import open_openai
 
-        return open_elsewhere(settings)
+        return open_openai(settings)
     from curation.engines.vllm.shared_server import open_vllm
 
     return open_vllm(settings)

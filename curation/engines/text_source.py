@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from curation.engines.interface import Completion, Engine, Failure, Sampling, Task, TextRequest
 from curation.engines.registry import open_engine
-from curation.engines.usage import Spent
+from curation.engines.usage import UsageMeter
 from curation.errors import EngineError, PromptError
 from curation.ids import digest
 from curation.prompts import Prompt
@@ -31,7 +31,7 @@ class TextSource:
     prompt: Prompt
     sampling: Sampling
     attempts: int = 3
-    spent: Spent | None = field(default=None, compare=False)
+    spent: UsageMeter | None = field(default=None, compare=False)
 
     @functools.cached_property
     def digest(self) -> str:
@@ -49,7 +49,7 @@ class TextSource:
             "sampling": self.sampling.to_json(),
         }
 
-    def counting(self, spent: Spent) -> TextSource:
+    def counting(self, spent: UsageMeter) -> TextSource:
         """The same source, which adds what it asks to `spent`."""
         return dataclasses.replace(self, spent=spent)
 

@@ -11,7 +11,7 @@ from curation.records import Usage
 
 
 @dataclass
-class Spent:
+class UsageMeter:
     """What the work on one item has taken so far; safe to add to from several threads."""
 
     requests: int = 0

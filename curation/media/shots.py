@@ -39,7 +39,7 @@ class _Adaptive(_Scored, AdaptiveDetector):  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
-class Seen:
+class ShotUpdate:
     """What one more frame has shown: first frames of shots, and frames that may turn out to be (both in ticks)."""
 
     cuts: tuple[int, ...] = ()
@@ -65,10 +65,10 @@ class ShotDetector:
         self._time_base = time_base
         self._frame_rate = frame_rate
 
-    def feed(self, ticks: int, bgr: np.ndarray) -> Seen:
+    def feed(self, ticks: int, bgr: np.ndarray) -> ShotUpdate:
         """Show the next frame: `bgr` is uint8 [height, width, 3], always of the same size."""
         timecode = FrameTimecode(timecode=Timecode(pts=ticks, time_base=self._time_base), fps=self._frame_rate)
         cuts = tuple(cut.pts for cut in self._detector.process_frame(timecode, bgr))
         if self.lateness:
-            return Seen(cuts, cuts)
-        return Seen(cuts, (ticks,) if self._detector.score >= self._threshold else ())
+            return ShotUpdate(cuts, cuts)
+        return ShotUpdate(cuts, (ticks,) if self._detector.score >= self._threshold else ())

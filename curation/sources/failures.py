@@ -83,7 +83,7 @@ _ADVICE = {
 
 
 @dataclass(frozen=True)
-class Failure:
+class FetchFailure:
     """One try of a download that failed; `retry_after` is what the server asked for, in seconds."""
 
     kind: Kind
@@ -94,7 +94,7 @@ class Failure:
         return Rejected(self.kind, redact(self.message))
 
 
-def of_status(status: int, headers: Mapping[str, str], body: str, phase: str) -> Failure:
+def of_status(status: int, headers: Mapping[str, str], body: str, phase: str) -> FetchFailure:
     """What an HTTP status means, with the start of the body where the status alone does not say.
 
     `phase` is "page" or "media": a media server that refuses what the page promised takes us for a bot.
@@ -102,13 +102,13 @@ def of_status(status: int, headers: Mapping[str, str], body: str, phase: str) ->
     retry_after = parse_retry_after(headers.get("Retry-After"))
     said = f"HTTP {status} for the {phase}"
     if status in (404, 410):
-        return Failure(Kind.NOT_FOUND, said)
+        return FetchFailure(Kind.NOT_FOUND, said)
     if status == 429:
-        return Failure(Kind.RATE_LIMITED, f"{said}: too many requests", retry_after)
+        return FetchFailure(Kind.RATE_LIMITED, f"{said}: too many requests", retry_after)
     if status == 408:
-        return Failure(Kind.TIMEOUT, f"{said}: the server gave up waiting", retry_after)
+        return FetchFailure(Kind.TIMEOUT, f"{said}: the server gave up waiting", retry_after)
     if status == 451:
-        return Failure(Kind.GEO_BLOCKED, f"{said}: unavailable for legal reasons")
+        return FetchFailure(Kind.GEO_BLOCKED, f"{said}: unavailable for legal reasons")
     if status in (401, 402, 403, 503):
         if headers.get("cf-mitigated") == "challenge":
             return _failure(Kind.BOT_CHECK, said)
@@ -120,11 +120,11 @@ def of_status(status: int, headers: Mapping[str, str], body: str, phase: str) ->
     if status == 403:
         return _failure(Kind.BOT_CHECK, said)
     if status >= 500:
-        return Failure(Kind.SERVER_ERROR, said, retry_after)
-    return Failure(Kind.UNSUPPORTED, said)
+        return FetchFailure(Kind.SERVER_ERROR, said, retry_after)
+    return FetchFailure(Kind.UNSUPPORTED, said)
 
 
-def of_transport(error: BaseException, stall_s: float) -> Failure:
+def of_transport(error: BaseException, stall_s: float) -> FetchFailure:
     """What a connection that did not come about, or broke, died of."""
     causes = list(_causes(error))
 
@@ -132,26 +132,26 @@ def of_transport(error: BaseException, stall_s: float) -> Failure:
         return next((c for c in causes if isinstance(c, types)), None)
 
     if caused_by(ProxyError):
-        return Failure(Kind.CONNECTION, "the proxy did not connect us")
+        return FetchFailure(Kind.CONNECTION, "the proxy did not connect us")
     if found := caused_by(socket.gaierror):
-        return Failure(Kind.CONNECTION, f"the host's name does not resolve: {found.args[-1]}")
+        return FetchFailure(Kind.CONNECTION, f"the host's name does not resolve: {found.args[-1]}")
     if caused_by(TimeoutError) or any("timed out" in str(c).lower() for c in causes):
-        return Failure(Kind.TIMEOUT, f"stalled: not a byte for {stall_s:g} s")
+        return FetchFailure(Kind.TIMEOUT, f"stalled: not a byte for {stall_s:g} s")
     if caused_by(ConnectionRefusedError):
-        return Failure(Kind.CONNECTION, "connection refused")
+        return FetchFailure(Kind.CONNECTION, "connection refused")
     if found := caused_by(ssl.SSLError):
-        return Failure(Kind.CONNECTION, f"no secure connection: {found.args[-1]}")
+        return FetchFailure(Kind.CONNECTION, f"no secure connection: {found.args[-1]}")
     if isinstance(found := caused_by(IncompleteRead, ContentTooShortError), IncompleteRead):
-        return Failure(
+        return FetchFailure(
             Kind.CONNECTION,
             f"the connection ended after {found.partial} bytes, {found.expected or 'some'} before the end",
         )
     if found or caused_by(ConnectionResetError, BrokenPipeError):
-        return Failure(Kind.CONNECTION, "the connection was reset before the end")
-    return Failure(Kind.CONNECTION, f"the connection failed: {error}")
+        return FetchFailure(Kind.CONNECTION, "the connection was reset before the end")
+    return FetchFailure(Kind.CONNECTION, f"the connection failed: {error}")
 
 
-def of_extraction(error: BaseException, seen: Failure | None) -> Failure:
+def of_extraction(error: BaseException, seen: FetchFailure | None) -> FetchFailure:
     """What yt-dlp's `error` means; `seen` is the last failure on the network, which it may or may not be about."""
     causes = list(_causes(error))
     if any(isinstance(c, GeoRestrictedError) for c in causes):
@@ -159,10 +159,10 @@ def of_extraction(error: BaseException, seen: Failure | None) -> Failure:
     if (seen and any(isinstance(c, RequestError | ContentTooShortError) for c in causes)) or _is_network_message(error):
         return seen or of_transport(error, 0)
     if any(isinstance(c, UnsupportedError) for c in causes):
-        return Failure(Kind.NO_VIDEO, "no video in the page")
+        return FetchFailure(Kind.NO_VIDEO, "no video in the page")
     if kind := _kind_said(str(error)):
         return _failure(kind, _plain(error))
-    return seen or Failure(Kind.UNSUPPORTED, f"yt-dlp cannot make sense of it: {_plain(error)}")
+    return seen or FetchFailure(Kind.UNSUPPORTED, f"yt-dlp cannot make sense of it: {_plain(error)}")
 
 
 def _is_network_message(error: BaseException) -> bool:
@@ -194,8 +194,8 @@ def _kind_said(text: str) -> Kind | None:
     return next((kind for kind, patterns in _SAID if any(re.search(p, text, re.IGNORECASE) for p in patterns)), None)
 
 
-def _failure(kind: Kind, said: str) -> Failure:
-    return Failure(kind, f"{said}; {_ADVICE[kind]}" if kind in _ADVICE else said)
+def _failure(kind: Kind, said: str) -> FetchFailure:
+    return FetchFailure(kind, f"{said}; {_ADVICE[kind]}" if kind in _ADVICE else said)
 
 
 def _plain(error: BaseException) -> str:
@@ -205,10 +205,10 @@ def _plain(error: BaseException) -> str:
     return " ".join(text.split())[:500]
 
 
-def status_of(error: HTTPError, phase: str) -> Failure:
+def status_of(error: HTTPError, phase: str) -> FetchFailure:
     """`of_status` of yt-dlp's exception, whose body is read in part."""
     if error.redirect_loop:
-        return Failure(Kind.REFUSED, "redirected more often than download.max_redirects allows")
+        return FetchFailure(Kind.REFUSED, "redirected more often than download.max_redirects allows")
     try:
         body = error.response.read(1 << 16).decode("utf-8", "replace")
     except (RequestError, OSError):

@@ -22,8 +22,8 @@ from curation.records import Download, SubtitleTrack, VideoRequest
 from curation.rejects import Kind, Rejected
 from curation.settings import DownloadSettings
 from curation.sources import ytdlp
-from curation.sources.host_limits import Host, at_host, host_of
-from curation.sources.requests import Asked
+from curation.sources.host_limits import HostState, at_host, host_of
+from curation.sources.requests import FetchTarget
 from curation.subtitles import tracks
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class Fetched:
     attempts: int = 1
 
 
-def fetch(asked: Asked, settings: DownloadSettings, folder: Path) -> Fetched:
+def fetch(asked: FetchTarget, settings: DownloadSettings, folder: Path) -> Fetched:
     """Get the video that is `asked` for, with its wanted subtitles, into `folder`, which is this video's alone.
 
     Takes `settings.timeout_s` at most, from when its host has a place free (`settings.per_host`). The whole video is
@@ -79,7 +79,7 @@ def _download(
 
 
 def _try(
-    asked: Asked, settings: DownloadSettings, folder: Path, deadline: float, host: Host
+    asked: FetchTarget, settings: DownloadSettings, folder: Path, deadline: float, host: HostState
 ) -> tuple[dict[str, Any], int]:
     """Up to `settings.attempts` tries of what may pass, with growing pauses; what was found, and in how many tries."""
     ranged = asked.request.start is not None or asked.request.end is not None
@@ -90,7 +90,7 @@ def _try(
         left = deadline - time.monotonic()
         try:
             found = ytdlp.call("media", settings, left, url=asked.url, folder=str(folder), ranged=ranged)
-        except ytdlp.Failed as error:
+        except ytdlp.FetchRejected as error:
             host.ended(error.kind, error.retry_after)
             pause = ytdlp.pause_s(settings, tries, error.retry_after)
             in_time = time.monotonic() + pause < deadline
@@ -104,7 +104,7 @@ def _try(
 
 
 def _fetch_subtitles(
-    asked: Asked, settings: DownloadSettings, folder: Path, deadline: float, found: dict[str, Any]
+    asked: FetchTarget, settings: DownloadSettings, folder: Path, deadline: float, found: dict[str, Any]
 ) -> tuple[SubtitleTrack, ...]:
     """The list's own subtitle file and the site's that are wanted. What cannot be had is logged, and done without."""
     groups = tracks.plan(found["subtitles"], found["automatic"], settings.subtitle_languages)
@@ -116,7 +116,7 @@ def _fetch_subtitles(
     seconds = min(deadline - time.monotonic(), SUBTITLES_S)
     try:
         answer = ytdlp.call("subtitles", settings, seconds, groups=groups, folder=str(folder))
-    except ytdlp.Failed as error:
+    except ytdlp.FetchRejected as error:
         answer = {"tracks": [], "missed": [error.message]}
     for message in answer["missed"]:
         log.warning("%s: no %s", asked.request.request_key, message)
@@ -136,7 +136,7 @@ def _video_id(request: VideoRequest, extractor: str, identity: str, digest: str)
 # --- local files ----------------------------------------------------------------------------------------------------
 
 
-def _fetch_local(asked: Asked, settings: DownloadSettings, folder: Path) -> Fetched:
+def _fetch_local(asked: FetchTarget, settings: DownloadSettings, folder: Path) -> Fetched:
     if not asked.request.local:
         raise Rejected(Kind.REFUSED, "a file: URL that was not named on the command line")
     source = Path(unquote(urlsplit(asked.url).path))

@@ -17,7 +17,7 @@ _SHUT_OUT = frozenset({Kind.BOT_CHECK, Kind.RATE_LIMITED})
 
 
 @dataclass
-class Host:
+class HostState:
     """What is known of a host while it is in use, or has shut us out."""
 
     free: threading.Semaphore
@@ -44,7 +44,7 @@ class Host:
             )
 
 
-_hosts: dict[str, Host] = {}
+_hosts: dict[str, HostState] = {}
 _lock = threading.Lock()
 
 
@@ -55,10 +55,10 @@ def host_of(url: str) -> str | None:
 
 
 @contextmanager
-def at_host(name: str, limit: int) -> Iterator[Host]:
+def at_host(name: str, limit: int) -> Iterator[HostState]:
     """One of `limit` places at host `name` in this process, once it is free. Raises Rejected while it is left alone."""
     with _lock:
-        host = _hosts.setdefault(name, Host(threading.Semaphore(limit)))
+        host = _hosts.setdefault(name, HostState(threading.Semaphore(limit)))
         host.users += 1
     try:
         with host.free:

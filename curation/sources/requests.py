@@ -1,7 +1,7 @@
 """What was asked for: URLs, video files, folders, playlists and lists, as requests, one at a time.
 
-An URL may be signed, and what is signed must not be stored. So a request travels as `Asked`: the row, whose URIs are
-redacted, and beside it the URLs that are fetched, which are never written anywhere. A signed URL can therefore not be
+A URL may be signed, and a signature must not be stored. So a request travels as a `FetchTarget`: the row, whose URIs
+are redacted, and beside it the URLs to fetch, which are never written anywhere. A signed URL can therefore not be
 fetched again from the table alone: `asked_again` says so, and the list has to be given again.
 """
 
@@ -28,9 +28,7 @@ from curation.settings import DownloadSettings
 from curation.sources import ytdlp
 from curation.sources.input_lists import READERS, lines, rows
 from curation.subtitles.tracks import beside, language_in
-from curation.uris import Forms, InvalidUri, forms, is_redacted, redact
-
-__all__ = ["Asked", "InputError", "asked_again", "read_inputs"]
+from curation.uris import InvalidUri, UrlForms, forms, is_redacted, redact
 
 _VIDEO = re.compile(
     r".+\.(mp4|m4v|mov|mkv|webm|avi|m?ts|m2ts|mpe?g|vob|flv|f4v|wmv|asf|og[vm]|3g[p2]|mxf|dv|divx|y4m|nut)",
@@ -40,7 +38,7 @@ _OWN_COLUMNS = frozenset({"url", "id", "subtitles", "start", "end"})
 
 
 @dataclass(frozen=True)
-class Asked:
+class FetchTarget:
     """A request's row, and what to fetch for it: the URLs as given, secrets included. Not to be stored or logged."""
 
     request: VideoRequest
@@ -51,16 +49,16 @@ class Asked:
         return f"Asked({self.request!r})"
 
 
-def asked_again(request: VideoRequest) -> Asked:
+def asked_again(request: VideoRequest) -> FetchTarget:
     """What to fetch for a row of the `requests` table. Raises Rejected where the URL was signed, so not stored."""
     if is_redacted(request.uri) or is_redacted(request.subtitles or ""):
         raise Rejected(
             Kind.INVALID_REQUEST, "its URL was signed or held a secret, which is not stored; name the list again"
         )
-    return Asked(request, request.uri, request.subtitles)
+    return FetchTarget(request, request.uri, request.subtitles)
 
 
-def read_inputs(inputs: Sequence[str], settings: DownloadSettings) -> Iterator[Asked | Reject]:
+def read_inputs(inputs: Sequence[str], settings: DownloadSettings) -> Iterator[FetchTarget | Reject]:
     """The requests that `inputs` ask for, in order, read as they are wanted: memory does not grow with a list.
 
     A row that makes no sense is a Reject of the download stage, and the rest goes on. Raises InputError, at once where
@@ -72,7 +70,7 @@ def read_inputs(inputs: Sequence[str], settings: DownloadSettings) -> Iterator[A
     return (found for reader in readers for found in reader)
 
 
-def _reader(text: str, settings: DownloadSettings) -> Iterator[Asked | Reject]:
+def _reader(text: str, settings: DownloadSettings) -> Iterator[FetchTarget | Reject]:
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):", text)
     if scheme and scheme[1].lower() in ("http", "https"):
         try:
@@ -104,7 +102,7 @@ def _reader(text: str, settings: DownloadSettings) -> Iterator[Asked | Reject]:
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
-def _local(path: Path, names: Sequence[str], settings: DownloadSettings) -> Asked:
+def _local(path: Path, names: Sequence[str], settings: DownloadSettings) -> FetchTarget:
     """A video named on the command line, or in a folder that was; `names` is what lies beside it, sorted."""
     subtitles, language = beside(path, names, settings.subtitle_languages)
     uri = path.resolve().as_uri()
@@ -115,10 +113,10 @@ def _local(path: Path, names: Sequence[str], settings: DownloadSettings) -> Aske
         subtitle_language=language,
         local=True,
     )
-    return Asked(request, uri, request.subtitles)
+    return FetchTarget(request, uri, request.subtitles)
 
 
-def _from_folder(folder: Path, settings: DownloadSettings) -> Iterator[Asked | Reject]:
+def _from_folder(folder: Path, settings: DownloadSettings) -> Iterator[FetchTarget | Reject]:
     """Every video in `folder` and below, by name; hidden ones left out, links to folders not followed."""
     inside, empty = folder.resolve(), True
     for where, folders, files in os.walk(inside):
@@ -143,7 +141,7 @@ def is_video(name: str) -> bool:
 # --- lists ----------------------------------------------------------------------------------------------------------
 
 
-def _from_list(path: Path) -> Iterator[Asked | Reject]:
+def _from_list(path: Path) -> Iterator[FetchTarget | Reject]:
     for number, row in rows(path):
         try:
             if isinstance(row, str):
@@ -160,7 +158,7 @@ def _reject(kind: Kind, message: str, uri: str, *key: Any) -> Reject:
     return Rejected(kind, message).row("download", digest("input", *key), uri)
 
 
-def _from_row(row: Mapping[str, Any]) -> Asked:
+def _from_row(row: Mapping[str, Any]) -> FetchTarget:
     """Raises Rejected."""
     url = _url(row.get("url"), "url")
     if url is None:
@@ -183,13 +181,13 @@ def _from_row(row: Mapping[str, Any]) -> Asked:
 
 
 def _asked(
-    url: Forms,
+    url: UrlForms,
     start: float | None = None,
     end: float | None = None,
     given_id: str | None = None,
-    subtitles: Forms | None = None,
+    subtitles: UrlForms | None = None,
     further: Mapping[str, Any] | None = None,
-) -> Asked:
+) -> FetchTarget:
     request = VideoRequest(
         request_key=digest("request", url.identity, start, end),
         uri=url.stored,
@@ -200,7 +198,7 @@ def _asked(
         subtitle_language=language_in(urlsplit(subtitles.fetched).path) if subtitles else None,
         metadata=json.dumps(_redacted(further), ensure_ascii=False, default=str) if further else None,
     )
-    return Asked(request, url.fetched, subtitles.fetched if subtitles else None)
+    return FetchTarget(request, url.fetched, subtitles.fetched if subtitles else None)
 
 
 def _redacted(value: Any) -> Any:
@@ -216,7 +214,7 @@ def _redacted(value: Any) -> Any:
     return value
 
 
-def _url(value: Any, column: str) -> Forms | None:
+def _url(value: Any, column: str) -> UrlForms | None:
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     if not isinstance(value, str):
@@ -252,7 +250,7 @@ def _seconds(row: Mapping[str, Any], column: str) -> float | None:
 # --- URLs and playlists ---------------------------------------------------------------------------------------------
 
 
-def _from_url(url: Forms, settings: DownloadSettings) -> Iterator[Asked | Reject]:
+def _from_url(url: UrlForms, settings: DownloadSettings) -> Iterator[FetchTarget | Reject]:
     """The videos of a playlist, or the one that the URL is. What fails here fails again, and is told, when fetched."""
     if is_video(urlsplit(url.fetched).path):
         yield _asked(url)
@@ -261,7 +259,7 @@ def _from_url(url: Forms, settings: DownloadSettings) -> Iterator[Asked | Reject
         entries, broken, number = Path(folder, "entries.jsonl"), None, 0
         try:
             ytdlp.call("playlist", settings, settings.timeout_s, url=url.fetched, file=str(entries))
-        except ytdlp.Failed as error:
+        except ytdlp.FetchRejected as error:
             broken = error
         if not entries.exists():
             yield _asked(url)

@@ -27,7 +27,7 @@ def wait(seconds: float) -> None:
     guard.run(["sleep", f"{seconds:.3f}"], guard.Limits(seconds + 60.0, MEMORY_BYTES))
 
 
-class Failed(Rejected):
+class FetchRejected(Rejected):
     """A Rejected that knows how many seconds the server asked us to wait."""
 
     def __init__(self, kind: Kind, message: str, retry_after: float | None = None) -> None:
@@ -38,20 +38,20 @@ class Failed(Rejected):
 def call(function: str, settings: DownloadSettings, seconds: float, **argument: Any) -> dict[str, Any]:
     """`function` of ytdlp_child.py on `settings` and `argument` (JSON values), for so many `seconds` at most.
 
-    Raises Failed, OSError where the disk is full, and guard.Stopped.
+    Raises FetchRejected, OSError where the disk is full, and guard.Stopped.
     """
     argument |= {"settings": settings.model_dump(mode="json"), "seconds": seconds}
     limits = guard.Limits(max(seconds, 0.0) + _GRACE_S, MEMORY_BYTES, ANSWER_BYTES)
     try:
         answer = guard.call(f"curation.sources.ytdlp_child:{function}", argument, limits)
     except guard.TimedOut:
-        raise Failed(Kind.TIMEOUT, f"not finished after {settings.timeout_s:g} s (download.timeout_s)") from None
+        raise FetchRejected(Kind.TIMEOUT, f"not finished after {settings.timeout_s:g} s (download.timeout_s)") from None
     except guard.OutOfMemory:
-        raise Failed(Kind.OUT_OF_MEMORY, f"yt-dlp wanted more than {MEMORY_BYTES} bytes of memory") from None
+        raise FetchRejected(Kind.OUT_OF_MEMORY, f"yt-dlp wanted more than {MEMORY_BYTES} bytes of memory") from None
     except (guard.Crashed, guard.Overflowed) as error:
-        raise Failed(Kind.CRASHED, redact(str(error))) from None
+        raise FetchRejected(Kind.CRASHED, redact(str(error))) from None
     if failed := answer.get("failed"):
         if failed["kind"] is None:
             raise OSError(errno.ENOSPC, failed["message"])
-        raise Failed(Kind(failed["kind"]), failed["message"], failed["retry_after"])
+        raise FetchRejected(Kind(failed["kind"]), failed["message"], failed["retry_after"])
     return answer

@@ -24,9 +24,9 @@ from curation.ids import file_digest
 from curation.rejects import Kind, Rejected
 from curation.settings import DownloadSettings
 from curation.sources.address_policy import Policy, enforced
-from curation.sources.failures import Failure, of_extraction
+from curation.sources.failures import FetchFailure, of_extraction
 from curation.sources.ytdlp import TRANSIENT, pause_s
-from curation.sources.ytdlp_client import Client
+from curation.sources.ytdlp_client import BoundedYoutubeDL
 from curation.subtitles.tracks import FILE_BYTES
 from curation.uris import redact
 
@@ -52,7 +52,7 @@ def media(argument: dict[str, Any]) -> dict[str, Any]:
     """
     settings = DownloadSettings.model_validate(argument["settings"])
     folder = Path(argument["folder"])
-    client: Client
+    client: BoundedYoutubeDL
 
     def check(info: dict[str, Any], *, incomplete: bool) -> None:
         _check(info, settings, argument["ranged"])
@@ -87,7 +87,7 @@ def subtitles(argument: dict[str, Any]) -> dict[str, Any]:
     return {"tracks": tracks, "missed": missed}
 
 
-def _subtitle_file(client: Client, file: dict[str, Any], path: Path) -> dict[str, Any]:
+def _subtitle_file(client: BoundedYoutubeDL, file: dict[str, Any], path: Path) -> dict[str, Any]:
     if file.get("data") is not None:
         path.write_text(str(file["data"]), encoding="utf-8")
         return {}
@@ -120,7 +120,7 @@ def playlist(argument: dict[str, Any]) -> dict[str, Any]:
         return _caught(client, lambda: _list(client, argument["url"], Path(argument["file"])))
 
 
-def _list(client: Client, url: str, file: Path) -> dict[str, Any]:
+def _list(client: BoundedYoutubeDL, url: str, file: Path) -> dict[str, Any]:
     seen, waiting, count = {url}, [url], 0
     while waiting:
         found = _opened(client, waiting.pop(0))
@@ -144,7 +144,7 @@ def _list(client: Client, url: str, file: Path) -> dict[str, Any]:
     return {"count": count}
 
 
-def _opened(client: Client, url: str) -> dict[str, Any] | None:
+def _opened(client: BoundedYoutubeDL, url: str) -> dict[str, Any] | None:
     """What the extractor of `url` says it is, its entries not yet listed; None if surely a single video."""
     found: dict[str, Any] = {"_type": "url", "url": url}
     for _ in range(client.settings.max_redirects + 1):
@@ -156,12 +156,12 @@ def _opened(client: Client, url: str) -> dict[str, Any] | None:
     return None
 
 
-def _extractor(client: Client, entry: dict[str, Any], url: str) -> Any:
+def _extractor(client: BoundedYoutubeDL, entry: dict[str, Any], url: str) -> Any:
     name = entry.get("ie_key") or next(key for key, ie in client._ies.items() if ie.suitable(url))
     return client.get_info_extractor(name)
 
 
-def _is_playlist(client: Client, entry: dict[str, Any], url: str) -> bool:
+def _is_playlist(client: BoundedYoutubeDL, entry: dict[str, Any], url: str) -> bool:
     if entry.get("_type") not in ("url", "url_transparent"):
         return False
     extractor = _extractor(client, entry, url)
@@ -181,19 +181,19 @@ def _address(entry: dict[str, Any]) -> str | None:
     return str(found) if found else None
 
 
-def _client(argument: dict[str, Any], settings: DownloadSettings, **params: Any) -> Client:
+def _client(argument: dict[str, Any], settings: DownloadSettings, **params: Any) -> BoundedYoutubeDL:
     policy = Policy(settings.allow_private, settings.proxy)
-    return Client(settings, policy, time.monotonic() + argument["seconds"], **params)
+    return BoundedYoutubeDL(settings, policy, time.monotonic() + argument["seconds"], **params)
 
 
-def _caught(client: Client, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _caught(client: BoundedYoutubeDL, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     try:
         with enforced(client.policy):
             return work()
     except Rejected as error:
-        failure = Failure(error.kind, error.message)
+        failure = FetchFailure(error.kind, error.message)
     except CookieLoadError:
-        failure = Failure(Kind.INVALID_REQUEST, "download.cookies_file is not a Netscape cookie file")
+        failure = FetchFailure(Kind.INVALID_REQUEST, "download.cookies_file is not a Netscape cookie file")
     except (YoutubeDLError, OSError) as error:
         if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error):
             return {"failed": {"kind": None, "message": "no space left on the disk for a download"}}
@@ -204,7 +204,7 @@ def _caught(client: Client, work: Callable[[], dict[str, Any]]) -> dict[str, Any
     return {"failed": {"kind": failure.kind.value, "message": message, "retry_after": failure.retry_after}}
 
 
-def _media(client: Client, url: str, settings: DownloadSettings, ranged: bool) -> dict[str, Any]:
+def _media(client: BoundedYoutubeDL, url: str, settings: DownloadSettings, ranged: bool) -> dict[str, Any]:
     info = client.extract_info(url, download=True)
     if info and info.get("_type") in ("playlist", "multi_video"):
         info = next((e for e in info.get("entries") or () if e), None)

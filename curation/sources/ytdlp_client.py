@@ -24,7 +24,7 @@ from curation.ids import digest
 from curation.rejects import Kind, Rejected
 from curation.settings import DownloadSettings
 from curation.sources.address_policy import AddressRefused, Policy
-from curation.sources.failures import Failure, of_transport, status_of
+from curation.sources.failures import FetchFailure, of_transport, status_of
 from curation.uris import redact
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ _VALUED = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "m
 _NEITHER_PAGE_NOR_MEDIA = re.compile(r"(application|text)/([\w.-]+\+)?(json|javascript|x-javascript|css)\b")
 
 
-class Client(YoutubeDL):  # type: ignore[misc]
+class BoundedYoutubeDL(YoutubeDL):  # type: ignore[misc]
     """A YoutubeDL that talks http(s) only, to allowed addresses, up to a time and a number of bytes.
 
     `failure` is the last failed request, `opt_outs` the opt-out headers seen. Raises Rejected beside yt-dlp's errors.
@@ -48,7 +48,7 @@ class Client(YoutubeDL):  # type: ignore[misc]
 
     def __init__(self, settings: DownloadSettings, policy: Policy, deadline: float, **params: Any) -> None:
         self.settings, self.policy, self.deadline = settings, policy, deadline
-        self.failure: Failure | None = None
+        self.failure: FetchFailure | None = None
         self.opt_outs: list[dict[str, str]] = []
         self.phase = "page"
         self._received = self._requested = self._redirected = 0
@@ -209,7 +209,7 @@ class _Versions:
 class WatchedRH(RequestsRH):  # type: ignore[misc]
     """yt-dlp's handler on `requests`, with every response shown to the client, those that redirect included."""
 
-    client: Client
+    client: BoundedYoutubeDL
 
     def _create_instance(self, **kwargs: Any) -> Any:
         session = super()._create_instance(**kwargs)

@@ -10,7 +10,7 @@ from curation.engines.text_source import TextSource
 from curation.ids import digest
 from curation.records import Caption, Frame
 from curation.rejects import Kind, Rejected
-from curation.texts.questions import Question, Told, ask
+from curation.texts.questions import Outcome, Question, ask
 
 MAX_WORDS = 25
 """What a caption is asked to keep to. An answer that is longer stays as it is: short clips keep theirs verbatim."""
@@ -47,13 +47,13 @@ def caption_frames(frames: Sequence[Frame], source: TextSource) -> Captioned:
     return outcome
 
 
-def ask_captions(frames: Sequence[Frame], source: TextSource) -> dict[str, Told | Failure]:
+def ask_captions(frames: Sequence[Frame], source: TextSource) -> dict[str, Outcome | Failure]:
     """What came of asking for a caption of each frame, by frame_id. Any text will do."""
     questions = [Question(f.frame_id, lambda _: {"max_words": MAX_WORDS}, (f.image,)) for f in frames]
     return ask(questions, source, lambda *_: None)
 
 
-def _caption(frame: Frame, source: TextSource, told: Told) -> Caption:
+def _caption(frame: Frame, source: TextSource, told: Outcome) -> Caption:
     return Caption(
         frame_id=frame.frame_id,
         video_id=frame.video_id,

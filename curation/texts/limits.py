@@ -23,7 +23,7 @@ _UNPUNCTUATED = re.compile(r"[\w ,'’-]*[.!?]?\s*")  # nothing that could end a
 
 
 @dataclass(frozen=True)
-class Limits:
+class TextLimits:
     """The longest text allowed: `words` where words are written apart, and `tokens` with both end marks included."""
 
     words: int
@@ -59,7 +59,7 @@ def split_sentences(text: str, language: str | None = "en") -> list[str]:
     return [sentence.strip() for sentence in found if sentence.strip()]
 
 
-def truncate(sentences: Sequence[str], limits: Limits) -> str:
+def truncate(sentences: Sequence[str], limits: TextLimits) -> str:
     """As many of the first `sentences` as fit; where not even one does, as many of its words (or characters)."""
     kept = ""
     for sentence in sentences:
@@ -70,7 +70,7 @@ def truncate(sentences: Sequence[str], limits: Limits) -> str:
     return kept or _cut(sentences[0].strip(), limits)
 
 
-def _cut(text: str, limits: Limits) -> str:
+def _cut(text: str, limits: TextLimits) -> str:
     """The longest beginning of `text` that fits, cut between words where that leaves any."""
     ends = clip_tokenizer()(text[:MAX_CHARS], return_offsets_mapping=True)["offset_mapping"][1:-1]
     cut = text[: ends[: limits.tokens - 2][-1][1]] if ends else ""

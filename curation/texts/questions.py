@@ -35,7 +35,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Told:
+class Outcome:
     """What came of a question: its last answer, and what is wrong with that; None where it will do.
 
     `completions` are all the answers on the way, the last one last.
@@ -53,7 +53,7 @@ class Told:
 
 def ask(
     questions: Sequence[Question], source: TextSource, fault_of: Callable[[str, Answer], str | None]
-) -> dict[str, Told | Failure]:
+) -> dict[str, Outcome | Failure]:
     """What came of each question, by its id. `fault_of` says what is wrong with an answer that has a text.
 
     What will not do is asked for again, `source.attempts` times in all; an attempt is one request, or two where free
@@ -75,7 +75,7 @@ class _Conversation:
 
     def __init__(self, question: Question, prompt: Prompt) -> None:
         self.id = question.id
-        self.outcome: Told | Failure | None = None
+        self.outcome: Outcome | Failure | None = None
         self.closed = False
         self.attempts = 0
         self._question, self._prompt = question, prompt
@@ -127,7 +127,7 @@ class _Conversation:
         if read.text is not None and self._draft is not None and self._draft.finish_reason == "length":
             read = Answer(read.text, "truncated")
         fault = read.status if read.text is None else fault_of(self.id, read)
-        self.outcome = Told(read, fault, self._completions)
+        self.outcome = Outcome(read, fault, self._completions)
         self.closed = fault is None
         if read.status == "unparseable":
             self._misshapen = answer

@@ -22,8 +22,8 @@ from curation.records import Caption, Clip, Segment, Summary, Video
 from curation.rejects import Kind, Rejected
 from curation.settings import SummarySettings
 from curation.texts.answers import Answer, additions
-from curation.texts.limits import MAX_CHARS, Limits, clip_tokens, count_words, spaced, split_sentences, truncate
-from curation.texts.questions import Question, Told, ask
+from curation.texts.limits import MAX_CHARS, TextLimits, clip_tokens, count_words, spaced, split_sentences, truncate
+from curation.texts.questions import Outcome, Question, ask
 
 TextKind = Literal["subtitles", "captions"]
 KINDS: tuple[TextKind, ...] = ("subtitles", "captions")
@@ -38,7 +38,7 @@ class SummaryPlan:
 
     subtitles: TextSource
     captions: TextSource
-    limits: Limits
+    limits: TextLimits
     min_support: float
     language: str | None = None
 
@@ -63,7 +63,7 @@ def summary_plan(settings: SummarySettings, prompts: Mapping[str, Prompt]) -> Su
     plan = SummaryPlan(
         subtitles=text_source(settings.engine, settings.subtitles, "summarize_subtitles", prompts),
         captions=text_source(settings.engine, settings.captions, "summarize_captions", prompts),
-        limits=Limits(settings.max_words, settings.max_clip_tokens),
+        limits=TextLimits(settings.max_words, settings.max_clip_tokens),
         min_support=settings.min_support,
         language=settings.language,
     )
@@ -132,7 +132,7 @@ def summarize_video(
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceText:
     """The sentences, or captions, that a clip's text is made from, and what they came from.
 
     `language` is what is known of it; nobody states that of captions.
@@ -162,17 +162,17 @@ def _code(tag: str | None) -> str | None:
     return tag.split("-")[0].lower() if tag else None
 
 
-def sources_of(video: Video, segments: Sequence[Segment], captions: Mapping[str, Caption]) -> dict[_Key, Source]:
+def sources_of(video: Video, segments: Sequence[Segment], captions: Mapping[str, Caption]) -> dict[_Key, SourceText]:
     """By clip and kind, where there is any text at all."""
-    sources: dict[_Key, Source] = {}
+    sources: dict[_Key, SourceText] = {}
     for segment in segments:
         said = [s.text.strip() for s in video.sentences if segment.start <= (s.start + s.end) / 2 < segment.end]
         seen = [c for frame_id in segment.frame_ids if (c := captions.get(frame_id)) and c.text]
         shown = dict.fromkeys(c.text for c in seen if c.text)  # a scene that lasts is described once
         models = sorted({f"{c.engine}/{c.model}" for c in seen})
-        given: dict[TextKind, Source] = {
-            "subtitles": Source(_worded(said), video.language, video.subtitle_kind),
-            "captions": Source(_worded(shown), None, ", ".join(models)),
+        given: dict[TextKind, SourceText] = {
+            "subtitles": SourceText(_worded(said), video.language, video.subtitle_kind),
+            "captions": SourceText(_worded(shown), None, ", ".join(models)),
         }
         sources |= {(segment.clip_id, kind): source for kind, source in given.items() if source.parts}
     return sources
@@ -204,7 +204,7 @@ class _Text:
     raw_text: str | None = None
 
 
-def _make(kind: TextKind, wanted: Mapping[str, Source], plan: SummaryPlan) -> dict[str, _Text | Failure]:
+def _make(kind: TextKind, wanted: Mapping[str, SourceText], plan: SummaryPlan) -> dict[str, _Text | Failure]:
     """A text for each of `wanted`, by digest: a summary, else a truncation; a Failure where a later run may get one."""
     made: dict[str, _Text | Failure] = {}
     told = ask_summaries(kind, wanted, plan)
@@ -212,20 +212,20 @@ def _make(kind: TextKind, wanted: Mapping[str, Source], plan: SummaryPlan) -> di
         answer = told.get(known)
         if isinstance(answer, Failure) and answer.retryable:
             made[known] = answer
-        elif isinstance(answer, Told) and answer.fault is None:
+        elif isinstance(answer, Outcome) and answer.fault is None:
             made[known] = _Text(answer.answer.text, answer.answer.status, answer.raw_text)
         else:
-            raw_text = answer.raw_text if isinstance(answer, Told) else None
+            raw_text = answer.raw_text if isinstance(answer, Outcome) else None
             made[known] = _Text(truncate(source.parts, plan.limits), "truncated", raw_text)
     return made
 
 
-def ask_summaries(kind: TextKind, wanted: Mapping[str, Source], plan: SummaryPlan) -> dict[str, Told | Failure]:
+def ask_summaries(kind: TextKind, wanted: Mapping[str, SourceText], plan: SummaryPlan) -> dict[str, Outcome | Failure]:
     """What came of asking for a summary of each of `wanted`, by its key; nothing of one whose language, or the wanted
     one, the engine does not know. Each time a summary will not do, a shorter one is asked for."""
     engine = plan.source(kind)
 
-    def question(key: str, source: Source) -> Question:
+    def question(key: str, source: SourceText) -> Question:
         data = {"text": source.text} if kind == "subtitles" else {"captions": source.parts}
         language = LANGUAGES[plan.language] if plan.language else None
         fewest = min(FEWEST_WORDS, plan.limits.words)
@@ -244,7 +244,7 @@ def ask_summaries(kind: TextKind, wanted: Mapping[str, Source], plan: SummaryPla
     return ask(questions, engine, lambda key, answer: _fault(answer, known[key], plan))
 
 
-def _fault(answer: Answer, source: Source, plan: SummaryPlan) -> str | None:
+def _fault(answer: Answer, source: SourceText, plan: SummaryPlan) -> str | None:
     """Why `answer` is not one whole sentence within the limits, in the wanted language, that adds nothing to `source`;
     None where it is."""
     text = answer.text or ""
@@ -271,7 +271,7 @@ def _fault(answer: Answer, source: Source, plan: SummaryPlan) -> str | None:
 
 
 def _clip(
-    segment: Segment, video: Video, sources: Mapping[_Key, Source], texts: Mapping[_Key, _Text | Failure]
+    segment: Segment, video: Video, sources: Mapping[_Key, SourceText], texts: Mapping[_Key, _Text | Failure]
 ) -> Clip:
     def columns(kind: TextKind, name: str) -> dict[str, str | None]:
         source, text = sources.get((segment.clip_id, kind)), texts.get((segment.clip_id, kind))

@@ -32,7 +32,7 @@ Share = Literal["train", "held_out"]
 
 
 @dataclass(frozen=True)
-class Version:
+class DatasetVersion:
     """What a run reads, as its checkpoints record it.
 
     `tables` has the Delta version of each table, pinned in the dataset under the name `pin`; `configuration` stands for
@@ -44,14 +44,14 @@ class Version:
     configuration: str
 
 
-def pin_version(dataset: Dataset, run: str) -> Version:
+def pin_version(dataset: Dataset, run: str) -> DatasetVersion:
     """Pin the dataset as it stands now for a training run of that name; `vidla vacuum` then spares what it needs."""
     name = f"train-{run}-{secrets.token_hex(4)}"
     tables = pin(dataset, name)
-    return Version(name, tables, configuration_digest(dataset, tables["clips"]))
+    return DatasetVersion(name, tables, configuration_digest(dataset, tables["clips"]))
 
 
-def reopen(dataset: Dataset, version: Version, run: str, allow_changed: bool) -> Version:
+def reopen(dataset: Dataset, version: DatasetVersion, run: str, allow_changed: bool) -> DatasetVersion:
     """The version that a run which is resumed goes on with.
 
     That is the one it began with, while the clips are the same still. Where they have changed since, raises
@@ -72,7 +72,7 @@ def reopen(dataset: Dataset, version: Version, run: str, allow_changed: bool) ->
     )
 
 
-def _is_whole(dataset: Dataset, version: Version) -> bool:
+def _is_whole(dataset: Dataset, version: DatasetVersion) -> bool:
     """Whether a version is pinned, and all there: what is forgotten is taken out of pinned versions as well."""
     if pins(dataset).get(version.pin) != version.tables:
         return False
@@ -172,7 +172,7 @@ CLIP_SCHEMA = pa.schema(
 )
 
 
-def select(dataset: Dataset, version: Version, settings: DataSettings, share: Share, path: Path) -> Clips:
+def select(dataset: Dataset, version: DatasetVersion, settings: DataSettings, share: Share, path: Path) -> Clips:
     """Write the clips of one side of the split to `path`, unless the same selection lies there already.
 
     `train` has the videos in the subset that are not held out, `held_out` all those that are. The selection is the same
@@ -193,7 +193,7 @@ def select(dataset: Dataset, version: Version, settings: DataSettings, share: Sh
 
 
 def _rows(
-    dataset: Dataset, version: Version, settings: DataSettings, scales: Iterable[Scale], share: Share
+    dataset: Dataset, version: DatasetVersion, settings: DataSettings, scales: Iterable[Scale], share: Share
 ) -> Iterator[pa.Table]:
     kept = held_out_sql(settings.held_out)
     side = kept if share == "held_out" else f"{in_subset_sql(settings.subset)} and not {kept}"
@@ -244,7 +244,7 @@ def write_clips(rows: Iterable[pa.Table], selection: str, path: Path) -> Clips:
     return Clips(path)
 
 
-def version_now(dataset: Dataset) -> Version:
+def version_now(dataset: Dataset) -> DatasetVersion:
     """The dataset as it stands, which is not pinned."""
     tables = versions_now(dataset)
-    return Version("", tables, configuration_digest(dataset, tables["clips"]))
+    return DatasetVersion("", tables, configuration_digest(dataset, tables["clips"]))

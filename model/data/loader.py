@@ -230,7 +230,7 @@ def _begin(worker: int) -> None:
 
 
 @dataclass
-class Missing:
+class MissingClips:
     """Counts the clips that could not be read, and ends a run in which they are too many.
 
     `share` of the clips drawn may be replaced by others; `total` clips will be drawn in all.

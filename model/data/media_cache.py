@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, cast
 import obstore
 
 from curation.dataset.dataset import Dataset
-from curation.dataset.object_store import reading, writing
+from curation.dataset.object_store import read_errors, write_errors
 from curation.ids import content_digest
 
 BLOCK = 2**20
@@ -45,11 +45,11 @@ class MediaCache:
             data = kept.read_bytes()
             os.utime(kept)  # it is the one that was used last
             return data
-        with reading(f"{dataset.uri}/{path}"):
+        with read_errors(f"{dataset.uri}/{path}"):
             found = obstore.get(dataset.store, path, options={"range": (number * BLOCK, (number + 1) * BLOCK)})
             size = found.meta["size"].to_bytes(_SIZE_BYTES, "big") if number == 0 else b""
             data = size + bytes(found.bytes())
-        with writing(f"the cache in {self.folder} (data.cache_bytes bounds it)"):
+        with write_errors(f"the cache in {self.folder} (data.cache_bytes bounds it)"):
             self._keep(kept, data)
         return data
 
@@ -157,6 +157,6 @@ def media_of(dataset: Dataset, folder: str | None, limit: int) -> Media:
     above = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     cache = MediaCache(Path(folder) if folder else above / "vidla" / "media", limit)
     if dataset.folder is None:
-        with writing(f"the cache in {cache.folder}"):
+        with write_errors(f"the cache in {cache.folder}"):
             cache.folder.mkdir(parents=True, exist_ok=True)
     return Media(dataset, cache)

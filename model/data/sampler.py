@@ -133,7 +133,7 @@ class Batches:
 
 
 @dataclass(frozen=True)
-class InTurn:
+class SequentialBatches:
     """Every clip once, in order, for an evaluation: rank `rank` takes every `ranks`-th piece of `micro_batch`."""
 
     clips: int

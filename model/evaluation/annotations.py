@@ -26,7 +26,7 @@ _SUFFIX = re.compile(r"\.(mp4|m4v|mov|mkv|webm|avi|m?ts|m2ts|mpe?g|flv|wmv|asf|o
 
 
 @dataclass(frozen=True)
-class Media:
+class MediaFile:
     """A file that may hold the video, and which part of it is meant."""
 
     stem: str
@@ -43,7 +43,7 @@ class Annotation:
 
     video_id: str
     texts: tuple[str, ...]
-    media: tuple[Media, ...]
+    media: tuple[MediaFile, ...]
     """The files that may hold it, the likeliest first."""
 
 
@@ -78,7 +78,7 @@ def read_didemo(path: Path) -> tuple[Annotation, ...]:
     expected = "DiDeMo's test_data.json: a list of objects with video and description"
     rows = _objects(path, expected, _json(path, expected, list), ("video", "description"))
     return tuple(
-        Annotation(one.video_id, (" ".join(one.texts),), (Media(_bare(one.video_id), 0.0, DIDEMO_SECONDS),))
+        Annotation(one.video_id, (" ".join(one.texts),), (MediaFile(_bare(one.video_id), 0.0, DIDEMO_SECONDS),))
         for one in _annotations(path, ((row["video"], row["description"]) for row in rows))
     )
 
@@ -93,7 +93,9 @@ def read_activitynet(path: Path) -> tuple[Annotation, ...]:
     _objects(path, expected, list(content.values()), ("duration", "timestamps", "sentences"))
     pairs = ((name, text) for name, video in content.items() for text in _strings(path, name, video["sentences"]))
     return tuple(
-        Annotation(one.video_id, (" ".join(one.texts),), (Media(one.video_id), Media(one.video_id.removeprefix("v_"))))
+        Annotation(
+            one.video_id, (" ".join(one.texts),), (MediaFile(one.video_id), MediaFile(one.video_id.removeprefix("v_")))
+        )
         for one in _annotations(path, pairs)
     )
 
@@ -172,7 +174,7 @@ def _annotations(path: Path, pairs: Iterable[tuple[Any, Any]]) -> tuple[Annotati
             texts.setdefault(video_id.strip(), []).append(cleaned)
     if not texts:
         raise InputError(f"{path} has no text")
-    return tuple(Annotation(name, tuple(some), (Media(_bare(name)),)) for name, some in texts.items())
+    return tuple(Annotation(name, tuple(some), (MediaFile(_bare(name)),)) for name, some in texts.items())
 
 
 def _only(path: Path, annotations: Sequence[Annotation], ids: Path) -> list[Annotation]:
@@ -191,11 +193,11 @@ def _only(path: Path, annotations: Sequence[Annotation], ids: Path) -> list[Anno
     return [by_id[name] for name in dict.fromkeys(listed)]
 
 
-def _ranged(video_id: str) -> tuple[Media, ...]:
+def _ranged(video_id: str) -> tuple[MediaFile, ...]:
     """Of an id that ends in two times: the clip, cut out already, or that range of the whole video."""
     ranged = re.fullmatch(r"(.+)_(\d+)_(\d+)", video_id)
-    clip = Media(video_id)
-    return (clip,) if ranged is None else (clip, Media(ranged[1], float(ranged[2]), float(ranged[3])))
+    clip = MediaFile(video_id)
+    return (clip,) if ranged is None else (clip, MediaFile(ranged[1], float(ranged[2]), float(ranged[3])))
 
 
 def _bare(name: str) -> str:
@@ -279,7 +281,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Found:
+class BenchmarkFiles:
     """What a folder holds of a benchmark. Prints as the line that says so."""
 
     folder: Path
@@ -299,7 +301,7 @@ class Found:
         return f"{len(self.missing)} of {total} videos ({share}) are not in {self.folder} and left out: {names}"
 
 
-def find_videos(annotations: Sequence[Annotation], folder: Path) -> Found:
+def find_videos(annotations: Sequence[Annotation], folder: Path) -> BenchmarkFiles:
     """The annotated videos whose files lie in `folder` or below. Raises InputError where there is none at all."""
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder")
@@ -319,4 +321,4 @@ def find_videos(annotations: Sequence[Annotation], folder: Path) -> Found:
             f"none of {len(annotations)} videos is in {folder}, which holds {len(files)} videos; expected is, for "
             f"example, {annotations[0].media[0].stem}.mp4"
         )
-    return Found(folder, tuple(examples), tuple(missing))
+    return BenchmarkFiles(folder, tuple(examples), tuple(missing))

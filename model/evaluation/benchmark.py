@@ -19,8 +19,8 @@ from model.data.clips import CLIP_SCHEMA, Clips, write_clips
 from model.data.media_cache import media_of
 from model.evaluation.annotations import (
     Annotation,
+    BenchmarkFiles,
     Example,
-    Found,
     read_activitynet,
     read_didemo,
     read_kinetics,
@@ -58,7 +58,7 @@ def read_annotations(named: str) -> tuple[Annotation, ...]:
     return reader(*paths)
 
 
-def evaluate_benchmark(encoder: Encoder, found: Found, resamples: int = RESAMPLES) -> Evaluation:
+def evaluate_benchmark(encoder: Encoder, found: BenchmarkFiles, resamples: int = RESAMPLES) -> Evaluation:
     """Retrieval among the videos of a benchmark; all texts of a video are right for it. Raises DatasetError."""
     videos, there, durations = _videos(encoder, found)
     pairs = [(text, index) for index in there for text in found.examples[index].texts]
@@ -74,7 +74,9 @@ def evaluate_benchmark(encoder: Encoder, found: Found, resamples: int = RESAMPLE
     return Evaluation({"videos": figures}, len(found.examples) - len(there))
 
 
-def classify_benchmark(encoder: Encoder, found: Found, classes: Sequence[str], templates: Sequence[str]) -> ZeroShot:
+def classify_benchmark(
+    encoder: Encoder, found: BenchmarkFiles, classes: Sequence[str], templates: Sequence[str]
+) -> ZeroShot:
     """Zero-shot classification of the videos of a benchmark, each of whose one text is its class.
 
     Raises InputError for a text that is no class, and DatasetError.
@@ -86,7 +88,7 @@ def classify_benchmark(encoder: Encoder, found: Found, classes: Sequence[str], t
     return replace(shares, unreadable=len(labels) - len(there))
 
 
-def _videos(encoder: Encoder, found: Found) -> tuple[Tensor, list[int], list[float]]:
+def _videos(encoder: Encoder, found: BenchmarkFiles) -> tuple[Tensor, list[int], list[float]]:
     """The features of all videos that can be read, which of the examples these are, and how many seconds they last."""
     with tempfile.TemporaryDirectory() as folder:
         clips = _clips(found, Path(folder) / "clips.arrow")
@@ -96,7 +98,7 @@ def _videos(encoder: Encoder, found: Found) -> tuple[Tensor, list[int], list[flo
     return features, there, [row.end - row.start for row in rows]
 
 
-def _clips(found: Found, path: Path) -> Clips:
+def _clips(found: BenchmarkFiles, path: Path) -> Clips:
     """The videos as clips, in their order."""
     rows = []
     for number, example in enumerate(found.examples):

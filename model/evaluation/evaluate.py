@@ -28,7 +28,7 @@ from model.data.clips import (
 )
 from model.data.loader import Batch, Samples, read, tokens
 from model.data.media_cache import Media, media_of
-from model.data.sampler import InTurn
+from model.data.sampler import SequentialBatches
 from model.data.split import held_out
 from model.distributed import Processes
 from model.evaluation.retrieval import RESAMPLES, Retrieval, evaluate
@@ -96,7 +96,7 @@ class Encoder:
     @torch.no_grad()
     def videos(self, samples: Samples, chosen: Sequence[int]) -> tuple[Tensor, list[int]]:
         """Features (n, D), on the CPU, and which of the `chosen` clips they are of: all that can be read, in order."""
-        turns = InTurn(len(chosen), self.micro_batch, self.processes.rank, self.processes.size)
+        turns = SequentialBatches(len(chosen), self.micro_batch, self.processes.rank, self.processes.size)
         draws = [[(chosen[place], seed) for place, seed in turn] for turn in turns]
         found: dict[int, Tensor] = {}
         for batch in read(samples, draws, min(self.workers, len(draws))):
@@ -114,7 +114,7 @@ class Encoder:
         """Features (n, D), on the CPU."""
         found: dict[int, Tensor] = {}
         context = self.model.config.text.context
-        for draws in InTurn(len(texts), self.micro_batch, self.processes.rank, self.processes.size):
+        for draws in SequentialBatches(len(texts), self.micro_batch, self.processes.rank, self.processes.size):
             ids = tokens([texts[index] for index, _ in draws], context).to(self.processes.device)
             with autocast(self.processes.device, self.precision):
                 features = self.model.encode_text(ids)

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.dataset.dataset import Dataset
-from curation.dataset.object_store import writing
+from curation.dataset.object_store import write_errors
 from curation.errors import DatasetError, InputError, Misuse
 from curation.ids import microseconds
 from curation.records import SCALES
@@ -114,7 +114,7 @@ def write(made: HierarchicalSet, out: Path) -> None:
     """Write the rows as a Parquet file, whole or not at all. Raises Misuse where `out` is there already."""
     if out.exists():
         raise Misuse(f"{out} is there already; name a new file")
-    with writing(str(out)), tempfile.TemporaryDirectory(dir=out.parent, prefix=".vidla-") as folder:
+    with write_errors(str(out)), tempfile.TemporaryDirectory(dir=out.parent, prefix=".vidla-") as folder:
         part = Path(folder) / out.name
         pq.write_table(made.rows, part, compression="zstd")
         part.replace(out)

@@ -27,7 +27,7 @@ from torch.distributed.checkpoint import FileSystemReader
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 
-from model.data.clips import Version
+from model.data.clips import DatasetVersion
 from model.distributed import Processes
 from model.network.vidla import VidLA
 from model.settings import TrainingError
@@ -44,7 +44,7 @@ class Progress:
     """
 
     step: int
-    version: Version
+    version: DatasetVersion
     settings: Mapping[str, Any]
     score: float | None = None
 
@@ -120,7 +120,7 @@ def read(folder: Path) -> Checkpoint:
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         wrong = [name for name, digest in about["files"].items() if _digest(folder / name) != digest]
-        progress = Progress(**about["progress"] | {"version": Version(**about["progress"]["version"])})
+        progress = Progress(**about["progress"] | {"version": DatasetVersion(**about["progress"]["version"])})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrainingError(f"{folder} is no whole checkpoint: {' '.join(str(error).split())}") from None
     if wrong:

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from curation import __version__
-from curation.config import check, over, read
+from curation.config import check, merge, read
 from curation.dataset.dataset import Dataset
 from curation.dataset.pins import pins, unpin
 from curation.errors import ConfigError, DatasetError
 from curation.settings import fields
-from model.data.clips import Version, pin_version
+from model.data.clips import DatasetVersion, pin_version
 from model.distributed import Processes
 from model.network.architecture import ModelError
 from model.network.vidla import VidLA
@@ -35,13 +35,13 @@ OWN = frozenset((f"{ABOUT}.part", "lock"))  # what may lie there though the run 
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """A run of `settings` on `dataset`, in the folder `folder`, which began with `version` of it."""
 
     folder: Path
     dataset: Dataset
     settings: TrainSettings
-    version: Version
+    version: DatasetVersion
 
     @property
     def checkpoints(self) -> Path:
@@ -52,18 +52,18 @@ class Run:
         return self.folder / "log.jsonl"
 
 
-def begin(folder: Path, dataset: Dataset, settings: TrainSettings, processes: Processes) -> Run:
+def begin(folder: Path, dataset: Dataset, settings: TrainSettings, processes: Processes) -> TrainingRun:
     """The run in `folder`: a new one, or the one that is there, to go on with. To be called by all processes.
 
     One that has written no checkpoint begins anew, and may be told anything. Raises DatasetError where there is no
     dataset, ConfigError for the folder of another run, or of something else, and TrainingError for one that cannot be
     written to.
     """
-    run: Run = processes.first_does(lambda: _begin(folder, dataset, settings))
+    run: TrainingRun = processes.first_does(lambda: _begin(folder, dataset, settings))
     return run
 
 
-def _begin(folder: Path, dataset: Dataset, settings: TrainSettings) -> Run:
+def _begin(folder: Path, dataset: Dataset, settings: TrainSettings) -> TrainingRun:
     if not dataset.exists():
         raise DatasetError(f"there is no dataset at {dataset.uri}")
     about = _read(folder)
@@ -84,15 +84,15 @@ def _begin(folder: Path, dataset: Dataset, settings: TrainSettings) -> Run:
     ]
     if changed:
         raise ConfigError(f"{folder} holds another run: {'; '.join(changed)}; give another --out, or change that back")
-    return Run(folder, dataset, settings, Version(**about["version"]))
+    return TrainingRun(folder, dataset, settings, DatasetVersion(**about["version"]))
 
 
-def _new(folder: Path, dataset: Dataset, settings: TrainSettings, before: dict[str, Any] | None) -> Run:
+def _new(folder: Path, dataset: Dataset, settings: TrainSettings, before: dict[str, Any] | None) -> TrainingRun:
     """A run that begins, maybe in place of one that has written no checkpoint."""
     if before is not None and before["dataset"] == dataset.uri and before["version"]["pin"] in pins(dataset):
         unpin(dataset, before["version"]["pin"])
     folder.mkdir(parents=True, exist_ok=True)
-    run = Run(folder, dataset, settings, pin_version(dataset, folder.resolve().name))
+    run = TrainingRun(folder, dataset, settings, pin_version(dataset, folder.resolve().name))
     about = {
         "settings": settings.model_dump(mode="json"),
         "dataset": dataset.uri,
@@ -133,7 +133,7 @@ def trained(folder: Path, assignments: Sequence[str] = ()) -> tuple[VidLA, Train
     """
     of_run = folder if (folder / ABOUT).exists() else folder.resolve().parent.parent
     about = _read(of_run) or {"settings": {"model": {"weights": str(folder)}, "precision": "fp32"}}
-    settings = check(TrainSettings, over(about["settings"], read(None, assignments)))
+    settings = check(TrainSettings, merge(about["settings"], read(None, assignments)))
     source = folder if of_run != folder else checkpoint.best(folder / CHECKPOINTS)
     if source is None:
         raise ModelError(f"{folder} holds no checkpoint yet: train first")

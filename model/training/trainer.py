@@ -16,8 +16,8 @@ from torch.nn.parallel import DistributedDataParallel
 from curation.clip_tokenizer import clip_tokenizer
 from curation.errors import ConfigError, DatasetError
 from model.data.augment import normalise
-from model.data.clips import Clips, Share, Version, reopen, select
-from model.data.loader import Augmentation, Batch, Missing, Samples, read
+from model.data.clips import Clips, DatasetVersion, Share, reopen, select
+from model.data.loader import Augmentation, Batch, MissingClips, Samples, read
 from model.data.media_cache import media_of
 from model.data.sampler import Batches, Order
 from model.distributed import Processes
@@ -32,7 +32,7 @@ from model.training.checkpoint import Progress
 from model.training.losses import clamp_logit_scale, vidla_loss
 from model.training.metrics import Monitor, StepFigures
 from model.training.optimizer import learning_rate, make_optimizer, set_learning_rate
-from model.training.run_folder import Run
+from model.training.run_folder import TrainingRun
 
 NAMED_CLIPS = 8  # that a message names; the log has all
 SHARES: tuple[Share, Share] = ("train", "held_out")
@@ -41,7 +41,7 @@ SHARES: tuple[Share, Share] = ("train", "held_out")
 class Trainer:
     """A run, from its latest checkpoint on. Every process has one, and all of them do the same together."""
 
-    def __init__(self, run: Run, processes: Processes) -> None:
+    def __init__(self, run: TrainingRun, processes: Processes) -> None:
         """Raises DatasetError, ConfigError, ModelError and TrainingError, each with one line."""
         self.run, self.settings, self.processes = run, run.settings, processes
         found, self.faults = processes.first_does(lambda: checkpoint.latest(run.checkpoints))
@@ -132,7 +132,7 @@ class Trainer:
         if self.step >= self.steps:
             return
         batches = Batches(self.order, self.step, self.steps, settings.micro_batch, processes.rank, processes.size)
-        missing = Missing(settings.data.max_missing, len(batches) * settings.micro_batch)
+        missing = MissingClips(settings.data.max_missing, len(batches) * settings.micro_batch)
         with ExitStack() as stack:
             if processes.first:
                 begun = Monitor(self.run.folder, self.step, self.steps, processes.device, file)
@@ -155,7 +155,7 @@ class Trainer:
                 reason = str(error).strip().partition("\n")[0]
                 raise TrainingError(f"the model cannot be compiled ({reason}): set compile=false") from error
 
-    def _next_step(self, stream: Iterator[Batch], count: int, missing: Missing) -> None:
+    def _next_step(self, stream: Iterator[Batch], count: int, missing: MissingClips) -> None:
         began = time.monotonic()
         pieces = list(islice(stream, count))
         waited = time.monotonic() - began
@@ -225,10 +225,10 @@ class Trainer:
 
     # --- what it is made of -----------------------------------------------------------------------------------------
 
-    def _version(self, version: Version) -> Version:
+    def _version(self, version: DatasetVersion) -> DatasetVersion:
         """The version of the dataset to go on with; it may have to be pinned, once."""
         run, changed = self.run, self.settings.data.allow_changed
-        found: Version = self.processes.first_does(
+        found: DatasetVersion = self.processes.first_does(
             lambda: reopen(run.dataset, version, run.folder.resolve().name, changed)
         )
         return found

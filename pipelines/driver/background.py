@@ -7,10 +7,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Self
 
-from pipelines.worker.shutdown import Fatal, halt
+from pipelines.worker.shutdown import Fatal, stop_process
 
 
-class Beside:
+class BackgroundJobs:
     """Runs jobs in threads of their own, `most` at a time. Leaving it waits for all of them."""
 
     def __init__(self, most: int) -> None:
@@ -25,7 +25,7 @@ class Beside:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:
-            halt()
+            stop_process()
         self._pool.shutdown()
         if error is None:
             for job in self._jobs:
@@ -45,5 +45,5 @@ def _ending_all(job: Callable[[], None]) -> None:
         with Fatal.kept():
             job()
     except BaseException:
-        halt()
+        stop_process()
         raise

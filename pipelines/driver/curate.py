@@ -24,10 +24,10 @@ from pipelines.driver.plan import Plan
 from pipelines.driver.run import Run
 from pipelines.driver.state import Rejection, Retry, no_retry
 from pipelines.runners import dataflow
-from pipelines.runners.runner import Local, runner_for
+from pipelines.runners.runner import LocalRunner, runner_for
 from pipelines.worker import memory, shutdown, text_engines
 from pipelines.worker.logs import StderrToLog, log_to
-from pipelines.worker.progress import View, spent_on_texts, tally
+from pipelines.worker.progress import ProgressView, spent_on_texts, tally
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def curate(
         else:
             _announce(plan)
             with_view(lambda: run.do_one_job(plan) if one_job else run.do(plan), stages, len(plan), runner.stop_s)
-            if one_job and dataflow.Options.of(beam_arguments).is_described:
+            if one_job and dataflow.DataflowOptions.of(beam_arguments).is_described:
                 typer.echo("The job is described, and does its wave when it is started; nothing is made yet.")
                 return 0
     memory.give_back()
@@ -96,7 +96,7 @@ def _announce(plan: Plan) -> None:
         )
 
 
-def with_view(work: Callable[[], None], stages: Sequence[str], total: int, stop_s: float = Local.stop_s) -> None:
+def with_view(work: Callable[[], None], stages: Sequence[str], total: int, stop_s: float = LocalRunner.stop_s) -> None:
     """Do `work` in a thread while this one shows how far it is and waits for Ctrl-C (SIGTERM likewise).
 
     What is under way then has `stop_s` seconds to end.
@@ -117,8 +117,8 @@ def with_view(work: Callable[[], None], stages: Sequence[str], total: int, stop_
 
     tally.clear()
     load.clear()
-    shutdown.begin()
-    view = View(stages, total, sys.stderr)
+    shutdown.reset_process()
+    view = ProgressView(stages, total, sys.stderr)
     thread = threading.Thread(target=attempt, name="run", daemon=True)
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.redirect_stderr(StderrToLog()):
@@ -126,7 +126,7 @@ def with_view(work: Callable[[], None], stages: Sequence[str], total: int, stop_
             thread.start()
             view.show_until(done)
         except KeyboardInterrupt:
-            shutdown.halt()
+            shutdown.stop_process()
             done.wait(stop_s)
             how = "stopped; what is committed is kept, and the same command goes on from there"
             raise shutdown.Interrupted(how) from None

@@ -15,13 +15,13 @@ from curation.dataset.commits import read_commits
 from curation.dataset.dataset import Dataset
 from curation.schema import TABLES
 from curation.settings import Settings
-from pipelines.driver.reuse import Elsewhere
+from pipelines.driver.reuse import OtherDataset
 from pipelines.driver.state import State, no_retry
 from pipelines.driver.waves import Wave
 from pipelines.runners.runner import Runner
 from pipelines.stages.stage import stage_of
-from pipelines.worker.reports import Reports
-from pipelines.worker.shutdown import Ended
+from pipelines.worker.reports import ReportReader
+from pipelines.worker.shutdown import EarlyEnd
 from pipelines.worker.stage_work import Context, Work
 from pipelines.worker.work_items import CAPTION, DOWNLOAD, SEGMENT, STAGES, VideoItem
 
@@ -35,7 +35,7 @@ class WaveInOneJob:
     settings: Settings
     texts: str  # digest of all that makes the texts
 
-    def run(self, runner: Runner) -> Ended | None:
+    def run(self, runner: Runner) -> EarlyEnd | None:
         """Hand it to the runner, which may wait for its end or not; why a commit could not be made, if so."""
         stages = STAGES[self._first() :]
 
@@ -56,7 +56,7 @@ class WaveInOneJob:
                 committed = items | f"Stage {stage}" >> part
 
         tokens = {stage: self._context(stage).token for stage in stages}
-        return runner.run(build, self.context.job_name, Reports(self.context.dataset, tokens))
+        return runner.run(build, self.context.job_name, ReportReader(self.context.dataset, tokens))
 
     def _first(self) -> int:
         """The first stage that has anything to do."""
@@ -86,7 +86,7 @@ class WaveInOneJob:
             wanted = [v for v in videos if state.needs(v) == SEGMENT]
         else:
             wanted = [v for v in videos if state.needs(v) == CAPTION]
-            state.elsewhere = [Elsewhere.locate(location) for location in self.settings.run.reuse]
+            state.elsewhere = [OtherDataset.locate(location) for location in self.settings.run.reuse]
             if not self.settings.run.keep_sources:
                 done = [d for v in videos if state.needs(v) != SEGMENT for d in state.downloads_of(v)]
                 dataset.delete({d.source_uri for d in done if d.source_uri.startswith("sources/")})

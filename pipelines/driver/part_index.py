@@ -13,7 +13,7 @@ from pipelines.worker.work_items import BY_VIDEO
 READERS = 8  # parts read at a time
 
 
-class Places:
+class VideoParts:
     """By video and table, the parts that may hold its rows, kept up to date by `add` and `remove`.
 
     Videos that are new in this run are followed from their first part on. For others the tables are looked through

@@ -14,11 +14,11 @@ from urllib.parse import unquote, urlsplit
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.dataset.dataset import looked_up, rows_of
+from curation.dataset.dataset import lookup, rows_of
 from curation.records import VideoRequest
 from curation.row_digests import download_reject_digest
 from curation.schema import TABLES, from_row
-from curation.sources.requests import Asked
+from curation.sources.requests import FetchTarget
 from pipelines.driver.state import Retry, State, no_retry
 from pipelines.worker.work_items import DOWNLOAD, SEGMENT, DownloadItem
 
@@ -30,7 +30,7 @@ class Downloads(Sequence[DownloadItem]):
     """Requests to fetch: rows of an Arrow table with the columns of `requests` and WORK, each an item when it is asked
     for. Millions of them lie in some hundred bytes each."""
 
-    def __init__(self, rows: pa.Table, asked: Mapping[str, Asked]) -> None:
+    def __init__(self, rows: pa.Table, asked: Mapping[str, FetchTarget]) -> None:
         self.rows = rows
         self.asked = asked
 
@@ -87,7 +87,7 @@ class Plan:
         return len(self.downloads) + len(self.segment) + len(self.text)
 
 
-def make_plan(state: State, asked: Mapping[str, Asked], retry: Retry = no_retry) -> Plan:
+def make_plan(state: State, asked: Mapping[str, FetchTarget], retry: Retry = no_retry) -> Plan:
     """Everything that the requests of the dataset still need; with a `retry`, only what that opens again."""
     plan = Plan()
     again: set[str] = set()  # videos to download anew for the single pass
@@ -115,7 +115,7 @@ def _to_download(state: State, again: Collection[str], retry: Retry) -> pa.Table
     if not wanted:
         return NOTHING.rows
     rows = state.dataset.read("requests")
-    rows = rows.append_column("expected", looked_up(rows["request_key"], wanted, "expected"))
+    rows = rows.append_column("expected", lookup(rows["request_key"], wanted, "expected"))
     rows = rows.filter(pc.is_valid(rows["expected"]))
     keep, attempts, redo, old_videos = [], [], [], []
     for key, digest in zip(*(rows[name].to_pylist() for name in ("request_key", "expected")), strict=True):

@@ -15,7 +15,7 @@ REUSED = ("captions", "summaries")
 
 
 @dataclass(frozen=True)
-class Elsewhere:
+class OtherDataset:
     """Another dataset, and by table which of its parts hold texts of which video."""
 
     uri: str

@@ -18,16 +18,16 @@ from curation.ids import digest
 from curation.records import Reject, VideoRequest
 from curation.row_digests import download_digest, download_reject_digest
 from curation.settings import Settings
-from curation.sources.requests import Asked, read_inputs
-from pipelines.driver.background import Beside
+from curation.sources.requests import FetchTarget, read_inputs
+from pipelines.driver.background import BackgroundJobs
 from pipelines.driver.plan import NOTHING, Plan, make_plan
-from pipelines.driver.reuse import Elsewhere
+from pipelines.driver.reuse import OtherDataset
 from pipelines.driver.state import Retry, State, no_retry
 from pipelines.driver.waves import Wave, waves_of
-from pipelines.runners.runner import Local, Runner
+from pipelines.runners.runner import LocalRunner, Runner
 from pipelines.worker.batches import batches
 from pipelines.worker.progress import tally
-from pipelines.worker.shutdown import Ended, Fatal, Stopped, halt, stopping
+from pipelines.worker.shutdown import EarlyEnd, Fatal, RunStopped, stop_process, stopping
 from pipelines.worker.stage_work import Context
 from pipelines.worker.text_engines import is_served, served_engines, shared
 from pipelines.worker.work_items import CAPTION, DOWNLOAD, SEGMENT, STAGES, SUMMARIZE, DownloadItem, VideoItem
@@ -47,7 +47,7 @@ class Run:
     settings: Settings
     texts: str  # digest of all that makes the texts
     stages: Sequence[str] = STAGES
-    runner: Runner = field(default_factory=lambda: Local(()))
+    runner: Runner = field(default_factory=lambda: LocalRunner(()))
     retry: Retry = no_retry
     state: State = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)  # for what follows, and for `state`
@@ -57,16 +57,19 @@ class Run:
 
     # --- what is wanted ---------------------------------------------------------------------------------------------
 
-    def ask(self, inputs: Sequence[str]) -> dict[str, Asked]:
+    def ask(self, inputs: Sequence[str]) -> dict[str, FetchTarget]:
         """Put what is asked for into `requests`; what to fetch, by request_key, where the table lacks some of it."""
-        secret: dict[str, Asked] = {}
+        secret: dict[str, FetchTarget] = {}
         known = set(self.dataset.read("requests", ["request_key"])["request_key"].to_pylist())
         for number, answers in enumerate(batches(read_inputs(inputs, self.settings.download), REQUESTS_AT_A_TIME)):
             writer = PartWriter(self.dataset.store, self.writer.lineage, self.settings.run.part_bytes)
             new: list[VideoRequest] = []
             for answer in answers:
-                request = answer.request if isinstance(answer, Asked) else _request_of(answer)
-                if isinstance(answer, Asked) and (answer.url, answer.subtitles_url) != (request.uri, request.subtitles):
+                request = answer.request if isinstance(answer, FetchTarget) else _request_of(answer)
+                if isinstance(answer, FetchTarget) and (answer.url, answer.subtitles_url) != (
+                    request.uri,
+                    request.subtitles,
+                ):
                     secret[request.request_key] = answer
                 if request.request_key in known:
                     continue
@@ -81,7 +84,7 @@ class Run:
                 self.writer.commit(f"{self.writer.lineage.run_id}:requests:{number}", parts)
         return secret
 
-    def plan(self, asked: Mapping[str, Asked]) -> Plan:
+    def plan(self, asked: Mapping[str, FetchTarget]) -> Plan:
         """What the dataset still needs, as far as this run's stages go."""
         self._seen = self.writer.seen
         self.state = State.load(self.dataset, self.settings, self.texts)
@@ -102,12 +105,12 @@ class Run:
         again = self._redone(plan)
         self.state.locate([*plan.segment, *plan.text, *again])
         if CAPTION in self.stages or SUMMARIZE in self.stages:
-            self.state.elsewhere = [Elsewhere.locate(location) for location in self.settings.run.reuse]
+            self.state.elsewhere = [OtherDataset.locate(location) for location in self.settings.run.reuse]
         waves = waves_of(plan, self.state, self.settings.run)
         tally.add("run", "waves", len(waves))
         if self.runner.here:
             self._start_engines()
-        with driving(), self.runner, Beside(self._text_waves()) as beside:
+        with driving(), self.runner, BackgroundJobs(self._text_waves()) as beside:
             for wave in waves:
                 tally.add("run", "wave")
                 videos = self._media(wave)
@@ -128,7 +131,7 @@ class Run:
             job = WaveInOneJob(wave, context, self._shared_settings(), self.texts)
             ended = job.run(self.runner)
         if stopping.is_set():
-            raise Stopped
+            raise RunStopped
         self.writer.check()
         for stage in STAGES:
             ended = self._settle(stage, f"{token}:{stage}") or ended
@@ -180,17 +183,17 @@ class Run:
         context = Context(self.dataset, self.writer.lineage, part_bytes, self._seen, token, old_parts)
         ended = run_stage(stage, self._shared_settings(), items, context, self.runner)
         if stopping.is_set():
-            raise Stopped
+            raise RunStopped
         self.writer.check()
         ended = self._settle(stage, token) or ended
         if ended:
             raise ended.error()
 
-    def _settle(self, stage: str, token: str) -> Ended | None:
+    def _settle(self, stage: str, token: str) -> EarlyEnd | None:
         """Take in what the work of that token came to; why it ended early, if so."""
         outcome = self._take_in(token)
         tally.settle(stage, token, outcome.get("counts", {}))
-        return Ended.told(outcome["ended"]) if outcome.get("ended") else None
+        return EarlyEnd.from_record(outcome["ended"]) if outcome.get("ended") else None
 
     def _take_in(self, token: str) -> Mapping[str, Any]:
         """Bring the state up to date with what was committed; what the work of that token came to."""
@@ -222,7 +225,7 @@ class Run:
                     engine.start()
             except Exception:
                 log.exception("the engine %s does not start", engine.engine)
-                halt()
+                stop_process()
 
         for engine in served_engines(self.settings, self.stages):
             threading.Thread(target=start, args=(engine,), name="engine", daemon=True).start()

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.dataset.dataset import Dataset, looked_up, rows_of
+from curation.dataset.dataset import Dataset, lookup, rows_of
 from curation.row_digests import (
     clips_digest,
     clips_digests,
@@ -26,8 +26,8 @@ from curation.row_digests import (
     tiling_digests,
 )
 from curation.settings import Settings
-from pipelines.driver.part_index import Places
-from pipelines.driver.reuse import Elsewhere
+from pipelines.driver.part_index import VideoParts
+from pipelines.driver.reuse import OtherDataset
 from pipelines.worker.work_items import BY_VIDEO, CAPTION, DOWNLOAD, SEGMENT, SUMMARIZE, DownloadItem, VideoItem
 
 
@@ -87,11 +87,11 @@ class State:
     unfetched: pa.Table = field(default_factory=lambda: NO_REQUESTS)
     fetched_count: int = 0  # downloads, those of settled videos included
     fetched_bytes: int = 0
-    elsewhere: Sequence[Elsewhere] = ()
-    places: Places = field(init=False)
+    elsewhere: Sequence[OtherDataset] = ()
+    places: VideoParts = field(init=False)
 
     def __post_init__(self) -> None:
-        self.places = Places(self.dataset)
+        self.places = VideoParts(self.dataset)
 
     @classmethod
     def load(cls, dataset: Dataset, settings: Settings, texts: str) -> State:
@@ -103,7 +103,7 @@ class State:
         state._compare(downloads)
         for table in ("videos", "segments", "clips"):
             query = f"select video_id, max(digest) as digest from {table} group by video_id"
-            downloads = downloads.append_column(table, looked_up(downloads["video_id"], dataset.sql(query), "digest"))
+            downloads = downloads.append_column(table, lookup(downloads["video_id"], dataset.sql(query), "digest"))
         settled = state._settled(downloads)
         state.settled.update(settled.to_pylist())
         pending = pc.invert(pc.is_in(downloads["video_id"], settled))
@@ -118,7 +118,7 @@ class State:
         """Find the requests that have no up-to-date download."""
         requests = self.dataset.read("requests", ["request_key", "id", "subtitles"])
         expected = as_column(download_digests(requests, self.settings))
-        done = looked_up(requests["request_key"], downloads, "digest")
+        done = lookup(requests["request_key"], downloads, "digest")
         missing = pc.not_equal(pc.coalesce(done, ""), expected)
         keys = pa.table([requests["request_key"], expected], NO_REQUESTS.schema.names)
         self.unfetched = keys.filter(missing).cast(NO_REQUESTS.schema)

@@ -44,7 +44,7 @@ def _engine(stage: str, settings: Settings) -> EngineSettings | None:
 
 
 @dataclass(frozen=True)
-class Options:
+class DataflowOptions:
     """Those of Beam's options that decide what may be done; the rest is Beam's own to check."""
 
     is_dataflow: bool
@@ -52,7 +52,7 @@ class Options:
     is_dry: bool
 
     @classmethod
-    def of(cls, arguments: Sequence[str]) -> Options:
+    def of(cls, arguments: Sequence[str]) -> DataflowOptions:
         parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
         parser.add_argument("--runner", "-r", default="")
         parser.add_argument("--template_location")
@@ -64,7 +64,7 @@ class Options:
 
 def check(arguments: Sequence[str], dataset: Dataset, one_job: bool) -> None:
     """See whether a run under Beam's options `arguments` can work, before it writes anything. Raises Misuse."""
-    options = Options.of(arguments)
+    options = DataflowOptions.of(arguments)
     if not options.is_dataflow:
         return
     try:

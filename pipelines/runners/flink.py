@@ -33,7 +33,7 @@ START_S = 60.0  # for the job server
 _OVER = ("FINISHED", "FAILED", "CANCELED")
 
 
-class Flink:
+class FlinkCluster:
     """The cluster that `--flink_master` names, between enter and exit. Raises RunnerError where it cannot be used.
 
     `parallelism` is `--parallelism`, or else every slot there is; `jobs` of it find room at a time, and each is worked

@@ -37,7 +37,7 @@ WORKER = (
 )
 
 
-class Pool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):  # type: ignore[misc]
+class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):  # type: ignore[misc]
     """What a task manager asks for workers."""
 
     def StartWorker(self, request: Any, _: Any) -> Any:
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     port = parser.parse_args(arguments).service_port
     logging.basicConfig(level=logging.INFO)
     server = grpc.server(thread_pool_executor.shared_unbounded_instance())
-    beam_fn_api_pb2_grpc.add_BeamFnExternalWorkerPoolServicer_to_server(Pool(), server)
+    beam_fn_api_pb2_grpc.add_BeamFnExternalWorkerPoolServicer_to_server(WorkerPool(), server)
     server.add_insecure_port(f"[::]:{port}")
     server.start()
     log.info("listening for task managers on port %d", port)

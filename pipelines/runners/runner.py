@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from curation.errors import Misuse, RunnerError
 from pipelines.runners import dataflow
-from pipelines.worker.reports import Reports
-from pipelines.worker.shutdown import Ended, Stopped, stopping
+from pipelines.worker.reports import ReportReader
+from pipelines.worker.shutdown import EarlyEnd, RunStopped, stopping
 
 if TYPE_CHECKING:
     import apache_beam as beam
 
-    from pipelines.runners.flink import Flink
+    from pipelines.runners.flink import FlinkCluster
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +49,8 @@ class Runner(Protocol):
 
     def __enter__(self) -> Self: ...
     def __exit__(self, *_: object) -> None: ...
-    def run(self, build: Build, name: str, reports: Reports) -> Ended | None:
-        """Run what `build` adds to a pipeline; why it could not commit, if so. Raises Stopped, RunnerError."""
+    def run(self, build: Build, name: str, reports: ReportReader) -> EarlyEnd | None:
+        """Run what `build` adds to a pipeline; why it could not commit, if so. Raises RunStopped, RunnerError."""
 
 
 def runner_for(arguments: Sequence[str]) -> Runner:
@@ -64,7 +64,7 @@ def runner_for(arguments: Sequence[str]) -> Runner:
         if given.direct_running_mode == "multi_processing":
             why = "multi_processing hangs for ever when a worker dies"
             raise Misuse(f"{why}; run.workers says how many videos are segmented at a time")
-        return Local(rest)
+        return LocalRunner(rest)
     cluster = next((known for known in CLUSTERS if known.lower() == f"{name}runner"), None)
     if cluster is None:
         why = "DaskRunner mixes up what a stage puts out" if name == "dask" else f"{given.runner} is not supported"
@@ -72,7 +72,7 @@ def runner_for(arguments: Sequence[str]) -> Runner:
     return Cluster(cluster, rest)
 
 
-class Local:
+class LocalRunner:
     """Beam's local runner, and all the work in this process."""
 
     here = True
@@ -89,7 +89,7 @@ class Local:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def run(self, build: Build, name: str, reports: Reports) -> Ended | None:
+    def run(self, build: Build, name: str, reports: ReportReader) -> EarlyEnd | None:
         pipeline = _pipeline(self._arguments)
         build(pipeline)
         result = pipeline.run()
@@ -106,17 +106,17 @@ class Cluster:
     def __init__(self, runner: str, arguments: Sequence[str]) -> None:
         self._arguments = [f"--runner={runner}", *arguments]
         self._is_flink = runner == "FlinkRunner"
-        options = dataflow.Options.of(self._arguments)
+        options = dataflow.DataflowOptions.of(self._arguments)
         self.takes_hints = options.is_dataflow
         self._begins_later = options.is_described or options.is_dry
-        self._flink: Flink | None = None
+        self._flink: FlinkCluster | None = None
         self.processes, self.jobs = 1, MANY
 
     def __enter__(self) -> Self:
         if self._is_flink:
-            from pipelines.runners.flink import Flink
+            from pipelines.runners.flink import FlinkCluster
 
-            self._flink = Flink(self._arguments).__enter__()
+            self._flink = FlinkCluster(self._arguments).__enter__()
             self._arguments = self._flink.arguments
             self.processes, self.jobs = self._flink.processes, self._flink.jobs
         self._room = threading.Semaphore(self.jobs)  # a job that finds no slots in time fails
@@ -126,17 +126,17 @@ class Cluster:
         if self._flink is not None:
             self._flink.__exit__()
 
-    def run(self, build: Build, name: str, reports: Reports) -> Ended | None:
+    def run(self, build: Build, name: str, reports: ReportReader) -> EarlyEnd | None:
         while not self._room.acquire(timeout=LOOK_S):
             if stopping.is_set():
-                raise Stopped
+                raise RunStopped
         try:
             return self._run(build, name, reports)
         finally:
             self._room.release()
             reports.clear()
 
-    def _run(self, build: Build, name: str, reports: Reports) -> Ended | None:
+    def _run(self, build: Build, name: str, reports: ReportReader) -> EarlyEnd | None:
         named = [f"--job_name={name}"]
         pipeline = _pipeline([*named, *self._arguments] if self._begins_later else [*self._arguments, *named])
         build(pipeline)
@@ -147,14 +147,14 @@ class Cluster:
             return None if self._begins_later else _uncommitted(result)
         except Exception as error:
             if stopping.is_set():
-                raise Stopped from error
+                raise RunStopped from error
             with contextlib.suppress(Exception):
                 self._cancel(name)
             why = (self._flink.died if self._flink else None) or f"the job {name} failed: {_last_line(error)}"
             raise RunnerError(f"{why}; what is committed is kept, and the same command goes on from there") from error
 
     @contextlib.contextmanager
-    def _watching(self, result: Any, name: str, reports: Reports) -> Any:
+    def _watching(self, result: Any, name: str, reports: ReportReader) -> Any:
         done = threading.Event()
         watcher = threading.Thread(target=self._watch, args=(result, name, reports, done), name="watch", daemon=True)
         watcher.start()
@@ -164,7 +164,7 @@ class Cluster:
             done.set()
             watcher.join()
 
-    def _watch(self, result: Any, name: str, reports: Reports, done: threading.Event) -> None:
+    def _watch(self, result: Any, name: str, reports: ReportReader, done: threading.Event) -> None:
         """Take in what workers report, and end the job where the run is to end, or where a worker cannot go on."""
         told: float | None = None
         while not done.wait(LOOK_S):
@@ -194,13 +194,13 @@ def _pipeline(arguments: Sequence[str]) -> beam.Pipeline:
     return beam.Pipeline(options=PipelineOptions(list(arguments)))
 
 
-def _uncommitted(result: Any) -> Ended | None:
+def _uncommitted(result: Any) -> EarlyEnd | None:
     """Why a stage's commit could not be made, as CommitParts says in the metric `ended`."""
     from apache_beam.metrics.metric import MetricsFilter
 
     found = result.metrics().query(MetricsFilter().with_name("ended")).get("string_sets", ())
     said = sorted(text for metric in found for text in metric.result)
-    return Ended(*said[0].split(": ", 1)) if said else None
+    return EarlyEnd(*said[0].split(": ", 1)) if said else None
 
 
 _ERROR = re.compile(r"(?:Caused by: )?((?:[\w$]+\.)*[\w$]*(?:Error|Exception)\b.*)")

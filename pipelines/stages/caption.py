@@ -17,7 +17,7 @@ from curation.settings import Settings
 from curation.texts.captions import caption_digest, caption_frames
 from pipelines.stages.item_rows import records_elsewhere, records_of_video, rows_of_video
 from pipelines.worker.batches import batches
-from pipelines.worker.stage_work import AnyLane, Made
+from pipelines.worker.stage_work import AnyLane, StageOutput
 from pipelines.worker.text_engines import captioner, text_workers
 from pipelines.worker.thread_pools import Workers
 from pipelines.worker.work_items import CAPTION, VideoItem
@@ -37,7 +37,7 @@ class CaptionFrames(AnyLane):
     def workers(self) -> Workers:
         return text_workers(self.settings.captions.engine)
 
-    def work(self, dataset: Dataset, item: VideoItem) -> Made:
+    def work(self, dataset: Dataset, item: VideoItem) -> StageOutput:
         source = captioner(self.settings)
         frames = _Frames.of(dataset, item, source)
         made = frames.outdated()
@@ -61,7 +61,7 @@ class CaptionFrames(AnyLane):
         made.spent.reused = len(frames.missing) - len(to_ask)
         return made
 
-    def reject(self, dataset: Dataset, item: VideoItem, why: Rejected) -> Made:
+    def reject(self, dataset: Dataset, item: VideoItem, why: Rejected) -> StageOutput:
         frames = _Frames.of(dataset, item, captioner(self.settings))
         made = frames.outdated()
         for frame_id in frames.missing:
@@ -109,9 +109,9 @@ class _Frames:
             found |= {row["frame_id"]: from_row(Frame, row) for row in rows.to_pylist()}
         return [found[frame_id] for frame_id in frame_ids]
 
-    def outdated(self) -> Made:
+    def outdated(self) -> StageOutput:
         """Takes out the captions and rejects that no longer hold; those of frames that no clip wants now may stay."""
-        made = Made()
+        made = StageOutput()
         for caption, digest in self.captions:
             if digest != self.digests.get(caption.frame_id):
                 made.replace("captions", frame_id=caption.frame_id)
@@ -120,7 +120,7 @@ class _Frames:
                 made.replace("rejects", key=frame_id)
         return made
 
-    def reject(self, made: Made, item: VideoItem, why: Rejected, frame_id: str) -> None:
+    def reject(self, made: StageOutput, item: VideoItem, why: Rejected, frame_id: str) -> None:
         attempts = self.rejects[frame_id]["attempts"] if frame_id in self.rejects else 0
         row = item.rejected(CAPTION, why, frame_id, attempts)
         made.add("rejects", [row], reject_digest(self.digests[frame_id]))

@@ -11,7 +11,7 @@ from itertools import cycle
 from pathlib import Path
 
 from curation.dataset.dataset import Dataset
-from curation.dataset.forget import Forgotten
+from curation.dataset.forget import ForgottenKeys
 from curation.dataset.object_store import put
 from curation.rejects import Kind, Rejected
 from curation.row_digests import download_reject_digest
@@ -19,7 +19,7 @@ from curation.settings import Settings
 from curation.sources.fetch import fetch
 from curation.sources.host_limits import host_of
 from curation.sources.requests import asked_again
-from pipelines.worker.stage_work import Made
+from pipelines.worker.stage_work import StageOutput
 from pipelines.worker.thread_pools import Workers, workers
 from pipelines.worker.work_items import BY_VIDEO, DOWNLOAD, DownloadItem
 
@@ -45,10 +45,10 @@ class DownloadVideos:
             lanes[item.key if host is None else f"{next(turns[host])} {host}"].append(item)
         return list(lanes.values())
 
-    def work(self, dataset: Dataset, item: DownloadItem) -> Made:
+    def work(self, dataset: Dataset, item: DownloadItem) -> StageOutput:
         request = item.request
         asked = item.asked or asked_again(request)
-        forgotten = Forgotten.load(dataset)
+        forgotten = ForgottenKeys.load(dataset)
         if forgotten.request(request.request_key, request.uri):
             raise Rejected(Kind.FORGOTTEN, "it was forgotten on demand, and is not fetched again")
         with dataset.scratch() as scratch:
@@ -57,7 +57,7 @@ class DownloadVideos:
             if forgotten.video(found.video_id, found.channel, found.channel_id):
                 raise Rejected(Kind.FORGOTTEN, "its video or channel was forgotten on demand, and is not kept")
             source_uri = request.uri if request.local else store_source(dataset, fetched.media)
-        made = Made(video_id=found.video_id)
+        made = StageOutput(video_id=found.video_id)
         made.spent.bytes = found.source_bytes
         made.add("downloads", [dataclasses.replace(found, source_uri=source_uri)], item.digest)
         if item.redo:
@@ -68,10 +68,10 @@ class DownloadVideos:
                 made.replace(table, video_id=item.old_video)
         return made
 
-    def reject(self, dataset: Dataset, item: DownloadItem, why: Rejected) -> Made:
+    def reject(self, dataset: Dataset, item: DownloadItem, why: Rejected) -> StageOutput:
         request = item.request
         row = why.row(self.name, request.request_key, request.uri, attempts=item.attempts)
-        made = Made()
+        made = StageOutput()
         made.add("rejects", [row], download_reject_digest(item.digest, self.settings))
         if item.redo:
             made.replace("rejects", key=request.request_key)

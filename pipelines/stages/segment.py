@@ -17,7 +17,7 @@ from curation.row_digests import media_digest, segment_reject_digest, tiling_dig
 from curation.segments.segmentation import segment_video, segments_of
 from curation.settings import Settings
 from pipelines.stages.item_rows import records_of_video, rows_of_video
-from pipelines.worker.stage_work import AnyLane, Made
+from pipelines.worker.stage_work import AnyLane, StageOutput
 from pipelines.worker.thread_pools import Workers, workers
 from pipelines.worker.work_items import SEGMENT, VideoItem
 
@@ -34,7 +34,7 @@ class SegmentVideos(AnyLane):
     def workers(self) -> Workers:
         return workers(self.name, self.settings.run.workers or os.cpu_count() or 1)
 
-    def work(self, dataset: Dataset, item: VideoItem) -> Made:
+    def work(self, dataset: Dataset, item: VideoItem) -> StageOutput:
         downloads = _downloads(dataset, item)
         current = {media_digest(d, self.settings) for _, d in downloads}
         for video, media in records_of_video(dataset, "videos", Video, item):
@@ -42,19 +42,19 @@ class SegmentVideos(AnyLane):
                 return self._tile(dataset, item, video, media)
         return self._decode(dataset, item, downloads)
 
-    def reject(self, dataset: Dataset, item: VideoItem, why: Rejected) -> Made:
-        made = Made()
+    def reject(self, dataset: Dataset, item: VideoItem, why: Rejected) -> StageOutput:
+        made = StageOutput()
         media = media_digest(_downloads(dataset, item)[0][1], self.settings)
         made.replace_old(item, "rejects", key=item.video_id)
         made.add("rejects", [item.rejected(self.name, why)], segment_reject_digest(media, self.settings))
         return made
 
-    def _tile(self, dataset: Dataset, item: VideoItem, video: Video, media: str) -> Made:
+    def _tile(self, dataset: Dataset, item: VideoItem, video: Video, media: str) -> StageOutput:
         columns = ["time", "sharpness"]
         frames = [
             (row["frame_id"], row["time"], row["sharpness"]) for row in rows_of_video(dataset, "frames", item, columns)
         ]
-        made = Made()
+        made = StageOutput()
         segments = segments_of(video, frames, self.settings)
         made.add("segments", segments, tiling_digest(media, self.settings))
         made.replace_old(item, "segments", video_id=item.video_id)
@@ -62,14 +62,14 @@ class SegmentVideos(AnyLane):
         made.counts["clips"] = len(segments)
         return made
 
-    def _decode(self, dataset: Dataset, item: VideoItem, downloads: Sequence[tuple[Download, str]]) -> Made:
+    def _decode(self, dataset: Dataset, item: VideoItem, downloads: Sequence[tuple[Download, str]]) -> StageOutput:
         with dataset.scratch() as scratch:
             download, download_digest, source = _source(dataset, downloads, scratch)
             media = media_digest(download_digest, self.settings)
             media_uri = f"media/{digest(item.video_id)[:2]}/{item.video_id}.{media[:8]}.mp4"
             segmented = segment_video(download, source, media_uri, self.settings, scratch)
             put(dataset.store, media_uri, segmented.stored)
-        made = Made()
+        made = StageOutput()
         made.spent.bytes = download.source_bytes
         made.add("videos", [segmented.video], media)
         made.add("frames", segmented.frames, media)

@@ -26,9 +26,9 @@ from pipelines.stages.segment import SegmentVideos
 from pipelines.stages.summarize import SummarizeClips
 from pipelines.worker import worker_process
 from pipelines.worker.progress import tally
-from pipelines.worker.reports import Reports
-from pipelines.worker.shutdown import Ended, Stopped
-from pipelines.worker.stage_work import Attempt, Context, Replaced, Work, attempt
+from pipelines.worker.reports import ReportReader
+from pipelines.worker.shutdown import EarlyEnd, RunStopped
+from pipelines.worker.stage_work import Context, ItemResult, Replaced, Work, run_item
 from pipelines.worker.work_items import CAPTION, DOWNLOAD, SEGMENT, Item
 
 log = logging.getLogger(__name__)
@@ -37,14 +37,14 @@ _committing = threading.Lock()  # stages of several waves end at once: none has 
 
 
 @dataclass(frozen=True)
-class Written:
+class BundleResult:
     """What a bundle sends on: names of parts and keys of replaced rows, never rows; what its items came to, by name;
     and why it ended early, if so."""
 
     parts: tuple[Part, ...]
     replaced: tuple[Replaced, ...]
     counts: Mapping[str, int]
-    ended: Ended | None
+    ended: EarlyEnd | None
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Stage(beam.PTransform):  # type: ignore[misc]
 
 
 class WorkToParts(beam.DoFn):  # type: ignore[misc]
-    """Lists of work items, each to be worked on in its order → Written, once a bundle, all under one key.
+    """Lists of work items, each to be worked on in its order → BundleResult, once a bundle, all under one key.
 
     A bundle's items are worked on by the process's workers, many at once: a slow one holds up none but those that are
     to come after it. Where an engine gives up, a disk is full, or the run is to end, no more are begun; what was made
@@ -85,8 +85,8 @@ class WorkToParts(beam.DoFn):  # type: ignore[misc]
     def start_bundle(self) -> None:
         self.replaced: list[Replaced] = []
         self.counts: Counter[str] = Counter()
-        self.running: dict[Future[Attempt], tuple[Item, Iterator[Item]]] = {}  # with what comes after it
-        self.ended: Ended | None = None
+        self.running: dict[Future[ItemResult], tuple[Item, Iterator[Item]]] = {}  # with what comes after it
+        self.ended: EarlyEnd | None = None
         self.stopped = self.unwritable = False
         try:
             self.writer = PartWriter(self.context.dataset.store, self.context.lineage, self.context.part_bytes)
@@ -105,19 +105,19 @@ class WorkToParts(beam.DoFn):  # type: ignore[misc]
             window = GlobalWindow()
             yield WindowedValue((None, written), window.max_timestamp(), [window])
 
-    def _written(self) -> Written:
+    def _written(self) -> BundleResult:
         try:
             if not self.unwritable:
-                return Written(tuple(self.writer.finish()), tuple(self.replaced), dict(self.counts), self.ended)
+                return BundleResult(tuple(self.writer.finish()), tuple(self.replaced), dict(self.counts), self.ended)
         except Exception as error:
             self._end(error)
-        return Written((), (), {}, self.ended)
+        return BundleResult((), (), {}, self.ended)
 
     def _begin(self, items: Iterator[Item]) -> None:
         """Have the next one of these worked on."""
         item = None if self.stopped else next(items, None)
         if item is not None:
-            self.running[self.work.workers.submit(attempt, self.work, self.context.dataset, item)] = item, items
+            self.running[self.work.workers.submit(run_item, self.work, self.context.dataset, item)] = item, items
 
     def _collect(self, most: int) -> None:
         """Take what is done, until `most` items at most are under way."""
@@ -131,10 +131,10 @@ class WorkToParts(beam.DoFn):  # type: ignore[misc]
             if not done:
                 return
 
-    def _take(self, item: Item, future: Future[Attempt]) -> None:
+    def _take(self, item: Item, future: Future[ItemResult]) -> None:
         try:
             made, counts, usage = future.result()
-        except Stopped:
+        except RunStopped:
             self._end()
             return
         except Exception as error:
@@ -150,7 +150,7 @@ class WorkToParts(beam.DoFn):  # type: ignore[misc]
             return
         self.replaced += made.replaced
         self.counts.update(counts)
-        tally.came_to(self.work.name, self.context.token, {item.key: counts})
+        tally.record(self.work.name, self.context.token, {item.key: counts})
         for name, count in counts.items():
             Metrics.counter(self.work.name, name).inc(count)
         for name in ("requests", "failures", "retries", "reused", "input_tokens", "output_tokens", "bytes"):
@@ -164,7 +164,7 @@ class WorkToParts(beam.DoFn):  # type: ignore[misc]
         self.stopped = True
         if error is not None and self.ended is None:
             log.error("%s ends early: %s", self.work.name, error, exc_info=error)
-            self.ended = Ended.by(error)
+            self.ended = EarlyEnd.from_error(error)
             worker_process.ended(self.context)
         for future in [future for future in self.running if future.cancel()]:
             del self.running[future]
@@ -180,7 +180,7 @@ class CommitParts(beam.DoFn):  # type: ignore[misc]
         self.work = work
         self.context = context
 
-    def process(self, gathered: tuple[None, Iterable[Written]]) -> Iterator[int]:
+    def process(self, gathered: tuple[None, Iterable[BundleResult]]) -> Iterator[int]:
         written = list(gathered[1])
         values: dict[tuple[str, tuple[str, ...]], set[tuple[str, ...]]] = {}
         for table, columns, value in (key for w in written for key in w.replaced):
@@ -201,7 +201,7 @@ class CommitParts(beam.DoFn):  # type: ignore[misc]
                 number = committer.commit(self.context.token, parts, replacements, outcome=outcome)
         except Exception as error:
             log.error("%s is not committed: %s", self.work.name, error, exc_info=error)
-            why = ended or Ended.by(error)
+            why = ended or EarlyEnd.from_error(error)
             Metrics.string_set(self.work.name, "ended").add(f"{why.kind}: {why.message}")
         else:
             yield number
@@ -210,15 +210,17 @@ class CommitParts(beam.DoFn):  # type: ignore[misc]
 # --- running one ----------------------------------------------------------------------------------------------------
 
 
-def run_stage(stage: str, settings: Settings, items: Sequence[Any], context: Context, runner: Runner) -> Ended | None:
-    """Run one stage over `items` to its commit; why there is none, if so. Raises Stopped, RunnerError."""
+def run_stage(
+    stage: str, settings: Settings, items: Sequence[Any], context: Context, runner: Runner
+) -> EarlyEnd | None:
+    """Run one stage over `items` to its commit; why there is none, if so. Raises RunStopped, RunnerError."""
     part = stage_of(stage, settings, context, runner)
 
     def build(pipeline: beam.Pipeline) -> Any:
         lists = beam.Create(part.work.lanes(items), reshuffle=not runner.here)  # all over a cluster
         return pipeline | "What is to be done" >> lists | f"Stage {stage}" >> part
 
-    return runner.run(build, context.job_name, Reports(context.dataset, {stage: context.token}))
+    return runner.run(build, context.job_name, ReportReader(context.dataset, {stage: context.token}))
 
 
 def stage_of(stage: str, settings: Settings, context: Context, runner: Runner) -> Stage:

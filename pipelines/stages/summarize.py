@@ -13,7 +13,7 @@ from curation.settings import Settings
 from curation.texts.captions import caption_digest
 from curation.texts.summaries import summarize_video
 from pipelines.stages.item_rows import records_elsewhere, records_of_video, rows_of_video
-from pipelines.worker.stage_work import AnyLane, Made
+from pipelines.worker.stage_work import AnyLane, StageOutput
 from pipelines.worker.text_engines import captioner, summariser, text_workers, texts_digest
 from pipelines.worker.thread_pools import Workers
 from pipelines.worker.work_items import SUMMARIZE, VideoItem
@@ -33,9 +33,9 @@ class SummarizeClips(AnyLane):
     def workers(self) -> Workers:
         return text_workers(self.settings.summaries.engine)
 
-    def work(self, dataset: Dataset, item: VideoItem) -> Made:
+    def work(self, dataset: Dataset, item: VideoItem) -> StageOutput:
         ((video, _),) = records_of_video(dataset, "videos", Video, item)[-1:]
-        given = _Given.of(dataset, item, self.settings)
+        given = _ClipInputs.of(dataset, item, self.settings)
         older = records_of_video(dataset, "summaries", Summary, item)
         # Under no clip of this dataset, so that what is taken over gets a row here.
         elsewhere = [(replace(s, clip_id=""), digest) for s, digest in records_elsewhere("summaries", Summary, item)]
@@ -63,23 +63,23 @@ class SummarizeClips(AnyLane):
         made.counts["clips"] = len(outcome.clips)
         return made
 
-    def reject(self, dataset: Dataset, item: VideoItem, why: Rejected) -> Made:
-        given = _Given.of(dataset, item, self.settings)
+    def reject(self, dataset: Dataset, item: VideoItem, why: Rejected) -> StageOutput:
+        given = _ClipInputs.of(dataset, item, self.settings)
         made = self._superseding(item)
         for segment in given.segments:
             made.add("rejects", [item.rejected(self.name, why, segment.clip_id)], reject_digest(given.digest))
         return made
 
-    def _superseding(self, item: VideoItem) -> Made:
+    def _superseding(self, item: VideoItem) -> StageOutput:
         """The video's clips go as a whole, and so do the rejects of its clips."""
-        made = Made()
+        made = StageOutput()
         made.replace_old(item, "clips", video_id=item.video_id)
         made.replace_old(item, "rejects", video_id=item.video_id, stage=self.name)
         return made
 
 
 @dataclass(frozen=True)
-class _Given:
+class _ClipInputs:
     """What a video's clips are made from: its segments, its up-to-date captions by frame_id, and the clips' digest."""
 
     segments: Sequence[Segment]
@@ -87,7 +87,7 @@ class _Given:
     digest: str
 
     @classmethod
-    def of(cls, dataset: Dataset, item: VideoItem, settings: Settings) -> _Given:
+    def of(cls, dataset: Dataset, item: VideoItem, settings: Settings) -> _ClipInputs:
         source = captioner(settings)
         frames = rows_of_video(dataset, "frames", item, ["image_digest"])
         expected = {frame["frame_id"]: caption_digest(frame["image_digest"], source) for frame in frames}

@@ -41,7 +41,7 @@ class Tally:
         with self._lock:
             return self._counts.get((stage, name), 0)
 
-    def came_to(self, stage: str, token: str, outcomes: Mapping[str, Counts]) -> None:
+    def record(self, stage: str, token: str, outcomes: Mapping[str, Counts]) -> None:
         """Take in what items came to, by key, in place of what they came to before."""
         with self._lock:
             known = self._outcomes[token]
@@ -74,7 +74,7 @@ class Tally:
 tally = Tally()
 
 
-class View:
+class ProgressView:
     """Shows the tally while `done` is not set: live on a terminal, else a plain line every few seconds."""
 
     def __init__(self, stages: Sequence[str], total: int, file: TextIO) -> None:

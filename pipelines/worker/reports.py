@@ -24,7 +24,7 @@ from curation.dataset.object_store import put
 from curation.engines.load import load
 from curation.errors import DatasetError
 from pipelines.worker.progress import tally
-from pipelines.worker.shutdown import halt
+from pipelines.worker.shutdown import stop_process
 from pipelines.worker.stage_work import Context
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def _folder(token: str) -> str:
     return f"progress/{token.replace(':', '/')}"
 
 
-class Reporter:
+class WorkerReporter:
     """In a worker process: tells the driver what is done in it, and asks whether to go on, between enter and exit."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Reporter:
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reports", daemon=True)
 
-    def __enter__(self) -> Reporter:
+    def __enter__(self) -> WorkerReporter:
         self._thread.start()
         return self
 
@@ -76,7 +76,7 @@ class Reporter:
                     continue
                 if why:
                     log.warning("%s; nothing more is done here", why)
-                    halt()
+                    stop_process()
                     return
 
     def _tell(self, token: str, context: Context) -> None:
@@ -97,7 +97,7 @@ class Reporter:
         return None
 
 
-class Reports:
+class ReportReader:
     """In the driver: what the workers of a job report, which does one or more stages of a wave: `tokens`, by stage."""
 
     def __init__(self, dataset: Dataset, tokens: Mapping[str, str]) -> None:
@@ -121,7 +121,7 @@ class Reports:
                 report = self._dataset.get_json(path) or {}
             except (ValueError, DatasetError):
                 continue  # half written, where the store writes in place
-            tally.came_to(stage, token, report.get("outcomes", {}))
+            tally.record(stage, token, report.get("outcomes", {}))
             self._loads[path] = report.get("load", {})
             load.elsewhere(path, self._loads[path])
             self.ended = self.ended or bool(report.get("ended"))

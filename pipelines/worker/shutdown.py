@@ -17,7 +17,7 @@ from curation.uris import redact
 stopping = threading.Event()  # set when this process is to end what it does for a run: no item is begun after it
 
 
-class Stopped(Exception):
+class RunStopped(Exception):
     """The run is to end."""
 
 
@@ -35,7 +35,7 @@ class Fatal:
     def kept(cls) -> Iterator[None]:
         try:
             yield
-        except Stopped:
+        except RunStopped:
             raise  # it follows from another one, or from Ctrl-C
         except Exception as error:
             cls.error = cls.error or error
@@ -48,19 +48,19 @@ _OURS = (ConfigError, DatasetError, EngineError, PromptError, RunnerError)
 
 
 @dataclass(frozen=True)
-class Ended:
+class EarlyEnd:
     """Why a stage ended early, as it travels from a worker to the driver, by way of the commit."""
 
     kind: str
     message: str
 
     @classmethod
-    def by(cls, error: BaseException) -> Self:
+    def from_error(cls, error: BaseException) -> Self:
         why = explained(error)
         return cls(type(why).__name__, redact(str(why)))
 
     @classmethod
-    def told(cls, record: Mapping[str, str]) -> Self:
+    def from_record(cls, record: Mapping[str, str]) -> Self:
         return cls(record["kind"], record["message"])
 
     def error(self) -> Exception:
@@ -82,14 +82,14 @@ def explained(error: BaseException) -> Exception:
 # --- in this process ------------------------------------------------------------------------------------------------
 
 
-def begin() -> None:
+def reset_process() -> None:
     """Make this process ready for a run, whatever became of an earlier one."""
     Fatal.error = None
     stopping.clear()
     guard.resume()
 
 
-def halt() -> None:
+def stop_process() -> None:
     """End what this process does for a run: nothing more is begun, children die, requests in flight are broken off."""
     stopping.set()
     guard.stop_all()

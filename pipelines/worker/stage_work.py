@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from curation.dataset.dataset import Dataset
 from curation.dataset.object_store import disk_is_full
 from curation.dataset.parts import Lineage
-from curation.engines.usage import Spent
+from curation.engines.usage import UsageMeter
 from curation.errors import ConfigError, DatasetError, EngineError, PromptError
 from curation.guard import Stopped as ChildStopped
 from curation.guard import processor_s
@@ -19,7 +19,7 @@ from curation.ids import digest
 from curation.records import Usage
 from curation.rejects import Kind, Rejected
 from pipelines.worker.logs import subject
-from pipelines.worker.shutdown import Stopped, stopping
+from pipelines.worker.shutdown import RunStopped, stopping
 from pipelines.worker.thread_pools import Workers
 from pipelines.worker.work_items import Item, VideoItem
 
@@ -29,14 +29,14 @@ Replaced = tuple[str, tuple[str, ...], tuple[str, ...]]  # table, columns, value
 
 
 @dataclass
-class Made:
+class StageOutput:
     """What one work item came to: rows by table, each with its digest, the keys of rows that they replace, and what
     was spent on it. `video_id` is told where the item itself does not know it."""
 
     rows: dict[str, list[tuple[Any, str]]] = field(default_factory=dict)
     replaced: list[Replaced] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)  # beside one "done" or "rejected" a work item
-    spent: Spent = field(default_factory=Spent)
+    spent: UsageMeter = field(default_factory=UsageMeter)
     video_id: str | None = None
 
     def add(self, table: str, records: Iterable[Any], digest: str) -> None:
@@ -75,10 +75,10 @@ class Work(Protocol):
     def lanes(self, items: Sequence[Any]) -> list[list[Any]]:
         """The items in lists, each of which is worked on in its order, anywhere."""
 
-    def work(self, dataset: Dataset, item: Any) -> Made:
+    def work(self, dataset: Dataset, item: Any) -> StageOutput:
         """The rows of one item. Raises Rejected for one that cannot be done; anything else counts as our own fault."""
 
-    def reject(self, dataset: Dataset, item: Any, why: Rejected) -> Made:
+    def reject(self, dataset: Dataset, item: Any, why: Rejected) -> StageOutput:
         """What is written for an item that cannot be done."""
 
 
@@ -100,10 +100,10 @@ class Context:
         return f"vidla-{self.token.replace(':', '-').lower()}"
 
 
-Attempt = tuple[Made, Mapping[str, int], Usage]
+ItemResult = tuple[StageOutput, Mapping[str, int], Usage]
 
 
-def attempt(stage: Work, dataset: Dataset, item: Item) -> Attempt:
+def run_item(stage: Work, dataset: Dataset, item: Item) -> ItemResult:
     """The rows of one item, or its reject; what it came to, by name ("done" or "rejected", and what was made of it);
     and what it took: no input is lost, and none stops the others.
 
@@ -112,7 +112,7 @@ def attempt(stage: Work, dataset: Dataset, item: Item) -> Attempt:
     token = subject.set(str(item))
     begun, processor = time.perf_counter(), processor_s()
     try:
-        made, outcome = _made(stage, dataset, item)
+        made, outcome = _run_item(stage, dataset, item)
     finally:
         subject.reset(token)
     took = (time.perf_counter() - begun, processor_s() - processor)
@@ -121,16 +121,16 @@ def attempt(stage: Work, dataset: Dataset, item: Item) -> Attempt:
     return made, {outcome: 1, **made.counts}, usage
 
 
-def _made(stage: Work, dataset: Dataset, item: Item) -> tuple[Made, str]:
+def _run_item(stage: Work, dataset: Dataset, item: Item) -> tuple[StageOutput, str]:
     if stopping.is_set():
-        raise Stopped
+        raise RunStopped
     try:
         return stage.work(dataset, item), "done"
-    except (ConfigError, DatasetError, PromptError, Stopped):
+    except (ConfigError, DatasetError, PromptError, RunStopped):
         raise
     except Exception as error:
         if stopping.is_set() or isinstance(error, ChildStopped):
-            raise Stopped from error
+            raise RunStopped from error
         if isinstance(error, EngineError) or disk_is_full(error):
             raise
         why = error if isinstance(error, Rejected) else Rejected(Kind.INTERNAL, f"{type(error).__name__}: {error}")

@@ -14,7 +14,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Room:
+class Slots:
     """Room for so many things at a time. Who wants more than is left waits, and nobody else gets any meanwhile."""
 
     def __init__(self, size: int) -> None:
@@ -46,7 +46,7 @@ class Workers:
 
     def __init__(self, threads: int, room: int) -> None:
         self.threads = threads
-        self.room = Room(room)
+        self.room = Slots(room)
         self._line: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
         self._started = 0
         self._lock = threading.Lock()

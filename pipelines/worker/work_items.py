@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from curation.records import Reject, VideoRequest
 from curation.rejects import Rejected
-from curation.sources.requests import Asked
+from curation.sources.requests import FetchTarget
 
 DOWNLOAD, SEGMENT, CAPTION, SUMMARIZE = "download", "segment", "caption", "summarize"
 STAGES = (DOWNLOAD, SEGMENT, CAPTION, SUMMARIZE)
@@ -26,7 +26,7 @@ class DownloadItem:
     """
 
     request: VideoRequest
-    asked: Asked | None
+    asked: FetchTarget | None
     digest: str
     attempts: int = 0
     redo: bool = False

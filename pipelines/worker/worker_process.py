@@ -12,14 +12,14 @@ from contextlib import ExitStack, contextmanager
 from curation import guard
 from pipelines.worker import memory, text_engines, thread_pools
 from pipelines.worker.logs import log_to, redacting
-from pipelines.worker.reports import Reporter
+from pipelines.worker.reports import WorkerReporter
 from pipelines.worker.stage_work import Context
 
 _lock = threading.Lock()
 _users = 0
 _driving = 0
 _held = ExitStack()
-_reporter: Reporter | None = None
+_reporter: WorkerReporter | None = None
 
 
 def join(context: Context) -> None:
@@ -31,7 +31,7 @@ def join(context: Context) -> None:
             return
         if _reporter is None:
             memory.share()
-            reporter = Reporter()
+            reporter = WorkerReporter()
             _held.enter_context(log_to(context.dataset, f"{context.lineage.run_id}.{reporter.process}"))
             _held.enter_context(redacting())
             _reporter = _held.enter_context(reporter)

@@ -17,7 +17,7 @@ from curation.dataset.commits import Replacement
 from curation.dataset.dataset import Dataset
 from curation.dataset.writer import Writer
 from curation.errors import DatasetError, Misuse
-from curation.export import FORMATS, Exported, Format, Selection, export
+from curation.export import FORMATS, ExportReport, Format, Selection, export
 from curation.schema import TABLES
 from tests.support.bucket import Bucket
 from tests.support.dataset_files import FRAME_RATE, commit_rows, download_of, made_of, make_dataset, stored_media
@@ -56,7 +56,7 @@ def stamps(folder: Path) -> dict[str, int]:
 def test_each_clip_is_a_file_of_its_range_with_its_texts(shared: Dataset, tmp_path: Path) -> None:
     out = tmp_path / "out"
     told: list[int] = []
-    assert export(shared, out, "mp4", progress=told.append) == Exported(there=14)
+    assert export(shared, out, "mp4", progress=told.append) == ExportReport(there=14)
     assert sum(told) == 14
     clips = {row["clip_id"]: row for row in shared.read("clips").to_pylist()}
     assert names_in(out) == {f"{c}{s}" for c in clips for s in (".mp4", ".json")} | {"vidla-export.json"}
@@ -79,7 +79,7 @@ def test_each_clip_is_a_file_of_its_range_with_its_texts(shared: Dataset, tmp_pa
 def test_a_second_export_writes_nothing(shared: Dataset, tmp_path: Path) -> None:
     export(shared, tmp_path, "mp4", Selection(scale="long"))
     before = stamps(tmp_path)
-    assert export(shared, tmp_path, "mp4", Selection(scale="long")) == Exported(there=2, kept=2)
+    assert export(shared, tmp_path, "mp4", Selection(scale="long")) == ExportReport(there=2, kept=2)
     assert stamps(tmp_path) == before
 
 
@@ -100,7 +100,7 @@ def test_an_export_that_was_cut_short_goes_on(shared: Dataset, tmp_path: Path, m
     (tmp_path / ".vidla-left" / "clip.mp4").write_bytes(b"half")
     before = stamps(tmp_path)
     monkeypatch.setattr(export_module, "cut", cut)
-    assert export(shared, tmp_path, "mp4") == Exported(there=14, kept=3)
+    assert export(shared, tmp_path, "mp4") == ExportReport(there=14, kept=3)
     assert not list(tmp_path.glob(".vidla-*"))
     assert {n: t for n, t in stamps(tmp_path).items() if n in before} == {
         n: t for n, t in before.items() if n != ".vidla-left"
@@ -118,7 +118,7 @@ def test_new_texts_leave_the_media_alone_and_clips_that_are_gone_go(tmp_path: Pa
         ids = frozenset((c.clip_id,) for c in clips)
         replaced = Replacement("clips", ("clip_id",), ids, frozenset(dataset.live_parts("clips")))
         commit_rows(writer, "told anew", {"clips": told}, [replaced])
-    assert export(dataset, out, "mp4", Selection(scale="short")) == Exported(there=7, kept=4)
+    assert export(dataset, out, "mp4", Selection(scale="short")) == ExportReport(there=7, kept=4)
     after = stamps(out)
     assert set(before) - set(after) == {f"{clips[0].clip_id}.mp4", f"{clips[0].clip_id}.json"}
     assert {n for n in after if after[n] != before[n]} == {f"{c.clip_id}.json" for c in clips[1:]}
@@ -238,7 +238,7 @@ def test_whole_shards_are_kept_and_the_others_made_again(tmp_path: Path) -> None
     export(dataset, out, "webdataset", shard_clips=5)
     before = stamps(out)
     (out / "clips-000001.tar").unlink()
-    assert export(dataset, out, "webdataset", shard_clips=5) == Exported(there=14, kept=9)
+    assert export(dataset, out, "webdataset", shard_clips=5) == ExportReport(there=14, kept=9)
     after = stamps(out)
     assert {n for n in before if before[n] != after[n]} == {"clips-000001.tar"}
     clips = shard_order(dataset)
@@ -246,7 +246,7 @@ def test_whole_shards_are_kept_and_the_others_made_again(tmp_path: Path) -> None
         parts = frozenset(dataset.live_parts("clips"))
         gone = Replacement("clips", ("clip_id",), frozenset((c,) for c in clips[7:]), parts)
         commit_rows(writer, "fewer", {}, [gone])
-    assert export(dataset, out, "webdataset", shard_clips=5) == Exported(there=7, kept=5)
+    assert export(dataset, out, "webdataset", shard_clips=5) == ExportReport(there=7, kept=5)
     assert names_in(out) == {"clips-000000.tar", "clips-000001.tar", "vidla-export.json"}
     assert len(members(out / "clips-000001.tar")) == 6
 

@@ -16,7 +16,7 @@ from curation.dataset.commits import Replacement
 from curation.dataset.dataset import Dataset
 from curation.dataset.writer import Writer
 from curation.errors import DatasetError
-from curation.forecast import COLUMNS, STAGES, TEXTS, Prices, Sample, Wish, figures, measure, plan, resampled
+from curation.forecast import COLUMNS, STAGES, TEXTS, Prices, Sample, Target, figures, measure, plan, resampled
 from curation.settings import fields, resolve
 from tests.support.dataset_files import commit_rows, make_dataset, usage_of
 from tests.support.project import ROOT
@@ -49,7 +49,7 @@ def means(**given: float) -> dict[str, np.ndarray]:
 
 def test_machines_follow_from_processor_seconds() -> None:
     # 1,000,000 videos of 17.1 s: 17.1e6 s; a machine gives 10 * 0.5 * 0.95 * 3600 = 17,100 s an hour: 1,000 hours
-    found = figures(means(segment__processor_s=17.1), 0.0, Wish(1_000_000, days=2.0), PRICES, resolve())
+    found = figures(means(segment__processor_s=17.1), 0.0, Target(1_000_000, days=2.0), PRICES, resolve())
     assert found["segment.machine_hours"] == pytest.approx(1000)
     assert found["machine_hours"] == pytest.approx(1000)
     assert found["segment.machines"] == pytest.approx(1000 / 48)
@@ -59,7 +59,7 @@ def test_machines_follow_from_processor_seconds() -> None:
 
 
 def test_days_follow_from_machines() -> None:
-    wish = Wish(1_000_000, machines=10)
+    wish = Target(1_000_000, machines=10)
     found = figures(means(segment__processor_s=17.1), 0.0, wish, PRICES, resolve())
     assert found["days"] == pytest.approx(100 / 24)
     assert found["machines"] == 10
@@ -68,7 +68,7 @@ def test_days_follow_from_machines() -> None:
 def test_servers_follow_from_output_tokens() -> None:
     # 40 tokens a video, 1,000,000 videos, 100 tokens a second for 95% of the time: 40e6 / 342,000 = 116.96 hours
     given = means(caption__output_tokens=40, caption__input_tokens=400, caption__requests=4, segment__processor_s=1)
-    found = figures(given, 0.0, Wish(1_000_000, days=1.0), PRICES, resolve())
+    found = figures(given, 0.0, Target(1_000_000, days=1.0), PRICES, resolve())
     assert found["caption.server_hours"] == pytest.approx(40e6 / 342_000)
     assert found["caption.servers"] == 5  # of 4.87
     assert found["caption.requests"] == 4e6
@@ -84,10 +84,10 @@ def test_texts_of_the_built_in_engine_count_as_a_server_would_make_them() -> Non
     rows[:, COLUMNS.index("caption.requests")] = 4.0
     rows[:, COLUMNS.index("caption.processor_s")] = 99.0
     rows[:, COLUMNS.index("segment.processor_s")] = 1.0
-    made = plan(Sample(rows, 0, {"caption": "builtin/tags"}), Wish(1000, days=1.0), PRICES, resolve())
+    made = plan(Sample(rows, 0, {"caption": "builtin/tags"}), Target(1000, days=1.0), PRICES, resolve())
     assert made.figures["caption.output_tokens"].value == 1000 * 4 * 15
     assert made.figures["caption.machine_hours"].value == pytest.approx(1000 * 4 * 0.005 / 17_100)
-    asked = plan(Sample(rows, 0, {"caption": "openai/m"}), Wish(1000, days=1.0), PRICES, resolve())
+    asked = plan(Sample(rows, 0, {"caption": "openai/m"}), Target(1000, days=1.0), PRICES, resolve())
     assert asked.figures["caption.output_tokens"].value == 0
     assert asked.figures["caption.machine_hours"].value == pytest.approx(1000 * 99 / 17_100)
 
@@ -95,7 +95,7 @@ def test_texts_of_the_built_in_engine_count_as_a_server_would_make_them() -> Non
 def test_downloads_take_addresses_and_bandwidth() -> None:
     # 864,000 downloads of 20 s and 1 MB in 10 days: 20 at a time, 8 Mbit/s; two an address
     given = means(download__seconds=20, download__bytes=1e6, segment__processor_s=1)
-    found = figures(given, 0.0, Wish(864_000, days=10.0), PRICES, resolve())
+    found = figures(given, 0.0, Target(864_000, days=10.0), PRICES, resolve())
     assert found["download.at_a_time"] == pytest.approx(20)
     assert found["download.addresses"] == 10
     assert found["download.bytes"] == pytest.approx(864e9)
@@ -105,7 +105,7 @@ def test_downloads_take_addresses_and_bandwidth() -> None:
 def test_storage_and_waves() -> None:
     # 864,000 videos in waves of 64: 13,500 times two stages of 18 s to start, 5.625 days; 5% of ten days is 43,200 s
     given = means(media=2e6, segment__processor_s=1)
-    found = figures(given, 1e6, Wish(864_000, days=10.0), PRICES, resolve())
+    found = figures(given, 1e6, Target(864_000, days=10.0), PRICES, resolve())
     assert found["storage.media"] == pytest.approx(1728e9)
     assert found["storage.tables"] == pytest.approx(864e9)
     assert found["storage.month"] == pytest.approx(2592 / 2)
@@ -116,8 +116,8 @@ def test_storage_and_waves() -> None:
 
 def test_longer_videos_cost_more_in_proportion() -> None:
     given = means(segment__processor_s=17.1, media=2e6, clips=8, caption__output_tokens=40)
-    short = figures(given, 1e6, Wish(1000, days=1.0), PRICES, resolve())
-    long = figures(given, 1e6, Wish(1000, days=1.0, seconds=300.0), PRICES, resolve())
+    short = figures(given, 1e6, Target(1000, days=1.0), PRICES, resolve())
+    long = figures(given, 1e6, Target(1000, days=1.0, seconds=300.0), PRICES, resolve())
     for name in ("machine_hours", "storage.media", "storage.tables", "clips", "caption.server_hours", "flink.money"):
         assert long[name] == pytest.approx(3 * short[name]), name
     assert long["videos"] == short["videos"]
@@ -127,7 +127,7 @@ def test_a_request_in_two_that_leads_to_nothing_halves_what_is_made() -> None:
     rows = np.zeros((2, len(COLUMNS)))
     rows[0, COLUMNS.index("videos")], rows[0, COLUMNS.index("duration")] = 1.0, 100.0
     rows[:, COLUMNS.index("segment.processor_s")] = 1.0
-    made = plan(Sample(rows, 100, {}), Wish(1000, days=1.0, seconds=200.0), PRICES, resolve())
+    made = plan(Sample(rows, 100, {}), Target(1000, days=1.0, seconds=200.0), PRICES, resolve())
     assert made.figures["videos"].value == 500
     assert made.figures["machine_hours"].value == pytest.approx(2 * 1000 / 17_100)
 
@@ -140,12 +140,12 @@ def test_the_spread_is_that_of_means() -> None:
     rows[:, at] = random.exponential(10.0, 400)
     drawn = resampled(rows)[:, at]
     assert drawn.std() == pytest.approx(rows[:, at].std() / 20, rel=0.1)  # the error of a mean of 400
-    made = plan(Sample(rows, 0, {}), Wish(1000, days=1.0), PRICES, resolve()).figures["machine_hours"]
+    made = plan(Sample(rows, 0, {}), Target(1000, days=1.0), PRICES, resolve()).figures["machine_hours"]
     assert made.low < made.value < made.high
     half = 1.645 * rows[:, at].std() / 20 * 1000 / 17_100  # 90% of a normal distribution
     assert (made.high - made.low) / 2 == pytest.approx(half, rel=0.15)
     same = np.tile(rows.mean(axis=0), (10, 1))
-    alike = plan(Sample(same, 0, {}), Wish(1000, days=1.0), PRICES, resolve()).figures["machine_hours"]
+    alike = plan(Sample(same, 0, {}), Target(1000, days=1.0), PRICES, resolve()).figures["machine_hours"]
     assert alike.low == pytest.approx(alike.high)
 
 
@@ -155,14 +155,14 @@ def test_what_limits_is_named() -> None:
     rows[:, COLUMNS.index("download.seconds")] = 60.0
     rows[:, COLUMNS.index("segment.processor_s")] = 1.0
     rows[:, COLUMNS.index("caption.output_tokens")] = 400.0
-    made = plan(Sample(rows, 0, {"caption": "openai/m"}), Wish(20_000_000, days=30.0), PRICES, resolve())
+    made = plan(Sample(rows, 0, {"caption": "openai/m"}), Target(20_000_000, days=30.0), PRICES, resolve())
     told = "\n".join(made.bottlenecks)
     assert "downloads: 463 at a time" in told
     assert "from 232 addresses" in told
     assert "'caption' is 98% of it" in told
     assert "'caption' takes 3,086 output tokens a second" in told
     assert "waves on flink: of 64 videos" in told
-    roomy = plan(Sample(rows, 0, {}), Wish(20_000, days=30.0), PRICES, resolve(None, ["run.wave_videos=1000"]))
+    roomy = plan(Sample(rows, 0, {}), Target(20_000, days=30.0), PRICES, resolve(None, ["run.wave_videos=1000"]))
     assert "waves" not in "\n".join(roomy.bottlenecks)
 
 

@@ -19,7 +19,7 @@ _UNUSABLE = frozenset({401, 402, 403, 404, 405, 407, 410})
 
 
 @dataclass(frozen=True)
-class Said:
+class ChatAnswer:
     """What a server answered. `first_token_s` is None where the answer was not streamed."""
 
     text: str
@@ -108,7 +108,7 @@ def _message(raw: bytes) -> str:
 # --- answers --------------------------------------------------------------------------------------------------------
 
 
-def read_answer(raw: bytes) -> Said:
+def read_answer(raw: bytes) -> ChatAnswer:
     """A chat completion. Raises ExchangeError where it is none."""
     try:
         answer = json.loads(raw)
@@ -121,7 +121,7 @@ def read_answer(raw: bytes) -> Said:
         raise ExchangeError("broken", f"the server answered what is no chat completion: {_shown(raw)}") from None
 
 
-def read_stream(raw: bytes, first_token_s: float | None) -> Said:
+def read_stream(raw: bytes, first_token_s: float | None) -> ChatAnswer:
     """A chat completion that came in pieces, as server-sent events. Raises ExchangeError where it is none, or half."""
     words: dict[str, str] = {}
     finish_reason = usage = None
@@ -158,14 +158,16 @@ def has_words(raw: bytearray) -> bool:
         return False
 
 
-def _checked(content: Any, refusal: Any, finish_reason: Any, usage: Any, first_token_s: float | None = None) -> Said:
+def _checked(
+    content: Any, refusal: Any, finish_reason: Any, usage: Any, first_token_s: float | None = None
+) -> ChatAnswer:
     """Raises ValueError where that is no answer."""
     text = content or refusal or content
     if text is None and finish_reason in ("length", "content_filter"):
         text = ""  # cut off before it said anything
     if not isinstance(text, str) or not isinstance(finish_reason, str):
         raise ValueError
-    return Said(
+    return ChatAnswer(
         text.encode("utf-8", "replace").decode(),  # half a surrogate pair cannot be stored
         "length" if finish_reason == "length" else "stop",
         _count(usage, "prompt_tokens"),

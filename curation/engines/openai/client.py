@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from curation.engines.openai.chat import ExchangeError, Said, has_words, read_answer, read_stream, refusal
+from curation.engines.openai.chat import ChatAnswer, ExchangeError, has_words, read_answer, read_stream, refusal
 from curation.settings import EngineSettings
 from curation.uris import REDACTED, redact
 
@@ -46,14 +46,14 @@ class Client:
     async def close(self) -> None:
         await self._session.close()
 
-    async def ask(self, url: URL, data: bytes) -> Said:
+    async def ask(self, url: URL, data: bytes) -> ChatAnswer:
         """What the server at `url` (…/chat/completions) answers to a body. Raises ExchangeError."""
         try:
             return await self._ask(url, data)
         except ExchangeError as error:
             raise ExchangeError(error.trouble, self.line(error), error.status, error.retry_after) from None
 
-    async def _ask(self, url: URL, data: bytes) -> Said:
+    async def _ask(self, url: URL, data: bytes) -> ChatAnswer:
         begun = time.monotonic()
         try:
             async with self._session.post(url, data=data, allow_redirects=False) as answer:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from curation.engines.interface import Completion, Failure, TextRequest
-from curation.engines.openai.scheduler import Batch, Pool
+from curation.engines.openai.scheduler import Call, Scheduler
 from curation.engines.openai.servers import Server
 from curation.errors import EngineError
 from curation.settings import EngineSettings
@@ -20,7 +20,7 @@ CLOSE_S = 10.0
 """For connections to be closed."""
 
 
-class Elsewhere:
+class RemoteServers:
     """Servers that somebody else runs."""
 
     def __init__(self, base_urls: tuple[str, ...]) -> None:
@@ -45,14 +45,14 @@ class Elsewhere:
         pass
 
 
-def open_elsewhere(settings: EngineSettings) -> Served:
+def open_openai(settings: EngineSettings) -> OpenAIEngine:
     """The model that settings of the kind "openai" name."""
     model = settings.model or ""
     identity = f"{model}@{settings.revision or ''}"
-    return Served("openai", settings, model, identity, settings.revision, Elsewhere(settings.base_urls))
+    return OpenAIEngine("openai", settings, model, identity, settings.revision, RemoteServers(settings.base_urls))
 
 
-class Served:
+class OpenAIEngine:
     """An engine that asks servers by /chat/completions, all callers' requests together.
 
     Where `revision`, which rows record, is None, the server is asked for it; it is "unstated" where that does not say.
@@ -77,7 +77,7 @@ class Served:
         self._revision_lock = threading.Lock()
         self._server = server
         self._lock = threading.Lock()
-        self._opened_as: tuple[asyncio.AbstractEventLoop, Pool] | None = None
+        self._opened_as: tuple[asyncio.AbstractEventLoop, Scheduler] | None = None
         self._closed = False
 
     @property
@@ -108,7 +108,7 @@ class Served:
         """
         if not requests:
             return []
-        batch = Batch(requests)
+        batch = Call(requests)
         with self._lock:
             loop, pool = self._opened()
             loop.call_soon_threadsafe(pool.submit, batch)
@@ -119,7 +119,7 @@ class Served:
                 with suppress(RuntimeError):  # closed meanwhile
                     loop.call_soon_threadsafe(pool.withdraw, batch)
 
-    def _opened(self) -> tuple[asyncio.AbstractEventLoop, Pool]:
+    def _opened(self) -> tuple[asyncio.AbstractEventLoop, Scheduler]:
         if self._closed:
             raise EngineError(f"the engine of {self.model} is closed")
         if self._opened_as is None:
@@ -128,7 +128,7 @@ class Served:
             if not key.isprintable() or not key.isascii():
                 raise EngineError(f"the key in {self._settings.api_key_env} holds characters that no key has")
             loop = _loop_thread.borrow()
-            pool = Pool(self.model, self._settings, key, self._server)
+            pool = Scheduler(self.model, self._settings, key, self._server)
             asyncio.run_coroutine_threadsafe(pool.open(), loop).result()
             self._opened_as = loop, pool
         return self._opened_as

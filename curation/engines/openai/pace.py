@@ -22,7 +22,7 @@ MISHAPS = 5
 
 
 @dataclass(frozen=True)
-class Sent:
+class Ticket:
     """A request in flight: when it was sent, and how many were then in flight (itself included) and answered."""
 
     at: float
@@ -60,10 +60,10 @@ class Pace:
             return 0
         return max(0, (1 if self.away else int(min(self.limit, self.most))) - self.in_flight)
 
-    def sent(self, now: float) -> Sent:
+    def sent(self, now: float) -> Ticket:
         """A request goes out."""
         self.in_flight += 1
-        return Sent(now, self.in_flight, self._answered)
+        return Ticket(now, self.in_flight, self._answered)
 
     def dropped(self) -> None:
         """An exchange is over that says nothing about the server."""
@@ -77,7 +77,7 @@ class Pace:
         self.away = False
         self.limit = min(self.most, self.limit + (1.0 if self.limit < self._goal else 1.0 / self.limit))
 
-    def failed(self, sent: Sent, now: float, trouble: Trouble, retry_after: float | None = None) -> None:
+    def failed(self, sent: Ticket, now: float, trouble: Trouble, retry_after: float | None = None) -> None:
         """An exchange failed. What was in flight together fails together, and slows the server down once."""
         self.in_flight -= 1
         if retry_after is not None:

@@ -17,8 +17,8 @@ from curation.engines.interface import Completion, Failure, TextRequest
 from curation.engines.load import load
 from curation.engines.openai.chat import ExchangeError, body
 from curation.engines.openai.client import Client
-from curation.engines.openai.pace import LONGEST_PAUSE_S, Sent, Silence, Trouble
-from curation.engines.openai.servers import Place, Places, Server
+from curation.engines.openai.pace import LONGEST_PAUSE_S, Silence, Ticket, Trouble
+from curation.engines.openai.servers import Endpoint, Server, Servers
 from curation.errors import EngineError, PromptError
 from curation.settings import EngineSettings
 
@@ -36,7 +36,7 @@ WARN_S = 10.0
 Answer = Completion | Failure
 
 
-class Batch:
+class Call:
     """The requests of one call, and their answers as they come in."""
 
     def __init__(self, requests: Sequence[TextRequest]) -> None:
@@ -51,21 +51,21 @@ class _Job:
     """A request that is being sent, or will be again."""
 
     number: int  # in the order of first sending
-    batch: Batch
+    batch: Call
     index: int
     since: float | None = None  # when it first reached a server
     sent: int = 0
     tries: int = 0  # that the server failed on
     singled_out: int = 0  # of these, those that came after another request was answered
     heard: int = 0  # answers to anybody, at its first sending or last failure
-    last: Place | None = None
+    last: Endpoint | None = None
 
     @property
     def request(self) -> TextRequest:
         return self.batch.requests[self.index]
 
 
-class Pool:
+class Scheduler:
     """Sends what is submitted, and sees to it that every batch is done in the end: with answers, or an EngineError.
 
     Everything but `__init__` runs on one event loop. What waits costs no memory beside the requests.
@@ -76,11 +76,11 @@ class Pool:
         self.settings = settings
         self._key = key
         self._server = server
-        self._places = Places(settings, server.ready)
-        self._batches: set[Batch] = set()
-        self._line: deque[Batch] = deque()  # whose requests have not all been sent
+        self._places = Servers(settings, server.ready)
+        self._batches: set[Call] = set()
+        self._line: deque[Call] = deque()  # whose requests have not all been sent
         self._again: list[tuple[float, int, _Job]] = []  # a heap, by the time of the next try
-        self._tasks: dict[asyncio.Task[None], tuple[Place, _Job] | None] = {}
+        self._tasks: dict[asyncio.Task[None], tuple[Endpoint, _Job] | None] = {}
         self._finding = False
         self._found_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -109,7 +109,7 @@ class Pool:
         """What the servers say about their models."""
         return [card for base in bases for card in await self._client.model_cards(base.rstrip("/"))]
 
-    def submit(self, batch: Batch) -> None:
+    def submit(self, batch: Call) -> None:
         if not self._batches:
             self._server.asking(True)
         self._batches.add(batch)
@@ -117,7 +117,7 @@ class Pool:
         self._silence.asked(self._now())
         self._pump()
 
-    def withdraw(self, batch: Batch) -> None:
+    def withdraw(self, batch: Call) -> None:
         """Nobody waits for `batch` any more."""
         self._forget(batch)
         batch.done.cancel()
@@ -171,7 +171,7 @@ class Pool:
         load.sent()
         self._start(self._exchange(place, job, place.pace.sent(now)), (place, job))
 
-    def _start(self, work: Coroutine[Any, Any, None], flight: tuple[Place, _Job] | None) -> None:
+    def _start(self, work: Coroutine[Any, Any, None], flight: tuple[Endpoint, _Job] | None) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks[task] = flight
         task.add_done_callback(self._ended)
@@ -188,7 +188,7 @@ class Pool:
             self._give_up(f"the engine failed: {error!r}")
         self._pump()
 
-    async def _exchange(self, place: Place, job: _Job, sent: Sent) -> None:
+    async def _exchange(self, place: Endpoint, job: _Job, sent: Ticket) -> None:
         streamed = self._streams and job.index == 0  # streaming all would cost processor time
         try:
             said = await self._client.ask(place.url, body(job.request, self.model, streamed))
@@ -231,7 +231,7 @@ class Pool:
             self._forget(batch)
             batch.done.set_result([batch.answers[index] for index in range(len(batch.requests))])
 
-    def _forget(self, batch: Batch) -> None:
+    def _forget(self, batch: Call) -> None:
         self._batches.discard(batch)
         if not self._batches:
             self._nothing_left()
@@ -247,7 +247,7 @@ class Pool:
 
     # --- trouble ----------------------------------------------------------------------------------------------------
 
-    async def _failed(self, place: Place, job: _Job, sent: Sent, error: ExchangeError, streamed: bool) -> None:
+    async def _failed(self, place: Endpoint, job: _Job, sent: Ticket, error: ExchangeError, streamed: bool) -> None:
         trouble = error.trouble
         if trouble == "unusable":
             why = await self._client.what_to_do(place.base, error)
@@ -267,7 +267,7 @@ class Pool:
         else:
             self._try_again(place, job, sent, trouble, error)
 
-    def _try_again(self, place: Place, job: _Job, sent: Sent, trouble: Trouble, error: ExchangeError) -> None:
+    def _try_again(self, place: Endpoint, job: _Job, sent: Ticket, trouble: Trouble, error: ExchangeError) -> None:
         now, patience_s = self._now(), self.settings.patience_s
         if trouble == "absent":
             job.since = None  # it never got there

@@ -37,7 +37,7 @@ class Server(Protocol):
     def close(self) -> None: ...
 
 
-class Place:
+class Endpoint:
     """One server, by its base URL."""
 
     def __init__(self, base: str, settings: EngineSettings) -> None:
@@ -47,7 +47,7 @@ class Place:
         self.pace = Pace(settings.max_in_flight, settings.patience_s)
 
 
-class Places:
+class Servers:
     """The servers of one model. None is known before `find`.
 
     `ready` gives their base URLs, one at least; it may block, and raises EngineError where there will never be any.
@@ -56,14 +56,14 @@ class Places:
     def __init__(self, settings: EngineSettings, ready: Callable[[], Bases]) -> None:
         self._settings = settings
         self._ready = ready
-        self._all: list[Place] = []
+        self._all: list[Endpoint] = []
 
     async def find(self) -> None:
         """Learn which servers can be asked, however long that takes. Raises what `ready` raises."""
         bases = await _in_thread(self._ready)
         known = {place.base: place for place in self._all}
         wanted = dict.fromkeys(base.rstrip("/") for base in bases)
-        self._all = [known.get(base) or Place(base, self._settings) for base in wanted]
+        self._all = [known.get(base) or Endpoint(base, self._settings) for base in wanted]
 
     def share_among(self, askers: int) -> None:
         """So many processes ask them now, each its share of what may be in flight."""
@@ -73,7 +73,7 @@ class Places:
     def have_room(self, now: float) -> bool:
         return any(place.pace.room(now) for place in self._all)
 
-    def roomiest(self, now: float, last: Place | None) -> Place:
+    def roomiest(self, now: float, last: Endpoint | None) -> Endpoint:
         """Where a request goes, of those that have room: rather not to `last`, where it failed."""
         free = (place for place in self._all if place.pace.room(now))
         return max(free, key=lambda place: (place is not last, place.pace.room(now)))

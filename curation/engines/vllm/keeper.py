@@ -35,7 +35,7 @@ SAID = "keeper.log"  # what this process itself has to say, beside the server's 
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeeperConfig:
     """What is kept, in which folder, and how long after its last user has left. `deaths` are those of an earlier one.
 
     Users with the same `launch` share a server.
@@ -47,7 +47,7 @@ class Kept:
     deaths: int = 0
 
 
-def start(kept: Kept, lock: int, link: socket.socket) -> subprocess.Popen[bytes]:
+def start(kept: KeeperConfig, lock: int, link: socket.socket) -> subprocess.Popen[bytes]:
     """Start the keeper, with its first user at the other end of `link`. `lock` is its right to listen."""
     code = f"import curation.engines.vllm.keeper; curation.engines.vllm.keeper.main({lock}, {link.fileno()})"
     with Path(kept.folder, SAID).open("wb") as said:
@@ -69,7 +69,7 @@ def tell(link: socket.socket, **news: Any) -> None:
 def main(lock: int, link: int) -> None:
     os.set_inheritable(lock, False)
     given = json.load(sys.stdin)
-    kept = Kept(**{**given, "launch": Launch(**given["launch"])})
+    kept = KeeperConfig(**{**given, "launch": Launch(**given["launch"])})
     server = ServerProcess(kept.launch, Path(kept.folder), kept.deaths, (lock,))
     users = _Users()
     logging.basicConfig(level=logging.INFO, handlers=[logging.StreamHandler(), _Relay(users)])

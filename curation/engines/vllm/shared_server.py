@@ -18,9 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from curation.engines.openai.engine import Served
+from curation.engines.openai.engine import OpenAIEngine
 from curation.engines.vllm import keeper, rendezvous
-from curation.engines.vllm.keeper import Kept, tell
+from curation.engines.vllm.keeper import KeeperConfig, tell
 from curation.engines.vllm.model_identity import UNRESOLVED, identity, model_name, model_path, resolved_revision
 from curation.engines.vllm.server_process import HOST, LOG, PORT, STOP_S, Launch, died
 from curation.errors import EngineError
@@ -37,11 +37,11 @@ TELLING = ("CUDA", "HF_", "HIP_", "NCCL_", "NVIDIA_", "ROCR_", "TORCH", "VLLM_")
 """How those environment variables begin that set servers apart: other cards, other settings."""
 
 
-def open_vllm(settings: EngineSettings) -> Served:
+def open_vllm(settings: EngineSettings) -> OpenAIEngine:
     """The engine of a model that a vLLM of our own serves; the server starts on first use."""
     revision = functools.cache(lambda: resolved_revision(settings))
     server = VllmServer(settings, revision)
-    return Served("vllm", settings, model_name(settings), identity(settings), revision, server)
+    return OpenAIEngine("vllm", settings, model_name(settings), identity(settings), revision, server)
 
 
 class VllmServer:
@@ -130,16 +130,16 @@ class VllmServer:
             log.exception("the vLLM server cannot be used")
             self._end(f"the vLLM server cannot be used: {error}")
 
-    def _kept(self) -> Kept:
+    def _kept(self) -> KeeperConfig:
         vllm, command = self._settings.vllm, _command(self._settings, self._revision())
         telling = sorted((name, value) for name, value in os.environ.items() if name.startswith(TELLING))
         telling.append(("", str(Path.cwd())))  # arguments may name files
         bounds = (vllm.start_timeout_s, self._hung_s, vllm.restarts, vllm.linger_s)
         folder = rendezvous.private_folder(digest(command, telling, bounds)[:12])
         launch = Launch(tuple(command), _environment(folder), vllm.start_timeout_s, self._hung_s, vllm.restarts)
-        return Kept(launch, str(folder), vllm.linger_s)
+        return KeeperConfig(launch, str(folder), vllm.linger_s)
 
-    def _meet(self, kept: Kept) -> socket.socket | None:
+    def _meet(self, kept: KeeperConfig) -> socket.socket | None:
         """A connection to the keeper, which is started where there is none; None when all is over."""
         folder = Path(kept.folder)
         while not self._over:
@@ -153,7 +153,7 @@ class VllmServer:
                 self._changed.wait_for(lambda: self._over, 0.1)
         return None
 
-    def _start(self, kept: Kept, folder: Path) -> socket.socket | None:
+    def _start(self, kept: KeeperConfig, folder: Path) -> socket.socket | None:
         """A connection to a keeper that is started here; None where another is there already, or about to end."""
         lock = rendezvous.lock(folder)
         if lock is None:

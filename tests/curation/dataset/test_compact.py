@@ -16,7 +16,7 @@ import pytest
 from curation.dataset import parts
 from curation.dataset.books import balance
 from curation.dataset.commits import read_commits, unfinished
-from curation.dataset.compact import Compacted, compact
+from curation.dataset.compact import CompactReport, compact
 from curation.dataset.dataset import Dataset
 from curation.dataset.parts import Lineage, Part, PartWriter
 from curation.dataset.pins import pin
@@ -58,7 +58,7 @@ def test_all_tables_are_merged_in_one_commit_and_no_row_changes(tmp_path: Path) 
     assert (opening["kind"], commit["kind"]) == ("open", "commit")
     assert balance(dataset).imbalances() == []
     with writer_of(dataset) as writer:
-        assert compact(writer) == Compacted()
+        assert compact(writer) == CompactReport()
         assert vacuum(writer).parts == compacted.parts[0]
     assert all(everything(dataset)[name].equals(before[name]) for name in TABLES)
 
@@ -125,7 +125,7 @@ def test_new_parts_have_the_wanted_size_and_large_ones_are_left_alone(
         assert file.metadata.num_rows == part.rows
         assert file.metadata.num_row_groups > 1, "readers can skip"
     with writer_of(spread) as writer:
-        assert compact(writer, target) == Compacted()
+        assert compact(writer, target) == CompactReport()
 
 
 def keys_of(dataset: Dataset, path: str) -> list[str]:

@@ -20,7 +20,7 @@ from curation.dataset.commits import unfinished
 from curation.dataset.dataset import Dataset
 from curation.dataset.forget import forget
 from curation.dataset.pins import pin
-from curation.dataset.vacuum import Cleared, vacuum
+from curation.dataset.vacuum import VacuumReport, vacuum
 from curation.dataset.writer import Writer
 from curation.errors import DatasetError
 from tests.conftest import VIDLA, make_video
@@ -148,7 +148,7 @@ def test_what_is_pinned_stays_and_what_is_forgotten_goes(bucket: Bucket) -> None
         pin(dataset, "both")
         gone = forget(writer, "channel", "Channel 0")
         assert (gone.videos, gone.media, gone.broken) == (1, 1, ("both",))
-        assert vacuum(writer) == Cleared(kept=0)
+        assert vacuum(writer) == VacuumReport(kept=0)
     assert dataset.read("videos", ["video_id"])["video_id"].to_pylist() == [download_of(1).video_id]
     assert parts_on_disk(dataset.uri) == live_parts(dataset.uri)
     assert balance(dataset).imbalances() == []

@@ -22,7 +22,7 @@ from curation.dataset import pins as pins_module
 from curation.dataset.books import balance
 from curation.dataset.commits import Replacement
 from curation.dataset.dataset import Dataset
-from curation.dataset.forget import Forgot, Forgotten, forget
+from curation.dataset.forget import ForgetReport, ForgottenKeys, forget
 from curation.dataset.object_store import put
 from curation.dataset.parts import PartWriter
 from curation.dataset.pins import pin, pins, unpin, versions_now
@@ -246,7 +246,7 @@ def test_nothing_remains_of_what_was_forgotten(worn: Dataset, way: str) -> None:
     with writer_of(worn) as writer:
         forgot = forget(writer, *WAYS[way])
     assert holders_of(worn, *needles) == []
-    assert forgot == Forgot(videos=1, requests=1, parts=forgot.parts, media=2, sources=1, broken=())
+    assert forgot == ForgetReport(videos=1, requests=1, parts=forgot.parts, media=2, sources=1, broken=())
     about = {download_of(0).video_id, request_of(0).request_key}
     columns = ("video_id", "request_key", "key")
     left = {
@@ -268,7 +268,7 @@ def test_a_channel_is_forgotten_by_its_name_or_its_id(worn: Dataset) -> None:
     with writer_of(worn) as writer:
         assert forget(writer, "channel", "UC1").videos == 2  # 1, and 91 that was rejected
     assert worn.read("videos").num_rows == 0
-    forgotten = Forgotten.load(worn)
+    forgotten = ForgottenKeys.load(worn)
     assert forgotten.video("youtube-new", "Channel 0", "UC7"), "another video of that name"
     assert forgotten.video("youtube-new", "Renamed", "UC0"), "the channel under another name"
     assert forgotten.video("youtube-new", None, "UC1")
@@ -278,7 +278,7 @@ def test_a_channel_is_forgotten_by_its_name_or_its_id(worn: Dataset) -> None:
 def test_what_was_forgotten_is_known_when_it_is_asked_for_again(worn: Dataset) -> None:
     with writer_of(worn) as writer:
         forget(writer, "video", download_of(0).video_id)
-    forgotten = Forgotten.load(worn)
+    forgotten = ForgottenKeys.load(worn)
     assert forgotten.request(request_of(0).request_key, url_of(0))
     assert forgotten.request("another range of it", url_of(0))
     assert forgotten.video(download_of(0).video_id)
@@ -295,7 +295,7 @@ def test_what_is_not_there_yet_can_be_forgotten(worn: Dataset) -> None:
         with pytest.raises(Misuse):
             forget(writer, "uri", "not an url")
     assert {**contents(worn), "forgotten": []} == before
-    assert Forgotten.load(worn).request("key", "https://videos.example/later")
+    assert ForgottenKeys.load(worn).request("key", "https://videos.example/later")
 
 
 def test_a_video_that_two_requests_gave_goes_with_both(worn: Dataset) -> None:

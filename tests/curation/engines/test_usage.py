@@ -14,8 +14,8 @@ from curation.dataset.dataset import Dataset
 from curation.dataset.forget import forget
 from curation.dataset.writer import Writer
 from curation.engines.interface import Completion, Failure
-from curation.engines.usage import Spent
-from pipelines.worker.progress import View
+from curation.engines.usage import UsageMeter
+from pipelines.worker.progress import ProgressView
 from tests.support.dataset_files import download_of
 from tests.support.scripted_engine import ScriptedEngine
 from tests.support.scripted_server import Asked, ScriptedServer, first, status
@@ -24,7 +24,7 @@ from vidla.inspect import show
 
 
 def test_answers_add_up() -> None:
-    engine, spent = ScriptedEngine(lambda *_: ""), Spent()
+    engine, spent = ScriptedEngine(lambda *_: ""), UsageMeter()
     nothing = spent.row("caption", "v", "v", 0.5, 0.25)
     assert (nothing.requests, nothing.engine, nothing.first_token_s, nothing.in_flight) == (0, None, None, None)
     streamed = Completion("1", "a", input_tokens=100, output_tokens=7, first_token_s=0.5, in_flight=4, retries=2)
@@ -87,7 +87,7 @@ def test_every_request_of_a_run_is_in_its_rows(tmp_path: Path, capsys: pytest.Ca
 
 @pytest.mark.slow
 def test_the_view_shows_servers_while_they_are_in_use(tmp_path: Path) -> None:
-    view = View(("caption",), 1, sys.stderr)
+    view = ProgressView(("caption",), 1, sys.stderr)
     with ScriptedServer(texts) as server:
         settings = settings_for(server.url)
         dataset = segment_videos(tmp_path / "d", settings, range(2))

@@ -25,7 +25,7 @@ from curation.rejects import Kind, Rejected
 from curation.settings import DownloadSettings
 from curation.sources import address_policy, host_limits
 from curation.sources.fetch import Fetched, fetch
-from curation.sources.requests import Asked, read_inputs
+from curation.sources.requests import FetchTarget, read_inputs
 from tests.support.project import FAKE_SITE
 from tests.support.web_server import SECRET, WebServer, make_media
 
@@ -61,23 +61,23 @@ def fake_site(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     guard.resume()
 
 
-def ask(url: str, **row: Any) -> Asked:
+def ask(url: str, **row: Any) -> FetchTarget:
     """As a row of a list would."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "list.jsonl")
         path.write_text(json.dumps({"url": url, **row}))
         (asked,) = read_inputs([str(path)], QUICK)
-    assert isinstance(asked, Asked), asked
+    assert isinstance(asked, FetchTarget), asked
     return asked
 
 
-def got(asked: Asked | str, folder: Path, settings: DownloadSettings = QUICK, **changes: Any) -> Fetched:
+def got(asked: FetchTarget | str, folder: Path, settings: DownloadSettings = QUICK, **changes: Any) -> Fetched:
     target = folder / "download"
     target.mkdir()
     return fetch(ask(asked) if isinstance(asked, str) else asked, settings.model_copy(update=changes), target)
 
 
-def rejected(asked: Asked | str, folder: Path, **changes: Any) -> Rejected:
+def rejected(asked: FetchTarget | str, folder: Path, **changes: Any) -> Rejected:
     with pytest.raises(Rejected) as caught:
         got(asked, folder, **changes)
     return caught.value
@@ -461,7 +461,7 @@ def test_behind_a_proxy_private_hosts_are_still_refused(web: WebServer, tmp_path
 
 def test_a_file_url_that_was_not_named_on_the_command_line(media: Path, tmp_path: Path) -> None:
     asked = next(read_inputs([str(media / "video.mp4")], QUICK))
-    assert isinstance(asked, Asked)
+    assert isinstance(asked, FetchTarget)
     stranger = dataclasses.replace(asked, request=dataclasses.replace(asked.request, local=False))
     assert rejected(stranger, tmp_path).kind is Kind.REFUSED
 
@@ -558,7 +558,7 @@ def test_a_local_file_is_linked_with_the_subtitles_beside_it(media: Path, tmp_pa
     source.write_bytes((media / "video.mp4").read_bytes())
     (tmp_path / "forest.en.vtt").write_text("WEBVTT\n\n00:00.000 --> 00:01.000\nHello\n")
     asked = next(read_inputs([str(source)], QUICK))
-    assert isinstance(asked, Asked)
+    assert isinstance(asked, FetchTarget)
     fetched = got(asked, tmp_path)
     assert fetched.media.samefile(source)
     assert fetched.download.title == "forest"
@@ -566,10 +566,10 @@ def test_a_local_file_is_linked_with_the_subtitles_beside_it(media: Path, tmp_pa
     assert [(t.language, t.kind) for t in fetched.download.subtitles] == [("en", "manual")]
 
 
-def _local(path: Path) -> Asked:
+def _local(path: Path) -> FetchTarget:
     path.touch()
     asked = next(read_inputs([str(path)], QUICK))
-    assert isinstance(asked, Asked)
+    assert isinstance(asked, FetchTarget)
     path.unlink()
     return asked
 

@@ -22,7 +22,7 @@ from curation.errors import InputError
 from curation.records import Reject, VideoRequest
 from curation.rejects import Kind, Rejected
 from curation.settings import DownloadSettings
-from curation.sources.requests import Asked, asked_again, read_inputs
+from curation.sources.requests import FetchTarget, asked_again, read_inputs
 from curation.subtitles.tracks import plan, read
 from curation.uris import InvalidUri, canonical, forms, is_redacted, redact
 from tests.support.project import FAKE_SITE
@@ -31,14 +31,14 @@ from tests.support.web_server import SECRET, WebServer
 SETTINGS = DownloadSettings(allow_private=True, stall_s=2.0, timeout_s=60.0, attempts=1)
 
 
-def read_all(*inputs: Path | str, **changes: Any) -> list[Asked | Reject]:
+def read_all(*inputs: Path | str, **changes: Any) -> list[FetchTarget | Reject]:
     return list(read_inputs([str(i) for i in inputs], SETTINGS.model_copy(update=changes)))
 
 
 def requests_of(*inputs: Path | str, **changes: Any) -> list[VideoRequest]:
     found = read_all(*inputs, **changes)
-    assert all(isinstance(f, Asked) for f in found), found
-    return [f.request for f in found if isinstance(f, Asked)]
+    assert all(isinstance(f, FetchTarget) for f in found), found
+    return [f.request for f in found if isinstance(f, FetchTarget)]
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -136,7 +136,7 @@ def test_a_bad_row_is_a_reject_and_the_rest_goes_on(tmp_path: Path, suffix: str)
     good = {"url": "https://videos.example/good.mp4"}
     found = read_all(write(tmp_path / f"list{suffix}", [*(row for row, _, _ in _BAD), good]))
     assert len(found) == len(_BAD) + 1
-    assert isinstance(found[-1], Asked)
+    assert isinstance(found[-1], FetchTarget)
     for reject, (row, kind, message) in zip(found, _BAD, strict=False):
         assert isinstance(reject, Reject)
         assert (reject.kind, reject.stage, reject.retryable) == (kind.value, "download", False), (row, reject)
@@ -153,7 +153,7 @@ def test_lines_that_are_no_rows(tmp_path: Path) -> None:
         + '\n{"url": "https://a.example/3", "id": true}\n\n{"url": "https://a.example/4"}\n'
     )
     found = read_all(tmp_path / "list.jsonl")
-    assert [isinstance(f, Asked) for f in found] == [True, False, False, False, False, False, False, True]
+    assert [isinstance(f, FetchTarget) for f in found] == [True, False, False, False, False, False, False, True]
 
 
 def test_csv_rows_that_do_not_fit(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_csv_rows_that_do_not_fit(tmp_path: Path) -> None:
     )
     first, second, third = read_all(tmp_path / "list.csv")[:3]
     assert isinstance(first, Reject) and "3 cells under 2 columns" in first.message
-    assert isinstance(second, Asked)
+    assert isinstance(second, FetchTarget)
     assert isinstance(third, Reject) and "are not CSV" in third.message
 
 
@@ -172,7 +172,7 @@ def test_a_line_without_an_end_does_not_fill_the_memory(tmp_path: Path) -> None:
     found = read_all(tmp_path / "list.txt")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert isinstance(found[0], Asked) and not any(isinstance(f, Asked) for f in found[1:])
+    assert isinstance(found[0], FetchTarget) and not any(isinstance(f, FetchTarget) for f in found[1:])
     assert peak < 12 << 20
 
 
@@ -184,7 +184,7 @@ def test_memory_does_not_grow_with_the_list(tmp_path: Path, suffix: str) -> None
         path = write(tmp_path / f"{count}{suffix}", rows)
         del rows
         tracemalloc.start()
-        assert sum(isinstance(f, Asked) for f in read_inputs([str(path)], SETTINGS)) == count
+        assert sum(isinstance(f, FetchTarget) for f in read_inputs([str(path)], SETTINGS)) == count
         highest = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return highest
@@ -235,7 +235,7 @@ def test_a_folder_and_the_subtitles_beside_its_videos(tmp_path: Path) -> None:
         (folder / name).write_text("x")
     (folder / "out.mp4").symlink_to("/etc/passwd")
     found = read_all(folder)
-    by_name = {f.request.uri.rsplit("/", 1)[1]: f.request for f in found if isinstance(f, Asked)}
+    by_name = {f.request.uri.rsplit("/", 1)[1]: f.request for f in found if isinstance(f, FetchTarget)}
     assert list(by_name) == ["a.mp4", "b.MP4", "c%20d%231.webm"]
     assert all(r.local and r.uri.startswith("file:///") for r in by_name.values())
 
@@ -295,7 +295,7 @@ def test_a_page_with_several_videos_and_one_with_one(web: WebServer) -> None:
 
 def test_a_playlist_that_breaks_off_says_so(web: WebServer) -> None:
     first, second = read_all(web.url("/site/broken-list"))
-    assert isinstance(first, Asked) and first.request.uri.endswith("/site/one")
+    assert isinstance(first, FetchTarget) and first.request.uri.endswith("/site/one")
     assert isinstance(second, Reject)
     assert (second.kind, second.retryable) == (Kind.SERVER_ERROR.value, True)
     assert "broke off after 1 entries" in second.message
@@ -441,16 +441,16 @@ def test_secrets_stay_out_of_everything_that_is_read(tmp_path: Path) -> None:
     found = read_all(write(tmp_path / "list.jsonl", rows))
     assert len(found) == 5
     assert SECRET not in repr(found)
-    assert SECRET not in "".join(str(dataclasses.asdict(f.request if isinstance(f, Asked) else f)) for f in found)
+    assert SECRET not in "".join(str(dataclasses.asdict(f.request if isinstance(f, FetchTarget) else f)) for f in found)
     first = found[0]
-    assert isinstance(first, Asked) and SECRET in first.url and SECRET in (first.subtitles_url or "")
+    assert isinstance(first, FetchTarget) and SECRET in first.url and SECRET in (first.subtitles_url or "")
     with pytest.raises(Rejected, match="signed"):
         asked_again(first.request)
 
 
 def test_a_row_of_the_table_can_be_asked_for_again(tmp_path: Path) -> None:
     (asked, _) = read_all(write(tmp_path / "list.csv", _ROWS))
-    assert isinstance(asked, Asked)
+    assert isinstance(asked, FetchTarget)
     assert asked_again(asked.request) == asked
 
 

@@ -17,7 +17,7 @@ from curation.local_models import has_smollm2, smollm2
 from curation.prompts import MAX_DATA_CHARS, Prompt, load_prompts
 from curation.records import Caption, Clip, Frame, Segment, Sentence, Video
 from curation.texts.captions import caption_frames
-from curation.texts.limits import Limits
+from curation.texts.limits import TextLimits
 from curation.texts.questions import Question, ask
 from curation.texts.summaries import SummaryPlan, summarize_video
 from tests.support.scripted_engine import ScriptedEngine
@@ -268,7 +268,7 @@ def summarized(third: str, engine: ScriptedEngine) -> list[Clip]:
         for n in range(5)
     ]
     sources = {k: TextSource(engine, PROMPTS[f"summarize-{k}"], Sampling(48)) for k in ("subtitles", "captions")}
-    plan = SummaryPlan(**sources, limits=Limits(25, 77), min_support=0.5)
+    plan = SummaryPlan(**sources, limits=TextLimits(25, 77), min_support=0.5)
     return summarize_video(video, segments, captions, plan).clips
 
 

@@ -11,7 +11,7 @@ from curation.engines.interface import Completion, Failure, Sampling, TextReques
 from curation.engines.text_source import TextSource
 from curation.prompts import Prompt
 from curation.texts.answers import Answer
-from curation.texts.questions import MAX_EARLIER_CHARS, Question, Told, ask
+from curation.texts.questions import MAX_EARLIER_CHARS, Outcome, Question, ask
 from tests.support.scripted_engine import Script, ScriptedEngine
 
 SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
@@ -29,7 +29,7 @@ def questions(count: int = 1) -> list[Question]:
 
 def asked(
     prompt: Prompt, script: Script, count: int = 1, attempts: int = 3, fault: str | None = None
-) -> tuple[list[Told | Failure], ScriptedEngine]:
+) -> tuple[list[Outcome | Failure], ScriptedEngine]:
     engine = ScriptedEngine(script)
     told = ask(questions(count), TextSource(engine, prompt, Sampling(9), attempts), lambda *_: fault)
     assert list(told) == [f"q{number}" for number in range(count)]
@@ -49,7 +49,7 @@ def shaped(text: str) -> str:
 
 def test_an_answer_of_another_shape_is_asked_for_again_with_what_was_wrong() -> None:
     (told,), engine = asked(SHAPED, lambda request, before: shaped("A bee.") if before == 2 else f"Bee {before}")
-    assert isinstance(told, Told) and told.answer == Answer("A bee.", "repaired") and told.fault is None
+    assert isinstance(told, Outcome) and told.answer == Answer("A bee.", "repaired") and told.fault is None
     assert told.raw_text == shaped("A bee.")
     assert [c.text for c in told.completions] == ["Bee 0", "Bee 1", shaped("A bee.")]
     first, second, third = (request.messages() for request in engine.asked)
@@ -65,13 +65,13 @@ def test_an_answer_of_another_shape_is_asked_for_again_with_what_was_wrong() -> 
 @pytest.mark.parametrize("prompt", [FREE, SHAPED])
 def test_an_answer_without_words_is_asked_for_anew(prompt: Prompt, answer: str) -> None:
     (told,), engine = asked(prompt, lambda request, before: answer)
-    assert (isinstance(told, Told) and told.answer.text is None) or prompt is FREE
+    assert (isinstance(told, Outcome) and told.answer.text is None) or prompt is FREE
     assert [request.turns for request in engine.asked] == [()] * len(engine.asked)
 
 
 def test_a_text_at_fault_is_asked_for_anew_with_other_variables() -> None:
     (told,), engine = asked(SHAPED, lambda request, before: shaped("A bee."), fault="too long")
-    assert isinstance(told, Told) and (told.answer.text, told.fault) == ("A bee.", "too long")
+    assert isinstance(told, Outcome) and (told.answer.text, told.fault) == ("A bee.", "too long")
     assert [request.variables["max_words"] for request in engine.asked] == [25, 24, 23]
     assert [request.turns for request in engine.asked] == [()] * 3
 
@@ -98,27 +98,27 @@ def test_free_text_first_then_its_shape_each_in_one_batch() -> None:
 
     told, engine = asked(DRAFTED, script, count=20)
     assert engine.batches == [20, 20]
-    assert [t.answer for t in told if isinstance(t, Told)] == [Answer(f"A draft of q{n}.", "ok") for n in range(20)]
+    assert [t.answer for t in told if isinstance(t, Outcome)] == [Answer(f"A draft of q{n}.", "ok") for n in range(20)]
     drafts, finals = engine.asked[:20], engine.asked[20:]
     assert all(r.schema is None and r.turns == () for r in drafts) and all(r.schema == SCHEMA for r in finals)
     assert roles(finals[0]) == ["system", "user", "assistant", "user"]
     assert finals[0].messages()[3]["content"] == DRAFTED.shape_request
     assert DRAFTED.shape_request == 'Repeat your answer word for word, as JSON with the field "text".'
     (first, *_) = told
-    assert isinstance(first, Told) and first.raw_text == shaped("A draft of q0."), "the last answer is the one kept"
+    assert isinstance(first, Outcome) and first.raw_text == shaped("A draft of q0."), "the last answer is the one kept"
 
 
 def test_a_shape_that_fails_is_asked_for_again_on_the_same_draft() -> None:
     answers = ["A draft.", "no JSON", shaped("A bee.")]
     (told,), engine = asked(DRAFTED, lambda request, before: answers[before])
-    assert isinstance(told, Told) and told.answer == Answer("A bee.", "repaired")
+    assert isinstance(told, Outcome) and told.answer == Answer("A bee.", "repaired")
     assert roles(engine.asked[2]) == ["system", "user"] + 2 * ["assistant", "user"]
     assert [m["content"] for m in engine.asked[2].messages()[2::2]] == ["A draft.", "no JSON"]
 
 
 def test_a_draft_without_words_is_not_asked_about() -> None:
     (told,), engine = asked(DRAFTED, lambda request, before: "" if before < 2 else "A draft.", attempts=2)
-    assert isinstance(told, Told) and told.answer == Answer(None, "empty")
+    assert isinstance(told, Outcome) and told.answer == Answer(None, "empty")
     assert [request.constrained for request in engine.asked] == [False, False]
 
 
@@ -127,15 +127,15 @@ def test_a_draft_that_was_cut_off_makes_a_truncated_text() -> None:
         return shaped("A bee dan") if request.constrained else Completion(request.id, "A bee dan", "length")
 
     (told,), _ = asked(DRAFTED, script)
-    assert isinstance(told, Told) and told.answer == Answer("A bee dan", "truncated")
+    assert isinstance(told, Outcome) and told.answer == Answer("A bee dan", "truncated")
 
 
 def test_requests_are_bounded() -> None:
     for prompt, bound in ((FREE, 3), (SHAPED, 3), (DRAFTED, 6)):
         (told,), engine = asked(prompt, lambda request, before: shaped("x"), fault="never good enough")
-        assert isinstance(told, Told) and told.fault and len(engine.asked) == bound
+        assert isinstance(told, Outcome) and told.fault and len(engine.asked) == bound
     (told,), engine = asked(DRAFTED, lambda request, before: "never JSON")
-    assert isinstance(told, Told) and told.answer.status == "unparseable" and len(engine.asked) == 4
+    assert isinstance(told, Outcome) and told.answer.status == "unparseable" and len(engine.asked) == 4
 
 
 # --- failures -------------------------------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ def test_a_failure_after_an_answer(retryable: bool) -> None:
     if retryable:
         assert isinstance(told, Failure)
     else:
-        assert isinstance(told, Told) and (told.answer.status, told.raw_text) == ("unparseable", "no JSON")
+        assert isinstance(told, Outcome) and (told.answer.status, told.raw_text) == ("unparseable", "no JSON")
 
 
 def test_one_failure_costs_the_others_nothing() -> None:
@@ -161,7 +161,7 @@ def test_one_failure_costs_the_others_nothing() -> None:
         return Failure(request.id, "no", retryable=False) if request.id == "q1" else shaped(f"Bee {request.id}.")
 
     told, _ = asked(SHAPED, script, count=3)
-    assert [t.answer.text if isinstance(t, Told) else t.message for t in told] == ["Bee q0.", "no", "Bee q2."]
+    assert [t.answer.text if isinstance(t, Outcome) else t.message for t in told] == ["Bee q0.", "no", "Bee q2."]
 
 
 def test_a_prompt_travels_with_its_choice() -> None:

@@ -17,12 +17,12 @@ from curation.records import Caption, Segment, Sentence, Summary, Video
 from curation.rejects import Kind
 from curation.settings import Settings, resolve
 from curation.texts.answers import additions
-from curation.texts.limits import Limits, clip_tokens, count_words, split_sentences, truncate
+from curation.texts.limits import TextLimits, clip_tokens, count_words, split_sentences, truncate
 from curation.texts.summaries import Summarized, SummaryPlan, summarize_video, summary_plan
 from tests.support.scripted_engine import ScriptedEngine
 
 PROMPTS = load_prompts()
-LIMITS = Limits(words=25, tokens=77)
+LIMITS = TextLimits(words=25, tokens=77)
 SAID = (
     "The river rises every spring when the snow melts in the mountains.",
     "For the farmers in this valley that is both a blessing and a danger.",
@@ -192,7 +192,7 @@ def test_existing_summaries_are_not_asked_again() -> None:
         make_video(), segments, make_captions(), dataclasses.replace(plan, subtitles=changed), first.summaries
     )
     assert {s.kind for s, _ in redone.summaries} == {"subtitles"} and len(engine.asked) == asked + 1
-    assert dataclasses.replace(plan, limits=Limits(20, 77)).digest != plan.digest
+    assert dataclasses.replace(plan, limits=TextLimits(20, 77)).digest != plan.digest
 
 
 # --- another language than the text's -------------------------------------------------------------------------------

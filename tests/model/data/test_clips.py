@@ -17,7 +17,7 @@ from curation.dataset.vacuum import vacuum
 from curation.dataset.writer import Writer
 from curation.errors import DatasetError, Misuse
 from curation.records import Clip
-from model.data.clips import Clips, Share, Version, pin_version, reopen, select
+from model.data.clips import Clips, DatasetVersion, Share, pin_version, reopen, select
 from model.data.split import held_out, in_subset
 from model.settings import DataSettings
 from tests.support.dataset_files import add_videos, commit_rows, made_of, make_dataset, stored_media
@@ -33,11 +33,11 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def version(dataset: Dataset) -> Version:
+def version(dataset: Dataset) -> DatasetVersion:
     return pin_version(dataset, "tests")
 
 
-def chosen(dataset: Dataset, version: Version, path: Path, share: Share = "train", **settings: Any) -> Clips:
+def chosen(dataset: Dataset, version: DatasetVersion, path: Path, share: Share = "train", **settings: Any) -> Clips:
     return select(dataset, version, ALL.model_copy(update=settings), share, path / "clips.arrow")
 
 
@@ -45,7 +45,7 @@ def ids(clips: Clips) -> list[str]:
     return [clips[i].clip_id for i in range(len(clips))]
 
 
-def test_selects_every_clip_ordered_by_scale(dataset: Dataset, version: Version, tmp_path: Path) -> None:
+def test_selects_every_clip_ordered_by_scale(dataset: Dataset, version: DatasetVersion, tmp_path: Path) -> None:
     clips = chosen(dataset, version, tmp_path)
     assert clips.counts == {scale: VIDEOS * count for scale, count in PER_VIDEO.items()}
     assert clips.without_text == 0
@@ -63,7 +63,7 @@ def test_selects_every_clip_ordered_by_scale(dataset: Dataset, version: Version,
         clips[len(clips)]
 
 
-def test_selects_by_a_condition_and_by_scale(dataset: Dataset, version: Version, tmp_path: Path) -> None:
+def test_selects_by_a_condition_and_by_scale(dataset: Dataset, version: DatasetVersion, tmp_path: Path) -> None:
     spoken = chosen(dataset, version, tmp_path, where="subtitle_text is not null -- spoken")
     assert len(spoken) == VIDEOS * (2 + 1 + 1)
     assert chosen(dataset, version, tmp_path, scales={"short": 0.0, "long": 2.0}).counts == {
@@ -85,7 +85,7 @@ def test_selects_by_a_condition_and_by_scale(dataset: Dataset, version: Version,
     ],
 )
 def test_a_condition_that_is_none_is_told_in_a_line(
-    where: str, message: str, dataset: Dataset, version: Version, tmp_path: Path
+    where: str, message: str, dataset: Dataset, version: DatasetVersion, tmp_path: Path
 ) -> None:
     with pytest.raises(Misuse, match=rf"^data\.where: .*({message})") as raised:
         chosen(dataset, version, tmp_path, where=where)
@@ -107,7 +107,7 @@ def test_leaves_out_clips_without_any_text(tmp_path: Path) -> None:
     assert [(found[i].subtitle, found[i].caption) for i in range(len(found))] == [("Heard.", None), (None, "Seen.")]
 
 
-def test_splits_by_video(dataset: Dataset, version: Version, tmp_path: Path) -> None:
+def test_splits_by_video(dataset: Dataset, version: DatasetVersion, tmp_path: Path) -> None:
     videos = set(dataset.read("clips", ["video_id"])["video_id"].to_pylist())
     train = chosen(dataset, version, tmp_path / "train", held_out=0.3)
     kept = chosen(dataset, version, tmp_path / "held out", "held_out", held_out=0.3, subset=0.01)
@@ -120,7 +120,7 @@ def test_splits_by_video(dataset: Dataset, version: Version, tmp_path: Path) -> 
     assert not len(chosen(dataset, version, tmp_path / "none", "held_out"))
 
 
-def test_is_the_same_however_the_rows_lie(dataset: Dataset, version: Version, tmp_path: Path) -> None:
+def test_is_the_same_however_the_rows_lie(dataset: Dataset, version: DatasetVersion, tmp_path: Path) -> None:
     other = Dataset(str(tmp_path / "other"))
     with Writer(other, "run-1", {"settings": {}}) as writer:
         add_videos(writer, reversed(range(VIDEOS)))
@@ -129,7 +129,7 @@ def test_is_the_same_however_the_rows_lie(dataset: Dataset, version: Version, tm
     )
 
 
-def test_writes_a_selection_once(dataset: Dataset, version: Version, tmp_path: Path) -> None:
+def test_writes_a_selection_once(dataset: Dataset, version: DatasetVersion, tmp_path: Path) -> None:
     path = tmp_path / "clips.arrow"
     written = select(dataset, version, ALL, "train", path)
     stamp = path.stat().st_mtime_ns

@@ -29,9 +29,9 @@ from curation.records import Clip
 from model.data.augment import View, centre_view, show
 from model.data.clips import Clips, pin_version, select
 from model.data.frame_reader import clip_times, read_frames
-from model.data.loader import ATTEMPTS, Augmentation, Batch, Missing, Samples, read, tokens
+from model.data.loader import ATTEMPTS, Augmentation, Batch, MissingClips, Samples, read, tokens
 from model.data.media_cache import media_of
-from model.data.sampler import Batches, Draw, InTurn, Order
+from model.data.sampler import Batches, Draw, Order, SequentialBatches
 from model.settings import DataSettings
 from tests.support.bucket import Bucket
 from tests.support.dataset_files import commit_rows, made_of, make_dataset, stored_media
@@ -104,7 +104,7 @@ def test_a_sample_in_evaluation(dataset: Dataset, tmp_path: Path) -> None:
 
 
 def test_tells_which_texts_a_clip_has(samples: Samples) -> None:
-    everything = list(read(samples, InTurn(len(samples), 4), workers=0))
+    everything = list(read(samples, SequentialBatches(len(samples), 4), workers=0))
     rows = [samples.clips[int(index)] for batch in everything for index in batch.index]
     assert len(rows) == len(samples)
     has = [torch.cat([getattr(batch, name) for batch in everything]) for name in ("has_subtitle", "has_caption")]
@@ -262,13 +262,13 @@ def test_replaces_what_cannot_be_read(damaged: tuple[Dataset, Samples, list[str]
 def test_fails_past_a_share_and_names_the_files(damaged: tuple[Dataset, Samples, list[str]]) -> None:
     _, samples, bad = damaged
     batches = list(read(samples, Batches(order_of(samples.clips), 0, 10, 4), workers=0))
-    missing = Missing(share=0.5, total=40)
+    missing = MissingClips(share=0.5, total=40)
     for batch in batches:
         missing.add(batch)
     assert missing.drawn == 40
     assert missing.replaced == sum(int((batch.index != batch.drawn).sum()) for batch in batches) > 5
     assert set(missing.files) == set(bad)
-    strict = Missing(share=0.1, total=40)
+    strict = MissingClips(share=0.1, total=40)
     with pytest.raises(
         DatasetError, match=r"[5-8] of \d+ clips cannot be read, more than data.max_missing \(0.1\)"
     ) as raised:
@@ -278,7 +278,7 @@ def test_fails_past_a_share_and_names_the_files(damaged: tuple[Dataset, Samples,
     assert "\n" not in str(raised.value)
     with pytest.raises(DatasetError, match=r"[1-4] of 4 clips"):
         for batch in batches:
-            Missing(share=0.0, total=10**6).add(batch)
+            MissingClips(share=0.0, total=10**6).add(batch)
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from curation.errors import ConfigError, DatasetError
 from curation.records import Scale
-from model.data.sampler import Batches, Draw, InTurn, Order, seed_of
+from model.data.sampler import Batches, Draw, Order, SequentialBatches, seed_of
 
 COUNTS: dict[Scale, int] = {"short": 40, "medium": 17, "long": 6}
 
@@ -100,7 +100,7 @@ def test_refuses_what_cannot_be() -> None:
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])
 def test_an_evaluation_takes_every_clip_once(ranks: int) -> None:
-    parts = [InTurn(23, 4, rank, ranks) for rank in range(ranks)]
+    parts = [SequentialBatches(23, 4, rank, ranks) for rank in range(ranks)]
     batches = [batch for part in parts for batch in part]
     assert sorted(index for batch in batches for index, _ in batch) == list(range(23))
     assert [len(part) for part in parts] == [len(list(part)) for part in parts]

@@ -16,7 +16,7 @@ import pytest
 from curation.errors import InputError
 from model.evaluation.annotations import (
     Annotation,
-    Media,
+    MediaFile,
     find_videos,
     read_activitynet,
     read_didemo,
@@ -43,8 +43,8 @@ def test_msrvtt_1k_a_has_one_text_a_video(tmp_path: Path) -> None:
         'ret1,msr9771,video9771,"a little girl, who smiles, eats"\r\n',
     )
     assert read_msrvtt(path) == (
-        Annotation("video9770", ("a person is connecting something to system",), (Media("video9770"),)),
-        Annotation("video9771", ("a little girl, who smiles, eats",), (Media("video9771"),)),
+        Annotation("video9770", ("a person is connecting something to system",), (MediaFile("video9770"),)),
+        Annotation("video9771", ("a little girl, who smiles, eats",), (MediaFile("video9771"),)),
     )
 
 
@@ -83,8 +83,8 @@ def test_didemo_joins_the_descriptions_of_a_video(tmp_path: Path) -> None:
         for n, (video, text) in enumerate([(first, "a man waves."), (second, "a bee"), (first, "he sits down\n")])
     ]
     assert read_didemo(written(tmp_path / "test_data.json", rows)) == (
-        Annotation(first, ("a man waves. he sits down",), (Media(first.removesuffix(".mov"), 0.0, 30.0),)),
-        Annotation(second, ("a bee",), (Media(second.removesuffix(".mp4"), 0.0, 30.0),)),
+        Annotation(first, ("a man waves. he sits down",), (MediaFile(first.removesuffix(".mov"), 0.0, 30.0),)),
+        Annotation(second, ("a bee",), (MediaFile(second.removesuffix(".mp4"), 0.0, 30.0),)),
     )
 
 
@@ -101,16 +101,20 @@ def test_activitynet_joins_the_sentences_of_a_video(tmp_path: Path) -> None:
         Annotation(
             "v_uqiMw7tQ1Cc",
             ("A weight lifting tutorial is given. The coach helps the guy.",),
-            (Media("v_uqiMw7tQ1Cc"), Media("uqiMw7tQ1Cc")),
+            (MediaFile("v_uqiMw7tQ1Cc"), MediaFile("uqiMw7tQ1Cc")),
         ),
-        Annotation("v_bXdq2zI1Ms0", ("Three men stand on a mat.",), (Media("v_bXdq2zI1Ms0"), Media("bXdq2zI1Ms0"))),
+        Annotation(
+            "v_bXdq2zI1Ms0", ("Three men stand on a mat.",), (MediaFile("v_bXdq2zI1Ms0"), MediaFile("bXdq2zI1Ms0"))
+        ),
     )
 
 
 # --- many texts a video ---------------------------------------------------------------------------------------------
 
 PANDA = Annotation(
-    "-4wsuPCjDBc_5_15", ("a squirrel eats", "an animal eats"), (Media("-4wsuPCjDBc_5_15"), Media("-4wsuPCjDBc", 5, 15))
+    "-4wsuPCjDBc_5_15",
+    ("a squirrel eats", "an animal eats"),
+    (MediaFile("-4wsuPCjDBc_5_15"), MediaFile("-4wsuPCjDBc", 5, 15)),
 )
 
 
@@ -154,9 +158,11 @@ def test_vatex_gives_the_texts_of_the_split_and_the_range_in_its_id(tmp_path: Pa
         Annotation(
             "G9zN5TTuGO4_000179_000189",
             ("a man lifts", "a gym"),
-            (Media("G9zN5TTuGO4_000179_000189"), Media("G9zN5TTuGO4", 179.0, 189.0)),
+            (MediaFile("G9zN5TTuGO4_000179_000189"), MediaFile("G9zN5TTuGO4", 179.0, 189.0)),
         ),
-        Annotation("a_b_C_000000_000010", ("a dog",), (Media("a_b_C_000000_000010"), Media("a_b_C", 0.0, 10.0))),
+        Annotation(
+            "a_b_C_000000_000010", ("a dog",), (MediaFile("a_b_C_000000_000010"), MediaFile("a_b_C", 0.0, 10.0))
+        ),
     )
     text = written(tmp_path / "test.txt", "a_b_C_000000_000010\n\nG9zN5TTuGO4_000179_000189\n")
     assert read_vatex(path, text) == found[::-1]
@@ -176,12 +182,12 @@ def test_kinetics_gives_the_class_as_the_text(tmp_path: Path) -> None:
         Annotation(
             "-3B32lodo2M_000059_000069",
             ("abseiling",),
-            (Media("-3B32lodo2M_000059_000069"), Media("-3B32lodo2M", 59.0, 69.0)),
+            (MediaFile("-3B32lodo2M_000059_000069"), MediaFile("-3B32lodo2M", 59.0, 69.0)),
         ),
         Annotation(
             "_dbcJuKJQNs_000040_000050",
             ("air drumming",),
-            (Media("_dbcJuKJQNs_000040_000050"), Media("_dbcJuKJQNs", 40.0, 50.0)),
+            (MediaFile("_dbcJuKJQNs_000040_000050"), MediaFile("_dbcJuKJQNs", 40.0, 50.0)),
         ),
     )
 
@@ -246,11 +252,11 @@ def made(folder: Path, *names: str) -> None:
 def test_videos_are_found_by_any_of_their_names(tmp_path: Path) -> None:
     made(tmp_path, "a/clip_3_9.webm", "other.mp4", "x@N00_1.mov.mp4", "notes.txt", "gone.txt", "folder.mp4/inside.MKV")
     annotations = [
-        Annotation("clip_3_9", ("one", "two"), (Media("clip_3_9"), Media("clip", 3.0, 9.0))),
-        Annotation("other_10_20", ("three",), (Media("other_10_20"), Media("other", 10.0, 20.0))),
-        Annotation("x@N00_1.mov", ("four",), (Media("x@N00_1", 0.0, 30.0),)),
-        Annotation("inside", ("five",), (Media("inside"),)),
-        Annotation("gone", ("six",), (Media("gone"),)),
+        Annotation("clip_3_9", ("one", "two"), (MediaFile("clip_3_9"), MediaFile("clip", 3.0, 9.0))),
+        Annotation("other_10_20", ("three",), (MediaFile("other_10_20"), MediaFile("other", 10.0, 20.0))),
+        Annotation("x@N00_1.mov", ("four",), (MediaFile("x@N00_1", 0.0, 30.0),)),
+        Annotation("inside", ("five",), (MediaFile("inside"),)),
+        Annotation("gone", ("six",), (MediaFile("gone"),)),
     ]
     found = find_videos(annotations, tmp_path)
     assert [(e.video_id, e.texts, str(e.path.relative_to(tmp_path)), e.start, e.end) for e in found.examples] == [
@@ -267,7 +273,7 @@ def test_videos_are_found_by_any_of_their_names(tmp_path: Path) -> None:
 
 def test_a_folder_without_any_of_the_videos_is_the_wrong_one(tmp_path: Path) -> None:
     made(tmp_path, "a.mp4")
-    annotations = [Annotation(f"v{n}", ("text",), (Media(f"v{n}"),)) for n in range(9)]
+    annotations = [Annotation(f"v{n}", ("text",), (MediaFile(f"v{n}"),)) for n in range(9)]
     with pytest.raises(InputError, match=r"none of 9 videos is in .* which holds 1 videos; .* v0\.mp4"):
         find_videos(annotations, tmp_path)
     with pytest.raises(InputError, match="is not a folder"):

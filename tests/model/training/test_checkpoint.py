@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.data.clips import Version
+from model.data.clips import DatasetVersion
 from model.distributed import Processes
 from model.network.clip_conversion import from_clip
 from model.network.vidla import VidLA
@@ -21,7 +21,7 @@ from model.training.optimizer import make_optimizer
 from tests.support.small_clip import EOS, SIDE, small_clip
 
 ALONE = Processes(0, 1, torch.device("cpu"))
-PROGRESS = Progress(3, Version("pin", {"clips": 7}, "digest"), {"batch": 4}, 0.25)
+PROGRESS = Progress(3, DatasetVersion("pin", {"clips": 7}, "digest"), {"batch": 4}, 0.25)
 
 
 def model_of(folder: Path) -> tuple[VidLA, torch.optim.AdamW]:

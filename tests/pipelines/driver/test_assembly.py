@@ -22,7 +22,7 @@ from pipelines.driver.plan import NOTHING, Downloads, Plan
 from pipelines.driver.state import Downloaded, State
 from pipelines.driver.waves import waves_of
 from pipelines.worker.batches import batches
-from pipelines.worker.thread_pools import Room
+from pipelines.worker.thread_pools import Slots
 from tests.conftest import VIDLA
 from tests.support.dataset_files import download_of, request_of
 from tests.support.scripted_server import Asked, ScriptedServer, say, status
@@ -65,7 +65,7 @@ def test_a_wave_ends_where_it_would_hold_too_many_bytes(tmp_path: Path) -> None:
 
 
 def test_room_is_never_more_than_there_is_and_a_big_wish_is_served() -> None:
-    room, lock, held, most, served = Room(8), threading.Lock(), 0, 0, []
+    room, lock, held, most, served = Slots(8), threading.Lock(), 0, 0, []
 
     def take(wanted: int) -> None:
         nonlocal held, most

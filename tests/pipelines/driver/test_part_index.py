@@ -7,15 +7,15 @@ import threading
 
 import pytest
 
-from curation.engines.openai.servers import Bases, Places
+from curation.engines.openai.servers import Bases, Servers
 from curation.errors import EngineError
 from curation.settings import EngineSettings
 
 SETTINGS = EngineSettings(kind="openai", model="m", base_urls=("http://unused/v1",), max_in_flight=4)
 
 
-def places(*bases: str) -> Places:
-    found = Places(SETTINGS, lambda: bases)
+def places(*bases: str) -> Servers:
+    found = Servers(SETTINGS, lambda: bases)
     asyncio.run(found.find())
     return found
 
@@ -38,7 +38,7 @@ def test_the_roomiest_comes_next_but_not_where_a_request_has_failed() -> None:
 
 def test_what_is_known_of_a_server_stays_when_it_is_found_again() -> None:
     answers: list[Bases] = [("http://a", "http://a/"), ("http://b", "http://a"), ("http://b",)]
-    found = Places(SETTINGS, lambda: answers.pop(0))
+    found = Servers(SETTINGS, lambda: answers.pop(0))
     assert not found.known
     asyncio.run(found.find())
     a = found.roomiest(0.0, None)
@@ -62,7 +62,7 @@ def test_looking_for_servers_stops_nobody_else_and_fails_as_they_do() -> None:
         raise EngineError("it does not come up")
 
     async def look() -> None:
-        looking = asyncio.create_task(Places(SETTINGS, ready).find())
+        looking = asyncio.create_task(Servers(SETTINGS, ready).find())
         await asyncio.sleep(0.05)
         assert not looking.done()
         release.set()

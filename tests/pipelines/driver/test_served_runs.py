@@ -24,12 +24,12 @@ from PIL import Image
 from curation.dataset.dataset import Dataset
 from curation.engines.interface import Completion, Engine, Failure, Sampling, TextRequest
 from curation.engines.load import load
-from curation.engines.openai.engine import open_elsewhere
+from curation.engines.openai.engine import open_openai
 from curation.engines.vllm.shared_server import VllmServer, open_vllm
 from curation.ids import content_digest
 from curation.prompts import Prompt
 from curation.settings import EngineSettings, resolve
-from curation.texts.limits import Limits
+from curation.texts.limits import TextLimits
 from tests.conftest import SERVED_MODEL, VIDLA
 from tests.support.segmented import CAPTIONS, Rows, run, segment_videos
 from tests.support.watching import is_closed, is_gone, wait_until
@@ -246,7 +246,7 @@ def check_echoes(engine: Engine, asked: Sequence[TextRequest], bad: Collection[s
 def test_every_request_gets_its_own_answer(text_server: str, number: int) -> None:
     asked, bad = echoes(number)
     load.clear()
-    engine = open_elsewhere(at(text_server, max_in_flight=32))
+    engine = open_openai(at(text_server, max_in_flight=32))
     try:
         check_echoes(engine, asked, bad)
     finally:
@@ -303,7 +303,7 @@ def test_answers_come_in_the_shape_that_prompts_want(text_server: str, tmp_path:
     assert run(dataset, settings) == 0
 
     texts = rows(dataset, "select text, raw_text, status from captions union all by name from summaries")
-    limits = Limits(settings.summaries.max_words, settings.summaries.max_clip_tokens)
+    limits = TextLimits(settings.summaries.max_words, settings.summaries.max_clip_tokens)
     assert {row["status"] for row in texts} <= STATUSES
     for row in texts:
         assert (row["text"] is None) == (row["status"] in ("refused", "unparseable", "empty"))

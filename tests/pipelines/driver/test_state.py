@@ -25,8 +25,8 @@ from curation.row_digests import (
     tiling_digest,
 )
 from curation.settings import Settings, resolve
-from curation.sources.requests import Asked
-from pipelines.driver.part_index import Places
+from curation.sources.requests import FetchTarget
+from pipelines.driver.part_index import VideoParts
 from pipelines.driver.plan import make_plan
 from pipelines.driver.state import State, no_retry
 from pipelines.worker.work_items import BY_VIDEO, CAPTION, DOWNLOAD, SEGMENT, DownloadItem
@@ -152,7 +152,7 @@ def test_what_is_finished_with_is_let_go(dataset: Dataset) -> None:
 
 def test_requests_become_items_with_their_rejects_and_their_secrets(dataset: Dataset) -> None:
     new, lost, other = request_of(5), request_of(6), request_of(7)
-    asked = Asked(new, f"{new.uri}?token=hush")
+    asked = FetchTarget(new, f"{new.uri}?token=hush")
     with Writer(dataset, "ask", {}) as writer:
         parts = PartWriter(dataset.store, writer.lineage, 1 << 30)
         parts.add("requests", [new, lost, other], [digest("request")] * 3)
@@ -177,7 +177,7 @@ def test_requests_become_items_with_their_rejects_and_their_secrets(dataset: Dat
 
 
 def test_places_are_what_looking_through_all_parts_would_find(dataset: Dataset) -> None:
-    places = Places(dataset)
+    places = VideoParts(dataset)
     places.look_for(IDS)
 
     def looked_through(video_id: str) -> dict[str, tuple[str, ...]]:
@@ -207,7 +207,7 @@ def videos_in(dataset: Dataset, table: str, path: str) -> list[str]:
 
 
 def test_only_what_is_not_new_is_looked_for(dataset: Dataset) -> None:
-    places = Places(dataset)
+    places = VideoParts(dataset)
     places.follow(["new"])
     places.add("videos", "part-1", ["new", IDS[0]])
     places.look_for(["new"])

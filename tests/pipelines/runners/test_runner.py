@@ -11,9 +11,9 @@ from curation.errors import Misuse, RunnerError
 from curation.records import VideoRequest
 from curation.schema import TABLES
 from curation.settings import resolve
-from curation.sources.requests import Asked
+from curation.sources.requests import FetchTarget
 from pipelines.driver.state import State, no_retry
-from pipelines.runners.runner import Cluster, Local, runner_for
+from pipelines.runners.runner import Cluster, LocalRunner, runner_for
 from pipelines.stages.download import DownloadVideos
 from pipelines.worker.text_engines import shared
 from pipelines.worker.work_items import BY_VIDEO, STAGES, DownloadItem
@@ -37,7 +37,7 @@ def test_a_runner_that_cannot_work_is_refused(arguments: list[str], hint: str) -
 
 @pytest.mark.parametrize("arguments", [[], ["--runner=DirectRunner"], ["--runner=FnApiRunner"], ["--job_name=x"]])
 def test_the_local_runner_is_the_default(arguments: list[str]) -> None:
-    assert isinstance(runner_for(arguments), Local)
+    assert isinstance(runner_for(arguments), LocalRunner)
 
 
 @pytest.mark.parametrize("name", ["FlinkRunner", "flinkrunner", "flink", "DataflowRunner"])
@@ -63,7 +63,7 @@ def test_a_flink_that_is_not_there_is_told_in_a_line(arguments: list[str], hint:
 
 def item_of(url: str, asked: str | None = None) -> DownloadItem:
     request = VideoRequest(request_key=url, uri=url)
-    return DownloadItem(request, Asked(request, asked, None) if asked else None, "digest")
+    return DownloadItem(request, FetchTarget(request, asked, None) if asked else None, "digest")
 
 
 def test_a_host_has_as_many_lanes_as_downloads_are_allowed_from_it() -> None:
@@ -95,7 +95,7 @@ def test_what_travels_for_a_video_is_small(tmp_path: Path) -> None:
     """All items and results of one video, in the code that Beam sends them in, through all stages: 10 KB at most."""
     from apache_beam.coders import FastPrimitivesCoder
 
-    from pipelines.stages.stage import Written
+    from pipelines.stages.stage import BundleResult
 
     settings = resolve()
     dataset = segment_videos(tmp_path, settings, range(3))
@@ -105,7 +105,9 @@ def test_what_travels_for_a_video_is_small(tmp_path: Path) -> None:
     items = [[request], *([state.item("list-v0", stage, no_retry)] for stage in STAGES[1:])]
     parts = tuple(Part(table, f"part-{0:020}-{0:032}.parquet", 1 << 20, 1000) for table in TABLES)
     replaced = tuple((table, ("video_id", "stage"), ("list-v0", "segment")) for table in BY_VIDEO)
-    results = [Written(parts[:5], replaced, {"done": 1, "clips": 7}, None)] * len(STAGES)  # were each alone in a bundle
+    results = [BundleResult(parts[:5], replaced, {"done": 1, "clips": 7}, None)] * len(
+        STAGES
+    )  # were each alone in a bundle
     coder = FastPrimitivesCoder()
     sent = sum(len(coder.encode(element)) for element in [*items, *results])
     assert sent <= 10_000, sent

@@ -22,7 +22,7 @@ TOKEN = "run:1:segment"
 def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(reports, "REPORT_S", 0.05)
     yield
-    shutdown.begin()
+    shutdown.reset_process()
 
 
 def context_of(writer: Writer) -> Context:
@@ -31,14 +31,14 @@ def context_of(writer: Writer) -> Context:
 
 def test_an_item_that_is_worked_on_twice_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     driver, first, second = Tally(), Tally(), Tally()
-    first.came_to("segment", TOKEN, {"a": {"done": 1, "clips": 3}, "b": {"rejected": 1}})
-    second.came_to("segment", TOKEN, {"b": {"done": 1, "clips": 2}, "c": {"done": 1, "clips": 1}})
+    first.record("segment", TOKEN, {"a": {"done": 1, "clips": 3}, "b": {"rejected": 1}})
+    second.record("segment", TOKEN, {"b": {"done": 1, "clips": 2}, "c": {"done": 1, "clips": 1}})
     monkeypatch.setattr(reports, "load", Load())
     with Writer(Dataset(str(tmp_path)), "run", {}) as writer:
-        told = reports.Reports(writer.dataset, {"segment": TOKEN})
+        told = reports.ReportReader(writer.dataset, {"segment": TOKEN})
         for tally in (first, second, second):
             monkeypatch.setattr(reports, "tally", tally)
-            with reports.Reporter() as reporter:
+            with reports.WorkerReporter() as reporter:
                 reporter.take_part(context_of(writer))
                 wait_until(
                     lambda reporter=reporter: (tmp_path / f"progress/run/1/segment/{reporter.process}.json").exists()
@@ -55,26 +55,26 @@ def test_an_item_that_is_worked_on_twice_counts_once(tmp_path: Path, monkeypatch
 
 
 def test_workers_end_when_the_driver_says_so(tmp_path: Path) -> None:
-    with Writer(Dataset(str(tmp_path)), "run", {}) as writer, reports.Reporter() as reporter:
+    with Writer(Dataset(str(tmp_path)), "run", {}) as writer, reports.WorkerReporter() as reporter:
         reporter.take_part(context_of(writer))
         assert not shutdown.stopping.wait(0.3)
-        reports.Reports(writer.dataset, {"segment": TOKEN}).stop()
+        reports.ReportReader(writer.dataset, {"segment": TOKEN}).stop()
         assert shutdown.stopping.wait(10)
 
 
 def test_workers_end_when_another_run_has_taken_over(tmp_path: Path) -> None:
     with Writer(Dataset(str(tmp_path)), "run", {}) as writer:
         context = context_of(writer)
-    with reports.Reporter() as reporter, Writer(Dataset(str(tmp_path)), "another", {}):
+    with reports.WorkerReporter() as reporter, Writer(Dataset(str(tmp_path)), "another", {}):
         reporter.take_part(context)
         assert shutdown.stopping.wait(10)
 
 
 def test_the_driver_hears_that_a_worker_cannot_go_on(tmp_path: Path) -> None:
-    with Writer(Dataset(str(tmp_path)), "run", {}) as writer, reports.Reporter() as reporter:
+    with Writer(Dataset(str(tmp_path)), "run", {}) as writer, reports.WorkerReporter() as reporter:
         reporter.take_part(context_of(writer))
         reporter.ended(context_of(writer))
-        told = reports.Reports(writer.dataset, {"segment": TOKEN})
+        told = reports.ReportReader(writer.dataset, {"segment": TOKEN})
 
         def heard() -> bool:
             told.look()
@@ -86,7 +86,7 @@ def test_the_driver_hears_that_a_worker_cannot_go_on(tmp_path: Path) -> None:
 def test_what_a_killed_run_reported_goes_with_the_next_opening(tmp_path: Path) -> None:
     dataset = Dataset(str(tmp_path))
     with Writer(dataset, "run", {}):
-        reports.Reports(dataset, {"segment": TOKEN}).stop()
+        reports.ReportReader(dataset, {"segment": TOKEN}).stop()
     assert list(dataset.list("progress/"))
     with Writer(dataset, "another", {}):
         assert not list(dataset.list("progress/"))

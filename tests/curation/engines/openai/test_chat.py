@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from curation.engines.interface import Sampling, TextRequest
-from curation.engines.openai.chat import ExchangeError, Said, body, has_words, read_answer, read_stream, refusal
+from curation.engines.openai.chat import ChatAnswer, ExchangeError, body, has_words, read_answer, read_stream, refusal
 from curation.errors import PromptError
 from curation.prompts import Prompt
 from tests.support.scripted_server import completion, event
@@ -123,10 +123,10 @@ USAGE = b'data: {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens
 def test_both_ways_give_the_same_answer() -> None:
     pieces = [event({"role": "assistant", "content": ""}), event({"content": "hi"}), event({"content": " there"})]
     plain = read_answer(answer())
-    assert plain == Said("hi there", "stop", 7, 2)
+    assert plain == ChatAnswer("hi there", "stop", 7, 2)
     assert read_stream(stream(*pieces, event({}, "stop"), USAGE), None) == plain
     assert read_stream(b": ping\n\n" + stream(*pieces, event({}, "stop"), USAGE), None) == plain
-    assert read_stream(stream(*pieces, event({}, "length")), 0.5) == Said("hi there", "length", 0, 0, 0.5)
+    assert read_stream(stream(*pieces, event({}, "length")), 0.5) == ChatAnswer("hi there", "length", 0, 0, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_an_error_within_a_stream_counts_like_a_status(code: Any, trouble: str) 
      {"prompt_tokens": True, "completion_tokens": 2.5}],
 )  # fmt: skip
 def test_nonsense_about_usage_is_no_tokens(usage: Any) -> None:
-    assert read_answer(answer(usage=usage)) == Said("hi there", "stop", 0, 0)
+    assert read_answer(answer(usage=usage)) == ChatAnswer("hi there", "stop", 0, 0)
 
 
 def test_words_are_told_from_a_stream_s_preliminaries() -> None:

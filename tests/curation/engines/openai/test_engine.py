@@ -23,7 +23,7 @@ from aiohttp import web
 
 from curation.engines.interface import Completion, Failure, Sampling, TextRequest
 from curation.engines.load import load
-from curation.engines.openai.engine import Elsewhere, Served, open_elsewhere
+from curation.engines.openai.engine import OpenAIEngine, RemoteServers, open_openai
 from curation.engines.openai.servers import Server
 from curation.engines.registry import open_engine
 from curation.errors import EngineError
@@ -51,8 +51,8 @@ def settings(*urls: str, **more: Any) -> EngineSettings:
 
 
 @contextmanager
-def engine(*urls: str, **more: Any) -> Iterator[Served]:
-    opened = open_elsewhere(settings(*urls, **more))
+def engine(*urls: str, **more: Any) -> Iterator[OpenAIEngine]:
+    opened = open_openai(settings(*urls, **more))
     try:
         yield opened
     finally:
@@ -548,8 +548,8 @@ class Restarting:
 
 
 @contextmanager
-def restarting(server: Server, **more: Any) -> Iterator[Served]:
-    opened = Served("own", settings("unused", **more), "m", "m@", "rev", server)
+def restarting(server: Server, **more: Any) -> Iterator[OpenAIEngine]:
+    opened = OpenAIEngine("own", settings("unused", **more), "m", "m@", "rev", server)
     try:
         yield opened
     finally:
@@ -709,7 +709,7 @@ def test_no_key_is_sent_to_a_server_of_our_own(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with ScriptedServer() as server:
         own = settings("unused").model_copy(update={"kind": "vllm"})
-        e = Served("vllm", own, "m", "m@", "rev", Elsewhere((server.url,)))
+        e = OpenAIEngine("vllm", own, "m", "m@", "rev", RemoteServers((server.url,)))
         e.complete([request("a")])
         e.close()
         assert "Authorization" not in server.asked[0].headers
@@ -722,7 +722,7 @@ def test_it_is_named_without_asking_anybody() -> None:
     e = open_engine(settings("http://127.0.0.1:1/v1", revision="abc"), "caption")
     assert (e.engine, e.model, e.identity, e.revision, e.languages) == ("openai", "m", "m@abc", "abc", None)
     e.close()
-    assert open_elsewhere(settings("http://127.0.0.1:1/v1")).identity == "m@"
+    assert open_openai(settings("http://127.0.0.1:1/v1")).identity == "m@"
 
 
 @pytest.mark.parametrize(
@@ -800,7 +800,7 @@ def test_an_engine_that_was_closed_leaves_the_way_to_the_next() -> None:
 def test_closing_while_calls_come_in_hangs_nobody() -> None:
     with ScriptedServer() as server:
         for _ in range(20):
-            e = open_elsewhere(settings(server.url))
+            e = open_openai(settings(server.url))
             calls: list[Callable[[], Any]] = [lambda e=e: e.complete(requests(5))] * 4  # type: ignore[misc]
             outcomes = call_in_threads([*calls, e.close, *calls])
             for outcome in outcomes:

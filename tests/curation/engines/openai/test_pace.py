@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from curation.engines.openai.pace import FIRST_PAUSE_S, LONGEST_PAUSE_S, MISHAPS, Pace, Sent, Silence
+from curation.engines.openai.pace import FIRST_PAUSE_S, LONGEST_PAUSE_S, MISHAPS, Pace, Silence, Ticket
 
 
 def pace(most: int = 256, patience_s: float = 600.0) -> Pace:
     return Pace(most, patience_s, jitter=lambda: 1.0)
 
 
-def fill(p: Pace, now: float) -> list[Sent]:
+def fill(p: Pace, now: float) -> list[Ticket]:
     return [p.sent(now) for _ in range(p.room(now))]
 
 
@@ -44,7 +44,7 @@ def test_what_fails_together_slows_down_once() -> None:
 def test_it_settles_at_what_the_server_takes_and_stays_near() -> None:
     """A server that takes 20 at a time and answers in a second."""
     p, now = pace(256), 0.0
-    flights: list[tuple[float, Sent]] = []
+    flights: list[tuple[float, Ticket]] = []
     most: list[int] = []
     for step in range(4000):
         now = step * 0.05
