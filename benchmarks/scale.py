@@ -45,6 +45,7 @@ from curation.dataset.parts import Lineage, Part, PartWriter
 from curation.dataset.vacuum import vacuum
 from curation.dataset.writer import Writer
 from curation.ids import digest, digests
+from curation.rejects import Stage
 from curation.row_digests import (
     clips_digests,
     download_digests,
@@ -63,7 +64,6 @@ from pipelines.runners.runner import Runner
 from pipelines.worker import memory
 from pipelines.worker.shutdown import RunStopped, stopping
 from pipelines.worker.stage_work import Context
-from pipelines.worker.work_items import CAPTION, DOWNLOAD, SEGMENT, SUMMARIZE
 from tests.support.memory import peak_bytes
 
 TEXTS = digest("the texts of the first run")
@@ -195,7 +195,7 @@ def phase_prompt(arguments: argparse.Namespace) -> dict[str, Any]:
         with timer("cut"):
             waves = waves_of(plan, state, run.settings.run)
         with timer("first wave's items"):
-            items = [state.item(v, CAPTION, run.retry) for v in waves[0].text]
+            items = [state.item(v, Stage.CAPTION, run.retry) for v in waves[0].text]
         return {**timer.seconds, "texts": len(plan.text), "waves": len(waves), "items": len(items)}
 
 
@@ -294,7 +294,9 @@ def written(
     numbers: npt.NDArray[np.int64],
 ) -> list[Part]:
     """The rows that a stage leaves of the videos with these numbers."""
-    refused = numbers % 10 == 7 if stage == DOWNLOAD else numbers % 100 == 42 if stage == SEGMENT else numbers < 0
+    refused = (
+        numbers % 10 == 7 if stage == Stage.DOWNLOAD else numbers % 100 == 42 if stage == Stage.SEGMENT else numbers < 0
+    )
     writer = PartWriter(dataset.store, lineage, part_bytes)
     made = Rows(lineage, settings, seconds, numbers[~refused])
     for table in TABLES_OF[stage]:
@@ -307,10 +309,10 @@ def written(
 
 
 TABLES_OF = {
-    DOWNLOAD: ("downloads",),
-    SEGMENT: ("videos", "frames", "segments"),
-    CAPTION: ("captions",),
-    SUMMARIZE: ("summaries", "clips"),
+    Stage.DOWNLOAD: ("downloads",),
+    Stage.SEGMENT: ("videos", "frames", "segments"),
+    Stage.CAPTION: ("captions",),
+    Stage.SUMMARIZE: ("summaries", "clips"),
 }
 
 
@@ -419,20 +421,20 @@ class Rows:
         return self._rows("clips", len(self.scales), self.texted, media_uri=media, **texts, **self._clips())
 
     def usage(self, stage: str) -> pa.Table:
-        keys = self.keys if stage == DOWNLOAD else self.ids
+        keys = self.keys if stage == Stage.DOWNLOAD else self.ids
         spent = self.random.random(len(keys))
         return self._rows("usage", 1, self._digests(1), key=keys, stage=self._all(stage, keys), seconds=spent)
 
     def rejects(self, stage: str) -> pa.Table:
-        keys, fetched = (self.keys if stage == DOWNLOAD else self.ids), self.fetched.to_pylist()
+        keys, fetched = (self.keys if stage == Stage.DOWNLOAD else self.ids), self.fetched.to_pylist()
         settings = resolve()
-        reject_digest = download_reject_digest if stage == DOWNLOAD else segment_reject_digest
-        inputs = fetched if stage == DOWNLOAD else self.decoded.to_pylist()
+        reject_digest = download_reject_digest if stage == Stage.DOWNLOAD else segment_reject_digest
+        inputs = fetched if stage == Stage.DOWNLOAD else self.decoded.to_pylist()
         digests = [reject_digest(value, settings) for value in inputs]
         return self._rows(
             "rejects", 1, pa.array(digests, pa.string()), key=keys, uri=self.uris, stage=self._all(stage, keys),
             kind=self._all("not_found", keys), message=self._all("the server says 404", keys),
-            **({"video_id": pa.nulls(len(keys), pa.string())} if stage == DOWNLOAD else {}),
+            **({"video_id": pa.nulls(len(keys), pa.string())} if stage == Stage.DOWNLOAD else {}),
         )  # fmt: skip
 
     def _clips(self) -> dict[str, Any]:

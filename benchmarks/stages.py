@@ -26,13 +26,13 @@ from rich.table import Table
 from curation.dataset.dataset import Dataset
 from curation.dataset.parts import PartWriter
 from curation.dataset.writer import Writer
+from curation.rejects import Stage
 from curation.settings import Settings, resolve
 from pipelines.driver.run import Run
 from pipelines.driver.state import no_retry
 from pipelines.runners.runner import runner_for
 from pipelines.stages.segment import SegmentVideos
 from pipelines.worker.stage_work import run_item
-from pipelines.worker.work_items import DOWNLOAD, SEGMENT
 
 
 def main() -> None:
@@ -73,9 +73,9 @@ def downloaded(location: Path, videos: Path, workers: int, beam_arguments: Seque
     settings: Settings = resolve(None, [f"run.workers={workers}", "media.codec_threads=1", "run.wave_videos=1000"])
     dataset = Dataset(str(location))
     with Writer(dataset, "benchmark", {}) as writer:
-        first = Run(dataset, writer, settings, "", (DOWNLOAD,))
+        first = Run(dataset, writer, settings, "", (Stage.DOWNLOAD,))
         first.do(first.plan(first.ask([str(videos)])))
-        yield Run(dataset, writer, settings, "", (SEGMENT,), runner_for(beam_arguments))
+        yield Run(dataset, writer, settings, "", (Stage.SEGMENT,), runner_for(beam_arguments))
 
 
 def in_a_loop(run: Run) -> None:
@@ -85,7 +85,7 @@ def in_a_loop(run: Run) -> None:
     work = SegmentVideos(run.settings)
     parts = PartWriter(run.dataset.store, run.writer.lineage, run.settings.run.part_bytes)
     for video_id in plan.segment:
-        made, _, _ = run_item(work, run.dataset, run.state.item(video_id, SEGMENT, no_retry))
+        made, _, _ = run_item(work, run.dataset, run.state.item(video_id, Stage.SEGMENT, no_retry))
         for table, rows in made.rows.items():
             records, digests = zip(*rows, strict=True)
             parts.add(table, records, digests)

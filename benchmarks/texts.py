@@ -45,12 +45,12 @@ from curation.engines.registry import open_engine
 from curation.engines.vllm.shared_server import VllmServer
 from curation.ids import content_digest
 from curation.records import Caption, Frame, Segment, Sentence, Video
+from curation.rejects import Stage
 from curation.schema import from_row
 from curation.settings import EngineSettings, Settings, VllmSettings, resolve
 from curation.texts.captions import caption_frames
 from curation.texts.summaries import summarize_video
 from pipelines.worker.text_engines import captioner, close, summariser
-from pipelines.worker.work_items import CAPTION, STAGES
 from tests.support.checkpoints import image_text_model
 from tests.support.memory import peak_bytes
 from tests.support.segmented import CAPTIONS, SUMMARIES, Rows, run, segment_videos
@@ -237,7 +237,7 @@ def throughput(python: str | None, videos: int, rounds: int) -> None:
     with served(python) as (url, model), tempfile.TemporaryDirectory(prefix="vidla-benchmark-") as folder:
         at = Path(folder)
         first = settings_for(url, model, 32, SMALL_WAVES)
-        pipeline(at / "first", first, videos, STAGES)
+        pipeline(at / "first", first, videos, tuple(Stage))
         captioning, summing = requests_of(Dataset(str(at / "first")), first)
         bodies = [body(request, model, streamed=False) for request in (*captioning, *summing)]
         some = bodies[:: -(-len(bodies) // 128)]
@@ -247,9 +247,9 @@ def throughput(python: str | None, videos: int, rounds: int) -> None:
         pairs = []
         for number in range(rounds):
             plain = asyncio.run(closed_loops(url, bodies, best))
-            ours = pipeline(at / f"{number}", settings, videos, STAGES, len(bodies))
+            ours = pipeline(at / f"{number}", settings, videos, tuple(Stage), len(bodies))
             alone = engine_alone(settings, captioning)
-            beam = pipeline(at / f"captions-{number}", settings, videos, (CAPTION,), len(captioning))
+            beam = pipeline(at / f"captions-{number}", settings, videos, (Stage.CAPTION,), len(captioning))
             pairs.append((plain, ours, alone, beam))
     table = Table("figure", *(f"round {n}" for n in range(1, rounds + 1)), "wanted")
     for n, measured in loops.items():

@@ -1,31 +1,41 @@
-"""What can go wrong with a run or a command; every message is one line that says why and what to do."""
+"""What can go wrong with a command: one family of errors, whose messages say what is wrong and what to do."""
 
 from __future__ import annotations
 
-
-class DatasetError(Exception):
-    """The dataset cannot be used as asked; the message is one line that says why and what to do."""
+from typing import ClassVar
 
 
-class Misuse(DatasetError):
-    """Something was asked of the dataset that makes no sense; the message is one line."""
+class VidlaError(Exception):
+    """The command cannot go on. `exit_status` is that of the process which prints the message."""
+
+    exit_status: ClassVar[int] = 1
 
 
-class ConfigError(ValueError):
-    """A configuration that cannot be used; the message says which key, why, and what is known instead."""
+class UsageError(VidlaError):
+    """The command was asked for something that makes no sense."""
+
+    exit_status = 2
 
 
-class InputError(ValueError):
-    """An INPUT that cannot be what was meant; one line that says why."""
+class ConfigError(UsageError):
+    """A configuration that cannot be used: which key, why, and what is known instead."""
 
 
-class EngineError(RuntimeError):
-    """An engine that cannot be used at all; one line that says what is missing and the way out."""
+class InputError(UsageError):
+    """An INPUT that cannot be what was meant."""
 
 
-class PromptError(ValueError):
-    """A prompt that cannot be used; one line that names the file."""
+class PromptError(UsageError):
+    """A prompt that cannot be used: names its file."""
 
 
-class RunnerError(Exception):
-    """The cluster cannot be used; one line that says what is missing and the way out."""
+class DatasetError(VidlaError):
+    """A dataset that cannot be used as asked."""
+
+
+class EngineError(VidlaError):
+    """An engine that cannot be used at all: what is missing, and the way out."""
+
+
+class RunnerError(VidlaError):
+    """A cluster that cannot be used: what is missing, and the way out."""

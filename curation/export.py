@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from curation.dataset.dataset import Dataset
 from curation.dataset.parts import Lineage, PartWriter
 from curation.dataset.pins import versions_now
-from curation.errors import DatasetError, Misuse
+from curation.errors import DatasetError, UsageError
 from curation.media.single_pass import cut
 from curation.records import SCALES
 from curation.rejects import Rejected
@@ -79,10 +79,10 @@ def export(
 ) -> ExportReport:
     """Bring `out` up to date with the selected clips of `dataset`; `progress` is told of every clip (or batch of rows).
 
-    Raises Misuse for a selection that cannot be, and for an `out` that holds something else; DatasetError.
+    Raises UsageError for a selection that cannot be, and for an `out` that holds something else; DatasetError.
     """
     if selection.scale is not None and selection.scale not in SCALES:
-        raise Misuse(f"no scale is called '{selection.scale}'; there are {', '.join(SCALES)}")
+        raise UsageError(f"no scale is called '{selection.scale}'; there are {', '.join(SCALES)}")
     count_clips(dataset, selection)
     about = {"dataset": dataset.uri, "format": form, "where": selection.where, "scale": selection.scale}
     _claim(dataset, out, about | ({"shard_clips": shard_clips} if form == "webdataset" else {}))
@@ -97,7 +97,7 @@ def export(
 
 
 def count_clips(dataset: Dataset, selection: Selection) -> int:
-    """How many clips are selected. Raises Misuse for a condition that DuckDB does not take."""
+    """How many clips are selected. Raises UsageError for a condition that DuckDB does not take."""
     count: int = dataset.sql(f"select count(*) as count from {selection.sql}")["count"][0].as_py()
     return count
 
@@ -105,9 +105,9 @@ def count_clips(dataset: Dataset, selection: Selection) -> int:
 def _claim(dataset: Dataset, out: Path, about: Mapping[str, Any]) -> None:
     """Make `out` the folder of this very export, and clear what a killed one left half written."""
     if dataset.folder is not None and out.resolve().is_relative_to(dataset.folder.resolve()):
-        raise Misuse(f"{out} lies inside the dataset; export to a folder of its own")
+        raise UsageError(f"{out} lies inside the dataset; export to a folder of its own")
     if out.exists() and not out.is_dir():
-        raise Misuse(f"{out} is not a folder")
+        raise UsageError(f"{out} is not a folder")
     out.mkdir(parents=True, exist_ok=True)
     for left in out.glob(f"{_TEMPORARY}*"):
         shutil.rmtree(left)
@@ -115,10 +115,10 @@ def _claim(dataset: Dataset, out: Path, about: Mapping[str, Any]) -> None:
     text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
     if not manifest.exists():
         if any(out.iterdir()):
-            raise Misuse(f"{out} is not empty and holds no export; name a new folder")
+            raise UsageError(f"{out} is not empty and holds no export; name a new folder")
         manifest.write_text(text, encoding="utf-8")
     elif manifest.read_text(encoding="utf-8") != text:
-        raise Misuse(f"{out} holds another export (see {MANIFEST} there); name a new folder")
+        raise UsageError(f"{out} holds another export (see {MANIFEST} there); name a new folder")
 
 
 # --- clips ----------------------------------------------------------------------------------------------------------

@@ -19,14 +19,14 @@ from pydantic import Field
 from curation.config import Section
 from curation.dataset.dataset import Dataset
 from curation.errors import DatasetError
+from curation.rejects import Stage
 from curation.schema import TABLES
 from curation.settings import Settings
 
-STAGES = ("download", "segment", "caption", "summarize")
-TEXTS = ("caption", "summarize")
+TEXTS = (Stage.CAPTION, Stage.SUMMARIZE)
 RUNNERS = ("flink", "dataflow")
 MEASURES = ("processor_s", "seconds", "requests", "input_tokens", "output_tokens", "bytes")
-COLUMNS = (*(f"{stage}.{measure}" for stage in STAGES for measure in MEASURES), "videos", "duration", "media", "clips")
+COLUMNS = (*(f"{stage}.{measure}" for stage in Stage for measure in MEASURES), "videos", "duration", "media", "clips")
 STARTING = 0.05  # share of the time that waves may spend on starting their stages
 JOBS_A_WAVE = 2  # that others wait for: its texts are made beside the next wave's media
 DRAWS = 1000
@@ -128,7 +128,7 @@ def measure(datasets: Sequence[Dataset]) -> Sample:
         {stage: ", ".join(sorted(names)) for stage, names in engines.items() if names},
     )
     where = " and ".join(dataset.uri for dataset in datasets)
-    for stage in STAGES:
+    for stage in Stage:
         if not sample.rows[:, COLUMNS.index(f"{stage}.seconds")].any():
             raise DatasetError(
                 f"nothing was spent on '{stage}' in {where}: a sample is what `vidla curate` has made whole"
@@ -215,12 +215,12 @@ def figures(
     total = {name: wish.videos * mean * longer for name, mean in means.items() if name not in ("videos", "duration")}
     found: dict[str, Array] = {"videos": wish.videos * videos, "clips": total["clips"]}
     busy = 3600 * prices.processors * prices.utilisation * (1 - STARTING)
-    for stage in STAGES:
+    for stage in Stage:
         found[f"{stage}.machine_hours"] = total[f"{stage}.processor_s"] / busy
-    machine_hours = sum((found[f"{stage}.machine_hours"] for stage in STAGES), np.zeros(1))
+    machine_hours = sum((found[f"{stage}.machine_hours"] for stage in Stage), np.zeros(1))
     hours = machine_hours / wish.machines if wish.machines else np.full_like(machine_hours, 24 * (wish.days or 0.0))
     found |= {"days": hours / 24, "machine_hours": machine_hours, "machines": np.ceil(machine_hours / hours)}
-    for stage in STAGES:
+    for stage in Stage:
         found[f"{stage}.machines"] = found[f"{stage}.machine_hours"] / hours
     for stage in TEXTS:
         for name in ("requests", "input_tokens", "output_tokens"):
@@ -229,12 +229,12 @@ def figures(
         found[f"{stage}.server_hours"] = total[f"{stage}.output_tokens"] / rate
         found[f"{stage}.servers"] = np.ceil(found[f"{stage}.server_hours"] / hours)
     for runner in RUNNERS:
-        for stage in STAGES:
+        for stage in Stage:
             money = found[f"{stage}.machine_hours"] * getattr(prices, f"{runner}_hour")
             if stage in TEXTS:
                 money = money + found[f"{stage}.server_hours"] * getattr(prices, f"{stage}_{runner}_hour")
             found[f"{runner}.{stage}.money"] = money
-        found[f"{runner}.money"] = sum((found[f"{runner}.{stage}.money"] for stage in STAGES), np.zeros(1))
+        found[f"{runner}.money"] = sum((found[f"{runner}.{stage}.money"] for stage in Stage), np.zeros(1))
         starting = JOBS_A_WAVE * getattr(prices, f"{runner}_start_s")
         found[f"{runner}.wave_videos"] = np.ceil(wish.videos * starting / (STARTING * hours * 3600))
         found[f"{runner}.starting_days"] = wish.videos / settings.run.wave_videos * starting / 86400 + 0 * hours
@@ -256,7 +256,7 @@ def bottlenecks(found: Mapping[str, Figure], settings: Settings) -> list[str]:
         f"downloads: {at_a_time:,.0f} at a time; where one site has all the videos and takes "
         f"{settings.download.per_host} from an address (download.per_host), from {addresses:,.0f} addresses"
     )
-    money = {stage: found[f"flink.{stage}.money"].value for stage in STAGES}
+    money = {stage: found[f"flink.{stage}.money"].value for stage in Stage}
     dearest = max(money, key=lambda stage: money[stage])
     share = money[dearest] / (found["flink.money"].value or 1.0)
     lines.append(f"money: '{dearest}' is {share:.0%} of it")

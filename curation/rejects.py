@@ -7,6 +7,15 @@ from enum import StrEnum
 from curation.records import Reject
 
 
+class Stage(StrEnum):
+    """The stages of a run, in their order."""
+
+    DOWNLOAD = "download"
+    SEGMENT = "segment"
+    CAPTION = "caption"
+    SUMMARIZE = "summarize"
+
+
 class Kind(StrEnum):
     """The kinds of reject. `RETRYABLE` names those that a retry can help."""
 
@@ -77,7 +86,7 @@ class Rejected(Exception):
     def retryable(self) -> bool:
         return self.kind in RETRYABLE
 
-    def row(self, stage: str, key: str, uri: str, video_id: str | None = None, attempts: int = 0) -> Reject:
+    def row(self, stage: Stage, key: str, uri: str, video_id: str | None = None, attempts: int = 0) -> Reject:
         """The row of `rejects` for what has this `key` at `stage`; `attempts` were made before this one."""
         return Reject(
             key=key,

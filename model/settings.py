@@ -9,13 +9,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from curation.config import Section, check, merge, read
+from curation.errors import VidlaError
 from curation.records import Scale
 
 AttentionKind = Literal["hta", "frame", "joint", "divided"]
 
 
-class TrainingError(Exception):
-    """A training run that cannot begin or go on; the message is one line that says why and what to do."""
+class TrainingError(VidlaError):
+    """A training run that cannot begin or go on."""
 
 
 class ModelSettings(Section):

@@ -10,10 +10,9 @@ from typing import Annotated
 import typer
 
 from curation import __version__
-from curation.errors import ConfigError, DatasetError, EngineError, InputError, Misuse, PromptError, RunnerError
+from curation.errors import UsageError, VidlaError
+from curation.rejects import Stage
 from curation.settings import Settings, fields, resolve
-from model.network.architecture import ModelError
-from model.settings import TrainingError
 from pipelines.worker.shutdown import Interrupted
 from vidla import dataset_commands, forecast_command, prompt_commands, template_commands, training_commands
 
@@ -60,7 +59,7 @@ RejectRateOption = Annotated[
 
 
 def _run(
-    stages: tuple[str, ...],
+    stages: tuple[Stage, ...],
     inputs: list[str],
     dataset: str,
     config: Path | None,
@@ -110,12 +109,11 @@ def curate(
 
     Example: vidla curate videos.csv --dataset data/talks --set media.lines=480
     """
-    from pipelines.worker.work_items import STAGES
 
-    _run(STAGES, inputs or [], dataset, config, assignments, wait, max_reject_rate, one_job=one_job)
+    _run(tuple(Stage), inputs or [], dataset, config, assignments, wait, max_reject_rate, one_job=one_job)
 
 
-def _stage_command(name: str, does: str) -> None:
+def _stage_command(name: Stage, does: str) -> None:
     def command(
         dataset: DatasetOption,
         config: ConfigOption = None,
@@ -131,10 +129,10 @@ def _stage_command(name: str, does: str) -> None:
     app.command(name)(command)
 
 
-_stage_command("download", "Fetch what was asked for")
-_stage_command("segment", "Decode downloaded videos once and tile them into clips")
-_stage_command("caption", "Caption the frames of the clips")
-_stage_command("summarize", "Make the two texts of every clip")
+_stage_command(Stage.DOWNLOAD, "Fetch what was asked for")
+_stage_command(Stage.SEGMENT, "Decode downloaded videos once and tile them into clips")
+_stage_command(Stage.CAPTION, "Caption the frames of the clips")
+_stage_command(Stage.SUMMARIZE, "Make the two texts of every clip")
 
 
 @app.command()
@@ -151,11 +149,10 @@ def retry(
     Example: vidla retry --dataset data/talks --kind rate_limited
     """
     from curation.rejects import Kind
-    from pipelines.worker.work_items import STAGES
 
     if kind is not None and kind not in list(Kind):
-        raise Misuse(f"no kind of reject is called '{kind}'; there are {', '.join(Kind)}")
-    _run(STAGES, [], dataset, config, assignments, wait, max_reject_rate, retry_kind=kind, retry=True)
+        raise UsageError(f"no kind of reject is called '{kind}'; there are {', '.join(Kind)}")
+    _run(tuple(Stage), [], dataset, config, assignments, wait, max_reject_rate, retry_kind=kind, retry=True)
 
 
 for _verb in (
@@ -245,9 +242,9 @@ def main() -> None:
     except Interrupted as error:
         typer.echo(f"vidla: {error}", err=True)
         os._exit(1)  # not to wait for threads that are still in a model or a request
-    except (ConfigError, InputError, ModelError, PromptError, Misuse) as error:
-        fail(error, 2)
-    except (DatasetError, EngineError, RunnerError, TrainingError, OSError) as error:
+    except VidlaError as error:
+        fail(error, error.exit_status)
+    except OSError as error:
         fail(error, 1)
 
 

@@ -22,7 +22,7 @@ from curation.dataset.pins import pin as pin_in
 from curation.dataset.pins import pins, unpin
 from curation.dataset.vacuum import vacuum as vacuum_in
 from curation.dataset.writer import Writer
-from curation.errors import DatasetError, Misuse
+from curation.errors import DatasetError, UsageError
 from vidla.inspect import select, show, show_rows
 
 PLAIN_INTERVAL_S = 5.0
@@ -47,7 +47,7 @@ def inspect(
     at = Dataset(dataset)
     if table is None:
         if where or columns or as_json:
-            raise Misuse("--where, --columns and --json go with a TABLE: vidla inspect DIR TABLE …")
+            raise UsageError("--where, --columns and --json go with a TABLE: vidla inspect DIR TABLE …")
         show(at, Console())
         return
     names = [name.strip() for name in columns.split(",")] if columns else None
@@ -73,7 +73,7 @@ def export(
 
     at, selection = Dataset(dataset), Selection(where, scale)
     if form not in FORMATS:
-        raise Misuse(f"no format is called '{form}'; there are {', '.join(FORMATS)}")
+        raise UsageError(f"no format is called '{form}'; there are {', '.join(FORMATS)}")
     total = None if form == "parquet" else count_clips(at, selection)
     counted = "rows" if form == "parquet" else "clips"
     with _progress(counted, total) as advance:
@@ -122,7 +122,7 @@ def forget(
     choices: dict[What, str | None] = {"video": video, "uri": url, "channel": channel}
     chosen = [(what, name) for what, name in choices.items() if name]
     if len(chosen) != 1:
-        raise Misuse("name one of --video, --url and --channel")
+        raise UsageError("name one of --video, --url and --channel")
     with _writer(dataset, "forget", wait) as writer:
         forgot = forget_in(writer, *chosen[0])
     typer.echo(

@@ -13,9 +13,10 @@ from rich.table import Table
 
 from curation.config import check, merge, read
 from curation.dataset.dataset import Dataset
-from curation.errors import Misuse
-from curation.forecast import RUNNERS, STAGES, TEXTS, Figure, Forecast, Prices, Target, as_json, assumed, measure
+from curation.errors import UsageError
+from curation.forecast import RUNNERS, TEXTS, Figure, Forecast, Prices, Target, as_json, assumed, measure
 from curation.forecast import plan as make_plan
+from curation.rejects import Stage
 from curation.settings import resolve
 from vidla.inspect import new_table
 
@@ -42,7 +43,7 @@ def plan(
     Example: vidla plan --videos 20000000 --dataset data/sample --config vidla.toml --prices prices.toml --days 60
     """
     if days is not None and machines is not None:
-        raise Misuse("give --days or --machines: the other one follows")
+        raise UsageError("give --days or --machines: the other one follows")
     paid = check(Prices, merge(Prices().model_dump(), read(prices, ())))
     wish = Target(videos, None if machines else days or DAYS, machines, seconds)
     sample = measure([Dataset(location) for location in datasets])
@@ -71,7 +72,7 @@ def plan(
 def _stages(made: Forecast, currency: str) -> Table:
     f = made.figures
     table = new_table("stage", "machines", "machine-hours", "servers", "server-hours", *RUNNERS, numbers=6)
-    for stage in STAGES:
+    for stage in Stage:
         servers = [short(f[f"{stage}.{name}"]) if stage in TEXTS else "–" for name in ("servers", "server_hours")]
         hours = [short(f[f"{stage}.{name}"]) for name in ("machines", "machine_hours")]
         table.add_row(stage, *hours, *servers, *(short(f[f"{runner}.{stage}.money"]) for runner in RUNNERS))

@@ -18,15 +18,15 @@ from curation.dataset.books import Books, balance
 from curation.dataset.commits import recent_commits, unfinished
 from curation.dataset.dataset import Dataset
 from curation.dataset.lease import LEASE, holder_text, is_alive
-from curation.errors import Misuse
+from curation.errors import UsageError
 from curation.records import SCALES
+from curation.rejects import Stage
 from curation.schema import TABLES
 
 BINS = 24
 RUNS = 5
 COMMITS_LOOKED_AT = 200
 WIDE = 8  # a table with more columns is shown a line a value
-STAGES = ("download", "segment", "caption", "summarize")
 
 # --- the dataset on one screen --------------------------------------------------------------------------------------
 
@@ -70,7 +70,8 @@ def _rejects(dataset: Dataset) -> Table:
 
 
 def _order(stage: str) -> int:
-    return STAGES.index(stage) if stage in STAGES else len(STAGES)
+    stages = list(Stage)
+    return stages.index(Stage(stage)) if stage in stages else len(stages)
 
 
 def _clips(dataset: Dataset) -> Table:
@@ -191,13 +192,13 @@ def escape(text: str) -> str:
 def select(
     dataset: Dataset, name: str, where: str | None = None, columns: Sequence[str] | None = None, limit: int = 0
 ) -> Iterator[Mapping[str, Any]]:
-    """Rows of a table, bytes as their size; `limit` 0 stands for all. Raises Misuse."""
+    """Rows of a table, bytes as their size; `limit` 0 stands for all. Raises UsageError."""
     if name not in TABLES:
-        raise Misuse(f"no table is called '{name}'; {_nearest(name, TABLES)}")
+        raise UsageError(f"no table is called '{name}'; {_nearest(name, TABLES)}")
     schema = TABLES[name].schema
     unknown = next((c for c in columns or () if c not in schema.names), None)
     if unknown is not None:
-        raise Misuse(f"{name} has no column '{unknown}'; {_nearest(unknown, schema.names)}")
+        raise UsageError(f"{name} has no column '{unknown}'; {_nearest(unknown, schema.names)}")
     wanted = ", ".join(_shown(schema.field(c)) for c in columns or schema.names)
     query = f"select {wanted} from {name}"
     query += f" where ({where}\n)" if where else ""

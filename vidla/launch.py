@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from curation.errors import InputError, Misuse
+from curation.errors import UsageError
 from vidla import cli
 from vidla.template import command_line
 
@@ -16,6 +16,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="vidla-launch-") as folder:
         try:
             sys.argv[1:] = command_line(sys.argv[1:], Path(folder))
-        except (Misuse, InputError) as error:
-            cli.fail(error, 2)
+        except UsageError as error:
+            cli.fail(error, error.exit_status)
         cli.main()

@@ -17,7 +17,7 @@ from curation.dataset.dataset import Dataset
 from curation.engines.interface import Failure
 from curation.engines.registry import close_engines
 from curation.engines.text_source import TextSource, text_source
-from curation.errors import DatasetError, Misuse, PromptError
+from curation.errors import DatasetError, PromptError, UsageError
 from curation.languages import LANGUAGES
 from curation.prompts import BUNDLED, Prompt, load_prompts
 from curation.records import Caption, Frame, Segment, Video
@@ -182,11 +182,11 @@ def _kind(settings: Settings, prompt: Prompt, given: str | None) -> Kind:
         for kind in TASKS:
             if kind == given:
                 return kind
-        raise Misuse(f"--as {given}: a prompt can be given {', '.join(TASKS)}")
+        raise UsageError(f"--as {given}: a prompt can be given {', '.join(TASKS)}")
     uses = _uses(settings, prompt.id)
     if len(uses) != 1:
         used = "several things" if uses else "nothing"
-        raise Misuse(f"the configuration uses '{prompt.id}' for {used}; say --as {', '.join(uses or TASKS)}")
+        raise UsageError(f"the configuration uses '{prompt.id}' for {used}; say --as {', '.join(uses or TASKS)}")
     return uses[0]
 
 

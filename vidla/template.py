@@ -16,7 +16,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import from_url
 
-from curation.errors import InputError, Misuse
+from curation.errors import InputError, UsageError
 
 GS_FILE = r"gs://[a-z0-9][-_.a-z0-9]{1,220}[a-z0-9]/[^\r\n]*[^/\r\n]"
 GS_FOLDER = r"gs://[a-z0-9][-_.a-z0-9]{1,220}[a-z0-9](/[^\r\n]*)?"
@@ -91,7 +91,7 @@ PARAMETERS = (
 def command_line(given: Sequence[str], folder: Path) -> list[str]:
     """The arguments of `vidla` for a launch with these; files that they name are copied into `folder`.
 
-    Raises Misuse, InputError.
+    Raises UsageError, InputError.
     """
     parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
     for parameter in PARAMETERS:
@@ -103,9 +103,9 @@ def command_line(given: Sequence[str], folder: Path) -> list[str]:
     for parameter in PARAMETERS:
         value = getattr(known, parameter.name)
         if not value and not parameter.optional:
-            raise Misuse(f"the parameter {parameter.name} is missing: {parameter.help}")
+            raise UsageError(f"the parameter {parameter.name} is missing: {parameter.help}")
         if value and not re.fullmatch(parameter.regex, value):
-            raise Misuse(f"the parameter {parameter.name} cannot be '{value}': {parameter.help}")
+            raise UsageError(f"the parameter {parameter.name} cannot be '{value}': {parameter.help}")
         if not value:
             continue
         if parameter.kind == "GCS_READ_FILE":

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from curation import __version__
-from curation.errors import Misuse
+from curation.errors import UsageError
 from curation.settings import fields
 from vidla.template import PARAMETERS, Parameter
 
@@ -33,7 +33,9 @@ def make(
     Example: vidla template make --image europe-docker.pkg.dev/me/vidla/launcher:0.1.0 > vidla.json
     """
     if not IMAGE.fullmatch(image):
-        raise Misuse(f"'{image}' is no image with registry and tag, such as europe-docker.pkg.dev/me/vidla/launcher:1")
+        raise UsageError(
+            f"'{image}' is no image with registry and tag, such as europe-docker.pkg.dev/me/vidla/launcher:1"
+        )
     typer.echo(json.dumps(specification(image, max_workers, machine_type), indent=2))
 
 
@@ -46,10 +48,10 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="as `vidla t
     try:
         spec = json.loads(file.read_text())
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise Misuse(f"cannot read {file}: {error}") from None
+        raise UsageError(f"cannot read {file}: {error}") from None
     wrong = list(faults(spec))
     if wrong:
-        raise Misuse("\n".join(f"{file}: {line}" for line in wrong))
+        raise UsageError("\n".join(f"{file}: {line}" for line in wrong))
     typer.echo(f"{file} is valid: {len(PARAMETERS)} parameters, launched by {spec['image']}")
 
 
@@ -87,7 +89,7 @@ def faults(given: Any) -> Iterator[str]:
         from google.cloud import dataflow
         from google.protobuf.json_format import MessageToDict, ParseError
     except ImportError:
-        raise Misuse("templates are checked against Dataflow's own types: pip install 'vidla[dataflow]'") from None
+        raise UsageError("templates are checked against Dataflow's own types: pip install 'vidla[dataflow]'") from None
     try:
         parsed = dataflow.ContainerSpec.from_json(json.dumps(given))
     except ParseError as error:

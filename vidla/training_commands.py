@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from curation.dataset.dataset import Dataset
-from curation.errors import Misuse
+from curation.errors import UsageError
 from model.settings import DataSettings, resolve_training
 
 DatasetOption = Annotated[
@@ -113,11 +113,11 @@ def evaluate(
     from model.training.run_folder import trained
 
     if (dataset is None) == (annotations is None) or (annotations is None) != (videos is None):
-        raise Misuse("name what to evaluate on: --dataset DIR, or --annotations NAME:FILE and --videos FOLDER")
+        raise UsageError("name what to evaluate on: --dataset DIR, or --annotations NAME:FILE and --videos FOLDER")
     if triplets is not None and dataset is None:
-        raise Misuse("--triplets FILE goes with --dataset DIR, of which the set was made")
+        raise UsageError("--triplets FILE goes with --dataset DIR, of which the set was made")
     if (classes is not None) != (annotations or "").startswith(f"{KINETICS}:"):
-        raise Misuse(f"--classes FILE goes with --annotations {KINETICS}:FILE, and neither without the other")
+        raise UsageError(f"--classes FILE goes with --annotations {KINETICS}:FILE, and neither without the other")
     names, prompts = () if classes is None else read_classes(classes), templates_of(templates)
     found = None if annotations is None or videos is None else find_videos(read_annotations(annotations), videos)
     chosen = None if triplets is None else read(triplets)

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.dataset.dataset import Dataset, lookup
+from curation.rejects import Stage
 from curation.schema import TABLES
 
 
@@ -85,23 +86,23 @@ def _media_strays(dataset: Dataset) -> list[str]:
 
 # By stage: what is counted, what becomes of one that succeeds; each thing's key, its video, and whether it was made.
 _STAGES = {
-    "download": (
+    Stage.DOWNLOAD: (
         "requests",
         "downloaded",
         "select request_key as key, null as video, key in (select request_key from downloads) as made from requests",
     ),
-    "segment": (
+    Stage.SEGMENT: (
         "videos",
         "segmented",
         "select distinct video_id as key, null as video, key in (select video_id from videos) as made from downloads",
     ),
-    "caption": (
+    Stage.CAPTION: (
         "frames",
         "captioned",
         """select key, video, key in (select frame_id from captions) as made
         from (select distinct unnest(frame_ids) as key, video_id as video from segments)""",
     ),
-    "summarize": (
+    Stage.SUMMARIZE: (
         "clips",
         "given texts",
         "select clip_id as key, video_id as video, key in (select clip_id from clips) as made from segments",

@@ -34,7 +34,7 @@ from pyarrow.fs import FileSystem, LocalFileSystem, PyFileSystem, SubTreeFileSys
 from curation.dataset import object_store
 from curation.dataset.object_store import read_errors, write_errors
 from curation.dataset.parts import Part
-from curation.errors import DatasetError, Misuse
+from curation.errors import DatasetError, UsageError
 from curation.schema import TABLES
 
 SQL_MEMORY = "1GB"  # what takes more is put on disk
@@ -178,7 +178,7 @@ class Dataset:
         return pa.concat_tables(pieces) if pieces else schema.empty_table()
 
     def sql(self, query: str) -> pa.Table:
-        """The answer of DuckDB, which sees every table by its name. Raises Misuse for SQL that it does not take."""
+        """The answer of DuckDB, which sees every table by its name. Raises UsageError for SQL that it does not take."""
         (answer,) = self.sql_each([query])
         return answer
 
@@ -215,7 +215,7 @@ class Dataset:
                 text = " ".join(str(error).partition("\n\nLINE")[0].split())
                 if "IOError" in text:
                     raise DatasetError(f"cannot read {self.uri}: {text}") from None
-                raise Misuse(text) from None
+                raise UsageError(text) from None
 
     def get(self, path: str) -> bytes:
         with read_errors(f"{self.uri}/{path}"):

@@ -20,7 +20,7 @@ from curation.dataset.parts import PartWriter
 from curation.dataset.pins import pins
 from curation.dataset.vacuum import parts_at, parts_on_disk
 from curation.dataset.writer import Writer
-from curation.errors import Misuse
+from curation.errors import UsageError
 from curation.ids import digest
 from curation.records import ForgottenKey
 from curation.schema import TABLES
@@ -78,14 +78,14 @@ class ForgetReport:
 def forget(writer: Writer, what: What, name: str) -> ForgetReport:
     """Forget a video (by its id, ranges of it included), a URL, or a channel (by name or id), and never fetch it again.
 
-    Cut short at any moment, a second call finishes. Raises Misuse for a URL that is none.
+    Cut short at any moment, a second call finishes. Raises UsageError for a URL that is none.
     """
     dataset = writer.dataset
     if what == "uri" and not name.startswith("file:"):
         try:
             name = canonical(name)
         except InvalidUri as error:
-            raise Misuse(str(error)) from None
+            raise UsageError(str(error)) from None
     found = _find(dataset, what, name)
     _scrub_logs(dataset, found)
     _commit(writer, {(what, name), *found.all()}, found)

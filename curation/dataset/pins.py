@@ -11,7 +11,7 @@ from obstore.exceptions import AlreadyExistsError
 from curation.dataset.commits import recent_commits, unfinished
 from curation.dataset.dataset import Dataset
 from curation.dataset.object_store import put
-from curation.errors import DatasetError, Misuse
+from curation.errors import DatasetError, UsageError
 from curation.schema import TABLES
 
 PIN_ATTEMPTS = 20
@@ -19,21 +19,21 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def pin(dataset: Dataset, name: str) -> dict[str, int]:
-    """Keep the tables as they stand now, under `name`: the version of each. Raises Misuse for a name that cannot be."""
+    """Keep the tables as they stand, under `name`; the version of each. Raises UsageError for an unusable name."""
     if not _NAME.fullmatch(name):
-        raise Misuse(f"'{name}' cannot name a version; use letters, digits, '.', '_' and '-'")
+        raise UsageError(f"'{name}' cannot name a version; use letters, digits, '.', '_' and '-'")
     versions = versions_now(dataset)
     try:
         put(dataset.store, _path(name), json.dumps(versions).encode(), create=True)
     except AlreadyExistsError:
-        raise Misuse(f"a version is pinned as '{name}' already; take another name, or unpin it") from None
+        raise UsageError(f"a version is pinned as '{name}' already; take another name, or unpin it") from None
     return versions
 
 
 def unpin(dataset: Dataset, name: str) -> None:
-    """Let go of a pinned version; the next vacuum clears what only it needed. Raises Misuse."""
+    """Let go of a pinned version; the next vacuum clears what only it needed. Raises UsageError."""
     if name not in pins(dataset):
-        raise Misuse(f"no version is pinned as '{name}'")
+        raise UsageError(f"no version is pinned as '{name}'")
     dataset.delete([_path(name)])
 
 

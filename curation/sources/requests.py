@@ -23,7 +23,7 @@ from urllib.parse import unquote, urlsplit
 from curation.errors import InputError
 from curation.ids import digest
 from curation.records import Reject, VideoRequest
-from curation.rejects import Kind, Rejected
+from curation.rejects import Kind, Rejected, Stage
 from curation.settings import DownloadSettings
 from curation.sources import ytdlp
 from curation.sources.input_lists import READERS, lines, rows
@@ -46,7 +46,7 @@ class FetchTarget:
     subtitles_url: str | None = None
 
     def __repr__(self) -> str:
-        return f"Asked({self.request!r})"
+        return f"FetchTarget({self.request!r})"
 
 
 def asked_again(request: VideoRequest) -> FetchTarget:
@@ -155,7 +155,7 @@ def _from_list(path: Path) -> Iterator[FetchTarget | Reject]:
 
 
 def _reject(kind: Kind, message: str, uri: str, *key: Any) -> Reject:
-    return Rejected(kind, message).row("download", digest("input", *key), uri)
+    return Rejected(kind, message).row(Stage.DOWNLOAD, digest("input", *key), uri)
 
 
 def _from_row(row: Mapping[str, Any]) -> FetchTarget:

@@ -18,7 +18,7 @@ from curation.dataset.commits import path_of
 from curation.dataset.dataset import Dataset
 from curation.dataset.pins import pin, pins, versions_now
 from curation.dataset.vacuum import parts_at, parts_on_disk
-from curation.errors import DatasetError, Misuse
+from curation.errors import DatasetError, UsageError
 from curation.ids import digest
 from curation.records import SCALES, Scale
 from model.data.split import held_out_sql, in_subset_sql
@@ -176,8 +176,8 @@ def select(dataset: Dataset, version: DatasetVersion, settings: DataSettings, sh
     """Write the clips of one side of the split to `path`, unless the same selection lies there already.
 
     `train` has the videos in the subset that are not held out, `held_out` all those that are. The selection is the same
-    on every machine, in the same order. Raises Misuse for a condition that DuckDB does not take, and DatasetError where
-    no clip is left to train on.
+    on every machine, in the same order. Raises UsageError for a condition that DuckDB does not take, and DatasetError
+    where no clip is left to train on.
     """
     scales = [scale for scale in SCALES if settings.scales is None or settings.scales.get(scale, 0) > 0]
     asked = (settings.where, scales, settings.subset, settings.held_out)
@@ -206,10 +206,10 @@ def _rows(
     try:
         for batch in dataset.stream(query, version.tables):
             yield pa.table(batch).cast(CLIP_SCHEMA)
-    except Misuse as error:
+    except UsageError as error:
         if settings.where is None:
             raise
-        raise Misuse(f"data.where: {error}") from None
+        raise UsageError(f"data.where: {error}") from None
 
 
 def _quoted(names: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from curation.dataset.dataset import Dataset
-from curation.errors import DatasetError, Misuse
+from curation.errors import DatasetError, UsageError
 from curation.records import SCALES
 from model.data.augment import normalise
 from model.data.clips import (
@@ -200,7 +200,7 @@ def evaluate_triplets(
     """Retrieval among the short clips of a hierarchical set of `dataset` (hierarchical.py), the medium, the long.
 
     A triplet of which a clip cannot be read is left out at all scales, so that the three figures are of the same
-    moments. Raises Misuse for videos that training with `settings` does not hold out, and DatasetError.
+    moments. Raises UsageError for videos that training with `settings` does not hold out, and DatasetError.
     """
     if not dataset.exists():
         raise DatasetError(f"there is no dataset at {dataset.uri}")
@@ -227,11 +227,11 @@ def evaluate_triplets(
 
 
 def _check_held_out(videos: Iterable[str], share: float) -> None:
-    """Raises Misuse where training with `share` held out has seen one of `videos`."""
+    """Raises UsageError where training with `share` held out has seen one of `videos`."""
     names = set(videos)
     seen = sorted(name for name in names if not held_out(name, share))
     if seen:
-        raise Misuse(
+        raise UsageError(
             f"{len(seen)} of the {len(names)} videos of the hierarchical set, as {seen[0]}, are not among those that "
             f"data.held_out ({share:g}) keeps from training: make the set with --held-out {share:g}"
         )

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from curation.dataset.dataset import Dataset
 from curation.dataset.object_store import write_errors
-from curation.errors import DatasetError, InputError, Misuse
+from curation.errors import DatasetError, InputError, UsageError
 from curation.ids import microseconds
 from curation.records import SCALES
 from model.data.split import held_out_sql
@@ -111,9 +111,9 @@ def _query(n: int, seed: int, share: float) -> str:
 
 
 def write(made: HierarchicalSet, out: Path) -> None:
-    """Write the rows as a Parquet file, whole or not at all. Raises Misuse where `out` is there already."""
+    """Write the rows as a Parquet file, whole or not at all. Raises UsageError where `out` is there already."""
     if out.exists():
-        raise Misuse(f"{out} is there already; name a new file")
+        raise UsageError(f"{out} is there already; name a new file")
     with write_errors(str(out)), tempfile.TemporaryDirectory(dir=out.parent, prefix=".vidla-") as folder:
         part = Path(folder) / out.name
         pq.write_table(made.rows, part, compression="zstd")

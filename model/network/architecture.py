@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from curation.errors import UsageError
 from model.settings import AttentionKind
 
 Activation = Literal["quick_gelu", "gelu"]
@@ -19,8 +20,8 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 _STRICT = ConfigDict(extra="forbid")
 
 
-class ModelError(ValueError):
-    """A model that cannot be built, read or converted; the message says why, and what to do."""
+class ModelError(UsageError, ValueError):  # a ValueError as well, so that pydantic says in which key it is
+    """A model that cannot be built, read or converted."""
 
 
 @dataclass(frozen=True)

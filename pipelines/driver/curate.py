@@ -19,6 +19,7 @@ from curation.dataset.dataset import Dataset
 from curation.dataset.writer import Writer
 from curation.engines.load import load
 from curation.errors import DatasetError
+from curation.rejects import Stage
 from curation.settings import Settings
 from pipelines.driver.plan import Plan
 from pipelines.driver.run import Run
@@ -36,7 +37,7 @@ def curate(
     inputs: Sequence[str],
     location: str,
     settings: Settings,
-    stages: Sequence[str],
+    stages: Sequence[Stage],
     beam_arguments: Sequence[str],
     wait_s: float,
     max_reject_rate: float,
@@ -96,7 +97,9 @@ def _announce(plan: Plan) -> None:
         )
 
 
-def with_view(work: Callable[[], None], stages: Sequence[str], total: int, stop_s: float = LocalRunner.stop_s) -> None:
+def with_view(
+    work: Callable[[], None], stages: Sequence[Stage], total: int, stop_s: float = LocalRunner.stop_s
+) -> None:
     """Do `work` in a thread while this one shows how far it is and waits for Ctrl-C (SIGTERM likewise).
 
     What is under way then has `stop_s` seconds to end.
@@ -136,7 +139,7 @@ def with_view(work: Callable[[], None], stages: Sequence[str], total: int, stop_
         raise shutdown.explained(shutdown.Fatal.error or error) from error
 
 
-def _account(dataset: Dataset, stages: Sequence[str], worked_on: int, max_reject_rate: float) -> int:
+def _account(dataset: Dataset, stages: Sequence[Stage], worked_on: int, max_reject_rate: float) -> int:
     """Say what the run came to and whether the books balance; the exit status."""
     rejected = sum(tally.get(stage, "rejected") for stage in stages)
     books = balance(dataset)

@@ -13,6 +13,7 @@ import apache_beam as beam
 
 from curation.dataset.commits import read_commits
 from curation.dataset.dataset import Dataset
+from curation.rejects import Stage
 from curation.schema import TABLES
 from curation.settings import Settings
 from pipelines.driver.reuse import OtherDataset
@@ -23,7 +24,7 @@ from pipelines.stages.stage import stage_of
 from pipelines.worker.reports import ReportReader
 from pipelines.worker.shutdown import EarlyEnd
 from pipelines.worker.stage_work import Context, Work
-from pipelines.worker.work_items import CAPTION, DOWNLOAD, SEGMENT, STAGES, VideoItem
+from pipelines.worker.work_items import VideoItem
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,13 @@ class WaveInOneJob:
 
     def run(self, runner: Runner) -> EarlyEnd | None:
         """Hand it to the runner, which may wait for its end or not; why a commit could not be made, if so."""
-        stages = STAGES[self._first() :]
+        stages = tuple(Stage)[self._first() :]
 
         def build(pipeline: beam.Pipeline) -> None:
             committed = None
             for stage in stages:
                 part = stage_of(stage, self.settings, self._context(stage), runner)
-                if stage == DOWNLOAD:
+                if stage == Stage.DOWNLOAD:
                     items = pipeline | "What is to be downloaded" >> beam.Create(part.work.lanes(self.wave.downloads))
                 else:
                     waited: list[Any] = [beam.pvalue.AsList(committed)] if committed is not None else []
@@ -61,10 +62,10 @@ class WaveInOneJob:
     def _first(self) -> int:
         """The first stage that has anything to do."""
         if self.wave.downloads:
-            return STAGES.index(DOWNLOAD)
-        return STAGES.index(SEGMENT if self.wave.segment else CAPTION)
+            return tuple(Stage).index(Stage.DOWNLOAD)
+        return tuple(Stage).index(Stage.SEGMENT if self.wave.segment else Stage.CAPTION)
 
-    def _context(self, stage: str) -> Context:
+    def _context(self, stage: Stage) -> Context:
         token = f"{self.context.token}:{stage}"
         return Context(
             self.context.dataset,
@@ -75,20 +76,20 @@ class WaveInOneJob:
             PartsByThen(self.context.dataset),
         )
 
-    def items(self, stage: str) -> list[VideoItem]:
+    def items(self, stage: Stage) -> list[VideoItem]:
         """What a stage has to do, as the tables stand. Sources that are segmented go, where they are not to be kept."""
         dataset = self.context.dataset
         if self._has_ended():
             return []
         state = State.load(dataset, self.settings, self.texts)
         videos = list(dict.fromkeys([*self.wave.segment, *self.wave.text, *state.fetched(self.wave.downloads)]))
-        if stage == SEGMENT:
-            wanted = [v for v in videos if state.needs(v) == SEGMENT]
+        if stage == Stage.SEGMENT:
+            wanted = [v for v in videos if state.needs(v) == Stage.SEGMENT]
         else:
-            wanted = [v for v in videos if state.needs(v) == CAPTION]
+            wanted = [v for v in videos if state.needs(v) == Stage.CAPTION]
             state.elsewhere = [OtherDataset.locate(location) for location in self.settings.run.reuse]
             if not self.settings.run.keep_sources:
-                done = [d for v in videos if state.needs(v) != SEGMENT for d in state.downloads_of(v)]
+                done = [d for v in videos if state.needs(v) != Stage.SEGMENT for d in state.downloads_of(v)]
                 dataset.delete({d.source_uri for d in done if d.source_uri.startswith("sources/")})
         state.locate(wanted)
         return [state.item(v, stage, no_retry) for v in wanted]
@@ -103,7 +104,7 @@ class WaveInOneJob:
 class NextItems(beam.DoFn):  # type: ignore[misc]
     """A wave → lists of what a stage of it has to do, when the stage before has committed."""
 
-    stage: str
+    stage: Stage
     work: Work
 
     def process(self, job: WaveInOneJob, committed: Any = ()) -> Iterator[list[Any]]:

@@ -16,11 +16,12 @@ import pyarrow.compute as pc
 
 from curation.dataset.dataset import lookup, rows_of
 from curation.records import VideoRequest
+from curation.rejects import Stage
 from curation.row_digests import download_reject_digest
 from curation.schema import TABLES, from_row
 from curation.sources.requests import FetchTarget
 from pipelines.driver.state import Retry, State, no_retry
-from pipelines.worker.work_items import DOWNLOAD, SEGMENT, DownloadItem
+from pipelines.worker.work_items import DownloadItem
 
 WORK = {"expected": pa.string(), "attempts": pa.int64(), "redo": pa.bool_(), "old_video": pa.string()}
 """What a request to fetch has beside its own columns: what a DownloadItem says of it, `expected` being its digest."""
@@ -95,9 +96,9 @@ def make_plan(state: State, asked: Mapping[str, FetchTarget], retry: Retry = no_
         stage = state.needs(video_id, retry)
         if stage is None or (retry is not no_retry and state.needs(video_id) is not None):
             continue
-        if stage == SEGMENT and not state.has_media(video_id) and not state.has_source(video_id):
+        if stage == Stage.SEGMENT and not state.has_media(video_id) and not state.has_source(video_id):
             again.add(video_id)
-        elif stage == SEGMENT:
+        elif stage == Stage.SEGMENT:
             plan.segment.append(video_id)
         else:
             plan.text.append(video_id)
@@ -119,7 +120,7 @@ def _to_download(state: State, again: Collection[str], retry: Retry) -> pa.Table
     rows = rows.filter(pc.is_valid(rows["expected"]))
     keep, attempts, redo, old_videos = [], [], [], []
     for key, digest in zip(*(rows[name].to_pylist() for name in ("request_key", "expected")), strict=True):
-        done, rejection = state.downloads.get(key), state.rejects.get((DOWNLOAD, key))
+        done, rejection = state.downloads.get(key), state.rejects.get((Stage.DOWNLOAD, key))
         refused = rejection and rejection.digest == download_reject_digest(digest, state.settings)
         opened = bool(rejection and refused and retry(rejection))
         keep.append(opened or not refused if retry is no_retry or key in again else opened)

@@ -16,6 +16,7 @@ from curation.dataset.writer import Writer
 from curation.engines.interface import Engine
 from curation.ids import digest
 from curation.records import Reject, VideoRequest
+from curation.rejects import Stage
 from curation.row_digests import download_digest, download_reject_digest
 from curation.settings import Settings
 from curation.sources.requests import FetchTarget, read_inputs
@@ -30,7 +31,7 @@ from pipelines.worker.progress import tally
 from pipelines.worker.shutdown import EarlyEnd, Fatal, RunStopped, stop_process, stopping
 from pipelines.worker.stage_work import Context
 from pipelines.worker.text_engines import is_served, served_engines, shared
-from pipelines.worker.work_items import CAPTION, DOWNLOAD, SEGMENT, STAGES, SUMMARIZE, DownloadItem, VideoItem
+from pipelines.worker.work_items import DownloadItem, VideoItem
 from pipelines.worker.worker_process import driving
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class Run:
     writer: Writer
     settings: Settings
     texts: str  # digest of all that makes the texts
-    stages: Sequence[str] = STAGES
+    stages: Sequence[Stage] = tuple(Stage)
     runner: Runner = field(default_factory=lambda: LocalRunner(()))
     retry: Retry = no_retry
     state: State = field(init=False)
@@ -89,11 +90,11 @@ class Run:
         self._seen = self.writer.seen
         self.state = State.load(self.dataset, self.settings, self.texts)
         plan = make_plan(self.state, asked, self.retry)
-        if DOWNLOAD not in self.stages:
+        if Stage.DOWNLOAD not in self.stages:
             plan.downloads = NOTHING
-        if SEGMENT not in self.stages:
+        if Stage.SEGMENT not in self.stages:
             plan.segment = []
-        if CAPTION not in self.stages and SUMMARIZE not in self.stages:
+        if Stage.CAPTION not in self.stages and Stage.SUMMARIZE not in self.stages:
             plan.text = []
         self._sweep_sources()
         return plan
@@ -104,7 +105,7 @@ class Run:
         """Every wave of the plan: while the texts of some are made, the next one is downloaded and segmented."""
         again = self._redone(plan)
         self.state.locate([*plan.segment, *plan.text, *again])
-        if CAPTION in self.stages or SUMMARIZE in self.stages:
+        if Stage.CAPTION in self.stages or Stage.SUMMARIZE in self.stages:
             self.state.elsewhere = [OtherDataset.locate(location) for location in self.settings.run.reuse]
         waves = waves_of(plan, self.state, self.settings.run)
         tally.add("run", "waves", len(waves))
@@ -133,7 +134,7 @@ class Run:
         if stopping.is_set():
             raise RunStopped
         self.writer.check()
-        for stage in STAGES:
+        for stage in Stage:
             ended = self._settle(stage, f"{token}:{stage}") or ended
         if ended:
             raise ended.error()
@@ -141,35 +142,35 @@ class Run:
     def _media(self, wave: Wave) -> list[str]:
         """Download and segment a wave; the videos whose texts are to be made."""
         downloads = list(wave.downloads)
-        self._stage(wave, DOWNLOAD, downloads)
+        self._stage(wave, Stage.DOWNLOAD, downloads)
         with self._lock:
             new = self.state.fetched(downloads)
-            segment = [*wave.segment, *(v for v in new if self.state.needs(v, self.retry) == SEGMENT)]
-        if SEGMENT in self.stages:
-            self._stage(wave, SEGMENT, self._items(segment, SEGMENT))
+            segment = [*wave.segment, *(v for v in new if self.state.needs(v, self.retry) == Stage.SEGMENT)]
+        if Stage.SEGMENT in self.stages:
+            self._stage(wave, Stage.SEGMENT, self._items(segment, Stage.SEGMENT))
             if not self.settings.run.keep_sources:
                 self._drop_sources([*segment, *new])
         with self._lock:
-            fresh = [v for v in dict.fromkeys([*segment, *new]) if self.state.needs(v) == CAPTION]
+            fresh = [v for v in dict.fromkeys([*segment, *new]) if self.state.needs(v) == Stage.CAPTION]
             videos = [v for v in [*wave.text, *fresh] if v not in self._in_texts]  # asked for twice, it is made once
             self._in_texts.update(videos)
             return videos
 
     def _texts(self, wave: Wave, videos: Sequence[str], again: Collection[str]) -> None:
         """Caption and summarize a wave."""
-        for stage in (CAPTION, SUMMARIZE):
+        for stage in (Stage.CAPTION, Stage.SUMMARIZE):
             if stage in self.stages:
                 self._stage(wave, stage, self._items(videos, stage))
         with self._lock:
             self._in_texts.difference_update(videos)
             self.state.forget(set(videos).difference(again))
 
-    def _items(self, videos: Sequence[str], stage: str) -> list[VideoItem]:
+    def _items(self, videos: Sequence[str], stage: Stage) -> list[VideoItem]:
         with self._lock:
             self.state.locate(videos)
             return [self.state.item(v, stage, self.retry) for v in videos]
 
-    def _stage(self, wave: Wave, stage: str, items: Sequence[DownloadItem | VideoItem]) -> None:
+    def _stage(self, wave: Wave, stage: Stage, items: Sequence[DownloadItem | VideoItem]) -> None:
         """Run one stage of a wave and take in what was committed."""
         if not items:
             return
@@ -189,7 +190,7 @@ class Run:
         if ended:
             raise ended.error()
 
-    def _settle(self, stage: str, token: str) -> EarlyEnd | None:
+    def _settle(self, stage: Stage, token: str) -> EarlyEnd | None:
         """Take in what the work of that token came to; why it ended early, if so."""
         outcome = self._take_in(token)
         tally.settle(stage, token, outcome.get("counts", {}))
@@ -248,7 +249,9 @@ class Run:
         if self.settings.run.keep_sources:
             return
         there = [d for d in self.state.downloads.values() if d.source_uri in self.state.sources]
-        gone = self.state.sources - {d.source_uri for d in there if self.state.needs(d.video_id, self.retry) == SEGMENT}
+        gone = self.state.sources - {
+            d.source_uri for d in there if self.state.needs(d.video_id, self.retry) == Stage.SEGMENT
+        }
         self.dataset.delete(uri for uri in gone if uri.startswith("sources/"))
         self.state.sources -= gone
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.dataset.dataset import Dataset, lookup, rows_of
+from curation.rejects import Stage
 from curation.row_digests import (
     clips_digest,
     clips_digests,
@@ -28,7 +29,7 @@ from curation.row_digests import (
 from curation.settings import Settings
 from pipelines.driver.part_index import VideoParts
 from pipelines.driver.reuse import OtherDataset
-from pipelines.worker.work_items import BY_VIDEO, CAPTION, DOWNLOAD, SEGMENT, SUMMARIZE, DownloadItem, VideoItem
+from pipelines.worker.work_items import BY_VIDEO, DownloadItem, VideoItem
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ class State:
 
     def _settled(self, downloads: pa.Table) -> pa.Array:
         """The ids of videos that need nothing, as far as that is seen from columns alone; what was rejected is not."""
-        rejected = {r.video_id or key for (stage, key), r in self.rejects.items() if stage != DOWNLOAD}
+        rejected = {r.video_id or key for (stage, key), r in self.rejects.items() if stage != Stage.DOWNLOAD}
         open_ = pc.or_(
             pc.is_in(downloads["request_key"], self.unfetched["request_key"]),
             pc.is_in(downloads["video_id"], pa.array(rejected, pa.string())),
@@ -171,7 +172,7 @@ class State:
                     digests.pop(video_id, None)
                 self.settled.add(video_id)
 
-    def item(self, video_id: str, stage: str, retry: Retry) -> VideoItem:
+    def item(self, video_id: str, stage: Stage, retry: Retry) -> VideoItem:
         uri = min((d.uri for d in self.downloads_of(video_id)), default="")
         rejection = self.rejects.get((stage, video_id))
         elsewhere = {other.uri: where for other in self.elsewhere if (where := other.where(video_id))}
@@ -180,7 +181,7 @@ class State:
 
     def fetched(self, items: Iterable[DownloadItem]) -> list[str]:
         """The videos that these items led to; those that were rejected led to none."""
-        made = (item.key for item in items if (DOWNLOAD, item.key) not in self.rejects)
+        made = (item.key for item in items if (Stage.DOWNLOAD, item.key) not in self.rejects)
         return list(dict.fromkeys(self.downloads[key].video_id for key in made if key in self.downloads))
 
     def old_parts(self, items: Iterable[DownloadItem | VideoItem]) -> dict[str, frozenset[str]]:
@@ -201,20 +202,20 @@ class State:
         """The first stage that a downloaded video still needs; None when it is done, or rejected for good."""
         if video_id in self.settled:
             return None
-        rejection = self.rejects.get((SEGMENT, video_id))
+        rejection = self.rejects.get((Stage.SEGMENT, video_id))
         if rejection and rejection.digest in self._segment_reject_digests(video_id) and not retry(rejection):
             return None
         if not self.has_media(video_id):
-            return SEGMENT
+            return Stage.SEGMENT
         tiling = tiling_digest(self.videos[video_id], self.settings)
         if self.segments.get(video_id) != tiling:
-            return SEGMENT
+            return Stage.SEGMENT
         textless = self.textless.get(video_id, {}).values()
         if any(retry(r) for r in textless):
-            return CAPTION
-        expected = clips_digest(tiling, self.texts, sum(r.stage == CAPTION for r in textless))
+            return Stage.CAPTION
+        expected = clips_digest(tiling, self.texts, sum(r.stage == Stage.CAPTION for r in textless))
         settled = self.clips.get(video_id) == expected or any(r.digest == reject_digest(expected) for r in textless)
-        return None if settled else CAPTION
+        return None if settled else Stage.CAPTION
 
     def has_media(self, video_id: str) -> bool:
         """Whether the stored media is up to date."""
@@ -255,19 +256,19 @@ class State:
                     continue
                 digests[video_id] = digest
                 if table == "segments":  # what was rejected before is made now
-                    self.rejects.pop((SEGMENT, video_id), None)
+                    self.rejects.pop((Stage.SEGMENT, video_id), None)
         for path in paths if table == "downloads" else ():
             rows = self.dataset.read_part(table, path, DOWNLOADED)
             self._count(rows)
             for row in rows_of(rows):
                 self._downloaded(Downloaded(**row))
-                self.rejects.pop((DOWNLOAD, row["request_key"]), None)
+                self.rejects.pop((Stage.DOWNLOAD, row["request_key"]), None)
                 self.sources.add(row["source_uri"])
         for path in paths if table == "rejects" else ():
             for row in rows_of(self.dataset.read_part(table, path, REJECTION)):
                 rejection = Rejection(**row)
                 self.rejects[rejection.stage, rejection.key] = rejection
-                if rejection.stage in (CAPTION, SUMMARIZE) and rejection.video_id is not None:
+                if rejection.stage in (Stage.CAPTION, Stage.SUMMARIZE) and rejection.video_id is not None:
                     textless = self.textless.setdefault(rejection.video_id, {})
                     textless[rejection.stage, rejection.key] = rejection
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from curation.dataset.dataset import Dataset
-from curation.errors import Misuse
+from curation.errors import UsageError
+from curation.rejects import Stage
 from curation.settings import EngineSettings, Settings
-from pipelines.worker.work_items import CAPTION, SUMMARIZE
 
 
-def resource_hints(stage: str, settings: Settings) -> Mapping[str, str]:
+def resource_hints(stage: Stage, settings: Settings) -> Mapping[str, str]:
     """What a stage's workers must have, as Beam's resource hints; nothing where any worker will do.
 
     Only a stage whose engine runs a vLLM beside the worker wants cards, as many as the server takes, and one bundle at
@@ -35,9 +35,9 @@ def resource_hints(stage: str, settings: Settings) -> Mapping[str, str]:
     }
 
 
-def _engine(stage: str, settings: Settings) -> EngineSettings | None:
+def _engine(stage: Stage, settings: Settings) -> EngineSettings | None:
     """The engine that a stage asks, if it asks one."""
-    return {CAPTION: settings.captions.engine, SUMMARIZE: settings.summaries.engine}.get(stage)
+    return {Stage.CAPTION: settings.captions.engine, Stage.SUMMARIZE: settings.summaries.engine}.get(stage)
 
 
 # --- the job --------------------------------------------------------------------------------------------------------
@@ -63,15 +63,15 @@ class DataflowOptions:
 
 
 def check(arguments: Sequence[str], dataset: Dataset, one_job: bool) -> None:
-    """See whether a run under Beam's options `arguments` can work, before it writes anything. Raises Misuse."""
+    """See whether a run under Beam's options `arguments` can work, before it writes anything. Raises UsageError."""
     options = DataflowOptions.of(arguments)
     if not options.is_dataflow:
         return
     try:
         import google.cloud.dataflow  # noqa: F401
     except ImportError:
-        raise Misuse("DataflowRunner needs Beam's parts for Google Cloud: pip install 'vidla[dataflow]'") from None
+        raise UsageError("DataflowRunner needs Beam's parts for Google Cloud: pip install 'vidla[dataflow]'") from None
     if dataset.folder is not None and not options.is_dry:
-        raise Misuse(f"Dataflow's workers do not see {dataset.uri}: --dataset must be a gs:// (or s3://) URI")
+        raise UsageError(f"Dataflow's workers do not see {dataset.uri}: --dataset must be a gs:// (or s3://) URI")
     if options.is_described and not one_job:
-        raise Misuse("--template_location describes one job, and a run takes several: add --one-job")
+        raise UsageError("--template_location describes one job, and a run takes several: add --one-job")

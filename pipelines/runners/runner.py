@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from curation.errors import Misuse, RunnerError
+from curation.errors import RunnerError, UsageError
 from pipelines.runners import dataflow
 from pipelines.worker.reports import ReportReader
 from pipelines.worker.shutdown import EarlyEnd, RunStopped, stopping
@@ -54,7 +54,7 @@ class Runner(Protocol):
 
 
 def runner_for(arguments: Sequence[str]) -> Runner:
-    """The runner that Beam's options name. Raises Misuse for one that cannot work."""
+    """The runner that Beam's options name. Raises UsageError for one that cannot work."""
     parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
     parser.add_argument("--runner", default="FnApiRunner")
     parser.add_argument("--direct_running_mode", default="in_memory")
@@ -63,12 +63,12 @@ def runner_for(arguments: Sequence[str]) -> Runner:
     if name in ("fnapi", "direct"):
         if given.direct_running_mode == "multi_processing":
             why = "multi_processing hangs for ever when a worker dies"
-            raise Misuse(f"{why}; run.workers says how many videos are segmented at a time")
+            raise UsageError(f"{why}; run.workers says how many videos are segmented at a time")
         return LocalRunner(rest)
     cluster = next((known for known in CLUSTERS if known.lower() == f"{name}runner"), None)
     if cluster is None:
         why = "DaskRunner mixes up what a stage puts out" if name == "dask" else f"{given.runner} is not supported"
-        raise Misuse(f"{why}; use the local runner, or one of {', '.join(CLUSTERS)}")
+        raise UsageError(f"{why}; use the local runner, or one of {', '.join(CLUSTERS)}")
     return Cluster(cluster, rest)
 
 

@@ -10,7 +10,7 @@ from curation.dataset.dataset import Dataset
 from curation.dataset.video_rows import read_video
 from curation.engines.text_source import TextSource
 from curation.records import Caption, Frame
-from curation.rejects import Rejected
+from curation.rejects import Rejected, Stage
 from curation.row_digests import reject_digest
 from curation.schema import from_row
 from curation.settings import Settings
@@ -20,7 +20,7 @@ from pipelines.worker.batches import batches
 from pipelines.worker.stage_work import AnyLane, StageOutput
 from pipelines.worker.text_engines import captioner, text_workers
 from pipelines.worker.thread_pools import Workers
-from pipelines.worker.work_items import CAPTION, VideoItem
+from pipelines.worker.work_items import VideoItem
 
 FRAMES_AT_A_TIME = 256  # of one video, some 8 MB: a long one has no more in memory
 
@@ -30,7 +30,7 @@ class CaptionFrames(AnyLane):
     """The work of the caption stage."""
 
     settings: Settings
-    name: str = CAPTION
+    name: Stage = Stage.CAPTION
     label: str = "Caption the frames of each video"
 
     @property
@@ -85,7 +85,7 @@ class _Frames:
         digests = {row["frame_id"]: caption_digest(row["image_digest"], source) for row in rows}
         captions = records_of_video(dataset, "captions", Caption, item)
         columns = ["stage", "key", "digest", "attempts"]
-        rejects = {r["key"]: r for r in rows_of_video(dataset, "rejects", item, columns) if r["stage"] == CAPTION}
+        rejects = {r["key"]: r for r in rows_of_video(dataset, "rejects", item, columns) if r["stage"] == Stage.CAPTION}
         done = {caption.frame_id for caption, digest in captions if digest == digests.get(caption.frame_id)}
         if not item.retry:
             done |= {key for key, r in rejects.items() if key in digests and r["digest"] == reject_digest(digests[key])}
@@ -122,5 +122,5 @@ class _Frames:
 
     def reject(self, made: StageOutput, item: VideoItem, why: Rejected, frame_id: str) -> None:
         attempts = self.rejects[frame_id]["attempts"] if frame_id in self.rejects else 0
-        row = item.rejected(CAPTION, why, frame_id, attempts)
+        row = item.rejected(Stage.CAPTION, why, frame_id, attempts)
         made.add("rejects", [row], reject_digest(self.digests[frame_id]))

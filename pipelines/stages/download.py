@@ -13,7 +13,7 @@ from pathlib import Path
 from curation.dataset.dataset import Dataset
 from curation.dataset.forget import ForgottenKeys
 from curation.dataset.object_store import put
-from curation.rejects import Kind, Rejected
+from curation.rejects import Kind, Rejected, Stage
 from curation.row_digests import download_reject_digest
 from curation.settings import Settings
 from curation.sources.fetch import fetch
@@ -21,7 +21,7 @@ from curation.sources.host_limits import host_of
 from curation.sources.requests import asked_again
 from pipelines.worker.stage_work import StageOutput
 from pipelines.worker.thread_pools import Workers, workers
-from pipelines.worker.work_items import BY_VIDEO, DOWNLOAD, DownloadItem
+from pipelines.worker.work_items import BY_VIDEO, DownloadItem
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class DownloadVideos:
     """The work of the download stage."""
 
     settings: Settings
-    name: str = DOWNLOAD
+    name: Stage = Stage.DOWNLOAD
     label: str = "Download each video"
 
     @property

@@ -12,14 +12,14 @@ from curation.dataset.dataset import Dataset
 from curation.dataset.object_store import put
 from curation.ids import digest
 from curation.records import Download, Video
-from curation.rejects import Kind, Rejected
+from curation.rejects import Kind, Rejected, Stage
 from curation.row_digests import media_digest, segment_reject_digest, tiling_digest
 from curation.segments.segmentation import segment_video, segments_of
 from curation.settings import Settings
 from pipelines.stages.item_rows import records_of_video, rows_of_video
 from pipelines.worker.stage_work import AnyLane, StageOutput
 from pipelines.worker.thread_pools import Workers, workers
-from pipelines.worker.work_items import SEGMENT, VideoItem
+from pipelines.worker.work_items import VideoItem
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class SegmentVideos(AnyLane):
     """The work of the segment stage."""
 
     settings: Settings
-    name: str = SEGMENT
+    name: Stage = Stage.SEGMENT
     label: str = "Segment each video"
 
     @property

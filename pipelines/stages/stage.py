@@ -17,6 +17,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from curation.dataset.commits import Committer, Replacement
 from curation.dataset.parts import Part, PartWriter
+from curation.rejects import Stage
 from curation.settings import Settings
 from pipelines.runners.dataflow import resource_hints
 from pipelines.runners.runner import Runner
@@ -29,7 +30,7 @@ from pipelines.worker.progress import tally
 from pipelines.worker.reports import ReportReader
 from pipelines.worker.shutdown import EarlyEnd, RunStopped
 from pipelines.worker.stage_work import Context, ItemResult, Replaced, Work, run_item
-from pipelines.worker.work_items import CAPTION, DOWNLOAD, SEGMENT, Item
+from pipelines.worker.work_items import Item
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class BundleResult:
 
 
 @dataclass
-class Stage(beam.PTransform):  # type: ignore[misc]
+class StageTransform(beam.PTransform):  # type: ignore[misc]
     """Lists of work items in; the number of the commit that holds their rows out."""
 
     work: Work
@@ -211,7 +212,7 @@ class CommitParts(beam.DoFn):  # type: ignore[misc]
 
 
 def run_stage(
-    stage: str, settings: Settings, items: Sequence[Any], context: Context, runner: Runner
+    stage: Stage, settings: Settings, items: Sequence[Any], context: Context, runner: Runner
 ) -> EarlyEnd | None:
     """Run one stage over `items` to its commit; why there is none, if so. Raises RunStopped, RunnerError."""
     part = stage_of(stage, settings, context, runner)
@@ -223,18 +224,18 @@ def run_stage(
     return runner.run(build, context.job_name, ReportReader(context.dataset, {stage: context.token}))
 
 
-def stage_of(stage: str, settings: Settings, context: Context, runner: Runner) -> Stage:
+def stage_of(stage: Stage, settings: Settings, context: Context, runner: Runner) -> StageTransform:
     """A stage as part of a pipeline that `runner` runs."""
     hints = resource_hints(stage, settings) if runner.takes_hints else {}
-    return Stage(_work(stage, settings), context, hints)
+    return StageTransform(_work(stage, settings), context, hints)
 
 
-def _work(stage: str, settings: Settings) -> Work:
+def _work(stage: Stage, settings: Settings) -> Work:
     """What a stage does."""
-    if stage == DOWNLOAD:
+    if stage == Stage.DOWNLOAD:
         return DownloadVideos(settings)
-    if stage == SEGMENT:
+    if stage == Stage.SEGMENT:
         return SegmentVideos(settings)
-    if stage == CAPTION:
+    if stage == Stage.CAPTION:
         return CaptionFrames(settings)
     return SummarizeClips(settings)

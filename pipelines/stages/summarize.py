@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from curation.dataset.dataset import Dataset
 from curation.records import Caption, Segment, Summary, Video
-from curation.rejects import Rejected
+from curation.rejects import Rejected, Stage
 from curation.row_digests import clips_digest, reject_digest
 from curation.settings import Settings
 from curation.texts.captions import caption_digest
@@ -16,7 +16,7 @@ from pipelines.stages.item_rows import records_elsewhere, records_of_video, rows
 from pipelines.worker.stage_work import AnyLane, StageOutput
 from pipelines.worker.text_engines import captioner, summariser, text_workers, texts_digest
 from pipelines.worker.thread_pools import Workers
-from pipelines.worker.work_items import SUMMARIZE, VideoItem
+from pipelines.worker.work_items import VideoItem
 
 MAKERS = ("engine", "model", "revision", "prompt_digest", "sampling")  # the columns that say what made a summary
 
@@ -26,7 +26,7 @@ class SummarizeClips(AnyLane):
     """The work of the summarize stage."""
 
     settings: Settings
-    name: str = SUMMARIZE
+    name: Stage = Stage.SUMMARIZE
     label: str = "Make the texts of each video's clips"
 
     @property

@@ -23,6 +23,7 @@ from curation.dataset.dataset import Dataset
 from curation.dataset.object_store import put
 from curation.engines.load import load
 from curation.errors import DatasetError
+from curation.rejects import Stage
 from pipelines.worker.progress import tally
 from pipelines.worker.shutdown import stop_process
 from pipelines.worker.stage_work import Context
@@ -100,7 +101,7 @@ class WorkerReporter:
 class ReportReader:
     """In the driver: what the workers of a job report, which does one or more stages of a wave: `tokens`, by stage."""
 
-    def __init__(self, dataset: Dataset, tokens: Mapping[str, str]) -> None:
+    def __init__(self, dataset: Dataset, tokens: Mapping[Stage, str]) -> None:
         self._dataset = dataset
         self._tokens = tokens
         self._read: dict[str, tuple[int, datetime]] = {}  # by path, size and time

@@ -11,7 +11,7 @@ from typing import Self
 from curation import guard
 from curation.dataset.object_store import disk_is_full
 from curation.engines.registry import close_engines
-from curation.errors import ConfigError, DatasetError, EngineError, PromptError, RunnerError
+from curation.errors import ConfigError, DatasetError, EngineError, PromptError, RunnerError, VidlaError
 from curation.uris import redact
 
 stopping = threading.Event()  # set when this process is to end what it does for a run: no item is begun after it
@@ -21,8 +21,8 @@ class RunStopped(Exception):
     """The run is to end."""
 
 
-class Interrupted(Exception):
-    """The run was stopped by hand; one line that says how to go on."""
+class Interrupted(VidlaError):
+    """The run was stopped by hand: how to go on."""
 
 
 class Fatal:
@@ -44,7 +44,13 @@ class Fatal:
 
 # --- what ended it --------------------------------------------------------------------------------------------------
 
-_OURS = (ConfigError, DatasetError, EngineError, PromptError, RunnerError)
+_KINDS: Mapping[str, type[VidlaError]] = {  # by what commit files call them
+    "ConfigError": ConfigError,
+    "EngineError": EngineError,
+    "PromptError": PromptError,
+    "RunnerError": RunnerError,
+    "DatasetError": DatasetError,
+}
 
 
 @dataclass(frozen=True)
@@ -57,21 +63,21 @@ class EarlyEnd:
     @classmethod
     def from_error(cls, error: BaseException) -> Self:
         why = explained(error)
-        return cls(type(why).__name__, redact(str(why)))
+        kind = next((name for name, kind in _KINDS.items() if isinstance(why, kind)), "DatasetError")
+        return cls(kind, redact(str(why)))
 
     @classmethod
     def from_record(cls, record: Mapping[str, str]) -> Self:
         return cls(record["kind"], record["message"])
 
-    def error(self) -> Exception:
+    def error(self) -> VidlaError:
         """What the driver raises for it."""
-        kind = next((kind for kind in _OURS if kind.__name__ == self.kind), DatasetError)
-        return kind(self.message)
+        return _KINDS.get(self.kind, DatasetError)(self.message)
 
 
-def explained(error: BaseException) -> Exception:
+def explained(error: BaseException) -> VidlaError:
     """What ended a run, as an error of one line that says what to do."""
-    if isinstance(error, _OURS):
+    if isinstance(error, VidlaError):
         return error
     if disk_is_full(error):
         return DatasetError(f"the disk is full; what is committed is whole: free some room, and go on ({error})")

@@ -12,12 +12,12 @@ from curation.dataset.dataset import Dataset
 from curation.dataset.object_store import disk_is_full
 from curation.dataset.parts import Lineage
 from curation.engines.usage import UsageMeter
-from curation.errors import ConfigError, DatasetError, EngineError, PromptError
+from curation.errors import DatasetError, EngineError, UsageError
 from curation.guard import Stopped as ChildStopped
 from curation.guard import processor_s
 from curation.ids import digest
 from curation.records import Usage
-from curation.rejects import Kind, Rejected
+from curation.rejects import Kind, Rejected, Stage
 from pipelines.worker.logs import subject
 from pipelines.worker.shutdown import RunStopped, stopping
 from pipelines.worker.thread_pools import Workers
@@ -65,7 +65,7 @@ class Work(Protocol):
     """What a stage does with one work item. Instances travel to workers: they hold settings, not connections."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> Stage: ...
     @property
     def label(self) -> str: ...
     @property
@@ -126,7 +126,7 @@ def _run_item(stage: Work, dataset: Dataset, item: Item) -> tuple[StageOutput, s
         raise RunStopped
     try:
         return stage.work(dataset, item), "done"
-    except (ConfigError, DatasetError, PromptError, RunStopped):
+    except (UsageError, DatasetError, RunStopped):
         raise
     except Exception as error:
         if stopping.is_set() or isinstance(error, ChildStopped):

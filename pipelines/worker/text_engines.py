@@ -12,10 +12,10 @@ from curation.engines.registry import close_engines
 from curation.engines.text_source import TextSource, text_source
 from curation.ids import digest
 from curation.prompts import Prompt, load_prompts
+from curation.rejects import Stage
 from curation.settings import CaptionSettings, EngineSettings, Settings, SummarySettings
 from curation.texts.summaries import SummaryPlan, summary_plan
 from pipelines.worker.thread_pools import Workers, workers
-from pipelines.worker.work_items import CAPTION, SUMMARIZE
 
 BUILTIN_THREADS = 2  # one reads and writes while the other has the model
 MOST_THREADS = 256
@@ -91,8 +91,8 @@ def is_served(engine: EngineSettings) -> bool:
 def served_engines(settings: Settings, stages: Collection[str]) -> list[Engine]:
     """The engines with servers that these stages ask, each once."""
     engines: list[Engine] = []
-    if CAPTION in stages and is_served(settings.captions.engine):
+    if Stage.CAPTION in stages and is_served(settings.captions.engine):
         engines.append(captioner(settings).engine)
-    if SUMMARIZE in stages and is_served(settings.summaries.engine):
+    if Stage.SUMMARIZE in stages and is_served(settings.summaries.engine):
         engines.append(summariser(settings).subtitles.engine)
     return list({id(engine): engine for engine in engines}.values())

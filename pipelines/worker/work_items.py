@@ -1,4 +1,4 @@
-"""The stages, and the work items that travel to their workers: names of things, never rows or media."""
+"""The work items that travel to the workers of the stages: names of things, never rows or media."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from curation.records import Reject, VideoRequest
-from curation.rejects import Rejected
+from curation.rejects import Rejected, Stage
 from curation.sources.requests import FetchTarget
 
-DOWNLOAD, SEGMENT, CAPTION, SUMMARIZE = "download", "segment", "caption", "summarize"
-STAGES = (DOWNLOAD, SEGMENT, CAPTION, SUMMARIZE)
 BY_VIDEO = ("downloads", "videos", "frames", "segments", "captions", "summaries", "clips", "rejects")
 
 Where = Mapping[str, tuple[str, ...]]
@@ -62,7 +60,7 @@ class VideoItem:
     def __str__(self) -> str:
         return f"video {self.video_id}"
 
-    def rejected(self, stage: str, why: Rejected, key: str | None = None, attempts: int | None = None) -> Reject:
+    def rejected(self, stage: Stage, why: Rejected, key: str | None = None, attempts: int | None = None) -> Reject:
         """The reject row of the video, or of a part of it by its `key`; `attempts` were made before this one."""
         attempts = self.attempts if attempts is None else attempts
         return why.row(stage, key or self.video_id, self.uri, self.video_id, attempts)

@@ -16,7 +16,7 @@ from curation import export as export_module
 from curation.dataset.commits import Replacement
 from curation.dataset.dataset import Dataset
 from curation.dataset.writer import Writer
-from curation.errors import DatasetError, Misuse
+from curation.errors import DatasetError, UsageError
 from curation.export import FORMATS, ExportReport, Format, Selection, export
 from curation.schema import TABLES
 from tests.support.bucket import Bucket
@@ -178,7 +178,7 @@ def test_clips_are_selected_by_scale_and_condition(shared: Dataset, tmp_path: Pa
 def test_a_selection_that_cannot_be_is_said_in_a_line(
     shared: Dataset, tmp_path: Path, selection: Selection, message: str
 ) -> None:
-    with pytest.raises(Misuse, match=message) as caught:
+    with pytest.raises(UsageError, match=message) as caught:
         export(shared, tmp_path / "out", "mp4", selection)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
@@ -186,20 +186,20 @@ def test_a_selection_that_cannot_be_is_said_in_a_line(
 
 def test_a_folder_is_used_for_one_export_only(shared: Dataset, tmp_path: Path) -> None:
     export(shared, tmp_path / "out", "mp4", Selection(scale="long"))
-    with pytest.raises(Misuse, match="holds another export"):
+    with pytest.raises(UsageError, match="holds another export"):
         export(shared, tmp_path / "out", "webdataset", Selection(scale="long"))
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.tex").write_text("years of work")
-    with pytest.raises(Misuse, match="not empty"):
+    with pytest.raises(UsageError, match="not empty"):
         export(shared, mine, "mp4")
-    with pytest.raises(Misuse, match="not a folder"):
+    with pytest.raises(UsageError, match="not a folder"):
         export(shared, mine / "thesis.tex", "mp4")
     assert shared.folder is not None
     link = tmp_path / "link"
     link.symlink_to(shared.folder)
     for inside in (shared.folder, shared.folder / "media" / "out", link / "out"):
-        with pytest.raises(Misuse, match="inside the dataset"):
+        with pytest.raises(UsageError, match="inside the dataset"):
             export(shared, inside, "mp4")
     assert names_in(mine) == {"thesis.tex"}
 

@@ -16,7 +16,8 @@ from curation.dataset.commits import Replacement
 from curation.dataset.dataset import Dataset
 from curation.dataset.writer import Writer
 from curation.errors import DatasetError
-from curation.forecast import COLUMNS, STAGES, TEXTS, Prices, Sample, Target, figures, measure, plan, resampled
+from curation.forecast import COLUMNS, TEXTS, Prices, Sample, Target, figures, measure, plan, resampled
+from curation.rejects import Stage
 from curation.settings import fields, resolve
 from tests.support.dataset_files import commit_rows, make_dataset, usage_of
 from tests.support.project import ROOT
@@ -178,7 +179,7 @@ def test_the_last_time_counts_at_which_texts_were_asked_for(tmp_path: Path) -> N
         rows = [
             dataclasses.replace(usage_of(number, stage), processor_s=1.0, requests=asked * (stage in TEXTS))
             for number in range(2)
-            for stage in STAGES
+            for stage in Stage
         ]
         with Writer(dataset, run, {}) as writer:
             old = frozenset({("run-1",)})

@@ -21,10 +21,10 @@ from curation.dataset.object_store import put
 from curation.dataset.parts import PartWriter
 from curation.dataset.writer import Writer
 from curation.ids import content_digest, digest, frame_id_of
+from curation.rejects import Stage
 from curation.row_digests import download_digest, media_digest, tiling_digest
 from curation.settings import Settings, resolve
 from pipelines.driver.curate import curate
-from pipelines.worker.work_items import STAGES
 from tests.support.dataset_files import download_of, made_of, request_of, stored_media
 from tests.support.scripted_server import Asked, ScriptedServer, say
 
@@ -92,7 +92,7 @@ def still(rows: Rows) -> Rows:
     return {**rows, "frames": frames}
 
 
-def run(dataset: Dataset, settings: Settings, stages: Iterable[str] = STAGES, one_job: bool = False) -> int:
+def run(dataset: Dataset, settings: Settings, stages: Iterable[str] = tuple(Stage), one_job: bool = False) -> int:
     """What `vidla curate --dataset` does, in this process; its exit status."""
     return curate([], dataset.uri, settings, tuple(stages), [], 0.0, 1.0, one_job=one_job)
 

@@ -17,7 +17,7 @@ from curation.dataset.dataset import Dataset
 from curation.dataset.object_store import put
 from curation.dataset.parts import PartWriter
 from curation.dataset.writer import Writer
-from curation.errors import Misuse
+from curation.errors import UsageError
 from curation.records import Video
 from tests.support.dataset_files import commit_rows, download_of, made_of, make_dataset, request_of, stored_media
 from vidla.inspect import select, show, show_rows
@@ -144,7 +144,7 @@ def test_an_image_is_shown_as_its_size(shared: Dataset) -> None:
 def test_what_cannot_be_asked_is_said_in_a_line(
     shared: Dataset, table: str, where: str | None, columns: list[str] | None, message: str
 ) -> None:
-    with pytest.raises(Misuse) as caught:
+    with pytest.raises(UsageError) as caught:
         list(select(shared, table, where, columns))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from curation.errors import InputError, Misuse
+from curation.errors import InputError, UsageError
 from tests.support.bucket import Bucket
 from vidla.cli import app
 from vidla.template import command_line, fetched
@@ -75,7 +75,7 @@ def test_a_template_that_does_not_fit_the_launcher_is_told(dataflow: Any, fault:
 def test_a_file_that_is_no_template_is_told(dataflow: Any, tmp_path: Path, text: str) -> None:
     file = tmp_path / "x.json"
     file.write_text(text)
-    assert isinstance(CliRunner().invoke(app, ["template", "check", str(file)]).exception, Misuse)
+    assert isinstance(CliRunner().invoke(app, ["template", "check", str(file)]).exception, UsageError)
 
 
 # --- a launch -------------------------------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ def test_what_the_launcher_runs_says_in_a_line_what_is_missing() -> None:
     ],
 )
 def test_a_launch_that_makes_no_sense_is_refused(tmp_path: Path, given: tuple[str, ...], complaint: str) -> None:
-    with pytest.raises(Misuse, match=complaint):
+    with pytest.raises(UsageError, match=complaint):
         command_line(given, tmp_path)
 
 

@@ -25,7 +25,7 @@ from curation.dataset.dataset import Dataset
 from curation.dataset.parts import PartWriter
 from curation.dataset.vacuum import vacuum
 from curation.dataset.writer import Writer
-from curation.errors import DatasetError, Misuse
+from curation.errors import DatasetError, UsageError
 from curation.records import Video
 from curation.schema import LINEAGE, TABLES, from_row, schema_of
 from tests.support.dataset_files import commit_rows, made_of, make_dataset, stored_media
@@ -222,7 +222,7 @@ def test_sql_sees_the_tables_and_nothing_else(added: Dataset, tmp_path: Path) ->
         "set enable_external_access = true; select 1",
         f"copy clips to '{tmp_path / 'out.csv'}'",
     ):
-        with pytest.raises(Misuse) as caught:
+        with pytest.raises(UsageError) as caught:
             added.sql(query)
         assert "\n" not in str(caught.value)
     assert not (tmp_path / "out.csv").exists()

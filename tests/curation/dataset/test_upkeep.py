@@ -28,7 +28,7 @@ from curation.dataset.parts import PartWriter
 from curation.dataset.pins import pin, pins, unpin, versions_now
 from curation.dataset.vacuum import vacuum
 from curation.dataset.writer import Writer
-from curation.errors import Misuse
+from curation.errors import UsageError
 from curation.schema import TABLES
 from tests.support.dataset_files import (
     commit_rows,
@@ -144,7 +144,7 @@ def test_versions_that_nobody_pinned_go(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["", "../lease", "a/b", ".hidden", "x" * 101])
 def test_a_pin_is_named_plainly(tmp_path: Path, name: str) -> None:
     dataset = make_dataset(tmp_path / "data", videos=1)
-    with pytest.raises(Misuse, match="cannot name a version"):
+    with pytest.raises(UsageError, match="cannot name a version"):
         pin(dataset, name)
 
 
@@ -152,10 +152,10 @@ def test_a_pin_is_never_moved(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "data", videos=1)
     before = pin(dataset, "mine")
     redo(dataset, 0)
-    with pytest.raises(Misuse, match="already"):
+    with pytest.raises(UsageError, match="already"):
         pin(dataset, "mine")
     assert pins(dataset) == {"mine": before}
-    with pytest.raises(Misuse, match="no version is pinned as 'other'"):
+    with pytest.raises(UsageError, match="no version is pinned as 'other'"):
         unpin(dataset, "other")
 
 
@@ -292,7 +292,7 @@ def test_what_is_not_there_yet_can_be_forgotten(worn: Dataset) -> None:
     with writer_of(worn) as writer:
         forgot = forget(writer, "uri", "HTTPS://Videos.Example:443/later")
         assert (forgot.videos, forgot.requests, forgot.parts) == (0, 0, 0)
-        with pytest.raises(Misuse):
+        with pytest.raises(UsageError):
             forget(writer, "uri", "not an url")
     assert {**contents(worn), "forgotten": []} == before
     assert ForgottenKeys.load(worn).request("key", "https://videos.example/later")

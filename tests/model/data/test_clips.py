@@ -15,7 +15,7 @@ from curation.dataset.forget import forget
 from curation.dataset.pins import pins, unpin
 from curation.dataset.vacuum import vacuum
 from curation.dataset.writer import Writer
-from curation.errors import DatasetError, Misuse
+from curation.errors import DatasetError, UsageError
 from curation.records import Clip
 from model.data.clips import Clips, DatasetVersion, Share, pin_version, reopen, select
 from model.data.split import held_out, in_subset
@@ -87,7 +87,7 @@ def test_selects_by_a_condition_and_by_scale(dataset: Dataset, version: DatasetV
 def test_a_condition_that_is_none_is_told_in_a_line(
     where: str, message: str, dataset: Dataset, version: DatasetVersion, tmp_path: Path
 ) -> None:
-    with pytest.raises(Misuse, match=rf"^data\.where: .*({message})") as raised:
+    with pytest.raises(UsageError, match=rf"^data\.where: .*({message})") as raised:
         chosen(dataset, version, tmp_path, where=where)
     assert "\n" not in str(raised.value)
 

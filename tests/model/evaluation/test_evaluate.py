@@ -15,7 +15,7 @@ import torch
 from torch.nn.functional import normalize
 
 from curation.dataset.dataset import Dataset
-from curation.errors import DatasetError, InputError, Misuse
+from curation.errors import DatasetError, InputError, UsageError
 from model.data.augment import centre_view, normalise, show
 from model.data.frame_reader import clip_times, read_frames
 from model.data.loader import tokens
@@ -244,7 +244,9 @@ def test_a_triplet_that_cannot_be_read_is_left_out_at_all_scales(
 def test_a_hierarchical_set_of_videos_that_were_trained_on_is_refused(
     encoder: Encoder, dataset: Dataset, triplets: pa.Table
 ) -> None:
-    with pytest.raises(Misuse, match=r"of the . videos of the hierarchical set, .* make the set with --held-out 0.01$"):
+    with pytest.raises(
+        UsageError, match=r"of the . videos of the hierarchical set, .* make the set with --held-out 0.01$"
+    ):
         evaluate_triplets(encoder, dataset, triplets, DataSettings())
 
 

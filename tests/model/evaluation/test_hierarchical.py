@@ -13,7 +13,7 @@ import pytest
 
 from curation.dataset.dataset import Dataset
 from curation.dataset.writer import Writer
-from curation.errors import DatasetError, Misuse
+from curation.errors import DatasetError, UsageError
 from curation.ids import clip_id_of, video_id_of
 from curation.records import SCALES, Clip
 from model.data.split import held_out
@@ -202,5 +202,5 @@ def test_a_file_that_cannot_be_written_is_told_in_a_line(shared: Dataset, tmp_pa
     with pytest.raises(DatasetError, match=r"cannot write .*none") as raised:
         write(made, tmp_path / "none" / "out.parquet")
     assert "\n" not in str(raised.value)
-    with pytest.raises(Misuse, match="is there already"):
+    with pytest.raises(UsageError, match="is there already"):
         write(made, tmp_path)

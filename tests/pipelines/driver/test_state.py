@@ -16,6 +16,7 @@ from curation.dataset.parts import PartWriter
 from curation.dataset.writer import Writer
 from curation.ids import digest, digests
 from curation.records import Download
+from curation.rejects import Stage
 from curation.row_digests import (
     clips_digest,
     download_digest,
@@ -29,7 +30,7 @@ from curation.sources.requests import FetchTarget
 from pipelines.driver.part_index import VideoParts
 from pipelines.driver.plan import make_plan
 from pipelines.driver.state import State, no_retry
-from pipelines.worker.work_items import BY_VIDEO, CAPTION, DOWNLOAD, SEGMENT, DownloadItem
+from pipelines.worker.work_items import BY_VIDEO, DownloadItem
 from tests.support.dataset_files import download_of, made_of, reject_of, request_of, stored_media
 from tests.support.segmented import segment_videos
 
@@ -50,7 +51,7 @@ def give_texts(dataset: Dataset, number: int, uncaptioned: int = 0) -> None:
         clips = made_of(number, stored_media())["clips"]
         parts.add("clips", clips, [made] * len(clips))
         for frame in range(uncaptioned):
-            row = reject_of(f"{IDS[number]}.{frame}", IDS[number], "", CAPTION, "engine")
+            row = reject_of(f"{IDS[number]}.{frame}", IDS[number], "", Stage.CAPTION, "engine")
             parts.add("rejects", [row], [reject_digest("caption")])
         writer.commit(f"texts:{number}", parts.finish())
 
@@ -78,7 +79,7 @@ def test_what_needs_nothing_is_known_by_its_name_alone(dataset: Dataset) -> None
     assert state.settled == {IDS[0], IDS[1]}
     assert set(state.by_video) == {IDS[2], IDS[3]}
     assert len(state.downloads) == len(state.videos) == len(state.segments) == 2
-    assert [state.needs(video_id) for video_id in IDS] == [None, None, None, CAPTION]
+    assert [state.needs(video_id) for video_id in IDS] == [None, None, None, Stage.CAPTION]
     plan = make_plan(state, {})
     assert (len(plan.downloads), plan.segment, plan.text) == (0, [], [IDS[3]])
     assert state.typical_bytes() == 10
@@ -87,10 +88,10 @@ def test_what_needs_nothing_is_known_by_its_name_alone(dataset: Dataset) -> None
 @pytest.mark.parametrize(
     ("change", "texts", "needed"),
     [
-        ((), "another prompt", CAPTION),
-        (("tilings.shot_cost=0.7",), TEXTS, SEGMENT),
-        (("media.crf=20",), TEXTS, SEGMENT),
-        (("frames.every_s=5",), TEXTS, SEGMENT),
+        ((), "another prompt", Stage.CAPTION),
+        (("tilings.shot_cost=0.7",), TEXTS, Stage.SEGMENT),
+        (("media.crf=20",), TEXTS, Stage.SEGMENT),
+        (("frames.every_s=5",), TEXTS, Stage.SEGMENT),
     ],
 )
 def test_a_change_of_settings_unsettles_every_video(
@@ -142,7 +143,7 @@ def test_what_is_finished_with_is_let_go(dataset: Dataset) -> None:
     before = max(number for number, _ in read_commits(dataset, 0))
     give_texts(dataset, 3)
     update(state, before)
-    assert state.item(IDS[3], CAPTION, no_retry).where["clips"]
+    assert state.item(IDS[3], Stage.CAPTION, no_retry).where["clips"]
     assert state.needs(IDS[3]) is None
     state.forget([IDS[3]])
     assert state.settled == {IDS[0], IDS[1], IDS[3]}
@@ -158,7 +159,7 @@ def test_requests_become_items_with_their_rejects_and_their_secrets(dataset: Dat
         parts.add("requests", [new, lost, other], [digest("request")] * 3)
         for request, attempts, made in ((lost, 2, download_digest(lost, SETTINGS)), (other, 3, "of other settings")):
             row = dataclasses.replace(
-                reject_of(request.request_key, None, request.uri, DOWNLOAD, "timeout"),
+                reject_of(request.request_key, None, request.uri, Stage.DOWNLOAD, "timeout"),
                 attempts=attempts,
                 retryable=True,
             )

@@ -15,10 +15,10 @@ import pytest
 
 from curation.dataset.dataset import Dataset
 from curation.dataset.writer import Writer
-from curation.errors import Misuse
+from curation.errors import UsageError
+from curation.rejects import Stage
 from curation.settings import Settings, resolve
 from pipelines.runners.dataflow import check, resource_hints
-from pipelines.worker.work_items import CAPTION, DOWNLOAD, SEGMENT, STAGES, SUMMARIZE
 from tests.support.cloud_storage import CloudStorage
 
 dataflow = pytest.importorskip("google.cloud.dataflow", reason="pip install 'vidla[dataflow]' brings Dataflow's types")
@@ -60,20 +60,20 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 def test_only_a_stage_with_a_vllm_of_its_own_wants_cards(settings: Settings) -> None:
-    assert {stage: dict(resource_hints(stage, settings)) for stage in STAGES} == {
-        DOWNLOAD: {},
-        SEGMENT: {},
-        CAPTION: {
+    assert {stage: dict(resource_hints(stage, settings)) for stage in Stage} == {
+        Stage.DOWNLOAD: {},
+        Stage.SEGMENT: {},
+        Stage.CAPTION: {
             "accelerator": "type:nvidia-l4;count:2;machine_type:g2-standard-24;install-nvidia-driver:580",
             "min_ram": "24GB",
             "max_active_bundles_per_worker": "1",
         },
-        SUMMARIZE: {},
+        Stage.SUMMARIZE: {},
     }
 
 
 def test_without_a_vllm_no_stage_wants_anything() -> None:
-    assert not any(resource_hints(stage, Settings()) for stage in STAGES)
+    assert not any(resource_hints(stage, Settings()) for stage in Stage)
 
 
 # --- the job --------------------------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def test_a_wave_is_one_job_with_its_image_machines_and_bounds(job: Job) -> None:
         "max_active_bundles_per_worker": "1",
     }
     working = {name.partition("/")[0] for name in job.hints if name.startswith("Stage ")}
-    assert working == {f"Stage {stage}" for stage in STAGES}
+    assert working == {f"Stage {stage}" for stage in Stage}
 
 
 @pytest.mark.slow
@@ -179,9 +179,9 @@ def test_the_graph_holds_names_of_things_and_no_bytes(job: Job) -> None:
 
 def test_a_job_needs_a_dataset_that_its_workers_see(tmp_path: Path) -> None:
     here, there = Dataset(str(tmp_path / "dataset")), Dataset("gs://a-bucket/talks")
-    with pytest.raises(Misuse, match="workers do not see"):
+    with pytest.raises(UsageError, match="workers do not see"):
         check(["--runner=DataflowRunner"], here, one_job=False)
-    with pytest.raises(Misuse, match="add --one-job"):
+    with pytest.raises(UsageError, match="add --one-job"):
         check(["--runner", "dataflow", "--template_location", "gs://a-bucket/job"], there, one_job=False)
     check(["--runner=DataflowRunner", "--template_location=gs://a-bucket/job"], there, one_job=True)
     check(["--runner=DataflowRunner", "--dry_run=True"], here, one_job=False)
@@ -190,5 +190,5 @@ def test_a_job_needs_a_dataset_that_its_workers_see(tmp_path: Path) -> None:
 
 def test_without_the_extra_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "google.cloud.dataflow", None)  # as where it is not installed
-    with pytest.raises(Misuse, match=r"pip install 'vidla\[dataflow\]'"):
+    with pytest.raises(UsageError, match=r"pip install 'vidla\[dataflow\]'"):
         check(["--runner=DataflowRunner"], Dataset("gs://a-bucket/talks"), one_job=False)

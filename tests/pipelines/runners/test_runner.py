@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from curation.dataset.parts import Part
-from curation.errors import Misuse, RunnerError
+from curation.errors import RunnerError, UsageError
 from curation.records import VideoRequest
+from curation.rejects import Stage
 from curation.schema import TABLES
 from curation.settings import resolve
 from curation.sources.requests import FetchTarget
@@ -16,7 +17,7 @@ from pipelines.driver.state import State, no_retry
 from pipelines.runners.runner import Cluster, LocalRunner, runner_for
 from pipelines.stages.download import DownloadVideos
 from pipelines.worker.text_engines import shared
-from pipelines.worker.work_items import BY_VIDEO, STAGES, DownloadItem
+from pipelines.worker.work_items import BY_VIDEO, DownloadItem
 from tests.support.segmented import segment_videos
 
 
@@ -30,7 +31,7 @@ from tests.support.segmented import segment_videos
     ],
 )
 def test_a_runner_that_cannot_work_is_refused(arguments: list[str], hint: str) -> None:
-    with pytest.raises(Misuse, match=hint) as refused:
+    with pytest.raises(UsageError, match=hint) as refused:
         runner_for(arguments)
     assert "\n" not in str(refused.value)
 
@@ -102,11 +103,11 @@ def test_what_travels_for_a_video_is_small(tmp_path: Path) -> None:
     state = State.load(dataset, settings, "texts")
     state.locate(["list-v0"])
     request = item_of(f"https://videos.example/{'watch' * 40}.mp4")
-    items = [[request], *([state.item("list-v0", stage, no_retry)] for stage in STAGES[1:])]
+    items = [[request], *([state.item("list-v0", stage, no_retry)] for stage in tuple(Stage)[1:])]
     parts = tuple(Part(table, f"part-{0:020}-{0:032}.parquet", 1 << 20, 1000) for table in TABLES)
     replaced = tuple((table, ("video_id", "stage"), ("list-v0", "segment")) for table in BY_VIDEO)
     results = [BundleResult(parts[:5], replaced, {"done": 1, "clips": 7}, None)] * len(
-        STAGES
+        tuple(Stage)
     )  # were each alone in a bundle
     coder = FastPrimitivesCoder()
     sent = sum(len(coder.encode(element)) for element in [*items, *results])
