@@ -61,10 +61,11 @@ TABLES: dict[str, Table] = {
 
 LINEAGE = pa.schema(
     [
-        pa.field(name, kind, nullable=False, metadata={"comment": comment})
+        pa.field(name, kind, nullable=name == "recipe", metadata={"comment": comment})
         for name, kind, comment in (
             ("run_id", pa.string(), "the run that wrote the row; its settings are in its opening commit"),
             ("digest", pa.string(), "of the settings of the step that made it and of its inputs' digests"),
+            ("recipe", pa.int64(), "the version of the step's code that made it; null, in older rows, is 1"),
             ("code_version", pa.string(), "vidla's version"),
             ("created_at", pa.timestamp("us", tz="UTC"), "when it was written"),
         )

@@ -19,6 +19,7 @@ from curation.dataset.commits import recent_commits, unfinished
 from curation.dataset.dataset import Dataset
 from curation.dataset.lease import LEASE, holder_text, is_alive
 from curation.errors import UsageError
+from curation.recipes import RECIPES, STEP_OF, older_rows
 from curation.records import SCALES
 from curation.rejects import Stage
 from curation.schema import TABLES
@@ -165,11 +166,24 @@ def _standing(dataset: Dataset, books: Books) -> Iterator[str]:
     if behind:
         left = "under way" if writing else "left unfinished by a writer that died; the next run finishes it"
         yield f"[yellow]commit {', '.join(map(str, behind))} is {left}[/]"
+    yield from _older(dataset)
     wrong = books.imbalances()
     yield from (f"[red]{escape(line)}[/]" for line in wrong)
     pending = sum(account.pending for account in books.accounts)
     if not wrong:
         yield "[green]The books balance.[/]" + (" What is pending, `vidla curate` goes on with." if pending else "")
+
+
+def _older(dataset: Dataset) -> Iterator[str]:
+    """Rows of older recipes, by step."""
+    for step in (step for step, recipe in RECIPES.items() if recipe > 1):
+        tables = [table for table, of in STEP_OF.items() if of == step]
+        counts = [
+            dataset.sql(f"select count(*) as n from {t} where {older_rows(t)}").to_pylist()[0]["n"] for t in tables
+        ]
+        rows = ", ".join(f"{count:,} {table}" for count, table in zip(counts, tables, strict=True) if count)
+        if rows:
+            yield f"{rows} made by an older recipe: `vidla curate --refresh {step}` makes them again"
 
 
 def new_table(*headings: str, numbers: Sequence[str] | int = ()) -> Table:

@@ -24,6 +24,7 @@ import duckdb
 import obstore
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset
 import pyarrow.parquet as pq
 from deltalake import DeltaTable, Schema
 from deltalake.exceptions import TableNotFoundError
@@ -100,10 +101,10 @@ class Dataset:
         if self.folder is not None and not self.folder.is_dir():
             return False
         with read_errors(self.uri):
-            return DeltaTable.is_deltatable(f"{self.uri}/{next(reversed(TABLES))}", self.options)
+            return DeltaTable.is_deltatable(f"{self.uri}/{next(iter(TABLES))}", self.options)
 
     def create(self) -> None:
-        """Make the tables that are not there yet, and the columns that tables of an older version lack."""
+        """Make the tables that are not there yet, and the columns, nested ones too, that older tables lack."""
         for table in TABLES.values():
             with write_errors(f"{self.uri}/{table.name}"):
                 delta = DeltaTable.create(
@@ -116,10 +117,10 @@ class Dataset:
                     configuration={"delta.enableExpiredLogCleanup": "false", "delta.checkpointInterval": "10"},
                     storage_options=self.options,
                 )
-                there = {field.name for field in delta.schema().fields}
-                new = [field for field in Schema.from_arrow(table.schema).fields if field.name not in there]
+                there = {field.name: field.type for field in pa.schema(delta.schema())}
+                new = [field.name for field in table.schema if there.get(field.name) != field.type]
                 if new:
-                    delta.alter.add_columns(new)
+                    delta.alter.add_columns([f for f in Schema.from_arrow(table.schema).fields if f.name in new])
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
@@ -133,21 +134,37 @@ class Dataset:
 
     def live_parts(self, table: str) -> dict[str, Part]:
         """The parts that make up the table now, by path."""
-        actions = pa.table(self.delta(table).get_add_actions(flatten=True))
+        delta = self._delta_if_there(table)
+        if delta is None:
+            return {}
+        actions = pa.table(delta.get_add_actions(flatten=True))
         columns = (actions[name].to_pylist() for name in ("path", "size_bytes", "num_records"))
         return {path: Part(table, path, size, rows) for path, size, rows in zip(*columns, strict=True)}
 
     def arrow(self, table: str, version: int | None = None) -> pa.dataset.Dataset:
-        """The table for Arrow's readers.
+        """The table for Arrow's readers, with the columns of today: those that are newer than the table are null.
 
         Through Arrow's own file systems: one that calls Python reads ahead in threads that want the interpreter, and a
         process that ends in the middle of a scan then waits for them for ever, or crashes.
         """
+        delta = self._delta_if_there(table, version)
+        if delta is None:
+            return pa.dataset.dataset(TABLES[table].schema.empty_table())
         if self.folder is None:
             files = object_store.arrow_files(f"{self.uri}/{table}")
         else:
             files = SubTreeFileSystem(str(self.folder / table), LocalFileSystem())
-        return self.delta(table, version).to_pyarrow_dataset(filesystem=files)
+        further = [field for field in pa.schema(delta.schema()) if field.name not in TABLES[table].schema.names]
+        return delta.to_pyarrow_dataset(filesystem=files, schema=pa.schema([*TABLES[table].schema, *further]))
+
+    def _delta_if_there(self, table: str, version: int | None = None) -> DeltaTable | None:
+        """`delta`, or None where the dataset is of an older version, which had no such table."""
+        try:
+            return self.delta(table, version)
+        except DatasetError as error:
+            if isinstance(error.__context__, TableNotFoundError) and self.exists():
+                return None
+            raise
 
     def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """The whole table (or some columns of it) in memory."""

@@ -15,6 +15,7 @@ from obstore.store import ObjectStore
 
 from curation import __version__
 from curation.dataset.object_store import put
+from curation.recipes import recipe_of
 from curation.schema import TABLES, to_row
 
 ROW_GROUP_BYTES = 4 * 2**20
@@ -63,7 +64,8 @@ class PartWriter:
         """Take rows of one table, each with the digest of what it was made by."""
         if not records:
             return
-        lineage = {"run_id": self.lineage.run_id, "code_version": __version__, "created_at": datetime.now(UTC)}
+        written_by = {"code_version": __version__, "recipe": recipe_of(table), "created_at": datetime.now(UTC)}
+        lineage = {"run_id": self.lineage.run_id, **written_by}
         rows = [
             {**to_row(record), **lineage, "digest": digest} for record, digest in zip(records, digests, strict=True)
         ]
