@@ -28,6 +28,7 @@ from curation.settings import resolve
 from pipelines.driver.run import Run
 from pipelines.runners.runner import runner_for
 from pipelines.worker.text_engines import texts_digest
+from pipelines.worker.worker_process import this_process
 from tests.support.flink_cluster import SLOTS, Cluster
 
 FEW = 2
@@ -80,7 +81,7 @@ def small_wave(folder: Path, videos: Path, place: str, options: Sequence[str]) -
     for video in sorted(videos.iterdir()):
         ffmpeg.input(str(video), t=SMALL_S).output(str(small / video.name), c="copy").run(quiet=True)
     settings = resolve()
-    with Writer(Dataset(str(folder / f"wave-{place}")), "benchmark", {}) as writer:
+    with this_process, Writer(Dataset(str(folder / f"wave-{place}")), "benchmark", {}) as writer:
         run = Run(writer.dataset, writer, settings, texts_digest(settings), runner=runner_for(options))
         return timed(lambda: run.do(run.plan(run.ask([str(small)]))))
 

@@ -62,8 +62,9 @@ from pipelines.driver.state import State, as_column
 from pipelines.driver.waves import waves_of
 from pipelines.runners.runner import Runner
 from pipelines.worker import memory
-from pipelines.worker.shutdown import RunStopped, stopping
-from pipelines.worker.stage_work import Context
+from pipelines.worker.shutdown import RunStopped
+from pipelines.worker.work_items import Context
+from pipelines.worker.worker_process import this_process
 from tests.support.memory import peak_bytes
 
 TEXTS = digest("the texts of the first run")
@@ -149,7 +150,7 @@ def phase_run(arguments: argparse.Namespace) -> dict[str, Any]:
         workers = ProcessPoolExecutor(2, get_context("spawn"))
         pipelines.stages.stage.run_stage = functools.partial(simulated, workers, arguments.seconds)  # type: ignore[assignment]
         begun, cpu = run.writer.seen, time.process_time()
-        end = threading.Timer(arguments.leg, stopping.set)
+        end = threading.Timer(arguments.leg, this_process.stopping.set)
         end.start()
         with timer("do"), workers, contextlib.suppress(RunStopped):
             run.do(plan)
@@ -225,7 +226,7 @@ def phase_books(arguments: argparse.Namespace) -> dict[str, Any]:
 def opened(arguments: argparse.Namespace) -> Iterator[Run]:
     settings: Settings = resolve(None, [f"run.wave_videos={arguments.wave}"])
     dataset = Dataset(str(arguments.at / "dataset"))
-    with Writer(dataset, digest(time.time())[:8], {}) as writer:
+    with this_process, Writer(dataset, digest(time.time())[:8], {}) as writer:
         yield Run(dataset, writer, settings, TEXTS)
 
 

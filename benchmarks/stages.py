@@ -33,6 +33,7 @@ from pipelines.driver.state import no_retry
 from pipelines.runners.runner import runner_for
 from pipelines.stages.segment import SegmentVideos
 from pipelines.worker.stage_work import run_item
+from pipelines.worker.worker_process import this_process
 
 
 def main() -> None:
@@ -72,7 +73,7 @@ def downloaded(location: Path, videos: Path, workers: int, beam_arguments: Seque
     """A run that has downloaded everything and is about to segment it, by the runner that Beam's options name."""
     settings: Settings = resolve(None, [f"run.workers={workers}", "media.codec_threads=1", "run.wave_videos=1000"])
     dataset = Dataset(str(location))
-    with Writer(dataset, "benchmark", {}) as writer:
+    with this_process, Writer(dataset, "benchmark", {}) as writer:
         first = Run(dataset, writer, settings, "", (Stage.DOWNLOAD,))
         first.do(first.plan(first.ask([str(videos)])))
         yield Run(dataset, writer, settings, "", (Stage.SEGMENT,), runner_for(beam_arguments))

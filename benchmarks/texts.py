@@ -50,7 +50,8 @@ from curation.schema import from_row
 from curation.settings import EngineSettings, Settings, VllmSettings, resolve
 from curation.texts.captions import caption_frames
 from curation.texts.summaries import summarize_video
-from pipelines.worker.text_engines import captioner, close, summariser
+from pipelines.worker.text_engines import captioner, summariser
+from pipelines.worker.worker_process import this_process
 from tests.support.checkpoints import image_text_model
 from tests.support.memory import peak_bytes
 from tests.support.segmented import CAPTIONS, SUMMARIES, Rows, run, segment_videos
@@ -211,7 +212,6 @@ def pipeline(folder: Path, settings: Settings, videos: int, stages: Sequence[str
     cpu = time.process_time() - cpu
     done.set()
     watcher.join()
-    close()
     if code:
         raise SystemExit("the pipeline failed")
     total = load.snapshot()
@@ -222,11 +222,11 @@ def pipeline(folder: Path, settings: Settings, videos: int, stages: Sequence[str
 
 def engine_alone(settings: Settings, requests: Sequence[TextRequest]) -> Measured:
     """The engine, called with everything at once."""
-    engine = open_engine(settings.captions.engine, "caption")
-    begun = time.perf_counter()
-    answers = engine.complete(requests)
-    seconds = time.perf_counter() - begun
-    close()
+    with this_process:
+        engine = open_engine(settings.captions.engine, "caption")
+        begun = time.perf_counter()
+        answers = engine.complete(requests)
+        seconds = time.perf_counter() - begun
     return Measured(len(answers), sum(a.output_tokens for a in answers if isinstance(a, Completion)), seconds)
 
 

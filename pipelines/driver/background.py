@@ -7,7 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Self
 
-from pipelines.worker.shutdown import Fatal, stop_process
+from pipelines.worker.worker_process import this_process
 
 
 class BackgroundJobs:
@@ -25,7 +25,7 @@ class BackgroundJobs:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:
-            stop_process()
+            this_process.halt(error)
         self._pool.shutdown()
         if error is None:
             for job in self._jobs:
@@ -42,8 +42,7 @@ class BackgroundJobs:
 
 def _ending_all(job: Callable[[], None]) -> None:
     try:
-        with Fatal.kept():
-            job()
-    except BaseException:
-        stop_process()
+        job()
+    except BaseException as error:
+        this_process.halt(error)
         raise

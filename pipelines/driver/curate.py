@@ -17,7 +17,6 @@ from curation import __version__
 from curation.dataset.books import balance
 from curation.dataset.dataset import Dataset
 from curation.dataset.writer import Writer
-from curation.engines.load import load
 from curation.errors import DatasetError
 from curation.rejects import Stage
 from curation.settings import Settings
@@ -26,9 +25,11 @@ from pipelines.driver.run import Run
 from pipelines.driver.state import Rejection, Retry, no_retry
 from pipelines.runners import dataflow
 from pipelines.runners.runner import LocalRunner, runner_for
-from pipelines.worker import memory, shutdown, text_engines
+from pipelines.worker import text_engines
 from pipelines.worker.logs import StderrToLog, log_to
-from pipelines.worker.progress import ProgressView, spent_on_texts, tally
+from pipelines.worker.progress import ProgressView, spent_on_texts
+from pipelines.worker.shutdown import Interrupted, explained
+from pipelines.worker.worker_process import this_process
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,6 @@ def curate(
 
     The process's exit status. Raises DatasetError, InputError, RunnerError.
     """
-    memory.share()
     runner = runner_for(beam_arguments)
     dataset = Dataset(location)
     dataflow.check(beam_arguments, dataset, one_job)
@@ -59,7 +59,7 @@ def curate(
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
     command = "retry" if retry else "curate" if len(stages) > 1 else stages[0]
     about = {"command": command, "settings": settings.model_dump(mode="json")}
-    with Writer(dataset, run_id, about, wait_s) as writer, log_to(dataset, run_id):
+    with this_process, Writer(dataset, run_id, about, wait_s) as writer, log_to(dataset, run_id):
         log.info("vidla %s begins to %s", __version__, command)
         retried = _retries(retry, retry_kind)
         run = Run(dataset, writer, settings, text_engines.texts_digest(settings), stages, runner, retried)
@@ -72,7 +72,6 @@ def curate(
             if one_job and dataflow.DataflowOptions.of(beam_arguments).is_described:
                 typer.echo("The job is described, and does its wave when it is started; nothing is made yet.")
                 return 0
-    memory.give_back()
     return _account(dataset, () if retry or one_job else stages, len(plan), max_reject_rate)
 
 
@@ -118,10 +117,7 @@ def with_view(
         finally:
             done.set()
 
-    tally.clear()
-    load.clear()
-    shutdown.reset_process()
-    view = ProgressView(stages, total, sys.stderr)
+    view = ProgressView(this_process.tally, stages, total, sys.stderr)
     thread = threading.Thread(target=attempt, name="run", daemon=True)
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.redirect_stderr(StderrToLog()):
@@ -129,19 +125,19 @@ def with_view(
             thread.start()
             view.show_until(done)
         except KeyboardInterrupt:
-            shutdown.stop_process()
+            this_process.halt()
             done.wait(stop_s)
             how = "stopped; what is committed is kept, and the same command goes on from there"
-            raise shutdown.Interrupted(how) from None
+            raise Interrupted(how) from None
         finally:
             signal.signal(signal.SIGTERM, previous)
     for error in failed:
-        raise shutdown.explained(shutdown.Fatal.error or error) from error
+        raise explained(this_process.error or error) from error
 
 
 def _account(dataset: Dataset, stages: Sequence[Stage], worked_on: int, max_reject_rate: float) -> int:
     """Say what the run came to and whether the books balance; the exit status."""
-    rejected = sum(tally.get(stage, "rejected") for stage in stages)
+    rejected = sum(this_process.tally.get(stage, "rejected") for stage in stages)
     books = balance(dataset)
     for line in books.lines():
         typer.echo(line)

@@ -23,8 +23,9 @@ from pipelines.runners.runner import Runner
 from pipelines.stages.stage import stage_of
 from pipelines.worker.reports import ReportReader
 from pipelines.worker.shutdown import EarlyEnd
-from pipelines.worker.stage_work import Context, Work
-from pipelines.worker.work_items import VideoItem
+from pipelines.worker.stage_work import Work
+from pipelines.worker.work_items import Context, VideoItem
+from pipelines.worker.worker_process import this_process
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class WaveInOneJob:
                 committed = items | f"Stage {stage}" >> part
 
         tokens = {stage: self._context(stage).token for stage in stages}
-        return runner.run(build, self.context.job_name, ReportReader(self.context.dataset, tokens))
+        return runner.run(build, self.context.job_name, ReportReader(self.context.dataset, tokens, this_process.tally))
 
     def _first(self) -> int:
         """The first stage that has anything to do."""

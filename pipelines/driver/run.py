@@ -27,12 +27,10 @@ from pipelines.driver.state import Retry, State, no_retry
 from pipelines.driver.waves import Wave, waves_of
 from pipelines.runners.runner import LocalRunner, Runner
 from pipelines.worker.batches import batches
-from pipelines.worker.progress import tally
-from pipelines.worker.shutdown import EarlyEnd, Fatal, RunStopped, stop_process, stopping
-from pipelines.worker.stage_work import Context
+from pipelines.worker.shutdown import EarlyEnd, RunStopped
 from pipelines.worker.text_engines import is_served, served_engines, shared
-from pipelines.worker.work_items import DownloadItem, VideoItem
-from pipelines.worker.worker_process import driving
+from pipelines.worker.work_items import Context, DownloadItem, VideoItem
+from pipelines.worker.worker_process import this_process
 
 log = logging.getLogger(__name__)
 
@@ -108,12 +106,12 @@ class Run:
         if Stage.CAPTION in self.stages or Stage.SUMMARIZE in self.stages:
             self.state.elsewhere = [OtherDataset.locate(location) for location in self.settings.run.reuse]
         waves = waves_of(plan, self.state, self.settings.run)
-        tally.add("run", "waves", len(waves))
+        this_process.tally.add("run", "waves", len(waves))
         if self.runner.here:
             self._start_engines()
-        with driving(), self.runner, BackgroundJobs(self._text_waves()) as beside:
+        with self.runner, BackgroundJobs(self._text_waves()) as beside:
             for wave in waves:
-                tally.add("run", "wave")
+                this_process.tally.add("run", "wave")
                 videos = self._media(wave)
                 beside.begin(functools.partial(self._texts, wave, videos, again))
 
@@ -123,15 +121,15 @@ class Run:
 
         first = waves_of(plan, self.state, self.settings.run)[0]
         wave = replace(first, downloads=list(first.downloads))
-        tally.add("run", "waves")
-        tally.add("run", "wave")
+        this_process.tally.add("run", "waves")
+        this_process.tally.add("run", "wave")
         token = f"{self.writer.lineage.run_id}:{wave.number}"
         part_bytes = self.settings.run.part_bytes
         context = Context(self.dataset, self.writer.lineage, part_bytes, self._seen, token, old_parts={})
-        with driving(), self.runner:
+        with self.runner:
             job = WaveInOneJob(wave, context, self._shared_settings(), self.texts)
             ended = job.run(self.runner)
-        if stopping.is_set():
+        if this_process.stopping.is_set():
             raise RunStopped
         self.writer.check()
         for stage in Stage:
@@ -176,14 +174,14 @@ class Run:
             return
         from pipelines.stages.stage import run_stage
 
-        tally.add(stage, "wanted", len(items))
+        this_process.tally.add(stage, "wanted", len(items))
         with self._lock:
             old_parts = self.state.old_parts(items)
         token = f"{self.writer.lineage.run_id}:{wave.number}:{stage}"
         part_bytes = self.settings.run.part_bytes
         context = Context(self.dataset, self.writer.lineage, part_bytes, self._seen, token, old_parts)
         ended = run_stage(stage, self._shared_settings(), items, context, self.runner)
-        if stopping.is_set():
+        if this_process.stopping.is_set():
             raise RunStopped
         self.writer.check()
         ended = self._settle(stage, token) or ended
@@ -193,7 +191,7 @@ class Run:
     def _settle(self, stage: Stage, token: str) -> EarlyEnd | None:
         """Take in what the work of that token came to; why it ended early, if so."""
         outcome = self._take_in(token)
-        tally.settle(stage, token, outcome.get("counts", {}))
+        this_process.tally.settle(stage, token, outcome.get("counts", {}))
         return EarlyEnd.from_record(outcome["ended"]) if outcome.get("ended") else None
 
     def _take_in(self, token: str) -> Mapping[str, Any]:
@@ -222,11 +220,10 @@ class Run:
 
         def start(engine: Engine) -> None:
             try:
-                with Fatal.kept():
-                    engine.start()
-            except Exception:
+                engine.start()
+            except Exception as error:
                 log.exception("the engine %s does not start", engine.engine)
-                stop_process()
+                this_process.halt(error)
 
         for engine in served_engines(self.settings, self.stages):
             threading.Thread(target=start, args=(engine,), name="engine", daemon=True).start()

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from curation.errors import RunnerError, UsageError
 from pipelines.runners import dataflow
 from pipelines.worker.reports import ReportReader
-from pipelines.worker.shutdown import EarlyEnd, RunStopped, stopping
+from pipelines.worker.shutdown import EarlyEnd, RunStopped
+from pipelines.worker.worker_process import this_process
 
 if TYPE_CHECKING:
     import apache_beam as beam
@@ -128,7 +129,7 @@ class Cluster:
 
     def run(self, build: Build, name: str, reports: ReportReader) -> EarlyEnd | None:
         while not self._room.acquire(timeout=LOOK_S):
-            if stopping.is_set():
+            if this_process.stopping.is_set():
                 raise RunStopped
         try:
             return self._run(build, name, reports)
@@ -146,7 +147,7 @@ class Cluster:
                 result.wait_until_finish()
             return None if self._begins_later else _uncommitted(result)
         except Exception as error:
-            if stopping.is_set():
+            if this_process.stopping.is_set():
                 raise RunStopped from error
             with contextlib.suppress(Exception):
                 self._cancel(name)
@@ -170,12 +171,12 @@ class Cluster:
         while not done.wait(LOOK_S):
             try:
                 reports.look()
-                if told is None and (stopping.is_set() or reports.ended):
+                if told is None and (this_process.stopping.is_set() or reports.ended):
                     told = time.monotonic()
                     reports.stop()
             except Exception:
                 log.exception("the workers' reports cannot be read")
-            if told is not None and stopping.is_set() and time.monotonic() - told > STOP_S:
+            if told is not None and this_process.stopping.is_set() and time.monotonic() - told > STOP_S:
                 with contextlib.suppress(Exception):
                     self._cancel(name, result)
                 return

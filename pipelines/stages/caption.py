@@ -18,8 +18,8 @@ from curation.texts.captions import caption_digest, caption_frames
 from pipelines.stages.item_rows import records_elsewhere, records_of_video, rows_of_video
 from pipelines.worker.batches import batches
 from pipelines.worker.stage_work import AnyLane, StageOutput
-from pipelines.worker.text_engines import captioner, text_workers
-from pipelines.worker.thread_pools import Workers
+from pipelines.worker.text_engines import captioner, text_pool
+from pipelines.worker.thread_pools import ThreadPool
 from pipelines.worker.work_items import VideoItem
 
 FRAMES_AT_A_TIME = 256  # of one video, some 8 MB: a long one has no more in memory
@@ -34,8 +34,8 @@ class CaptionFrames(AnyLane):
     label: str = "Caption the frames of each video"
 
     @property
-    def workers(self) -> Workers:
-        return text_workers(self.settings.captions.engine)
+    def pool(self) -> ThreadPool:
+        return text_pool(self.settings.captions.engine)
 
     def work(self, dataset: Dataset, item: VideoItem) -> StageOutput:
         source = captioner(self.settings)
@@ -46,7 +46,7 @@ class CaptionFrames(AnyLane):
         to_ask = {frames.digests[f]: f for f in frames.missing if frames.digests[f] not in known}
         rejected: dict[str, Rejected] = {}
         for frame_ids in batches(to_ask.values(), FRAMES_AT_A_TIME):
-            with self.workers.room.taken(len(frame_ids)):
+            with self.pool.slots.taken(len(frame_ids)):
                 outcome = caption_frames(frames.read(dataset, item, frame_ids), source)
             known |= {frames.digests[caption.frame_id]: caption for caption in outcome.captions}
             rejected |= {frames.digests[frame_id]: why for frame_id, why in outcome.rejected.items()}

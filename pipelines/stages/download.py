@@ -20,8 +20,9 @@ from curation.sources.fetch import fetch
 from curation.sources.host_limits import host_of
 from curation.sources.requests import asked_again
 from pipelines.worker.stage_work import StageOutput
-from pipelines.worker.thread_pools import Workers, workers
+from pipelines.worker.thread_pools import ThreadPool
 from pipelines.worker.work_items import BY_VIDEO, DownloadItem
+from pipelines.worker.worker_process import this_process
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class DownloadVideos:
     label: str = "Download each video"
 
     @property
-    def workers(self) -> Workers:
-        return workers(self.name, self.settings.download.workers)
+    def pool(self) -> ThreadPool:
+        return this_process.pool(self.name, self.settings.download.workers)
 
     def lanes(self, items: Sequence[DownloadItem]) -> list[list[DownloadItem]]:
         """As many lists a host as downloads are allowed from it at a time, by the whole cluster."""

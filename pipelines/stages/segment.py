@@ -18,8 +18,9 @@ from curation.segments.segmentation import segment_video, segments_of
 from curation.settings import Settings
 from pipelines.stages.item_rows import records_of_video, rows_of_video
 from pipelines.worker.stage_work import AnyLane, StageOutput
-from pipelines.worker.thread_pools import Workers, workers
+from pipelines.worker.thread_pools import ThreadPool
 from pipelines.worker.work_items import VideoItem
+from pipelines.worker.worker_process import this_process
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class SegmentVideos(AnyLane):
     label: str = "Segment each video"
 
     @property
-    def workers(self) -> Workers:
-        return workers(self.name, self.settings.run.workers or os.cpu_count() or 1)
+    def pool(self) -> ThreadPool:
+        return this_process.pool(self.name, self.settings.run.workers or os.cpu_count() or 1)
 
     def work(self, dataset: Dataset, item: VideoItem) -> StageOutput:
         downloads = _downloads(dataset, item)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -25,16 +24,13 @@ from pipelines.stages.caption import CaptionFrames
 from pipelines.stages.download import DownloadVideos
 from pipelines.stages.segment import SegmentVideos
 from pipelines.stages.summarize import SummarizeClips
-from pipelines.worker import worker_process
-from pipelines.worker.progress import tally
 from pipelines.worker.reports import ReportReader
 from pipelines.worker.shutdown import EarlyEnd, RunStopped
-from pipelines.worker.stage_work import Context, ItemResult, Replaced, Work, run_item
-from pipelines.worker.work_items import Item
+from pipelines.worker.stage_work import ItemResult, Replaced, Work, run_item
+from pipelines.worker.work_items import Context, Item
+from pipelines.worker.worker_process import this_process
 
 log = logging.getLogger(__name__)
-
-_committing = threading.Lock()  # stages of several waves end at once: none has to rewrite parts for another's sake
 
 
 @dataclass(frozen=True)
@@ -78,10 +74,10 @@ class WorkToParts(beam.DoFn):  # type: ignore[misc]
         self.context = context
 
     def setup(self) -> None:
-        worker_process.join(self.context)
+        this_process.join(self.context)
 
     def teardown(self) -> None:
-        worker_process.leave()
+        this_process.leave()
 
     def start_bundle(self) -> None:
         self.replaced: list[Replaced] = []
@@ -97,7 +93,7 @@ class WorkToParts(beam.DoFn):  # type: ignore[misc]
 
     def process(self, items: Sequence[Any]) -> None:
         self._begin(iter(items))
-        self._collect(most=self.work.workers.threads)  # one more is ready when a thread is
+        self._collect(most=self.work.pool.threads)  # one more is ready when a thread is
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         self._collect(most=0)
@@ -118,7 +114,7 @@ class WorkToParts(beam.DoFn):  # type: ignore[misc]
         """Have the next one of these worked on."""
         item = None if self.stopped else next(items, None)
         if item is not None:
-            self.running[self.work.workers.submit(run_item, self.work, self.context.dataset, item)] = item, items
+            self.running[self.work.pool.submit(run_item, self.work, self.context.dataset, item)] = item, items
 
     def _collect(self, most: int) -> None:
         """Take what is done, until `most` items at most are under way."""
@@ -151,7 +147,7 @@ class WorkToParts(beam.DoFn):  # type: ignore[misc]
             return
         self.replaced += made.replaced
         self.counts.update(counts)
-        tally.record(self.work.name, self.context.token, {item.key: counts})
+        this_process.tally.record(self.work.name, self.context.token, {item.key: counts})
         for name, count in counts.items():
             Metrics.counter(self.work.name, name).inc(count)
         for name in ("requests", "failures", "retries", "reused", "input_tokens", "output_tokens", "bytes"):
@@ -166,7 +162,7 @@ class WorkToParts(beam.DoFn):  # type: ignore[misc]
         if error is not None and self.ended is None:
             log.error("%s ends early: %s", self.work.name, error, exc_info=error)
             self.ended = EarlyEnd.from_error(error)
-            worker_process.ended(self.context)
+            this_process.report_end(self.context)
         for future in [future for future in self.running if future.cancel()]:
             del self.running[future]
 
@@ -197,7 +193,7 @@ class CommitParts(beam.DoFn):  # type: ignore[misc]
         ended = next((w.ended for w in written if w.ended), None)
         outcome = {"counts": counts, "ended": ended and vars(ended)}
         try:
-            with _committing:
+            with this_process.committing:
                 committer = Committer(self.context.dataset, self.context.lineage, self.context.seen)
                 number = committer.commit(self.context.token, parts, replacements, outcome=outcome)
         except Exception as error:
@@ -221,7 +217,9 @@ def run_stage(
         lists = beam.Create(part.work.lanes(items), reshuffle=not runner.here)  # all over a cluster
         return pipeline | "What is to be done" >> lists | f"Stage {stage}" >> part
 
-    return runner.run(build, context.job_name, ReportReader(context.dataset, {stage: context.token}))
+    return runner.run(
+        build, context.job_name, ReportReader(context.dataset, {stage: context.token}, this_process.tally)
+    )
 
 
 def stage_of(stage: Stage, settings: Settings, context: Context, runner: Runner) -> StageTransform:

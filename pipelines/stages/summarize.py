@@ -14,8 +14,8 @@ from curation.texts.captions import caption_digest
 from curation.texts.summaries import summarize_video
 from pipelines.stages.item_rows import records_elsewhere, records_of_video, rows_of_video
 from pipelines.worker.stage_work import AnyLane, StageOutput
-from pipelines.worker.text_engines import captioner, summariser, text_workers, texts_digest
-from pipelines.worker.thread_pools import Workers
+from pipelines.worker.text_engines import captioner, summariser, text_pool, texts_digest
+from pipelines.worker.thread_pools import ThreadPool
 from pipelines.worker.work_items import VideoItem
 
 MAKERS = ("engine", "model", "revision", "prompt_digest", "sampling")  # the columns that say what made a summary
@@ -30,8 +30,8 @@ class SummarizeClips(AnyLane):
     label: str = "Make the texts of each video's clips"
 
     @property
-    def workers(self) -> Workers:
-        return text_workers(self.settings.summaries.engine)
+    def pool(self) -> ThreadPool:
+        return text_pool(self.settings.summaries.engine)
 
     def work(self, dataset: Dataset, item: VideoItem) -> StageOutput:
         ((video, _),) = records_of_video(dataset, "videos", Video, item)[-1:]

@@ -71,13 +71,11 @@ class Tally:
             self._counts[stage, name] += sign * count
 
 
-tally = Tally()
-
-
 class ProgressView:
     """Shows the tally while `done` is not set: live on a terminal, else a plain line every few seconds."""
 
-    def __init__(self, stages: Sequence[str], total: int, file: TextIO) -> None:
+    def __init__(self, tally: Tally, stages: Sequence[str], total: int, file: TextIO) -> None:
+        self._count = tally.get
         self.stages = stages
         self.total = total
         self.console = Console(file=file)
@@ -99,8 +97,8 @@ class ProgressView:
     def line(self) -> str:
         """One plain line of everything."""
         parts = [
-            f"{stage} {tally.get(stage, 'done')}/{tally.get(stage, 'wanted')}"
-            + (f" ({rejected} rejected)" if (rejected := tally.get(stage, "rejected")) else "")
+            f"{stage} {self._count(stage, 'done')}/{self._count(stage, 'wanted')}"
+            + (f" ({rejected} rejected)" if (rejected := self._count(stage, "rejected")) else "")
             for stage in self.stages
         ]
         return f"[{_clock(self._elapsed())}] wave {self._wave()} | {' | '.join(parts)} | {self._outlook()}"
@@ -110,22 +108,22 @@ class ProgressView:
         for heading in ("stage", "done", "rejected", "of", "a minute"):
             table.add_column(heading, justify="left" if heading == "stage" else "right")
         for stage in self.stages:
-            done, rejected, wanted = (tally.get(stage, name) for name in ("done", "rejected", "wanted"))
+            done, rejected, wanted = (self._count(stage, name) for name in ("done", "rejected", "wanted"))
             rate = 60 * (done + rejected) / self._elapsed()
             table.add_row(stage, str(done), str(rejected), str(wanted), f"{rate:.1f}")
         return table
 
     def _wave(self) -> str:
-        return f"{tally.get('run', 'wave')}/{tally.get('run', 'waves')}"
+        return f"{self._count('run', 'wave')}/{self._count('run', 'waves')}"
 
     def _elapsed(self) -> float:
         return max(1e-3, time.monotonic() - self._begun)
 
     def _outlook(self) -> str:
         """Clips so far, the time left at the pace of the videos that are finished, and how busy the servers are."""
-        finished = tally.get(self.stages[-1], "done") + sum(tally.get(stage, "rejected") for stage in self.stages)
+        finished = self._count(self.stages[-1], "done") + sum(self._count(stage, "rejected") for stage in self.stages)
         left = _clock(self._elapsed() / finished * max(0, self.total - finished)) if finished else "?"
-        clips = max(tally.get(stage, "clips") for stage in self.stages)
+        clips = max(self._count(stage, "clips") for stage in self.stages)
         return f"{clips} clips | about {left} left{self._served()}"
 
     def _served(self) -> str:

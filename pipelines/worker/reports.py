@@ -14,7 +14,7 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -24,9 +24,8 @@ from curation.dataset.object_store import put
 from curation.engines.load import load
 from curation.errors import DatasetError
 from curation.rejects import Stage
-from pipelines.worker.progress import tally
-from pipelines.worker.shutdown import stop_process
-from pipelines.worker.stage_work import Context
+from pipelines.worker.progress import Tally
+from pipelines.worker.work_items import Context
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +40,9 @@ def _folder(token: str) -> str:
 class WorkerReporter:
     """In a worker process: tells the driver what is done in it, and asks whether to go on, between enter and exit."""
 
-    def __init__(self) -> None:
+    def __init__(self, tally: Tally, halt: Callable[[], None]) -> None:
+        self._tally = tally
+        self._halt = halt
         self.process = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._stages: dict[str, Context] = {}  # by token
         self._ended: set[str] = set()  # tokens of stages that are to end everywhere
@@ -77,11 +78,11 @@ class WorkerReporter:
                     continue
                 if why:
                     log.warning("%s; nothing more is done here", why)
-                    stop_process()
+                    self._halt()
                     return
 
     def _tell(self, token: str, context: Context) -> None:
-        report = {"outcomes": tally.outcomes(token), "load": load.counts(), "ended": token in self._ended}
+        report = {"outcomes": self._tally.outcomes(token), "load": load.counts(), "ended": token in self._ended}
         said = json.dumps(report)
         if said != self._said.get(token):
             put(context.dataset.store, f"{_folder(token)}/{self.process}.json", said.encode())
@@ -101,9 +102,10 @@ class WorkerReporter:
 class ReportReader:
     """In the driver: what the workers of a job report, which does one or more stages of a wave: `tokens`, by stage."""
 
-    def __init__(self, dataset: Dataset, tokens: Mapping[Stage, str]) -> None:
+    def __init__(self, dataset: Dataset, tokens: Mapping[Stage, str], tally: Tally) -> None:
         self._dataset = dataset
         self._tokens = tokens
+        self._tally = tally
         self._read: dict[str, tuple[int, datetime]] = {}  # by path, size and time
         self._loads: dict[str, Any] = {}  # by process
         self.ended = False  # some worker cannot go on
@@ -122,7 +124,7 @@ class ReportReader:
                 report = self._dataset.get_json(path) or {}
             except (ValueError, DatasetError):
                 continue  # half written, where the store writes in place
-            tally.record(stage, token, report.get("outcomes", {}))
+            self._tally.record(stage, token, report.get("outcomes", {}))
             self._loads[path] = report.get("load", {})
             load.elsewhere(path, self._loads[path])
             self.ended = self.ended or bool(report.get("ended"))

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 from curation.dataset.dataset import Dataset
 from curation.dataset.object_store import disk_is_full
-from curation.dataset.parts import Lineage
 from curation.engines.usage import UsageMeter
 from curation.errors import DatasetError, EngineError, UsageError
 from curation.guard import Stopped as ChildStopped
@@ -19,9 +18,10 @@ from curation.ids import digest
 from curation.records import Usage
 from curation.rejects import Kind, Rejected, Stage
 from pipelines.worker.logs import subject
-from pipelines.worker.shutdown import RunStopped, stopping
-from pipelines.worker.thread_pools import Workers
+from pipelines.worker.shutdown import RunStopped
+from pipelines.worker.thread_pools import ThreadPool
 from pipelines.worker.work_items import Item, VideoItem
+from pipelines.worker.worker_process import this_process
 
 log = logging.getLogger(__name__)
 
@@ -69,8 +69,8 @@ class Work(Protocol):
     @property
     def label(self) -> str: ...
     @property
-    def workers(self) -> Workers:
-        """Those of this process who do it."""
+    def pool(self) -> ThreadPool:
+        """The threads of this process that do it."""
 
     def lanes(self, items: Sequence[Any]) -> list[list[Any]]:
         """The items in lists, each of which is worked on in its order, anywhere."""
@@ -80,24 +80,6 @@ class Work(Protocol):
 
     def reject(self, dataset: Dataset, item: Any, why: Rejected) -> StageOutput:
         """What is written for an item that cannot be done."""
-
-
-@dataclass(frozen=True)
-class Context:
-    """Where a stage writes and as whom; behind which commit, and under which token, it commits; and which older parts
-    it may replace rows of."""
-
-    dataset: Dataset
-    lineage: Lineage
-    part_bytes: int
-    seen: int
-    token: str
-    old_parts: Mapping[str, frozenset[str]]
-
-    @property
-    def job_name(self) -> str:
-        """What a cluster calls the job that does this."""
-        return f"vidla-{self.token.replace(':', '-').lower()}"
 
 
 ItemResult = tuple[StageOutput, Mapping[str, int], Usage]
@@ -122,14 +104,14 @@ def run_item(stage: Work, dataset: Dataset, item: Item) -> ItemResult:
 
 
 def _run_item(stage: Work, dataset: Dataset, item: Item) -> tuple[StageOutput, str]:
-    if stopping.is_set():
+    if this_process.stopping.is_set():
         raise RunStopped
     try:
         return stage.work(dataset, item), "done"
     except (UsageError, DatasetError, RunStopped):
         raise
     except Exception as error:
-        if stopping.is_set() or isinstance(error, ChildStopped):
+        if this_process.stopping.is_set() or isinstance(error, ChildStopped):
             raise RunStopped from error
         if isinstance(error, EngineError) or disk_is_full(error):
             raise

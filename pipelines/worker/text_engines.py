@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from curation.engines.interface import Engine
-from curation.engines.registry import close_engines
 from curation.engines.text_source import TextSource, text_source
 from curation.ids import digest
 from curation.prompts import Prompt, load_prompts
 from curation.rejects import Stage
 from curation.settings import CaptionSettings, EngineSettings, Settings, SummarySettings
 from curation.texts.summaries import SummaryPlan, summary_plan
-from pipelines.worker.thread_pools import Workers, workers
+from pipelines.worker.thread_pools import ThreadPool
+from pipelines.worker.worker_process import this_process
 
 BUILTIN_THREADS = 2  # one reads and writes while the other has the model
 MOST_THREADS = 256
@@ -23,31 +22,29 @@ FRAMES_IN_MEMORY = 1024
 """At least; it is four times the requests in flight, so that the servers never wait for the next frame to be read."""
 
 
-@functools.lru_cache
 def captioner(settings: Settings) -> TextSource:
     """Where captions come from. Engines are shared by a process, and load their models on first use.
 
     Raises EngineError, PromptError.
     """
+    return this_process.once(_captioner, settings)
+
+
+def summariser(settings: Settings) -> SummaryPlan:
+    """Where both kinds of summary come from. Raises EngineError, PromptError."""
+    return this_process.once(_summariser, settings)
+
+
+def _captioner(settings: Settings) -> TextSource:
     return text_source(settings.captions.engine, settings.captions, "caption", _prompts(settings))
 
 
-@functools.lru_cache
-def summariser(settings: Settings) -> SummaryPlan:
-    """Where both kinds of summary come from. Raises EngineError, PromptError."""
+def _summariser(settings: Settings) -> SummaryPlan:
     return summary_plan(settings.summaries, _prompts(settings))
 
 
-@functools.lru_cache
 def _prompts(settings: Settings) -> Mapping[str, Prompt]:
-    return load_prompts(Path(settings.run.prompts) if settings.run.prompts else None)
-
-
-def close() -> None:
-    """Close the engines and let go of the sources that hold them: the next one who asks opens new ones."""
-    close_engines()
-    for kept in (captioner, summariser, _prompts):
-        kept.cache_clear()
+    return this_process.once(load_prompts, Path(settings.run.prompts) if settings.run.prompts else None)
 
 
 def texts_digest(settings: Settings) -> str:
@@ -58,11 +55,11 @@ def texts_digest(settings: Settings) -> str:
 # --- engines --------------------------------------------------------------------------------------------------------
 
 
-def text_workers(engine: EngineSettings) -> Workers:
+def text_pool(engine: EngineSettings) -> ThreadPool:
     """Those who ask that engine, with room for the frames that they have in memory: enough to keep its servers busy."""
     in_flight = engine.max_in_flight * max(1, len(engine.base_urls))
     threads = min(MOST_THREADS, in_flight) if is_served(engine) else BUILTIN_THREADS
-    return workers(engine, threads, max(FRAMES_IN_MEMORY, 4 * in_flight))
+    return this_process.pool(engine, threads, max(FRAMES_IN_MEMORY, 4 * in_flight))
 
 
 def shared(settings: Settings, processes: int) -> Settings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import partial
 from queue import SimpleQueue
@@ -37,16 +37,16 @@ class Slots:
                 self._freed.notify()
 
 
-class Workers:
+class ThreadPool:
     """So many threads, which take what is submitted in its order; and room for what they have in memory at a time.
 
     They do not keep the process from ending, as those of Python's own executor would: what a worker process of a
     cluster has under way when its runner is gone, nobody waits for.
     """
 
-    def __init__(self, threads: int, room: int) -> None:
+    def __init__(self, threads: int, slots: int) -> None:
         self.threads = threads
-        self.room = Slots(room)
+        self.slots = Slots(slots)
         self._line: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
         self._started = 0
         self._lock = threading.Lock()
@@ -74,22 +74,3 @@ class Workers:
                 future.set_result(call())
             except BaseException as error:
                 future.set_exception(error)
-
-
-_workers: dict[tuple[Hashable, int, int], Workers] = {}
-_lock = threading.Lock()
-
-
-def workers(kind: Hashable, threads: int, room: int = 1) -> Workers:
-    """This process's workers for a kind of work, the same for whoever asks."""
-    with _lock:
-        if (kind, threads, room) not in _workers:
-            _workers[kind, threads, room] = Workers(threads, room)
-        return _workers[kind, threads, room]
-
-
-def close() -> None:
-    """Close all of this process's workers; who asks next gets new ones."""
-    with _lock:
-        while _workers:
-            _workers.popitem()[1].close()

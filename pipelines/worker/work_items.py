@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from curation.dataset.dataset import Dataset
+from curation.dataset.parts import Lineage
 from curation.records import Reject, VideoRequest
 from curation.rejects import Rejected, Stage
 from curation.sources.requests import FetchTarget
@@ -67,3 +69,21 @@ class VideoItem:
 
 
 Item = DownloadItem | VideoItem
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where a stage writes and as whom; behind which commit, and under which token, it commits; and which older parts
+    it may replace rows of."""
+
+    dataset: Dataset
+    lineage: Lineage
+    part_bytes: int
+    seen: int
+    token: str
+    old_parts: Mapping[str, frozenset[str]]
+
+    @property
+    def job_name(self) -> str:
+        """What a cluster calls the job that does this."""
+        return f"vidla-{self.token.replace(':', '-').lower()}"

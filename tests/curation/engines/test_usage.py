@@ -15,7 +15,7 @@ from curation.dataset.forget import forget
 from curation.dataset.writer import Writer
 from curation.engines.interface import Completion, Failure
 from curation.engines.usage import UsageMeter
-from pipelines.worker.progress import ProgressView
+from pipelines.worker.progress import ProgressView, Tally
 from tests.support.dataset_files import download_of
 from tests.support.scripted_engine import ScriptedEngine
 from tests.support.scripted_server import Asked, ScriptedServer, first, status
@@ -87,7 +87,7 @@ def test_every_request_of_a_run_is_in_its_rows(tmp_path: Path, capsys: pytest.Ca
 
 @pytest.mark.slow
 def test_the_view_shows_servers_while_they_are_in_use(tmp_path: Path) -> None:
-    view = ProgressView(("caption",), 1, sys.stderr)
+    view = ProgressView(Tally(), ("caption",), 1, sys.stderr)
     with ScriptedServer(texts) as server:
         settings = settings_for(server.url)
         dataset = segment_videos(tmp_path / "d", settings, range(2))

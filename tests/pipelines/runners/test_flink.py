@@ -22,6 +22,7 @@ from curation.rejects import Stage
 from curation.settings import resolve
 from pipelines.driver.run import Run
 from pipelines.runners.runner import runner_for
+from pipelines.worker.worker_process import this_process
 from tests.conftest import VIDLA, make_video
 from tests.support.bucket import Bucket
 from tests.support.contents import contents, live_parts, parts_on_disk
@@ -134,7 +135,7 @@ def downloaded(videos: list[Path], tmp_path: Path) -> Path:
     inputs.mkdir()
     shutil.copy(videos[0], inputs)
     make_video(inputs / "long.mp4", 60, size="640x480", rate=25)
-    with Writer(Dataset(str(tmp_path / "dataset")), "download", {}) as writer:
+    with this_process, Writer(Dataset(str(tmp_path / "dataset")), "download", {}) as writer:
         download = Run(writer.dataset, writer, resolve(), "", (Stage.DOWNLOAD,))
         download.do(download.plan(download.ask([str(inputs)])))
     return tmp_path / "dataset"

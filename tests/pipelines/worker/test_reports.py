@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from curation import guard
 from curation.dataset.dataset import Dataset
 from curation.dataset.writer import Writer
 from curation.engines.load import Load
-from pipelines.worker import reports, shutdown
+from pipelines.worker import reports
 from pipelines.worker.progress import Tally
-from pipelines.worker.stage_work import Context
+from pipelines.worker.work_items import Context
+from pipelines.worker.worker_process import WorkerProcess
 from tests.support.watching import wait_until
 
 TOKEN = "run:1:segment"
@@ -22,7 +24,7 @@ TOKEN = "run:1:segment"
 def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(reports, "REPORT_S", 0.05)
     yield
-    shutdown.reset_process()
+    guard.resume()  # a worker process that halts lets no child start
 
 
 def context_of(writer: Writer) -> Context:
@@ -35,15 +37,13 @@ def test_an_item_that_is_worked_on_twice_counts_once(tmp_path: Path, monkeypatch
     second.record("segment", TOKEN, {"b": {"done": 1, "clips": 2}, "c": {"done": 1, "clips": 1}})
     monkeypatch.setattr(reports, "load", Load())
     with Writer(Dataset(str(tmp_path)), "run", {}) as writer:
-        told = reports.ReportReader(writer.dataset, {"segment": TOKEN})
+        told = reports.ReportReader(writer.dataset, {"segment": TOKEN}, driver)
         for tally in (first, second, second):
-            monkeypatch.setattr(reports, "tally", tally)
-            with reports.WorkerReporter() as reporter:
+            with reports.WorkerReporter(tally, WorkerProcess().halt) as reporter:
                 reporter.take_part(context_of(writer))
                 wait_until(
                     lambda reporter=reporter: (tmp_path / f"progress/run/1/segment/{reporter.process}.json").exists()
                 )
-        monkeypatch.setattr(reports, "tally", driver)
         told.look()
         shown = [driver.get("segment", name) for name in ("done", "rejected", "clips")]
         assert sorted(driver.outcomes(TOKEN)) == ["a", "b", "c"]
@@ -55,26 +55,35 @@ def test_an_item_that_is_worked_on_twice_counts_once(tmp_path: Path, monkeypatch
 
 
 def test_workers_end_when_the_driver_says_so(tmp_path: Path) -> None:
-    with Writer(Dataset(str(tmp_path)), "run", {}) as writer, reports.WorkerReporter() as reporter:
+    process = WorkerProcess()
+    with (
+        Writer(Dataset(str(tmp_path)), "run", {}) as writer,
+        reports.WorkerReporter(process.tally, process.halt) as reporter,
+    ):
         reporter.take_part(context_of(writer))
-        assert not shutdown.stopping.wait(0.3)
-        reports.ReportReader(writer.dataset, {"segment": TOKEN}).stop()
-        assert shutdown.stopping.wait(10)
+        assert not process.stopping.wait(0.3)
+        reports.ReportReader(writer.dataset, {"segment": TOKEN}, Tally()).stop()
+        assert process.stopping.wait(10)
 
 
 def test_workers_end_when_another_run_has_taken_over(tmp_path: Path) -> None:
+    process = WorkerProcess()
     with Writer(Dataset(str(tmp_path)), "run", {}) as writer:
         context = context_of(writer)
-    with reports.WorkerReporter() as reporter, Writer(Dataset(str(tmp_path)), "another", {}):
+    with reports.WorkerReporter(process.tally, process.halt) as reporter, Writer(Dataset(str(tmp_path)), "another", {}):
         reporter.take_part(context)
-        assert shutdown.stopping.wait(10)
+        assert process.stopping.wait(10)
 
 
 def test_the_driver_hears_that_a_worker_cannot_go_on(tmp_path: Path) -> None:
-    with Writer(Dataset(str(tmp_path)), "run", {}) as writer, reports.WorkerReporter() as reporter:
+    process = WorkerProcess()
+    with (
+        Writer(Dataset(str(tmp_path)), "run", {}) as writer,
+        reports.WorkerReporter(process.tally, process.halt) as reporter,
+    ):
         reporter.take_part(context_of(writer))
         reporter.ended(context_of(writer))
-        told = reports.ReportReader(writer.dataset, {"segment": TOKEN})
+        told = reports.ReportReader(writer.dataset, {"segment": TOKEN}, Tally())
 
         def heard() -> bool:
             told.look()
@@ -86,7 +95,7 @@ def test_the_driver_hears_that_a_worker_cannot_go_on(tmp_path: Path) -> None:
 def test_what_a_killed_run_reported_goes_with_the_next_opening(tmp_path: Path) -> None:
     dataset = Dataset(str(tmp_path))
     with Writer(dataset, "run", {}):
-        reports.ReportReader(dataset, {"segment": TOKEN}).stop()
+        reports.ReportReader(dataset, {"segment": TOKEN}, Tally()).stop()
     assert list(dataset.list("progress/"))
     with Writer(dataset, "another", {}):
         assert not list(dataset.list("progress/"))
