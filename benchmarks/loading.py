@@ -40,7 +40,7 @@ from curation.dataset.parts import PartWriter
 from curation.dataset.writer import Writer
 from curation.ids import content_digest
 from curation.media import single_pass
-from curation.records import Clip
+from curation.records import Clip, Row
 from curation.segments.tilings import tile
 from curation.settings import Settings
 from model.data.clips import Clips, pin_version, select
@@ -89,7 +89,7 @@ def make_dataset(video: Path, folder: Path) -> Dataset:
                 )
                 for segment in segments
             ]
-            parts.add("clips", rows, [content_digest(b"")] * len(rows))
+            parts.add(Row(record, content_digest(b"")) for record in rows)
         writer.commit("clips", parts.finish())
     return dataset
 

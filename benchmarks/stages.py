@@ -87,9 +87,7 @@ def in_a_loop(run: Run) -> None:
     parts = PartWriter(run.dataset.store, run.writer.lineage, run.settings.run.part_bytes)
     for video_id in plan.segment:
         made, _, _ = run_item(work, run.dataset, run.state.item(video_id, Stage.SEGMENT, no_retry))
-        for table, rows in made.rows.items():
-            records, digests = zip(*rows, strict=True)
-            parts.add(table, records, digests)
+        parts.add(made.rows)
     run.writer.commit("loop", parts.finish())
 
 

@@ -8,11 +8,19 @@ unless a column says otherwise.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 
 T = TypeVar("T")
 Scale = Literal["short", "medium", "long"]
 SCALES: tuple[Scale, ...] = ("short", "medium", "long")
+
+
+@dataclass(frozen=True)
+class Row(Generic[T]):
+    """A record of a table, and the digest of the settings and inputs that made it."""
+
+    record: T
+    digest: str
 
 
 # --- values inside rows ---------------------------------------------------------------------------------------------

@@ -59,6 +59,16 @@ TABLES: dict[str, Table] = {
 }
 
 
+def table_of(record: type) -> str:
+    """The name of the table that holds records of this type.
+
+    >>> from curation.records import Caption
+    >>> table_of(Caption)
+    'captions'
+    """
+    return next(table.name for table in TABLES.values() if table.record is record)
+
+
 LINEAGE = pa.schema(
     [
         pa.field(name, kind, nullable=name == "recipe", metadata={"comment": comment})

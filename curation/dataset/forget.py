@@ -22,12 +22,12 @@ from curation.dataset.vacuum import parts_at, parts_on_disk
 from curation.dataset.writer import Writer
 from curation.errors import UsageError
 from curation.ids import digest
-from curation.records import ForgottenKey
+from curation.records import ForgottenKey, Row
 from curation.schema import TABLES
 from curation.uris import InvalidUri, canonical, is_redacted
 
 What = Literal["video", "uri", "channel"]
-Row = Mapping[str, Any]
+Values = Mapping[str, Any]
 _COLUMNS = ("request_key", "video_id", "key", "uri", "webpage_uri", "channel", "channel_id", "source_uri")
 
 
@@ -50,7 +50,7 @@ class ForgottenKeys:
         whole = video_id.partition("~")[0]
         return self._any(("video", video_id), ("video", whole), ("channel", channel), ("channel", channel_id))
 
-    def row(self, row: Row) -> bool:
+    def row(self, row: Values) -> bool:
         """Whether a row of any table is about something that was forgotten."""
         about = [("video", row.get("video_id")), ("request", row.get("request_key"))]
         return self._any(*about, ("video", row.get("key")), ("request", row.get("key")))
@@ -139,14 +139,14 @@ def _find(dataset: Dataset, what: What, name: str) -> _Found:
     return found
 
 
-def _matcher(what: What, name: str) -> Callable[[Row], bool]:
+def _matcher(what: What, name: str) -> Callable[[Values], bool]:
     if what == "video":
         return lambda row: row.get("video_id") == name or str(row.get("video_id")).startswith(f"{name}~")
     columns = ("uri", "webpage_uri") if what == "uri" else ("channel", "channel_id")
     return lambda row: any(row.get(column) == name for column in columns)
 
 
-def _of(row: Row, column: str) -> Iterable[str]:
+def _of(row: Values, column: str) -> Iterable[str]:
     return [row[column]] if row.get(column) else []
 
 
@@ -154,7 +154,7 @@ def _on_disk(dataset: Dataset, table: str) -> list[str]:
     return [name for name, _ in parts_on_disk(dataset, table)]
 
 
-def _rows(dataset: Dataset, table: str, parts: Iterable[str]) -> Iterator[Row]:
+def _rows(dataset: Dataset, table: str, parts: Iterable[str]) -> Iterator[Values]:
     """What tells of each row whom it is about."""
     columns = [c for c in (*_COLUMNS, "stage") if c in TABLES[table].schema.names]
     for part in parts:
@@ -187,7 +187,7 @@ def _commit(writer: Writer, names: Collection[tuple[str, str]], found: _Found) -
     parts = PartWriter(dataset.store, writer.lineage, part_bytes=1 << 30)
     keys = [ForgottenKey(key=_key(kind, name), kind=kind) for kind, name in sorted(names)]
     new = [key for key in keys if key.key not in known]
-    parts.add("forgotten", new, [digest("forgotten")] * len(new))
+    parts.add(Row(key, digest("forgotten")) for key in new)
     replacements = [
         Replacement(name, (column,), frozenset((v,) for v in values), frozenset(dataset.live_parts(name)))
         for name, table in TABLES.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +16,8 @@ from obstore.store import ObjectStore
 from curation import __version__
 from curation.dataset.object_store import put
 from curation.recipes import recipe_of
-from curation.schema import TABLES, to_row
+from curation.records import Row
+from curation.schema import TABLES, table_of, to_row
 
 ROW_GROUP_BYTES = 4 * 2**20
 
@@ -60,16 +61,17 @@ class PartWriter:
         self._groups: dict[str, list[_RowGroup]] = {}
         self._parts: list[Part] = []
 
-    def add(self, table: str, records: Sequence[Any], digests: Sequence[str]) -> None:
-        """Take rows of one table, each with the digest of what it was made by."""
-        if not records:
-            return
-        written_by = {"code_version": __version__, "recipe": recipe_of(table), "created_at": datetime.now(UTC)}
-        lineage = {"run_id": self.lineage.run_id, **written_by}
-        rows = [
-            {**to_row(record), **lineage, "digest": digest} for record, digest in zip(records, digests, strict=True)
-        ]
-        self.add_rows(table, pa.Table.from_pylist(rows, schema=TABLES[table].schema))
+    def add(self, rows: Iterable[Row[Any]]) -> None:
+        """Take rows of any tables."""
+        by_type: dict[type, list[Row[Any]]] = {}
+        for row in rows:
+            by_type.setdefault(type(row.record), []).append(row)
+        for record, its_rows in by_type.items():
+            table = table_of(record)
+            written_by = {"code_version": __version__, "recipe": recipe_of(table), "created_at": datetime.now(UTC)}
+            lineage = {"run_id": self.lineage.run_id, **written_by}
+            values = [{**to_row(row.record), **lineage, "digest": row.digest} for row in its_rows]
+            self.add_rows(table, pa.Table.from_pylist(values, schema=TABLES[table].schema))
 
     def add_rows(self, table: str, rows: pa.Table) -> None:
         """Take rows that have their lineage already."""

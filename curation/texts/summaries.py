@@ -18,7 +18,7 @@ from curation.errors import PromptError
 from curation.ids import digest
 from curation.languages import LANGUAGES, language_of
 from curation.prompts import Prompt
-from curation.records import Caption, Clip, Segment, Summary, Video
+from curation.records import Caption, Clip, Row, Segment, Summary, Video
 from curation.rejects import Kind, Rejected
 from curation.settings import SummarySettings
 from curation.texts.answers import Answer, additions
@@ -77,11 +77,11 @@ def summary_plan(settings: SummarySettings, prompts: Mapping[str, Prompt]) -> Su
 class Summarized:
     """What became of a video's clips: each is in `clips` or, by clip_id, in `rejected`.
 
-    `summaries` are the new ones, each with its digest.
+    `summaries` are the new ones.
     """
 
     clips: list[Clip] = field(default_factory=list)
-    summaries: list[tuple[Summary, str]] = field(default_factory=list)
+    summaries: list[Row[Summary]] = field(default_factory=list)
     rejected: dict[str, Rejected] = field(default_factory=dict)
 
 
@@ -90,9 +90,9 @@ def summarize_video(
     segments: Sequence[Segment],
     captions: Mapping[str, Caption],
     plan: SummaryPlan,
-    existing: Iterable[tuple[Summary, str]] = (),
+    existing: Iterable[Row[Summary]] = (),
 ) -> Summarized:
-    """The clips of `video`, one a segment; `captions` are by frame_id, `existing` summaries have their digests.
+    """The clips of `video`, one a segment; `captions` are by frame_id, `existing` are summaries that there are.
 
     A clip in which nothing is said has no subtitle text, and one without a captioned frame no caption text; nothing is
     asked for these. Equal texts are asked for once, and those in `existing` not at all. A clip is rejected only where
@@ -107,9 +107,9 @@ def summarize_video(
     }
     made: dict[str, _Text | Failure] = {}
     rows: set[tuple[str, str]] = set()  # clip_id and digest
-    for summary, made_by in existing:
-        made[made_by] = _Text(summary.text, summary.status, summary.raw_text)
-        rows.add((summary.clip_id, made_by))
+    for row in existing:
+        made[row.digest] = _Text(row.record.text, row.record.status, row.record.raw_text)
+        rows.add((row.record.clip_id, row.digest))
     for kind in KINDS:
         made |= _make(kind, {d: sources[key] for key, d in digests.items() if key[1] == kind and d not in made}, plan)
 
@@ -122,7 +122,7 @@ def summarize_video(
             if isinstance(text, Failure):
                 outcome.rejected[segment.clip_id] = Rejected(Kind.ENGINE, text.message)
             elif wanted and (segment.clip_id, wanted) not in rows:
-                outcome.summaries.append((_summary(segment, kind, text, plan), wanted))
+                outcome.summaries.append(Row(_summary(segment, kind, text, plan), wanted))
         if segment.clip_id not in outcome.rejected:
             outcome.clips.append(_clip(segment, video, sources, texts))
     return outcome

@@ -15,7 +15,7 @@ from curation.dataset.parts import PartWriter
 from curation.dataset.writer import Writer
 from curation.engines.interface import Engine
 from curation.ids import digest
-from curation.records import Reject, VideoRequest
+from curation.records import Reject, Row, VideoRequest
 from curation.rejects import Stage
 from curation.row_digests import download_digest, download_reject_digest
 from curation.settings import Settings
@@ -76,8 +76,8 @@ class Run:
                 new.append(request)
                 if isinstance(answer, Reject):
                     rejected = download_reject_digest(download_digest(request, self.settings), self.settings)
-                    writer.add("rejects", [answer], [rejected])
-            writer.add("requests", new, [digest("request", request.request_key) for request in new])
+                    writer.add([Row(answer, rejected)])
+            writer.add(Row(request, digest("request", request.request_key)) for request in new)
             parts = writer.finish()
             if parts:
                 self.writer.commit(f"{self.writer.lineage.run_id}:requests:{number}", parts)

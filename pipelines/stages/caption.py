@@ -9,13 +9,13 @@ from typing import Any
 from curation.dataset.dataset import Dataset
 from curation.dataset.video_rows import read_video
 from curation.engines.text_source import TextSource
-from curation.records import Caption, Frame
+from curation.records import Caption, Frame, Row
 from curation.rejects import Rejected, Stage
 from curation.row_digests import reject_digest
 from curation.schema import from_row
 from curation.settings import Settings
 from curation.texts.captions import caption_digest, caption_frames
-from pipelines.stages.item_rows import records_elsewhere, records_of_video, rows_of_video
+from pipelines.stages.item_rows import columns_of_video, rows_elsewhere, rows_of_video
 from pipelines.worker.batches import batches
 from pipelines.worker.stage_work import AnyLane, StageOutput
 from pipelines.worker.text_engines import captioner, text_pool
@@ -54,7 +54,7 @@ class CaptionFrames(AnyLane):
             digest = frames.digests[frame_id]
             if digest in known:
                 caption = replace(known[digest], frame_id=frame_id, time=frames.times[frame_id])
-                made.add("captions", [caption], digest)
+                made.add([caption], digest)
             else:
                 frames.reject(made, item, rejected[digest], frame_id)
         made.counts["captions"] = len(frames.missing)
@@ -75,31 +75,32 @@ class _Frames:
 
     times: Mapping[str, float]  # by frame_id, likewise the next
     digests: Mapping[str, str]  # of an up-to-date caption
-    captions: Sequence[tuple[Caption, str]]  # each with its digest
+    captions: Sequence[Row[Caption]]
     rejects: Mapping[str, Mapping[str, Any]]  # by frame_id
     missing: Sequence[str]  # frames that the clips want captioned, and that are not, in order
 
     @classmethod
     def of(cls, dataset: Dataset, item: VideoItem, source: TextSource) -> _Frames:
-        rows = sorted(rows_of_video(dataset, "frames", item, ["time", "image_digest"]), key=lambda row: row["time"])
+        rows = sorted(columns_of_video(dataset, "frames", item, ["time", "image_digest"]), key=lambda row: row["time"])
         digests = {row["frame_id"]: caption_digest(row["image_digest"], source) for row in rows}
-        captions = records_of_video(dataset, "captions", Caption, item)
+        captions = rows_of_video(dataset, Caption, item)
         columns = ["stage", "key", "digest", "attempts"]
-        rejects = {r["key"]: r for r in rows_of_video(dataset, "rejects", item, columns) if r["stage"] == Stage.CAPTION}
-        done = {caption.frame_id for caption, digest in captions if digest == digests.get(caption.frame_id)}
+        rejects_of_video = columns_of_video(dataset, "rejects", item, columns)
+        rejects = {r["key"]: r for r in rejects_of_video if r["stage"] == Stage.CAPTION}
+        done = {c.record.frame_id for c in captions if c.digest == digests.get(c.record.frame_id)}
         if not item.retry:
             done |= {key for key, r in rejects.items() if key in digests and r["digest"] == reject_digest(digests[key])}
-        segments = rows_of_video(dataset, "segments", item, ["frame_ids"])
+        segments = columns_of_video(dataset, "segments", item, ["frame_ids"])
         wanted = {frame_id for row in segments for frame_id in row["frame_ids"]} - done
         times = {row["frame_id"]: row["time"] for row in rows}
         return cls(times, digests, captions, rejects, [f for f in digests if f in wanted])
 
     def known(self, item: VideoItem) -> dict[str, Caption]:
         """By digest, the captions that need not be made: the video has them, or it does in another dataset."""
-        known = {digest: caption for caption, digest in self.captions}
+        known = {row.digest: row.record for row in self.captions}
         missing = {self.digests[frame_id] for frame_id in self.missing} - known.keys()
-        elsewhere = records_elsewhere("captions", Caption, item) if missing else []
-        return known | {digest: caption for caption, digest in elsewhere if digest in missing}
+        elsewhere = rows_elsewhere(Caption, item) if missing else []
+        return known | {row.digest: row.record for row in elsewhere if row.digest in missing}
 
     def read(self, dataset: Dataset, item: VideoItem, frame_ids: Sequence[str]) -> list[Frame]:
         """Some of them, with their images."""
@@ -112,9 +113,9 @@ class _Frames:
     def outdated(self) -> StageOutput:
         """Takes out the captions and rejects that no longer hold; those of frames that no clip wants now may stay."""
         made = StageOutput()
-        for caption, digest in self.captions:
-            if digest != self.digests.get(caption.frame_id):
-                made.replace("captions", frame_id=caption.frame_id)
+        for row in self.captions:
+            if row.digest != self.digests.get(row.record.frame_id):
+                made.replace("captions", frame_id=row.record.frame_id)
         for frame_id in self.rejects:
             if frame_id in self.missing or frame_id not in self.digests:
                 made.replace("rejects", key=frame_id)
@@ -123,4 +124,4 @@ class _Frames:
     def reject(self, made: StageOutput, item: VideoItem, why: Rejected, frame_id: str) -> None:
         attempts = self.rejects[frame_id]["attempts"] if frame_id in self.rejects else 0
         row = item.rejected(Stage.CAPTION, why, frame_id, attempts)
-        made.add("rejects", [row], reject_digest(self.digests[frame_id]))
+        made.add([row], reject_digest(self.digests[frame_id]))

@@ -60,7 +60,7 @@ class DownloadVideos:
             source_uri = request.uri if request.local else store_source(dataset, fetched.media)
         made = StageOutput(video_id=found.video_id)
         made.spent.bytes = found.source_bytes
-        made.add("downloads", [dataclasses.replace(found, source_uri=source_uri)], item.digest)
+        made.add([dataclasses.replace(found, source_uri=source_uri)], item.digest)
         if item.redo:
             made.replace("downloads", request_key=request.request_key)
             made.replace("rejects", key=request.request_key)
@@ -73,7 +73,7 @@ class DownloadVideos:
         request = item.request
         row = why.row(self.name, request.request_key, request.uri, attempts=item.attempts)
         made = StageOutput()
-        made.add("rejects", [row], download_reject_digest(item.digest, self.settings))
+        made.add([row], download_reject_digest(item.digest, self.settings))
         if item.redo:
             made.replace("rejects", key=request.request_key)
         return made

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from curation.dataset.dataset import Dataset
 from curation.dataset.video_rows import read_video
-from curation.schema import TABLES, from_row
+from curation.records import Row
+from curation.schema import TABLES, from_row, table_of
 from pipelines.worker.work_items import VideoItem
 
 log = logging.getLogger(__name__)
@@ -16,37 +17,41 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-def rows_of_video(
+def columns_of_video(
     dataset: Dataset, table: str, item: VideoItem, columns: Sequence[str] | None = None
 ) -> list[dict[str, Any]]:
-    """The table's rows of a video, older parts first; of rows with one key, the last."""
+    """The values of a video's rows in a table, older parts first; of rows with the same key, the last.
+
+    Without `columns`, all of them are read.
+    """
     latest: dict[tuple[Any, ...], dict[str, Any]] = {}
     key = TABLES[table].key
-    wanted = None if columns is None else list(dict.fromkeys([*columns, *key]))
+    read = None if columns is None else list(dict.fromkeys([*columns, *key]))
     for part in item.where.get(table, ()):
-        rows = read_video(dataset, table, part, item.video_id, wanted)
+        rows = read_video(dataset, table, part, item.video_id, read)
         latest.update((tuple(row[k] for k in key), row) for row in rows.to_pylist())
     return list(latest.values())
 
 
-def records_of_video(dataset: Dataset, table: str, record: type[T], item: VideoItem) -> list[tuple[T, str]]:
-    """Likewise, as records, each with its digest."""
-    return _records(record, rows_of_video(dataset, table, item))
+def rows_of_video(dataset: Dataset, record: type[T], item: VideoItem) -> list[Row[T]]:
+    """A video's rows in the table of these records, older parts first; of rows with the same key, the last."""
+    return _rows(record, columns_of_video(dataset, table_of(record), item))
 
 
-def records_elsewhere(table: str, record: type[T], item: VideoItem) -> list[tuple[T, str]]:
-    """The same video's rows in the datasets that texts are taken over from, each with its digest."""
-    found: list[tuple[T, str]] = []
+def rows_elsewhere(record: type[T], item: VideoItem) -> list[Row[T]]:
+    """The same video's rows in the other datasets that texts are taken from."""
+    rows: list[Row[T]] = []
+    table = table_of(record)
     for uri, where in item.elsewhere.items():
         for part in where.get(table, ()):
             try:
-                rows = read_video(Dataset(uri), table, part, item.video_id)
+                values = read_video(Dataset(uri), table, part, item.video_id)
             except FileNotFoundError:
-                log.warning("%s/%s/%s has gone since this run began; what it held is made anew", uri, table, part)
+                log.warning("%s/%s/%s was deleted while this run went on; its texts are made again", uri, table, part)
             else:
-                found += _records(record, rows.to_pylist())
-    return found
+                rows += _rows(record, values.to_pylist())
+    return rows
 
 
-def _records(record: type[T], rows: Iterable[dict[str, Any]]) -> list[tuple[T, str]]:
-    return [(from_row(record, row), row["digest"]) for row in rows]
+def _rows(record: type[T], values: Iterable[dict[str, Any]]) -> list[Row[T]]:
+    return [Row(from_row(record, row), row["digest"]) for row in values]

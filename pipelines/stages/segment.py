@@ -11,12 +11,12 @@ from urllib.parse import unquote, urlsplit
 from curation.dataset.dataset import Dataset
 from curation.dataset.object_store import put
 from curation.ids import digest
-from curation.records import Download, Video
+from curation.records import Download, Row, Video
 from curation.rejects import Kind, Rejected, Stage
 from curation.row_digests import media_digest, segment_reject_digest, tiling_digest
 from curation.segments.segmentation import segment_video, segments_of
 from curation.settings import Settings
-from pipelines.stages.item_rows import records_of_video, rows_of_video
+from pipelines.stages.item_rows import columns_of_video, rows_of_video
 from pipelines.worker.stage_work import AnyLane, StageOutput
 from pipelines.worker.thread_pools import ThreadPool
 from pipelines.worker.work_items import VideoItem
@@ -37,44 +37,43 @@ class SegmentVideos(AnyLane):
 
     def work(self, dataset: Dataset, item: VideoItem) -> StageOutput:
         downloads = _downloads(dataset, item)
-        current = {media_digest(d, self.settings) for _, d in downloads}
-        for video, media in records_of_video(dataset, "videos", Video, item):
-            if media in current:
-                return self._tile(dataset, item, video, media)
+        current = {media_digest(download.digest, self.settings) for download in downloads}
+        for video in rows_of_video(dataset, Video, item):
+            if video.digest in current:
+                return self._tile(dataset, item, video)
         return self._decode(dataset, item, downloads)
 
     def reject(self, dataset: Dataset, item: VideoItem, why: Rejected) -> StageOutput:
         made = StageOutput()
-        media = media_digest(_downloads(dataset, item)[0][1], self.settings)
+        media = media_digest(_downloads(dataset, item)[0].digest, self.settings)
         made.replace_old(item, "rejects", key=item.video_id)
-        made.add("rejects", [item.rejected(self.name, why)], segment_reject_digest(media, self.settings))
+        made.add([item.rejected(self.name, why)], segment_reject_digest(media, self.settings))
         return made
 
-    def _tile(self, dataset: Dataset, item: VideoItem, video: Video, media: str) -> StageOutput:
+    def _tile(self, dataset: Dataset, item: VideoItem, video: Row[Video]) -> StageOutput:
         columns = ["time", "sharpness"]
-        frames = [
-            (row["frame_id"], row["time"], row["sharpness"]) for row in rows_of_video(dataset, "frames", item, columns)
-        ]
+        rows = columns_of_video(dataset, "frames", item, columns)
+        frames = [(row["frame_id"], row["time"], row["sharpness"]) for row in rows]
         made = StageOutput()
-        segments = segments_of(video, frames, self.settings)
-        made.add("segments", segments, tiling_digest(media, self.settings))
+        segments = segments_of(video.record, frames, self.settings)
+        made.add(segments, tiling_digest(video.digest, self.settings))
         made.replace_old(item, "segments", video_id=item.video_id)
         made.replace_old(item, "rejects", key=item.video_id)
         made.counts["clips"] = len(segments)
         return made
 
-    def _decode(self, dataset: Dataset, item: VideoItem, downloads: Sequence[tuple[Download, str]]) -> StageOutput:
+    def _decode(self, dataset: Dataset, item: VideoItem, downloads: Sequence[Row[Download]]) -> StageOutput:
         with dataset.scratch() as scratch:
-            download, download_digest, source = _source(dataset, downloads, scratch)
-            media = media_digest(download_digest, self.settings)
+            download, source = _source(dataset, downloads, scratch)
+            media = media_digest(download.digest, self.settings)
             media_uri = f"media/{digest(item.video_id)[:2]}/{item.video_id}.{media[:8]}.mp4"
-            segmented = segment_video(download, source, media_uri, self.settings, scratch)
+            segmented = segment_video(download.record, source, media_uri, self.settings, scratch)
             put(dataset.store, media_uri, segmented.stored)
         made = StageOutput()
-        made.spent.bytes = download.source_bytes
-        made.add("videos", [segmented.video], media)
-        made.add("frames", segmented.frames, media)
-        made.add("segments", segmented.segments, tiling_digest(media, self.settings))
+        made.spent.bytes = download.record.source_bytes
+        made.add([segmented.video], media)
+        made.add(segmented.frames, media)
+        made.add(segmented.segments, tiling_digest(media, self.settings))
         for table in ("videos", "frames", "segments"):
             made.replace_old(item, table, video_id=item.video_id)
         made.replace_old(item, "rejects", key=item.video_id)
@@ -82,18 +81,17 @@ class SegmentVideos(AnyLane):
         return made
 
 
-def _downloads(dataset: Dataset, item: VideoItem) -> list[tuple[Download, str]]:
-    rows = records_of_video(dataset, "downloads", Download, item)
-    return sorted(rows, key=lambda row: row[0].request_key)
+def _downloads(dataset: Dataset, item: VideoItem) -> list[Row[Download]]:
+    return sorted(rows_of_video(dataset, Download, item), key=lambda row: row.record.request_key)
 
 
-def _source(dataset: Dataset, downloads: Sequence[tuple[Download, str]], scratch: Path) -> tuple[Download, str, Path]:
+def _source(dataset: Dataset, downloads: Sequence[Row[Download]], scratch: Path) -> tuple[Row[Download], Path]:
     """The first download whose source is there, on this machine's disk."""
-    for download, download_digest in downloads:
-        path = local_source(dataset, download.source_uri, scratch)
+    for download in downloads:
+        path = local_source(dataset, download.record.source_uri, scratch)
         if path is not None:
-            return download, download_digest, path
-    gone = downloads[0][0].source_uri
+            return download, path
+    gone = downloads[0].record.source_uri
     way_out = "put it back, and `vidla retry`" if gone.startswith("file:") else "`vidla retry` fetches it again"
     raise Rejected(Kind.SOURCE_GONE, f"the source media {gone} is gone; {way_out}")
 

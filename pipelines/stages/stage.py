@@ -138,9 +138,7 @@ class WorkToParts(beam.DoFn):  # type: ignore[misc]
             self._end(error)
             return
         try:
-            for table, rows in made.rows.items():
-                records, digests = zip(*rows, strict=True)
-                self.writer.add(table, records, digests)
+            self.writer.add(made.rows)
         except Exception as error:  # with half an item in the writer, nothing of the bundle may count
             self._end(error)
             self.unwritable = True

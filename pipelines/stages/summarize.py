@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from curation.dataset.dataset import Dataset
-from curation.records import Caption, Segment, Summary, Video
+from curation.records import Caption, Row, Segment, Summary, Video
 from curation.rejects import Rejected, Stage
 from curation.row_digests import clips_digest, reject_digest
 from curation.settings import Settings
 from curation.texts.captions import caption_digest
 from curation.texts.summaries import summarize_video
-from pipelines.stages.item_rows import records_elsewhere, records_of_video, rows_of_video
+from pipelines.stages.item_rows import columns_of_video, rows_elsewhere, rows_of_video
 from pipelines.worker.stage_work import AnyLane, StageOutput
 from pipelines.worker.text_engines import captioner, summariser, text_pool, texts_digest
 from pipelines.worker.thread_pools import ThreadPool
@@ -34,32 +34,33 @@ class SummarizeClips(AnyLane):
         return text_pool(self.settings.summaries.engine)
 
     def work(self, dataset: Dataset, item: VideoItem) -> StageOutput:
-        ((video, _),) = records_of_video(dataset, "videos", Video, item)[-1:]
+        video = rows_of_video(dataset, Video, item)[-1].record
         given = _ClipInputs.of(dataset, item, self.settings)
-        older = records_of_video(dataset, "summaries", Summary, item)
+        older = rows_of_video(dataset, Summary, item)
         # Under no clip of this dataset, so that what is taken over gets a row here.
-        elsewhere = [(replace(s, clip_id=""), digest) for s, digest in records_elsewhere("summaries", Summary, item)]
+        elsewhere = [Row(replace(row.record, clip_id=""), row.digest) for row in rows_elsewhere(Summary, item)]
         made = self._superseding(item)
         plan = summariser(self.settings)
         plan = replace(plan, subtitles=plan.subtitles.counting(made.spent), captions=plan.captions.counting(made.spent))
         outcome = summarize_video(video, given.segments, given.captions, plan, [*elsewhere, *older])
 
-        made.add("clips", outcome.clips, given.digest)
-        known = {digest: summary for summary, digest in [*elsewhere, *older]}
-        for summary, digest in outcome.summaries:
-            if digest in known:
-                summary = replace(summary, **{column: getattr(known[digest], column) for column in MAKERS})
+        made.add(outcome.clips, given.digest)
+        known = {row.digest: row.record for row in [*elsewhere, *older]}
+        for row in outcome.summaries:
+            summary = row.record
+            if row.digest in known:
+                summary = replace(summary, **{column: getattr(known[row.digest], column) for column in MAKERS})
                 made.spent.reused += 1
-            made.add("summaries", [summary], digest)
+            made.add([summary], row.digest)
         for clip_id, why in outcome.rejected.items():
-            made.add("rejects", [item.rejected(self.name, why, clip_id)], reject_digest(given.digest))
-        fresh = {(summary.clip_id, summary.kind) for summary, _ in outcome.summaries}
+            made.add([item.rejected(self.name, why, clip_id)], reject_digest(given.digest))
+        fresh = {(row.record.clip_id, row.record.kind) for row in outcome.summaries}
         statuses = {(c.clip_id, "subtitles"): c.subtitle_status for c in outcome.clips}
         statuses |= {(c.clip_id, "captions"): c.caption_status for c in outcome.clips}
-        for summary, _ in older:
-            key = (summary.clip_id, summary.kind)
+        for row in older:
+            key = (row.record.clip_id, row.record.kind)
             if key in fresh or statuses.get(key) in (None, "verbatim"):
-                made.replace("summaries", clip_id=summary.clip_id, kind=summary.kind)
+                made.replace("summaries", clip_id=row.record.clip_id, kind=row.record.kind)
         made.counts["clips"] = len(outcome.clips)
         return made
 
@@ -67,7 +68,7 @@ class SummarizeClips(AnyLane):
         given = _ClipInputs.of(dataset, item, self.settings)
         made = self._superseding(item)
         for segment in given.segments:
-            made.add("rejects", [item.rejected(self.name, why, segment.clip_id)], reject_digest(given.digest))
+            made.add([item.rejected(self.name, why, segment.clip_id)], reject_digest(given.digest))
         return made
 
     def _superseding(self, item: VideoItem) -> StageOutput:
@@ -89,15 +90,15 @@ class _ClipInputs:
     @classmethod
     def of(cls, dataset: Dataset, item: VideoItem, settings: Settings) -> _ClipInputs:
         source = captioner(settings)
-        frames = rows_of_video(dataset, "frames", item, ["image_digest"])
+        frames = columns_of_video(dataset, "frames", item, ["image_digest"])
         expected = {frame["frame_id"]: caption_digest(frame["image_digest"], source) for frame in frames}
         captions = {
-            caption.frame_id: caption
-            for caption, digest in records_of_video(dataset, "captions", Caption, item)
-            if digest == expected.get(caption.frame_id)
+            row.record.frame_id: row.record
+            for row in rows_of_video(dataset, Caption, item)
+            if row.digest == expected.get(row.record.frame_id)
         }
-        tiled = records_of_video(dataset, "segments", Segment, item)
-        wanted = {frame_id for segment, _ in tiled for frame_id in segment.frame_ids}
-        tiling = max(digest for _, digest in tiled)
+        tiled = rows_of_video(dataset, Segment, item)
+        wanted = {frame_id for row in tiled for frame_id in row.record.frame_ids}
+        tiling = max(row.digest for row in tiled)
         digest = clips_digest(tiling, texts_digest(settings), len(wanted - captions.keys()))
-        return cls([segment for segment, _ in tiled], captions, digest)
+        return cls([row.record for row in tiled], captions, digest)

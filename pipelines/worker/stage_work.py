@@ -15,7 +15,7 @@ from curation.errors import DatasetError, EngineError, UsageError
 from curation.guard import Stopped as ChildStopped
 from curation.guard import processor_s
 from curation.ids import digest
-from curation.records import Usage
+from curation.records import Row, Usage
 from curation.rejects import Kind, Rejected, Stage
 from pipelines.worker.logs import subject
 from pipelines.worker.shutdown import RunStopped
@@ -33,16 +33,15 @@ class StageOutput:
     """What one work item came to: rows by table, each with its digest, the keys of rows that they replace, and what
     was spent on it. `video_id` is told where the item itself does not know it."""
 
-    rows: dict[str, list[tuple[Any, str]]] = field(default_factory=dict)
+    rows: list[Row[Any]] = field(default_factory=list)
     replaced: list[Replaced] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)  # beside one "done" or "rejected" a work item
     spent: UsageMeter = field(default_factory=UsageMeter)
     video_id: str | None = None
 
-    def add(self, table: str, records: Iterable[Any], digest: str) -> None:
-        rows = [(record, digest) for record in records]
-        if rows:
-            self.rows.setdefault(table, []).extend(rows)
+    def add(self, records: Iterable[Any], digest: str) -> None:
+        """Rows of these records, which share a digest; their types say of which tables."""
+        self.rows += [Row(record, digest) for record in records]
 
     def replace(self, table: str, **key: str) -> None:
         """Rows of `table` with these values go when these come."""
@@ -99,7 +98,7 @@ def run_item(stage: Work, dataset: Dataset, item: Item) -> ItemResult:
         subject.reset(token)
     took = (time.perf_counter() - begun, processor_s() - processor)
     usage = made.spent.row(stage.name, item.key, made.video_id or item.video_id, *took)
-    made.add("usage", [usage], digest("usage"))
+    made.add([usage], digest("usage"))
     return made, {outcome: 1, **made.counts}, usage
 
 

@@ -30,6 +30,7 @@ from curation.records import (
     Download,
     Frame,
     Reject,
+    Row,
     Segment,
     Sentence,
     Shot,
@@ -244,8 +245,8 @@ def reject_of(key: str, video_id: str | None, uri: str, stage: str, kind: str) -
 def commit_rows(writer: Writer, token: str, rows: Rows, replacements: Sequence[Replacement] = ()) -> int:
     """One commit with these rows, in one part for each table."""
     parts = PartWriter(writer.dataset.store, writer.lineage, part_bytes=1 << 30)
-    for table, records in rows.items():
-        parts.add(table, records, [digest(token)] * len(records))
+    for records in rows.values():
+        parts.add(Row(record, digest(token)) for record in records)
     return writer.commit(token, parts.finish(), replacements)
 
 

@@ -17,7 +17,7 @@ from curation.dataset.dataset import Dataset
 from curation.dataset.parts import PartWriter
 from curation.dataset.writer import Writer
 from curation.ids import content_digest, digest
-from curation.records import Clip
+from curation.records import Clip, Row
 from curation.segments.tilings import tile
 from curation.settings import ScaleSettings, TilingSettings
 from model.data.clips import select, version_now
@@ -81,7 +81,7 @@ def write_dataset(
                 for segment in segments
                 if segment.scale == "short"
             ]
-            parts.add("clips", rows, [content_digest(b"")] * len(rows))
+            parts.add(Row(record, content_digest(b"")) for record in rows)
         writer.commit("animations", parts.finish())
     return dataset
 

@@ -21,6 +21,7 @@ from curation.dataset.object_store import put
 from curation.dataset.parts import PartWriter
 from curation.dataset.writer import Writer
 from curation.ids import content_digest, digest, frame_id_of
+from curation.records import Row
 from curation.rejects import Stage
 from curation.row_digests import download_digest, media_digest, tiling_digest
 from curation.settings import Settings, resolve
@@ -59,11 +60,11 @@ def segment_videos(
             if request.request_key in known:
                 gone.append((download.video_id,))
             else:
-                parts.add("requests", [request], [digest("request", request.request_key)])
-                parts.add("downloads", [download], [fetched])
-            parts.add("videos", rows["videos"], [decoded])
-            parts.add("frames", rows["frames"], [decoded] * len(rows["frames"]))
-            parts.add("segments", rows["segments"], [tiling_digest(decoded, settings)] * len(rows["segments"]))
+                parts.add([Row(request, digest("request", request.request_key))])
+                parts.add([Row(download, fetched)])
+            parts.add(Row(record, decoded) for record in rows["videos"])
+            parts.add(Row(record, decoded) for record in rows["frames"])
+            parts.add(Row(record, tiling_digest(decoded, settings)) for record in rows["segments"])
         replacements = [
             Replacement(table, ("video_id",), frozenset(gone), frozenset(dataset.live_parts(table)))
             for table in ("videos", "frames", "segments")

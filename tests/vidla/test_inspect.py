@@ -18,7 +18,7 @@ from curation.dataset.object_store import put
 from curation.dataset.parts import PartWriter
 from curation.dataset.writer import Writer
 from curation.errors import UsageError
-from curation.records import Video
+from curation.records import Row, Video
 from tests.support.dataset_files import commit_rows, download_of, made_of, make_dataset, request_of, stored_media
 from vidla.inspect import select, show, show_rows
 
@@ -83,7 +83,7 @@ def test_an_unfinished_commit_is_said(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "data", videos=1)
     with Writer(dataset, "run-2", {"command": ["download"]}) as writer:
         parts = PartWriter(dataset.store, writer.lineage, 1 << 30)
-        parts.add("clips", made_of(0, stored_media())["clips"], ["d"] * 7)
+        parts.add(Row(record, "d") for record in made_of(0, stored_media())["clips"])
         added = [{"path": p.path, "size": p.size, "rows": p.rows} for p in parts.finish()]
         record = {"kind": "commit", "epoch": writer.lineage.epoch, "token": "t", "created_at": "2024-01-01T00:00:00"}
         number = writer.lineage.epoch + 1

@@ -26,7 +26,7 @@ from curation.dataset.parts import Lineage, PartWriter
 from curation.dataset.vacuum import parts_on_disk
 from curation.dataset.writer import Held, Writer
 from curation.errors import DatasetError
-from curation.records import Reject
+from curation.records import Reject, Row
 from tests.support.bucket import Bucket
 from tests.support.dataset_files import add_videos, commit_rows, make_dataset, reject_of
 from tests.support.project import ROOT
@@ -69,7 +69,7 @@ def test_a_token_committed_twice_changes_nothing(dataset: Dataset) -> None:
         assert commit_rows(writer, "wave-1", {"rejects": rejects_of("a", "b")}) == first
         worker = Committer(dataset, writer.lineage)
         parts = PartWriter(dataset.store, writer.lineage, 1 << 30)
-        parts.add("rejects", rejects_of("c"), ["d"])
+        parts.add(Row(record, "d") for record in rejects_of("c"))
         assert worker.commit("wave-1", parts.finish()) == first
     assert keys_of(dataset) == ["a", "b"]
     assert dataset.delta("rejects").version() == 1
@@ -105,7 +105,7 @@ def test_parts_that_nobody_committed_are_swept_by_the_next_writer(dataset: Datas
     with writer_of(dataset, "run-1") as writer:
         commit_rows(writer, "1", {"rejects": rejects_of("a")})
         orphan = PartWriter(dataset.store, writer.lineage, 1 << 30)
-        orphan.add("rejects", rejects_of("lost"), ["d"])
+        orphan.add(Row(record, "d") for record in rejects_of("lost"))
         orphan.finish()
     assert len(live_files(dataset, "rejects")) == 2
     with writer_of(dataset, "run-2"):
@@ -159,6 +159,7 @@ CHILD = """
     from curation.dataset.writer import Writer
     from curation.dataset.dataset import Dataset
     from curation.dataset.parts import PartWriter
+    from curation.records import Row
     from tests.support.dataset_files import commit_rows
     from tests.curation.dataset.test_commits import rejects_of
 
@@ -284,7 +285,7 @@ def test_the_job_of_a_dead_driver_cannot_commit_beside_its_successor(dataset: Da
         lineage = Lineage("theirs", {epoch})
         def commit(key):
             parts = PartWriter(dataset.store, lineage, 1 << 30)
-            parts.add("rejects", rejects_of(key), ["d"])
+            parts.add(Row(record, "d") for record in rejects_of(key))
             try:
                 say(Committer(dataset, lineage).commit(key, parts.finish()))
             except Superseded as error:
@@ -347,7 +348,7 @@ def test_a_writer_killed_in_mid_part_leaves_nothing(dataset: Dataset) -> None:
         with Writer(dataset, "theirs", {}) as writer:
             commit_rows(writer, "theirs", {"rejects": rejects_of("a")})
             parts = PartWriter(dataset.store, writer.lineage, part_bytes=1)
-            parts.add("rejects", rejects_of("b"), ["d"])
+            parts.add(Row(record, "d") for record in rejects_of("b"))
             say("written")
             os.kill(os.getpid(), signal.SIGKILL)
     """
@@ -367,8 +368,8 @@ def commit_many(uri: str, lineage: Lineage, names: list[str]) -> None:
     committer = Committer(dataset, lineage)
     for name in names:
         parts = PartWriter(dataset.store, lineage, 1 << 30)
-        parts.add("rejects", rejects_of(name), ["d"])
-        parts.add("captions", [], [])
+        parts.add(Row(record, "d") for record in rejects_of(name))
+        parts.add([])
         committer.commit(name, parts.finish())
 
 

@@ -23,7 +23,7 @@ from curation.dataset.pins import pin
 from curation.dataset.vacuum import parts_on_disk, vacuum
 from curation.dataset.writer import Writer
 from curation.ids import content_digest
-from curation.records import Reject, VideoRequest
+from curation.records import Reject, Row, VideoRequest
 from curation.schema import TABLES
 from tests.support.dataset_files import commit_rows, make_dataset, reject_of
 from tests.support.project import ROOT
@@ -217,7 +217,7 @@ def test_memory_holds_a_row_group_not_a_part(tmp_path: Path) -> None:
         parts = []
         for number in range(160):
             writing = PartWriter(dataset.store, Lineage("run-1", writer.lineage.epoch), 1 << 30)
-            writing.add("rejects", [reject_of(f"{number}", "v", "u" * 2_000_000, "segment", "timeout")], ["d"])
+            writing.add([Row(reject_of(f"{number}", "v", "u" * 2_000_000, "segment", "timeout"), "d")])
             parts += writing.finish()
         writer.commit("rows", parts)
     code = """

@@ -26,11 +26,11 @@ from curation.dataset.parts import PartWriter
 from curation.dataset.vacuum import vacuum
 from curation.dataset.writer import Writer
 from curation.errors import DatasetError, UsageError
-from curation.records import Video
+from curation.records import Row, Video
 from curation.schema import LINEAGE, TABLES, from_row, schema_of
 from tests.support.dataset_files import commit_rows, made_of, make_dataset, stored_media
 
-Row = Mapping[str, Any]
+Values = Mapping[str, Any]
 FILLED = [name for name in TABLES if name != "forgotten"]
 
 
@@ -195,7 +195,7 @@ def test_a_part_is_flushed_by_size_and_holds_small_row_groups(tmp_path: Path) ->
         parts = PartWriter(dataset.store, writer.lineage, part_bytes=16 * 2**20)
         for number in range(200):
             big = {**vars(frame), "frame_id": f"f{number}", "image": bytes([number]) * 2**18}
-            parts.add("frames", [type(frame)(**big)], ["d"])
+            parts.add([Row(type(frame)(**big), "d")])
         written = parts.finish()
         writer.commit("big", written)
     assert [part.rows for part in written] == [64, 64, 64, 8]
@@ -247,7 +247,7 @@ def test_a_process_may_end_in_the_middle_of_a_stream(tmp_path: Path) -> None:
         parts = PartWriter(dataset.store, writer.lineage, part_bytes=2**20)
         for number in range(100):
             frames = [type(frame)(**{**vars(frame), "frame_id": f"f{number}.{i}"}) for i in range(1000)]
-            parts.add("frames", frames, ["d"] * 1000)
+            parts.add(Row(record, "d") for record in frames)
         writer.commit("many", parts.finish())
     told = "import faulthandler; faulthandler.dump_traceback_later(50)"  # who hangs, where one does
     read = "from curation.dataset.dataset import Dataset; s = Dataset(sys.argv[1]).stream('from frames'); next(s)"

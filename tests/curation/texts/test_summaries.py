@@ -124,7 +124,7 @@ def test_short_clips_keep_their_texts_and_longer_ones_get_summaries() -> None:
         assert (clip.subtitle_status, clip.caption_status) == ("ok", "ok")
         assert clip.media_uri == "media/v.mp4"
     assert len(engine.asked) == 2, "equal texts are asked for once"
-    assert {(s.clip_id, s.kind) for s, _ in outcome.summaries} == {
+    assert {(s.record.clip_id, s.record.kind) for s in outcome.summaries} == {
         (clip.clip_id, kind) for clip in (medium, long) for kind in GOOD
     }
 
@@ -184,14 +184,14 @@ def test_existing_summaries_are_not_asked_again() -> None:
         make_video(), [make_segment("medium", 0, 21)], make_captions(), make_plan(engine), first.summaries
     )
     assert len(moved.summaries) == 2 and len(engine.asked) == asked
-    assert {s.clip_id for s, _ in moved.summaries} == {clip_id_of("v", "medium", 0, 21)}
+    assert {s.record.clip_id for s in moved.summaries} == {clip_id_of("v", "medium", 0, 21)}
     # Another prompt, another limit: asked again.
     plan = make_plan(engine)
     changed = dataclasses.replace(plan.subtitles, prompt=dataclasses.replace(plan.subtitles.prompt, version=9))
     redone = summarize_video(
         make_video(), segments, make_captions(), dataclasses.replace(plan, subtitles=changed), first.summaries
     )
-    assert {s.kind for s, _ in redone.summaries} == {"subtitles"} and len(engine.asked) == asked + 1
+    assert {s.record.kind for s in redone.summaries} == {"subtitles"} and len(engine.asked) == asked + 1
     assert dataclasses.replace(plan, limits=TextLimits(20, 77)).digest != plan.digest
 
 
@@ -284,7 +284,7 @@ def test_what_is_not_a_summary_is_asked_again_and_then_truncated(bad: str) -> No
     (clip,) = outcome.clips
     assert (clip.subtitle_text, clip.subtitle_status) == (SAID[0], "truncated")
     assert (clip.caption_text, clip.caption_status) == (GOOD["captions"], "ok")
-    (summary,) = (s for s, _ in outcome.summaries if s.kind == "subtitles")
+    (summary,) = (s.record for s in outcome.summaries if s.record.kind == "subtitles")
     assert (summary.text, summary.raw_text, summary.status) == (SAID[0], bad, "truncated")
     asked = [r for r in engine.asked if kind_of(r) == "subtitles"]
     assert len(asked) == 3
@@ -344,7 +344,7 @@ def test_an_engine_that_mixes_ids_up_is_found_out() -> None:
 
 def test_rows_say_what_made_them() -> None:
     engine = ScriptedEngine(lambda request, before: GOOD[kind_of(request)])
-    summary: Summary = summarize_one(engine).summaries[0][0]
+    summary: Summary = summarize_one(engine).summaries[0].record
     assert (summary.engine, summary.model, summary.revision) == ("scripted", "scripted", "1")
     assert summary.prompt_digest == PROMPTS["summarize-subtitles"].digest
     assert summary.sampling == '{"max_tokens": 48, "seed": 0, "temperature": 0.0}'

@@ -15,7 +15,7 @@ from curation.dataset.dataset import Dataset
 from curation.dataset.parts import PartWriter
 from curation.dataset.writer import Writer
 from curation.ids import digest, digests
-from curation.records import Download
+from curation.records import Download, Row
 from curation.rejects import Stage
 from curation.row_digests import (
     clips_digest,
@@ -49,10 +49,10 @@ def give_texts(dataset: Dataset, number: int, uncaptioned: int = 0) -> None:
     with Writer(dataset, "texts", {}) as writer:
         parts = PartWriter(dataset.store, writer.lineage, 1 << 30)
         clips = made_of(number, stored_media())["clips"]
-        parts.add("clips", clips, [made] * len(clips))
+        parts.add(Row(record, made) for record in clips)
         for frame in range(uncaptioned):
             row = reject_of(f"{IDS[number]}.{frame}", IDS[number], "", Stage.CAPTION, "engine")
-            parts.add("rejects", [row], [reject_digest("caption")])
+            parts.add([Row(row, reject_digest("caption"))])
         writer.commit(f"texts:{number}", parts.finish())
 
 
@@ -127,9 +127,9 @@ def test_a_second_request_for_a_settled_video_needs_nothing(dataset: Dataset) ->
     twin = request_of(9)
     with Writer(dataset, "twin", {}) as writer:
         parts = PartWriter(dataset.store, writer.lineage, 1 << 30)
-        parts.add("requests", [twin], [digest("request")])
+        parts.add([Row(twin, digest("request"))])
         download: Download = dataclasses.replace(download_of(0), request_key=twin.request_key, uri=twin.uri)
-        parts.add("downloads", [download], [download_digest(twin, SETTINGS)])
+        parts.add([Row(download, download_digest(twin, SETTINGS))])
         writer.commit("twin", parts.finish())
         update(state, writer.lineage.epoch)
     assert state.fetched([DownloadItem(twin, None, "")]) == [IDS[0]]
@@ -156,14 +156,14 @@ def test_requests_become_items_with_their_rejects_and_their_secrets(dataset: Dat
     asked = FetchTarget(new, f"{new.uri}?token=hush")
     with Writer(dataset, "ask", {}) as writer:
         parts = PartWriter(dataset.store, writer.lineage, 1 << 30)
-        parts.add("requests", [new, lost, other], [digest("request")] * 3)
+        parts.add(Row(record, digest("request")) for record in [new, lost, other])
         for request, attempts, made in ((lost, 2, download_digest(lost, SETTINGS)), (other, 3, "of other settings")):
             row = dataclasses.replace(
                 reject_of(request.request_key, None, request.uri, Stage.DOWNLOAD, "timeout"),
                 attempts=attempts,
                 retryable=True,
             )
-            parts.add("rejects", [row], [download_reject_digest(made, SETTINGS)])
+            parts.add([Row(row, download_reject_digest(made, SETTINGS))])
         writer.commit("ask", parts.finish())
     state = load(dataset)
     expected = {request: download_digest(request, SETTINGS) for request in (new, lost, other)}
