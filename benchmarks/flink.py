@@ -25,6 +25,7 @@ from benchmarks.stages import copies, downloaded, timed
 from curation.dataset.dataset import Dataset
 from curation.dataset.writer import Writer
 from curation.settings import resolve
+from pipelines.driver.intake import add_requests
 from pipelines.driver.run import Run
 from pipelines.runners.runner import runner_for
 from pipelines.worker.text_engines import texts_digest
@@ -83,7 +84,7 @@ def small_wave(folder: Path, videos: Path, place: str, options: Sequence[str]) -
     settings = resolve()
     with this_process, Writer(Dataset(str(folder / f"wave-{place}")), "benchmark", {}) as writer:
         run = Run(writer.dataset, writer, settings, texts_digest(settings), runner=runner_for(options))
-        return timed(lambda: run.do(run.plan(run.ask([str(small)]))))
+        return timed(lambda: run.do(run.plan(add_requests(run.writer, run.settings, [str(small)]))))
 
 
 def show(measured: Measured, videos: int) -> None:

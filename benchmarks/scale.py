@@ -56,8 +56,9 @@ from curation.row_digests import (
 )
 from curation.schema import TABLES
 from curation.settings import Settings, resolve
+from pipelines.driver.intake import REQUESTS_AT_A_TIME, add_requests
 from pipelines.driver.plan import make_plan
-from pipelines.driver.run import REQUESTS_AT_A_TIME, Run
+from pipelines.driver.run import Run
 from pipelines.driver.state import State, as_column
 from pipelines.driver.waves import waves_of
 from pipelines.runners.runner import Runner
@@ -135,7 +136,7 @@ def phase_ask(arguments: argparse.Namespace) -> dict[str, Any]:
             parts.add_rows("requests", Rows(run.writer.lineage, run.settings, 1.0, numbers).requests())
             run.writer.commit(f"requests:{first}", parts.finish())
         with timer("ask"):
-            run.ask([str(arguments.at / "list.txt")])
+            add_requests(run.writer, run.settings, [str(arguments.at / "list.txt")])
     return timer.seconds
 
 
@@ -168,7 +169,7 @@ def phase_again(arguments: argparse.Namespace, ask: bool = True) -> dict[str, An
     with opened(arguments) as run:
         timer.seconds["open"] = time.perf_counter() - begun
         with timer("ask"):
-            run.ask([str(arguments.at / "list.txt")] if ask else [])
+            add_requests(run.writer, run.settings, [str(arguments.at / "list.txt")] if ask else [])
         with timer("load"):
             state = State.load(run.dataset, run.settings, TEXTS)
         with timer("plan"):

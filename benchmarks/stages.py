@@ -28,8 +28,8 @@ from curation.dataset.parts import PartWriter
 from curation.dataset.writer import Writer
 from curation.rejects import Stage
 from curation.settings import Settings, resolve
+from pipelines.driver.intake import add_requests
 from pipelines.driver.run import Run
-from pipelines.driver.state import no_retry
 from pipelines.runners.runner import runner_for
 from pipelines.stages.segment import SegmentVideos
 from pipelines.worker.stage_work import run_item
@@ -75,7 +75,7 @@ def downloaded(location: Path, videos: Path, workers: int, beam_arguments: Seque
     dataset = Dataset(str(location))
     with this_process, Writer(dataset, "benchmark", {}) as writer:
         first = Run(dataset, writer, settings, "", (Stage.DOWNLOAD,))
-        first.do(first.plan(first.ask([str(videos)])))
+        first.do(first.plan(add_requests(first.writer, first.settings, [str(videos)])))
         yield Run(dataset, writer, settings, "", (Stage.SEGMENT,), runner_for(beam_arguments))
 
 
@@ -86,7 +86,7 @@ def in_a_loop(run: Run) -> None:
     work = SegmentVideos(run.settings)
     parts = PartWriter(run.dataset.store, run.writer.lineage, run.settings.run.part_bytes)
     for video_id in plan.segment:
-        made, _, _ = run_item(work, run.dataset, run.state.item(video_id, Stage.SEGMENT, no_retry))
+        made, _, _ = run_item(work, run.dataset, run.state.item(video_id, Stage.SEGMENT))
         parts.add(made.rows)
     run.writer.commit("loop", parts.finish())
 

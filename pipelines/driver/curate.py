@@ -1,4 +1,4 @@
-"""The `vidla curate` command's run, from its inputs to its account."""
+"""A run of `vidla curate` (or of one stage, or `vidla retry`), from its inputs to its account."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ from curation.dataset.writer import Writer
 from curation.errors import DatasetError
 from curation.rejects import Stage
 from curation.settings import Settings
+from pipelines.driver.intake import add_requests
 from pipelines.driver.plan import Plan
 from pipelines.driver.run import Run
-from pipelines.driver.state import Rejection, Retry, no_retry
+from pipelines.driver.state import Retry
 from pipelines.runners import dataflow
-from pipelines.runners.runner import LocalRunner, runner_for
-from pipelines.worker import text_engines
+from pipelines.runners.runner import runner_for
 from pipelines.worker.logs import StderrToLog, log_to
 from pipelines.worker.progress import ProgressView, spent_on_texts
 from pipelines.worker.shutdown import Interrupted, explained
+from pipelines.worker.text_engines import texts_digest
 from pipelines.worker.worker_process import this_process
 
 log = logging.getLogger(__name__)
@@ -47,9 +48,9 @@ def curate(
     retry_kind: str | None = None,
     one_job: bool = False,
 ) -> int:
-    """Do what `inputs` and the dataset still need; with `one_job`, only the first wave of it, as a single job.
+    """Do the work that `inputs` and the dataset still need; with `one_job`, only its first wave, as a single job.
 
-    The process's exit status. Raises DatasetError, InputError, RunnerError.
+    Returns the exit status of the process. Raises DatasetError, InputError, RunnerError.
     """
     runner = runner_for(beam_arguments)
     dataset = Dataset(location)
@@ -61,51 +62,41 @@ def curate(
     about = {"command": command, "settings": settings.model_dump(mode="json")}
     with this_process, Writer(dataset, run_id, about, wait_s) as writer, log_to(dataset, run_id):
         log.info("vidla %s begins to %s", __version__, command)
-        retried = _retries(retry, retry_kind)
-        run = Run(dataset, writer, settings, text_engines.texts_digest(settings), stages, runner, retried)
-        plan = run.plan(run.ask(inputs))
+        retried = Retry(retry_kind) if retry else None
+        run = Run(dataset, writer, settings, texts_digest(settings), stages, runner, retried)
+        plan = run.plan(add_requests(writer, settings, inputs))
         if not plan:
-            typer.echo("Nothing to do: everything asked for is made or rejected already.")
+            typer.echo("Nothing to do: everything requested is either made or rejected.")
         else:
             _announce(plan)
-            with_view(lambda: run.do_one_job(plan) if one_job else run.do(plan), stages, len(plan), runner.stop_s)
+            work = run.do_one_job if one_job else run.do
+            view = ProgressView(this_process.tally, stages, len(plan), sys.stderr)
+            _work_in_view(lambda: work(plan), view, runner.stop_s)
             if one_job and dataflow.DataflowOptions.of(beam_arguments).is_described:
-                typer.echo("The job is described, and does its wave when it is started; nothing is made yet.")
+                typer.echo("The job is described. It does its wave when it is started; nothing is made yet.")
                 return 0
     return _account(dataset, () if retry or one_job else stages, len(plan), max_reject_rate)
 
 
-def _retries(retry: bool, kind: str | None) -> Retry:
-    if not retry:
-        return no_retry
-
-    def wanted(rejection: Rejection) -> bool:
-        return rejection.retryable and kind in (None, rejection.kind)
-
-    return wanted
-
-
 def _announce(plan: Plan) -> None:
-    begun = f"{len(plan.segment)} to segment, {len(plan.text)} to give texts"
+    begun = f"{len(plan.segment)} to segment, {len(plan.text)} awaiting texts"
     typer.echo(f"{len(plan.downloads)} videos to download, {begun}", err=True)
     if plan.fetched_again:
         typer.echo(
-            f"{plan.fetched_again} of them were downloaded before, but how media is stored has changed since and their "
-            "sources are gone: they are downloaded again",
+            f"{plan.fetched_again} of them have been downloaded before, but the way media is stored has changed since, "
+            "and their sources are gone: they are downloaded again",
             err=True,
         )
 
 
-def with_view(
-    work: Callable[[], None], stages: Sequence[Stage], total: int, stop_s: float = LocalRunner.stop_s
-) -> None:
-    """Do `work` in a thread while this one shows how far it is and waits for Ctrl-C (SIGTERM likewise).
+def _work_in_view(work: Callable[[], None], view: ProgressView, stop_s: float) -> None:
+    """Do `work` in a thread, while this one shows its progress and waits for Ctrl-C or SIGTERM.
 
-    What is under way then has `stop_s` seconds to end.
+    Stopped by either, work under way gets `stop_s` seconds to end.
 
-    Raises what ended it, as an error of one line; Interrupted where it was stopped.
+    Raises the error that ended it, as one with a message of one line; Interrupted if it was stopped.
     """
-    failed: list[BaseException] = []
+    failures: list[BaseException] = []
     done = threading.Event()
 
     def attempt() -> None:
@@ -113,11 +104,10 @@ def with_view(
             work()
         except BaseException as error:
             log.exception("the run failed")
-            failed.append(error)
+            failures.append(error)
         finally:
             done.set()
 
-    view = ProgressView(this_process.tally, stages, total, sys.stderr)
     thread = threading.Thread(target=attempt, name="run", daemon=True)
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.redirect_stderr(StderrToLog()):
@@ -127,16 +117,16 @@ def with_view(
         except KeyboardInterrupt:
             this_process.halt()
             done.wait(stop_s)
-            how = "stopped; what is committed is kept, and the same command goes on from there"
+            how = "stopped; everything committed is kept, and the same command goes on from there"
             raise Interrupted(how) from None
         finally:
             signal.signal(signal.SIGTERM, previous)
-    for error in failed:
-        raise explained(this_process.error or error) from error
+    for failure in failures:
+        raise explained(this_process.error or failure) from failure
 
 
 def _account(dataset: Dataset, stages: Sequence[Stage], worked_on: int, max_reject_rate: float) -> int:
-    """Say what the run came to and whether the books balance; the exit status."""
+    """Print the result of the run and whether the books balance; returns the exit status."""
     rejected = sum(this_process.tally.get(stage, "rejected") for stage in stages)
     books = balance(dataset)
     for line in books.lines():

@@ -5,19 +5,18 @@ Elsewhere the driver works out from a stage's commit what the next one has to do
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import apache_beam as beam
 
 from curation.dataset.commits import read_commits
-from curation.dataset.dataset import Dataset
 from curation.rejects import Stage
-from curation.schema import TABLES
 from curation.settings import Settings
 from pipelines.driver.reuse import OtherDataset
-from pipelines.driver.state import State, no_retry
+from pipelines.driver.sources import delete_sources, sources_of
+from pipelines.driver.state import State
 from pipelines.driver.waves import Wave
 from pipelines.runners.runner import Runner
 from pipelines.stages.stage import stage_of
@@ -67,15 +66,7 @@ class WaveInOneJob:
         return tuple(Stage).index(Stage.SEGMENT if self.wave.segment else Stage.CAPTION)
 
     def _context(self, stage: Stage) -> Context:
-        token = f"{self.context.token}:{stage}"
-        return Context(
-            self.context.dataset,
-            self.context.lineage,
-            self.context.part_bytes,
-            self.context.seen,
-            token,
-            PartsByThen(self.context.dataset),
-        )
+        return replace(self.context, token=f"{self.context.token}:{stage}")
 
     def items(self, stage: Stage) -> list[VideoItem]:
         """What a stage has to do, as the tables stand. Sources that are segmented go, where they are not to be kept."""
@@ -90,10 +81,10 @@ class WaveInOneJob:
             wanted = [v for v in videos if state.needs(v) == Stage.CAPTION]
             state.elsewhere = [OtherDataset.locate(location) for location in self.settings.run.reuse]
             if not self.settings.run.keep_sources:
-                done = [d for v in videos if state.needs(v) != Stage.SEGMENT for d in state.downloads_of(v)]
-                dataset.delete({d.source_uri for d in done if d.source_uri.startswith("sources/")})
+                segmented = [v for v in videos if state.needs(v) != Stage.SEGMENT]
+                delete_sources(dataset, sources_of(state, segmented))
         state.locate(wanted)
-        return [state.item(v, stage, no_retry) for v in wanted]
+        return [state.item(v, stage) for v in wanted]
 
     def _has_ended(self) -> bool:
         """Whether a stage has ended early: those behind it are for another run."""
@@ -110,20 +101,3 @@ class NextItems(beam.DoFn):  # type: ignore[misc]
 
     def process(self, job: WaveInOneJob, committed: Any = ()) -> Iterator[list[Any]]:
         yield from self.work.lanes(job.items(self.stage))
-
-
-@dataclass(frozen=True)
-class PartsByThen(Mapping[str, frozenset[str]]):
-    """By table, all its parts as they are when somebody asks: which of them hold older rows, nobody knows before."""
-
-    dataset: Dataset
-    tables: frozenset[str] = field(default=frozenset(TABLES))
-
-    def __getitem__(self, table: str) -> frozenset[str]:
-        return frozenset(self.dataset.live_parts(table))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.tables)
-
-    def __len__(self) -> int:
-        return len(self.tables)

@@ -20,7 +20,7 @@ from curation.rejects import Stage
 from curation.row_digests import download_reject_digest
 from curation.schema import TABLES, from_row
 from curation.sources.requests import FetchTarget
-from pipelines.driver.state import Retry, State, no_retry
+from pipelines.driver.state import Retry, State, is_retried
 from pipelines.worker.work_items import DownloadItem
 
 WORK = {"expected": pa.string(), "attempts": pa.int64(), "redo": pa.bool_(), "old_video": pa.string()}
@@ -88,13 +88,13 @@ class Plan:
         return len(self.downloads) + len(self.segment) + len(self.text)
 
 
-def make_plan(state: State, asked: Mapping[str, FetchTarget], retry: Retry = no_retry) -> Plan:
+def make_plan(state: State, asked: Mapping[str, FetchTarget], retry: Retry | None = None) -> Plan:
     """Everything that the requests of the dataset still need; with a `retry`, only what that opens again."""
     plan = Plan()
     again: set[str] = set()  # videos to download anew for the single pass
     for video_id in state.by_video:
         stage = state.needs(video_id, retry)
-        if stage is None or (retry is not no_retry and state.needs(video_id) is not None):
+        if stage is None or (retry is not None and state.needs(video_id) is not None):
             continue
         if stage == Stage.SEGMENT and not state.has_media(video_id) and not state.has_source(video_id):
             again.add(video_id)
@@ -109,7 +109,7 @@ def make_plan(state: State, asked: Mapping[str, FetchTarget], retry: Retry = no_
     return plan
 
 
-def _to_download(state: State, again: Collection[str], retry: Retry) -> pa.Table:
+def _to_download(state: State, again: Collection[str], retry: Retry | None) -> pa.Table:
     """The requests without an up-to-date download, and those of `again`, whose source is gone; with WORK's columns."""
     expected = {"request_key": list(again), "expected": [state.downloads[key].digest for key in again]}
     wanted = pa.concat_tables([state.unfetched, pa.table(expected, schema=state.unfetched.schema)])
@@ -122,8 +122,8 @@ def _to_download(state: State, again: Collection[str], retry: Retry) -> pa.Table
     for key, digest in zip(*(rows[name].to_pylist() for name in ("request_key", "expected")), strict=True):
         done, rejection = state.downloads.get(key), state.rejects.get((Stage.DOWNLOAD, key))
         refused = rejection and rejection.digest == download_reject_digest(digest, state.settings)
-        opened = bool(rejection and refused and retry(rejection))
-        keep.append(opened or not refused if retry is no_retry or key in again else opened)
+        opened = bool(refused and is_retried(rejection, retry))
+        keep.append(opened or not refused if retry is None or key in again else opened)
         attempts.append(rejection.attempts if rejection else 0)
         redo.append(done is not None or rejection is not None)
         old_videos.append(done.video_id if done and len(state.downloads_of(done.video_id)) == 1 else None)

@@ -5,36 +5,30 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from curation.dataset.commits import read_commits
 from curation.dataset.dataset import Dataset
-from curation.dataset.parts import PartWriter
 from curation.dataset.writer import Writer
 from curation.engines.interface import Engine
-from curation.ids import digest
-from curation.records import Reject, Row, VideoRequest
 from curation.rejects import Stage
-from curation.row_digests import download_digest, download_reject_digest
 from curation.settings import Settings
-from curation.sources.requests import FetchTarget, read_inputs
+from curation.sources.requests import FetchTarget
 from pipelines.driver.background import BackgroundJobs
 from pipelines.driver.plan import NOTHING, Plan, make_plan
 from pipelines.driver.reuse import OtherDataset
-from pipelines.driver.state import Retry, State, no_retry
+from pipelines.driver.sources import delete_sources, sources_of, unneeded_sources
+from pipelines.driver.state import Retry, State
 from pipelines.driver.waves import Wave, waves_of
 from pipelines.runners.runner import LocalRunner, Runner
-from pipelines.worker.batches import batches
 from pipelines.worker.shutdown import EarlyEnd, RunStopped
 from pipelines.worker.text_engines import is_served, served_engines, shared
 from pipelines.worker.work_items import Context, DownloadItem, VideoItem
 from pipelines.worker.worker_process import this_process
 
 log = logging.getLogger(__name__)
-
-REQUESTS_AT_A_TIME = 10_000
 
 
 @dataclass
@@ -47,41 +41,12 @@ class Run:
     texts: str  # digest of all that makes the texts
     stages: Sequence[Stage] = tuple(Stage)
     runner: Runner = field(default_factory=lambda: LocalRunner(()))
-    retry: Retry = no_retry
+    retry: Retry | None = None
     state: State = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)  # for what follows, and for `state`
     _seen: int = 0  # the last commit that the state knows of
     _in_texts: set[str] = field(default_factory=set)  # videos whose texts are being made
     _outcomes: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # of commits, by token, till asked for
-
-    # --- what is wanted ---------------------------------------------------------------------------------------------
-
-    def ask(self, inputs: Sequence[str]) -> dict[str, FetchTarget]:
-        """Put what is asked for into `requests`; what to fetch, by request_key, where the table lacks some of it."""
-        secret: dict[str, FetchTarget] = {}
-        known = set(self.dataset.read("requests", ["request_key"])["request_key"].to_pylist())
-        for number, answers in enumerate(batches(read_inputs(inputs, self.settings.download), REQUESTS_AT_A_TIME)):
-            writer = PartWriter(self.dataset.store, self.writer.lineage, self.settings.run.part_bytes)
-            new: list[VideoRequest] = []
-            for answer in answers:
-                request = answer.request if isinstance(answer, FetchTarget) else _request_of(answer)
-                if isinstance(answer, FetchTarget) and (answer.url, answer.subtitles_url) != (
-                    request.uri,
-                    request.subtitles,
-                ):
-                    secret[request.request_key] = answer
-                if request.request_key in known:
-                    continue
-                known.add(request.request_key)
-                new.append(request)
-                if isinstance(answer, Reject):
-                    rejected = download_reject_digest(download_digest(request, self.settings), self.settings)
-                    writer.add([Row(answer, rejected)])
-            writer.add(Row(request, digest("request", request.request_key)) for request in new)
-            parts = writer.finish()
-            if parts:
-                self.writer.commit(f"{self.writer.lineage.run_id}:requests:{number}", parts)
-        return secret
 
     def plan(self, asked: Mapping[str, FetchTarget]) -> Plan:
         """What the dataset still needs, as far as this run's stages go."""
@@ -94,14 +59,18 @@ class Run:
             plan.segment = []
         if Stage.CAPTION not in self.stages and Stage.SUMMARIZE not in self.stages:
             plan.text = []
-        self._sweep_sources()
+        if not self.settings.run.keep_sources:
+            unneeded = unneeded_sources(self.state, self.retry)
+            delete_sources(self.dataset, unneeded)
+            self.state.sources -= unneeded
         return plan
 
     # --- doing it ---------------------------------------------------------------------------------------------------
 
     def do(self, plan: Plan) -> None:
         """Every wave of the plan: while the texts of some are made, the next one is downloaded and segmented."""
-        again = self._redone(plan)
+        known = self.state.downloads
+        again = frozenset(known[key].video_id for key in plan.downloads.redone() if key in known)
         self.state.locate([*plan.segment, *plan.text, *again])
         if Stage.CAPTION in self.stages or Stage.SUMMARIZE in self.stages:
             self.state.elsewhere = [OtherDataset.locate(location) for location in self.settings.run.reuse]
@@ -125,7 +94,7 @@ class Run:
         this_process.tally.add("run", "wave")
         token = f"{self.writer.lineage.run_id}:{wave.number}"
         part_bytes = self.settings.run.part_bytes
-        context = Context(self.dataset, self.writer.lineage, part_bytes, self._seen, token, old_parts={})
+        context = Context(self.dataset, self.writer.lineage, part_bytes, self._seen, token, old_parts=None)
         with self.runner:
             job = WaveInOneJob(wave, context, self._shared_settings(), self.texts)
             ended = job.run(self.runner)
@@ -147,7 +116,10 @@ class Run:
         if Stage.SEGMENT in self.stages:
             self._stage(wave, Stage.SEGMENT, self._items(segment, Stage.SEGMENT))
             if not self.settings.run.keep_sources:
-                self._drop_sources([*segment, *new])
+                with self._lock:
+                    done = sources_of(self.state, [*segment, *new])
+                    self.state.sources -= done
+                delete_sources(self.dataset, done)
         with self._lock:
             fresh = [v for v in dict.fromkeys([*segment, *new]) if self.state.needs(v) == Stage.CAPTION]
             videos = [v for v in [*wave.text, *fresh] if v not in self._in_texts]  # asked for twice, it is made once
@@ -227,32 +199,3 @@ class Run:
 
         for engine in served_engines(self.settings, self.stages):
             threading.Thread(target=start, args=(engine,), name="engine", daemon=True).start()
-
-    # --- sources ----------------------------------------------------------------------------------------------------
-
-    def _redone(self, plan: Plan) -> frozenset[str]:
-        """Videos that have rows already and are downloaded again."""
-        known = self.state.downloads
-        return frozenset(known[key].video_id for key in plan.downloads.redone() if key in known)
-
-    def _drop_sources(self, videos: Iterable[str]) -> None:
-        with self._lock:
-            uris = {d.source_uri for v in videos for d in self.state.downloads_of(v)}
-            self.state.sources -= uris
-        self.dataset.delete(uri for uri in uris if uri.startswith("sources/"))
-
-    def _sweep_sources(self) -> None:
-        """Delete sources that a killed run left behind and that no video needs any more."""
-        if self.settings.run.keep_sources:
-            return
-        there = [d for d in self.state.downloads.values() if d.source_uri in self.state.sources]
-        gone = self.state.sources - {
-            d.source_uri for d in there if self.state.needs(d.video_id, self.retry) == Stage.SEGMENT
-        }
-        self.dataset.delete(uri for uri in gone if uri.startswith("sources/"))
-        self.state.sources -= gone
-
-
-def _request_of(reject: Reject) -> VideoRequest:
-    """The request behind an input that cannot be one: it was asked for, and the books count it."""
-    return VideoRequest(request_key=reject.key, uri=reject.uri)

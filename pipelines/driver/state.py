@@ -6,7 +6,7 @@ and only their names are kept. What may need something is a Python object each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,11 +61,19 @@ DOWNLOADED = list(Downloaded.__dataclass_fields__)
 NO_REQUESTS = pa.schema([("request_key", pa.string()), ("expected", pa.string())]).empty_table()
 REJECTION = list(Rejection.__dataclass_fields__)
 
-Retry = Callable[[Rejection], bool]
+
+@dataclass(frozen=True)
+class Retry:
+    """Which rejects are tried again: the retryable ones, and of these only those of a `kind`, if it is given."""
+
+    kind: str | None = None
+
+    def includes(self, rejection: Rejection) -> bool:
+        return rejection.retryable and self.kind in (None, rejection.kind)
 
 
-def no_retry(_: Rejection) -> bool:
-    return False
+def is_retried(rejection: Rejection | None, retry: Retry | None) -> bool:
+    return rejection is not None and retry is not None and retry.includes(rejection)
 
 
 @dataclass
@@ -172,12 +180,12 @@ class State:
                     digests.pop(video_id, None)
                 self.settled.add(video_id)
 
-    def item(self, video_id: str, stage: Stage, retry: Retry) -> VideoItem:
+    def item(self, video_id: str, stage: Stage, retry: Retry | None = None) -> VideoItem:
         uri = min((d.uri for d in self.downloads_of(video_id)), default="")
         rejection = self.rejects.get((stage, video_id))
         elsewhere = {other.uri: where for other in self.elsewhere if (where := other.where(video_id))}
         attempts = rejection.attempts if rejection else 0
-        return VideoItem(video_id, uri, self.places.of(video_id), attempts, retry is not no_retry, elsewhere)
+        return VideoItem(video_id, uri, self.places.of(video_id), attempts, retry is not None, elsewhere)
 
     def fetched(self, items: Iterable[DownloadItem]) -> list[str]:
         """The videos that these items led to; those that were rejected led to none."""
@@ -198,12 +206,13 @@ class State:
 
     # --- what a video needs -----------------------------------------------------------------------------------------
 
-    def needs(self, video_id: str, retry: Retry = no_retry) -> str | None:
+    def needs(self, video_id: str, retry: Retry | None = None) -> str | None:
         """The first stage that a downloaded video still needs; None when it is done, or rejected for good."""
         if video_id in self.settled:
             return None
         rejection = self.rejects.get((Stage.SEGMENT, video_id))
-        if rejection and rejection.digest in self._segment_reject_digests(video_id) and not retry(rejection):
+        refused = rejection is not None and rejection.digest in self._segment_reject_digests(video_id)
+        if refused and not is_retried(rejection, retry):
             return None
         if not self.has_media(video_id):
             return Stage.SEGMENT
@@ -211,7 +220,7 @@ class State:
         if self.segments.get(video_id) != tiling:
             return Stage.SEGMENT
         textless = self.textless.get(video_id, {}).values()
-        if any(retry(r) for r in textless):
+        if any(is_retried(r, retry) for r in textless):
             return Stage.CAPTION
         expected = clips_digest(tiling, self.texts, sum(r.stage == Stage.CAPTION for r in textless))
         settled = self.clips.get(video_id) == expected or any(r.digest == reject_digest(expected) for r in textless)

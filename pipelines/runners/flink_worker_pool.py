@@ -1,6 +1,6 @@
 """Starts and ends the workers of the Flink task manager on this machine.
 
-    python -m pipelines.runners.flink_worker_pool --service_port=50000
+    vidla-worker-pool --service_port=50000
 
 Beam's own pool (apache_beam.runners.worker.worker_pool_main) ends a worker by the number that its job gave it, and each
 job begins at 1-1: of two jobs at a time, the one that is done first has the other's worker killed. Here a worker
@@ -76,7 +76,7 @@ def _answers(endpoint: str) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m pipelines.runners.flink_worker_pool", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--service_port", type=int, required=True)
     port = parser.parse_args(arguments).service_port
     logging.basicConfig(level=logging.INFO)

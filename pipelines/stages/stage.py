@@ -181,7 +181,7 @@ class CommitParts(beam.DoFn):  # type: ignore[misc]
         for table, columns, value in (key for w in written for key in w.replaced):
             values.setdefault((table, columns), set()).add(value)
         replacements = [
-            Replacement(table, columns, frozenset(v), self.context.old_parts.get(table, frozenset()))
+            Replacement(table, columns, frozenset(v), self.context.parts_to_replace_in(table))
             for (table, columns), v in values.items()
         ]
         parts = [part for w in written for part in w.parts]

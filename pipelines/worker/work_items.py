@@ -73,17 +73,24 @@ Item = DownloadItem | VideoItem
 
 @dataclass(frozen=True)
 class Context:
-    """Where a stage writes and as whom; behind which commit, and under which token, it commits; and which older parts
-    it may replace rows of."""
+    """Where a stage writes, as which run, after which commit (`seen`) and under which token.
+
+    `old_parts`: by table, the parts in which it may replace rows; None for all that are live when it commits.
+    """
 
     dataset: Dataset
     lineage: Lineage
     part_bytes: int
     seen: int
     token: str
-    old_parts: Mapping[str, frozenset[str]]
+    old_parts: Mapping[str, frozenset[str]] | None
+
+    def parts_to_replace_in(self, table: str) -> frozenset[str]:
+        if self.old_parts is None:
+            return frozenset(self.dataset.live_parts(table))
+        return self.old_parts.get(table, frozenset())
 
     @property
     def job_name(self) -> str:
-        """What a cluster calls the job that does this."""
+        """The name of the job that does this, on a cluster."""
         return f"vidla-{self.token.replace(':', '-').lower()}"

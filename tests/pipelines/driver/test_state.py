@@ -29,7 +29,7 @@ from curation.settings import Settings, resolve
 from curation.sources.requests import FetchTarget
 from pipelines.driver.part_index import VideoParts
 from pipelines.driver.plan import make_plan
-from pipelines.driver.state import State, no_retry
+from pipelines.driver.state import State
 from pipelines.worker.work_items import BY_VIDEO, DownloadItem
 from tests.support.dataset_files import download_of, made_of, reject_of, request_of, stored_media
 from tests.support.segmented import segment_videos
@@ -143,7 +143,7 @@ def test_what_is_finished_with_is_let_go(dataset: Dataset) -> None:
     before = max(number for number, _ in read_commits(dataset, 0))
     give_texts(dataset, 3)
     update(state, before)
-    assert state.item(IDS[3], Stage.CAPTION, no_retry).where["clips"]
+    assert state.item(IDS[3], Stage.CAPTION).where["clips"]
     assert state.needs(IDS[3]) is None
     state.forget([IDS[3]])
     assert state.settled == {IDS[0], IDS[1], IDS[3]}

@@ -107,6 +107,7 @@ def job(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> Job:
     """The job of a run on a list of 200 videos, as a flex template's launcher describes it."""
     from apache_beam.portability.api import beam_runner_api_pb2
 
+    from pipelines.driver.intake import add_requests
     from pipelines.driver.run import Run
     from pipelines.runners.runner import runner_for
     from pipelines.worker.text_engines import texts_digest
@@ -120,7 +121,7 @@ def job(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> Job:
             patch.setenv(name, value)
         with Writer(dataset, "20261126T000000-abcd", {}) as writer:
             run = Run(dataset, writer, settings, texts_digest(settings), runner=runner_for(OPTIONS))
-            run.do_one_job(run.plan(run.ask([str(videos)])))
+            run.do_one_job(run.plan(add_requests(run.writer, run.settings, [str(videos)])))
     (staged,) = (data for uri, data in storage.objects.items() if uri.endswith("/pipeline.pb"))
     description = json.loads(storage.objects["gs://a-bucket/templates/job.json"])
     return Job(description, beam_runner_api_pb2.Pipeline.FromString(staged), len(staged))

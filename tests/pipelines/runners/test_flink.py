@@ -20,6 +20,7 @@ from curation.dataset.writer import Writer
 from curation.errors import RunnerError
 from curation.rejects import Stage
 from curation.settings import resolve
+from pipelines.driver.intake import add_requests
 from pipelines.driver.run import Run
 from pipelines.runners.runner import runner_for
 from pipelines.worker.worker_process import this_process
@@ -137,7 +138,7 @@ def downloaded(videos: list[Path], tmp_path: Path) -> Path:
     make_video(inputs / "long.mp4", 60, size="640x480", rate=25)
     with this_process, Writer(Dataset(str(tmp_path / "dataset")), "download", {}) as writer:
         download = Run(writer.dataset, writer, resolve(), "", (Stage.DOWNLOAD,))
-        download.do(download.plan(download.ask([str(inputs)])))
+        download.do(download.plan(add_requests(download.writer, download.settings, [str(inputs)])))
     return tmp_path / "dataset"
 
 

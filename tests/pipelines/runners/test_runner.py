@@ -13,7 +13,7 @@ from curation.rejects import Stage
 from curation.schema import TABLES
 from curation.settings import resolve
 from curation.sources.requests import FetchTarget
-from pipelines.driver.state import State, no_retry
+from pipelines.driver.state import State
 from pipelines.runners.runner import Cluster, LocalRunner, runner_for
 from pipelines.stages.download import DownloadVideos
 from pipelines.worker.text_engines import shared
@@ -103,7 +103,7 @@ def test_what_travels_for_a_video_is_small(tmp_path: Path) -> None:
     state = State.load(dataset, settings, "texts")
     state.locate(["list-v0"])
     request = item_of(f"https://videos.example/{'watch' * 40}.mp4")
-    items = [[request], *([state.item("list-v0", stage, no_retry)] for stage in tuple(Stage)[1:])]
+    items = [[request], *([state.item("list-v0", stage)] for stage in tuple(Stage)[1:])]
     parts = tuple(Part(table, f"part-{0:020}-{0:032}.parquet", 1 << 20, 1000) for table in TABLES)
     replaced = tuple((table, ("video_id", "stage"), ("list-v0", "segment")) for table in BY_VIDEO)
     results = [BundleResult(parts[:5], replaced, {"done": 1, "clips": 7}, None)] * len(

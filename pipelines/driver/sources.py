@@ -1,0 +1,26 @@
+"""The downloaded sources, which are deleted as soon as no video needs them, unless `run.keep_sources` is set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from curation.dataset.dataset import Dataset
+from curation.rejects import Stage
+from pipelines.driver.state import Retry, State
+
+
+def sources_of(state: State, videos: Iterable[str]) -> set[str]:
+    """The URIs of the sources of these videos."""
+    return {download.source_uri for video_id in videos for download in state.downloads_of(video_id)}
+
+
+def unneeded_sources(state: State, retry: Retry | None) -> set[str]:
+    """The sources that no video needs, such as those that a killed run left behind."""
+    present = [download for download in state.downloads.values() if download.source_uri in state.sources]
+    needed = {d.source_uri for d in present if state.needs(d.video_id, retry) == Stage.SEGMENT}
+    return state.sources - needed
+
+
+def delete_sources(dataset: Dataset, uris: Iterable[str]) -> None:
+    """Delete those that lie in the dataset; files that the user named stay."""
+    dataset.delete(uri for uri in uris if uri.startswith("sources/"))
