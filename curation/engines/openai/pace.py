@@ -102,29 +102,3 @@ class Pace:
     def _pause(self) -> float:
         longest = min(LONGEST_PAUSE_S, self.patience_s / 4)
         return min(FIRST_PAUSE_S * 2.0 ** min(self._strikes - 1, 16), longest) * (0.5 + self.jitter() / 2)
-
-
-@dataclass
-class Silence:
-    """How long servers have been asked without any answer. It stands still while nothing is asked of them."""
-
-    _summed: float = 0.0
-    _since: float | None = None
-
-    def asked(self, now: float) -> None:
-        """Something is wanted of them."""
-        if self._since is None:
-            self._since = now
-
-    def broken(self, now: float) -> None:
-        """One of them answered."""
-        self._summed = 0.0
-        if self._since is not None:
-            self._since = now
-
-    def idle(self, now: float) -> None:
-        """Nothing is wanted of them any more."""
-        self._summed, self._since = self.seconds(now), None
-
-    def seconds(self, now: float) -> float:
-        return self._summed + (0.0 if self._since is None else now - self._since)

@@ -6,7 +6,6 @@ import asyncio
 import heapq
 import itertools
 import logging
-import random
 from collections import deque
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
@@ -15,23 +14,15 @@ from typing import Any
 
 from curation.engines.interface import Completion, Failure, TextRequest
 from curation.engines.load import load
+from curation.engines.openai.blame import Blame, RequestHistory
 from curation.engines.openai.chat import ExchangeError, body
 from curation.engines.openai.client import Client
-from curation.engines.openai.pace import LONGEST_PAUSE_S, Silence, Ticket, Trouble
+from curation.engines.openai.pace import Ticket, Trouble
 from curation.engines.openai.servers import Endpoint, Server, Servers
 from curation.errors import EngineError, PromptError
 from curation.settings import EngineSettings
 
 log = logging.getLogger(__name__)
-
-TRIES = 8
-"""Times that one request is sent to servers that fail on it. Hearing that a server is busy does not count."""
-SINGLED_OUT = 2
-"""Times that a server fails on a request, and answers others meanwhile, after which the request is to blame."""
-REFUSALS = 20
-"""Bad requests, and not one good, after which those in flight decide whether the fault is theirs."""
-FIRST_PAUSE_S = 0.2
-WARN_S = 10.0
 
 Answer = Completion | Failure
 
@@ -50,14 +41,10 @@ class Call:
 class _Job:
     """A request that is being sent, or will be again."""
 
-    number: int  # in the order of first sending
     batch: Call
     index: int
-    since: float | None = None  # when it first reached a server
-    sent: int = 0
-    tries: int = 0  # that the server failed on
-    singled_out: int = 0  # of these, those that came after another request was answered
-    heard: int = 0  # answers to anybody, at its first sending or last failure
+    history: RequestHistory  # its number: in the order of first sending
+    sent: int = 0  # times
     last: Endpoint | None = None
 
     @property
@@ -85,15 +72,10 @@ class Scheduler:
         self._found_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._numbers = itertools.count()
-        self._silence = Silence()
-        self._troubled: set[int] = set()  # jobs that failed since the last answer, two at most
         self._held_s = 0.0  # time that servers took to start, which counts against nobody's patience
+        self._blame = Blame(settings.patience_s)
+        self._refused = ""  # the last rejection
         self._streams = True
-        self._heard_of = 0  # answers to anybody
-        self._warned = False
-        self._refused = ""  # the last refusal, while there is nothing else
-        self._refusals = 0
-        self._served = False
 
     async def open(self) -> None:
         self._client = Client(self.model, self.settings, self._key)
@@ -114,7 +96,7 @@ class Scheduler:
             self._server.asking(True)
         self._batches.add(batch)
         self._line.append(batch)
-        self._silence.asked(self._now())
+        self._blame.silence.asked(self._now())
         self._pump()
 
     def withdraw(self, batch: Call) -> None:
@@ -132,8 +114,8 @@ class Scheduler:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._suspicious and not self._tasks and not self._again:
-            self._refusals = 0
+        if self._blame.suspicious and not self._tasks and not self._again:
+            self._blame.forget_refusals()
             self._give_up(self._refused)
         if not self._batches or self._finding:
             return
@@ -154,18 +136,17 @@ class Scheduler:
             job = heapq.heappop(self._again)[2]
             if job.batch in self._batches:
                 return job
-        while self._line and len(self._again) < self.settings.max_in_flight and not self._suspicious:
+        while self._line and len(self._again) < self.settings.max_in_flight and not self._blame.suspicious:
             batch = self._line[0]
             if batch in self._batches and batch.next < len(batch.requests):
                 batch.next += 1
-                return _Job(next(self._numbers), batch, batch.next - 1)
+                return _Job(batch, batch.next - 1, RequestHistory(next(self._numbers)))
             self._line.popleft()
         return None
 
     def _send(self, job: _Job, now: float) -> None:
         place = self._places.roomiest(now, job.last)
-        if job.since is None:
-            job.since, job.heard = self._now(), self._heard_of
+        self._blame.sent(job.history, self._now())
         job.sent += 1
         job.last = place
         load.sent()
@@ -200,8 +181,7 @@ class Scheduler:
             await self._failed(place, job, sent, error, streamed)
             return
         place.pace.answered()
-        self._heard()
-        self._served = True
+        self._blame.succeeded(self._now())
         answer = Completion(
             job.request.id,
             said.text,
@@ -214,13 +194,6 @@ class Scheduler:
         )
         load.ended(answer)
         self._settle(job, answer)
-
-    def _heard(self) -> None:
-        """A server answered, whatever it said."""
-        self._heard_of += 1
-        self._silence.broken(self._now())
-        self._troubled.clear()
-        self._warned = False
 
     def _settle(self, job: _Job, answer: Answer) -> None:
         batch = job.batch
@@ -237,13 +210,8 @@ class Scheduler:
             self._nothing_left()
 
     def _nothing_left(self) -> None:
-        self._silence.idle(self._now())
+        self._blame.silence.idle(self._now())
         self._server.asking(False)
-
-    @property
-    def _suspicious(self) -> bool:
-        """Whether bad requests are all that there has been, so that those under way are to be waited for first."""
-        return self._refusals >= REFUSALS and not self._served
 
     # --- trouble ----------------------------------------------------------------------------------------------------
 
@@ -256,54 +224,41 @@ class Scheduler:
             self._give_up(why)
         elif trouble == "bad":
             place.pace.answered()
-            self._heard()
             if streamed and "stream" in str(error).lower():
+                self._blame.answered(self._now())
                 self._streams = False
                 self._repeat(job, 0.0)
                 return
-            self._refusals += 1
+            self._blame.refused(self._now())
             self._refused = f"{place.name} refuses every request ({error}); see to its settings, or the prompt's"
             self._fail(job, str(error), retryable=False)
         else:
             self._try_again(place, job, sent, trouble, error)
 
     def _try_again(self, place: Endpoint, job: _Job, sent: Ticket, trouble: Trouble, error: ExchangeError) -> None:
-        now, patience_s = self._now(), self.settings.patience_s
-        if trouble == "absent":
-            job.since = None  # it never got there
-        elif trouble != "busy":
-            job.tries += 1
-            job.singled_out += self._heard_of > job.heard
-            job.heard = self._heard_of
-        if trouble in ("broken", "slow") and job.singled_out >= SINGLED_OUT:
-            place.pace.dropped()  # it is the request's fault
-            down = False
+        verdict = self._blame.failed(job.history, trouble, self._now())
+        if verdict.request_at_fault:
+            place.pace.dropped()
         else:
             place.pace.failed(sent, self._loop_time(), trouble, error.retry_after)
-            if len(self._troubled) < 2:
-                self._troubled.add(job.number)
-            down = trouble in ("busy", "absent") or len(self._troubled) > 1
             if self._places.away and sent.at > self._found_at:
                 self._find_servers()
-        silent_s = self._silence.seconds(now)
-        if silent_s >= WARN_S and down and not self._warned:
-            log.warning("%s has not answered for %.0f s (%s); it is asked again", place.name, silent_s, error)
-            self._warned = True
-        if silent_s >= patience_s and down:
+        if verdict.warn:
+            log.warning("%s has not answered for %.0f s (%s); it is asked again", place.name, verdict.silent_s, error)
+        if verdict.action == "give up":
             load.ended(None)
             self._give_up(
-                f"{self._places.names} has not answered for {silent_s:.0f} s (the last try: {error}); "
+                f"{self._places.names} has not answered for {verdict.silent_s:.0f} s (the last try: {error}); "
                 "once it does, the same command goes on from there"
             )
-        elif job.tries >= TRIES or (job.since is not None and now - job.since >= patience_s):
+        elif verdict.action == "fail":
             self._fail(job, f"asked {job.sent} times in vain; the last time: {error}", retryable=True)
         else:
-            pause_s = min(FIRST_PAUSE_S * 2.0 ** (job.tries - 1), LONGEST_PAUSE_S) if job.tries else 0.0
-            self._repeat(job, pause_s * (0.5 + random.random() / 2))
+            self._repeat(job, verdict.pause_s)
 
     def _repeat(self, job: _Job, pause_s: float) -> None:
         load.repeated()
-        heapq.heappush(self._again, (self._loop_time() + pause_s, job.number, job))
+        heapq.heappush(self._again, (self._loop_time() + pause_s, job.history.number, job))
 
     def _fail(self, job: _Job, message: str, retryable: bool) -> None:
         failure = Failure(job.request.id, message, retryable, retries=job.sent - 1)

@@ -809,8 +809,8 @@ def test_closing_while_calls_come_in_hangs_nobody() -> None:
 
 INTERRUPTED = """
 import sys
-from tests.curation.engines.openai.test_engine import open_elsewhere, requests, settings
-engine = open_elsewhere(settings(sys.argv[1]))
+from tests.curation.engines.openai.test_engine import open_openai, requests, settings
+engine = open_openai(settings(sys.argv[1]))
 try:
     engine.complete(requests(100))
 except KeyboardInterrupt:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from curation.engines.openai.pace import FIRST_PAUSE_S, LONGEST_PAUSE_S, MISHAPS, Pace, Silence, Ticket
+from curation.engines.openai.pace import FIRST_PAUSE_S, LONGEST_PAUSE_S, MISHAPS, Pace, Ticket
 
 
 def pace(most: int = 256, patience_s: float = 600.0) -> Pace:
@@ -202,20 +202,3 @@ def test_dropped_requests_make_room() -> None:
     fill(p, 0.0)
     p.dropped()
     assert p.room(0.0) == 1
-
-
-def test_silence_is_time_that_servers_were_asked_in_vain() -> None:
-    silence = Silence()
-    assert silence.seconds(5.0) == 0
-    silence.asked(10.0)
-    silence.asked(12.0)  # more of it
-    assert silence.seconds(15.0) == 5
-    silence.idle(15.0)
-    assert silence.seconds(100.0) == 5  # nothing was asked since
-    silence.asked(200.0)
-    assert silence.seconds(201.0) == 6
-    silence.broken(201.0)
-    assert silence.seconds(203.0) == 2
-    silence.idle(203.0)
-    silence.broken(204.0)
-    assert silence.seconds(300.0) == 0
