@@ -1,13 +1,12 @@
-"""The verbs of `vidla prompts`: what prompts there are, what one says, and what comes of it on some rows."""
+"""The verbs of `vidla prompts`: list the prompts, show one, and try one on some rows."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import pyarrow.compute as pc
 import typer
 from rich import box
 from rich.console import Console
@@ -16,22 +15,22 @@ from rich.table import Table
 from curation.dataset.dataset import Dataset
 from curation.engines.interface import Failure
 from curation.engines.registry import close_engines
-from curation.engines.text_source import TextSource, text_source
 from curation.errors import DatasetError, PromptError, UsageError
 from curation.languages import LANGUAGES
 from curation.prompts import BUNDLED, Prompt, load_prompts
-from curation.records import Caption, Frame, Segment, Video
-from curation.schema import from_row
 from curation.settings import Settings, resolve
-from curation.texts.questions import Outcome
 from vidla.inspect import escape
 
-Kind = Literal["frames", "subtitles", "captions"]
-TASKS: dict[Kind, str] = {"frames": "captions", "subtitles": "summaries.subtitles", "captions": "summaries.captions"}
-"""What a prompt is given, and the section of the configuration that names the prompt for it."""
+if TYPE_CHECKING:
+    from curation.texts.trial import TrialRow
 
-CANDIDATES = 50
-"""Clips that are looked at for each that is wanted: some are silent, some have texts that need no summary."""
+PromptInput = Literal["frames", "subtitles", "captions"]
+TASKS: dict[PromptInput, str] = {
+    "frames": "captions",
+    "subtitles": "summaries.subtitles",
+    "captions": "summaries.captions",
+}
+"""The input of a prompt, and the section of the configuration that names the prompt for it."""
 
 PIPED_WIDTH = 160  # columns, where there is no terminal to ask
 
@@ -127,6 +126,8 @@ def try_prompt(
 
     Example: vidla prompts try my-summary --as subtitles --dataset data/talks --n 5 --prompts my-prompts
     """
+    from curation.texts.trial import try_on_clips, try_on_frames
+
     settings, prompts = _resolved(folder, config, assignments)
     kind = _kind(settings, _known(prompts, id), given)
     at = Dataset(dataset)
@@ -137,17 +138,17 @@ def try_prompt(
         column.ratio = 3
     try:
         if kind == "frames":
-            source, rows = _try_on_frames(at, n, id, settings, prompts)
+            trial = try_on_frames(at, n, id, settings, prompts)
         else:
-            source, rows = _try_on_clips(at, n, id, kind, settings, prompts)
-        maker = f"{source.engine.engine}/{source.engine.model}"
+            trial = try_on_clips(at, n, id, kind, settings, prompts)
+        maker = f"{trial.source.engine.engine}/{trial.source.engine.model}"
     finally:
         close_engines()
-    for row in rows:
-        table.add_row(*map(_cell, row))
+    for row in trial.rows:
+        table.add_row(*map(_cell, _cells(row)))
     console = _console()
     what = "frame" if kind == "frames" else "clip"
-    console.print(f"{len(rows)} {what}{'s' if len(rows) > 1 else ''}, by {escape(maker)}", highlight=False)
+    console.print(f"{len(trial.rows)} {what}{'s' if len(trial.rows) > 1 else ''}, by {escape(maker)}", highlight=False)
     console.print(table)
 
 
@@ -168,8 +169,8 @@ def _known(prompts: Mapping[str, Prompt], id: str) -> Prompt:
     return prompts[id]
 
 
-def _uses(settings: Settings, id: str) -> list[Kind]:
-    named: dict[Kind, str] = {
+def _uses(settings: Settings, id: str) -> list[PromptInput]:
+    named: dict[PromptInput, str] = {
         "frames": settings.captions.prompt,
         "subtitles": settings.summaries.subtitles.prompt,
         "captions": settings.summaries.captions.prompt,
@@ -177,7 +178,7 @@ def _uses(settings: Settings, id: str) -> list[Kind]:
     return [kind for kind, name in named.items() if name == id]
 
 
-def _kind(settings: Settings, prompt: Prompt, given: str | None) -> Kind:
+def _kind(settings: Settings, prompt: Prompt, given: str | None) -> PromptInput:
     if given is not None:
         for kind in TASKS:
             if kind == given:
@@ -198,92 +199,6 @@ def _language(settings: Settings) -> str | None:
     return LANGUAGES[settings.summaries.language] if settings.summaries.language else None
 
 
-# --- trying ---------------------------------------------------------------------------------------------------------
-
-_Row = tuple[str, str, str, str, str]
-
-
-def _try_on_frames(
-    dataset: Dataset, n: int, id: str, settings: Settings, prompts: Mapping[str, Prompt]
-) -> tuple[TextSource, list[_Row]]:
-    from curation.texts.captions import ask_captions
-
-    captions = settings.captions.model_copy(update={"prompt": id})
-    source = text_source(captions.engine, captions, "caption", prompts)
-    # Ids first, so that no other image is read.
-    query = f"select frame_id from frames order by md5(frame_id), frame_id limit {n}"
-    ids = dataset.sql(query)["frame_id"].to_pylist()
-    if not ids:
-        raise DatasetError(f"{dataset.uri} has no frames yet; `vidla curate` or `vidla segment` makes them")
-    found = {row["frame_id"]: from_row(Frame, row) for row in _rows(dataset, "frames", "frame_id", ids)}
-    frames = [found[frame_id] for frame_id in ids]
-    told = ask_captions(frames, source)
-    shown = (f"frame {f.frame_id} of video {f.video_id}, {f.time:.1f} s, JPEG of {len(f.image)} bytes" for f in frames)
-    return source, [_row(what, told[f.frame_id]) for what, f in zip(shown, frames, strict=True)]
-
-
-def _try_on_clips(
-    dataset: Dataset,
-    n: int,
-    id: str,
-    kind: Literal["subtitles", "captions"],
-    settings: Settings,
-    prompts: Mapping[str, Prompt],
-) -> tuple[TextSource, list[_Row]]:
-    from curation.texts.limits import truncate
-    from curation.texts.summaries import ask_summaries, sources_of, summary_plan
-
-    texts = getattr(settings.summaries, kind).model_copy(update={"prompt": id})
-    plan = summary_plan(settings.summaries.model_copy(update={kind: texts}), prompts)
-    query = f"""
-        select clip_id from segments where scale <> 'short' order by md5(clip_id), clip_id limit {CANDIDATES * n}"""
-    ids = dataset.sql(query)["clip_id"].to_pylist()
-    found = {row["clip_id"]: from_row(Segment, row) for row in _rows(dataset, "segments", "clip_id", ids)}
-    segments = [found[clip_id] for clip_id in ids]
-    videos = {
-        row["video_id"]: from_row(Video, row)
-        for row in _rows(dataset, "videos", "video_id", [s.video_id for s in segments])
-    }
-    frame_ids = [frame_id for s in segments for frame_id in s.frame_ids] if kind == "captions" else []
-    captions = {row["frame_id"]: from_row(Caption, row) for row in _rows(dataset, "captions", "frame_id", frame_ids)}
-    sources = {
-        s.clip_id: source
-        for s in segments
-        if s.video_id in videos
-        and (source := sources_of(videos[s.video_id], [s], captions).get((s.clip_id, kind))) is not None
-        and not source.will_do(plan)
-    }
-    wanted = dict(list(sources.items())[:n])
-    if not wanted:
-        raise DatasetError(
-            f"{dataset.uri} has no medium or long clips whose {kind} need a summary; `vidla curate` makes them"
-        )
-    told = ask_summaries(kind, wanted, plan)
-    rows = []
-    for clip_id, source in wanted.items():
-        shown = "\n".join(f"• {part}" for part in source.parts)
-        rows.append(_row(f"clip {clip_id}:\n{shown}", told.get(clip_id), truncate(source.parts, plan.limits)))
-    return plan.source(kind), rows
-
-
-def _rows(dataset: Dataset, table: str, key: str, ids: Sequence[str]) -> list[dict[str, Any]]:
-    wanted = pc.field(key).isin(sorted(set(ids)))
-    return dataset.arrow(table).to_table(filter=wanted).to_pylist() if ids else []
-
-
-def _row(shown: str, told: Outcome | Failure | None, instead: str = "") -> _Row:
-    """`instead` is what a clip keeps where the model's answer will not do."""
-    if told is None:
-        return shown, "–", instead, "truncated: the engine does not know the language", "–"
-    if isinstance(told, Failure):
-        return shown, "–", instead, f"failed: {told.message}", "–"
-    answers = f" ({len(told.completions)} answers)" if len(told.completions) > 1 else ""
-    tokens = f"{sum(c.input_tokens for c in told.completions)}, {sum(c.output_tokens for c in told.completions)}"
-    if told.fault is None or not instead:
-        return shown, told.raw_text, told.answer.text or "–", told.answer.status + answers, tokens
-    return shown, told.raw_text, instead, f"truncated, since the answer was {told.fault}{answers}", tokens
-
-
 # --- showing --------------------------------------------------------------------------------------------------------
 
 
@@ -297,6 +212,21 @@ def _table(*headings: str, lines: bool = False) -> Table:
     for heading in headings:
         table.add_column(heading, overflow="fold")
     return table
+
+
+def _cells(row: TrialRow) -> tuple[str, str, str, str, str]:
+    """Input, raw answer, text, status, tokens."""
+    outcome, fallback = row.outcome, row.fallback
+    if outcome is None:
+        return row.shown, "–", fallback, "truncated: the engine does not know the language", "–"
+    if isinstance(outcome, Failure):
+        return row.shown, "–", fallback, f"failed: {outcome.message}", "–"
+    completions = outcome.completions
+    answers = f" ({len(completions)} answers)" if len(completions) > 1 else ""
+    tokens = f"{sum(c.input_tokens for c in completions)}, {sum(c.output_tokens for c in completions)}"
+    if outcome.fault is None or not fallback:
+        return row.shown, outcome.raw_text, outcome.answer.text or "–", outcome.answer.status + answers, tokens
+    return row.shown, outcome.raw_text, fallback, f"truncated, since the answer was {outcome.fault}{answers}", tokens
 
 
 def _cell(text: str) -> str:
