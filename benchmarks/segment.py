@@ -52,9 +52,8 @@ def ours(video: Path, folder: Path) -> dict[str, Any]:
 def copies(video: Path, folder: Path) -> None:
     """Cut every clip out of the stored media by copying packets, as an export does."""
     for i, (_, start, end, _) in enumerate(_found(folder)["clips"]):
-        single_pass_child.cut_json(
-            {"stored": str(folder / "stored.mp4"), "start": start, "end": end, "out": str(folder / f"copy{i}.mp4")}
-        )
+        stored, out = str(folder / "stored.mp4"), str(folder / f"copy{i}.mp4")
+        single_pass_child.cut({"stored": stored, "start": start, "end": end, "out": out})
 
 
 def detection(video: Path, folder: Path) -> None:

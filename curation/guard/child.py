@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import importlib
 import json
@@ -59,6 +60,8 @@ class Child:
 
     def call(self, function: str, argument: dict[str, Any], limits: Limits) -> dict[str, Any]:
         """`function` ("package.module:name") called with `argument` in the child; both ways JSON.
+
+        A function may answer with a dataclass, which arrives as a dict.
 
         Raises Rejected as the function did, OSError for a full disk, OutOfMemory, TimedOut, Overflowed, Stopped, and
         Crashed for all else.
@@ -171,6 +174,8 @@ def _answer(request: dict[str, Any]) -> bytes:
         resource.setrlimit(resource.RLIMIT_AS, (memory if hard == resource.RLIM_INFINITY else min(memory, hard), hard))
         module, _, name = request["function"].partition(":")
         result = getattr(importlib.import_module(module), name)(request["argument"])
+        if dataclasses.is_dataclass(result) and not isinstance(result, type):
+            result = dataclasses.asdict(result)
         return json.dumps({"result": result, "processor_s": sum(os.times()[:4]) - begun}, allow_nan=False).encode()
     except Rejected as error:
         reply = {"kind": error.kind.value, "message": error.message}

@@ -9,7 +9,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from curation import guard
 from curation.records import Shot
@@ -18,6 +20,8 @@ from curation.settings import MediaSettings, Settings
 
 _PROBE_S = 60.0
 _ANSWER_BYTES = 64 << 20
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,56 @@ class Pass:
     damage: str | None
 
 
+@dataclass(frozen=True)
+class Cut:
+    """The answer to a CutTask, of which nothing but the file is left."""
+
+
+# --- the tasks of the child, which cross to it as JSON ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ProbeTask:
+    """Read the header of the media at `path`."""
+
+    path: Path
+    settings: MediaSettings
+
+
+@dataclass(frozen=True)
+class PassTask:
+    """Decode `source` once, as `decode_once` describes; the stored media is left in pieces, for `encode` to finish."""
+
+    source: Path
+    boundaries: tuple[float, ...]
+    start: float | None
+    end: float | None
+    settings: Settings
+    stored: Path
+    spool: Path
+
+    @property
+    def pieces(self) -> Path:
+        return self.stored.with_name(self.stored.name + ".part")
+
+
+@dataclass(frozen=True)
+class CutTask:
+    """Copy the packets of a clip of `stored` to `out`."""
+
+    stored: Path
+    start: float
+    end: float
+    out: Path
+
+
+# --- the calls ------------------------------------------------------------------------------------------------------
+
+
 def probe(path: Path, settings: MediaSettings) -> Probe:
     """What the header of the media at `path` says. Raises Rejected if there is no video to be had from it."""
-    argument = {"path": str(path), "settings": settings.model_dump(mode="json")}
-    return Probe(**_guarded("probe_json", argument, guard.Limits(_PROBE_S, settings.memory_bytes)))
+    limits = guard.Limits(_PROBE_S, settings.memory_bytes)
+    return _guarded("probe", ProbeTask(path, settings), limits, Probe)
 
 
 def decode_once(
@@ -85,31 +135,21 @@ def decode_once(
     media = settings.media
     length = (probe(source, media).duration or media.max_duration_s) if end is None else end
     wall = media.timeout_s + media.timeout_factor * min(length, media.max_duration_s + (start or 0.0))
-    argument = {
-        "source": str(source),
-        "boundaries": list(boundaries),
-        "start": start,
-        "end": end,
-        "settings": settings.model_dump(mode="json"),
-        "stored": str(stored),
-        "spool": str(spool),
-    }
+    task = PassTask(source, tuple(boundaries), start, end, settings, stored, spool)
     limits = guard.Limits(wall, media.memory_bytes, _ANSWER_BYTES)
     try:
-        found = _guarded("single_pass_json", argument, limits)
+        decoded = _guarded("single_pass", task, limits, Pass)
         # In a process without the pass's codecs and libraries: the index of a long video needs their memory.
-        files = [str(_pieces_of(stored)), str(stored)]
-        command = [sys.executable, "-m", "curation.media.encode", *files, str(found["duration"])]
+        arguments = [str(task.pieces), str(stored), str(decoded.duration)]
+        command = [sys.executable, "-m", "curation.media.encode", *arguments]
         with _rejecting():
             guard.run(command, limits)
     except BaseException:
         stored.unlink(missing_ok=True)
         raise
     finally:
-        _pieces_of(stored).unlink(missing_ok=True)
-    shots = tuple(Shot(**shot) for shot in found.pop("shots"))
-    candidates = tuple(Candidate(**candidate) for candidate in found.pop("candidates"))
-    return Pass(shots=shots, boundaries=tuple(found.pop("boundaries")), candidates=candidates, **found)
+        task.pieces.unlink(missing_ok=True)
+    return decoded
 
 
 def cut(stored: Path, start: float, end: float, out: Path, settings: MediaSettings) -> None:
@@ -117,17 +157,24 @@ def cut(stored: Path, start: float, end: float, out: Path, settings: MediaSettin
 
     `start` and `end` are boundaries of the single pass. Raises Rejected if `stored` is not such media.
     """
-    argument = {"stored": str(stored), "start": start, "end": end, "out": str(out)}
+    limits = guard.Limits(settings.timeout_s, settings.memory_bytes)
     try:
-        _guarded("cut_json", argument, guard.Limits(settings.timeout_s, settings.memory_bytes))
+        _guarded("cut", CutTask(stored, start, end, out), limits, Cut)
     except BaseException:
         out.unlink(missing_ok=True)
         raise
 
 
-def _guarded(function: str, argument: dict[str, Any], limits: guard.Limits) -> dict[str, Any]:
+def _guarded(function: str, task: ProbeTask | PassTask | CutTask, limits: guard.Limits, answer: type[T]) -> T:
+    """Run `function` of single_pass_child.py on `task` in a guarded child. Raises Rejected."""
+    name = f"curation.media.single_pass_child:{function}"
+    argument = TypeAdapter(type(task)).dump_python(task, mode="json")
     with _rejecting():
-        return guard.call(f"curation.media.single_pass_child:{function}", argument, limits)
+        reply = guard.call(name, argument, limits)
+        try:
+            return TypeAdapter(answer).validate_python(reply)
+        except ValidationError:
+            raise guard.Crashed(f"{name}: its answer makes no sense") from None
 
 
 @contextlib.contextmanager
@@ -143,7 +190,3 @@ def _rejecting() -> Iterator[None]:
         if os.strerror(errno.ENOSPC) in str(error):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
         raise Rejected(Kind.CRASHED, str(error)) from None
-
-
-def _pieces_of(stored: Path) -> Path:
-    return stored.with_name(stored.name + ".part")

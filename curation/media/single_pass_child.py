@@ -1,7 +1,8 @@
-"""The single pass over a video, and cutting clips out of what it stored.
+"""The single pass over a video, and cutting clips out of the stored media: the functions that a guarded child runs.
 
 A video is decoded once and encoded once. Times are seconds; those of the stored media begin at 0. Everything that
-touches media runs in a guarded child (curation/guard); the functions whose names end in `_json` are what it runs.
+touches media runs in a guarded child (curation/guard). It receives a task of single_pass.py as JSON, and its answer, a
+dataclass, is sent back as JSON.
 """
 
 from __future__ import annotations
@@ -9,48 +10,51 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import av
+from pydantic import TypeAdapter
 
 from curation.media.decode import Picture, Source, declared_duration, open_media, unless_ours, video_stream
 from curation.media.encode import AudioTrack, VideoTrack, copy_packets, open_stored, stored_time_base
 from curation.media.pictures import Deinterlacer, Geometry, Scaler, Spool, Thumbnailer, sharpness
 from curation.media.shots import ShotDetector
-from curation.media.single_pass import Candidate, Pass, Probe, _pieces_of
+from curation.media.single_pass import Candidate, Cut, CutTask, Pass, PassTask, Probe, ProbeTask
 from curation.records import Shot
 from curation.rejects import Kind, Rejected
-from curation.settings import MediaSettings, Settings
-
-# --- in the child ---------------------------------------------------------------------------------------------------
+from curation.settings import Settings
 
 
-def probe_json(argument: dict[str, Any]) -> dict[str, Any]:
-    settings = MediaSettings.model_validate(argument["settings"])
-    with open_media(Path(argument["path"])) as container:
-        video = video_stream(container, settings)
+def probe(argument: dict[str, Any]) -> Probe:
+    task = TypeAdapter(ProbeTask).validate_python(argument)
+    with open_media(task.path) as container:
+        video = video_stream(container, task.settings)
         duration = declared_duration(container, video)
-        return asdict(Probe(duration, video.width, video.height, bool(container.streams.audio)))
+        return Probe(duration, video.width, video.height, bool(container.streams.audio))
 
 
-def single_pass_json(argument: dict[str, Any]) -> dict[str, Any]:
-    settings = Settings.model_validate(argument["settings"])
-    start, end = argument["start"] or 0.0, argument["end"]
-    stored = Path(argument["stored"])
-    boundaries = [b - start for b in argument["boundaries"]]
-    source = Source(Path(argument["source"]), settings.media)
+def single_pass(argument: dict[str, Any]) -> Pass:
+    task = TypeAdapter(PassTask).validate_python(argument)
+    start, end = task.start or 0.0, task.end
+    boundaries = [b - start for b in task.boundaries]
+    source = Source(task.source, task.settings.media)
     with source.container:
-        single = _SinglePass(source, boundaries, settings, _pieces_of(stored), Path(argument["spool"]))
+        single = _SinglePass(source, boundaries, task.settings, task.pieces, task.spool)
         try:
             for picture in source.pictures(start, float("inf") if end is None else end):
                 single.feed(picture)
-            found = single.finish()
+            return single.finish()
         except av.FFmpegError as error:
             unless_ours(error)
-            raise Rejected(Kind.UNSUPPORTED, f"it can be read, but not be stored: {error}") from None
-    return found
+            raise Rejected(Kind.UNSUPPORTED, f"it can be read, but not stored: {error}") from None
+
+
+def cut(argument: dict[str, Any]) -> Cut:
+    task = TypeAdapter(CutTask).validate_python(argument)
+    with open_media(task.stored) as stored, open_stored(task.out) as out:
+        copy_packets(stored, out, task.start, task.end)
+    return Cut()
 
 
 class _SinglePass:
@@ -143,7 +147,7 @@ class _SinglePass:
             self._suspects.discard(ticks)
             self._video.write(frame, ticks, key)
 
-    def finish(self) -> dict[str, Any]:
+    def finish(self) -> Pass:
         for ready in self._deinterlacer.feed(None):
             self._take(ready)
         damage = self._source.damage.judge(self._settings.media, self._source.clock.jumps)
@@ -163,25 +167,17 @@ class _SinglePass:
         self._container.close()
         seconds = [float(ticks * self._time_base) for ticks in self._cuts]
         edges = [0.0, *seconds, duration]
-        return asdict(
-            Pass(
-                duration=duration,
-                width=self._size[0],
-                height=self._size[1],
-                frame_rate=self._video.frames / duration,
-                frame_count=self._video.frames,
-                has_audio=bool(self._audio),
-                source_width=self._geometry.width,
-                source_height=self._geometry.height,
-                shots=tuple(Shot(a, b) for a, b in itertools.pairwise(edges)),
-                boundaries=tuple(float(t * self._time_base) for t in sorted({*self._boundaries, *self._cuts, end})),
-                candidates=tuple(Candidate(*kept) for kept in self._spool.kept),
-                damage=damage,
-            )
+        return Pass(
+            duration=duration,
+            width=self._size[0],
+            height=self._size[1],
+            frame_rate=self._video.frames / duration,
+            frame_count=self._video.frames,
+            has_audio=bool(self._audio),
+            source_width=self._geometry.width,
+            source_height=self._geometry.height,
+            shots=tuple(Shot(a, b) for a, b in itertools.pairwise(edges)),
+            boundaries=tuple(float(t * self._time_base) for t in sorted({*self._boundaries, *self._cuts, end})),
+            candidates=tuple(Candidate(*kept) for kept in self._spool.kept),
+            damage=damage,
         )
-
-
-def cut_json(argument: dict[str, Any]) -> dict[str, Any]:
-    with open_media(Path(argument["stored"])) as stored, open_stored(Path(argument["out"])) as out:
-        copy_packets(stored, out, argument["start"], argument["end"])
-    return {}

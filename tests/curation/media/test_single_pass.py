@@ -327,7 +327,7 @@ def test_a_crash_of_the_decoder_costs_that_video_alone(tmp_path: Path) -> None:
             os.kill(pid, signal.SIGSEGV)
     thread.join()
     assert [str(error) for error in caught] == [
-        "crashed: curation.media.single_pass_child:single_pass_json: killed by SIGSEGV"
+        "crashed: curation.media.single_pass_child:single_pass: killed by SIGSEGV"
     ]
     assert not list(tmp_path.glob("stored.mp4*"))
     assert passed(files.plain(tmp_path), tmp_path).frame_count == 100
@@ -344,11 +344,11 @@ def test_a_full_disk_is_not_the_fault_of_the_media(tmp_path: Path) -> None:
 
 def peak_bytes(argument: dict[str, Any]) -> dict[str, Any]:
     """In the child: one pass, and the most memory that the process ever had."""
-    from curation.media.single_pass_child import single_pass_json
+    from curation.media.single_pass_child import single_pass
 
-    found = single_pass_json(argument)
+    decoded = single_pass(argument)
     status = Path("/proc/self/status").read_text()
-    return {"peak": _peak(status), "frames": found["frame_count"], "duration": found["duration"]}
+    return {"peak": _peak(status), "frames": decoded.frame_count, "duration": decoded.duration}
 
 
 def _peak(status: str) -> int:
