@@ -40,7 +40,7 @@ from rich.table import Table
 from curation.dataset.dataset import Dataset, rows_of
 from curation.engines.interface import Completion, Failure, TextRequest
 from curation.engines.load import load
-from curation.engines.openai.chat import body
+from curation.engines.openai.chat import request_body
 from curation.engines.registry import open_engine
 from curation.engines.vllm.shared_server import VllmServer
 from curation.ids import content_digest
@@ -239,7 +239,7 @@ def throughput(python: str | None, videos: int, rounds: int) -> None:
         first = settings_for(url, model, 32, SMALL_WAVES)
         pipeline(at / "first", first, videos, tuple(Stage))
         captioning, summing = requests_of(Dataset(str(at / "first")), first)
-        bodies = [body(request, model, streamed=False) for request in (*captioning, *summing)]
+        bodies = [request_body(request, model, streamed=False) for request in (*captioning, *summing)]
         some = bodies[:: -(-len(bodies) // 128)]
         loops = {n: asyncio.run(closed_loops(url, some, n)) for n in CONCURRENCIES}
         best = max(loops, key=lambda n: loops[n].rate)

@@ -1,4 +1,4 @@
-"""What is said to an OpenAI-compatible server and what it answers, as bytes; and what its refusals mean."""
+"""Requests to an OpenAI-compatible server and its answers, as bytes; and what its error statuses mean."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _UNUSABLE = frozenset({401, 402, 403, 404, 405, 407, 410})
 
 @dataclass(frozen=True)
 class ChatAnswer:
-    """What a server answered. `first_token_s` is None where the answer was not streamed."""
+    """A chat completion. `first_token_s` is None if it was not streamed."""
 
     text: str
     finish_reason: Literal["stop", "length"]
@@ -30,10 +30,10 @@ class ChatAnswer:
 
 
 class ExchangeError(Exception):
-    """No usable answer, and why.
+    """There is no usable answer; the message says why.
 
-    `trouble` is the server's, "bad" where the request is at fault and must not be sent again as it is, "unusable" where
-    every request would fare alike: wrong key, wrong model, wrong URL.
+    `trouble` is a Trouble of the server; "bad" if the request is at fault and must not be repeated as it is; "unusable"
+    if every request would fail: wrong key, wrong model, wrong URL.
     """
 
     def __init__(
@@ -49,16 +49,16 @@ class ExchangeError(Exception):
         self.retry_after = retry_after
 
 
-def body(request: TextRequest, model: str, streamed: bool) -> bytes:
-    """The JSON that asks for `request`; the constant part comes first. Raises PromptError.
+def request_body(request: TextRequest, model: str, streamed: bool) -> bytes:
+    """The JSON body for `request`, its constant part first. Raises PromptError.
 
-    What is inserted stays inside the strings that it is inserted into.
+    Inserted text cannot leave the JSON string that it is inserted into.
     """
     messages: list[dict[str, Any]] = [*request.messages()]
     if request.images:
         first = next(message for message in messages if message["role"] == "user")
         first["content"] = [*map(_image, request.images), {"type": "text", "text": first["content"]}]
-    asked: dict[str, Any] = {
+    payload: dict[str, Any] = {
         "model": model,
         "messages": messages,
         "max_tokens": request.sampling.max_tokens,
@@ -67,10 +67,10 @@ def body(request: TextRequest, model: str, streamed: bool) -> bytes:
     }
     if request.schema is not None:
         schema = {"name": "answer", "strict": True, "schema": request.schema}
-        asked["response_format"] = {"type": "json_schema", "json_schema": schema}
+        payload["response_format"] = {"type": "json_schema", "json_schema": schema}
     if streamed:
-        asked |= {"stream": True, "stream_options": {"include_usage": True}}
-    return json.dumps(asked).encode()
+        payload |= {"stream": True, "stream_options": {"include_usage": True}}
+    return json.dumps(payload).encode()
 
 
 def _image(data: bytes) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def _image(data: bytes) -> dict[str, Any]:
 
 
 def refusal(status: int, raw: bytes, retry_after: str | None = None) -> ExchangeError:
-    """What an answer with a status other than 200 comes to."""
+    """The error for an answer with a status other than 200."""
     message = f"the server answered {status}: {_message(raw)}"
     if status in _UNUSABLE or 300 <= status < 400:
         return ExchangeError("unusable", message, status)
@@ -95,34 +95,34 @@ def refusal(status: int, raw: bytes, retry_after: str | None = None) -> Exchange
 
 
 def _message(raw: bytes) -> str:
-    """What the body of a refusal says, in the forms that servers use."""
+    """The message in the body of a refusal, in the forms that servers use."""
     try:
-        said = json.loads(raw)
-        said = said.get("error", said)
-        said = said if isinstance(said, str) else said.get("message") or said.get("detail") or said
+        detail = json.loads(raw)
+        detail = detail.get("error", detail)
+        detail = detail if isinstance(detail, str) else detail.get("message") or detail.get("detail") or detail
     except (ValueError, AttributeError, RecursionError):
-        said = _shown(raw)
-    return str(said)
+        detail = _as_text(raw)
+    return str(detail)
 
 
 # --- answers --------------------------------------------------------------------------------------------------------
 
 
 def read_answer(raw: bytes) -> ChatAnswer:
-    """A chat completion. Raises ExchangeError where it is none."""
+    """Parse a chat completion. Raises ExchangeError."""
     try:
         answer = json.loads(raw)
         choice = answer["choices"][0]
         message = choice["message"]
-        return _checked(
+        return _validated(
             message.get("content"), message.get("refusal"), choice.get("finish_reason"), answer.get("usage")
         )
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        raise ExchangeError("broken", f"the server answered what is no chat completion: {_shown(raw)}") from None
+        raise ExchangeError("broken", f"the answer is not a chat completion: {_as_text(raw)}") from None
 
 
 def read_stream(raw: bytes, first_token_s: float | None) -> ChatAnswer:
-    """A chat completion that came in pieces, as server-sent events. Raises ExchangeError where it is none, or half."""
+    """Parse a chat completion streamed as server-sent events. Raises ExchangeError, also if it is incomplete."""
     words: dict[str, str] = {}
     finish_reason = usage = None
     try:
@@ -136,9 +136,9 @@ def read_stream(raw: bytes, first_token_s: float | None) -> ChatAnswer:
                 for kind in ("content", "refusal"):
                     if isinstance(piece := choice["delta"].get(kind), str):
                         words[kind] = words.get(kind, "") + piece
-        return _checked(words.get("content"), words.get("refusal"), finish_reason, usage, first_token_s)
+        return _validated(words.get("content"), words.get("refusal"), finish_reason, usage, first_token_s)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        raise ExchangeError("broken", f"the server answered what is no whole chat completion: {_shown(raw)}") from None
+        raise ExchangeError("broken", f"the answer is not a complete chat completion: {_as_text(raw)}") from None
 
 
 def _events(raw: bytes | bytearray) -> Iterator[Any]:
@@ -147,8 +147,8 @@ def _events(raw: bytes | bytearray) -> Iterator[Any]:
             yield json.loads(line[5:])
 
 
-def has_words(raw: bytearray) -> bool:
-    """Whether the beginning of a stream holds any of the answer yet."""
+def has_content(raw: bytearray) -> bool:
+    """Whether the beginning of a stream contains any of the answer's text yet."""
     try:
         events = list(_events(raw[: raw.rfind(b"\n") + 1]))
         return any(
@@ -158,13 +158,13 @@ def has_words(raw: bytearray) -> bool:
         return False
 
 
-def _checked(
+def _validated(
     content: Any, refusal: Any, finish_reason: Any, usage: Any, first_token_s: float | None = None
 ) -> ChatAnswer:
-    """Raises ValueError where that is no answer."""
+    """The answer from its parts. Raises ValueError if they are not one."""
     text = content or refusal or content
     if text is None and finish_reason in ("length", "content_filter"):
-        text = ""  # cut off before it said anything
+        text = ""  # cut off before its first token
     if not isinstance(text, str) or not isinstance(finish_reason, str):
         raise ValueError
     return ChatAnswer(
@@ -177,10 +177,10 @@ def _checked(
 
 
 def _count(usage: Any, name: str) -> int:
-    """A number of tokens; 0 where the server does not say, or nonsense."""
+    """A number of tokens; 0 if the server reports none, or nonsense."""
     count = usage.get(name) if isinstance(usage, dict) else None
     return count if type(count) is int and 0 <= count < 2**31 else 0
 
 
-def _shown(raw: bytes) -> str:
+def _as_text(raw: bytes) -> str:
     return raw.decode("utf-8", "replace")

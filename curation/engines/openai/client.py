@@ -1,4 +1,4 @@
-"""Exchanges with OpenAI-compatible servers over HTTP: kept connections, a key, bounds, and errors in one plain line."""
+"""HTTP exchanges with OpenAI-compatible servers: kept connections, a key, bounds, and errors in one plain line."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from curation.engines.openai.chat import ChatAnswer, ExchangeError, has_words, read_answer, read_stream, refusal
+from curation.engines.openai.chat import ChatAnswer, ExchangeError, has_content, read_answer, read_stream, refusal
 from curation.settings import EngineSettings
 from curation.uris import REDACTED, redact
 
 CONNECT_S = 10.0
 KEEP_ALIVE_S = 4.0
-"""An unused connection is closed before the server does so; vLLM waits five seconds."""
-LONGEST_ANSWER = 16 * 2**20
-"""Bytes; no answer within max_tokens comes near."""
-LONGEST_LINE = 300
-"""Characters of a message."""
-_CARDS_TIMEOUT = aiohttp.ClientTimeout(total=10)
+"""An unused connection is closed before the server closes it, which vLLM does after five seconds."""
+MAX_ANSWER_BYTES = 16 * 2**20
+"""No answer within max_tokens comes near."""
+MAX_MESSAGE_CHARS = 300
+"""Length of an error message."""
+_MODELS_TIMEOUT = aiohttp.ClientTimeout(total=10)
 
 
 class Client:
-    """Asks the servers of one model. To be made, used and closed on one event loop.
+    """Sends requests to the servers of one model. Create, use and close it on one event loop.
 
-    `key` goes into every request, and into no message.
+    `key` is part of every request, and of no message.
     """
 
     def __init__(self, model: str, settings: EngineSettings, key: str) -> None:
@@ -47,22 +47,22 @@ class Client:
         await self._session.close()
 
     async def ask(self, url: URL, data: bytes) -> ChatAnswer:
-        """What the server at `url` (…/chat/completions) answers to a body. Raises ExchangeError."""
+        """Post `data` to `url` (…/chat/completions) and return the answer. Raises ExchangeError."""
         try:
             return await self._ask(url, data)
         except ExchangeError as error:
             raise ExchangeError(error.trouble, self.line(error), error.status, error.retry_after) from None
 
     async def _ask(self, url: URL, data: bytes) -> ChatAnswer:
-        begun = time.monotonic()
+        started_at = time.monotonic()
         try:
             async with self._session.post(url, data=data, allow_redirects=False) as answer:
                 streamed = answer.status == 200 and answer.content_type == "text/event-stream"
-                raw, first_words_at = await _read(answer, streamed)
+                raw, first_token_at = await _read(answer, streamed)
         except aiohttp.ClientConnectorCertificateError as error:
             raise ExchangeError("unusable", f"its certificate is not trusted: {error.certificate_error}") from None
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
-            raise ExchangeError("unusable", "that is no http URL") from None
+            raise ExchangeError("unusable", "not an http URL") from None
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise ExchangeError("absent", f"no connection: {error}") from None
         except TimeoutError:
@@ -72,52 +72,52 @@ class Client:
         if answer.status != 200:
             raise refusal(answer.status, raw, answer.headers.get("Retry-After"))
         if streamed:
-            return read_stream(raw, None if first_words_at is None else first_words_at - begun)
+            return read_stream(raw, None if first_token_at is None else first_token_at - started_at)
         return read_answer(raw)
 
     async def model_cards(self, base: str) -> list[dict[str, Any]]:
-        """What the server at `base` (…/v1) says about its models; nothing where it does not say."""
+        """The entries of /models at `base` (…/v1); empty if the server has no such list."""
         try:
             url = f"{base}/models"
-            async with self._session.get(url, timeout=_CARDS_TIMEOUT, allow_redirects=False) as answer:
+            async with self._session.get(url, timeout=_MODELS_TIMEOUT, allow_redirects=False) as answer:
                 raw, _ = await _read(answer, False)
             return [card for card in json.loads(raw)["data"] if isinstance(card, dict) and "id" in card]
         except (aiohttp.ClientError, OSError, ExchangeError, ValueError, LookupError, TypeError, RecursionError):
             return []
 
-    async def what_to_do(self, base: str, error: ExchangeError) -> str:
-        """What is wrong where no request would fare better, and the way out."""
+    async def diagnose(self, base: str, error: ExchangeError) -> str:
+        """Why no request to this server can succeed, and the way out, in one line."""
         name, why = redact(base), str(error)
         if error.status in (401, 403) and self._key:
-            return f"{name} does not take the key in {self._key_name} ({why}); put the right one there"
+            return f"{name} does not accept the key in {self._key_name} ({why}); put the right one there"
         if error.status in (401, 403):
-            return f"{name} wants a key ({why}); put it into the environment variable {self._key_name}"
+            return f"{name} requires a key ({why}); put it into the environment variable {self._key_name}"
         if error.status == 404:
             served = [str(card["id"]) for card in await self.model_cards(base)]
             if served and self._model not in served:
                 return self.line(
                     f"{name} has no model '{self._model}'; it serves {', '.join(served)}: name one of them"
                 )
-            hint = "" if served else "; the base URL of an OpenAI-compatible server mostly ends in /v1"
+            hint = "" if served else "; the base URL of an OpenAI-compatible server usually ends in /v1"
             return f"{name} does not answer chat completions ({why}){hint}"
         return f"{name} cannot be used ({why})"
 
     def line(self, words: object) -> str:
-        """`words` on one line of bounded length, without our key and other secrets."""
+        """`words` on one line of bounded length, without the key and other secrets."""
         text = str(words)
         if self._key:
             text = text.replace(self._key, REDACTED)
-        printable = "".join(c if c.isprintable() else " " for c in text[: 10 * LONGEST_LINE])
-        return redact(" ".join(printable.split()))[:LONGEST_LINE]
+        printable = "".join(c if c.isprintable() else " " for c in text[: 10 * MAX_MESSAGE_CHARS])
+        return redact(" ".join(printable.split()))[:MAX_MESSAGE_CHARS]
 
 
 async def _read(answer: aiohttp.ClientResponse, streamed: bool) -> tuple[bytes, float | None]:
-    """The whole body; and of a stream, when its first words had come."""
-    raw, first_words_at = bytearray(), None
+    """The body; for a stream also the time when its first token arrived."""
+    raw, first_token_at = bytearray(), None
     async for piece in answer.content.iter_any():
         raw += piece
-        if len(raw) > LONGEST_ANSWER:
-            raise ExchangeError("broken", f"the server answered more than {LONGEST_ANSWER} bytes")
-        if streamed and first_words_at is None and has_words(raw):
-            first_words_at = time.monotonic()
-    return bytes(raw), first_words_at
+        if len(raw) > MAX_ANSWER_BYTES:
+            raise ExchangeError("broken", f"the server answered more than {MAX_ANSWER_BYTES} bytes")
+        if streamed and first_token_at is None and has_content(raw):
+            first_token_at = time.monotonic()
+    return bytes(raw), first_token_at

@@ -1,4 +1,4 @@
-"""A model behind an OpenAI-compatible server: one that somebody else runs, or one that the command starts."""
+"""A model behind an OpenAI-compatible server: one that runs elsewhere, or one that the command starts."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from curation.settings import EngineSettings
 from curation.uris import InvalidUri, parse
 
 CLOSE_S = 10.0
-"""For connections to be closed."""
+"""How long closing waits for connections to end."""
 
 
 class RemoteServers:
-    """Servers that somebody else runs."""
+    """Endpoints that somebody else runs."""
 
     def __init__(self, base_urls: tuple[str, ...]) -> None:
         self.base_urls = base_urls
@@ -34,28 +34,28 @@ class RemoteServers:
                 raise EngineError(f"base_urls: {error}; one looks like http://10.0.0.7:8000/v1") from None
         return self.base_urls
 
-    def asking(self, now: bool) -> None:
+    def set_active(self, active: bool) -> None:
         pass
 
     @property
-    def askers(self) -> int:
-        return 1  # nobody tells
+    def active_processes(self) -> int:
+        return 1  # others are not known
 
     def close(self) -> None:
         pass
 
 
 def open_openai(settings: EngineSettings) -> OpenAIEngine:
-    """The model that settings of the kind "openai" name."""
+    """The engine of a model that settings of the kind "openai" name."""
     model = settings.model or ""
     identity = f"{model}@{settings.revision or ''}"
     return OpenAIEngine("openai", settings, model, identity, settings.revision, RemoteServers(settings.base_urls))
 
 
 class OpenAIEngine:
-    """An engine that asks servers by /chat/completions, all callers' requests together.
+    """An engine that sends all callers' requests to the /chat/completions of its servers.
 
-    Where `revision`, which rows record, is None, the server is asked for it; it is "unstated" where that does not say.
+    Rows record `revision`. Where it is None, the server is asked for it; "unstated" if the server does not say.
     """
 
     languages = None
@@ -77,7 +77,7 @@ class OpenAIEngine:
         self._revision_lock = threading.Lock()
         self._server = server
         self._lock = threading.Lock()
-        self._opened_as: tuple[asyncio.AbstractEventLoop, Scheduler] | None = None
+        self._running: tuple[asyncio.AbstractEventLoop, Scheduler] | None = None
         self._closed = False
 
     @property
@@ -90,66 +90,68 @@ class OpenAIEngine:
     def _stated_revision(self) -> str:
         bases = self._server.ready()
         with self._lock:
-            loop, pool = self._opened()
-            cards = asyncio.run_coroutine_threadsafe(pool.model_cards(bases), loop)
+            loop, scheduler = self._open()
+            cards = asyncio.run_coroutine_threadsafe(scheduler.model_cards(bases), loop)
         card = next((card for card in cards.result() if card["id"] == self.model), {})
-        snapshot = re.search(r"/snapshots/([0-9a-f]{40})\b", str(card.get("root")))  # a hub's cache, as vLLM names it
+        snapshot = re.search(
+            r"/snapshots/([0-9a-f]{40})\b", str(card.get("root"))
+        )  # vLLM names its folder in the hub's cache
         return str(card.get("revision") or (snapshot[1] if snapshot else "unstated"))
 
     def start(self) -> None:
-        """Wait until the server can be asked."""
+        """Wait until the server accepts requests."""
         self._server.ready()
 
     def complete(self, requests: Sequence[TextRequest]) -> list[Completion | Failure]:
-        """An answer to each request, in their order, as servers get round to them.
+        """An answer to each request, in order.
 
-        Raises EngineError where none can be had: a wrong key, model or URL; servers that stay silent for longer than
-        patience allows; an engine that is closed meanwhile.
+        Raises EngineError if there can be none: a wrong key, model or URL; servers that stay silent for longer than
+        `patience_s`; an engine that is closed meanwhile.
         """
         if not requests:
             return []
         batch = Call(requests)
         with self._lock:
-            loop, pool = self._opened()
-            loop.call_soon_threadsafe(pool.submit, batch)
+            loop, scheduler = self._open()
+            loop.call_soon_threadsafe(scheduler.submit, batch)
         try:
             return batch.done.result()
         finally:
             if not batch.done.done():  # interrupted
                 with suppress(RuntimeError):  # closed meanwhile
-                    loop.call_soon_threadsafe(pool.withdraw, batch)
+                    loop.call_soon_threadsafe(scheduler.withdraw, batch)
 
-    def _opened(self) -> tuple[asyncio.AbstractEventLoop, Scheduler]:
+    def _open(self) -> tuple[asyncio.AbstractEventLoop, Scheduler]:
         if self._closed:
             raise EngineError(f"the engine of {self.model} is closed")
-        if self._opened_as is None:
-            # The key is for servers elsewhere, and none of the business of one that we start.
+        if self._running is None:
+            # The key is for servers elsewhere; one that we start never sees it.
             key = os.environ.get(self._settings.api_key_env, "").strip() if self._settings.kind == "openai" else ""
             if not key.isprintable() or not key.isascii():
-                raise EngineError(f"the key in {self._settings.api_key_env} holds characters that no key has")
+                raise EngineError(f"the key in {self._settings.api_key_env} contains characters that no key can have")
             loop = _loop_thread.borrow()
-            pool = Scheduler(self.model, self._settings, key, self._server)
-            asyncio.run_coroutine_threadsafe(pool.open(), loop).result()
-            self._opened_as = loop, pool
-        return self._opened_as
+            scheduler = Scheduler(self.model, self._settings, key, self._server)
+            asyncio.run_coroutine_threadsafe(scheduler.open(), loop).result()
+            self._running = loop, scheduler
+        return self._running
 
     def close(self) -> None:
-        """Break off what is in flight. Calls that wait for it raise EngineError, and so does any call from now on."""
+        """Cancel what is in flight. Waiting calls raise EngineError, and so does every later call."""
         with self._lock:
             self._closed = True
-            opened, self._opened_as = self._opened_as, None
+            opened, self._running = self._running, None
         try:
             if opened is not None:
-                loop, pool = opened
+                loop, scheduler = opened
                 with suppress(TimeoutError):
-                    asyncio.run_coroutine_threadsafe(pool.close(), loop).result(CLOSE_S)
-                _loop_thread.give_back()
+                    asyncio.run_coroutine_threadsafe(scheduler.close(), loop).result(CLOSE_S)
+                _loop_thread.release()
         finally:
             self._server.close()
 
 
 class _LoopThread:
-    """The event loop that all served models of this process share, in a thread of its own while there are any."""
+    """The event loop that all engines of this process share; its thread runs while any of them is open."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -169,7 +171,7 @@ class _LoopThread:
         loop.run_forever()
         loop.close()
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         with self._lock:
             self._users -= 1
             if self._users == 0:

@@ -1,6 +1,6 @@
-"""How fast one server is asked: as many requests in flight as it takes, none while it wants to be left alone.
+"""How fast one server is sent requests: as many in flight as it takes, none while it asks for a pause.
 
-Plain arithmetic on times (seconds, of one clock) that the caller hands in, so that it can be tested without waiting.
+Plain arithmetic on times (seconds, of one clock) that the caller passes in, so that it can be tested without waiting.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Trouble = Literal["busy", "slow", "broken", "absent"]
-"""What went wrong with an exchange: the server said that it has too much to do; it did not answer in time; it broke
-off or answered nonsense; there was no connection."""
+"""Why an exchange failed: the server reported too much load; it did not answer in time; it broke off or answered
+nonsense; there was no connection."""
 
 CUT = 0.8
 FIRST_PAUSE_S = 0.025
@@ -23,7 +23,7 @@ MISHAPS = 5
 
 @dataclass(frozen=True)
 class Ticket:
-    """A request in flight: when it was sent, and how many were then in flight (itself included) and answered."""
+    """A request in flight: when it was sent, and how many were in flight (itself included) and answered by then."""
 
     at: float
     in_flight: int
@@ -32,19 +32,26 @@ class Ticket:
 
 @dataclass
 class Pace:
-    """The bound on requests in flight at one server: additive increase, multiplicative decrease.
+    """The limit on requests in flight at one server: additive increase, multiplicative decrease.
 
-    It begins at `most`, since a model server queues well itself, and goes along where that is changed. A server that is
-    away is asked one request at a time, after pauses that grow until it answers. No pause is longer than `patience_s`.
+    It begins at `max_in_flight`, since a model server queues well itself, and follows when that is changed. A server
+    that is away gets one request at a time, after pauses that grow until it answers. No pause exceeds `patience_s`.
+
+    >>> pace = Pace(max_in_flight=10, patience_s=60.0, jitter=lambda: 1.0)
+    >>> tickets = [pace.sent(now=0.0) for _ in range(10)]
+    >>> for ticket in tickets:
+    ...     pace.failed(ticket, 1.0, "busy")
+    >>> pace.limit, pace.room(now=1.0), pace.room(now=pace.opens_at)
+    (8.0, 0, 8)
     """
 
-    most: int
+    max_in_flight: int
     patience_s: float
     jitter: Callable[[], float] = random.random
     in_flight: int = 0
     limit: float = field(init=False)
     away: bool = False
-    opens_at: float = 0.0  # nobody is sent before
+    opens_at: float = 0.0  # no request is sent before
     _answered: int = 0
     _goal: float = field(init=False)  # up to here the limit doubles in a round, above it grows by one
     _struck_at: float = float("-inf")
@@ -52,33 +59,33 @@ class Pace:
     _mishaps: int = 0  # since the last answer
 
     def __post_init__(self) -> None:
-        self.limit = self._goal = float(self.most)
+        self.limit = self._goal = float(self.max_in_flight)
 
     def room(self, now: float) -> int:
         """How many more requests may be sent now."""
         if now < self.opens_at:
             return 0
-        return max(0, (1 if self.away else int(min(self.limit, self.most))) - self.in_flight)
+        return max(0, (1 if self.away else int(min(self.limit, self.max_in_flight))) - self.in_flight)
 
     def sent(self, now: float) -> Ticket:
-        """A request goes out."""
+        """Count a request that is sent."""
         self.in_flight += 1
         return Ticket(now, self.in_flight, self._answered)
 
     def dropped(self) -> None:
-        """An exchange is over that says nothing about the server."""
+        """Count the end of an exchange that says nothing about the server."""
         self.in_flight -= 1
 
     def answered(self) -> None:
-        """The server answered, be it that the request is a bad one."""
+        """Count an answer, even one that rejects the request as bad."""
         self.in_flight -= 1
         self._answered += 1
         self._strikes = self._mishaps = 0
         self.away = False
-        self.limit = min(self.most, self.limit + (1.0 if self.limit < self._goal else 1.0 / self.limit))
+        self.limit = min(self.max_in_flight, self.limit + (1.0 if self.limit < self._goal else 1.0 / self.limit))
 
     def failed(self, sent: Ticket, now: float, trouble: Trouble, retry_after: float | None = None) -> None:
-        """An exchange failed. What was in flight together fails together, and slows the server down once."""
+        """Count a failed exchange. Requests in flight together fail together, and slow the pace down once."""
         self.in_flight -= 1
         if retry_after is not None:
             self.opens_at = max(self.opens_at, now + min(retry_after, self.patience_s))
@@ -95,7 +102,7 @@ class Pace:
         self.opens_at = max(self.opens_at, now + self._pause())
 
     def _slow_down(self, too_many: int) -> None:
-        if self._strikes == 0:  # a server that takes nothing at all says nothing about how much it takes
+        if self._strikes == 0:  # repeated refusals do not show how much the server takes
             self._goal = max(1.0, self.limit * CUT)
         self.limit = max(1.0, min(self.limit, too_many) * CUT)
 

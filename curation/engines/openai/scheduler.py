@@ -1,4 +1,4 @@
-"""The requests of all callers, first come first served, on their way to the servers that have room for them."""
+"""Sends the requests of all callers, first come first served, to servers that have room for them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from typing import Any
 from curation.engines.interface import Completion, Failure, TextRequest
 from curation.engines.load import load
 from curation.engines.openai.blame import Blame, RequestHistory
-from curation.engines.openai.chat import ExchangeError, body
+from curation.engines.openai.chat import ExchangeError, request_body
 from curation.engines.openai.client import Client
 from curation.engines.openai.pace import Ticket, Trouble
-from curation.engines.openai.servers import Endpoint, Server, Servers
+from curation.engines.openai.servers import Endpoint, Endpoints, Server
 from curation.errors import EngineError, PromptError
 from curation.settings import EngineSettings
 
@@ -28,18 +28,18 @@ Answer = Completion | Failure
 
 
 class Call:
-    """The requests of one call, and their answers as they come in."""
+    """The requests of one call, and the answers so far."""
 
     def __init__(self, requests: Sequence[TextRequest]) -> None:
         self.requests = requests
-        self.answers: dict[int, Answer] = {}  # by place in the batch
+        self.answers: dict[int, Answer] = {}  # by endpoint in the batch
         self.next = 0  # the first request that has not been sent yet
         self.done: Future[list[Answer]] = Future()
 
 
 @dataclass(eq=False, slots=True)
 class _Job:
-    """A request that is being sent, or will be again."""
+    """A request that is in flight or will be repeated."""
 
     batch: Call
     index: int
@@ -53,9 +53,9 @@ class _Job:
 
 
 class Scheduler:
-    """Sends what is submitted, and sees to it that every batch is done in the end: with answers, or an EngineError.
+    """Sends the batches that are submitted. Every batch ends with answers or with an EngineError.
 
-    Everything but `__init__` runs on one event loop. What waits costs no memory beside the requests.
+    Everything but `__init__` runs on one event loop. Waiting requests take no memory beyond their own.
     """
 
     def __init__(self, model: str, settings: EngineSettings, key: str, server: Server) -> None:
@@ -63,16 +63,16 @@ class Scheduler:
         self.settings = settings
         self._key = key
         self._server = server
-        self._places = Servers(settings, server.ready)
+        self._endpoints = Endpoints(settings, server.ready)
         self._batches: set[Call] = set()
-        self._line: deque[Call] = deque()  # whose requests have not all been sent
-        self._again: list[tuple[float, int, _Job]] = []  # a heap, by the time of the next try
+        self._queue: deque[Call] = deque()  # batches with requests not yet sent
+        self._retries: list[tuple[float, int, _Job]] = []  # a heap, by time of the next try
         self._tasks: dict[asyncio.Task[None], tuple[Endpoint, _Job] | None] = {}
-        self._finding = False
-        self._found_at = 0.0
+        self._discovering = False
+        self._discovered_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._numbers = itertools.count()
-        self._held_s = 0.0  # time that servers took to start, which counts against nobody's patience
+        self._held_s = 0.0  # time that servers took to start: it does not count against patience
         self._blame = Blame(settings.patience_s)
         self._refused = ""  # the last rejection
         self._streams = True
@@ -81,26 +81,26 @@ class Scheduler:
         self._client = Client(self.model, self.settings, self._key)
 
     async def close(self) -> None:
-        """Break off what is in flight; whoever waits gets an EngineError."""
+        """Cancel what is in flight; waiting callers get an EngineError."""
         self._give_up("the engine was closed")
         tasks = list(self._tasks)
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._client.close()
 
     async def model_cards(self, bases: Sequence[str]) -> list[dict[str, Any]]:
-        """What the servers say about their models."""
+        """The entries of the servers' /models lists."""
         return [card for base in bases for card in await self._client.model_cards(base.rstrip("/"))]
 
     def submit(self, batch: Call) -> None:
         if not self._batches:
-            self._server.asking(True)
+            self._server.set_active(True)
         self._batches.add(batch)
-        self._line.append(batch)
+        self._queue.append(batch)
         self._blame.silence.asked(self._now())
         self._pump()
 
     def withdraw(self, batch: Call) -> None:
-        """Nobody waits for `batch` any more."""
+        """Drop `batch`: its caller no longer waits."""
         self._forget(batch)
         batch.done.cancel()
         for task, flight in self._tasks.items():
@@ -110,47 +110,47 @@ class Scheduler:
     # --- sending ----------------------------------------------------------------------------------------------------
 
     def _pump(self) -> None:
-        """Send as much as there is room for, and come back when there may be more."""
+        """Send as much as there is room for, and set a timer for when there may be more."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._blame.suspicious and not self._tasks and not self._again:
+        if self._blame.suspicious and not self._tasks and not self._retries:
             self._blame.forget_refusals()
             self._give_up(self._refused)
-        if not self._batches or self._finding:
+        if not self._batches or self._discovering:
             return
-        if not self._places.known:
-            self._find_servers()
+        if not self._endpoints.known:
+            self._discover()
             return
         now = self._loop_time()
-        self._places.share_among(self._server.askers)
-        while self._places.have_room(now) and (job := self._next(now)):
+        self._endpoints.share_among(self._server.active_processes)
+        while self._endpoints.have_room(now) and (job := self._next(now)):
             self._send(job, now)
-        later = [due for due, _, _ in self._again[:1] if due > now] + self._places.opening(now)
-        if later and (self._line or self._again):
+        later = [due for due, _, _ in self._retries[:1] if due > now] + self._endpoints.opening(now)
+        if later and (self._queue or self._retries):
             self._timer = asyncio.get_running_loop().call_at(min(later), self._pump)
 
     def _next(self, now: float) -> _Job | None:
-        """The request that has waited longest, if it may be sent now."""
-        while self._again and self._again[0][0] <= now:
-            job = heapq.heappop(self._again)[2]
+        """The request to send next: repeats that are due, then the oldest batch's. None if none may be sent now."""
+        while self._retries and self._retries[0][0] <= now:
+            job = heapq.heappop(self._retries)[2]
             if job.batch in self._batches:
                 return job
-        while self._line and len(self._again) < self.settings.max_in_flight and not self._blame.suspicious:
-            batch = self._line[0]
+        while self._queue and len(self._retries) < self.settings.max_in_flight and not self._blame.suspicious:
+            batch = self._queue[0]
             if batch in self._batches and batch.next < len(batch.requests):
                 batch.next += 1
                 return _Job(batch, batch.next - 1, RequestHistory(next(self._numbers)))
-            self._line.popleft()
+            self._queue.popleft()
         return None
 
     def _send(self, job: _Job, now: float) -> None:
-        place = self._places.roomiest(now, job.last)
+        endpoint = self._endpoints.roomiest(now, job.last)
         self._blame.sent(job.history, self._now())
         job.sent += 1
-        job.last = place
+        job.last = endpoint
         load.sent()
-        self._start(self._exchange(place, job, place.pace.sent(now)), (place, job))
+        self._start(self._exchange(endpoint, job, endpoint.pace.sent(now)), (endpoint, job))
 
     def _start(self, work: Coroutine[Any, Any, None], flight: tuple[Endpoint, _Job] | None) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -160,37 +160,37 @@ class Scheduler:
     def _ended(self, task: asyncio.Task[None]) -> None:
         flight = self._tasks.pop(task)
         if flight is None:
-            self._finding = False
+            self._discovering = False
         elif task.cancelled():
             flight[0].pace.dropped()
             load.ended(None)
         if not task.cancelled() and (error := task.exception()):
-            log.error("a request failed in a way that it should not", exc_info=error)
+            log.error("a request failed unexpectedly", exc_info=error)
             self._give_up(f"the engine failed: {error!r}")
         self._pump()
 
-    async def _exchange(self, place: Endpoint, job: _Job, sent: Ticket) -> None:
-        streamed = self._streams and job.index == 0  # streaming all would cost processor time
+    async def _exchange(self, endpoint: Endpoint, job: _Job, ticket: Ticket) -> None:
+        streamed = self._streams and job.index == 0  # streaming every answer would cost processor time
         try:
-            said = await self._client.ask(place.url, body(job.request, self.model, streamed))
+            chat = await self._client.ask(endpoint.url, request_body(job.request, self.model, streamed))
         except PromptError as error:
-            place.pace.dropped()
+            endpoint.pace.dropped()
             self._fail(job, str(error), retryable=False)
             return
         except ExchangeError as error:
-            await self._failed(place, job, sent, error, streamed)
+            await self._failed(endpoint, job, ticket, error, streamed)
             return
-        place.pace.answered()
+        endpoint.pace.answered()
         self._blame.succeeded(self._now())
         answer = Completion(
             job.request.id,
-            said.text,
-            said.finish_reason,
-            input_tokens=said.input_tokens,
-            output_tokens=said.output_tokens,
+            chat.text,
+            chat.finish_reason,
+            input_tokens=chat.input_tokens,
+            output_tokens=chat.output_tokens,
             retries=job.sent - 1,
-            first_token_s=said.first_token_s,
-            in_flight=sent.in_flight,
+            first_token_s=chat.first_token_s,
+            in_flight=ticket.in_flight,
         )
         load.ended(answer)
         self._settle(job, answer)
@@ -211,54 +211,58 @@ class Scheduler:
 
     def _nothing_left(self) -> None:
         self._blame.silence.idle(self._now())
-        self._server.asking(False)
+        self._server.set_active(False)
 
     # --- trouble ----------------------------------------------------------------------------------------------------
 
-    async def _failed(self, place: Endpoint, job: _Job, sent: Ticket, error: ExchangeError, streamed: bool) -> None:
+    async def _failed(
+        self, endpoint: Endpoint, job: _Job, ticket: Ticket, error: ExchangeError, streamed: bool
+    ) -> None:
         trouble = error.trouble
         if trouble == "unusable":
-            why = await self._client.what_to_do(place.base, error)
-            place.pace.dropped()
+            why = await self._client.diagnose(endpoint.base, error)
+            endpoint.pace.dropped()
             load.ended(None)
             self._give_up(why)
         elif trouble == "bad":
-            place.pace.answered()
+            endpoint.pace.answered()
             if streamed and "stream" in str(error).lower():
                 self._blame.answered(self._now())
                 self._streams = False
                 self._repeat(job, 0.0)
                 return
             self._blame.refused(self._now())
-            self._refused = f"{place.name} refuses every request ({error}); see to its settings, or the prompt's"
+            self._refused = f"{endpoint.name} refuses every request ({error}); check its settings, or the prompt's"
             self._fail(job, str(error), retryable=False)
         else:
-            self._try_again(place, job, sent, trouble, error)
+            self._handle_failure(endpoint, job, ticket, trouble, error)
 
-    def _try_again(self, place: Endpoint, job: _Job, sent: Ticket, trouble: Trouble, error: ExchangeError) -> None:
+    def _handle_failure(
+        self, endpoint: Endpoint, job: _Job, ticket: Ticket, trouble: Trouble, error: ExchangeError
+    ) -> None:
         verdict = self._blame.failed(job.history, trouble, self._now())
         if verdict.request_at_fault:
-            place.pace.dropped()
+            endpoint.pace.dropped()
         else:
-            place.pace.failed(sent, self._loop_time(), trouble, error.retry_after)
-            if self._places.away and sent.at > self._found_at:
-                self._find_servers()
+            endpoint.pace.failed(ticket, self._loop_time(), trouble, error.retry_after)
+            if self._endpoints.away and ticket.at > self._discovered_at:
+                self._discover()
         if verdict.warn:
-            log.warning("%s has not answered for %.0f s (%s); it is asked again", place.name, verdict.silent_s, error)
+            log.warning("%s has not answered for %.0f s (%s); trying again", endpoint.name, verdict.silent_s, error)
         if verdict.action == "give up":
             load.ended(None)
             self._give_up(
-                f"{self._places.names} has not answered for {verdict.silent_s:.0f} s (the last try: {error}); "
+                f"{self._endpoints.names} has not answered for {verdict.silent_s:.0f} s (the last try: {error}); "
                 "once it does, the same command goes on from there"
             )
         elif verdict.action == "fail":
-            self._fail(job, f"asked {job.sent} times in vain; the last time: {error}", retryable=True)
+            self._fail(job, f"no answer after {job.sent} tries; the last one: {error}", retryable=True)
         else:
             self._repeat(job, verdict.pause_s)
 
     def _repeat(self, job: _Job, pause_s: float) -> None:
         load.repeated()
-        heapq.heappush(self._again, (self._loop_time() + pause_s, job.history.number, job))
+        heapq.heappush(self._retries, (self._loop_time() + pause_s, job.history.number, job))
 
     def _fail(self, job: _Job, message: str, retryable: bool) -> None:
         failure = Failure(job.request.id, message, retryable, retries=job.sent - 1)
@@ -266,12 +270,12 @@ class Scheduler:
         self._settle(job, failure)
 
     def _give_up(self, why: str) -> None:
-        """Nobody gets an answer any more."""
+        """Fail every waiting batch."""
         for batch in self._batches:
             batch.done.set_exception(EngineError(why))
         self._batches.clear()
-        self._line.clear()
-        self._again.clear()
+        self._queue.clear()
+        self._retries.clear()
         self._nothing_left()
         for task in self._tasks:
             if task is not asyncio.current_task():
@@ -279,20 +283,20 @@ class Scheduler:
 
     # --- servers ----------------------------------------------------------------------------------------------------
 
-    def _find_servers(self) -> None:
-        if not self._finding:
-            self._finding = True
-            self._start(self._find(), None)
+    def _discover(self) -> None:
+        if not self._discovering:
+            self._discovering = True
+            self._start(self._discover_endpoints(), None)
 
-    async def _find(self) -> None:
+    async def _discover_endpoints(self) -> None:
         begun = self._loop_time()
         try:
-            await self._places.find()
+            await self._endpoints.discover()
         except EngineError as error:
             self._give_up(str(error))
         finally:
-            self._found_at = self._loop_time()
-            self._held_s += self._found_at - begun
+            self._discovered_at = self._loop_time()
+            self._held_s += self._discovered_at - begun
 
     # --- time -------------------------------------------------------------------------------------------------------
 
@@ -300,5 +304,5 @@ class Scheduler:
         return asyncio.get_running_loop().time()
 
     def _now(self) -> float:
-        """Seconds for patience to be measured in: they stand still while servers are started."""
+        """The clock that patience is measured by: it stands still while servers start."""
         return self._loop_time() - self._held_s

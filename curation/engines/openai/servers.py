@@ -1,4 +1,4 @@
-"""Where a model is served: which servers there are, and which of them has room."""
+"""The servers of a model: their addresses, and which of them has room."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ Bases = tuple[str, ...]
 
 
 class Server(Protocol):
-    """Where a model is served. Safe to call from several threads."""
+    """A model server, or several alike. Safe to call from several threads."""
 
     def ready(self) -> Bases:
-        """The base URLs (…/v1), one at least, once they can be asked; asked for again when none of them answers.
+        """The base URLs (…/v1), at least one, once they accept requests; called again when none of them answers.
 
-        Blocks while the server comes up, until `close` at the latest. Raises EngineError where it will not.
+        Blocks while the server comes up, until `close` at the latest. Raises EngineError if it will not come up.
         """
         ...
 
-    def asking(self, now: bool) -> None:
-        """Whether this process has requests for it, from now on."""
+    def set_active(self, active: bool) -> None:
+        """Report whether this process has requests for it, from now on."""
 
     @property
-    def askers(self) -> int:
-        """How many processes have requests for it, this one included, and share what it may have in flight."""
+    def active_processes(self) -> int:
+        """How many processes have requests for it, this one included; they share its bound on requests in flight."""
 
     def close(self) -> None: ...
 
@@ -47,10 +47,10 @@ class Endpoint:
         self.pace = Pace(settings.max_in_flight, settings.patience_s)
 
 
-class Servers:
-    """The servers of one model. None is known before `find`.
+class Endpoints:
+    """The servers of one model. None is known before `discover`.
 
-    `ready` gives their base URLs, one at least; it may block, and raises EngineError where there will never be any.
+    `ready` returns their base URLs, at least one; it may block, and raises EngineError if there will never be any.
     """
 
     def __init__(self, settings: EngineSettings, ready: Callable[[], Bases]) -> None:
@@ -58,29 +58,29 @@ class Servers:
         self._ready = ready
         self._all: list[Endpoint] = []
 
-    async def find(self) -> None:
-        """Learn which servers can be asked, however long that takes. Raises what `ready` raises."""
+    async def discover(self) -> None:
+        """Ask `ready` which servers there are, however long that takes. Raises as `ready` does."""
         bases = await _in_thread(self._ready)
-        known = {place.base: place for place in self._all}
-        wanted = dict.fromkeys(base.rstrip("/") for base in bases)
-        self._all = [known.get(base) or Endpoint(base, self._settings) for base in wanted]
+        known = {endpoint.base: endpoint for endpoint in self._all}
+        current = dict.fromkeys(base.rstrip("/") for base in bases)
+        self._all = [known.get(base) or Endpoint(base, self._settings) for base in current]
 
-    def share_among(self, askers: int) -> None:
-        """So many processes ask them now, each its share of what may be in flight."""
-        for place in self._all:
-            place.pace.most = max(1, self._settings.max_in_flight // askers)
+    def share_among(self, active_processes: int) -> None:
+        """Give this process its share of the requests that may be in flight, among `active_processes`."""
+        for endpoint in self._all:
+            endpoint.pace.max_in_flight = max(1, self._settings.max_in_flight // active_processes)
 
     def have_room(self, now: float) -> bool:
-        return any(place.pace.room(now) for place in self._all)
+        return any(endpoint.pace.room(now) for endpoint in self._all)
 
     def roomiest(self, now: float, last: Endpoint | None) -> Endpoint:
-        """Where a request goes, of those that have room: rather not to `last`, where it failed."""
-        free = (place for place in self._all if place.pace.room(now))
-        return max(free, key=lambda place: (place is not last, place.pace.room(now)))
+        """The server with the most room for a request; `last`, where it failed, only if no other has any."""
+        free = (endpoint for endpoint in self._all if endpoint.pace.room(now))
+        return max(free, key=lambda endpoint: (endpoint is not last, endpoint.pace.room(now)))
 
     def opening(self, now: float) -> list[float]:
-        """When those that want to be left alone now may be asked again."""
-        return [place.pace.opens_at for place in self._all if place.pace.opens_at > now]
+        """When the servers that are pausing may be asked again."""
+        return [endpoint.pace.opens_at for endpoint in self._all if endpoint.pace.opens_at > now]
 
     @property
     def known(self) -> bool:
@@ -88,22 +88,22 @@ class Servers:
 
     @property
     def away(self) -> bool:
-        """Whether none of them answers any more."""
-        return all(place.pace.away for place in self._all)
+        """Whether all of them are away."""
+        return all(endpoint.pace.away for endpoint in self._all)
 
     @property
     def names(self) -> str:
-        return ", ".join(place.name for place in self._all)
+        return ", ".join(endpoint.name for endpoint in self._all)
 
 
 async def _in_thread(call: Callable[[], Bases]) -> Bases:
-    """What `call` returns or raises, in a thread of its own that nobody waits for at the end of the process."""
+    """The result of `call`, run in a daemon thread, so that it never delays the end of the process."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Bases] = loop.create_future()
 
     def settle(outcome: Bases | BaseException) -> None:
         if done.done():
-            return  # broken off
+            return  # cancelled
         if isinstance(outcome, BaseException):
             done.set_exception(outcome)
         else:

@@ -69,7 +69,7 @@ class VllmServer:
         self._asked = 0  # calls of `ready` so far
         self._answered = 0  # of these, the ones that the keeper has answered
         self._asking = False
-        self._askers = 0
+        self._active_processes = 0
         self._deaths: int | None = None  # of the server; None before a keeper has said anything
         self._over = ""  # why there will be no server any more
 
@@ -88,17 +88,17 @@ class VllmServer:
                 raise EngineError(self._over)
             return self._base_urls
 
-    def asking(self, now: bool) -> None:
-        """Whether this process has requests for it, from now on."""
+    def set_active(self, active: bool) -> None:
+        """Report whether this process has requests for it, from now on."""
         with self._changed:
-            self._asking = now
+            self._asking = active
             if self._link is not None:
-                tell(self._link, asking=now)
+                tell(self._link, asking=active)
 
     @property
-    def askers(self) -> int:
+    def active_processes(self) -> int:
         """How many processes have requests for it, this one included."""
-        return max(1, self._askers)
+        return max(1, self._active_processes)
 
     def close(self) -> None:
         """Leave the server, which goes where nobody else uses it; every `ready` from now on raises EngineError."""
@@ -198,7 +198,7 @@ class VllmServer:
             log.log(news["level"], "%s", news["log"])
         with self._changed:
             if "asking" in news:
-                self._askers, self._deaths = news["asking"], news["deaths"]
+                self._active_processes, self._deaths = news["asking"], news["deaths"]
             if news.get("well", 0) > self._answered:
                 self._answered, self._base_urls = news["well"], tuple(news["urls"])
             if news.get("over"):

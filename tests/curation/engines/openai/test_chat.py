@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 
 from curation.engines.interface import Sampling, TextRequest
-from curation.engines.openai.chat import ChatAnswer, ExchangeError, body, has_words, read_answer, read_stream, refusal
+from curation.engines.openai.chat import (
+    ChatAnswer,
+    ExchangeError,
+    has_content,
+    read_answer,
+    read_stream,
+    refusal,
+    request_body,
+)
 from curation.errors import PromptError
 from curation.prompts import Prompt
 from tests.support.scripted_server import completion, event
@@ -22,7 +30,7 @@ SAMPLING = Sampling(max_tokens=9, temperature=0.3, seed=5)
 
 def asked(text: str = "hello", prompt: Prompt = PROMPT, streamed: bool = False, **more: Any) -> dict[str, Any]:
     request = TextRequest("1", prompt, {"text": text}, SAMPLING, **more)
-    found: dict[str, Any] = json.loads(body(request, "m", streamed))
+    found: dict[str, Any] = json.loads(request_body(request, "m", streamed))
     return found
 
 
@@ -40,7 +48,9 @@ def test_a_request_says_all_that_counts() -> None:
 
 
 def test_the_constant_part_is_the_beginning() -> None:
-    first, second = (body(TextRequest("1", PROMPT, {"text": text}, SAMPLING), "m", False) for text in ("ab", "cd"))
+    first, second = (
+        request_body(TextRequest("1", PROMPT, {"text": text}, SAMPLING), "m", False) for text in ("ab", "cd")
+    )
     common = first[: first.index(b"<text>")]
     assert b"Be brief." in common
     assert second.startswith(common)
@@ -98,7 +108,7 @@ def test_streaming_asks_for_usage_too() -> None:
 
 def test_a_missing_variable_is_the_prompts_fault() -> None:
     with pytest.raises(PromptError):
-        body(TextRequest("1", PROMPT, {}, SAMPLING), "m", False)
+        request_body(TextRequest("1", PROMPT, {}, SAMPLING), "m", False)
 
 
 # --- answers --------------------------------------------------------------------------------------------------------
@@ -207,9 +217,9 @@ def test_nonsense_about_usage_is_no_tokens(usage: Any) -> None:
 
 def test_words_are_told_from_a_stream_s_preliminaries() -> None:
     start = event({"role": "assistant", "content": ""})
-    assert not has_words(bytearray(start))
-    assert not has_words(bytearray(start + event({"content": "hi"})[:-10]))
-    assert has_words(bytearray(start + event({"content": "hi"})))
+    assert not has_content(bytearray(start))
+    assert not has_content(bytearray(start + event({"content": "hi"})[:-10]))
+    assert has_content(bytearray(start + event({"content": "hi"})))
 
 
 # --- refusals -------------------------------------------------------------------------------------------------------

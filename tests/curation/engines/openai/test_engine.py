@@ -532,9 +532,9 @@ class Restarting:
                 self.running.start()
             return (self.running.url,)
 
-    askers = 1
+    active_processes = 1
 
-    def asking(self, now: bool) -> None:
+    def set_active(self, active: bool) -> None:
         pass
 
     def crash(self) -> None:
@@ -560,8 +560,8 @@ def test_processes_that_share_a_server_share_what_is_in_flight() -> None:
     server = Restarting(1)
     server.servers[0].script = scripted.after(0.02)
     with restarting(server, max_in_flight=12) as e:
-        for askers, most in ((4, 3), (100, 1), (1, 12)):
-            server.askers = askers
+        for active_processes, most in ((4, 3), (100, 1), (1, 12)):
+            server.active_processes = active_processes
             server.servers[0].most_in_flight = 0
             check(requests(60), e.complete(requests(60)))
             assert server.servers[0].most_in_flight == most
@@ -631,12 +631,12 @@ def refused(*, script: Script, path: str = "/v1", models: tuple[str, ...] = ("m"
 def test_a_wrong_key_is_said_to_be_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MY_KEY", raising=False)
     line = refused(script=scripted.status(401, "no key"), api_key_env="MY_KEY")
-    assert "wants a key" in line
+    assert "requires a key" in line
     assert "MY_KEY" in line
     monkeypatch.setenv("MY_KEY", KEY)
     for code in (401, 403):
         line = refused(script=scripted.status(code, f"Incorrect API key: {KEY}"), api_key_env="MY_KEY")
-        assert "does not take the key in MY_KEY" in line
+        assert "does not accept the key in MY_KEY" in line
 
 
 def test_a_wrong_model_is_said_to_be_wrong() -> None:

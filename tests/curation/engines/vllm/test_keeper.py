@@ -160,16 +160,16 @@ def test_other_cards_are_another_server(serve: Serve, monkeypatch: pytest.Monkey
 def test_those_who_have_requests_know_how_many_they_are(serve: Serve) -> None:
     one, other = serve(), serve()
     assert one.ready() == other.ready()
-    assert one.askers == other.askers == 1
-    one.asking(True)
-    other.asking(True)
-    wait_until(lambda: one.askers == other.askers == 2)
-    one.asking(False)
-    wait_until(lambda: other.askers == 1)
-    one.asking(True)
-    wait_until(lambda: other.askers == 2)
+    assert one.active_processes == other.active_processes == 1
+    one.set_active(True)
+    other.set_active(True)
+    wait_until(lambda: one.active_processes == other.active_processes == 2)
+    one.set_active(False)
+    wait_until(lambda: other.active_processes == 1)
+    one.set_active(True)
+    wait_until(lambda: other.active_processes == 2)
     one.close()
-    wait_until(lambda: other.askers == 1)
+    wait_until(lambda: other.active_processes == 1)
 
 
 # --- it fails -------------------------------------------------------------------------------------------------------

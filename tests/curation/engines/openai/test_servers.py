@@ -7,21 +7,21 @@ import threading
 
 import pytest
 
-from curation.engines.openai.servers import Bases, Servers
+from curation.engines.openai.servers import Bases, Endpoints
 from curation.errors import EngineError
 from curation.settings import EngineSettings
 
 SETTINGS = EngineSettings(kind="openai", model="m", base_urls=("http://unused/v1",), max_in_flight=4)
 
 
-def places(*bases: str) -> Servers:
-    found = Servers(SETTINGS, lambda: bases)
-    asyncio.run(found.find())
+def endpoints(*bases: str) -> Endpoints:
+    found = Endpoints(SETTINGS, lambda: bases)
+    asyncio.run(found.discover())
     return found
 
 
 def test_the_roomiest_comes_next_but_not_where_a_request_has_failed() -> None:
-    found = places("http://a/v1", "http://b/v1/")
+    found = endpoints("http://a/v1", "http://b/v1/")
     a = found.roomiest(0.0, None)
     assert str(a.url) == "http://a/v1/chat/completions"
     a.pace.sent(0.0)
@@ -38,19 +38,19 @@ def test_the_roomiest_comes_next_but_not_where_a_request_has_failed() -> None:
 
 def test_what_is_known_of_a_server_stays_when_it_is_found_again() -> None:
     answers: list[Bases] = [("http://a", "http://a/"), ("http://b", "http://a"), ("http://b",)]
-    found = Servers(SETTINGS, lambda: answers.pop(0))
+    found = Endpoints(SETTINGS, lambda: answers.pop(0))
     assert not found.known
-    asyncio.run(found.find())
+    asyncio.run(found.discover())
     a = found.roomiest(0.0, None)
     a.pace.failed(a.pace.sent(0.0), 0.0, "absent")
     assert found.away
     assert found.opening(0.0) == [a.pace.opens_at]
-    asyncio.run(found.find())
+    asyncio.run(found.discover())
     assert not found.away
     b = found.roomiest(0.0, None)
     assert b is not a
     assert found.roomiest(10.0, b) is a
-    asyncio.run(found.find())
+    asyncio.run(found.discover())
     assert found.names == "http://b"
 
 
@@ -62,7 +62,7 @@ def test_looking_for_servers_stops_nobody_else_and_fails_as_they_do() -> None:
         raise EngineError("it does not come up")
 
     async def look() -> None:
-        looking = asyncio.create_task(Servers(SETTINGS, ready).find())
+        looking = asyncio.create_task(Endpoints(SETTINGS, ready).discover())
         await asyncio.sleep(0.05)
         assert not looking.done()
         release.set()
