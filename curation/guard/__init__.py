@@ -1,4 +1,4 @@
-"""The one way to a child process: `run` a command, `call` a function of ours, bounded and never left behind."""
+"""The only way to start child processes: `run` a command or `call` a function, bounded and never left behind."""
 
 from curation.guard.child import Child, processor_s
 from curation.guard.pool import call, resume, stop_all
@@ -12,7 +12,7 @@ from curation.guard.process import (
     Stopped,
     TimedOut,
     run,
-    start_apart,
+    start_detached,
     start_server,
 )
 
@@ -30,7 +30,7 @@ __all__ = [
     "processor_s",
     "resume",
     "run",
-    "start_apart",
+    "start_detached",
     "start_server",
     "stop_all",
 ]

@@ -1,4 +1,4 @@
-"""A Python process that calls functions for us, kept while it is healthy."""
+"""A child Python process that runs functions, reused while it is healthy."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ from curation.guard.process import (
     Limits,
     OutOfMemory,
     Process,
-    death,
-    named,
+    cause_of_death,
     pump,
     running,
+    with_name,
 )
 from curation.rejects import Kind, Rejected
 
 CALLS_PER_CHILD = 100
-RESIDENT_BYTES_PER_CHILD = 1 << 30  # a child that has grown beyond this is not used again
-_answered = threading.local()  # seconds: what children have spent on answers to a thread
+RESIDENT_BYTES_PER_CHILD = 1 << 30  # a child that has grown beyond this is not reused
+_answered = threading.local()  # .seconds: CPU time that children spent on answers to this thread
 
 
 def processor_s() -> float:
-    """Processor seconds that this thread has taken so far, and children for the answers that they gave it."""
+    """CPU seconds of this thread so far, and of children while they answered it."""
     return time.thread_time() + getattr(_answered, "seconds", 0.0)
 
 
 def _count(seconds: Any) -> None:
-    """Take a child's word for what its answer has taken. Raises ValueError, TypeError where it makes no sense."""
+    """Add the CPU seconds that a child reports. Raises ValueError or TypeError if they make no sense."""
     if not 0 <= seconds < float("inf"):
         raise ValueError
     _answered.seconds = getattr(_answered, "seconds", 0.0) + seconds
 
 
 class Child:
-    """A Python process that calls functions for us, one at a time, and is started anew after it had to be killed.
+    """A Python process that runs one function at a time; restarted after it had to be killed.
 
     One thread at a time may use it; pool.py keeps several.
     """
@@ -64,7 +64,7 @@ class Child:
         A function may answer with a dataclass, which arrives as a dict.
 
         Raises Rejected as the function did, OSError for a full disk, OutOfMemory, TimedOut, Overflowed, Stopped, and
-        Crashed for all else.
+        Crashed for anything else.
         """
         request = {"function": function, "argument": argument, "memory_bytes": limits.memory_bytes}
         data = json.dumps(request, allow_nan=False).encode() + b"\n"
@@ -74,12 +74,12 @@ class Child:
             answer, tail = pump(process, self._replies, limits, self._requests, data)
         except GuardError as error:
             self._end()
-            raise named(error, function) from None
+            raise with_name(error, function) from None
         except BaseException:
             self._end()
             raise
         if not answer.endswith(b"\n"):
-            raise named(death(self._end(), tail), function)
+            raise with_name(cause_of_death(self._end(), tail), function)
         try:
             return self._result(answer, function)
         finally:
@@ -99,7 +99,7 @@ class Child:
             raise Crashed(f"{function}: its answer makes no sense") from None
         if rejected:
             raise rejected
-        self._end()  # after an error that nobody foresaw, nothing is known of its state
+        self._end()  # after an unexpected error its state is unknown
         if kind == "disk":
             raise OSError(errno.ENOSPC, "No space left on device", function)
         raise (OutOfMemory if kind == "memory" else Crashed)(f"{function}: {message}")
@@ -109,7 +109,7 @@ class Child:
         self._replies, reply = os.pipe()
         serve = f"import curation.guard.pool; curation.guard.child._serve({request}, {reply})"
         try:
-            # Libraries print to standard output: it goes where standard error goes, and replies have their own pipe.
+            # Libraries print to standard output: send that to standard error; replies have their own pipe.
             command = [sys.executable, "-c", f"import os; os.dup2(2, 1); {serve}"]
             self._process = running.start(command, 0, pass_fds=(request, reply), stdout=subprocess.DEVNULL)
         except BaseException:
@@ -128,18 +128,18 @@ class Child:
         self._requests = self._replies = -1
 
     def _end(self) -> int:
-        """Kill the process, if any; its exit code, or minus the signal that it had died of."""
+        """Kill the process, if any. Returns its exit code, or minus the signal that it had died of."""
         process, self._process = self._process, None
         if process is None:
             return 0
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.popen.wait(0.2)  # one that is dying already has a cause of death worth reading
+            process.popen.wait(0.2)  # one that is dying already has a cause of cause_of_death worth reading
         code = process.finish()
         self._close_pipes()
         return code
 
     def _resident_bytes(self) -> int:
-        """Of the process that does the work; 0 where it cannot be known."""
+        """Resident memory of the working process; 0 if unknown."""
         launcher = self._process.popen.pid if self._process else 0
         try:
             worker = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()[0]
@@ -156,7 +156,7 @@ class Child:
 
 
 def _serve(requests: int, replies: int) -> None:
-    """Answer requests, a JSON object a line, until there are no more."""
+    """Answer requests, one JSON object per line, until there are no more."""
     for fd in (requests, replies):
         os.set_inheritable(fd, False)
     with os.fdopen(requests, "rb") as lines, os.fdopen(replies, "wb", 0) as out:

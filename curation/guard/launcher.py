@@ -1,12 +1,12 @@
-"""Start a command and see to it that it ends when whoever asked for it does.
+"""Start a command, and make sure that it ends when the process that started it does.
 
 Run as `python -I -S launcher.py LIFELINE[,HELD...] MEMORY GRACE COMMAND...`, with the standard library alone, since it
 stands between the guard and every child process. LIFELINE is the read end of a pipe whose other end the guard holds:
-when that closes, be it that the guard wants the command gone or that it was killed itself, the command's whole session
-is killed. So is what a command leaves behind that ends by itself. HELD descriptors stay open as long as anybody watches
-over the session; the command does not get them. MEMORY is the command's address space in bytes (0 = as it is). GRACE is
-how many seconds the session gets to end, asked to by SIGTERM, before it is killed; with any, a second process watches
-this one, so that the session ends even where this one is killed. The exit status is the command's own.
+when that closes, whether the guard ends the command or is killed itself, the command's whole session is killed. So is
+anything left behind by a command that ends by itself. HELD descriptors stay open while the session is watched; the
+command does not get them. MEMORY limits the command's address space, in bytes (0: unchanged). GRACE is the number of
+seconds that the session has to end after SIGTERM, before it is killed; if it is not 0, a second process watches this
+one, so that the session ends even if this one is killed. The exit status is the command's.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ def main(descriptors: list[int], memory: int, grace: float, command: list[str]) 
     libc = ctypes.CDLL(None)
     child = os.fork()
     if child == 0:
-        _become(command, memory, launcher, libc)
+        _exec(command, memory, launcher, libc)
     watcher = _second_watcher(child, grace) if grace else -1
     threading.Thread(target=_watch, args=(lifeline, child, grace), daemon=True).start()
-    # The dead child is left unreaped until its session is cleared, so that its number cannot mean anyone else by then.
+    # Reap the dead child only after its session is cleared, so that its pid cannot be reused before.
     os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
     _end(child, grace)
     with contextlib.suppress(OSError):  # there is no second watcher, or it was killed
@@ -47,7 +47,7 @@ def main(descriptors: list[int], memory: int, grace: float, command: list[str]) 
     os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
 
 
-def _become(command: list[str], memory: int, launcher: int, libc: ctypes.CDLL) -> None:
+def _exec(command: list[str], memory: int, launcher: int, libc: ctypes.CDLL) -> None:
     try:
         os.setsid()
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -64,7 +64,7 @@ def _become(command: list[str], memory: int, launcher: int, libc: ctypes.CDLL) -
 
 
 def _second_watcher(child: int, grace: float) -> int:
-    """A process that ends the session when this one is killed; where to write to when there is nothing left to end."""
+    """Fork a process that ends the session if this one is killed. Returns a descriptor: write to it when done."""
     watched, held = os.pipe()
     if os.fork() == 0:
         os.setsid()
@@ -93,9 +93,9 @@ def _end(child: int, grace: float) -> None:
         if grace:
             _signal(child, signal.SIGTERM)
             until = time.monotonic() + grace
-            while time.monotonic() < until and _members(child):
+            while time.monotonic() < until and _live_members(child):
                 time.sleep(0.05)
-            shared = {path for pid in _members(child) for path in _shared_memory(pid)}
+            shared = {path for pid in _live_members(child) for path in _shared_memory(pid)}
         _signal(child, signal.SIGKILL)
         for path in shared:
             with contextlib.suppress(OSError):
@@ -103,24 +103,24 @@ def _end(child: int, grace: float) -> None:
 
 
 def _signal(child: int, number: signal.Signals) -> None:
-    for kill in (os.killpg, os.kill):  # it leads no group before its setsid
+    for kill in (os.killpg, os.kill):  # before its setsid it leads no group
         with contextlib.suppress(ProcessLookupError):
             kill(child, number)
 
 
-def _members(group: int) -> list[int]:
-    """The processes of the group that have still to end."""
-    members = []
+def _live_members(group: int) -> list[int]:
+    """The processes of the group that still run."""
+    pids = []
     for pid in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208
         with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123
             state, _, its_group = file.read().rpartition(b")")[2].split()[:3]
             if int(its_group) == group and state != b"Z":
-                members.append(int(pid))
-    return members
+                pids.append(int(pid))
+    return pids
 
 
 def _shared_memory(pid: int) -> list[str]:
-    """What Python's multiprocessing in that process shares with others: it stays in memory where nobody unlinks it."""
+    """Shared memory of Python's multiprocessing in process `pid`, which stays allocated unless it is unlinked."""
     with contextlib.suppress(OSError), open(f"/proc/{pid}/maps") as file:  # noqa: PTH123
         paths = [line.rstrip("\n").partition("/")[2] for line in file if " /dev/shm/psm_" in line]
         return [f"/{path}" for path in paths if not path.endswith("(deleted)")]

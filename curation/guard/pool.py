@@ -1,4 +1,4 @@
-"""The children that are kept for the next call, and the end of everything that the guard has started."""
+"""Idle children kept for the next call, and `stop_all`, which ends everything that the guard has started."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _idle: list[Child] = []
 
 
 def call(function: str, argument: dict[str, Any], limits: Limits) -> dict[str, Any]:
-    """`Child.call` on a child of a pool that grows with the threads that use it. Raises as `Child.call` does."""
+    """`Child.call` on an idle child, or a new one if all are busy. Raises as `Child.call` does."""
     with running.lock:
         if running.stopped:
             raise Stopped(f"{function}: stopped")
@@ -27,7 +27,7 @@ def call(function: str, argument: dict[str, Any], limits: Limits) -> dict[str, A
 
 
 def stop_all() -> None:
-    """Kill every child and command at once. Calls under way in other threads raise Stopped, and so do later ones."""
+    """Kill every child and command. Calls under way in other threads raise Stopped, and so do later ones."""
     with running.lock:
         running.stopped = True
         idle, processes = list(_idle), list(running.processes)

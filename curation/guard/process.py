@@ -1,4 +1,4 @@
-"""One child process under the launcher: bounded in time, memory and output."""
+"""A child process under the launcher: bounded in time, memory and output."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT
 
 
 class GuardError(Exception):
-    """A child process that did not do what it was asked for."""
+    """A child process failed; the kinds below say how."""
 
 
 class TimedOut(GuardError):
@@ -29,11 +29,11 @@ class TimedOut(GuardError):
 
 
 class OutOfMemory(GuardError):
-    """It ran into its memory limit."""
+    """It hit its memory limit."""
 
 
 class Crashed(GuardError):
-    """It died, failed, or answered nonsense; the message has the exit code or signal and what it said last."""
+    """It died, failed, or answered nonsense; the message has the exit code or signal and its last output."""
 
 
 class Overflowed(GuardError):
@@ -69,7 +69,7 @@ class Process:
     ) -> None:
         watched, self.lifeline = os.pipe()
         launcher, descriptors = (sys.executable, "-I", "-S", _LAUNCHER), (watched, *held)
-        self.end_s = 5 + grace_s  # by when it has ended after `kill`
+        self.end_s = 5 + grace_s  # within which it ends after `kill`
         try:
             self.popen = subprocess.Popen(
                 [*launcher, ",".join(map(str, descriptors)), str(memory_bytes), str(grace_s), *command],
@@ -110,7 +110,7 @@ class Process:
 
 
 class Running:
-    """The processes of this one that run now. Once stopped, none is started any more."""
+    """The child processes that run now. After `stop_all`, no more are started."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -121,13 +121,13 @@ class Running:
         """`Process(*args, **kwargs)`. Raises Stopped."""
         with self.lock:
             if self.stopped:
-                raise Stopped("stopped; nothing is started any more")
+                raise Stopped("stopped; nothing more is started")
             process = Process(*args, **kwargs)
             self.processes.add(process)
         return process
 
     def forget(self) -> None:
-        """In a forked copy of this process: its parent's children are not its own."""
+        """In a fork: the parent's children are not ours."""
         self.lock, self.stopped = threading.RLock(), False  # the parent may have held the lock
         for process in self.processes:
             if process.lifeline >= 0:
@@ -141,18 +141,18 @@ running = Running()
 def start_server(
     command: Sequence[str], environment: Mapping[str, str], grace_s: float, held: Sequence[int] = ()
 ) -> Process:
-    """Start a command that goes on until it is told to end, and has `grace_s` seconds to do so.
+    """Start a command that runs until it is killed, with `grace_s` seconds to end by itself.
 
-    What it says on either output is in `popen.stdout`. The descriptors in `held` stay open until nothing is left of it,
-    whatever is killed; it does not get them itself. Raises Stopped.
+    Both of its outputs arrive in `popen.stdout`. The descriptors in `held` stay open until all of its processes have
+    ended, whichever is killed; the command does not get them. Raises Stopped.
     """
     return running.start(command, 0, stderr=subprocess.STDOUT, environment=environment, grace_s=grace_s, held=held)
 
 
-def start_apart(code: str, argument: bytes, said: IO[bytes], pass_fds: Sequence[int]) -> subprocess.Popen[bytes]:
-    """Start a Python process of ours that may outlive this one: when to end is its own affair, and none of `stop_all`.
+def start_detached(code: str, argument: bytes, log_file: IO[bytes], pass_fds: Sequence[int]) -> subprocess.Popen[bytes]:
+    """Start a Python process that may outlive this one; `stop_all` does not end it.
 
-    `argument` is its standard input; what it says goes to the file `said`.
+    `argument` is its standard input; its output goes to `log_file`.
     """
     with tempfile.TemporaryFile() as file:
         file.write(argument)
@@ -160,35 +160,35 @@ def start_apart(code: str, argument: bytes, said: IO[bytes], pass_fds: Sequence[
         process = subprocess.Popen(
             [sys.executable, "-c", code],
             stdin=file,
-            stdout=said,
-            stderr=said,
+            stdout=log_file,
+            stderr=log_file,
             pass_fds=pass_fds,
             start_new_session=True,
-            env={**os.environ, **_modules()},
+            env={**os.environ, **_import_path()},
         )
-    threading.Thread(target=process.wait, name="reaper", daemon=True).start()  # so that it leaves no zombie
+    threading.Thread(target=process.wait, name="reaper", daemon=True).start()  # so that it does not stay a zombie
     return process
 
 
 def _environment() -> dict[str, str]:
-    """What a child gets to see: no keys, no tokens; the same modules as here; no threads that it did not ask for."""
+    """A child's environment: no keys or tokens, the same import path as here, and single-threaded libraries."""
     kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
-    return kept | _modules() | {"MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    return kept | _import_path() | {"MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
-def _modules() -> dict[str, str]:
+def _import_path() -> dict[str, str]:
     paths = os.pathsep.join(str(Path(p).absolute()) for p in sys.path)
     return {"PYTHONPATH": paths, "PYTHONSAFEPATH": "1"}
 
 
 def pump(process: Process, reading: int, limits: Limits, writing: int = -1, data: bytes = b"") -> tuple[bytes, bytes]:
-    """Write `data` to `writing`, and read `reading` to its end or, where something was written, to the end of a line.
+    """Write `data` to `writing`; read `reading` to its end or, if there is a `writing`, to the end of a line.
 
-    Returns what was read and the tail of standard error. Raises TimedOut, Overflowed.
+    Returns the bytes read and the tail of standard error. Raises TimedOut, Overflowed.
     """
     deadline = time.monotonic() + limits.wall_s
     stderr = process.popen.stderr.fileno() if process.popen.stderr else -1
-    answer, tail, line_wanted = bytearray(), b"", writing >= 0
+    answer, tail, one_line = bytearray(), b"", writing >= 0
     with selectors.DefaultSelector() as selector:
         for fd in (reading, stderr, writing):
             if fd >= 0:
@@ -213,7 +213,7 @@ def pump(process: Process, reading: int, limits: Limits, writing: int = -1, data
                 answer += chunk
                 if len(answer) > limits.output_bytes:
                     raise Overflowed(f"more than {limits.output_bytes} bytes of output")
-                if line_wanted and (chunk.endswith(b"\n") or (not chunk and key.fd == reading)):
+                if one_line and (chunk.endswith(b"\n") or (not chunk and key.fd == reading)):
                     return bytes(answer), tail
     return bytes(answer), tail
 
@@ -222,11 +222,11 @@ def _write(fd: int, data: bytes) -> int:
     try:
         return os.write(fd, data[: 1 << 16])
     except BrokenPipeError:
-        return len(data)  # it has died; the end of its answer says so
+        return len(data)  # it has died, which the end of its output shows
 
 
 def run(command: Sequence[str], limits: Limits) -> bytes:
-    """Run `command` and return what it wrote to standard output. It has no standard input and a bare environment.
+    """Run `command` and return its standard output. It has no standard input and a minimal environment.
 
     Raises TimedOut, OutOfMemory, Overflowed, Crashed (not started, non-zero exit, signal) and Stopped.
     """
@@ -241,22 +241,22 @@ def run(command: Sequence[str], limits: Limits) -> bytes:
             raise TimedOut(f"no end after {limits.wall_s:g} s") from None
     except GuardError as error:
         process.finish()
-        raise named(error, command[0]) from None
+        raise with_name(error, command[0]) from None
     except BaseException:
         process.finish()
         raise
     code = process.finish()
     if code:
-        raise named(death(code, tail), command[0])
+        raise with_name(cause_of_death(code, tail), command[0])
     return output
 
 
-def named(error: GuardError, name: str) -> GuardError:
+def with_name(error: GuardError, name: str) -> GuardError:
     return Stopped(f"{name}: stopped") if running.stopped else type(error)(f"{Path(name).name}: {error}")
 
 
-def death(code: int, tail: bytes) -> GuardError:
-    said = " ".join(tail.decode(errors="replace").split())[-500:]
+def cause_of_death(code: int, tail: bytes) -> GuardError:
+    last_output = " ".join(tail.decode(errors="replace").split())[-500:]
     how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     short = any(text in tail for text in (b"Cannot allocate memory", b"MemoryError", b"bad_alloc", b"ut of memory"))
-    return (OutOfMemory if short else Crashed)(f"{how}: {said}" if said else how)
+    return (OutOfMemory if short else Crashed)(f"{how}: {last_output}" if last_output else how)

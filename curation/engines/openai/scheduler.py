@@ -32,7 +32,7 @@ class Call:
 
     def __init__(self, requests: Sequence[TextRequest]) -> None:
         self.requests = requests
-        self.answers: dict[int, Answer] = {}  # by endpoint in the batch
+        self.answers: dict[int, Answer] = {}  # by index in the batch
         self.next = 0  # the first request that has not been sent yet
         self.done: Future[list[Answer]] = Future()
 

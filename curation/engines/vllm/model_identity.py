@@ -1,4 +1,4 @@
-"""What a model on a hub or in a folder is called in rows, and which one exactly it is."""
+"""The name of a model in rows, and its exact identity: a hub's commit or a digest of its files."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ log = logging.getLogger(__name__)
 UNRESOLVED = "unresolved"
 HUB_TIMEOUT_S = 20.0
 WHOLE_BYTES = 32 << 20
-"""Larger files are told apart by their size and by blocks of them."""
+"""Larger files are identified by their size and by blocks of them."""
 BLOCKS, BLOCK_BYTES = 64, 1 << 16
 
 
 def model_path(settings: EngineSettings) -> Path | None:
     """The folder (or GGUF file) that the settings name; None for a model on a hub.
 
-    Raises EngineError where they name a path that is not there.
+    Raises EngineError if they name a path that does not exist.
     """
     model = settings.model or ""
-    path = Path(os.path.abspath(Path(model).expanduser()))  # noqa: PTH100 - a link is called by its own name
+    path = Path(os.path.abspath(Path(model).expanduser()))  # noqa: PTH100 - a link keeps its own name
     if path.exists():
         return path
     if model.startswith((".", "~", os.sep)) or (model.count("/") > 1 and "://" not in model):
@@ -36,20 +36,20 @@ def model_path(settings: EngineSettings) -> Path | None:
 
 
 def model_name(settings: EngineSettings) -> str:
-    """What rows call the model: its name on the hub, or the last part of its folder's path."""
+    """The model's name in rows: its name on the hub, or the last part of its folder's path."""
     path = model_path(settings)
     return path.name if path else settings.model or ""
 
 
 def identity(settings: EngineSettings) -> str:
-    """What of the model counts in digests. No network is asked, so that a branch of a hub counts by its name."""
+    """The part of a model's identity that enters digests. Uses no network: a branch on a hub counts by its name."""
     path = model_path(settings)
     return f"{model_name(settings)}@{_content(path) if path else settings.revision or ''}"
 
 
 def resolved_revision(settings: EngineSettings) -> str:
-    """The commit that a hub's model is at now, or a folder's digest; UNRESOLVED, with a line in the log, where
-    neither the hub nor its cache on this machine can tell."""
+    """The current commit of a hub's model, or a folder's digest; UNRESOLVED, with a warning, if neither the hub nor its
+    local cache knows it."""
     path = model_path(settings)
     if path:
         return _content(path)
@@ -58,7 +58,7 @@ def resolved_revision(settings: EngineSettings) -> str:
         return revision
     try:
         return _commit(name, revision)
-    except Exception as error:  # whatever is wrong with a hub, a server may know how to load the model
+    except Exception as error:  # despite any trouble with the hub, a server may be able to load the model
         log.warning("the revision of %s cannot be resolved: %s", name, str(error).strip().partition("\n")[0])
         return UNRESOLVED
 
@@ -70,13 +70,13 @@ def _commit(name: str, revision: str | None) -> str:
         commit = HfApi().model_info(name, revision=revision, timeout=HUB_TIMEOUT_S).sha
         if commit:
             return commit
-    except Exception as error:  # no network, or none wanted: the server will load what is in the cache
-        log.info("the hub does not tell the revision of %s: %s", name, str(error).strip().partition("\n")[0])
+    except Exception as error:  # no network, or offline mode: the server will load from the cache
+        log.info("the hub did not report the revision of %s: %s", name, str(error).strip().partition("\n")[0])
     try:
         return Path(snapshot_download(name, revision=revision, local_files_only=True)).name
     except FileNotFoundError:
         cached = _cached_commits(name)
-        if revision is None and len(cached) == 1:  # it was fetched by its commit, which leaves no name
+        if revision is None and len(cached) == 1:  # it was downloaded by its commit, which leaves no branch name
             return cached[0]
         raise
 
@@ -90,7 +90,7 @@ def _cached_commits(name: str) -> list[str]:
 
 
 def _content(path: Path) -> str:
-    """32 hex digits for what is in a model's files, wherever they lie; what is only read by people does not count."""
+    """32 hex digits for the content of a model's files, wherever they are; documentation does not count."""
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and _counts(p, path))
     names = [file.name if file == path else file.relative_to(path).as_posix() for file in files]
     try:

@@ -1,5 +1,4 @@
-"""Where the processes of one user on one machine find the one that keeps what they share, and become it where there is
-none."""
+"""How the processes of one user on one machine find their keeper, or take the right to become it."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ SOCKET, LOCK = "socket", "lock"
 
 
 def private_folder(name: str) -> Path:
-    """A folder for `name` that nobody else can look into, the same for every process of this user with this TMPDIR."""
+    """A folder for `name` that only this user can read, the same for all of the user's processes with this TMPDIR."""
     above = Path(tempfile.gettempdir(), f"vidla-vllm-{os.geteuid()}")
     try:
         for folder in (above, above / name):
@@ -27,14 +26,14 @@ def private_folder(name: str) -> Path:
                 folder.mkdir(0o700)
             found = folder.lstat()
             if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-                raise EngineError(f"{folder} is not a folder of yours alone; remove it, or set TMPDIR to another place")
+                raise EngineError(f"{folder} is not private to you; remove it, or set TMPDIR to another place")
     except OSError as error:
         raise EngineError(f"cannot use {above}: {error.strerror}; set TMPDIR to another place") from None
     return above / name
 
 
 def connect(folder: Path) -> socket.socket | None:
-    """A connection to the process that keeps what belongs to `folder`; None where there is none."""
+    """A connection to the keeper of `folder`; None if there is none."""
     link = new_socket()
     try:
         with _address(folder) as address:
@@ -46,9 +45,9 @@ def connect(folder: Path) -> socket.socket | None:
 
 
 def lock(folder: Path) -> IO[bytes] | None:
-    """A file whose descriptor is the only one with the right to listen; None where another process has that.
+    """The exclusive right to listen in `folder`, as an open file; None if another process holds it.
 
-    It can be handed to a child, and the right goes with the last copy.
+    A child can inherit the descriptor; the right ends when the last copy is closed.
     """
     held = (folder / LOCK).open("ab")
     try:
@@ -61,7 +60,7 @@ def lock(folder: Path) -> IO[bytes] | None:
 
 @contextlib.contextmanager
 def listening(folder: Path) -> Iterator[socket.socket]:
-    """Where others connect to; for the one who has the lock, since it takes the place of one that was left behind."""
+    """The socket that others connect to. Needs the lock: it replaces a socket left by a dead keeper."""
     path = folder / SOCKET
     path.unlink(missing_ok=True)
     with new_socket() as listener:
@@ -75,13 +74,13 @@ def listening(folder: Path) -> Iterator[socket.socket]:
 
 
 def new_socket() -> socket.socket:
-    """A socket that keeps messages apart."""
+    """A socket that preserves message boundaries."""
     return socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
 @contextlib.contextmanager
 def _address(folder: Path) -> Iterator[str]:
-    """The socket's path, however long that of the folder is: a socket's has a narrow limit."""
+    """A short path to the socket, however long the folder's: socket paths have a tight limit."""
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         yield f"/proc/self/fd/{opened}/{SOCKET}"

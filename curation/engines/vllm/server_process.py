@@ -1,4 +1,4 @@
-"""A model server of our own: started, waited for, watched, started again where it dies, and stopped."""
+"""A vLLM server process: started, awaited, watched, restarted if it dies, and stopped."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ log = logging.getLogger(__name__)
 HOST = "127.0.0.1"
 LOG = "server.log"
 PORT = "{port}"
-"""In a command, what its port takes the place of."""
-LOOK_S = 2.0  # from one look at a server that is up to the next
-SAY_S = 10.0  # of waiting before something is said, whether or not there is news
-STOP_S = 10.0  # for a server to end by itself: one that is killed at once leaves shared memory behind
-SICK_S = 10.0  # with answers to health checks that say it is not well
+"""In a command, stands for the port."""
+CHECK_S = 2.0  # between health checks of a server that is up
+LOG_S = 10.0  # between log lines while it starts, even without progress
+STOP_S = 10.0  # for a server to end by itself: one killed at once leaves shared memory behind
+UNHEALTHY_S = 10.0  # of health checks that report an error
 PYTHON_HINT = (
     "install it with pip install 'vidla[vllm]', or name an interpreter that has it, with --set "
     "captions.engine.vllm.python=… or summaries.engine.vllm.python=…"
@@ -36,25 +36,25 @@ PYTHON_HINT = (
 
 @dataclass(frozen=True)
 class Launch:
-    """What a server is started with, and how long it is waited for: to come up, and for an answer to a health check."""
+    """A server's command and environment, and how long to wait for it to start and to answer a health check."""
 
     command: tuple[str, ...]
     environment: Mapping[str, str]
     start_timeout_s: float
     hung_s: float
-    restarts: int  # of one that has been up
+    restarts: int  # at most, after it was once up
 
 
 class _Down(Exception):
-    """The server does not run any more, or never will; why."""
+    """The server has ended or did not start; the message says why."""
 
 
 class ServerProcess:
-    """A vLLM on a free port of loopback, from the first `ready` to `close`. Safe to call from several threads.
+    """A vLLM server on a free loopback port, from the first `ready` to `close`. Safe to call from several threads.
 
-    It dies with this process, whatever that dies of. A server that has been up and dies, or does not answer a health
-    check for `hung_s`, is started again, as long as it has not died more than `restarts` times. `deaths` are those so
-    far. What it says is kept in `folder`. Descriptors in `held` stay open until nothing is left of it.
+    It dies with this process, by whatever cause. A server that dies after it was up, or does not answer a health check
+    for `hung_s`, is restarted unless it has died more than `restarts` times; `deaths` counts them. Its log is kept in
+    `folder`. Descriptors in `held` stay open until all of its processes have ended.
     """
 
     def __init__(self, launch: Launch, folder: Path, deaths: int = 0, held: tuple[int, ...] = ()) -> None:
@@ -65,27 +65,27 @@ class ServerProcess:
         self._watcher: threading.Thread | None = None
         self._process: guard.Process | None = None
         self._base_urls: tuple[str, ...] = ()
-        self._asked = 0  # calls of `ready` so far
-        self._answered = 0  # of these, the ones that came before the last look which found the server well
+        self._calls = 0  # calls of `ready` so far
+        self._answered_calls = 0  # of these, how many came before the last health check that succeeded
         self.deaths = deaths
-        self.over = ""  # why there will be no server any more
+        self.over = ""  # why the server has ended for good
 
     def ready(self) -> tuple[str, ...]:
-        """The base URL, of a server that was found well after the call. Raises EngineError where none will be."""
+        """The base URL, once a health check made after this call succeeds. Raises EngineError if none ever will."""
         with self._changed:
-            self._asked += 1
-            mine = self._asked
+            self._calls += 1
+            mine = self._calls
             if self._watcher is None and not self.over:
                 self._watcher = threading.Thread(target=self._run, name="vllm", daemon=True)
                 self._watcher.start()
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self.over or self._answered >= mine)
+            self._changed.wait_for(lambda: self.over or self._answered_calls >= mine)
             if self.over:
                 raise EngineError(self.over)
             return self._base_urls
 
     def close(self) -> None:
-        """Stop the server; every `ready` from now on raises EngineError."""
+        """Stop the server. Every later `ready` raises EngineError."""
         self._end("the vLLM server was stopped")
         with self._changed:
             process, watcher = self._process, self._watcher
@@ -148,8 +148,8 @@ class ServerProcess:
         raise _Down(_cause(code, server_log.reason()))
 
     def _wait_until_up(self, process: guard.Process, port: int, server_log: ServerLog) -> None:
-        begun = said_at = time.monotonic()
-        said = ""
+        begun = logged_at = time.monotonic()
+        logged = ""
         while process.popen.poll() is None and not self.over:
             now, step = time.monotonic(), server_log.step
             if _health(port, 5.0) == 200:
@@ -157,30 +157,30 @@ class ServerProcess:
                 return
             if now - begun > self._launch.start_timeout_s:
                 raise _Down(
-                    f"it was not there after {self._launch.start_timeout_s:g} s (the setting "
-                    f"vllm.start_timeout_s); it said last: {server_log.reason() or 'nothing'}"
+                    f"it was not up after {self._launch.start_timeout_s:g} s (the setting "
+                    f"vllm.start_timeout_s); its last output: {server_log.reason() or 'none'}"
                 )
-            if now - said_at >= SAY_S or (step != said and now - said_at >= LOOK_S):
-                log.info("the vLLM server is starting, %.0f s: %s", now - begun, step or "no word yet")
-                said, said_at = step, now
+            if now - logged_at >= LOG_S or (step != logged and now - logged_at >= CHECK_S):
+                log.info("the vLLM server is starting, %.0f s: %s", now - begun, step or "no output yet")
+                logged, logged_at = step, now
             self._pause(0.5)
 
     def _watch(self, process: guard.Process, port: int) -> None:
-        """Look at the server, now and then and whenever `ready` asks for it, until it ends."""
+        """Check the server's health regularly and whenever `ready` is called, until it ends."""
         well_at, hung_s = time.monotonic(), self._launch.hung_s
         while process.popen.poll() is None and not self.over:
             with self._changed:
-                asked = self._asked
+                asked = self._calls
             status = _health(port, hung_s / 2)
             if status == 200:
                 well_at = time.monotonic()
                 with self._changed:
                     self._base_urls = (f"http://{HOST}:{port}/v1",)
-                    self._answered = asked
+                    self._answered_calls = asked
                     self._changed.notify_all()
-                self._pause(LOOK_S, asked)
-            elif status is not None and time.monotonic() - well_at > min(SICK_S, hung_s):
-                raise _Down(f"its health check answered {status} for a while, as it does when its engine is dead")
+                self._pause(CHECK_S, asked)
+            elif status is not None and time.monotonic() - well_at > min(UNHEALTHY_S, hung_s):
+                raise _Down(f"its health check kept answering {status}, as it does when its engine is dead")
             elif time.monotonic() - well_at > hung_s:
                 raise _Down(f"it hangs: no answer to a health check for {hung_s:g} s")
             else:
@@ -192,15 +192,15 @@ class ServerProcess:
                 path.unlink(missing_ok=True)
 
     def _pause(self, seconds: float, asked: int | None = None) -> None:
-        """Sleep, but not on when all is over or, where `asked` is given, `ready` is called beyond that number."""
+        """Sleep; wake early at the end or, with `asked`, when `ready` has been called more often than that."""
         with self._changed:
-            self._changed.wait_for(lambda: self.over or (asked is not None and self._asked > asked), seconds)
+            self._changed.wait_for(lambda: self.over or (asked is not None and self._calls > asked), seconds)
 
 
 @contextlib.contextmanager
 def _held_port() -> Iterator[int]:
-    """A free port, kept from being given to anybody else; a server that sets SO_REUSEADDR or SO_REUSEPORT, as vLLM and
-    nearly all do, can listen on it all the same, since this socket does not."""
+    """A free port, reserved from other processes. A server that sets SO_REUSEADDR or SO_REUSEPORT, as vLLM and nearly
+    all do, can still listen on it, since this socket does not."""
     with socket.socket() as holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -208,11 +208,11 @@ def _held_port() -> Iterator[int]:
         yield holder.getsockname()[1]
 
 
-# --- what it says of itself -----------------------------------------------------------------------------------------
+# --- health and causes of death --------------------------------------------------------------------------------------
 
 
 def _health(port: int, timeout_s: float) -> int | None:
-    """The HTTP status of the server's health; None where there is no answer."""
+    """The HTTP status of the server's health check; None without an answer."""
     connection = http.client.HTTPConnection(HOST, port, timeout=timeout_s)
     try:
         connection.request("GET", "/health")
@@ -223,17 +223,17 @@ def _health(port: int, timeout_s: float) -> int | None:
         connection.close()
 
 
-def _cause(code: int, said: str) -> str:
-    """Why a server has ended, from its exit status or minus its signal, and what it said last."""
-    if re.search(r"No module named '?vllm'?(?![\w.])", said) or said.startswith("cannot start "):
-        return f"{said}; {PYTHON_HINT}"
+def _cause(code: int, last_output: str) -> str:
+    """Why a server has ended, from its exit status (or minus its signal) and its last output."""
+    if re.search(r"No module named '?vllm'?(?![\w.])", last_output) or last_output.startswith("cannot start "):
+        return f"{last_output}; {PYTHON_HINT}"
     if code == -9:
-        return "it was killed (SIGKILL), as happens where memory runs out"
+        return "it was killed (SIGKILL), as happens when memory runs out"
     how = f"killed by signal {-code}" if code < 0 else f"exit status {code}"
-    return f"{said} ({how})" if said else how
+    return f"{last_output} ({how})" if last_output else how
 
 
 def died(deaths: int, reason: str, server_log: Path) -> str:
-    """That it is not started again any more."""
+    """The message that it is not restarted again."""
     times = "once" if deaths == 1 else f"{deaths} times"
     return f"the vLLM server died {times}; at last: {reason} (its log: {server_log})"

@@ -323,7 +323,7 @@ def test_a_crash_of_the_decoder_costs_that_video_alone(tmp_path: Path) -> None:
     thread.start()
     wait_until((tmp_path / "stored.mp4.part").exists)
     for pid in descendants(os.getpid()) - before:
-        if "launch.py" not in Path(f"/proc/{pid}/cmdline").read_text():
+        if "launcher.py" not in Path(f"/proc/{pid}/cmdline").read_text():
             os.kill(pid, signal.SIGSEGV)
     thread.join()
     assert [str(error) for error in caught] == [

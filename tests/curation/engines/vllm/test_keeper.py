@@ -189,7 +189,7 @@ def whys(servers: Iterable[VllmServer]) -> list[str]:
 
 def test_everyone_hears_why_it_does_not_come_up(serve: Serve, stand_in: Path) -> None:
     for why in whys(serve("--slow", "1000", start_timeout_s=2) for _ in range(3)):
-        assert "the vLLM server did not come up: it was not there after 2 s" in why
+        assert "the vLLM server did not come up: it was not up after 2 s" in why
     assert starts(stand_in) == 1
 
 

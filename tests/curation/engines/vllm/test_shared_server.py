@@ -162,7 +162,7 @@ def test_the_error_in_its_log_is_told_and_the_log_kept(
 
 def test_a_server_that_takes_too_long(serve: Serve) -> None:
     said = reason(serve("--slow", "1000", start_timeout_s=2))
-    assert "not there after 2 s (the setting vllm.start_timeout_s)" in said
+    assert "not up after 2 s (the setting vllm.start_timeout_s)" in said
     assert "Loading it all" in said
 
 
