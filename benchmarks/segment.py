@@ -108,7 +108,7 @@ def transcode(video: Path, folder: Path) -> None:
         for picture in source.pictures(0.0, float("inf")):
             if scaler is None:
                 geometry = Geometry(picture.frame, source.video.sample_aspect_ratio)
-                size = geometry.of_lines(SETTINGS.media.lines)
+                size = geometry.size_for_height(SETTINGS.media.lines)
                 scaler = Scaler(geometry, size, "yuv420p")
                 pictures = VideoTrack(out, size, base, source.frame_rate, SETTINGS.media)
                 context = source.audio and source.audio.codec_context

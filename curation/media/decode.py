@@ -1,7 +1,7 @@
-"""Read media from strangers: open it, choose its streams, give its frames in order on one clean clock.
+"""Read untrusted media: open it, choose its streams, and give its frames in order on one clean clock.
 
-Everything here runs inside a guarded child (curation/guard). What is wrong with a source is counted while it is read
-and judged at the end: a reject, or a note on the damage where most of it is sound.
+Everything here runs inside a guarded child (curation/guard). Damage is counted while a source is read and judged at the
+end: a reject, or a note on the damage if most of the source is sound.
 """
 
 from __future__ import annotations
@@ -20,44 +20,44 @@ from av.stream import Discard, Disposition
 from curation.rejects import Kind, Rejected
 from curation.settings import MediaSettings
 
-# Containers that hold their media themselves. Playlists, concat lists, SDP, image patterns and the like would make the
-# library open other files or hosts, so they are not here.
+# Containers that hold their media themselves. Playlists, concat lists, SDP, image patterns and the like are left out:
+# they would make the library open other files or hosts.
 FORMATS = "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg,mxf,ivf,nut,gif,rm,dv,mp3,wav,flac,aac"
 _PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
-_STALE_PACKETS_BYTES = 16 << 20  # sound this far ahead of the picture has outlasted it
-_PROMISE_DURATION = ("matroska,webm", "flv", "asf")  # others promise frames, or ffmpeg guesses
-_ROUNDED = 0.02  # share by which such a promise may be rounded
-_SUSPICIOUS = 10  # decoding errors that may be for want of memory
+_STALE_PACKETS_BYTES = 16 << 20  # sound this far ahead of the picture outlasts it
+_PROMISE_DURATION = ("matroska,webm", "flv", "asf")  # others state a number of frames, or ffmpeg estimates it
+_ROUNDED = 0.02  # relative error by which such a duration may be rounded
+_SUSPICIOUS = 10  # decoding errors that may be caused by a lack of memory
 _FRAMES_IN_FLIGHT = 6
-_BACKWARDS_S = 1.0  # a step back by less is a stray timestamp, one by more a new clock
-_SOUND_LAG_S = 1.0  # sound is decoded so far behind the picture, which finds the jumps between timestamps
+_BACKWARDS_S = 1.0  # a smaller step back is a stray timestamp, a larger one a new clock
+_SOUND_LAG_S = 1.0  # sound is decoded this far behind the picture, which detects jumps between timestamps
 
 
 def open_media(path: Path) -> av.container.InputContainer:
     """The container at `path`, which may open nothing else. Raises Rejected (UNREADABLE, UNSUPPORTED)."""
-    if not path.is_file():  # a pipe would keep us waiting
-        raise Rejected(Kind.UNREADABLE, "there is no such file" if not path.exists() else "it is not a regular file")
+    if not path.is_file():  # a pipe would block
+        raise Rejected(Kind.UNREADABLE, "no such file" if not path.exists() else "it is not a regular file")
     if path.stat().st_size == 0:
         raise Rejected(Kind.UNREADABLE, "the file is empty")
     options = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
     try:
         return av.open(f"file:{path.absolute()}", options=options, metadata_errors="replace")
     except av.FFmpegError as error:
-        unless_ours(error)
+        raise_resource_error(error)
         if error.errno in (errno.EINVAL, errno.EPERM):
-            raise Rejected(Kind.UNSUPPORTED, f"not a container that is read here ({FORMATS})") from None
-        raise Rejected(Kind.UNREADABLE, f"no media in it: {error.strerror}") from None
+            raise Rejected(Kind.UNSUPPORTED, f"not a supported container ({FORMATS})") from None
+        raise Rejected(Kind.UNREADABLE, f"not media: {error.strerror}") from None
 
 
 def video_stream(container: av.container.InputContainer, settings: MediaSettings) -> av.video.stream.VideoStream:
-    """The moving picture of `container`, its size checked. Raises Rejected."""
+    """The video stream of `container`, its size checked; cover art does not count. Raises Rejected."""
     moving = [s for s in container.streams.video if not s.disposition & _PICTURES]
     if not moving:
         what = "a still picture" if container.streams.video else "sound" if container.streams.audio else "nothing"
-        raise Rejected(Kind.NO_VIDEO, f"there is {what} in it, but no video")
+        raise Rejected(Kind.NO_VIDEO, f"it contains {what}, but no video")
     known = [s for s in moving if s.codec_context is not None]
     if not known:
-        raise Rejected(Kind.UNSUPPORTED, "its video is in a codec that is not known")
+        raise Rejected(Kind.UNSUPPORTED, "its video codec is unknown")
     stream = max(known, key=lambda s: (bool(s.disposition & Disposition.default), s.width * s.height))
     check_size(stream.width, stream.height, settings)
     return stream
@@ -71,14 +71,14 @@ def check_size(width: int, height: int, settings: MediaSettings) -> None:
 
 
 def declared_duration(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> float | None:
-    """Seconds of video that the container's header promises."""
+    """Seconds of video by the container's header; None if it states none."""
     if stream.duration and stream.duration > 0:
         return float(stream.duration * stream.time_base)
     return container.duration / av.time_base if container.duration and container.duration > 0 else None
 
 
-def unless_ours(error: av.FFmpegError) -> None:
-    """Raise errors that say nothing about the media: no memory, no space."""
+def raise_resource_error(error: av.FFmpegError) -> None:
+    """Raise errors that are not the media's fault: no memory, no disk space."""
     if error.errno == errno.ENOMEM:
         raise MemoryError(str(error)) from None
     if error.errno == errno.ENOSPC:
@@ -90,16 +90,23 @@ def unless_ours(error: av.FFmpegError) -> None:
 
 @dataclass
 class Clock:
-    """Closes jumps between a stream's timestamps. `jumps` are how far it jumped each time, in seconds."""
+    """Removes jumps between a stream's timestamps. `jumps` are their sizes, in seconds.
+
+    >>> clock = Clock(max_gap=5.0)
+    >>> [time - clock.offset(time, duration=1.0) for time in (0.0, 1.0, 36_002.0, 36_003.0)]
+    [0.0, 1.0, 2.0, 3.0]
+    >>> clock.jumps
+    [36000.0]
+    """
 
     max_gap: float
-    leader: Clock | None = None  # the picture's clock, whose jumps the sound follows exactly
+    leader: Clock | None = None  # the picture's clock, whose jumps the sound copies exactly
     jumps: list[float] = field(default_factory=list)
     _offset: float = 0.0
-    _due: float | None = None  # when the next timestamp is due, by the source's own clock
+    _due: float | None = None  # when the next timestamp is due, on the source's clock
 
     def offset(self, time: float, duration: float) -> float:
-        """Seconds to take off `time`, a timestamp of the source, whose frame lasts `duration`."""
+        """Seconds to subtract from `time`, a timestamp of the source, whose frame lasts `duration`."""
         jump = 0.0 if self._due is None else time - self._due
         if jump > self.max_gap or jump < -_BACKWARDS_S:
             led = self.leader.jumps[len(self.jumps) :][:1] if self.leader else []
@@ -125,25 +132,25 @@ class Picture:
 
 @dataclass
 class Damage:
-    """What was wrong with a source while it was read."""
+    """The damage counted while a source was read."""
 
     frames: int = 0
     lost: int = 0
     corrupt: int = 0
     stray: int = 0
     sound: int = 0
-    missing: float = 0.0  # share of what the header promised
+    missing: float = 0.0  # share of the frames or duration that the header states
     cut_short: bool = False  # reading ended with an error
 
     def judge(self, settings: MediaSettings, jumps: list[float]) -> str | None:
         """The note on the damage, or None. Raises Rejected if too much of the source is damaged."""
         if self.missing > settings.max_damage:
-            raise Rejected(Kind.TRUNCATED, f"{self.missing:.0%} of the video that its header promises is missing")
+            raise Rejected(Kind.TRUNCATED, f"{self.missing:.0%} of the video that its header states is missing")
         if self.frames == 0:
-            raise Rejected(Kind.CORRUPT, "not one frame of it can be decoded")
+            raise Rejected(Kind.CORRUPT, "not one frame can be decoded")
         share = (self.lost + self.corrupt + self.stray) / (self.frames + self.lost)
         if share > settings.max_damage:
-            raise Rejected(Kind.CORRUPT, f"{share:.0%} of its frames are damaged or have no time of their own")
+            raise Rejected(Kind.CORRUPT, f"{share:.0%} of its frames are damaged or have no usable timestamp")
         notes = [
             f"{self.missing:.1%} missing at the end"
             if self.missing > 0
@@ -159,7 +166,7 @@ class Damage:
 
 
 class Source:
-    """A video being read once, from its first to its last frame within a range, and its sound beside it."""
+    """Reads a video once, from the first to the last frame of a range, along with its sound."""
 
     def __init__(self, path: Path, settings: MediaSettings) -> None:
         self._settings = settings
@@ -171,7 +178,7 @@ class Source:
         for stream in self.container.streams:
             stream.discard = Discard.default if stream in (self.video, self.audio) else Discard.all
         self.video.codec_context.thread_count = settings.codec_threads
-        # Far above what is allowed, so that a frame too large is called that, not corrupt; memory is capped besides.
+        # Far above the limit, so that frames that are too large are not reported as corrupt; memory is capped anyway.
         self.video.codec_context.options = {"max_pixels": str(4 * settings.max_pixels)}
         self.time_base: Fraction = self.video.time_base
         self.frame_rate = self.video.average_rate or self.video.guessed_rate or Fraction(25)
@@ -182,7 +189,7 @@ class Source:
         self._sound_bytes = 0
         self._sound_until = 0.0
         self._zero: int | None = None  # the first frame's timestamp
-        self._kept = 0.0  # seconds from there to the first frame within the range
+        self._kept = 0.0  # seconds from there to the first frame of the range
         self._packets = 0
         self._reached = 0.0
 
@@ -233,7 +240,7 @@ class Source:
             try:
                 packet = next(packets, None)
             except av.FFmpegError as error:
-                unless_ours(error)
+                raise_resource_error(error)
                 self.damage.cut_short = True
                 packet = None
             if packet is None:
@@ -253,18 +260,18 @@ class Source:
         try:
             return list(self.video.codec_context.decode(packet))
         except av.FFmpegError as error:
-            unless_ours(error)
+            raise_resource_error(error)
             self._unless_out_of_memory()
             self.damage.lost += 1
             return []
 
     def _unless_out_of_memory(self) -> None:
-        """Decoders call it invalid data when they get no memory: see whether some frames' worth is to be had."""
+        """Raise MemoryError if memory for a few frames cannot be had: decoders report that as invalid data."""
         if self.damage.lost < _SUSPICIOUS:
             np.empty(_FRAMES_IN_FLIGHT * 3 * self.video.width * self.video.height // 2, np.uint8)
 
     def _count_missing(self) -> None:
-        """Compare what was read with what the header promised; a file that was cut off ends without an error."""
+        """Compare what was read with what the header states, since a truncated file ends without an error."""
         container = self.container
         if self.video.frames > 0:
             self.damage.missing = max(0.0, 1 - self._packets / self.video.frames)
@@ -280,14 +287,14 @@ class Source:
             self._sound_bytes += packet.size
 
     def sound(self, until: float) -> Iterator[tuple[av.AudioFrame, float]]:
-        """The sound that follows, about as far as `until`, each frame with its time (both on the pictures' clock)."""
+        """The next frames of sound, roughly up to `until`, each with its time (both on the pictures' clock)."""
         while self._sound_packets and self._sound_until < until - _SOUND_LAG_S:
             packet = self._sound_packets.popleft()
             self._sound_bytes -= packet.size
             try:
                 frames = packet.decode()
             except av.FFmpegError as error:
-                unless_ours(error)
+                raise_resource_error(error)
                 self.damage.sound += 1
                 continue
             for frame in frames:

@@ -1,4 +1,4 @@
-"""Write stored media: one H.264 and one AAC stream whose ranges can be cut out by copying packets.
+"""Write stored media: an H.264 and an AAC stream, from which clips can be cut by copying packets.
 
 The same frames and settings give the same bytes. Runs inside a guarded child (curation/guard).
 """
@@ -16,17 +16,17 @@ from av.video.frame import PictureType
 
 from curation.settings import MediaSettings
 
-TIMESCALE = 90_000  # ticks a second where a source's own time base cannot be kept
-_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # that AAC and every player know
+TIMESCALE = 90_000  # ticks per second if a source's time base cannot be kept
+_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # supported by AAC and every player
 _PIECE_US = 10_000_000
-_LEAD_S = 0.5  # more than the packet of sound that is needed before a clip
-_TOLERANCE_S = 0.02  # sound is shifted when its timestamps are further off; rounded timestamps are not
+_LEAD_S = 0.5  # more than the one packet of sound that is needed before a clip
+_SYNC_TOLERANCE_S = 0.02  # larger errors of sound timestamps shift the sound; smaller ones are rounding
 
 
 def open_stored(path: Path, in_pieces: bool = False) -> av.container.OutputContainer:
-    """An mp4 to write, its index in front; with `in_pieces`, an index for every few seconds.
+    """An mp4 to write, its index at the front; with `in_pieces`, an index for every few seconds.
 
-    An index of all packets is kept in memory until it can be written: 60 bytes a packet, 35 MB for two hours.
+    A single index is kept in memory until the end: 60 bytes per packet, 35 MB for two hours.
     """
     movflags = "+delay_moov+default_base_moof" if in_pieces else "+faststart"
     options = {"movflags": movflags, "fflags": "+bitexact", "movie_timescale": str(TIMESCALE)}
@@ -38,7 +38,7 @@ def open_stored(path: Path, in_pieces: bool = False) -> av.container.OutputConta
 def copy_packets(
     stored: av.container.InputContainer, out: av.container.OutputContainer, start: float, end: float
 ) -> None:
-    """Copy the packets from `start` to `end`, both where key frames are, so that the copy's clock begins at 0."""
+    """Copy the packets from `start` to `end` (seconds, both at key frames); the copy's clock begins at 0."""
     streams = [s for s in stored.streams if s.type in ("video", "audio")]
     copies = {s.index: out.add_stream_from_template(s) for s in streams}
     unfinished = set(copies)
@@ -48,7 +48,7 @@ def copy_packets(
         if packet.pts is None or packet.stream_index not in unfinished:
             continue
         first, last = round(start / packet.time_base), round(end / packet.time_base)
-        # Packets of sound overlap: the one before the first is needed to decode it, and is not heard itself.
+        # Packets of sound overlap: decoding the first needs the one before it, which is not played.
         lead = 2 * packet.duration - 1 if packet.stream.type == "audio" else 0
         if packet.pts >= last:
             unfinished.discard(packet.stream_index)
@@ -63,12 +63,16 @@ def copy_packets(
 
 
 def stored_time_base(source: Fraction) -> Fraction:
-    """Ticks that every timestamp of the source is a whole number of, where that can be."""
+    """A time base that represents every timestamp of the source exactly, if possible.
+
+    >>> stored_time_base(Fraction(1001, 30_000))
+    Fraction(1, 30000)
+    """
     return Fraction(1, source.denominator if source.denominator <= 1_000_000 else TIMESCALE)
 
 
 class VideoTrack:
-    """The pictures: no B frames, key frames where asked for, the source's timestamps."""
+    """The pictures: no B frames, key frames where requested, the source's timestamps."""
 
     def __init__(
         self,
@@ -83,14 +87,14 @@ class VideoTrack:
             "crf": str(settings.crf),
             "g": str(settings.key_frame_interval),
             "bf": "0",
-            "sc_threshold": "0",  # key frames go where clips may begin, and nowhere else but every g frames
+            "sc_threshold": "0",  # key frames only where clips may begin, and every g frames
             "forced-idr": "1",
         }
         stream = container.add_stream("libx264", rate=frame_rate.limit_denominator(1_000_000), options=options)
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
         stream.time_base = stream.codec_context.time_base = time_base
-        # One thread, always: with more, the bytes depend on how many.
+        # Always one thread: the bytes depend on the number of threads.
         stream.codec_context.thread_count = 1
         stream.codec_context.flags |= Flags.bitexact
         self._container = container
@@ -110,7 +114,7 @@ class VideoTrack:
         self._mux(self._stream.encode(frame))
 
     def close(self, ticks: int) -> None:
-        """Write what is left; the last frame is shown until `ticks`."""
+        """Write the remaining frames; the last one is shown until `ticks`."""
         self._mux(self._stream.encode())
         if self._waiting is not None:
             self._waiting.duration = ticks - self._waiting.pts
@@ -125,12 +129,12 @@ class VideoTrack:
 
 
 class AudioTrack:
-    """The sound: without a gap from 0 to the end of the picture, silence where the source has none."""
+    """The sound: gapless from 0 to the end of the picture, silent where the source has none."""
 
     def __init__(self, container: av.container.OutputContainer, source: av.AudioCodecContext, bit_rate: int) -> None:
         self.rate = next((r for r in _RATES if r >= source.sample_rate), _RATES[-1])
         self._layout = "mono" if source.channels == 1 else "stereo"
-        # The fast coder is the better one at such bit rates, by the encoder's own documentation, and takes a third.
+        # By the encoder's documentation the fast coder is better at such bit rates; it takes a third of the time.
         stream = container.add_stream(
             "aac", rate=self.rate, layout=self._layout, format="fltp", bit_rate=bit_rate, options={"aac_coder": "fast"}
         )
@@ -143,7 +147,7 @@ class AudioTrack:
         self._kind: tuple[object, ...] = ()
 
     def write(self, frame: av.AudioFrame, time: float, until: float | None = None) -> None:
-        """Encode `frame` to be heard at `time`, up to the end of the picture where that is known (seconds)."""
+        """Encode `frame` to be played at `time`, cut at `until`, the end of the picture, if known (both seconds)."""
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
         if kind != self._kind:
             self._drain()
@@ -153,7 +157,7 @@ class AudioTrack:
         self._place(self._resampler.resample(frame) if self._resampler else [], until)
 
     def close(self, duration: float) -> None:
-        """End the sound with the picture, at `duration` seconds."""
+        """End the sound where the picture ends, at `duration` seconds."""
         self._drain(duration)
         self._silence(round(duration * self.rate))
         self._container.mux(self._stream.encode(None))
@@ -168,7 +172,7 @@ class AudioTrack:
             samples = frame.to_ndarray()  # float32 [channels, samples]
             if frame.pts is not None:
                 at = round(frame.pts * frame.time_base * self.rate)
-                if not self._written or abs(at - self._written) > _TOLERANCE_S * self.rate:
+                if not self._written or abs(at - self._written) > _SYNC_TOLERANCE_S * self.rate:
                     self._silence(at)
                     samples = samples[:, max(0, self._written - at) :]
             if until is not None:
@@ -191,7 +195,7 @@ class AudioTrack:
 
 
 def main(pieces: str, stored: str, duration: str) -> None:
-    """Write the stored media from the pieces of the single pass."""
+    """Write the stored media, with one index, from the pieces of the single pass."""
     source = av.open(f"file:{pieces}", options={"protocol_whitelist": "file", "format_whitelist": "mov"})
     with source, open_stored(Path(stored)) as out:
         copy_packets(source, out, 0.0, float(duration))

@@ -1,4 +1,4 @@
-"""Frames in the three sizes that the single pass needs, each made once: stored, to caption, and for the detectors."""
+"""Frames in the three sizes of the single pass, each made once: to store, to caption, and for the shot detectors."""
 
 from __future__ import annotations
 
@@ -17,44 +17,44 @@ from curation.settings import FrameSettings
 
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 _STUDIO_RANGE = 1
-_TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
+_ROTATIONS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
 
 
 def even(number: float) -> int:
-    """The nearest even number, 2 at the least: chroma has half the lines and columns."""
+    """The nearest even number, at least 2: chroma has half the lines and columns."""
     return max(2, 2 * round(number / 2))
 
 
 class Geometry:
-    """How a source's frames are to be shown: pixels made square, turned upright."""
+    """The display geometry of a source's frames: square pixels, upright."""
 
     def __init__(self, frame: av.VideoFrame, aspect: Fraction | None) -> None:
-        self.turn = frame.rotation % 360 // 90 * 90
+        self.rotation = frame.rotation % 360 // 90 * 90
         width, height = frame.width * float(aspect or 1), float(frame.height)
-        if self.turn in (90, 270):
+        if self.rotation in (90, 270):
             width, height = height, width
         self.width, self.height = max(1, round(width)), max(1, round(height))
 
-    def of_lines(self, lines: int) -> tuple[int, int]:
-        """Size (even) with at most so many lines, never enlarged."""
+    def size_for_height(self, lines: int) -> tuple[int, int]:
+        """(width, height), both even, with at most `lines` lines; never enlarged."""
         height = min(lines, self.height)
         return even(self.width * height / self.height), even(height)
 
-    def of_side(self, side: int) -> tuple[int, int]:
-        """Size whose longer side has at most so many pixels, never enlarged."""
+    def size_for_side(self, side: int) -> tuple[int, int]:
+        """(width, height) whose longer side has at most `side` pixels; never enlarged."""
         scale = min(1.0, side / max(self.width, self.height))
         return max(1, round(self.width * scale)), max(1, round(self.height * scale))
 
-    def unturned(self, size: tuple[int, int]) -> tuple[int, int]:
-        return size[::-1] if self.turn in (90, 270) else size
+    def before_rotation(self, size: tuple[int, int]) -> tuple[int, int]:
+        return size[::-1] if self.rotation in (90, 270) else size
 
 
 class Scaler:
-    """Brings frames to one size and format, upright."""
+    """Converts frames to one size and pixel format, upright."""
 
     def __init__(self, geometry: Geometry, size: tuple[int, int], pixels: str) -> None:
-        self._width, self._height = geometry.unturned(size)
-        self._turn = _TURNS.get(geometry.turn)
+        self._width, self._height = geometry.before_rotation(size)
+        self._rotation = _ROTATIONS.get(geometry.rotation)
         self._pixels = pixels
         self._reformatter = VideoReformatter()
 
@@ -69,18 +69,18 @@ class Scaler:
             dst_color_range=studio,
             threads=1,
         )
-        return scaled if self._turn is None else self._turned(scaled, self._turn)
+        return scaled if self._rotation is None else self._rotated(scaled, self._rotation)
 
-    def _turned(self, frame: av.VideoFrame, turn: int) -> av.VideoFrame:
+    def _rotated(self, frame: av.VideoFrame, rotation: int) -> av.VideoFrame:
         if self._pixels != "yuv420p":
-            return av.VideoFrame.from_ndarray(cv2.rotate(frame.to_ndarray(), turn), format=self._pixels)
-        planes = [cv2.rotate(plane_of(frame, i), turn) for i in range(3)]
+            return av.VideoFrame.from_ndarray(cv2.rotate(frame.to_ndarray(), rotation), format=self._pixels)
+        planes = [cv2.rotate(plane_of(frame, i), rotation) for i in range(3)]
         width = planes[0].shape[1]
         flat = np.concatenate([plane.ravel() for plane in planes]).reshape(-1, width)
-        turned = av.VideoFrame.from_ndarray(flat, format=self._pixels)
+        rotated = av.VideoFrame.from_ndarray(flat, format=self._pixels)
         for name in ("colorspace", "color_range", "color_primaries", "color_trc"):
-            setattr(turned, name, getattr(frame, name))
-        return turned
+            setattr(rotated, name, getattr(frame, name))
+        return rotated
 
 
 def plane_of(frame: av.VideoFrame, index: int) -> np.ndarray:
@@ -90,7 +90,7 @@ def plane_of(frame: av.VideoFrame, index: int) -> np.ndarray:
 
 
 class Deinterlacer:
-    """Passes frames through, one for one and in order; from the first interlaced one on, deinterlaced."""
+    """Passes frames through one by one, in order; deinterlaces from the first interlaced one on."""
 
     def __init__(self, stream: av.video.stream.VideoStream) -> None:
         self._stream = stream
@@ -102,16 +102,16 @@ class Deinterlacer:
         if frame is not None:
             shape = (frame.width, frame.height, frame.format.name)
             if self._graph is not None and shape != self._shape:
-                yield from self._pulled(None)
+                yield from self._pull(None)
                 self._graph = None
             if self._graph is None and frame.interlaced_frame:
                 self._graph, self._shape = self._build(frame), shape
         if self._graph is not None:
-            yield from self._pulled(frame)
+            yield from self._pull(frame)
         elif frame is not None:
             yield frame
 
-    def _pulled(self, frame: av.VideoFrame | None) -> Iterator[av.VideoFrame]:
+    def _pull(self, frame: av.VideoFrame | None) -> Iterator[av.VideoFrame]:
         graph = self._graph
         if graph is None:
             return
@@ -136,21 +136,21 @@ class Deinterlacer:
 
 
 class Spool:
-    """Keeps the sharpest frame in every bucket of time on disk, at the size that is captioned.
+    """Writes the sharpest frame of every bucket of time to disk, at the size for captioning.
 
-    Holds one decoded frame at a time, whatever the length of the video.
+    Holds one decoded frame at a time, however long the video.
     """
 
     def __init__(self, folder: Path, geometry: Geometry, settings: FrameSettings) -> None:
         self._folder = folder
         self._settings = settings
-        self._scaler = Scaler(geometry, geometry.of_side(settings.max_side), "bgr24")
+        self._scaler = Scaler(geometry, geometry.size_for_side(settings.max_side), "bgr24")
         self._bucket = -1
         self._best: tuple[float, float, av.VideoFrame] | None = None
         self.kept: list[tuple[float, float, str]] = []
 
     def offer(self, frame: av.VideoFrame, time: float, sharpness: float) -> None:
-        """`sharpness` is that of a small version of `frame`; it only ranks the frames of one bucket."""
+        """Consider `frame`. `sharpness` is that of a small version; it only ranks the frames of one bucket."""
         bucket = int(time / self._settings.keep_s)
         if bucket != self._bucket:
             self.flush()
@@ -172,7 +172,7 @@ class Spool:
 
 
 class Thumbnailer:
-    """The small frames that the detectors look at, made from the stored size."""
+    """Makes the small frames for the shot detectors from frames of the stored size."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         width = min(WIDTH, size[0])

@@ -1,4 +1,4 @@
-"""Shot boundaries, found while the frames go by: PySceneDetect's detectors fed one frame at a time."""
+"""Online detection of shot boundaries: PySceneDetect's detectors, fed one frame at a time."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from scenedetect.detectors import AdaptiveDetector, ContentDetector
 
 from curation.settings import ShotSettings
 
-WIDTH = 256  # pixels of the frames that the detectors see; PySceneDetect itself scales down to about this
+WIDTH = 256  # pixels; PySceneDetect itself scales frames down to about this
 _NARROW = 1e-6  # seconds by which a shot may be shorter than the minimum: 15 frames at 25/s must count as 0.6 s
 
 
 class _Scored:
-    """The detectors' own score (mean absolute difference over hue, saturation and value) in one call of OpenCV."""
+    """The detectors' score (mean absolute difference over hue, saturation and value) in one call of OpenCV."""
 
     score: float = 0.0
     _previous: np.ndarray | None = None
@@ -40,17 +40,21 @@ class _Adaptive(_Scored, AdaptiveDetector):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class ShotUpdate:
-    """What one more frame has shown: first frames of shots, and frames that may turn out to be (both in ticks)."""
+    """News after one more frame: first frames of shots, and frames that may turn out to be one (both in ticks)."""
 
     cuts: tuple[int, ...] = ()
     suspects: tuple[int, ...] = ()
 
 
 class ShotDetector:
-    """Finds cuts online. Hard cuts are found at the exact frame; dissolves are found by neither detector.
+    """Finds hard cuts at the exact frame, online; neither detector finds dissolves.
 
-    `lateness` is how many frames behind the newest one a suspect may lie. A cut may be told much later (short shots
-    are merged, which takes `min_shot_s` to know), but every cut has been a suspect in time.
+    A suspect is at most `lateness` frames behind the newest one. A cut may be reported much later (short shots are
+    merged, which takes `min_shot_s` to decide), but every cut has been reported as a suspect in time:
+
+        frame      1  2  3  4  5  6  7  8 …
+        suspects            4                  a key frame is encoded here, at most `lateness` frames later
+        cuts                         4         reported once the shot from 4 on lasts `min_shot_s`
     """
 
     def __init__(self, settings: ShotSettings, time_base: Fraction, frame_rate: Fraction) -> None:
@@ -66,7 +70,7 @@ class ShotDetector:
         self._frame_rate = frame_rate
 
     def feed(self, ticks: int, bgr: np.ndarray) -> ShotUpdate:
-        """Show the next frame: `bgr` is uint8 [height, width, 3], always of the same size."""
+        """Feed the next frame: `bgr` is uint8 [height, width, 3], always of the same size."""
         timecode = FrameTimecode(timecode=Timecode(pts=ticks, time_base=self._time_base), fps=self._frame_rate)
         cuts = tuple(cut.pts for cut in self._detector.process_frame(timecode, bgr))
         if self.lateness:

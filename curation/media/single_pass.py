@@ -1,4 +1,4 @@
-"""The single pass over a video, and cutting clips out of what it stored: the calls that run it in a guarded child."""
+"""The single pass over a video, and cutting clips out of the stored media, both run in a guarded child."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Probe:
-    """What a file's header says: seconds (None where it does not say), pixels, and whether there is sound."""
+    """A file's header: duration in seconds (None if not stated), size in pixels, and whether there is sound."""
 
     duration: float | None
     width: int
@@ -44,11 +44,11 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Pass:
-    """What the single pass found and stored, on the stored media's clock.
+class PassResult:
+    """The results of the single pass. Times are seconds on the stored media's clock.
 
-    `boundaries` are the key frames at which a clip may begin or end, 0 and `duration` included. `damage` says what was
-    wrong with a source that was sound for the most part.
+    `boundaries` are the key frames where a clip may begin or end, 0 and `duration` included. `damage` describes the
+    damage of a source that is mostly sound.
     """
 
     duration: float
@@ -112,7 +112,7 @@ class CutTask:
 
 
 def probe(path: Path, settings: MediaSettings) -> Probe:
-    """What the header of the media at `path` says. Raises Rejected if there is no video to be had from it."""
+    """Read the header of the media at `path`. Raises Rejected if it has no usable video."""
     limits = guard.Limits(_PROBE_S, settings.memory_bytes)
     return _guarded("probe", ProbeTask(path, settings), limits, Probe)
 
@@ -125,12 +125,12 @@ def decode_once(
     settings: Settings,
     stored: Path,
     spool: Path,
-) -> Pass:
+) -> PassResult:
     """Decode the video at `source` once: find its shots, write `stored`, and spool frames to caption into `spool`.
 
-    `boundaries` are seconds after the first frame shown, as are `start` and `end`, the range that is wanted (None: all
-    of it); a clip may begin or end at the frames nearest to them. The same source and settings give the same bytes.
-    Raises Rejected, and OSError for a full disk.
+    `start` and `end` give the requested range (None: all of it) and `boundaries` the times where a clip may begin or
+    end, at the nearest frames; all are seconds after the first frame shown. The same source and settings give the same
+    bytes. Raises Rejected, and OSError for a full disk.
     """
     media = settings.media
     length = (probe(source, media).duration or media.max_duration_s) if end is None else end
@@ -138,8 +138,8 @@ def decode_once(
     task = PassTask(source, tuple(boundaries), start, end, settings, stored, spool)
     limits = guard.Limits(wall, media.memory_bytes, _ANSWER_BYTES)
     try:
-        decoded = _guarded("single_pass", task, limits, Pass)
-        # In a process without the pass's codecs and libraries: the index of a long video needs their memory.
+        decoded = _guarded("single_pass", task, limits, PassResult)
+        # In another process, without the pass's codecs and libraries: the index of a long video needs their memory.
         arguments = [str(task.pieces), str(stored), str(decoded.duration)]
         command = [sys.executable, "-m", "curation.media.encode", *arguments]
         with _rejecting():
@@ -179,7 +179,7 @@ def _guarded(function: str, task: ProbeTask | PassTask | CutTask, limits: guard.
 
 @contextlib.contextmanager
 def _rejecting() -> Iterator[None]:
-    """Turn what happened to a child into why its video did not make it."""
+    """Turn the failure of a child into the reject of its video."""
     try:
         yield
     except guard.TimedOut as error:

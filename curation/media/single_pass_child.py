@@ -16,11 +16,11 @@ from typing import Any
 import av
 from pydantic import TypeAdapter
 
-from curation.media.decode import Picture, Source, declared_duration, open_media, unless_ours, video_stream
+from curation.media.decode import Picture, Source, declared_duration, open_media, raise_resource_error, video_stream
 from curation.media.encode import AudioTrack, VideoTrack, copy_packets, open_stored, stored_time_base
 from curation.media.pictures import Deinterlacer, Geometry, Scaler, Spool, Thumbnailer, sharpness
 from curation.media.shots import ShotDetector
-from curation.media.single_pass import Candidate, Cut, CutTask, Pass, PassTask, Probe, ProbeTask
+from curation.media.single_pass import Candidate, Cut, CutTask, PassResult, PassTask, Probe, ProbeTask
 from curation.records import Shot
 from curation.rejects import Kind, Rejected
 from curation.settings import Settings
@@ -34,7 +34,7 @@ def probe(argument: dict[str, Any]) -> Probe:
         return Probe(duration, video.width, video.height, bool(container.streams.audio))
 
 
-def single_pass(argument: dict[str, Any]) -> Pass:
+def single_pass(argument: dict[str, Any]) -> PassResult:
     task = TypeAdapter(PassTask).validate_python(argument)
     start, end = task.start or 0.0, task.end
     boundaries = [b - start for b in task.boundaries]
@@ -46,7 +46,7 @@ def single_pass(argument: dict[str, Any]) -> Pass:
                 single.feed(picture)
             return single.finish()
         except av.FFmpegError as error:
-            unless_ours(error)
+            raise_resource_error(error)
             raise Rejected(Kind.UNSUPPORTED, f"it can be read, but not stored: {error}") from None
 
 
@@ -58,7 +58,7 @@ def cut(argument: dict[str, Any]) -> Cut:
 
 
 class _SinglePass:
-    """One video on its way from the decoder to the detector, the spool and the encoder."""
+    """Passes the frames of one video from the decoder to the shot detector, the spool and the encoder."""
 
     def __init__(
         self, source: Source, boundaries: Sequence[float], settings: Settings, stored: Path, spool: Path
@@ -67,7 +67,7 @@ class _SinglePass:
         self._settings = settings
         self._stored = stored
         self._spool_folder = spool
-        self._wished = deque(sorted(b for b in boundaries if b > 0))
+        self._requested = deque(sorted(b for b in boundaries if b > 0))
         self._deinterlacer = Deinterlacer(source.video)
         self._started = False
         self._boundaries: set[int] = {0}
@@ -78,7 +78,7 @@ class _SinglePass:
         source, media = self._source, self._settings.media
         geometry = Geometry(first, source.video.sample_aspect_ratio)
         self._geometry = geometry
-        self._size = geometry.of_lines(media.lines)
+        self._size = geometry.size_for_height(media.lines)
         self._time_base = stored_time_base(source.time_base)
         self._step = max(1, round(1 / (source.frame_rate * self._time_base)))
         self._container = open_stored(self._stored, in_pieces=True)
@@ -101,7 +101,7 @@ class _SinglePass:
             self._take(ready)
         if self._started and self._audio:
             for sound, time in self._source.sound(picture.time):
-                self._hear(self._audio, sound, time)
+                self._write_sound(self._audio, sound, time)
 
     def _take(self, frame: av.VideoFrame) -> None:
         if not self._started:
@@ -114,31 +114,31 @@ class _SinglePass:
         seen = self._detector.feed(ticks, small)
         self._cuts.extend(seen.cuts)
         self._suspects.update(seen.suspects)
-        if self._is_wished(time):
+        if self._is_requested(time):
             self._boundaries.add(ticks)
         self._spool.offer(frame, time, sharpness(small))
         self._queue.append((stored, ticks))
         self._encode(self._detector.lateness)
 
-    def _hear(self, track: AudioTrack, sound: av.AudioFrame, time: float, until: float | None = None) -> None:
+    def _write_sound(self, track: AudioTrack, sound: av.AudioFrame, time: float, until: float | None = None) -> None:
         try:
             track.write(sound, time, until)
-        except (av.FFmpegError, ValueError) as error:  # channels or a rate that nothing can be made of
+        except (av.FFmpegError, ValueError) as error:  # unusable channels or sample rate
             if isinstance(error, av.FFmpegError):
-                unless_ours(error)
+                raise_resource_error(error)
             self._source.damage.sound += 1
 
-    def _is_wished(self, time: float) -> bool:
-        """Whether this is the frame nearest to a sentence's end or to the grid, as far as can be told by now."""
+    def _is_requested(self, time: float) -> bool:
+        """Whether this frame is nearest to a requested boundary or to a multiple of `stride_s`, as far as known yet."""
         reach = time + float(self._step * self._time_base) / 2
-        wished = False
-        while self._wished and self._wished[0] <= reach:
-            self._wished.popleft()
-            wished = True
+        requested = False
+        while self._requested and self._requested[0] <= reach:
+            self._requested.popleft()
+            requested = True
         while self._stride * self._settings.media.stride_s <= reach:
             self._stride += 1
-            wished = True
-        return wished
+            requested = True
+        return requested
 
     def _encode(self, behind: int) -> None:
         while len(self._queue) > behind:
@@ -147,12 +147,12 @@ class _SinglePass:
             self._suspects.discard(ticks)
             self._video.write(frame, ticks, key)
 
-    def finish(self) -> Pass:
+    def finish(self) -> PassResult:
         for ready in self._deinterlacer.feed(None):
             self._take(ready)
         damage = self._source.damage.judge(self._settings.media, self._source.clock.jumps)
         if not self._started:
-            raise Rejected(Kind.TOO_SHORT, "the wished range begins after the video's end")
+            raise Rejected(Kind.TOO_SHORT, "the requested range begins after the video's end")
         self._encode(0)
         self._spool.flush()
         end = self._last + self._step
@@ -162,12 +162,12 @@ class _SinglePass:
             for sound, time in self._source.sound(float("inf")):
                 if time >= duration:
                     break
-                self._hear(self._audio, sound, time, duration)
+                self._write_sound(self._audio, sound, time, duration)
             self._audio.close(duration)
         self._container.close()
         seconds = [float(ticks * self._time_base) for ticks in self._cuts]
         edges = [0.0, *seconds, duration]
-        return Pass(
+        return PassResult(
             duration=duration,
             width=self._size[0],
             height=self._size[1],

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curation.ids import content_digest, file_digest, frame_id_of
-from curation.media.single_pass import Pass, decode_once
+from curation.media.single_pass import PassResult, decode_once
 from curation.records import Download, Frame, Segment, Sentence, Video
 from curation.rejects import Kind, Rejected
 from curation.segments.tilings import choose_frames, sentence_boundaries, tile
@@ -18,7 +18,7 @@ from curation.subtitles.cascade import Spoken, sentences_of
 
 @dataclass(frozen=True)
 class Segmented:
-    """What the single pass makes of a source; `stored` is the stored media on this machine's disk."""
+    """A segmented source: its rows, and the stored media as a file on this machine's disk."""
 
     video: Video
     frames: tuple[Frame, ...]
@@ -27,7 +27,7 @@ class Segmented:
 
 
 def segment_video(download: Download, source: Path, media_uri: str, settings: Settings, scratch: Path) -> Segmented:
-    """Decode `source` once: stored media (in `scratch`, to lie at `media_uri`), shots, kept frames, and the tilings.
+    """Decode `source` once: stored media (in `scratch`, later at `media_uri`), shots, kept frames, and the tilings.
 
     Raises Rejected.
     """
@@ -46,7 +46,7 @@ def segment_video(download: Download, source: Path, media_uri: str, settings: Se
 def segments_of(video: Video, frames: Sequence[tuple[str, float, float]], settings: Settings) -> tuple[Segment, ...]:
     """The three tilings of a video with the frames to caption chosen from `frames`: (frame_id, seconds, sharpness).
 
-    Touches no media. Raises Rejected where the video is too short for any clip.
+    Reads no media. Raises Rejected if the video is too short for any clip.
     """
     tilings = settings.tilings
     segments = tile(video.video_id, video.duration, video.boundaries, video.sentences, video.shots, tilings)
@@ -56,8 +56,8 @@ def segments_of(video: Video, frames: Sequence[tuple[str, float, float]], settin
     return choose_frames(segments, sorted(frames, key=lambda frame: frame[1]), settings.frames.every_s)
 
 
-def _video(download: Download, spoken: Spoken, decoded: Pass, stored: Path, media_uri: str) -> Video:
-    shared = {f.name for f in dataclasses.fields(Video)} & {f.name for f in dataclasses.fields(Pass)}
+def _video(download: Download, spoken: Spoken, decoded: PassResult, stored: Path, media_uri: str) -> Video:
+    shared = {f.name for f in dataclasses.fields(Video)} & {f.name for f in dataclasses.fields(PassResult)}
     copied = ("video_id", "uri", "title", "channel", "channel_id", "upload_date", "licence", "opt_out", "metadata")
     return Video(
         **{name: getattr(decoded, name) for name in shared},
@@ -73,7 +73,7 @@ def _video(download: Download, spoken: Spoken, decoded: Pass, stored: Path, medi
 
 
 def _on_stored_clock(sentences: Iterable[Sentence], offset: float, duration: float) -> tuple[Sentence, ...]:
-    """The sentences whose middle is in the stored range, on its clock."""
+    """The sentences whose middle lies in the stored range, on the stored media's clock."""
     moved = (dataclasses.replace(s, start=s.start - offset, end=s.end - offset) for s in sentences)
     return tuple(
         dataclasses.replace(s, start=max(0.0, s.start), end=min(duration, s.end))
@@ -82,7 +82,7 @@ def _on_stored_clock(sentences: Iterable[Sentence], offset: float, duration: flo
     )
 
 
-def _frames(video_id: str, decoded: Pass) -> Iterable[Frame]:
+def _frames(video_id: str, decoded: PassResult) -> Iterable[Frame]:
     for candidate in decoded.candidates:
         image = Path(candidate.path).read_bytes()
         yield Frame(

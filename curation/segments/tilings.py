@@ -21,20 +21,23 @@ from curation.settings import ScaleSettings, TilingSettings
 
 Floats = NDArray[np.float64]
 
-_PAUSE_S = 0.3  # a boundary follows its sentence by no more, however long the pause
-_OVERLAP_S = 0.5  # sentences that overlap by no more are two in a row with imprecise times, not two voices
-_MARGIN_S = 0.1  # times of sentences are no better than this: a boundary had better keep away from them
-_WORD_S = 0.5  # about a word: so deep inside a sentence, a boundary pays the full price
-_SAME_FRAME_S = 0.005  # a boundary this near to a cut is at the cut
-_OUT_OF_BOUNDS = 1e6  # price of a second out of bounds: dearer than whatever it could save
-_GRAIN = 13  # candidates considered in a short clip of target duration; more cost time and change next to nothing
+_PAUSE_S = 0.3  # a boundary is at most this far behind its sentence, however long the pause
+_OVERLAP_S = 0.5  # a smaller overlap means imprecise times of successive sentences, not two voices
+_MARGIN_S = 0.1  # precision of sentence times: a boundary should keep this distance
+_WORD_S = 0.5  # about a word: a boundary this deep inside a sentence pays the full price
+_SAME_FRAME_S = 0.005  # a boundary this close to a cut is at the cut
+_OUT_OF_BOUNDS = 1e6  # price per second out of bounds: more than it could ever save
+_GRAIN = 13  # candidates per short clip of target duration; more take time and change almost nothing
 
 
 def sentence_boundaries(sentences: Sequence[Sentence]) -> tuple[float, ...]:
     """Where a clip may end after a sentence: seconds on the sentences' clock, ascending.
 
-    The middle of the pause before the next sentence, at most 0.3 s after the end. Where two sentences overlap a little,
-    the middle of the overlap; while another voice speaks on, nowhere. The last may lie beyond the end of the video.
+    A boundary is the middle of the pause before the next sentence, at most 0.3 s after the end, or the middle of a
+    small overlap. While another voice still speaks there is none. The last may lie beyond the end of the video.
+
+    >>> sentence_boundaries([Sentence(0.0, 2.0, "One."), Sentence(2.2, 5.0, "Two."), Sentence(9.0, 11.0, "Three.")])
+    (2.1, 5.3, 11.3)
     """
     boundaries = []
     spoken_until = -math.inf
@@ -59,13 +62,19 @@ def tile(
     """The clips of a video of `duration` seconds, by scale (short, medium, long) and start, without frames.
 
     Each scale covers [0, duration] exactly, with ends taken from `boundaries` (any order; 0 and `duration` are added).
-    A video shorter than a scale's `min_s` has no clip of that scale, and below the short `min_s` none at all.
-    Bounds are kept wherever `boundaries` allow it, and exceeded as little as possible where they do not.
+    Every end of a scale is an end of the shorter ones too, so that clips nest:
 
-    A clip of d seconds costs (2 (d - target) / target)² and the price of the boundary that ends it: `shot_cost` away
+        long    |-----------------------------------------------|
+        medium  |-----------------------|-----------------------|
+        short   |-------|-------|-------|-----------|-----------|
+
+    A video shorter than a scale's `min_s` has no clip of that scale, and below the short `min_s` none at all.
+    Bounds are kept if `boundaries` allow it, and exceeded as little as possible if not.
+
+    A clip of d seconds costs (2 (d - target) / target)² plus the price of the boundary that ends it: `shot_cost` away
     from shot cuts, `sentence_cost` inside a sentence, less near its ends. A boundary of several scales pays in each.
-    The sum over all clips is the least that the candidates allow, when only the cheapest in each 1/13 of the short
-    target is considered (all are, where those do not allow the bounds).
+    The sum over all clips is minimal among the candidates considered: the cheapest in each 1/13 of the short target
+    (all, if those do not allow the bounds).
     """
     scales: list[ScaleSettings] = []
     for scale in (settings.short, settings.medium, settings.long):
@@ -87,9 +96,9 @@ def choose_frames(
 ) -> tuple[Segment, ...]:
     """`segments` of one video with `frame_ids` filled from `frames`: (frame_id, seconds, sharpness), by time.
 
-    A short clip is divided into parts of about `every_s` seconds (one up to 1.5 times that). Each part gets the
-    sharpest frame of its middle half, else the one nearest to its middle: so a short clip has one whenever one lies in
-    it. Medium and long clips have the frames of their short ones.
+    A short clip is divided into parts of about `every_s` seconds (a single part up to 1.5 times that). Each part gets
+    the sharpest frame of its middle half, else the frame nearest to its middle, so that a short clip has a frame
+    whenever one lies in it. Medium and long clips have the frames of their short clips.
     """
     times = np.array([time for _, time, _ in frames])
     chosen: dict[str, tuple[str, ...]] = {}
@@ -143,7 +152,7 @@ def _segments(video_id: str, ends_by_scale: Sequence[Sequence[float]], middles: 
     return tuple(segments)
 
 
-# --- what a boundary costs ------------------------------------------------------------------------------------------
+# --- prices of boundaries -------------------------------------------------------------------------------------------
 
 
 def _prices(times: Floats, sentences: Sequence[Sentence], shots: Sequence[Shot], settings: TilingSettings) -> Floats:
@@ -154,14 +163,14 @@ def _prices(times: Floats, sentences: Sequence[Sentence], shots: Sequence[Shot],
     distance = np.minimum(
         np.abs(times - cuts[np.maximum(after - 1, 0)]), np.abs(times - cuts[np.minimum(after, len(cuts) - 1)])
     )
-    # Cubed, so that a boundary at a sentence's very end is next to free and one that cuts a word is not.
+    # Cubed, so that a boundary at a sentence's very end is almost free and one inside a word is not.
     prices: Floats = settings.sentence_cost * into**3 + settings.shot_cost * (distance > _SAME_FRAME_S)
     prices[[0, -1]] = 0.0
     return prices
 
 
 def _depths(times: Floats, sentences: Sequence[Sentence]) -> Floats:
-    """How many seconds each of `times` is from the nearer end of the sentence around it, with a margin; 0 in pauses."""
+    """Seconds from each of `times` to the nearer end of the sentence around it, with a margin; 0 in pauses."""
     depths = np.zeros_like(times)
     if not sentences:
         return depths
@@ -176,7 +185,12 @@ def _depths(times: Floats, sentences: Sequence[Sentence]) -> Floats:
 
 # --- the dynamic program --------------------------------------------------------------------------------------------
 # Costs of ranges are kept as banded matrices: band[v, i] is the cost of the range from candidate i to candidate i + v,
-# so that one numpy operation on a row works on all the ranges of v candidates.
+# so that one numpy operation on a row handles all ranges that span v candidates. With candidates 0 … 4 and width 3:
+#
+#               i = 0    1    2    3    4
+#     v = 1        0-1  1-2  2-3  3-4   ∞
+#     v = 2        0-2  1-3  2-4   ∞    ∞
+#     v = 3        0-3  1-4   ∞    ∞    ∞
 
 
 def _best_ends(times: Floats, prices: Floats, scales: Sequence[ScaleSettings]) -> list[list[float]]:
@@ -202,11 +216,11 @@ def _thin(times: Floats, prices: Floats, grain: float) -> NDArray[np.intp]:
 
 
 def _solve(times: Floats, prices: Floats, scales: Sequence[ScaleSettings], slack: float) -> list[list[float]] | None:
-    """As `_best_ends`, with no clip more than `slack` seconds out of its bounds; None where that cannot be."""
-    clips: list[Floats] = []  # by scale, what a clip costs with all that is in it
-    tilings: list[Floats] = []  # by scale, what the cheapest tiling of a range costs; the last is never needed
+    """As `_best_ends`, with no clip more than `slack` seconds out of bounds; None if that is impossible."""
+    clips: list[Floats] = []  # by scale, the cost of a clip with all shorter clips in it
+    tilings: list[Floats] = []  # by scale, the cost of the cheapest tiling of a range; not needed for the last
     for scale in scales:
-        # A clip that must be too long spans a hole among the candidates, so even then it spans few of them.
+        # A clip that is forced to be too long spans a gap between candidates, so even it spans few of them.
         width = min(_width(times, scale.max_s + slack), 2 * _width(times, scale.max_s) + 1)
         if clips:
             tilings.append(_tilings(clips[-1], width))
@@ -225,7 +239,7 @@ def _solve(times: Floats, prices: Floats, scales: Sequence[ScaleSettings], slack
 
 
 def _width(times: Floats, seconds: float) -> int:
-    """The most candidates that a range of at most `seconds` may advance by."""
+    """The largest number of candidates that a range of at most `seconds` spans."""
     ahead = np.searchsorted(times, times + seconds * (1 + 1e-12), side="right") - 1 - np.arange(len(times))
     return max(1, int(ahead.max()))
 
@@ -233,7 +247,7 @@ def _width(times: Floats, seconds: float) -> int:
 def _clips(
     times: Floats, prices: Floats, scale: ScaleSettings, width: int, slack: float, content: Floats | None
 ) -> Floats:
-    """The band of what clips of `scale` cost: duration, boundary and content."""
+    """The band of the costs of clips of `scale`: duration, boundary and content."""
     n = len(times)
     band = np.full((width + 1, n), np.inf)
     for v in range(1, min(width, n - 1) + 1):
@@ -250,13 +264,13 @@ def _clips(
 
 
 def _used(band: Floats) -> tuple[int, int]:
-    """The first and last rows of `band` with anything in them; (1, 0) without any."""
+    """The first and last rows of `band` with a finite cost; (1, 0) without any."""
     rows = np.flatnonzero(np.isfinite(band).any(axis=1))
     return (int(rows[0]), int(rows[-1])) if len(rows) else (1, 0)
 
 
 def _tilings(band: Floats, width: int) -> Floats:
-    """The band of what the cheapest tiling of each range of up to `width` candidates by clips of `band` costs."""
+    """The band of the costs of the cheapest tiling, by clips of `band`, of each range of up to `width` candidates."""
     n = band.shape[1]
     first, last = _used(band)
     best = np.full((width + 1, n), np.inf)
@@ -287,9 +301,8 @@ def _chain(band: Floats) -> list[int] | None:
     best[last] = 0.0
     windows = np.lib.stride_tricks.sliding_window_view(best, into.shape[1])
     previous = np.zeros(n, dtype=np.intp)
-    for j in range(
-        first, n, first
-    ):  # no clip spans fewer than `first` candidates: so many ends depend on earlier ones only
+    # No clip spans fewer than `first` candidates, so the ends of a block depend on earlier blocks only.
+    for j in range(first, n, first):
         block = slice(j, min(j + first, n))
         total = windows[block] + into[block]
         k = total.argmin(axis=1)
@@ -306,9 +319,8 @@ def _chain(band: Floats) -> list[int] | None:
 def _split(band: Floats, tiling: Floats, used: tuple[int, int], start: int, end: int) -> list[int]:
     """The ends of the clips in the cheapest tiling of the range from `start` to `end`."""
     first, last = used
-    step = (
-        band.shape[1] - 1
-    )  # in the flat band, from a clip to the one that ends with it and starts a candidate earlier
+    # In the flat band, from a clip to the one with the same end that starts one candidate earlier.
+    step = band.shape[1] - 1
     ends = [end]
     while (at := ends[-1]) > start:
         widest = min(last, at - start)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from curation.media.single_pass import Pass, decode_once, probe
+from curation.media.single_pass import PassResult, decode_once, probe
 from curation.rejects import Kind, Rejected
 from curation.settings import Settings
 from tests.support import media_files as files
@@ -187,7 +187,7 @@ def _pipe(path: Path) -> Path:
     return path
 
 
-def attempt(source: Path, folder: Path, media: dict[str, Any] | None = None) -> Pass | Rejected:
+def attempt(source: Path, folder: Path, media: dict[str, Any] | None = None) -> PassResult | Rejected:
     settings = Settings.model_validate({"media": FAST | (media or {})})
     spool = folder / "spool"
     spool.mkdir()
@@ -204,7 +204,7 @@ def attempt(source: Path, folder: Path, media: dict[str, Any] | None = None) -> 
 @pytest.mark.parametrize("name", SOUND_FILES)
 def test_unusual_files_pass(name: str, tmp_path: Path) -> None:
     found = attempt(SOUND_FILES[name](tmp_path), tmp_path)
-    assert isinstance(found, Pass), found
+    assert isinstance(found, PassResult), found
     assert found.damage is None
     assert found.boundaries[0] == 0 and found.boundaries[-1] == found.duration and found.candidates
 
@@ -212,7 +212,7 @@ def test_unusual_files_pass(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", FLAGGED_FILES)
 def test_files_that_are_sound_for_the_most_part_are_flagged(name: str, tmp_path: Path) -> None:
     found = attempt(FLAGGED_FILES[name](tmp_path), tmp_path)
-    assert isinstance(found, Pass), found
+    assert isinstance(found, PassResult), found
     assert found.damage
     assert 2 < found.duration < 10
 
@@ -234,7 +234,7 @@ def test_noise_anywhere_in_a_file_ends_in_time(seed: int, tmp_path: Path) -> Non
         else files.make(tmp_path / kinds[seed % 4], "-ar", "44100")
     )
     found = attempt(files.damaged(source, 0.003, 0.0, 1.0, seed), tmp_path)
-    assert isinstance(found, (Pass, Rejected))
+    assert isinstance(found, (PassResult, Rejected))
 
 
 def test_a_header_is_probed(tmp_path: Path) -> None:

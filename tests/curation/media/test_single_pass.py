@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from curation import guard
-from curation.media.single_pass import Pass, cut, decode_once
+from curation.media.single_pass import PassResult, cut, decode_once
 from curation.rejects import Kind, Rejected
 from curation.settings import Settings
 from tests.curation.guard.test_guard import descendants, wait_until
@@ -30,7 +30,7 @@ FAST = Settings.model_validate({"media": {"preset": "ultrafast"}})
 
 def passed(
     source: Path, folder: Path, boundaries: tuple[float, ...] = (), settings: Settings = FAST, **range_: Any
-) -> Pass:
+) -> PassResult:
     spool = folder / "spool"
     spool.mkdir(exist_ok=True)
     start, end = range_.get("start"), range_.get("end")
@@ -83,7 +83,7 @@ def sample() -> Path:
 
 
 @pytest.fixture(scope="module")
-def stored_sample(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pass, Path]:
+def stored_sample(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[PassResult, Path]:
     folder = tmp_path_factory.mktemp("sample")
     truth = json.loads((sample / "truth.json").read_text())
     ends = tuple(cue["end"] for cue in truth.get("cues", []))
@@ -91,7 +91,9 @@ def stored_sample(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
 
 
 @pytest.mark.slow
-def test_every_hard_cut_is_found_at_its_frame_and_none_is_false(sample: Path, stored_sample: tuple[Pass, Path]) -> None:
+def test_every_hard_cut_is_found_at_its_frame_and_none_is_false(
+    sample: Path, stored_sample: tuple[PassResult, Path]
+) -> None:
     truth = json.loads((sample / "truth.json").read_text())
     found, stored = stored_sample
     cuts = [shot["cut"] / truth["fps"] for shot in truth["shots"][1:] if not shot["dissolve"]]
@@ -101,7 +103,7 @@ def test_every_hard_cut_is_found_at_its_frame_and_none_is_false(sample: Path, st
 
 
 @pytest.mark.slow
-def test_clips_of_three_scales_are_exact(sample: Path, stored_sample: tuple[Pass, Path], tmp_path: Path) -> None:
+def test_clips_of_three_scales_are_exact(sample: Path, stored_sample: tuple[PassResult, Path], tmp_path: Path) -> None:
     found, stored = stored_sample
     media = FAST.media
     wished = [(t, t + length) for length in (13, 30, 60) for t in range(0, 110, length)]
