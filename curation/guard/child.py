@@ -24,9 +24,9 @@ from curation.guard.process import (
     OutOfMemory,
     Process,
     cause_of_death,
+    prefixed,
     pump,
     running,
-    with_name,
 )
 from curation.rejects import Kind, Rejected
 
@@ -74,12 +74,12 @@ class Child:
             answer, tail = pump(process, self._replies, limits, self._requests, data)
         except GuardError as error:
             self._end()
-            raise with_name(error, function) from None
+            raise prefixed(error, function) from None
         except BaseException:
             self._end()
             raise
         if not answer.endswith(b"\n"):
-            raise with_name(cause_of_death(self._end(), tail), function)
+            raise prefixed(cause_of_death(self._end(), tail), function)
         try:
             return self._result(answer, function)
         finally:
@@ -133,7 +133,7 @@ class Child:
         if process is None:
             return 0
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.popen.wait(0.2)  # one that is dying already has a cause of cause_of_death worth reading
+            process.popen.wait(0.2)  # one that is dying already has a cause of death worth reading
         code = process.finish()
         self._close_pipes()
         return code

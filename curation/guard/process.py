@@ -241,17 +241,17 @@ def run(command: Sequence[str], limits: Limits) -> bytes:
             raise TimedOut(f"no end after {limits.wall_s:g} s") from None
     except GuardError as error:
         process.finish()
-        raise with_name(error, command[0]) from None
+        raise prefixed(error, command[0]) from None
     except BaseException:
         process.finish()
         raise
     code = process.finish()
     if code:
-        raise with_name(cause_of_death(code, tail), command[0])
+        raise prefixed(cause_of_death(code, tail), command[0])
     return output
 
 
-def with_name(error: GuardError, name: str) -> GuardError:
+def prefixed(error: GuardError, name: str) -> GuardError:
     return Stopped(f"{name}: stopped") if running.stopped else type(error)(f"{Path(name).name}: {error}")
 
 

@@ -251,7 +251,7 @@ def test_a_folder_that_others_can_write_to_is_not_used(serve: Serve, stand_in: P
     folder = stand_in.parent / f"vidla-vllm-{os.geteuid()}"
     folder.mkdir()
     folder.chmod(0o777)
-    assert whys([serve()]) == [f"{folder} is not a folder of yours alone; remove it, or set TMPDIR to another place"]
+    assert whys([serve()]) == [f"{folder} is not private to you; remove it, or set TMPDIR to another place"]
     assert not (stand_in.parent / "starts").exists()
 
 
