@@ -1,10 +1,10 @@
-"""The built-in engine: small models that arrive inside packages. It needs no server and no hub, and is weak.
+"""The built-in engine: small models that ship inside Python packages. It needs no server and no hub, and is weak.
 
-- captions: ImageNet tags of EfficientNet-lite0 in a template sentence, with the brightness and colour that were
-  measured; an object is named only when it is likelier than not. It knows 1000 classes of photographs, misnames
-  cartoons, and sees no actions.
+- captions: ImageNet tags of EfficientNet-lite0 in a template sentence, with measured brightness and colour; an object
+  is named only if it is more likely than not. It knows 1000 classes of photographs, misnames cartoons, and sees no
+  actions.
 - summaries of subtitles: SmolLM2-135M-Instruct, English only.
-- summaries of captions: a template that joins the objects named, since so small a language model invents relations.
+- summaries of captions: a template that joins the objects, since such a small language model invents relations.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _completion(request: TextRequest, text: str, **details: Any) -> Completion |
 # --- captions -------------------------------------------------------------------------------------------------------
 
 CONFIDENT = 0.5
-"""An object is named at this probability and above: likelier than everything else together."""
+"""An object is named from this probability on: more likely than everything else together."""
 
 
 class Tagger:
@@ -82,7 +82,7 @@ class Tagger:
         _ = self._network
 
     def complete(self, requests: Sequence[TextRequest]) -> list[Completion | Failure]:
-        """One answer a request, from its first image. Images go through one by one, so that a batch changes nothing."""
+        """One answer per request, from its first image. Images run one by one: batches would change answers."""
         with self._lock:
             return [self._caption(request) for request in requests]
 
@@ -123,7 +123,7 @@ class Tagger:
 
 
 def _decoded(image: bytes) -> Any:
-    """Pixels (height, width, RGB), or None where `image` cannot be decoded."""
+    """Pixels (height, width, RGB), or None if `image` cannot be decoded."""
     import cv2
     import numpy as np
 
@@ -135,7 +135,7 @@ def _decoded(image: bytes) -> Any:
 
 
 def _square(pixels: Any) -> Any:
-    """The middle of `pixels`, 7/8 of the shorter side as in the network's training, at 224 by 224."""
+    """The centre of `pixels`, 7/8 of the shorter side as in the network's training, at 224 by 224."""
     import cv2
 
     height, width = pixels.shape[:2]
@@ -150,7 +150,7 @@ _HUES = ("red", "yellow", "green", "cyan", "blue", "magenta")
 
 
 def look_of(pixels: Any) -> str:
-    """What can be measured: "dark" or "bright" by luma, "colourless" or "mostly <hue>" by saturation; may be empty."""
+    """Measured attributes: "dark" or "bright" by luma, "colourless" or "mostly <hue>" by saturation; may be empty."""
     import cv2
     import numpy as np
 
@@ -168,7 +168,13 @@ def look_of(pixels: Any) -> str:
 
 
 def caption_sentence(tags: dict[str, float], look: str) -> str:
-    """The likeliest tag where it is likelier than not, and the `look`, in one sentence that `_CAPTION` reads back."""
+    """The likeliest tag, if more likely than not, and the `look`, in one sentence that `_CAPTION` can parse.
+
+    >>> caption_sentence({"acoustic guitar": 0.7, "banjo": 0.1}, "mostly red")
+    'A scene with an acoustic guitar: mostly red.'
+    >>> caption_sentence({"banjo": 0.3}, "")
+    'An unrecognised scene.'
+    """
     name, probability = max(tags.items(), key=lambda tag: tag[1])
     subject = f"A scene with {_article(name)}" if probability >= CONFIDENT else UNRECOGNISED
     return f"{subject}: {look}." if look else f"{subject}."
@@ -218,7 +224,11 @@ class CaptionJoiner:
 
 
 def joined_sentence(things: Sequence[str], looks: Sequence[str]) -> str:
-    """One sentence for several frames; a look is told where all of them share it."""
+    """One sentence for several frames; the look is included if all of them share it.
+
+    >>> joined_sentence(["a bee", "a rose"], ["bright", "bright, mostly red"])
+    'A scene with a bee, then a rose.'
+    """
     subject = f"A scene with {', then '.join(things)}" if things else UNRECOGNISED
     return f"{subject}: {looks[0]}." if len(looks) == 1 and looks[0] else f"{subject}."
 
@@ -226,9 +236,9 @@ def joined_sentence(things: Sequence[str], looks: Sequence[str]) -> str:
 # --- summaries of subtitles -----------------------------------------------------------------------------------------
 
 BATCH = 16
-"""Requests that go through SmolLM2 together."""
+"""Requests that SmolLM2 answers together."""
 PREFIXES = 8
-"""Constant parts whose keys and values are kept: some 10 MB each."""
+"""Constant prefixes whose keys and values are cached: some 10 MB each."""
 
 
 class Summariser:
@@ -270,7 +280,7 @@ class Summariser:
         return [answers[request.id] for request in requests]
 
     def _encoded(self, request: TextRequest) -> tuple[tuple[int, ...], list[int]]:
-        """The tokens of the constant system message, and of what follows."""
+        """The tokens of the constant system message, and those of the rest."""
         messages = request.messages()
         constant = self._tokenizer.apply_chat_template(messages[:1], return_dict=False)
         whole = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
@@ -279,7 +289,7 @@ class Summariser:
     def _generate(
         self, constant: tuple[int, ...], group: Sequence[tuple[TextRequest, list[int]]]
     ) -> Iterator[Completion | Failure]:
-        """Answers to requests that begin with the same tokens, which go through the model once for all of them."""
+        """Answers to requests that share their first tokens, which run through the model once for all."""
         torch = load_torch()
         pad = self._tokenizer.eos_token_id
         width = max(len(data) for _, data in group)
@@ -295,7 +305,7 @@ class Summariser:
                 max_new_tokens=max(request.sampling.max_tokens for request, _ in group),
                 do_sample=False,
                 pad_token_id=pad,
-                logits_processor=[_Drawn([request.sampling for request, _ in group])],
+                logits_processor=[_GumbelSampler([request.sampling for request, _ in group])],
             )
         for (request, data), row in zip(group, output[:, len(constant) + width :].tolist(), strict=True):
             end = row.index(pad) if pad in row else len(row) + 1
@@ -330,8 +340,8 @@ class Summariser:
         self._prefixes.clear()
 
 
-class _Drawn:
-    """Turns greedy choice into sampling, each row with its own seed, so that a batch does not change what is drawn.
+class _GumbelSampler:
+    """Turns greedy decoding into sampling, each row with its own seed, so that batches do not change answers.
 
     argmax(logits + T · Gumbel noise) is distributed as softmax(logits / T) (the Gumbel-max trick).
     """

@@ -1,4 +1,4 @@
-"""Where text comes from: a batch of requests in, for each a completion or a failure out, in order, by id."""
+"""The interface of text engines: a batch of requests in; a completion or a failure for each out, in order."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Task = Literal["caption", "summarize_subtitles", "summarize_captions"]
 
 @dataclass(frozen=True)
 class Sampling:
-    """How an answer is drawn. Temperature 0 takes the likeliest token; `seed` matters above 0."""
+    """How an answer is sampled. Temperature 0 takes the likeliest token; `seed` matters above 0."""
 
     max_tokens: int
     temperature: float = 0.0
@@ -27,11 +27,10 @@ class Sampling:
 
 @dataclass(frozen=True)
 class TextRequest:
-    """One text to be made.
+    """A request for one text.
 
-    `variables` are what the prompt is rendered with; `images` are encoded files (JPEG), shown before the user's words.
-    `turns` go on from there: an earlier answer, and what was asked about it. An answer that is not `constrained` is
-    free text, whatever shape the prompt wants in the end.
+    `variables` are the prompt's; `images` are encoded files (JPEG), shown before the user's words. `turns` continue the
+    chat: an earlier answer, and the reply to it. The answer is free text unless `constrained` by the prompt's schema.
     """
 
     id: str
@@ -44,39 +43,39 @@ class TextRequest:
 
     @property
     def schema(self) -> dict[str, Any] | None:
-        """The JSON schema that the answer has to follow; None for free text."""
+        """The JSON schema that the answer must follow; None for free text."""
         return self.prompt.output_schema if self.constrained else None
 
     def messages(self) -> list[dict[str, str]]:
-        """Chat messages (`role`, `content`); raises PromptError where a variable is missing."""
+        """Chat messages (`role`, `content`). Raises PromptError if a variable is missing."""
         return [*self.prompt.render(**self.variables), *(dict(turn) for turn in self.turns)]
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What the model answered. `finish_reason` is "length" where max_tokens cut it off, else "stop"."""
+    """A model's answer. `finish_reason` is "length" if max_tokens cut it off, else "stop"."""
 
     id: str
     text: str
     finish_reason: Literal["stop", "length"] = "stop"
-    evidence: str | None = None  # what the text was made from, where that says more: a tagger's probabilities
+    evidence: str | None = None  # behind the text, if there is more: a tagger's probabilities
     input_tokens: int = 0
     output_tokens: int = 0
-    retries: int = 0  # times that the server was asked before it answered
-    first_token_s: float | None = None  # from sending the request to its first token, where that was measured
+    retries: int = 0  # failed tries before the answer
+    first_token_s: float | None = None  # from sending the request to its first token, if measured
     in_flight: int = 1  # requests of this process at the same server when this one was sent, itself included
 
     @property
     def raw_text(self) -> str:
-        """What a row keeps of the answer, unchanged."""
+        """The part of the answer that a row keeps unchanged."""
         return self.text if self.evidence is None else self.evidence
 
 
 @dataclass(frozen=True)
 class Failure:
-    """No answer, though the engine has tried again where that made sense.
+    """No answer, after all useful retries.
 
-    `retryable` says whether the same request may succeed in a later run: a busy server, not a corrupt image.
+    `retryable`: whether the same request may succeed in a later run (a busy server, not a corrupt image).
     """
 
     id: str
@@ -88,9 +87,9 @@ class Failure:
 class Engine(Protocol):
     """A model that makes one kind of text. Safe to call from several threads at once.
 
-    `engine`, `model` and `revision` name it in every row it makes. `identity` is what of that counts in digests, known
+    `engine`, `model` and `revision` name it in every row it makes. `identity` is the part that enters digests, known
     before a model is loaded and without asking a server: the same weights served elsewhere make the same texts.
-    `languages` are those it knows (ISO 639-1); None where it is not said.
+    `languages` are those it knows (ISO 639-1); None if not stated.
     """
 
     @property
@@ -105,14 +104,14 @@ class Engine(Protocol):
     def languages(self) -> frozenset[str] | None: ...
 
     def complete(self, requests: Sequence[TextRequest]) -> list[Completion | Failure]:
-        """An answer to each request, in their order. What is wrong with one request fails that one alone.
+        """An answer to each request, in order. A fault of one request fails that one alone.
 
-        Raises EngineError where the engine as a whole cannot work.
+        Raises EngineError if the engine as a whole cannot work.
         """
         ...
 
     def start(self) -> None:
-        """Get ready, where that takes time: a model, a server. Done on first use otherwise. Raises likewise."""
+        """Load the model or start the server now rather than on first use. Raises EngineError."""
         ...
 
     def close(self) -> None: ...

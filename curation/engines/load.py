@@ -1,4 +1,4 @@
-"""How busy the servers are: what this process has asked them, what came back, and how many requests were in flight."""
+"""How busy the servers are: requests sent, answers received, and how many requests were in flight."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Snapshot:
     input_tokens: int = 0
     output_tokens: int = 0
     in_flight: int = 0  # now, at all servers
-    busy_s: float = 0.0  # with anything in flight
+    busy_s: float = 0.0  # time with any request in flight
     in_flight_s: float = 0.0  # summed over requests: divided by busy_s, the mean number in flight
     elapsed_s: float = 0.0
 
 
 Counts = Mapping[str, int]
 COUNTED = ("requests", "failures", "retries", "input_tokens", "output_tokens", "in_flight")
-"""Those of a snapshot's totals that several processes' can be added up from."""
+"""The totals of a snapshot that can be summed over processes."""
 
 
 class Load:
@@ -42,12 +42,12 @@ class Load:
         self._others: dict[str, Counts] = {}
 
     def sent(self) -> int:
-        """A request goes out; how many are in flight now, itself included."""
+        """Count a request that is sent. Returns how many are in flight now, itself included."""
         with self._lock:
             return self._add(in_flight=1).in_flight
 
     def ended(self, answer: Completion | Failure | None) -> None:
-        """An exchange is over, with its request's answer, or without one because nobody waits for it any more."""
+        """Count the end of a request: with its answer, or None if nobody waits for it any more."""
         with self._lock:
             if isinstance(answer, Completion):
                 tokens = {"input_tokens": answer.input_tokens, "output_tokens": answer.output_tokens}
@@ -56,12 +56,12 @@ class Load:
                 self._add(in_flight=-1, failures=int(answer is not None))
 
     def repeated(self) -> None:
-        """An exchange is over, and its request will be sent again."""
+        """Count the end of an exchange whose request will be sent again."""
         with self._lock:
             self._add(in_flight=-1, retries=1)
 
-    def elsewhere(self, process: str, counts: Counts) -> None:
-        """Take in what another process, by a name of its own, has counted since its own first request."""
+    def merge(self, process: str, counts: Counts) -> None:
+        """Add what another process, with a unique name, has counted since its first request."""
         with self._lock:
             before = self._others.get(process, {})
             self._others[process] = counts
@@ -69,7 +69,7 @@ class Load:
                 self._add(**{name: counts[name] - before.get(name, 0) for name in COUNTED})
 
     def counts(self) -> Counts:
-        """What this process has counted, in the form that `elsewhere` takes."""
+        """The counts of this process, for `merge` in another one."""
         now = self.snapshot()
         return {name: getattr(now, name) for name in COUNTED}
 
@@ -79,7 +79,7 @@ class Load:
             return self._total if self._since is None else self._add()
 
     def clear(self) -> None:
-        """Count from here on; what is in flight stays so."""
+        """Start counting from zero; requests in flight stay counted as such."""
         with self._lock:
             self._total = Snapshot(in_flight=self._total.in_flight)
             self._others.clear()
@@ -91,11 +91,11 @@ class Load:
         now, total = self._clock(), self._total
         if self._since is None:
             self._since = self._until = now
-        gone, self._until = now - self._until, now
+        elapsed_s, self._until = now - self._until, now
         self._total = replace(
             total,
-            busy_s=total.busy_s + (gone if total.in_flight else 0.0),
-            in_flight_s=total.in_flight_s + gone * total.in_flight,
+            busy_s=total.busy_s + (elapsed_s if total.in_flight else 0.0),
+            in_flight_s=total.in_flight_s + elapsed_s * total.in_flight,
             elapsed_s=now - self._since,
             **{name: getattr(total, name) + count for name, count in more.items()},
         )
@@ -103,4 +103,4 @@ class Load:
 
 
 load = Load()
-"""Of all the servers that this process asks, and in the driver also those that its workers elsewhere ask."""
+"""The load on all servers that this process asks; in the driver, also on those that its remote workers ask."""

@@ -1,4 +1,4 @@
-"""The engines that this process has open, one for each settings."""
+"""The open engines of this process, one per settings."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _lock = threading.Lock()
 
 
 def open_engine(settings: EngineSettings, task: Task) -> Engine:
-    """The engine for `task`: one a process and setting, whichever thread asks; its model is loaded on first use.
+    """The engine for `task`: one per process and settings; its model is loaded on first use.
 
-    A served model does every task alike, so that tasks with the same settings share one.
+    A served model does every task, so tasks with the same settings share one.
     """
     key = (task if settings.kind == "builtin" else None, settings)
     with _lock:

@@ -1,4 +1,4 @@
-"""A source of text: an engine with the prompt and the sampling that it is asked with."""
+"""A source of text: an engine with its prompt and sampling."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ VARIABLES: dict[Task, frozenset[str]] = {
     "summarize_subtitles": frozenset({"text", "max_words", "language"}),
     "summarize_captions": frozenset({"captions", "max_words", "language"}),
 }
-"""What the prompts of each task are rendered with; the image of a caption goes beside its words."""
+"""The variables of each task's prompts; the image for a caption is sent along with them."""
 
 
 @dataclass(frozen=True)
 class TextSource:
-    """An engine with the prompt and the sampling that it is asked with: all that decides what one kind of text says."""
+    """An engine with its prompt and sampling: everything that determines one kind of text."""
 
     engine: Engine
     prompt: Prompt
@@ -35,12 +35,12 @@ class TextSource:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Stands for everything about this source that changes its texts."""
+        """Identifies everything about this source that changes its texts."""
         return digest(self.engine.identity, self.prompt.digest, self.sampling.to_json())
 
     @property
     def lineage(self) -> dict[str, str]:
-        """The columns that say what made a row."""
+        """The columns that record how a text was made."""
         return {
             "engine": self.engine.engine,
             "model": self.engine.model,
@@ -50,7 +50,7 @@ class TextSource:
         }
 
     def counting(self, spent: UsageMeter) -> TextSource:
-        """The same source, which adds what it asks to `spent`."""
+        """The same source, which adds its requests to `spent`."""
         return dataclasses.replace(self, spent=spent)
 
     def knows(self, language: str | None) -> bool:
@@ -59,22 +59,22 @@ class TextSource:
         return known is None or (language or "").split("-")[0].lower() in known
 
     def sampling_of(self, attempt: int) -> Sampling:
-        """How the answer to the `attempt`-th asking, from 0, is drawn: as configured, then ever more freely."""
+        """The sampling of attempt number `attempt`, from 0: as configured, then more freely each time."""
         if attempt == 0:
             return self.sampling
         temperature = max(self.sampling.temperature, min(0.3 * attempt, 1.0))
         return dataclasses.replace(self.sampling, temperature=temperature, seed=self.sampling.seed + attempt)
 
     def ask(self, requests: Sequence[TextRequest]) -> dict[str, Completion | Failure]:
-        """Every request's answer by its id; ids must differ.
+        """The answers by request id; ids must differ.
 
-        Raises EngineError where the engine cannot work or breaks its contract.
+        Raises EngineError if the engine cannot work or breaks its contract.
         """
-        wanted = {request.id for request in requests}
-        if len(wanted) != len(requests):
+        ids = {request.id for request in requests}
+        if len(ids) != len(requests):
             raise ValueError("two requests have the same id")
         answers = {answer.id: answer for answer in self.engine.complete(requests)} if requests else {}
-        if answers.keys() != wanted:
+        if answers.keys() != ids:
             raise EngineError(f"the engine {self.engine.engine} did not answer exactly what it was asked")
         if self.spent is not None:
             self.spent.add(self.engine, answers.values())
@@ -84,7 +84,7 @@ class TextSource:
 def text_source(
     engine: EngineSettings, settings: TextSettings, task: Task, prompts: Mapping[str, Prompt]
 ) -> TextSource:
-    """The source that the settings describe. Raises PromptError where the prompt is not there."""
+    """The source that the settings describe. Raises PromptError if the prompt is missing or uses unknown variables."""
     prompt = prompts.get(settings.prompt)
     if prompt is None:
         raise PromptError(f"no prompt '{settings.prompt}'; there are {', '.join(sorted(prompts))}")

@@ -1,4 +1,4 @@
-"""What making something took: requests, tokens, bytes, seconds. Gathered while one item is worked on."""
+"""The cost of one item of work: requests, tokens, bytes, seconds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from curation.records import Usage
 
 @dataclass
 class UsageMeter:
-    """What the work on one item has taken so far; safe to add to from several threads."""
+    """Counts the cost of one item so far; safe to add to from several threads."""
 
     requests: int = 0
     failures: int = 0
@@ -27,7 +27,7 @@ class UsageMeter:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, engine: Engine, answers: Iterable[Completion | Failure]) -> None:
-        """Count what an engine answered."""
+        """Count the answers of an engine."""
         with self._lock:
             for answer in answers:
                 self._engines.add((engine.engine, engine.model))
@@ -43,7 +43,7 @@ class UsageMeter:
                     self._first_token_s.append(answer.first_token_s)
 
     def row(self, stage: str, key: str, video_id: str | None, seconds: float, processor_s: float) -> Usage:
-        """The row of `usage` for what has this `key` at `stage`, with its seconds by the clock and of a processor."""
+        """The row of `usage` for `key` at `stage`, with its wall-clock and processor seconds."""
         answered = self.requests - self.failures
         return Usage(
             key=key,

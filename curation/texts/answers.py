@@ -1,4 +1,4 @@
-"""What a model answered, judged: its text without wrappings, with a status; and what a summary adds to its source."""
+"""Judge a model's answer: its text without wrappings, with a status; and find what a summary adds to its source."""
 
 from __future__ import annotations
 
@@ -27,37 +27,42 @@ class Answer:
 
 
 def read_answer(completion: Completion, output_schema: dict[str, Any] | None, source: str = "") -> Answer:
-    """The text of an answer, which the prompt wanted as free text or in the shape of `output_schema`.
+    """The text of an answer to a prompt that asks for free text or for JSON by `output_schema`.
 
-    ok: as it came, white space apart. repaired: wrappings were taken off (a preamble, quotes, a code fence).
-    truncated: cut off by max_tokens, and cut back to its last whole sentence where there is one. refused: the model
-    speaks of itself instead, in words that `source` does not hold. unparseable: not of the shape. empty: no words.
+    ok: unchanged but for white space. repaired: wrappings were removed (a preamble, quotes, a code fence). truncated:
+    cut off by max_tokens, and shortened to its last complete sentence if there is one. refused: the model speaks of
+    itself instead, in words that `source` does not contain. unparseable: it does not fit the schema. empty: no words.
+
+    >>> read_answer(Completion("1", 'Sure! Here is the summary: "A bee dances."'), None)
+    Answer(text='A bee dances.', status='repaired')
+    >>> read_answer(Completion("1", "As an AI, I see no images."), None)
+    Answer(text=None, status='refused')
     """
     raw = completion.text[:MAX_CHARS]
-    given, repaired, cut = " ".join(raw.split()), False, completion.finish_reason == "length"
-    if output_schema is not None and given:
+    content, repaired, cut = " ".join(raw.split()), False, completion.finish_reason == "length"
+    if output_schema is not None and content:
         found, repaired = _from_json(raw, output_schema)
         if found is None and cut:
-            found = _begun(raw, output_schema)
+            found = _from_cut_json(raw, output_schema)
         if found is None:
-            return Answer(None, "refused" if _refuses(_unwrapped(given), source) else "unparseable")
-        given = found
-    text = _unwrapped(given)
+            return Answer(None, "refused" if _refuses(_unwrapped(content), source) else "unparseable")
+        content = found
+    text = _unwrapped(content)
     if not any(c.isalnum() for c in text):
         return Answer(None, "empty")
     if _refuses(text, source):
         return Answer(None, "refused")
     if cut:
-        whole = split_sentences(text)[:-1]
-        return Answer(" ".join(whole) or text, "truncated")
-    return Answer(text, "repaired" if repaired or text != given else "ok")
+        complete = split_sentences(text)[:-1]
+        return Answer(" ".join(complete) or text, "truncated")
+    return Answer(text, "repaired" if repaired or text != content else "ok")
 
 
 # --- structured answers ---------------------------------------------------------------------------------------------
 
 
 def _from_json(raw: str, schema: dict[str, Any]) -> tuple[str | None, bool]:
-    """The text in a JSON answer, and whether something stood around the JSON; None where it does not fit the schema."""
+    """The text in a JSON answer, None if it does not fit the schema; and whether anything surrounded the JSON."""
     value, repaired = _parsed(raw.strip()), False
     if value is None:
         value, repaired = _parsed(raw[raw.find("{") : raw.rfind("}") + 1]), True
@@ -79,8 +84,8 @@ def _parsed(text: str) -> Any:
         return None
 
 
-def _begun(raw: str, schema: dict[str, Any]) -> str | None:
-    """The text in a JSON answer that breaks off, if it does so inside or behind the text."""
+def _from_cut_json(raw: str, schema: dict[str, Any]) -> str | None:
+    """The text in a JSON answer that is cut off inside or after the text; None if before."""
     found = re.search(rf'"{re.escape(text_field(schema) or "")}"\s*:\s*("(?:[^"\\]|\\u[0-9a-fA-F]{{4}}|\\[^u])*)', raw)
     begun = _parsed(found[1].replace("\n", " ") + '"') if found else None
     return " ".join(begun.split()) if begun else None
@@ -105,7 +110,7 @@ _REFUSAL = re.compile(
 
 
 def _refuses(text: str, source: str) -> bool:
-    """Whether the model speaks of itself, in words that `source` does not hold."""
+    """Whether the model speaks of itself, in words that `source` does not contain."""
     refusal = _REFUSAL.match(text)
     return refusal is not None and refusal[0].lower() not in source.lower()
 
@@ -123,7 +128,7 @@ def _unwrapped(text: str) -> str:
     return bare.strip()
 
 
-# --- what a summary adds --------------------------------------------------------------------------------------------
+# --- additions ------------------------------------------------------------------------------------------------------
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _NUMBERS = _WORD.findall("two three four five six seven eight nine ten eleven twelve")  # "one" is not only a number
@@ -143,8 +148,11 @@ _FUNCTION_WORDS = frozenset(
 def additions(summary: str, source: str, language: str | None = None) -> tuple[float, list[str]]:
     """What `summary` adds to `source`: the share of its content words that are new, and the new names and numbers.
 
-    Words are compared by their beginnings, so that "walks" supports "walking"; scripts that do not write words apart
-    by characters. A cheap guard against invention, not a proof of truth: relations are not looked at.
+    Words are compared by their beginnings, so that "walks" supports "walking"; scripts without spaces, by characters.
+    This is a cheap guard against invention, not a proof of truth: it does not check relations.
+
+    >>> additions("Anna walks 3 dogs", "Someone is walking two dogs.")
+    (0.3333333333333333, ['3'])
     """
     known = {word.lower() for word in _WORD.findall(source)}
     numbers = {_DIGITS.get(word, word) for word in known}
@@ -157,14 +165,14 @@ def additions(summary: str, source: str, language: str | None = None) -> tuple[f
             invented += [match[0]] if _DIGITS.get(word, word) not in numbers else []
         elif word.replace("’", "'").partition("'")[0] not in _FUNCTION_WORDS:
             content += 1
-            if word not in known and not any(_akin(word, other) for other in known):
+            if word not in known and not any(_share_stem(word, other) for other in known):
                 missing += 1
                 # German writes every noun like a name.
                 invented += [match[0]] if match.start() > 0 and match[0][0].isupper() and language != "de" else []
     return (missing / content if content else 0.0), invented
 
 
-def _akin(word: str, other: str) -> bool:
-    """Whether two words that differ are forms of one, by their common beginning: walk and walking, city and cities."""
+def _share_stem(word: str, other: str) -> bool:
+    """Whether two different words are forms of one, by their common beginning: walk and walking, city and cities."""
     shared = max(3, min(len(word), len(other)) - 1)
     return word[:shared] == other[:shared] and abs(len(word) - len(other)) <= 4

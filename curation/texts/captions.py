@@ -1,4 +1,4 @@
-"""Frames to captions: one request a frame, each answer with its own status, the raw answer kept."""
+"""Frames to captions: one request per frame, each answer with a status, the raw answer kept."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from curation.rejects import Kind, Rejected
 from curation.texts.questions import Outcome, Question, ask
 
 MAX_WORDS = 25
-"""What a caption is asked to keep to. An answer that is longer stays as it is: short clips keep theirs verbatim."""
+"""The length that the prompt asks for. Longer captions are kept as they are: short clips use them verbatim."""
 
 
 @dataclass(frozen=True)
 class Captioned:
-    """The captions, in the order of their frames; and why some frames have none, by frame_id."""
+    """The captions, in the order of their frames, and the rejects of frames without one, by frame_id."""
 
     captions: list[Caption] = field(default_factory=list)
     rejected: dict[str, Rejected] = field(default_factory=dict)
 
 
 def caption_digest(image_digest: str, source: TextSource) -> str:
-    """Stands for a caption: the frame's image, and everything that `source` makes of it."""
+    """The digest of a caption: of the frame's image and of everything about `source` that changes the text."""
     return digest("caption", image_digest, source.digest)
 
 
 def caption_frames(frames: Sequence[Frame], source: TextSource) -> Captioned:
-    """A caption for each of `frames`, whose ids differ.
+    """A caption for each of `frames`, whose ids must differ.
 
-    An answer without a usable text is asked for again, `source.attempts` times in all; what then stays refused,
-    unparseable or empty is a caption without text. A frame to which the engine gave no answer at all is rejected,
-    and costs no other frame anything. Raises EngineError where the engine as a whole cannot work.
+    An answer without a usable text is asked for again, `source.attempts` times in all; if it stays refused, unparseable
+    or empty, the caption has no text. A frame without any answer is rejected, which affects no other frame. Raises
+    EngineError if the engine as a whole cannot work.
     """
     outcome = Captioned()
-    told = ask_captions(frames, source)
+    outcomes = ask_captions(frames, source)
     for frame in frames:
-        answer = told[frame.frame_id]
+        answer = outcomes[frame.frame_id]
         if isinstance(answer, Failure):
             outcome.rejected[frame.frame_id] = _rejected(answer)
         else:
@@ -48,19 +48,19 @@ def caption_frames(frames: Sequence[Frame], source: TextSource) -> Captioned:
 
 
 def ask_captions(frames: Sequence[Frame], source: TextSource) -> dict[str, Outcome | Failure]:
-    """What came of asking for a caption of each frame, by frame_id. Any text will do."""
+    """Ask for a caption of each frame; the outcomes by frame_id. Any text is acceptable."""
     questions = [Question(f.frame_id, lambda _: {"max_words": MAX_WORDS}, (f.image,)) for f in frames]
     return ask(questions, source, lambda *_: None)
 
 
-def _caption(frame: Frame, source: TextSource, told: Outcome) -> Caption:
+def _caption(frame: Frame, source: TextSource, outcome: Outcome) -> Caption:
     return Caption(
         frame_id=frame.frame_id,
         video_id=frame.video_id,
         time=frame.time,
-        text=told.answer.text,
-        raw_text=told.raw_text,
-        status=told.answer.status,
+        text=outcome.answer.text,
+        raw_text=outcome.raw_text,
+        status=outcome.answer.status,
         **source.lineage,
     )
 

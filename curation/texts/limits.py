@@ -1,4 +1,4 @@
-"""How long a text may be: words where words are written apart, and tokens of CLIP's own vocabulary."""
+"""How long a text may be, in words (if its script has spaces) and in tokens of CLIP."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pysbd.languages import LANGUAGE_CODES
 from curation.clip_tokenizer import clip_tokenizer
 
 MAX_CHARS = 20_000
-"""No text that could ever fit is longer; what lies behind is not looked at."""
+"""Longer than any text that could fit; anything after it is ignored."""
 
 _UNSPACED = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
@@ -24,7 +24,13 @@ _UNPUNCTUATED = re.compile(r"[\w ,'’-]*[.!?]?\s*")  # nothing that could end a
 
 @dataclass(frozen=True)
 class TextLimits:
-    """The longest text allowed: `words` where words are written apart, and `tokens` with both end marks included."""
+    """The longest text allowed: in `words`, if its script has spaces, and in `tokens`, both end marks included.
+
+    >>> TextLimits(words=4, tokens=77).hold("Four words fit here.")
+    True
+    >>> truncate(["One sentence fits.", "Two do not."], TextLimits(words=4, tokens=77))
+    'One sentence fits.'
+    """
 
     words: int
     tokens: int
@@ -46,12 +52,16 @@ def count_words(text: str) -> int:
 
 
 def clip_tokens(text: str) -> int:
-    """Tokens of `text` in CLIP's vocabulary, the two end marks included."""
+    """Tokens of `text` in CLIP's vocabulary, both end marks included."""
     return len(clip_tokenizer()(text[:MAX_CHARS]).input_ids)
 
 
 def split_sentences(text: str, language: str | None = "en") -> list[str]:
-    """The sentences of `text`, by the rules of `language` where there are any, else by those of English."""
+    """The sentences of `text`, by the rules for `language` if there are any, else by those for English.
+
+    >>> split_sentences("Dr. Smith paid 3.50 dollars. He left.")
+    ['Dr. Smith paid 3.50 dollars.', 'He left.']
+    """
     if _UNPUNCTUATED.fullmatch(text):
         return [text.strip()] if text.strip() else []
     code = language if language in LANGUAGE_CODES else "en"
@@ -60,7 +70,7 @@ def split_sentences(text: str, language: str | None = "en") -> list[str]:
 
 
 def truncate(sentences: Sequence[str], limits: TextLimits) -> str:
-    """As many of the first `sentences` as fit; where not even one does, as many of its words (or characters)."""
+    """As many of the first `sentences` as fit; if not even one does, as many of its words (or characters)."""
     kept = ""
     for sentence in sentences:
         longer = f"{kept}{' ' if kept and spaced(sentence) else ''}{sentence.strip()}"
@@ -71,7 +81,7 @@ def truncate(sentences: Sequence[str], limits: TextLimits) -> str:
 
 
 def _cut(text: str, limits: TextLimits) -> str:
-    """The longest beginning of `text` that fits, cut between words where that leaves any."""
+    """The longest beginning of `text` that fits, cut between words if that leaves any."""
     ends = clip_tokenizer()(text[:MAX_CHARS], return_offsets_mapping=True)["offset_mapping"][1:-1]
     cut = text[: ends[: limits.tokens - 2][-1][1]] if ends else ""
     if spaced(text):

@@ -1,8 +1,8 @@
-"""Asking for texts: all in one batch, each answer judged, and what will not do asked for again, so and so often.
+"""Ask for texts in one batch, judge each answer, and ask again for unacceptable ones, a bounded number of times.
 
-An answer that is not of the wanted shape is shown to the model once more, with what was wrong. It is a model's words
-about strangers' text, so it goes as data, like these. Where the text itself is at fault the question is asked anew and
-drawn more freely: told "that was too long", a small model summarises just that.
+An answer of the wrong shape is shown to the model again, with a reminder of the shape. It is a model's words about
+untrusted text, so it is inserted as data, as that text is. If the text itself is at fault, the question starts over and
+is sampled more freely: a small model that reads "that was too long" summarises that sentence.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from curation.prompts import Prompt, Turn, as_data
 from curation.texts.answers import Answer, read_answer
 
 MAX_EARLIER_CHARS = 2000
-"""Of an earlier answer that is shown to the model again; a text that will do is much shorter."""
+"""Of an earlier answer that is shown to the model again; acceptable texts are much shorter."""
 
 
 @dataclass(frozen=True)
 class Question:
     """A text to ask for.
 
-    `variables` are what the prompt is rendered with, given how often it was asked anew before. `source` is the text
-    that the answer is to be made from, where there is one.
+    `variables` returns the prompt's variables, given how often the question has started over. `source` is the text
+    that the answer is made from, if there is one.
     """
 
     id: str
@@ -36,9 +36,9 @@ class Question:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a question: its last answer, and what is wrong with that; None where it will do.
+    """The outcome of a question: its last answer, and the fault of that answer; None if acceptable.
 
-    `completions` are all the answers on the way, the last one last.
+    `completions` are all answers so far, in order.
     """
 
     answer: Answer
@@ -54,11 +54,11 @@ class Outcome:
 def ask(
     questions: Sequence[Question], source: TextSource, fault_of: Callable[[str, Answer], str | None]
 ) -> dict[str, Outcome | Failure]:
-    """What came of each question, by its id. `fault_of` says what is wrong with an answer that has a text.
+    """The outcome of each question, by its id. `fault_of` returns the fault of an answer that has a text, or None.
 
-    What will not do is asked for again, `source.attempts` times in all; an attempt is one request, or two where free
-    text comes first. A failure counts where nothing was answered before, or where a later run may get an answer.
-    Raises EngineError where the engine as a whole cannot work.
+    There are up to `source.attempts` attempts; each is one request, or two if the prompt asks for free text first. A
+    Failure replaces earlier answers only if a later run may succeed. Raises EngineError if the engine as a whole cannot
+    work.
     """
     conversations = [_Conversation(question, source.prompt) for question in questions]
     for attempt in range(source.attempts):
@@ -66,12 +66,12 @@ def ask(
             turn = [c for c in conversations if not c.closed and c.wants_draft is draft]
             answers = source.ask([c.request(source, attempt) for c in turn])
             for conversation in turn:
-                conversation.hear(answers[conversation.id], fault_of)
+                conversation.receive(answers[conversation.id], fault_of)
     return {c.id: c.outcome for c in conversations if c.outcome is not None}
 
 
 class _Conversation:
-    """One question, and what was said about it so far."""
+    """One question, and the exchanges about it so far."""
 
     def __init__(self, question: Question, prompt: Prompt) -> None:
         self.id = question.id
@@ -80,13 +80,13 @@ class _Conversation:
         self.attempts = 0
         self._question, self._prompt = question, prompt
         self._completions: tuple[Completion, ...] = ()
-        self._anew = 0  # how often it was asked anew
+        self._restarts = 0  # how often the question started over
         self._draft: Completion | None = None
         self._misshapen: Completion | None = None
 
     @property
     def wants_draft(self) -> bool:
-        """Whether free text is to be asked for, before the shape of the schema is."""
+        """Whether the next request asks for free text, which the schema then shapes."""
         return self._prompt.free_text_first and self._draft is None
 
     def request(self, source: TextSource, attempt: int) -> TextRequest:
@@ -98,14 +98,14 @@ class _Conversation:
         return TextRequest(
             self.id,
             self._prompt,
-            self._question.variables(self._anew),
+            self._question.variables(self._restarts),
             source.sampling_of(attempt),
             self._question.images,
             tuple(turns),
             constrained=not self.wants_draft,
         )
 
-    def hear(self, answer: Completion | Failure, fault_of: Callable[[str, Answer], str | None]) -> None:
+    def receive(self, answer: Completion | Failure, fault_of: Callable[[str, Answer], str | None]) -> None:
         if isinstance(answer, Failure):
             self.closed = True
             if self.outcome is None or answer.retryable:
@@ -120,7 +120,7 @@ class _Conversation:
         self._conclude(answer, read, fault_of)
 
     def _conclude(self, answer: Completion, read: Answer, fault_of: Callable[[str, Answer], str | None]) -> None:
-        """Judge the answer of an attempt, and say how the next one goes on."""
+        """Judge the answer of an attempt, and prepare the next one."""
         self.attempts += 1
         if read.status == "ok" and self.attempts > 1:
             read = Answer(read.text, "repaired")
@@ -133,10 +133,10 @@ class _Conversation:
             self._misshapen = answer
         else:
             self._draft = self._misshapen = None
-            self._anew += 1
+            self._restarts += 1
 
 
-def _turns(earlier: Completion, then: str) -> list[Turn]:
-    """The earlier answer, and what is said to it; nothing where it had no words, which some chat templates refuse."""
-    said = as_data(earlier.text, MAX_EARLIER_CHARS)
-    return [{"role": "assistant", "content": said}, {"role": "user", "content": then}] if said else []
+def _turns(earlier: Completion, reply: str) -> list[Turn]:
+    """The earlier answer and our reply to it; empty if it had no words, which some chat templates reject."""
+    content = as_data(earlier.text, MAX_EARLIER_CHARS)
+    return [{"role": "assistant", "content": content}, {"role": "user", "content": reply}] if content else []

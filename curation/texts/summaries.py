@@ -1,9 +1,9 @@
-"""The two training texts of every clip of a video: from what is said in it, and from the captions of its frames.
+"""The two training texts of every clip of a video: from its subtitles, and from the captions of its frames.
 
-Short clips keep both as they are ("verbatim"), and so does a longer one whose text already is one sentence within the
-limits. The others get a summary of each, as VidLA has it: one sentence within the limits, with nothing added, in the
-text's own language or in one that the settings name. What cannot be summarised so is truncated at a sentence end, in
-its own language, and says so ("truncated").
+Short clips keep both as they are ("verbatim"), and so does a longer clip whose text already is one sentence within the
+limits. The others get a summary of each, as in VidLA: one sentence within the limits that adds nothing, in the text's
+own language or in one that the settings name. A text without an acceptable summary is truncated at the end of a
+sentence, in its own language ("truncated").
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ TextKind = Literal["subtitles", "captions"]
 KINDS: tuple[TextKind, ...] = ("subtitles", "captions")
 _Key = tuple[str, TextKind]  # clip_id and kind
 FEWEST_WORDS = 8
-"""No summary is asked to be shorter, however often it is asked for."""
+"""The shortest summary that is ever asked for."""
 
 
 @dataclass(frozen=True)
 class SummaryPlan:
-    """Everything that decides what the summaries say. `language` is a code; None stands for that of each text."""
+    """Everything that determines the summaries. `language` is a code; None stands for that of each text."""
 
     subtitles: TextSource
     captions: TextSource
@@ -50,7 +50,7 @@ class SummaryPlan:
         return digest(*(self._digest(kind) for kind in KINDS))
 
     def summary_digest(self, kind: TextKind, parts: Sequence[str], language: str | None) -> str:
-        """Stands for one summary: the texts that it is made from, and all that makes it."""
+        """The digest of one summary: of the texts that it is made from, and of this plan."""
         return digest("summary", self._digest(kind), parts, language)
 
     def _digest(self, kind: TextKind) -> str:
@@ -59,7 +59,7 @@ class SummaryPlan:
 
 
 def summary_plan(settings: SummarySettings, prompts: Mapping[str, Prompt]) -> SummaryPlan:
-    """The plan that `settings` describe. Raises PromptError where a prompt is not there, or does not fit its task."""
+    """The plan that `settings` describe. Raises PromptError if a prompt is missing or does not fit its task."""
     plan = SummaryPlan(
         subtitles=text_source(settings.engine, settings.subtitles, "summarize_subtitles", prompts),
         captions=text_source(settings.engine, settings.captions, "summarize_captions", prompts),
@@ -69,13 +69,13 @@ def summary_plan(settings: SummarySettings, prompts: Mapping[str, Prompt]) -> Su
     )
     for prompt in (plan.subtitles.prompt, plan.captions.prompt):
         if plan.language and "language" not in prompt.variables:
-            raise PromptError(f"prompt '{prompt.id}' does not use 'language', so summaries.language cannot be kept to")
+            raise PromptError(f"prompt '{prompt.id}' does not use 'language', so summaries.language has no effect")
     return plan
 
 
 @dataclass(frozen=True)
 class Summarized:
-    """What became of a video's clips: each is in `clips` or, by clip_id, in `rejected`.
+    """The clips of a video: each is in `clips` or, by clip_id, in `rejected`.
 
     `summaries` are the new ones.
     """
@@ -92,18 +92,18 @@ def summarize_video(
     plan: SummaryPlan,
     existing: Iterable[Row[Summary]] = (),
 ) -> Summarized:
-    """The clips of `video`, one a segment; `captions` are by frame_id, `existing` are summaries that there are.
+    """The clips of `video`, one per segment; `captions` are by frame_id, `existing` are earlier summaries.
 
-    A clip in which nothing is said has no subtitle text, and one without a captioned frame no caption text; nothing is
-    asked for these. Equal texts are asked for once, and those in `existing` not at all. A clip is rejected only where
-    an engine gave no answer though it was asked again. Raises EngineError where an engine as a whole cannot work.
+    A clip without speech has no subtitle text, and one without a captioned frame no caption text. Equal texts are
+    summarised once, and those in `existing` not at all. A clip is rejected only if an engine, though asked again, gave
+    no answer. Raises EngineError if an engine as a whole cannot work.
     """
     sources = sources_of(video, segments, captions)
     digests = {
         (s.clip_id, kind): plan.summary_digest(kind, source.parts, source.language)
         for s in segments
         for kind in KINDS
-        if (source := sources.get((s.clip_id, kind))) and s.scale != "short" and not source.will_do(plan)
+        if (source := sources.get((s.clip_id, kind))) and s.scale != "short" and not source.needs_no_summary(plan)
     }
     made: dict[str, _Text | Failure] = {}
     rows: set[tuple[str, str]] = set()  # clip_id and digest
@@ -111,7 +111,9 @@ def summarize_video(
         made[row.digest] = _Text(row.record.text, row.record.status, row.record.raw_text)
         rows.add((row.record.clip_id, row.digest))
     for kind in KINDS:
-        made |= _make(kind, {d: sources[key] for key, d in digests.items() if key[1] == kind and d not in made}, plan)
+        made |= _make_texts(
+            kind, {d: sources[key] for key, d in digests.items() if key[1] == kind and d not in made}, plan
+        )
 
     texts = {key: made[digests[key]] if key in digests else _Text(s.text, "verbatim") for key, s in sources.items()}
     outcome = Summarized()
@@ -128,14 +130,14 @@ def summarize_video(
     return outcome
 
 
-# --- what a text is made from ---------------------------------------------------------------------------------------
+# --- sources --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class SourceText:
-    """The sentences, or captions, that a clip's text is made from, and what they came from.
+    """The sentences or captions that a clip's text is made from, and their origin.
 
-    `language` is what is known of it; nobody states that of captions.
+    `language` is None where it is unknown, as that of captions always is.
     """
 
     parts: tuple[str, ...]
@@ -148,11 +150,11 @@ class SourceText:
         return joined if spaced(joined) else "".join(self.parts)
 
     def is_in(self, language: str | None) -> bool:
-        """Whether it is in `language`, as far as one can tell; None stands for its own."""
+        """Whether it is in `language`, as far as can be detected; None stands for its own."""
         return language is None or language == (_code(self.language) or language_of(self.text))
 
-    def will_do(self, plan: SummaryPlan) -> bool:
-        """Whether it already is what a summary must be: one sentence within the limits, in the wanted language."""
+    def needs_no_summary(self, plan: SummaryPlan) -> bool:
+        """Whether it already is a valid summary: one sentence within the limits, in the requested language."""
         fits = plan.limits.hold(self.text) and _is_one_sentence(self.text, self.language)
         return fits and self.is_in(plan.language)
 
@@ -163,12 +165,12 @@ def _code(tag: str | None) -> str | None:
 
 
 def sources_of(video: Video, segments: Sequence[Segment], captions: Mapping[str, Caption]) -> dict[_Key, SourceText]:
-    """By clip and kind, where there is any text at all."""
+    """The source texts by clip and kind, of those that have any."""
     sources: dict[_Key, SourceText] = {}
     for segment in segments:
         said = [s.text.strip() for s in video.sentences if segment.start <= (s.start + s.end) / 2 < segment.end]
         seen = [c for frame_id in segment.frame_ids if (c := captions.get(frame_id)) and c.text]
-        shown = dict.fromkeys(c.text for c in seen if c.text)  # a scene that lasts is described once
+        shown = dict.fromkeys(c.text for c in seen if c.text)  # a lasting scene is described once
         models = sorted({f"{c.engine}/{c.model}" for c in seen})
         given: dict[TextKind, SourceText] = {
             "subtitles": SourceText(_worded(said), video.language, video.subtitle_kind),
@@ -187,29 +189,29 @@ def _is_one_sentence(text: str, language: str | None) -> bool:
 
 
 def _is_scrap(text: str) -> bool:
-    """Whether `text` is a heading ("Tomato soup") or says one thing again and again."""
+    """Whether `text` is a heading ("Tomato soup") or repeats itself."""
     words = text.lower().split()
     return spaced(text) and (len(words) < FEWEST_WORDS // 2 or len(set(words)) < len(words) / 2)
 
 
-# --- making ---------------------------------------------------------------------------------------------------------
+# --- making texts ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Text:
-    """A clip's text, however it was come by."""
+    """A clip's text, whatever produced it."""
 
     text: str | None
     status: str
     raw_text: str | None = None
 
 
-def _make(kind: TextKind, wanted: Mapping[str, SourceText], plan: SummaryPlan) -> dict[str, _Text | Failure]:
-    """A text for each of `wanted`, by digest: a summary, else a truncation; a Failure where a later run may get one."""
+def _make_texts(kind: TextKind, sources: Mapping[str, SourceText], plan: SummaryPlan) -> dict[str, _Text | Failure]:
+    """A text for each of `sources`, by digest: a summary, else a truncation; a Failure if a later run may succeed."""
     made: dict[str, _Text | Failure] = {}
-    told = ask_summaries(kind, wanted, plan)
-    for known, source in wanted.items():
-        answer = told.get(known)
+    outcomes = ask_summaries(kind, sources, plan)
+    for known, source in sources.items():
+        answer = outcomes.get(known)
         if isinstance(answer, Failure) and answer.retryable:
             made[known] = answer
         elif isinstance(answer, Outcome) and answer.fault is None:
@@ -220,9 +222,9 @@ def _make(kind: TextKind, wanted: Mapping[str, SourceText], plan: SummaryPlan) -
     return made
 
 
-def ask_summaries(kind: TextKind, wanted: Mapping[str, SourceText], plan: SummaryPlan) -> dict[str, Outcome | Failure]:
-    """What came of asking for a summary of each of `wanted`, by its key; nothing of one whose language, or the wanted
-    one, the engine does not know. Each time a summary will not do, a shorter one is asked for."""
+def ask_summaries(kind: TextKind, sources: Mapping[str, SourceText], plan: SummaryPlan) -> dict[str, Outcome | Failure]:
+    """Ask for a summary of each of `sources`; the outcomes by key. Sources are left out if the engine does not know
+    their language or the requested one. After each unacceptable summary a shorter one is asked for."""
     engine = plan.source(kind)
 
     def question(key: str, source: SourceText) -> Question:
@@ -230,14 +232,14 @@ def ask_summaries(kind: TextKind, wanted: Mapping[str, SourceText], plan: Summar
         language = LANGUAGES[plan.language] if plan.language else None
         fewest = min(FEWEST_WORDS, plan.limits.words)
 
-        def variables(anew: int) -> dict[str, object]:
-            return {**data, "max_words": max(fewest, plan.limits.words - 5 * anew), "language": language}
+        def variables(restarts: int) -> dict[str, object]:
+            return {**data, "max_words": max(fewest, plan.limits.words - 5 * restarts), "language": language}
 
         return Question(key, variables, source=source.text)
 
     known = {
         key: source
-        for key, source in wanted.items()
+        for key, source in sources.items()
         if (kind == "captions" or engine.knows(source.language)) and (not plan.language or engine.knows(plan.language))
     }
     questions = [question(key, source) for key, source in known.items()]
@@ -245,8 +247,8 @@ def ask_summaries(kind: TextKind, wanted: Mapping[str, SourceText], plan: Summar
 
 
 def _fault(answer: Answer, source: SourceText, plan: SummaryPlan) -> str | None:
-    """Why `answer` is not one whole sentence within the limits, in the wanted language, that adds nothing to `source`;
-    None where it is."""
+    """The fault of `answer`; None if it is one complete sentence, within the limits, in the requested language, adding
+    nothing to `source`."""
     text = answer.text or ""
     if answer.status == "truncated":
         return "cut off"
@@ -256,7 +258,7 @@ def _fault(answer: Answer, source: SourceText, plan: SummaryPlan) -> str | None:
         return "not one sentence"
     if _is_scrap(text):
         return "not a whole sentence"
-    # Of 5,000 texts of 12 to 25 words in 61 languages, one was taken for another language with such certainty.
+    # Of 5,000 texts of 12 to 25 words in 61 languages, one was misidentified with this certainty.
     if plan.language and language_of(text, plan.language) != plan.language:
         return f"not in {LANGUAGES[plan.language]}"
     if not source.is_in(plan.language):

@@ -112,7 +112,7 @@ def _pending_sources(dataset: Dataset, count: int, kind: TextKind, plan: Summary
         for s in segments
         if s.video_id in videos
         and (source := sources_of(videos[s.video_id], [s], captions).get((s.clip_id, kind))) is not None
-        and not source.will_do(plan)
+        and not source.needs_no_summary(plan)
     }
     return dict(list(sources.items())[:count])
 

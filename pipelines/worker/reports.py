@@ -126,7 +126,7 @@ class ReportReader:
                 continue  # half written, where the store writes in place
             self._tally.record(stage, token, report.get("outcomes", {}))
             self._loads[path] = report.get("load", {})
-            load.elsewhere(path, self._loads[path])
+            load.merge(path, self._loads[path])
             self.ended = self.ended or bool(report.get("ended"))
 
     def stop(self) -> None:
@@ -137,7 +137,7 @@ class ReportReader:
     def clear(self) -> None:
         """The job has ended: nothing is in flight any more, and nobody needs its files."""
         for path, counts in self._loads.items():
-            load.elsewhere(path, {**counts, "in_flight": 0})
+            load.merge(path, {**counts, "in_flight": 0})
         for folder in map(_folder, self._tokens.values()):
             self._clear(folder)
 

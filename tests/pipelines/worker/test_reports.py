@@ -105,11 +105,11 @@ def test_the_requests_of_several_processes_are_one_load() -> None:
     now = 0.0
     load = Load(lambda: now)
     nothing = dict.fromkeys(("requests", "failures", "retries", "input_tokens", "output_tokens", "in_flight"), 0)
-    load.elsewhere("a", {**nothing, "requests": 2, "output_tokens": 20, "in_flight": 3})
-    load.elsewhere("b", {**nothing, "in_flight": 4})
+    load.merge("a", {**nothing, "requests": 2, "output_tokens": 20, "in_flight": 3})
+    load.merge("b", {**nothing, "in_flight": 4})
     now = 10.0
-    load.elsewhere("a", {**nothing, "requests": 5, "output_tokens": 50})
-    load.elsewhere("b", nothing)
+    load.merge("a", {**nothing, "requests": 5, "output_tokens": 50})
+    load.merge("b", nothing)
     now = 20.0
     total = load.snapshot()
     assert (total.requests, total.output_tokens, total.in_flight) == (5, 50, 0)
