@@ -32,7 +32,7 @@ TASKS: dict[PromptInput, str] = {
 }
 """The input of a prompt, and the section of the configuration that names the prompt for it."""
 
-PIPED_WIDTH = 160  # columns, where there is no terminal to ask
+PIPED_WIDTH = 160  # columns, if the output is not a terminal
 
 EXAMPLE: Mapping[str, Any] = {
     "text": "First we wash the rice. Then we let it stand in cold water for an hour <or two>.",
@@ -45,7 +45,8 @@ app = typer.Typer(no_args_is_help=True, help="List, show and try the prompts.", 
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="a prompt's id; `vidla prompts list` shows them")]
 Folder = Annotated[
-    Path | None, typer.Option("--prompts", metavar="FOLDER", help="your prompts; they override ours by id")
+    Path | None,
+    typer.Option("--prompts", metavar="FOLDER", help="your prompts; they override bundled ones with the same id"),
 ]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="TOML; `vidla config template` prints one")
@@ -57,7 +58,7 @@ Assignments = Annotated[
 
 @app.command("list")
 def list_prompts(folder: Folder = None, config: ConfigFile = None, assignments: Assignments = None) -> None:
-    """List the prompts: what uses them, and whose they are.
+    """List the prompts: which tasks use them, and whether they are ours or yours.
 
     Example: vidla prompts list --prompts my-prompts
     """
@@ -72,7 +73,7 @@ def list_prompts(folder: Folder = None, config: ConfigFile = None, assignments: 
 
 @app.command()
 def show(id: Id, folder: Folder = None, config: ConfigFile = None, assignments: Assignments = None) -> None:
-    """Show a prompt: its file, what its answer must look like, and what a model gets to see.
+    """Show a prompt: its file, the shape of its answer, and an example of what a model reads.
 
     Example: vidla prompts show summarize-subtitles --set summaries.language=de
     """
@@ -87,7 +88,7 @@ def show(id: Id, folder: Folder = None, config: ConfigFile = None, assignments: 
         "digest": prompt.digest,
         "used by": used,
         "answer": f"free text, then {schema}" if prompt.free_text_first else schema,
-        "sampling": f"max_tokens {prompt.max_tokens}, temperature {prompt.temperature:g}, unless the settings say more",
+        "sampling": f"max_tokens {prompt.max_tokens}, temperature {prompt.temperature:g} (the settings may override)",
     }
     for name, value in facts.items():
         console.print(f"[bold]{name:9}[/] {escape(value)}", highlight=False, soft_wrap=True)
@@ -95,7 +96,7 @@ def show(id: Id, folder: Folder = None, config: ConfigFile = None, assignments: 
     console.out((prompt.path or BUNDLED).read_text(encoding="utf-8").rstrip(), highlight=False)
     unknown = prompt.variables - EXAMPLE.keys()
     if unknown:
-        console.rule(f"it cannot be rendered: nothing gives it {', '.join(sorted(unknown))}", align="left")
+        console.rule(f"it cannot be rendered: no task provides {', '.join(sorted(unknown))}", align="left")
         return
     example = {**EXAMPLE, "max_words": settings.summaries.max_words, "language": _language(settings)}
     for message in prompt.render(**example):
@@ -112,35 +113,35 @@ def try_prompt(
     dataset: Annotated[
         str, typer.Option("--dataset", metavar="DIR", help="a path, or a file://, s3:// or gs:// URI; only read")
     ],
-    n: Annotated[int, typer.Option("--n", min=1, help="rows to try it on, always the same")] = 5,
+    n: Annotated[int, typer.Option("--n", min=1, help="number of rows to try it on; always the same rows")] = 5,
     given: Annotated[
-        str | None, typer.Option("--as", metavar="WHAT", help="what it is given: frames, subtitles or captions")
+        str | None, typer.Option("--as", metavar="WHAT", help="the prompt's input: frames, subtitles or captions")
     ] = None,
     folder: Folder = None,
     config: ConfigFile = None,
     assignments: Assignments = None,
 ) -> None:
-    """Run a prompt on some rows of a dataset and show what goes in and what comes out; nothing is written.
+    """Run a prompt on some rows of a dataset and show inputs and answers; nothing is written.
 
-    A prompt is given what the configuration uses it for; for any other, say --as.
+    The input is the one that the configuration uses the prompt for; for a prompt that it does not use, set --as.
 
     Example: vidla prompts try my-summary --as subtitles --dataset data/talks --n 5 --prompts my-prompts
     """
     from curation.texts.trial import try_on_clips, try_on_frames
 
     settings, prompts = _resolved(folder, config, assignments)
-    kind = _kind(settings, _known(prompts, id), given)
-    at = Dataset(dataset)
-    if not at.exists():
-        raise DatasetError(f"no vidla dataset at {at.uri}")
+    kind = _input_of(settings, _known(prompts, id), given)
+    source = Dataset(dataset)
+    if not source.exists():
+        raise DatasetError(f"no vidla dataset at {source.uri}")
     table = _table("input", "raw answer", "text", "status", "tokens in, out", lines=True)
     for column in table.columns[:3]:
         column.ratio = 3
     try:
         if kind == "frames":
-            trial = try_on_frames(at, n, id, settings, prompts)
+            trial = try_on_frames(source, n, id, settings, prompts)
         else:
-            trial = try_on_clips(at, n, id, kind, settings, prompts)
+            trial = try_on_clips(source, n, id, kind, settings, prompts)
         maker = f"{trial.source.engine.engine}/{trial.source.engine.model}"
     finally:
         close_engines()
@@ -152,7 +153,7 @@ def try_prompt(
     console.print(table)
 
 
-# --- which prompt, for what -----------------------------------------------------------------------------------------
+# --- choosing a prompt ----------------------------------------------------------------------------------------------
 
 
 def _resolved(
@@ -178,16 +179,18 @@ def _uses(settings: Settings, id: str) -> list[PromptInput]:
     return [kind for kind, name in named.items() if name == id]
 
 
-def _kind(settings: Settings, prompt: Prompt, given: str | None) -> PromptInput:
+def _input_of(settings: Settings, prompt: Prompt, given: str | None) -> PromptInput:
     if given is not None:
         for kind in TASKS:
             if kind == given:
                 return kind
-        raise UsageError(f"--as {given}: a prompt can be given {', '.join(TASKS)}")
+        raise UsageError(f"--as {given}: the inputs of prompts are {', '.join(TASKS)}")
     uses = _uses(settings, prompt.id)
     if len(uses) != 1:
         used = "several things" if uses else "nothing"
-        raise UsageError(f"the configuration uses '{prompt.id}' for {used}; say --as {', '.join(uses or TASKS)}")
+        raise UsageError(
+            f"the configuration uses '{prompt.id}' for {used}; set --as to one of {', '.join(uses or TASKS)}"
+        )
     return uses[0]
 
 
@@ -230,5 +233,5 @@ def _cells(row: TrialRow) -> tuple[str, str, str, str, str]:
 
 
 def _cell(text: str) -> str:
-    """`text`, of strangers and models, without orders to the terminal; its lines stay."""
+    """Untrusted `text` without terminal control sequences; its line breaks stay."""
     return "\n".join(escape(line) for line in text.split("\n"))

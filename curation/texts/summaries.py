@@ -168,12 +168,12 @@ def sources_of(video: Video, segments: Sequence[Segment], captions: Mapping[str,
     """The source texts by clip and kind, of those that have any."""
     sources: dict[_Key, SourceText] = {}
     for segment in segments:
-        said = [s.text.strip() for s in video.sentences if segment.start <= (s.start + s.end) / 2 < segment.end]
+        spoken = [s.text.strip() for s in video.sentences if segment.start <= (s.start + s.end) / 2 < segment.end]
         seen = [c for frame_id in segment.frame_ids if (c := captions.get(frame_id)) and c.text]
         shown = dict.fromkeys(c.text for c in seen if c.text)  # a lasting scene is described once
         models = sorted({f"{c.engine}/{c.model}" for c in seen})
         given: dict[TextKind, SourceText] = {
-            "subtitles": SourceText(_worded(said), video.language, video.subtitle_kind),
+            "subtitles": SourceText(_worded(spoken), video.language, video.subtitle_kind),
             "captions": SourceText(_worded(shown), None, ", ".join(models)),
         }
         sources |= {(segment.clip_id, kind): source for kind, source in given.items() if source.parts}

@@ -88,7 +88,7 @@ def test_show_renders_an_example(vidla: Vidla, mine: Path) -> None:
     done = vidla("prompts", "show", "joined", "--prompts", mine)
     assert "free text, then JSON" in done.stdout and "user, after the answer" in done.stdout
     done = vidla("prompts", "show", "titled", "--prompts", mine)
-    assert done.returncode == 0 and "cannot be rendered: nothing gives it title" in done.stdout
+    assert done.returncode == 0 and "cannot be rendered: no task provides title" in done.stdout
 
 
 def test_bad_input_is_refused_in_a_line(vidla: Vidla, mine: Path, dataset: Dataset) -> None:
@@ -96,9 +96,9 @@ def test_bad_input_is_refused_in_a_line(vidla: Vidla, mine: Path, dataset: Datas
     assert "no prompt 'nope'; there are caption-frame, " in refused(vidla("prompts", "show", "nope"), 2)
     assert "no such folder" in refused(vidla("prompts", "list", "--prompts", mine / "nope"), 2)
     done = vidla("prompts", "try", "joined", "--prompts", mine, *at)
-    assert "uses 'joined' for nothing; say --as frames, subtitles, captions" in refused(done, 2)
+    assert "uses 'joined' for nothing; set --as to one of frames, subtitles, captions" in refused(done, 2)
     done = vidla("prompts", "try", "joined", "--as", "titles", "--prompts", mine, *at)
-    assert "--as titles: a prompt can be given frames, subtitles, captions" in refused(done, 2)
+    assert "--as titles: the inputs of prompts are frames, subtitles, captions" in refused(done, 2)
     done = vidla("prompts", "try", "titled", "--as", "subtitles", "--prompts", mine, *at)
     assert "'titled' uses variables that it is not given: title" in refused(done, 2)
     (mine / "titled.md").write_text("no front matter")

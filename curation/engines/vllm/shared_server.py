@@ -235,7 +235,7 @@ def _forget() -> None:
 os.register_at_fork(after_in_child=_forget)
 
 
-# --- what is started ------------------------------------------------------------------------------------------------
+# --- the command ----------------------------------------------------------------------------------------------------
 
 
 def _command(settings: EngineSettings, revision: str) -> list[str]:
