@@ -19,7 +19,7 @@ from model.network.architecture import TextConfig, TransformerConfig, VideoConfi
 from model.network.attention import global_mask, hierarchical_attention
 from model.network.flops import video_flops
 from model.network.video import VideoEncoder, VideoLayer
-from model.settings import Kind
+from model.settings import AttentionKind
 from tests.support.dense_attention import global_pairs
 
 RUNS = 5
@@ -32,7 +32,7 @@ DTYPE = torch.bfloat16 if GPU else torch.float32
 CLIPS = 16 if GPU else 1
 
 
-def video(kind: Kind, frames: int, patch: int = 16) -> VideoConfig:
+def video(kind: AttentionKind, frames: int, patch: int = 16) -> VideoConfig:
     return VideoConfig(BASE, 224, patch, frames=frames, attention=kind, levels=3 if kind == "hta" else 0)
 
 

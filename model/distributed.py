@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 
 from model.settings import TrainingError
+
+T = TypeVar("T")
 
 PATIENCE = timedelta(hours=1)
 """How long the processes wait for each other: no step takes as long, nor does an evaluation."""
@@ -44,24 +46,24 @@ class Processes:
         dist.all_reduce(total)
         return total / self.size
 
-    def first_does(self, work: Callable[[], Any]) -> Any:
+    def first_does(self, work: Callable[[], T]) -> T:
         """What `work` gives in the first process; an error that it raises there is raised in all."""
-        given, error = None, None
+        outcome: tuple[T | None, Exception | None] = (None, None)
         if self.first:
             try:
-                given = work()
+                outcome = work(), None
             except Exception as raised:
-                error = raised
-        given, error = self.collect((given, error))[0]
+                outcome = None, raised
+        result, error = self.collect(outcome)[0]
         if error is not None:
             raise error
-        return given
+        return cast(T, result)
 
-    def collect(self, value: Any) -> list[Any]:
+    def collect(self, value: T) -> list[T]:
         """What each process has, in the order of ranks; a value that can be pickled."""
         if self.size == 1:
             return [value]
-        values = [None] * self.size
+        values: list[Any] = [None] * self.size
         dist.all_gather_object(values, value)
         return values
 

@@ -17,7 +17,7 @@ import torch
 try:
     from torchcodec.decoders import VideoDecoder
 except (ImportError, OSError, RuntimeError):  # not installed, or FFmpeg's libraries are not
-    VideoDecoder = None
+    VideoDecoder = None  # type: ignore[assignment, misc]
 
 _PLACE = re.compile(r"^.*\.cpp:\d+, ")  # in torchcodec's own code
 INSIDE_S = 1e-6  # times this close to a boundary are moved away from it: a rounded time must not fall on its other side
@@ -59,8 +59,10 @@ def by_torchcodec(media: Path | BinaryIO, times: Sequence[float]) -> Frames | No
     """None where it took the wrong frames: without a scan of the whole file it counts on evenly spaced frames."""
     source: Any = str(media) if isinstance(media, Path) else media
     decoder = VideoDecoder(source, seek_mode="approximate", dimension_order="NHWC", num_ffmpeg_threads=1)
-    last = decoder.metadata.end_stream_seconds - INSIDE_S
-    wanted = torch.tensor([min(time, last) for time in times], dtype=torch.float64)
+    end = decoder.metadata.end_stream_seconds
+    if end is None:
+        return None
+    wanted = torch.tensor([min(time, end - INSIDE_S) for time in times], dtype=torch.float64)
     try:
         found = decoder.get_frames_played_at(wanted)
     except IndexError:

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, get_worker_info
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from curation.clip_tokenizer import clip_tokenizer
 from curation.errors import DatasetError
@@ -38,7 +38,7 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
-class Samples:
+class Samples(Dataset[dict[str, Any]]):
     """A map-style dataset: (index of a clip, seed) → sample. The same draw gives the same sample in any process.
 
     `frames` are sampled from the whole of each clip and shown in `size` pixels a side; texts have `context` tokens.
@@ -183,7 +183,7 @@ class Batch:
 
 
 def _batch(frames: torch.Tensor, values: Mapping[str, Any]) -> Batch:
-    arrays = {n: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for n, v in values.items()}
+    arrays: dict[str, Any] = {n: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for n, v in values.items()}
     return Batch(frames=frames, **arrays)
 
 
@@ -194,7 +194,7 @@ def read(samples: Samples, batches: Iterable[list[Draw]], workers: int, pin_memo
     trainer that was killed.
     """
     apart: dict[str, Any] = {"multiprocessing_context": "spawn", "prefetch_factor": AHEAD, "timeout": STALL_S}
-    loader = DataLoader(
+    loader: DataLoader[dict[str, Any]] = DataLoader(
         samples,
         batch_sampler=batches,
         collate_fn=samples.collate,

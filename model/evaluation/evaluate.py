@@ -1,4 +1,3 @@
-# mypy: allow-untyped-decorators
 """How well a model finds held-out clips by their texts, and texts by their clips."""
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ def temporal_attention(qkv: Tensor) -> Tensor:
 
     In and out by position: (batch, N, T, 3, heads, d_h) → (batch, N, T, heads, d_h).
     """
-    return joint_attention(qkv.flatten(0, 1)).unflatten(0, qkv.shape[:2])
+    attended: Tensor = joint_attention(qkv.flatten(0, 1)).unflatten(0, qkv.shape[:2])
+    return attended
 
 
 def divided_attention(qkv: Tensor, frames: int) -> Tensor:

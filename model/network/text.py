@@ -1,4 +1,3 @@
-# mypy: allow-subclassing-any
 """The text tower: CLIP's."""
 
 from __future__ import annotations
@@ -45,7 +44,8 @@ class TextEncoder(nn.Module):
             x = checkpoint(layer, x, use_reentrant=False) if checkpointed else layer(x)
         legacy = self.config.eos_token == LEGACY_EOS
         ends = (tokens if legacy else (tokens == self.config.eos_token).int()).argmax(dim=-1)
-        return self.projection(self.final_norm(x[torch.arange(len(x), device=x.device), ends]))
+        features: Tensor = self.projection(self.final_norm(x[torch.arange(len(x), device=x.device), ends]))
+        return features
 
 
 class TextLayer(nn.Module):
@@ -59,4 +59,5 @@ class TextLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = (part.transpose(1, 2) for part in self.attention.project(self.norm1(x)).unbind(2))
         x = x + self.attention.merge(scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2))
-        return x + self.mlp(self.norm2(x))
+        change: Tensor = self.mlp(self.norm2(x))
+        return x + change

@@ -1,4 +1,3 @@
-# mypy: allow-subclassing-any
 """What the layers of both towers are made of; CLIP's own, with queries, keys and values in one product."""
 
 from __future__ import annotations
@@ -20,11 +19,13 @@ class Attention(nn.Module):
 
     def project(self, x: Tensor) -> Tensor:
         """(…, tokens, d) → (…, tokens, 3, heads, d_h): queries, keys and values."""
-        return self.qkv(x).unflatten(-1, (3, self.heads, -1))
+        qkv: Tensor = self.qkv(x).unflatten(-1, (3, self.heads, -1))
+        return qkv
 
     def merge(self, attended: Tensor) -> Tensor:
         """(…, tokens, heads, d_h) → (…, tokens, d)."""
-        return self.out(attended.flatten(-2))
+        merged: Tensor = self.out(attended.flatten(-2))
+        return merged
 
 
 class Mlp(nn.Module):
@@ -35,8 +36,11 @@ class Mlp(nn.Module):
         self.activation: Activation = config.activation
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = self.fc1(x)
-        if self.activation == "gelu":
-            return self.fc2(F.gelu(hidden))
-        # x · sigmoid(1.702 x), written so that the backward pass needs one tensor less
-        return self.fc2(F.silu(1.702 * hidden) * (1 / 1.702))
+        hidden: Tensor = self.fc1(x)
+        output: Tensor = self.fc2(F.gelu(hidden) if self.activation == "gelu" else _quick_gelu(hidden))
+        return output
+
+
+def _quick_gelu(x: Tensor) -> Tensor:
+    """x · sigmoid(1.702 x), written so that the backward pass needs one tensor less."""
+    return F.silu(1.702 * x) * (1 / 1.702)

@@ -1,4 +1,3 @@
-# mypy: allow-subclassing-any
 """The video encoder: CLIP's image encoder with hierarchical temporal attention, or with what that is compared with."""
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ class VideoEncoder(nn.Module):
                 x = checkpoint(layer, x, self.mask, use_reentrant=False)
             else:
                 x = layer(x, self.mask)
-        features = self.projection(self.post_norm(x[:, 0]))
+        features: Tensor = self.projection(self.post_norm(x[:, 0]))
         return features.unflatten(0, (clips, -1)).mean(1) if self.config.attention == "frame" else features
 
     def _embed(self, pixels: Tensor) -> Tensor:
@@ -102,7 +101,8 @@ class VideoLayer(nn.Module):
             tokens, patches = x.split([self.config.globals, x.shape[1] - self.config.globals], dim=1)
             x = torch.cat([tokens, self.over_time(patches)], dim=1)
         x = x + self.attention.merge(self._attend(self.attention.project(self.norm1(x)), mask))
-        return x + self.mlp(self.norm2(x))
+        change: Tensor = self.mlp(self.norm2(x))
+        return x + change
 
     def over_time(self, patches: Tensor) -> Tensor:
         """Spatially local temporal attention, Z ← Attn(LN(Z)) + Z, for the patches (B, T·N, d) alone."""

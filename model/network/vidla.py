@@ -1,4 +1,3 @@
-# mypy: allow-subclassing-any
 """VidLA: a video encoder and a text tower that meet in one space of features."""
 
 from __future__ import annotations
@@ -37,11 +36,13 @@ class VidLA(nn.Module):
 
     def encode_video(self, pixels: Tensor) -> Tensor:
         """Frames (B, T, 3, H, W), normalised → features (B, D), not normalised."""
-        return self.video(pixels)
+        features: Tensor = self.video(pixels)
+        return features
 
     def encode_text(self, tokens: Tensor) -> Tensor:
         """Tokens (B, L) → features (B, D), not normalised."""
-        return self.text(tokens)
+        features: Tensor = self.text(tokens)
+        return features
 
     def checkpoint_activations(self) -> None:
         """Keep only each layer's input from the forward pass, and compute the rest again in the backward pass."""

@@ -1,4 +1,3 @@
-# mypy: allow-untyped-calls
 """What a training run shows and writes down while it goes on: a bar or plain lines, log.jsonl, TensorBoard."""
 
 from __future__ import annotations

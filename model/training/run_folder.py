@@ -59,8 +59,7 @@ def begin(folder: Path, dataset: Dataset, settings: TrainSettings, processes: Pr
     dataset, ConfigError for the folder of another run, or of something else, and TrainingError for one that cannot be
     written to.
     """
-    run: TrainingRun = processes.first_does(lambda: _begin(folder, dataset, settings))
-    return run
+    return processes.first_does(lambda: _begin(folder, dataset, settings))
 
 
 def _begin(folder: Path, dataset: Dataset, settings: TrainSettings) -> TrainingRun:

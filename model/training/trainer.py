@@ -76,8 +76,8 @@ class Trainer:
         over all processes, and the gradient is the mean over the pieces.
         """
         self.optimizer.zero_grad()
-        loss = self._backward_cached(pieces) if self.settings.gradient_cache else self._backward(pieces)
-        loss = float(self.processes.mean(loss))
+        own_loss = self._backward_cached(pieces) if self.settings.gradient_cache else self._backward(pieces)
+        loss = float(self.processes.mean(own_loss))
         norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.optimizer.clip_norm))
         if math.isfinite(loss) and math.isfinite(norm):
             set_learning_rate(self.optimizer, learning_rate(self.step, self.steps, self.settings.optimizer))
@@ -120,8 +120,7 @@ class Trainer:
     def _unsynchronised(self) -> AbstractContextManager[None]:
         """Gradients stay in this process meanwhile."""
         if isinstance(self.parallel, DistributedDataParallel):
-            synchronised: AbstractContextManager[None] = self.parallel.no_sync()
-            return synchronised
+            return self.parallel.no_sync()
         return nullcontext()
 
     # --- the run ----------------------------------------------------------------------------------------------------
@@ -220,18 +219,15 @@ class Trainer:
             return None
         if self.monitor is not None:
             self.monitor.evaluated(self.step, found.scalars(), f"R@1 {found.score:.1%}, text to video")
-        score: float = self.processes.collect(found.score)[0]  # the same in all, to the last bit
-        return score
+        return self.processes.collect(found.score)[0]  # the same in all, to the last bit
 
     # --- what it is made of -----------------------------------------------------------------------------------------
 
     def _version(self, version: DatasetVersion) -> DatasetVersion:
         """The version of the dataset to go on with; it may have to be pinned, once."""
         run, changed = self.run, self.settings.data.allow_changed
-        found: DatasetVersion = self.processes.first_does(
-            lambda: reopen(run.dataset, version, run.folder.resolve().name, changed)
-        )
-        return found
+        name = run.folder.resolve().name
+        return self.processes.first_does(lambda: reopen(run.dataset, version, name, changed))
 
     def _select(self) -> tuple[Clips, Clips]:
         """The clips to train on, and those held out: one process writes them down, then all read them."""
