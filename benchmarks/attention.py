@@ -71,7 +71,7 @@ def dense_attention(qkv: Tensor, added: Tensor) -> Tensor:
 
 def dense_layer(layer: VideoLayer, x: Tensor, added: Tensor) -> Tensor:
     """A layer that is the same but for its attention over all tokens."""
-    tokens, patches = x.split([layer.config.globals, x.shape[1] - layer.config.globals], dim=1)
+    tokens, patches = x.split([layer.config.global_tokens, x.shape[1] - layer.config.global_tokens], dim=1)
     x = torch.cat([tokens, layer.over_time(patches)], dim=1)
     x = x + layer.attention.merge(dense_attention(layer.attention.project(layer.norm1(x)), added))
     return x + layer.mlp(layer.norm2(x))

@@ -58,8 +58,8 @@ def footage_table(dataset: Dataset) -> None:
         trainer.train(sys.stderr)
         after = evaluate_dataset(encoder_of(trainer.model), dataset, settings)
     print(f"\n{'curated footage, clips in training':<40}{'chance':>16}{'untrained':>16}{'trained':>16}")
-    for kind in after.figures:
-        one, other = (found.figures[kind].text_to_video for found in (before, after))
+    for kind in after.metrics:
+        one, other = (found.metrics[kind].text_to_video for found in (before, after))
         recalls = (1 / one.candidates, one.recall_1.value, other.recall_1.value)
         print(f"{kind:<40}" + "".join(f"{recall:>16.3f}" for recall in recalls))
 

@@ -43,12 +43,12 @@ from curation.media import single_pass
 from curation.records import Clip, Row
 from curation.segments.tilings import tile
 from curation.settings import Settings
-from model.data.clips import Clips, pin_version, select
-from model.data.frame_reader import VideoDecoder, clip_times, read_frames
-from model.data.loader import Augmentation, Samples, read
-from model.data.media_cache import media_of
-from model.data.sampler import Batches, Draw, Order
-from model.distributed import Processes
+from model.data.clips import Clips, pin_version, select_clips
+from model.data.frame_reader import VideoDecoder, read_frames, sample_times
+from model.data.loader import Augmentation, ClipDataset, load_batches
+from model.data.media_cache import media_store
+from model.data.sampler import Draw, EpochSampler, TrainBatchSampler
+from model.distributed import World
 from model.settings import DataSettings, resolve_training
 from model.training import run_folder
 from model.training.trainer import Trainer
@@ -94,17 +94,17 @@ def make_dataset(video: Path, folder: Path) -> Dataset:
     return dataset
 
 
-def samples_of(dataset: Dataset, name: str, folder: Path) -> Samples:
+def samples_of(dataset: Dataset, name: str, folder: Path) -> ClipDataset:
     settings = DataSettings(where=f"video_id = '{name}'", held_out=0)
-    clips = select(dataset, pin_version(dataset, name), settings, "train", folder / f"{name}.arrow")
+    clips = select_clips(dataset, pin_version(dataset, name), settings, "train", folder / f"{name}.arrow")
     augmentation = Augmentation(settings.crops, settings.flip)
-    return Samples(clips, media_of(dataset, None, 1), FRAMES, SIZE, augmentation=augmentation)
+    return ClipDataset(clips, media_store(dataset, None, 1), FRAMES, SIZE, augmentation=augmentation)
 
 
 def draws_of(clips: Clips, count: int) -> list[list[Draw]]:
     """At least `count` random draws, in batches."""
-    order = Order(clips.counts, BATCH, seed=0)
-    return list(Batches(order, 0, -(-count // BATCH), BATCH))
+    order = EpochSampler(clips.counts, BATCH, seed=0)
+    return list(TrainBatchSampler(order, 0, -(-count // BATCH), BATCH))
 
 
 @dataclass(frozen=True)
@@ -118,10 +118,10 @@ class Cost:
         return Cost(min(self.wall, other.wall), min(self.cpu, other.cpu))
 
 
-def loading(samples: Samples, draws: Sequence[list[Draw]], workers: int) -> Cost:
+def loading(samples: ClipDataset, draws: Sequence[list[Draw]], workers: int) -> Cost:
     """Clips into this process, from when every worker has begun to deliver."""
     begun, busy, clips = 0.0, 0.0, 0
-    for number, batch in enumerate(read(samples, draws, workers), start=1):
+    for number, batch in enumerate(load_batches(samples, draws, workers), start=1):
         if number > workers:
             clips += len(batch)
         elif number == workers:
@@ -136,7 +136,7 @@ def children_busy() -> float:
     return sum(sum(child.cpu_times()[:2]) for child in psutil.Process().children())
 
 
-def decoding(samples: Samples, draws: Sequence[list[Draw]], workers: int) -> Cost:
+def decoding(samples: ClipDataset, draws: Sequence[list[Draw]], workers: int) -> Cost:
     """The same clips decoded by so many processes."""
     flat = [draw for batch in draws for draw in batch]
     context = multiprocessing.get_context("spawn")
@@ -151,10 +151,10 @@ def decoding(samples: Samples, draws: Sequence[list[Draw]], workers: int) -> Cos
     return Cost((max(ended) - min(begun)) / len(flat), sum(busy) / len(flat))
 
 
-def decode(samples: Samples, draws: Sequence[Draw], barrier: Barrier, answers: Any) -> None:
+def decode(samples: ClipDataset, draws: Sequence[Draw], barrier: Barrier, answers: Any) -> None:
     torch.set_num_threads(1)
     clips = [(samples.clips[index], Random(seed)) for index, seed in draws]
-    wanted = [(samples.media.open(c.media_uri), clip_times(c.start, c.end, FRAMES, random)) for c, random in clips]
+    wanted = [(samples.media.open(c.media_uri), sample_times(c.start, c.end, FRAMES, random)) for c, random in clips]
     read_frames(*wanted[0])
     barrier.wait(timeout=600)
     begun, busy = time.perf_counter(), time.process_time()
@@ -167,7 +167,7 @@ def decode(samples: Samples, draws: Sequence[Draw], barrier: Barrier, answers: A
     answers.put((begun, time.perf_counter(), time.process_time() - busy))
 
 
-def waiting(samples: Samples, folder: Path, workers: int) -> tuple[float, float]:
+def waiting(samples: ClipDataset, folder: Path, workers: int) -> tuple[float, float]:
     """The share of the steps' time in which a small model waits for clips, and clips a second, as the trainer logs it.
 
     Trained on the clips of `samples`, with new ones coming in.
@@ -186,8 +186,8 @@ def waiting(samples: Samples, folder: Path, workers: int) -> tuple[float, float]
         "epochs": (first + STEPS + 0.5) / (len(samples) // BATCH),
     }
     settings = resolve_training(None, [f"{key}={value}" for key, value in told.items()])
-    alone = Processes(0, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    run = run_folder.begin(folder / "run", samples.media.dataset, settings, alone)
+    alone = World(0, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    run = run_folder.open_run(folder / "run", samples.media.dataset, settings, alone)
     Trainer(run, alone).train(sys.stderr)
     log = [json.loads(line) for line in run.log.read_text(encoding="utf-8").splitlines()][first:]
     seconds = sum(line["seconds"] for line in log)

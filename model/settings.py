@@ -1,4 +1,4 @@
-"""What a training run can be told: one frozen object, resolved once, unknown keys refused."""
+"""Settings of a training run: one frozen object, resolved once; unknown keys are refused."""
 
 from __future__ import annotations
 
@@ -16,108 +16,122 @@ AttentionKind = Literal["hta", "frame", "joint", "divided"]
 
 
 class TrainingError(VidlaError):
-    """A training run that cannot begin or go on."""
+    """A training run that cannot start or continue."""
 
 
 class ModelSettings(Section):
-    """The two towers. Their sizes are those of what they start from; U, V and r count for `hta` alone."""
+    """The two towers. Their sizes come from `weights`; U, V and r apply to `hta` only."""
 
     weights: str = Field(
-        description="what to start from: the directory of a trained VidLA, or a CLIP (a directory, or a name on a hub) "
-        "that transformers loads as CLIPModel"
+        description="initial weights: the directory of a trained VidLA, or a CLIP (a directory, or a name on the "
+        "Hugging Face hub) that transformers loads as CLIPModel"
     )
-    revision: str | None = Field(None, description="its revision on the hub")
+    revision: str | None = Field(None, description="the revision of `weights` on the hub")
     attention: AttentionKind = Field(
-        "hta", description="hierarchical temporal attention, or one of the attentions that it is compared with"
+        "hta", description="hierarchical temporal attention (hta), or a baseline: frame, joint or divided"
     )
-    frames: int = Field(12, description="T: frames of a clip that the model sees", ge=1)
+    frames: int = Field(12, description="T: frames that the model sees of each clip", ge=1)
     levels: int = Field(3, description="U: levels of the hierarchy", ge=0)
-    tokens: int = Field(4, description="V: [MST] tokens of a level", ge=1)
+    tokens: int = Field(4, description="V: [MST] tokens per level", ge=1)
     temporal_scale: int = Field(2, description="r: level u sees every r^u-th frame", ge=1)
     image_size: int | None = Field(
-        None, description="pixels of a frame's side; as in what it starts from if unset", ge=1
+        None, description="height and width of a frame, in pixels; unset: as in `weights`", ge=1
     )
     patches_see_cls: bool = Field(True, description="patches attend to [CLS], as in CLIP and in the paper's mask")
     levels_see: Literal["lower", "higher"] = Field(
-        "lower", description="which other levels an [MST] attends to: lower as in the equation, higher as in a figure"
+        "lower",
+        description="which other levels an [MST] attends to: lower as in the paper's equation, higher as in a figure",
     )
 
 
 class DataSettings(Section):
-    """Which clips, and how a sample is made of one."""
+    """Which clips to read, and how to sample and augment them."""
 
     where: str | None = Field(None, description="SQL condition on the columns of `clips`")
     scales: dict[Scale, float] | None = Field(
-        None, description="share of each scale in what is drawn, e.g. {short = 1, long = 2}; all clips alike if unset"
+        None, description="sampling weight of each scale, e.g. {short = 1, long = 2}; unset: every clip alike"
     )
-    subset: float = Field(1.0, description="share of the videos, nested: what is in 0.01 is in 0.1", gt=0, le=1)
+    subset: float = Field(
+        1.0, description="fraction of the videos to train on; nested: the videos in 0.01 are in 0.1", gt=0, le=1
+    )
     held_out: float = Field(
-        0.01, description="share of the videos that are kept from training, for evaluation", ge=0, lt=1
+        0.01, description="fraction of the videos that is held out from training, for evaluation", ge=0, lt=1
     )
     crops: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
-        (1.0, 0.8), description="sides of the square that is cut out, as shares of the shorter side; the centre if none"
+        (1.0, 0.8), description="sides of random square crops, as fractions of the shorter side; empty: centre crop"
     )
-    flip: bool = Field(True, description="mirror a clip half of the time")
-    workers: int = Field(2, description="processes that read clips", ge=0)
+    flip: bool = Field(True, description="mirror half of the clips")
+    workers: int = Field(2, description="worker processes that read clips", ge=0)
     max_missing: float = Field(
-        0.01, description="share of clips that may be missing or broken before the run fails", ge=0, le=1
+        0.01, description="fraction of clips that may be missing or broken before the run fails", ge=0, le=1
     )
-    cache_bytes: int = Field(20 * 2**30, description="room for media of a remote dataset on this machine", gt=0)
-    cache_folder: str | None = Field(None, description="where that is; in the user's folder for caches if unset")
+    cache_bytes: int = Field(
+        20 * 2**30, description="size limit of this machine's cache of a remote dataset's media", gt=0
+    )
+    cache_folder: str | None = Field(None, description="folder of that cache; unset: in the user's cache folder")
     allow_changed: bool = Field(
         False,
-        description="go on though the dataset has changed since the checkpoint, with the version that the run pinned",
+        description="resume although the dataset has changed since the checkpoint, on the version that the run pinned",
     )
 
     @field_validator("scales")
     @classmethod
     def _shares(cls, scales: dict[Scale, float] | None) -> dict[Scale, float] | None:
         if scales is not None and not (scales and min(scales.values()) >= 0 < max(scales.values())):
-            raise ValueError("give at least one scale a share above 0, and none one below")
+            raise ValueError("weights must be 0 or more, with at least one above 0")
         return scales
 
 
 class OptimizerSettings(Section):
-    """AdamW and its schedule: warm-up, then a cosine from `lr` to `final_lr`."""
+    """AdamW and its schedule: linear warm-up, then a cosine from `lr` to `final_lr`."""
 
-    lr: float = Field(2e-5, description="highest learning rate", gt=0)
+    lr: float = Field(2e-5, description="peak learning rate", gt=0)
     final_lr: float = Field(4e-8, description="learning rate at the end", ge=0)
-    betas: tuple[float, float] = Field((0.9, 0.999), description="decay of the two moments")
-    weight_decay: float = Field(0.02, description="of everything but biases, gains and the temperature", ge=0)
-    warmup: float = Field(0.01, description="share of the steps in which the learning rate rises from 0", ge=0, le=1)
-    clip_norm: float = Field(10.0, description="gradients are scaled down to this norm", gt=0)
+    betas: tuple[float, float] = Field((0.9, 0.999), description="AdamW's decay rates of the two moments")
+    weight_decay: float = Field(0.02, description="for all parameters but biases, gains and the temperature", ge=0)
+    warmup: float = Field(
+        0.01, description="fraction of the steps over which the learning rate rises from 0", ge=0, le=1
+    )
+    clip_norm: float = Field(10.0, description="clip gradients to this norm", gt=0)
 
 
 class TrainSettings(Section):
-    """A training run."""
+    """All settings of a training run."""
 
-    preset: Literal["pretraining", "retrieval"] = Field("pretraining", description="where the defaults come from")
+    preset: Literal["pretraining", "retrieval"] = Field(
+        "pretraining", description="which set of defaults to start from"
+    )
     model: ModelSettings
     data: DataSettings = DataSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
-    epochs: float = Field(3.0, description="times that as many clips are drawn as there are", gt=0)
-    batch: int = Field(4096, description="clips of one step, over all processes", ge=1)
+    epochs: float = Field(3.0, description="passes over the clips; an epoch draws as many clips as there are", gt=0)
+    batch: int = Field(4096, description="clips per step, over all processes", ge=1)
     micro_batch: int = Field(
-        32, description="clips of one forward pass of one process; those of all processes are contrasted", ge=1
+        32,
+        description="clips per forward pass and process; those of all processes are contrasted with each other",
+        ge=1,
     )
-    gradient_cache: bool = Field(
-        False, description="contrast the whole batch with itself, for a second forward pass of each clip"
-    )
+    gradient_cache: bool = Field(False, description="contrast the whole batch, at the cost of a second forward pass")
     gather: Literal["global", "local"] = Field(
-        "global", description="the part of the logits that a process computes: all, or its own clips' (less memory)"
+        "global", description="logits that a process computes: all, or those of its own clips (local: less memory)"
     )
-    precision: Literal["bf16", "fp32"] = Field("bf16", description="of the forward pass; parameters are in float32")
-    compile: bool = Field(False, description="compile the model: slow to begin, then faster")
+    precision: Literal["bf16", "fp32"] = Field(
+        "bf16", description="precision of the forward pass; parameters stay in float32"
+    )
+    compile: bool = Field(False, description="torch.compile the layers: slower to start, then faster")
     activation_checkpointing: bool = Field(
-        False, description="keep less of the forward pass in memory, and compute it again"
+        False, description="recompute activations in the backward pass, to save memory"
     )
-    seed: int = Field(0, description="of the order of clips, of augmentation, and of parameters that start at random")
-    non_finite: Literal["stop", "skip"] = Field("stop", description="what becomes of a step whose loss is not finite")
-    checkpoint_every: int = Field(1000, description="steps from one checkpoint to the next", ge=1)
-    keep: int = Field(3, description="latest checkpoints that are kept, beside the best", ge=1)
-    evaluate_every: int = Field(1000, description="steps from one evaluation on the held-out videos to the next", ge=1)
-
-    evaluate_clips: int = Field(1000, description="held-out clips of each scale, at most, in such an evaluation", ge=1)
+    seed: int = Field(
+        0, description="seed of the order of clips, of augmentation and of randomly initialised parameters"
+    )
+    non_finite: Literal["stop", "skip"] = Field(
+        "stop", description="on a step whose loss is not finite: stop the run, or skip the step"
+    )
+    checkpoint_every: int = Field(1000, description="steps between checkpoints", ge=1)
+    keep: int = Field(3, description="number of latest checkpoints to keep, in addition to the best", ge=1)
+    evaluate_every: int = Field(1000, description="steps between evaluations on the held-out videos", ge=1)
+    evaluate_clips: int = Field(1000, description="held-out clips of each scale to evaluate on, at most", ge=1)
 
     @model_validator(mode="after")
     def _divisible(self) -> TrainSettings:
@@ -136,8 +150,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch": 128,
     },
 }
-"""What the paper trains with: pretraining on clips, which the defaults are, and finetuning for retrieval (batch 196 for
-B/16). Not in the paper: warm-up, precision, and the epochs of finetuning."""
+"""The paper's hyperparameters: pretraining on clips (the defaults), and finetuning for retrieval (for B/16 with a batch
+of 196). Warm-up, precision and the epochs of finetuning are not in the paper."""
 
 CHANGEABLE = frozenset(
     (
@@ -153,11 +167,11 @@ CHANGEABLE = frozenset(
         "evaluate_clips",
     )
 )
-"""What a run that goes on may be told otherwise than it was when it began."""
+"""Settings that may change when a run is resumed."""
 
 
 def resolve_training(file: Path | None = None, assignments: Sequence[str] = ()) -> TrainSettings:
-    """The defaults, those of the preset, `file` (TOML), `assignments` ("section.key=value"): checked and frozen.
+    """Defaults, then the preset, then `file` (TOML), then `assignments` ("section.key=value"): checked and frozen.
 
     Raises ConfigError.
     """

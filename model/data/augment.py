@@ -1,4 +1,4 @@
-"""What of its frames a clip shows: one square for all of them, mirrored or not, at the model's size."""
+"""Crops, flips and resizes a clip's frames to the model's input size: one square for all of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate
 
 @dataclass(frozen=True)
 class View:
-    """A square of the picture, in pixels, and whether it is mirrored."""
+    """A square crop, in pixels, and whether it is mirrored."""
 
     left: int
     top: int
@@ -21,15 +21,19 @@ class View:
 
 
 def centre_view(height: int, width: int) -> View:
-    """The largest square, in the middle: what CLIP is evaluated with."""
+    """The largest square in the middle, as CLIP is evaluated.
+
+    >>> centre_view(height=360, width=640)
+    View(left=140, top=0, side=360, flip=False)
+    """
     side = min(height, width)
     return View((width - side) // 2, (height - side) // 2, side)
 
 
 def random_view(height: int, width: int, crops: Sequence[float], flip: bool, random: Random) -> View:
-    """A square with one of `crops` of the shorter side, anywhere; with `flip`, mirrored half of the time.
+    """A square at a random place, its side one of `crops` times the shorter side; with `flip`, mirrored at random.
 
-    Without `crops` it is the square of `centre_view`.
+    Without `crops`, the square of `centre_view`.
     """
     centre = centre_view(height, width)
     side = max(1, round(centre.side * random.choice(crops))) if crops else centre.side
@@ -38,10 +42,10 @@ def random_view(height: int, width: int, crops: Sequence[float], flip: bool, ran
     return View(left, top, side, mirrored) if crops else View(centre.left, centre.top, side, mirrored)
 
 
-def show(pixels: torch.Tensor, view: View, size: int) -> torch.Tensor:
-    """`pixels` uint8 [T, 3, H, W] as `view` shows them, in `size` pixels a side: uint8 [T, 3, size, size].
+def apply_view(pixels: torch.Tensor, view: View, size: int) -> torch.Tensor:
+    """Crop and flip `pixels`, uint8 [T, 3, H, W], and resize them to uint8 [T, 3, size, size].
 
-    Bicubic with antialiasing, as CLIP's own preprocessing.
+    Bicubic with antialiasing, like CLIP's own preprocessing.
     """
     square = pixels[:, :, view.top : view.top + view.side, view.left : view.left + view.side]
     if view.side != size:
@@ -52,9 +56,9 @@ def show(pixels: torch.Tensor, view: View, size: int) -> torch.Tensor:
 def normalise(
     frames: torch.Tensor, mean: Sequence[float], std: Sequence[float], dtype: torch.dtype = torch.float32
 ) -> torch.Tensor:
-    """`frames` uint8 [..., 3, H, W] as the model takes them: from 0 to 1, less `mean`, divided by `std`.
+    """The model's input from `frames`, uint8 [..., 3, H, W]: scaled to 0..1, minus `mean`, divided by `std`.
 
-    To be called where the model runs: bytes are a quarter of what floats would be to move there.
+    Call it on the model's device: moving bytes there costs a quarter of moving floats.
     """
     scale = torch.tensor([1 / (255 * s) for s in std], device=frames.device)[:, None, None]
     shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=frames.device)[:, None, None]

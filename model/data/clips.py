@@ -1,4 +1,4 @@
-"""Which clips a run reads: a pinned version of the dataset, and the rows of it that are selected."""
+"""The clips that a run reads: a pinned version of the dataset, and the rows selected from it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from model.data.split import held_out_sql, in_subset_sql
 from model.settings import DataSettings
 
 BATCH_ROWS = 2**16
-Share = Literal["train", "held_out"]
+Split = Literal["train", "held_out"]
 
 
 # --- the version ----------------------------------------------------------------------------------------------------
@@ -33,10 +33,10 @@ Share = Literal["train", "held_out"]
 
 @dataclass(frozen=True)
 class DatasetVersion:
-    """What a run reads, as its checkpoints record it.
+    """The version of the dataset that a run reads, as recorded in its checkpoints.
 
-    `tables` has the Delta version of each table, pinned in the dataset under the name `pin`; `configuration` stands for
-    the settings of the runs that wrote its clips.
+    `tables` has the Delta version of each table, pinned in the dataset under the name `pin`; `configuration` is a
+    digest of the settings of the runs that wrote its clips.
     """
 
     pin: str
@@ -45,46 +45,45 @@ class DatasetVersion:
 
 
 def pin_version(dataset: Dataset, run: str) -> DatasetVersion:
-    """Pin the dataset as it stands now for a training run of that name; `vidla vacuum` then spares what it needs."""
+    """Pin the current version of the dataset for the training run `run`, so that `vidla vacuum` keeps it."""
     name = f"train-{run}-{secrets.token_hex(4)}"
     tables = pin(dataset, name)
     return DatasetVersion(name, tables, configuration_digest(dataset, tables["clips"]))
 
 
-def reopen(dataset: Dataset, version: DatasetVersion, run: str, allow_changed: bool) -> DatasetVersion:
-    """The version that a run which is resumed goes on with.
+def resume_version(dataset: Dataset, version: DatasetVersion, run: str, allow_changed: bool) -> DatasetVersion:
+    """The version that a resumed run continues on: the one it began with, as long as the clips have not changed.
 
-    That is the one it began with, while the clips are the same still. Where they have changed since, raises
-    DatasetError; with `allow_changed` it stays with its version, or takes (and pins) the dataset as it stands where
-    that version is not whole any more.
+    If they have, raises DatasetError. With `allow_changed` the run keeps its version, or pins and reads the current one
+    if parts of its version were removed.
     """
-    whole = _is_whole(dataset, version)
+    intact = _is_intact(dataset, version)
     now = dataset.delta("clips").version()
-    if whole and (now == version.tables["clips"] or allow_changed):
+    if intact and (now == version.tables["clips"] or allow_changed):
         return version
     if allow_changed:
         return pin_version(dataset, run)
     then = version.tables["clips"]
-    rest = f"with version {then}, which is pinned" if whole else f"with what is there: version {then} is not whole"
+    rest = f"on version {then}, which is pinned" if intact else f"on the current one: parts of {then} were removed"
     raise DatasetError(
         f"the clips of {dataset.uri} have changed since the checkpoint (from version {then} to {now}); "
-        f"data.allow_changed=true goes on {rest}"
+        f"data.allow_changed=true continues {rest}"
     )
 
 
-def _is_whole(dataset: Dataset, version: DatasetVersion) -> bool:
-    """Whether a version is pinned, and all there: what is forgotten is taken out of pinned versions as well."""
+def _is_intact(dataset: Dataset, version: DatasetVersion) -> bool:
+    """Whether a version is pinned and complete: `vidla forget` removes rows from pinned versions too."""
     if pins(dataset).get(version.pin) != version.tables:
         return False
     number = version.tables["clips"]
-    there = {name for name, _ in parts_on_disk(dataset, "clips")}
+    on_disk = {name for name, _ in parts_on_disk(dataset, "clips")}
     return (
-        parts_at(dataset, "clips", number) <= there and configuration_digest(dataset, number) == version.configuration
+        parts_at(dataset, "clips", number) <= on_disk and configuration_digest(dataset, number) == version.configuration
     )
 
 
 def configuration_digest(dataset: Dataset, version: int) -> str:
-    """Stands for the settings of the runs that wrote the parts of a version of `clips`."""
+    """A digest of the settings of the runs that wrote a version of `clips`."""
     epochs = sorted({int(name.split("-")[1]) for name in parts_at(dataset, "clips", version)})
     openings = [dataset.get_json(path_of(epoch)) or {} for epoch in epochs]
     settings = {json.dumps(opening.get("about", {}).get("settings"), sort_keys=True) for opening in openings}
@@ -96,7 +95,7 @@ def configuration_digest(dataset: Dataset, version: int) -> str:
 
 @dataclass(frozen=True)
 class ClipRow:
-    """A clip that a run reads: seconds `start` to `end` of its stored media; at least one of its texts is there."""
+    """A clip: seconds `start` to `end` of its stored media, with a subtitle, a caption or both."""
 
     clip_id: str
     video_id: str
@@ -109,17 +108,17 @@ class ClipRow:
 
 
 class Clips:
-    """The selected clips, in a file that is mapped into memory: shared by all processes of a machine.
+    """The selected clips, in a memory-mapped Arrow file that all processes of a machine share.
 
-    They lie ordered by scale (short, medium, long), then by id. `counts` has the clips of each scale, `without_text`
-    the clips that would have been selected but have neither text.
+    Ordered by scale (short, medium, long), then by id. `counts` has the number of clips per scale, `without_text` the
+    number left out because they have neither text.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path}  # travels to workers by its name
+        return {"path": self.path}  # workers open the file again
 
     @cached_property
     def _reader(self) -> Any:
@@ -131,7 +130,7 @@ class Clips:
 
     @cached_property
     def _summary(self) -> Mapping[str, Any]:
-        """What stands in the metadata of the last batch, which is empty."""
+        """The metadata of the last batch, which has no rows."""
         _, metadata = self._reader.get_batch_with_custom_metadata(self._reader.num_record_batches - 1)
         summary: Mapping[str, Any] = json.loads(metadata[b"summary"])
         return summary
@@ -146,7 +145,7 @@ class Clips:
 
     @property
     def selection(self) -> str:
-        """The digest of what was asked for."""
+        """The digest of the query and the version that it ran on."""
         return str(self._summary["selection"])
 
     def __len__(self) -> int:
@@ -172,36 +171,36 @@ CLIP_SCHEMA = pa.schema(
 )
 
 
-def select(dataset: Dataset, version: DatasetVersion, settings: DataSettings, share: Share, path: Path) -> Clips:
-    """Write the clips of one side of the split to `path`, unless the same selection lies there already.
+def select_clips(dataset: Dataset, version: DatasetVersion, settings: DataSettings, split: Split, path: Path) -> Clips:
+    """Write the clips of one split to `path`, unless the same selection is already there.
 
-    `train` has the videos in the subset that are not held out, `held_out` all those that are. The selection is the same
-    on every machine, in the same order. Raises UsageError for a condition that DuckDB does not take, and DatasetError
-    where no clip is left to train on.
+    `held_out` has all videos that are held out; `train` has the others, those in the subset. The selection and its
+    order are the same on every machine. Raises UsageError for a condition that DuckDB refuses, and DatasetError if no
+    clip is left to train on.
     """
     scales = [scale for scale in SCALES if settings.scales is None or settings.scales.get(scale, 0) > 0]
-    asked = (settings.where, scales, settings.subset, settings.held_out)
-    selection = digest("selection", dict(version.tables), version.configuration, share, *asked)
+    query = (settings.where, scales, settings.subset, settings.held_out)
+    selection = digest("selection", dict(version.tables), version.configuration, split, *query)
     if not (path.exists() and (clips := Clips(path)).selection == selection):
-        clips = write_clips(_rows(dataset, version, settings, scales, share), selection, path)
-    if share == "train" and not len(clips):
+        clips = write_clips(_rows(dataset, version, settings, scales, split), selection, path)
+    if split == "train" and not len(clips):
         text = f" ({clips.without_text} have neither text)" if clips.without_text else ""
         raise DatasetError(
-            f"no clip of {dataset.uri} is selected{text}: look at data.where, data.scales, data.subset, data.held_out"
+            f"no clip of {dataset.uri} is selected{text}: check data.where, data.scales, data.subset and data.held_out"
         )
     return clips
 
 
 def _rows(
-    dataset: Dataset, version: DatasetVersion, settings: DataSettings, scales: Iterable[Scale], share: Share
+    dataset: Dataset, version: DatasetVersion, settings: DataSettings, scales: Iterable[Scale], split: Split
 ) -> Iterator[pa.Table]:
-    kept = held_out_sql(settings.held_out)
-    side = kept if share == "held_out" else f"{in_subset_sql(settings.subset)} and not {kept}"
-    # The condition stands in a query of its own, so that no bracket in it can reach what is held out.
+    held_out = held_out_sql(settings.held_out)
+    in_split = held_out if split == "held_out" else f"{in_subset_sql(settings.subset)} and not {held_out}"
+    # The user's condition is in a subquery, so that no bracket in it can reach the held-out videos.
     query = f"""
         select clip_id, video_id, list_position([{_quoted(SCALES)}], scale) - 1 as scale, media_uri, start, "end",
             nullif(trim(subtitle_text), '') as subtitle, nullif(trim(caption_text), '') as caption
-        from (select * from clips where {settings.where or "true"}\n) where scale in ({_quoted(scales)}) and {side}
+        from (select * from clips where {settings.where or "true"}\n) where scale in ({_quoted(scales)}) and {in_split}
         order by scale, clip_id"""
     try:
         for batch in dataset.stream(query, version.tables):
@@ -217,23 +216,23 @@ def _quoted(names: Iterable[str]) -> str:
 
 
 def write_clips(rows: Iterable[pa.Table], selection: str, path: Path) -> Clips:
-    """Write the rows that have a text, in batches of BATCH_ROWS, to `path`; it appears whole or not at all."""
+    """Write the rows that have a text to `path`, atomically, in batches of BATCH_ROWS."""
     counts, without_text = np.zeros(len(SCALES), np.int64), 0
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_file(file, CLIP_SCHEMA) as writer:
-            waiting = CLIP_SCHEMA.empty_table()
-            for piece in rows:
-                texts = piece.filter(pc.or_(pc.is_valid(piece["subtitle"]), pc.is_valid(piece["caption"])))
-                without_text += len(piece) - len(texts)
-                counts += np.bincount(texts["scale"].to_numpy(), minlength=len(SCALES))
-                waiting = pa.concat_tables([waiting, texts])
-                while len(waiting) >= BATCH_ROWS:
-                    writer.write_table(waiting.slice(0, BATCH_ROWS).combine_chunks())
-                    waiting = waiting.slice(BATCH_ROWS)
-            if len(waiting):
-                writer.write_table(waiting.combine_chunks())
+            buffer = CLIP_SCHEMA.empty_table()
+            for table in rows:
+                with_text = table.filter(pc.or_(pc.is_valid(table["subtitle"]), pc.is_valid(table["caption"])))
+                without_text += len(table) - len(with_text)
+                counts += np.bincount(with_text["scale"].to_numpy(), minlength=len(SCALES))
+                buffer = pa.concat_tables([buffer, with_text])
+                while len(buffer) >= BATCH_ROWS:
+                    writer.write_table(buffer.slice(0, BATCH_ROWS).combine_chunks())
+                    buffer = buffer.slice(BATCH_ROWS)
+            if len(buffer):
+                writer.write_table(buffer.combine_chunks())
             by_scale = dict(zip(SCALES, counts.tolist(), strict=True))
             summary = {"selection": selection, "counts": by_scale, "without_text": without_text}
             last = pa.RecordBatch.from_pylist([], schema=CLIP_SCHEMA)
@@ -244,7 +243,7 @@ def write_clips(rows: Iterable[pa.Table], selection: str, path: Path) -> Clips:
     return Clips(path)
 
 
-def version_now(dataset: Dataset) -> DatasetVersion:
-    """The dataset as it stands, which is not pinned."""
+def current_version(dataset: Dataset) -> DatasetVersion:
+    """The current version of the dataset, not pinned."""
     tables = versions_now(dataset)
     return DatasetVersion("", tables, configuration_digest(dataset, tables["clips"]))

@@ -1,4 +1,4 @@
-"""Which sample comes when: the same for any number of workers and ranks, and from any step on."""
+"""The order of samples: the same for any number of workers and ranks, and from any step on."""
 
 from __future__ import annotations
 
@@ -13,17 +13,24 @@ from curation.errors import ConfigError, DatasetError
 from curation.records import SCALES, Scale
 
 Draw = tuple[int, int]
-"""The index of a clip, and the seed of all that is random in its sample."""
+"""The index of a clip, and the seed of everything random in its sample."""
 
 
 @dataclass(frozen=True)
-class Order:
-    """Batches of `batch` clips without end, in epochs.
+class EpochSampler:
+    """An endless stream of epochs, cut into batches of `batch` clips.
 
-    `counts` has the clips of each scale, which lie in that order (short, medium, long). An epoch draws as many clips as
-    there are: each one once, in an order of its own. With `weights`, each scale has exactly its share in every epoch
-    (to the clip), and takes the clips that have waited longest, from one epoch to the next: so a clip of a scale comes
-    again when all others of its scale have come. What does not fill the last batch of an epoch is dropped.
+    `counts` has the number of clips per scale; clips are indexed in that order (short, medium, long). An epoch draws as
+    many clips as there are: each clip once, in a new order. With `weights`, every epoch has exactly its share of each
+    scale (to the clip) and draws the clips that have waited longest, across epochs: a clip is drawn again only once all
+    others of its scale were. The rest of an epoch that does not fill a batch is dropped.
+
+    >>> sampler = EpochSampler({"short": 5, "medium": 3, "long": 2}, batch=4, seed=0)
+    >>> sorted(sampler.epoch(0).tolist()), sampler.steps
+    ([0, 1, 2, 3, 4, 5, 6, 7, 8, 9], 2)
+    >>> weighted = EpochSampler(sampler.counts, batch=4, seed=0, weights={"short": 1, "long": 4})
+    >>> weighted.shares()  # of 10 draws; each of the 2 long clips is drawn 4 times
+    {'short': 2, 'long': 8}
     """
 
     counts: Mapping[Scale, int]
@@ -34,50 +41,49 @@ class Order:
     def __post_init__(self) -> None:
         if self.clips < self.batch:
             raise DatasetError(f"{self.clips} clips are selected, fewer than one batch of {self.batch}; lower `batch`")
-        lacking = [s for s in SCALES if self.weights and self.weights.get(s, 0) > 0 and not self.counts.get(s, 0)]
-        if lacking:
-            raise DatasetError(f"data.scales gives a share to {', '.join(lacking)} clips, but none is selected")
+        missing = [s for s in SCALES if self.weights and self.weights.get(s, 0) > 0 and not self.counts.get(s, 0)]
+        if missing:
+            raise DatasetError(f"data.scales asks for {', '.join(missing)} clips, but none are selected")
 
     @property
     def clips(self) -> int:
-        """Clips that an epoch draws."""
+        """Clips per epoch."""
         return sum(self.counts.values())
 
     @property
     def steps(self) -> int:
-        """Batches of an epoch."""
+        """Batches per epoch."""
         return self.clips // self.batch
 
     def epoch(self, number: int) -> torch.Tensor:
-        """The indices that an epoch draws, in order [clips]; four bytes a clip where that is enough."""
+        """The clip indices of an epoch, in order: int32 [clips], or int64 from 2^31 clips on."""
         shuffled = _permutation(self.clips, self.seed, "epoch", number)
-        return shuffled if self.weights is None else self._drawn(number)[shuffled]
+        return shuffled if self.weights is None else self._draw_by_scale(number)[shuffled]
 
     def shares(self) -> dict[Scale, int]:
-        """Clips of each scale in an epoch."""
+        """The number of clips that an epoch draws of each scale."""
         if self.weights is None:
             return dict(self.counts)
         exact = {s: self.clips * w / sum(self.weights.values()) for s, w in self.weights.items()}
         shares = {s: int(share) for s, share in exact.items()}
-        for s in sorted(exact, key=lambda s: (shares[s] - exact[s], SCALES.index(s)))[
-            : self.clips - sum(shares.values())
-        ]:
+        by_remainder = sorted(exact, key=lambda s: (shares[s] - exact[s], SCALES.index(s)))
+        for s in by_remainder[: self.clips - sum(shares.values())]:
             shares[s] += 1
         return shares
 
-    def _drawn(self, number: int) -> torch.Tensor:
-        """What an epoch draws of each scale, one scale after the other."""
-        pieces, shares, first = [], self.shares(), 0
+    def _draw_by_scale(self, number: int) -> torch.Tensor:
+        """The clips that an epoch draws, one scale after the other [clips]."""
+        parts, shares, first = [], self.shares(), 0
         for scale in SCALES:
             count, share = self.counts.get(scale, 0), shares.get(scale, 0)
-            at, end = number * share, (number + 1) * share
-            while at < end:  # the scale's clips, shuffled anew each time that all have come
-                turn, offset = divmod(at, count)
-                piece = _permutation(count, self.seed, scale, turn)[offset : offset + end - at]
-                pieces.append(first + piece)
-                at += len(piece)
+            position, end = number * share, (number + 1) * share
+            while position < end:  # a scale is shuffled again each time that all its clips were drawn
+                turn, offset = divmod(position, count)
+                part = _permutation(count, self.seed, scale, turn)[offset : offset + end - position]
+                parts.append(first + part)
+                position += len(part)
             first += count
-        return torch.cat(pieces)
+        return torch.cat(parts)
 
 
 def _permutation(count: int, *seeds: Any) -> torch.Tensor:
@@ -86,67 +92,82 @@ def _permutation(count: int, *seeds: Any) -> torch.Tensor:
 
 
 def seed_of(*parts: Any) -> int:
-    """63 bits that stand for `parts`, the same everywhere."""
+    """A 63-bit seed from `parts`, the same on every machine.
+
+    >>> seed_of("epoch", 1) == seed_of("epoch", 1) != seed_of("epoch", 2)
+    True
+    """
     return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()) >> 1
 
 
 @dataclass(frozen=True)
-class Batches:
-    """One rank's draws of steps `first` to `last`: for a loader, as its `batch_sampler`.
+class TrainBatchSampler:
+    """One rank's micro-batches of the steps `first` to `last`, for DataLoader's `batch_sampler`.
 
-    Of each step's batch the ranks take equal parts in their order, in pieces of `micro_batch`. Raises ConfigError where
-    that cannot be.
+    Each step's batch is split evenly among the ranks, in order, and each part into micro-batches. Raises ConfigError if
+    that does not work out.
+
+    >>> sampler = EpochSampler({"short": 8, "medium": 0, "long": 0}, batch=8, seed=0)
+    >>> ranks = [TrainBatchSampler(sampler, 0, 1, micro_batch=2, rank=rank, world_size=2) for rank in range(2)]
+    >>> drawn = [index for rank in ranks for micro_batch in rank for index, seed in micro_batch]
+    >>> drawn == sampler.epoch(0).tolist(), [len(rank) for rank in ranks]
+    (True, [2, 2])
     """
 
-    order: Order
+    sampler: EpochSampler
     first: int
     last: int
     micro_batch: int
     rank: int = 0
-    ranks: int = 1
+    world_size: int = 1
 
     def __post_init__(self) -> None:
-        if self.order.batch % (self.ranks * self.micro_batch):
+        if self.sampler.batch % (self.world_size * self.micro_batch):
             raise ConfigError(
-                f"batch ({self.order.batch}) must be a multiple of micro_batch times the number of processes "
-                f"({self.micro_batch} x {self.ranks})"
+                f"batch ({self.sampler.batch}) must be a multiple of micro_batch times the number of processes "
+                f"({self.micro_batch} x {self.world_size})"
             )
 
     @property
-    def pieces(self) -> int:
-        """Micro-batches of one step on one rank."""
-        return self.order.batch // (self.ranks * self.micro_batch)
+    def micro_batches(self) -> int:
+        """Micro-batches per step and rank."""
+        return self.sampler.batch // (self.world_size * self.micro_batch)
 
     def __len__(self) -> int:
-        return (self.last - self.first) * self.pieces
+        return (self.last - self.first) * self.micro_batches
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        order, drawn, indices = self.order, -1, torch.empty(0)
+        sampler, current, indices = self.sampler, -1, torch.empty(0)
         for step in range(self.first, self.last):
-            epoch, number = divmod(step, order.steps)
-            if epoch != drawn:
-                drawn, indices = epoch, order.epoch(epoch)
-            for piece in range(self.pieces):
-                at = number * order.batch + (self.rank * self.pieces + piece) * self.micro_batch
-                chosen = indices[at : at + self.micro_batch].tolist()
-                yield [(index, seed_of(order.seed, epoch, at + i)) for i, index in enumerate(chosen)]
+            epoch, number = divmod(step, sampler.steps)
+            if epoch != current:
+                current, indices = epoch, sampler.epoch(epoch)
+            for i in range(self.micro_batches):
+                start = number * sampler.batch + (self.rank * self.micro_batches + i) * self.micro_batch
+                chosen = indices[start : start + self.micro_batch].tolist()
+                yield [(index, seed_of(sampler.seed, epoch, start + i)) for i, index in enumerate(chosen)]
 
 
 @dataclass(frozen=True)
-class SequentialBatches:
-    """Every clip once, in order, for an evaluation: rank `rank` takes every `ranks`-th piece of `micro_batch`."""
+class SequentialBatchSampler:
+    """Every clip once, in order, for evaluation: rank r takes every `world_size`-th micro-batch, from the r-th on.
+
+    >>> [[index for index, seed in draws] for draws in SequentialBatchSampler(7, micro_batch=2, rank=1, world_size=2)]
+    [[2, 3], [6]]
+    """
 
     clips: int
     micro_batch: int
     rank: int = 0
-    ranks: int = 1
+    world_size: int = 1
 
     def _starts(self) -> range:
-        return range(self.rank * self.micro_batch, self.clips, self.ranks * self.micro_batch)
+        return range(self.rank * self.micro_batch, self.clips, self.world_size * self.micro_batch)
 
     def __len__(self) -> int:
         return len(self._starts())
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        for at in self._starts():
-            yield [(index, seed_of("in turn", index)) for index in range(at, min(at + self.micro_batch, self.clips))]
+        for start in self._starts():
+            end = min(start + self.micro_batch, self.clips)
+            yield [(index, seed_of("in turn", index)) for index in range(start, end)]

@@ -1,8 +1,8 @@
-"""The texts of the usual benchmarks, from their original files: MSR-VTT, DiDeMo, ActivityNet, MSVD, VATEX, Kinetics.
+"""Reads the original annotation files of MSR-VTT, DiDeMo, ActivityNet, MSVD, VATEX and Kinetics.
 
-Every reader gives annotations in the order of the file: a video, its texts, and the names that its file may have.
-`find_videos` finds the files in a folder; videos come and go on the web, so those that are missing are counted, not
-fatal. A file that is not what its reader expects raises InputError: one line with what was expected and what found.
+Every reader returns annotations in the order of the file: a video, its texts, and the names that its media file may
+have. `find_videos` finds these in a folder; videos disappear from the web, so missing ones are counted, not fatal. A
+file that its reader does not expect raises InputError: one line that says what was expected and what was found.
 """
 
 from __future__ import annotations
@@ -27,34 +27,34 @@ _SUFFIX = re.compile(r"\.(mp4|m4v|mov|mkv|webm|avi|m?ts|m2ts|mpe?g|flv|wmv|asf|o
 
 @dataclass(frozen=True)
 class MediaFile:
-    """A file that may hold the video, and which part of it is meant."""
+    """A file that may hold the video, and the part of it that is annotated."""
 
     stem: str
-    """Its name without suffix."""
+    """The file's name without suffix."""
     start: float | None = None
     """Seconds; None for the file's beginning."""
     end: float | None = None
-    """Seconds, maybe past the file's end; None for the file's end."""
+    """Seconds, possibly past the file's end; None for the file's end."""
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """A video of a benchmark, with its texts, each of which is a query of its own."""
+    """A video of a benchmark with its texts, each of which is a separate query."""
 
     video_id: str
     texts: tuple[str, ...]
     media: tuple[MediaFile, ...]
-    """The files that may hold it, the likeliest first."""
+    """The files that may hold it, the most likely first."""
 
 
 # --- readers --------------------------------------------------------------------------------------------------------
 
 
 def read_msrvtt(path: Path, split: str = "test") -> tuple[Annotation, ...]:
-    """MSR-VTT. MSRVTT_JSFUSION_test.csv is the 1k-A test set, with one text a video.
+    """MSR-VTT. MSRVTT_JSFUSION_test.csv is the 1k-A test set, with one text per video.
 
-    Of MSRVTT_data.json (or a videodatainfo.json) come the videos of `split`, with all their texts: "test" is then the
-    full test set, which is not 1k-A. The videos are clips already.
+    From MSRVTT_data.json (or a videodatainfo.json), the videos of `split` are read with all their texts; "test" is then
+    the full test set, not 1k-A. The videos are already clips.
     """
     if path.suffix.lower() == ".csv":
         rows = _csv_rows(path, ("key", "vid_key", "video_id", "sentence"), "MSR-VTT's MSRVTT_JSFUSION_test.csv")
@@ -63,30 +63,34 @@ def read_msrvtt(path: Path, split: str = "test") -> tuple[Annotation, ...]:
     content = _json(path, expected, dict)
     videos = _objects(path, expected, content.get("videos"), ("video_id", "split"))
     sentences = _objects(path, expected, content.get("sentences"), ("video_id", "caption"))
-    wanted = {video["video_id"] for video in videos if video["split"] == split}
-    if not wanted:
+    in_split = {video["video_id"] for video in videos if video["split"] == split}
+    if not in_split:
         splits = ", ".join(sorted({str(video["split"]) for video in videos}))
         raise InputError(f"{path} has no video of the split '{split}'; its splits are {splits}")
-    return _annotations(path, ((row["video_id"], row["caption"]) for row in sentences if row["video_id"] in wanted))
+    return _annotations(path, ((row["video_id"], row["caption"]) for row in sentences if row["video_id"] in in_split))
 
 
 def read_didemo(path: Path) -> tuple[Annotation, ...]:
-    """DiDeMo's test_data.json, val_data.json or train_data.json, for paragraph to video.
+    """DiDeMo's test_data.json, val_data.json or train_data.json, for paragraph-to-video retrieval.
 
-    All descriptions of a video are one text. They are about its first 30 s, which is what the annotators saw.
+    All descriptions of a video are joined into one text. They cover its first 30 s, the part shown to annotators.
     """
     expected = "DiDeMo's test_data.json: a list of objects with video and description"
     rows = _objects(path, expected, _json(path, expected, list), ("video", "description"))
     return tuple(
-        Annotation(one.video_id, (" ".join(one.texts),), (MediaFile(_bare(one.video_id), 0.0, DIDEMO_SECONDS),))
-        for one in _annotations(path, ((row["video"], row["description"]) for row in rows))
+        Annotation(
+            annotation.video_id,
+            (" ".join(annotation.texts),),
+            (MediaFile(_strip_suffix(annotation.video_id), 0.0, DIDEMO_SECONDS),),
+        )
+        for annotation in _annotations(path, ((row["video"], row["description"]) for row in rows))
     )
 
 
 def read_activitynet(path: Path) -> tuple[Annotation, ...]:
-    """ActivityNet Captions' val_1.json (or val_2.json, train.json), for paragraph to video: a video's sentences joined.
+    """ActivityNet Captions' val_1.json (or val_2.json, train.json), for paragraph-to-video retrieval.
 
-    Files are named by the id, v_…, or by what stands behind the v_.
+    A video's sentences are joined into one text. Its file is named v_ID or ID.
     """
     expected = "ActivityNet Captions' val_1.json: an object of videos, each with duration, timestamps and sentences"
     content = _json(path, expected, dict)
@@ -94,22 +98,24 @@ def read_activitynet(path: Path) -> tuple[Annotation, ...]:
     pairs = ((name, text) for name, video in content.items() for text in _strings(path, name, video["sentences"]))
     return tuple(
         Annotation(
-            one.video_id, (" ".join(one.texts),), (MediaFile(one.video_id), MediaFile(one.video_id.removeprefix("v_")))
+            annotation.video_id,
+            (" ".join(annotation.texts),),
+            (MediaFile(annotation.video_id), MediaFile(annotation.video_id.removeprefix("v_"))),
         )
-        for one in _annotations(path, pairs)
+        for annotation in _annotations(path, pairs)
     )
 
 
 def read_msvd(captions: Path, ids: Path) -> tuple[Annotation, ...]:
     """MSVD: the videos of `ids` (test_list.txt), each with its some forty texts from `captions`.
 
-    That is AllVideoDescriptions.txt, or raw-captions.pkl as JSON: an object of lists of texts, or of lists of words. A
-    pickle runs what is written in it, so it is not read here; the error says how to convert one.
+    `captions` is AllVideoDescriptions.txt, or raw-captions.pkl converted to JSON: an object of lists of texts, or of
+    lists of words. A pickle can run code, so it is not read; the error says how to convert one.
     """
-    expected = "MSVD's AllVideoDescriptions.txt, a video's id and a text a line, or raw-captions.json"
+    expected = "MSVD's AllVideoDescriptions.txt (per line a video's id and a text) or raw-captions.json"
     if captions.suffix.lower() in (".pkl", ".pickle"):
         raise InputError(
-            f"{captions} is a pickle, which can run any code when it is opened; where you trust it, convert it: "
+            f"{captions} is a pickle, which can run code when it is opened; if you trust it, convert it: "
             f"python -c \"import json, pickle, sys; json.dump(pickle.load(sys.stdin.buffer, encoding='latin1'), "
             f'sys.stdout)" < {captions.name} > {captions.stem}.json'
         )
@@ -123,16 +129,16 @@ def read_msvd(captions: Path, ids: Path) -> tuple[Annotation, ...]:
             raise InputError(f"{captions} is not {expected}; it has {_brief(' '.join(wrong or ()))}")
         pairs = [(name, text) for name, text in lines]
     return tuple(
-        Annotation(one.video_id, one.texts, _ranged(one.video_id))
-        for one in _only(captions, _annotations(captions, pairs), ids)
+        Annotation(annotation.video_id, annotation.texts, _candidate_files(annotation.video_id))
+        for annotation in _restrict_to(captions, _annotations(captions, pairs), ids)
     )
 
 
 def read_vatex(path: Path, ids: Path | None = None) -> tuple[Annotation, ...]:
     """VATEX: a JSON list with videoID and enCap, or HGR's ref_captions.json, an object of lists of texts.
 
-    The retrieval protocol is HGR's: of the 3,000 validation videos, the 1,500 of its test split, whose `ids` are a text
-    with one a line, or HGR's tst_names.npy. A file may be the clip, named by the id, or the whole video.
+    The retrieval protocol is HGR's: 1,500 of the 3,000 validation videos, listed in `ids`, a text file with one id per
+    line or HGR's tst_names.npy. A media file may be the clip, named by the id, or the whole video.
     """
     expected = "VATEX's vatex_validation_v1.0.json: a list of objects with videoID and enCap"
     content = _json(path, expected, (list, dict))
@@ -140,32 +146,35 @@ def read_vatex(path: Path, ids: Path | None = None) -> tuple[Annotation, ...]:
         rows = [(name, texts) for name, texts in content.items()]
     else:
         rows = [(o["videoID"], o["enCap"]) for o in _objects(path, expected, content, ("videoID", "enCap"))]
-    found = _annotations(path, ((name, text) for name, texts in rows for text in _strings(path, name, texts)))
+    annotations = _annotations(path, ((name, text) for name, texts in rows for text in _strings(path, name, texts)))
     return tuple(
-        Annotation(one.video_id, one.texts, _ranged(one.video_id))
-        for one in (found if ids is None else _only(path, found, ids))
+        Annotation(annotation.video_id, annotation.texts, _candidate_files(annotation.video_id))
+        for annotation in (annotations if ids is None else _restrict_to(path, annotations, ids))
     )
 
 
 def read_kinetics(path: Path) -> tuple[Annotation, ...]:
-    """Kinetics' val.csv or test.csv: for each clip, its class as its one text. Clips are named id_000012_000022."""
+    """Kinetics' val.csv or test.csv: each clip's only text is its class. Clips are named id_000012_000022."""
     expected = "a Kinetics annotation file"
     rows = _csv_rows(path, ("label", "youtube_id", "time_start", "time_end"), expected)
-    named = []
+    pairs = []
     for row in rows:
         try:
             start, end = round(float(row["time_start"])), round(float(row["time_end"]))
         except ValueError:
             raise InputError(f"{path}: the times of {row['youtube_id']} are not numbers") from None
-        named.append((f"{row['youtube_id']}_{start:06d}_{end:06d}", row["label"]))
-    return tuple(Annotation(one.video_id, one.texts, _ranged(one.video_id)) for one in _annotations(path, named))
+        pairs.append((f"{row['youtube_id']}_{start:06d}_{end:06d}", row["label"]))
+    return tuple(
+        Annotation(annotation.video_id, annotation.texts, _candidate_files(annotation.video_id))
+        for annotation in _annotations(path, pairs)
+    )
 
 
-# --- what the readers share -----------------------------------------------------------------------------------------
+# --- helpers of the readers -----------------------------------------------------------------------------------------
 
 
 def _annotations(path: Path, pairs: Iterable[tuple[Any, Any]]) -> tuple[Annotation, ...]:
-    """Texts by video, both in the order in which they come; blank texts are left out. Raises InputError for none."""
+    """Group texts by video, both in order; blank texts are dropped. Raises InputError if none is left."""
     texts: dict[str, list[str]] = {}
     for video_id, text in pairs:
         if not isinstance(video_id, str) or not isinstance(text, str):
@@ -174,34 +183,45 @@ def _annotations(path: Path, pairs: Iterable[tuple[Any, Any]]) -> tuple[Annotati
             texts.setdefault(video_id.strip(), []).append(cleaned)
     if not texts:
         raise InputError(f"{path} has no text")
-    return tuple(Annotation(name, tuple(some), (MediaFile(_bare(name)),)) for name, some in texts.items())
+    return tuple(
+        Annotation(name, tuple(captions), (MediaFile(_strip_suffix(name)),)) for name, captions in texts.items()
+    )
 
 
-def _only(path: Path, annotations: Sequence[Annotation], ids: Path) -> list[Annotation]:
-    """The annotations of the videos that `ids` lists, in its order. Raises InputError where one is not among them."""
-    by_id = {one.video_id: one for one in annotations}
+def _restrict_to(path: Path, annotations: Sequence[Annotation], ids: Path) -> list[Annotation]:
+    """The annotations of the videos listed in `ids`, in its order. Raises InputError if one is missing."""
+    by_id = {annotation.video_id: annotation for annotation in annotations}
     try:
         array = np.load(ids, allow_pickle=False) if ids.suffix.lower() == ".npy" else None
     except (OSError, ValueError, EOFError):
-        raise InputError(f"{ids} is not an array of strings; write the ids into a text, one a line") from None
+        raise InputError(f"{ids} is not an array of strings; write the ids into a text file, one per line") from None
     listed = list(_lines(ids)) if array is None else array.astype(str).ravel().tolist()
     unknown = [name for name in listed if name not in by_id]
     if unknown or not listed:
         raise InputError(
-            f"{ids} lists {len(listed)} videos, {len(unknown)} of which are not in {path}, as {_brief(unknown[:1])}"
+            f"{ids} lists {len(listed)} videos, {len(unknown)} of which are not in {path}, such as "
+            f"{_brief(unknown[:1])}"
         )
     return [by_id[name] for name in dict.fromkeys(listed)]
 
 
-def _ranged(video_id: str) -> tuple[MediaFile, ...]:
-    """Of an id that ends in two times: the clip, cut out already, or that range of the whole video."""
+def _candidate_files(video_id: str) -> tuple[MediaFile, ...]:
+    """For an id that ends in two times: the clip itself, or that range of the whole video.
+
+    >>> [(file.stem, file.start, file.end) for file in _candidate_files("dQw4_12_22")]
+    [('dQw4_12_22', None, None), ('dQw4', 12.0, 22.0)]
+    """
     ranged = re.fullmatch(r"(.+)_(\d+)_(\d+)", video_id)
     clip = MediaFile(video_id)
     return (clip,) if ranged is None else (clip, MediaFile(ranged[1], float(ranged[2]), float(ranged[3])))
 
 
-def _bare(name: str) -> str:
-    """A file's name without its suffixes for video, of which YFCC's files may have two."""
+def _strip_suffix(name: str) -> str:
+    """A file's name without its video suffixes; YFCC's files may have two.
+
+    >>> _strip_suffix("12_a.b.avi.mp4")
+    '12_a.b'
+    """
     while (shorter := _SUFFIX.sub("", name)) != name:
         name = shorter
     return name
@@ -222,25 +242,25 @@ def _json(path: Path, expected: str, kind: type | tuple[type, ...]) -> Any:
     try:
         content = json.loads(_text(path))
     except ValueError as error:
-        raise InputError(f"{path} is not {expected}; it is no JSON: {error}") from None
+        raise InputError(f"{path} is not {expected}; it is not JSON: {error}") from None
     if not isinstance(content, kind) or not content:
         raise InputError(f"{path} is not {expected}; it is {_brief(content)}")
     return content
 
 
 def _objects(path: Path, expected: str, value: Any, keys: Sequence[str]) -> list[Mapping[str, Any]]:
-    """`value`, if it is a list of objects that have all of `keys`."""
+    """Check that `value` is a list of objects with all of `keys`. Raises InputError."""
     if not isinstance(value, list) or not value:
         raise InputError(f"{path} is not {expected}; it has {_brief(value)}")
     wrong = next((row for row in value if not isinstance(row, dict) or not row.keys() >= set(keys)), None)
     if wrong is not None:
-        what = f"only {', '.join(wrong)}" if isinstance(wrong, dict) else _brief(wrong)
-        raise InputError(f"{path} is not {expected}; one entry has {what}")
+        found = f"only {', '.join(wrong)}" if isinstance(wrong, dict) else _brief(wrong)
+        raise InputError(f"{path} is not {expected}; one entry has {found}")
     return value
 
 
 def _strings(path: Path, video: str, value: Any) -> list[str]:
-    """A list of texts, some of which may be lists of words."""
+    """A list of texts; those given as lists of words are joined."""
     if not isinstance(value, list):
         raise InputError(f"{path}: {_brief(video)} should have a list of texts, not {_brief(value)}")
     return [" ".join(map(str, text)) if isinstance(text, list) else text for text in value]
@@ -251,7 +271,7 @@ def _csv_rows(path: Path, columns: Sequence[str], expected: str) -> list[dict[st
     try:
         names, rows = list(reader.fieldnames or ()), list(reader)
     except csv.Error as error:
-        raise InputError(f"{path} is not {expected}; it is no CSV: {error}") from None
+        raise InputError(f"{path} is not {expected}; it is not CSV: {error}") from None
     if not rows or not set(columns) <= set(names):
         found = f"{len(rows)} rows with {_brief(', '.join(names))}"
         raise InputError(f"{path} is not {expected}, with the columns {', '.join(columns)}; it has {found}")
@@ -271,7 +291,7 @@ def _brief(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Example:
-    """An annotated video whose file is there; `start` and `end` as in Media."""
+    """An annotated video and its file; `start` and `end` as in MediaFile."""
 
     video_id: str
     texts: tuple[str, ...]
@@ -282,7 +302,7 @@ class Example:
 
 @dataclass(frozen=True)
 class BenchmarkFiles:
-    """What a folder holds of a benchmark. Prints as the line that says so."""
+    """The videos of a benchmark that are in a folder, and those missing. Prints as a one-line summary."""
 
     folder: Path
     examples: tuple[Example, ...]
@@ -298,27 +318,27 @@ class BenchmarkFiles:
             return f"all {total} videos are in {self.folder}"
         names = ", ".join(self.missing[:SHOWN]) + ("…" if len(self.missing) > SHOWN else "")
         share = f"{self.missing_share:.1%}"
-        return f"{len(self.missing)} of {total} videos ({share}) are not in {self.folder} and left out: {names}"
+        return f"{len(self.missing)} of {total} videos ({share}) are not in {self.folder} and are left out: {names}"
 
 
 def find_videos(annotations: Sequence[Annotation], folder: Path) -> BenchmarkFiles:
-    """The annotated videos whose files lie in `folder` or below. Raises InputError where there is none at all."""
+    """Find the media files of annotated videos in `folder` and below. Raises InputError if there is none."""
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder")
     files: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         if _SUFFIX.search(path.name) and path.is_file():
-            files.setdefault(_bare(path.name), path)
+            files.setdefault(_strip_suffix(path.name), path)
     examples, missing = [], []
-    for one in annotations:
-        media = next((media for media in one.media if media.stem in files), None)
+    for annotation in annotations:
+        media = next((media for media in annotation.media if media.stem in files), None)
         if media is None:
-            missing.append(one.video_id)
+            missing.append(annotation.video_id)
         else:
-            examples.append(Example(one.video_id, one.texts, files[media.stem], media.start, media.end))
+            examples.append(Example(annotation.video_id, annotation.texts, files[media.stem], media.start, media.end))
     if not examples:
         raise InputError(
-            f"none of {len(annotations)} videos is in {folder}, which holds {len(files)} videos; expected is, for "
-            f"example, {annotations[0].media[0].stem}.mp4"
+            f"none of {len(annotations)} videos is in {folder}, which holds {len(files)} videos; expected names "
+            f"are like {annotations[0].media[0].stem}.mp4"
         )
     return BenchmarkFiles(folder, tuple(examples), tuple(missing))

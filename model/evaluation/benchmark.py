@@ -1,4 +1,4 @@
-"""How well a model does on the videos of a benchmark, from its original annotation files."""
+"""Evaluates a model on a public benchmark, from its original annotation files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from curation.dataset.dataset import Dataset
 from curation.errors import InputError
 from curation.records import SCALES
 from model.data.clips import CLIP_SCHEMA, Clips, write_clips
-from model.data.media_cache import media_of
+from model.data.media_cache import media_store
 from model.evaluation.annotations import (
     Annotation,
     BenchmarkFiles,
@@ -29,11 +29,11 @@ from model.evaluation.annotations import (
     read_vatex,
 )
 from model.evaluation.evaluate import Encoder, Evaluation
-from model.evaluation.retrieval import RESAMPLES, evaluate
-from model.evaluation.zero_shot import ZeroShot, class_features, classify, labels_of
+from model.evaluation.retrieval import RESAMPLES, evaluate_retrieval
+from model.evaluation.zero_shot import ZeroShotMetrics, build_classifier, class_indices, classify
 
 KINETICS = "kinetics"
-"""The one whose texts are classes."""
+"""The benchmark whose texts are classes."""
 
 READERS: dict[str, tuple[Callable[..., tuple[Annotation, ...]], str, int]] = {
     "msrvtt": (read_msrvtt, "MSRVTT_JSFUSION_test.csv", 1),
@@ -43,65 +43,65 @@ READERS: dict[str, tuple[Callable[..., tuple[Annotation, ...]], str, int]] = {
     "vatex": (read_vatex, "vatex_validation_v1.0.json,test_ids.txt", 2),
     KINETICS: (read_kinetics, "val.csv", 1),
 }
-"""Each benchmark's reader, the files that it takes as an example, and how many at most (MSVD: exactly)."""
+"""Each benchmark's reader, an example of the files that it takes, and their maximal number (for MSVD the exact one)."""
 
 
-def read_annotations(named: str) -> tuple[Annotation, ...]:
-    """The annotations of "msrvtt:FILE", or of one of the other READERS. Raises InputError."""
-    name, _, files = named.partition(":")
+def read_annotations(source: str) -> tuple[Annotation, ...]:
+    """The annotations of `source`, such as "msrvtt:FILE" (the names are those of READERS). Raises InputError."""
+    name, _, files = source.partition(":")
     paths = [Path(file) for file in files.split(",") if file]
     if name not in READERS:
-        raise InputError(f"no benchmark is called '{name}'; there are {', '.join(READERS)}, as in msrvtt:FILE")
-    reader, example, most = READERS[name]
-    if not paths or len(paths) > most or (name == "msvd" and len(paths) < most):
-        raise InputError(f"'{named}' does not name the files of {name}: as in {name}:{example}")
+        raise InputError(f"unknown benchmark '{name}'; known are {', '.join(READERS)}, as in msrvtt:FILE")
+    reader, example, max_files = READERS[name]
+    if not paths or len(paths) > max_files or (name == "msvd" and len(paths) < max_files):
+        raise InputError(f"'{source}' does not name the files of {name}; an example is {name}:{example}")
     return reader(*paths)
 
 
-def evaluate_benchmark(encoder: Encoder, found: BenchmarkFiles, resamples: int = RESAMPLES) -> Evaluation:
+def evaluate_benchmark(encoder: Encoder, files: BenchmarkFiles, resamples: int = RESAMPLES) -> Evaluation:
     """Retrieval among the videos of a benchmark; all texts of a video are right for it. Raises DatasetError."""
-    videos, there, durations = _videos(encoder, found)
-    pairs = [(text, index) for index in there for text in found.examples[index].texts]
-    figures = evaluate(
-        encoder.texts([text for text, _ in pairs]),
+    videos, valid, durations = _encode_videos(encoder, files)
+    pairs = [(text, index) for index in valid for text in files.examples[index].texts]
+    metrics = evaluate_retrieval(
+        encoder.encode_texts([text for text, _ in pairs]),
         videos,
         [index for _, index in pairs],
-        there,
+        valid,
         scale=encoder.scale,
         durations=durations,
         resamples=resamples,
     )
-    return Evaluation({"videos": figures}, len(found.examples) - len(there))
+    return Evaluation({"videos": metrics}, len(files.examples) - len(valid))
 
 
 def classify_benchmark(
-    encoder: Encoder, found: BenchmarkFiles, classes: Sequence[str], templates: Sequence[str]
-) -> ZeroShot:
-    """Zero-shot classification of the videos of a benchmark, each of whose one text is its class.
+    encoder: Encoder, files: BenchmarkFiles, classes: Sequence[str], templates: Sequence[str]
+) -> ZeroShotMetrics:
+    """Zero-shot classification of the videos of a benchmark whose only text is their class.
 
-    Raises InputError for a text that is no class, and DatasetError.
+    Raises InputError for a text that is not a class, and DatasetError.
     """
-    labels = labels_of([example.texts[0] for example in found.examples], classes)
-    features = class_features(classes, templates, encoder.texts)
-    videos, there, _ = _videos(encoder, found)
-    shares = classify(videos, features, [labels[index] for index in there])
-    return replace(shares, unreadable=len(labels) - len(there))
+    labels = class_indices([example.texts[0] for example in files.examples], classes)
+    classifier = build_classifier(classes, templates, encoder.encode_texts)
+    videos, valid, _ = _encode_videos(encoder, files)
+    metrics = classify(videos, classifier, [labels[index] for index in valid])
+    return replace(metrics, unreadable=len(labels) - len(valid))
 
 
-def _videos(encoder: Encoder, found: BenchmarkFiles) -> tuple[Tensor, list[int], list[float]]:
-    """The features of all videos that can be read, which of the examples these are, and how many seconds they last."""
+def _encode_videos(encoder: Encoder, files: BenchmarkFiles) -> tuple[Tensor, list[int], list[float]]:
+    """Features of the readable videos, the indices of their examples, and their durations in seconds."""
     with tempfile.TemporaryDirectory() as folder:
-        clips = _clips(found, Path(folder) / "clips.arrow")
-        media = media_of(Dataset(str(found.folder)), None, 1)
-        features, there = encoder.videos(encoder.samples(clips, media), range(len(clips)))
-        rows = [clips[index] for index in there]
-    return features, there, [row.end - row.start for row in rows]
+        clips = _write_clips(files, Path(folder) / "clips.arrow")
+        media = media_store(Dataset(str(files.folder)), None, 1)
+        features, valid = encoder.encode_videos(encoder.clip_dataset(clips, media), range(len(clips)))
+        rows = [clips[index] for index in valid]
+    return features, valid, [row.end - row.start for row in rows]
 
 
-def _clips(found: BenchmarkFiles, path: Path) -> Clips:
-    """The videos as clips, in their order."""
+def _write_clips(files: BenchmarkFiles, path: Path) -> Clips:
+    """The videos as clips, in the same order."""
     rows = []
-    for number, example in enumerate(found.examples):
+    for number, example in enumerate(files.examples):
         start, end = _range(example)
         rows.append(
             {
@@ -118,7 +118,7 @@ def _clips(found: BenchmarkFiles, path: Path) -> Clips:
 
 
 def _range(example: Example) -> tuple[float, float]:
-    """Seconds. What cannot be opened has none, and is found out when it is read."""
+    """Start and end in seconds. A file that cannot be opened gets a short range; reading it then fails."""
     start, end = example.start or 0.0, example.end
     with suppress(av.FFmpegError, OSError), av.open(f"file:{example.path.absolute()}") as container:
         duration = (container.duration or 0) / av.time_base

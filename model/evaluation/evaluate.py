@@ -1,4 +1,4 @@
-"""How well a model finds held-out clips by their texts, and texts by their clips."""
+"""Evaluates a model on held-out clips: text-to-video and video-to-text retrieval."""
 
 from __future__ import annotations
 
@@ -17,53 +17,46 @@ from curation.dataset.dataset import Dataset
 from curation.errors import DatasetError, UsageError
 from curation.records import SCALES
 from model.data.augment import normalise
-from model.data.clips import (
-    CLIP_SCHEMA,
-    ClipRow,
-    Clips,
-    select,
-    version_now,
-    write_clips,
-)
-from model.data.loader import Batch, Samples, read, tokens
-from model.data.media_cache import Media, media_of
-from model.data.sampler import SequentialBatches
-from model.data.split import held_out
-from model.distributed import Processes
-from model.evaluation.retrieval import RESAMPLES, Retrieval, evaluate
+from model.data.clips import CLIP_SCHEMA, ClipRow, Clips, current_version, select_clips, write_clips
+from model.data.loader import Batch, ClipDataset, load_batches, tokenize
+from model.data.media_cache import MediaStore, media_store
+from model.data.sampler import SequentialBatchSampler
+from model.data.split import is_held_out
+from model.distributed import World
+from model.evaluation.retrieval import RESAMPLES, RetrievalMetrics, evaluate_retrieval
 from model.network.vidla import VidLA
 from model.settings import DataSettings
 
 Precision = Literal["bf16", "fp32"]
-KINDS = ("subtitle", "caption")
+TEXT_KINDS = ("subtitle", "caption")
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Retrieval, by what it is of; `unreadable` clips are left out. Prints as tables."""
+    """Retrieval metrics by name ("short clips by caption"); `unreadable` clips are left out. Prints as tables."""
 
-    figures: Mapping[str, Retrieval]
+    metrics: Mapping[str, RetrievalMetrics]
     unreadable: int
 
     @property
     def score(self) -> float:
-        """What checkpoints are compared by: the mean R@1 from text to video."""
-        return sum(one.text_to_video.recall_1.value for one in self.figures.values()) / len(self.figures)
+        """The mean text-to-video R@1, by which checkpoints are compared."""
+        return sum(metrics.text_to_video.recall_1.value for metrics in self.metrics.values()) / len(self.metrics)
 
     def scalars(self) -> dict[str, float]:
-        """The figures that are worth a curve."""
-        found = {"score": self.score}
-        for name, one in self.figures.items():
+        """The metrics to plot over training."""
+        scalars = {"score": self.score}
+        for name, metrics in self.metrics.items():
             for direction in ("text_to_video", "video_to_text"):
-                found[f"{name}, {direction}, R@1"] = getattr(one, direction).recall_1.value
-        return found
+                scalars[f"{name}, {direction}, R@1"] = getattr(metrics, direction).recall_1.value
+        return scalars
 
     def to_json(self) -> str:
-        figures = {name: json.loads(one.to_json()) for name, one in self.figures.items()}
+        figures = {name: json.loads(metrics.to_json()) for name, metrics in self.metrics.items()}
         return json.dumps({"score": self.score, "unreadable": self.unreadable, "figures": figures}, indent=2) + "\n"
 
     def __str__(self) -> str:
-        parts = [f"{name}\n{one}" for name, one in self.figures.items()]
+        parts = [f"{name}\n{metrics}" for name, metrics in self.metrics.items()]
         if self.unreadable:
             parts.append(f"{self.unreadable} clips cannot be read and are left out")
         return "\n\n".join(parts)
@@ -74,56 +67,63 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Encoder:
-    """A model, and how features are made by it: in pieces of `micro_batch`, which the processes share."""
+    """A model that encodes videos and texts in micro-batches, shared out among the processes."""
 
     model: VidLA
-    processes: Processes
+    world: World
     precision: Precision
     micro_batch: int
     workers: int
 
     @property
     def scale(self) -> float:
-        """The model's logit scale, by which dual softmax is sharpened."""
+        """The model's logit scale: the inverse temperature of dual softmax."""
         return float(self.model.logit_scale.detach().exp())
 
-    def samples(self, clips: Clips, media: Media) -> Samples:
-        """`clips` as the model takes them, from their middles."""
+    def clip_dataset(self, clips: Clips, media: MediaStore) -> ClipDataset:
+        """`clips` as input of the model, without augmentation."""
         video = self.model.config.video
-        return Samples(clips, media, video.frames, video.image_size, self.model.config.text.context)
+        return ClipDataset(clips, media, video.frames, video.image_size, self.model.config.text.context)
 
     @torch.no_grad()
-    def videos(self, samples: Samples, chosen: Sequence[int]) -> tuple[Tensor, list[int]]:
-        """Features (n, D), on the CPU, and which of the `chosen` clips they are of: all that can be read, in order."""
-        turns = SequentialBatches(len(chosen), self.micro_batch, self.processes.rank, self.processes.size)
-        draws = [[(chosen[place], seed) for place, seed in turn] for turn in turns]
-        found: dict[int, Tensor] = {}
-        for batch in read(samples, draws, min(self.workers, len(draws))):
-            there = batch.index == batch.drawn  # another one stands in for what cannot be read
-            features = video_features(self.model, batch, self.processes.device, self.precision)
-            found.update(zip(batch.index[there].tolist(), features.cpu()[there], strict=True))
-        everyone = {index: row for part in self.processes.collect(found) for index, row in part.items()}
-        indices = sorted(everyone)
+    def encode_videos(self, clips: ClipDataset, chosen: Sequence[int]) -> tuple[Tensor, list[int]]:
+        """Features (n, D), on the CPU, of the `chosen` clips that can be read, and the indices of these, in order.
+
+        Raises DatasetError if none can be read.
+        """
+        sampler = SequentialBatchSampler(len(chosen), self.micro_batch, self.world.rank, self.world.size)
+        batches = [[(chosen[position], seed) for position, seed in draws] for draws in sampler]
+        own_features: dict[int, Tensor] = {}
+        for batch in load_batches(clips, batches, min(self.workers, len(batches))):
+            valid = batch.index == batch.drawn  # an unreadable clip was replaced by another one
+            features = video_features(self.model, batch, self.world.device, self.precision)
+            own_features.update(zip(batch.index[valid].tolist(), features.cpu()[valid], strict=True))
+        all_features = self._gather(own_features)
+        indices = sorted(all_features)
         if not indices:
-            raise DatasetError(f"none of {len(chosen)} clips to evaluate on can be read")
-        return torch.stack([everyone[index] for index in indices]), indices
+            raise DatasetError(f"none of the {len(chosen)} clips to evaluate on can be read")
+        return torch.stack([all_features[index] for index in indices]), indices
 
     @torch.no_grad()
-    def texts(self, texts: Sequence[str]) -> Tensor:
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Features (n, D), on the CPU."""
-        found: dict[int, Tensor] = {}
+        own_features: dict[int, Tensor] = {}
         context = self.model.config.text.context
-        for draws in SequentialBatches(len(texts), self.micro_batch, self.processes.rank, self.processes.size):
-            ids = tokens([texts[index] for index, _ in draws], context).to(self.processes.device)
-            with autocast(self.processes.device, self.precision):
-                features = self.model.encode_text(ids)
-            found.update(zip((index for index, _ in draws), features.float().cpu(), strict=True))
-        everyone = {index: row for part in self.processes.collect(found) for index, row in part.items()}
-        return torch.stack([everyone[index] for index in range(len(texts))])
+        for draws in SequentialBatchSampler(len(texts), self.micro_batch, self.world.rank, self.world.size):
+            tokens = tokenize([texts[index] for index, _ in draws], context).to(self.world.device)
+            with autocast(self.world.device, self.precision):
+                features = self.model.encode_text(tokens)
+            own_features.update(zip((index for index, _ in draws), features.float().cpu(), strict=True))
+        all_features = self._gather(own_features)
+        return torch.stack([all_features[index] for index in range(len(texts))])
+
+    def _gather(self, own_features: dict[int, Tensor]) -> dict[int, Tensor]:
+        """The features of all processes, by index."""
+        return {index: row for features in self.world.all_gather(own_features) for index, row in features.items()}
 
 
 def video_features(model: VidLA, batch: Batch, device: torch.device, precision: Precision) -> Tensor:
-    """Features (B, D) of a batch's clips, on the model's device."""
+    """Features (B, D) of a batch's clips, on the model's device, in float32."""
     video = model.config.video
     with autocast(device, precision):
         pixels = normalise(batch.frames.to(device, non_blocking=True), video.image_mean, video.image_std)
@@ -138,38 +138,40 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
 
 
 def evaluate_clips(
-    encoder: Encoder, samples: Samples, most: int | None = None, resamples: int = RESAMPLES
+    encoder: Encoder, dataset: ClipDataset, limit: int | None = None, resamples: int = RESAMPLES
 ) -> Evaluation:
-    """Retrieval among the clips of one scale (the first `most` of them), for each scale and kind of text.
+    """Retrieval among the clips of one scale (the first `limit` of them), for each scale and kind of text.
 
-    A text belongs to its own clip alone, also where another clip has the same text. Raises DatasetError where there is
-    no clip.
+    Only a text's own clip is right for it, even if another clip has the same text. Raises DatasetError if there are too
+    few clips.
     """
-    clips, chosen, first = samples.clips, list[int](), 0
+    clips, chosen, first = dataset.clips, list[int](), 0
     for count in clips.counts.values():
-        chosen += range(first, first + min(count, most or count))
+        chosen += range(first, first + min(count, limit or count))
         first += count
     if not chosen:
-        raise DatasetError("no clip is held out to evaluate on: look at data.held_out")
-    videos, indices = encoder.videos(samples, chosen)
+        raise DatasetError("no clip is held out to evaluate on: check data.held_out")
+    videos, indices = encoder.encode_videos(dataset, chosen)
     rows = [clips[index] for index in indices]
-    figures: dict[str, Retrieval] = {}
+    metrics: dict[str, RetrievalMetrics] = {}
     for scale in SCALES:
-        for kind in KINDS:
-            there = [i for i, row in enumerate(rows) if row.scale == scale and getattr(row, kind) is not None]
-            if len(there) < 2:
+        for kind in TEXT_KINDS:
+            valid = [i for i, row in enumerate(rows) if row.scale == scale and getattr(row, kind) is not None]
+            if len(valid) < 2:
                 continue
-            some = [rows[i] for i in there]
-            figures[f"{scale} clips by {kind}"] = _retrieval(encoder, some, kind, videos[there], resamples)
-    if not figures:
-        raise DatasetError(f"{len(rows)} held-out clips are too few to choose among: look at data.held_out")
-    return Evaluation(figures, len(chosen) - len(indices))
+            with_text = [rows[i] for i in valid]
+            metrics[f"{scale} clips by {kind}"] = _retrieval(encoder, with_text, kind, videos[valid], resamples)
+    if not metrics:
+        raise DatasetError(f"{len(rows)} held-out clips are too few for retrieval: check data.held_out")
+    return Evaluation(metrics, len(chosen) - len(indices))
 
 
-def _retrieval(encoder: Encoder, rows: Sequence[ClipRow], kind: str, videos: Tensor, resamples: int) -> Retrieval:
-    """Between clips, whose features are `videos`, and their texts of one kind; by duration too, with resamples."""
-    return evaluate(
-        encoder.texts([getattr(row, kind) for row in rows]),
+def _retrieval(
+    encoder: Encoder, rows: Sequence[ClipRow], kind: str, videos: Tensor, resamples: int
+) -> RetrievalMetrics:
+    """Between clips, whose features are `videos`, and their texts of one kind; with resamples, by duration too."""
+    return evaluate_retrieval(
+        encoder.encode_texts([getattr(row, kind) for row in rows]),
         videos,
         scale=encoder.scale,
         durations=[row.end - row.start for row in rows] if resamples else None,
@@ -178,16 +180,16 @@ def _retrieval(encoder: Encoder, rows: Sequence[ClipRow], kind: str, videos: Ten
 
 
 def evaluate_dataset(encoder: Encoder, dataset: Dataset, settings: DataSettings) -> Evaluation:
-    """Retrieval among all clips that training with `settings` holds out, of the dataset as it stands.
+    """Retrieval among all clips that training with `settings` holds out, of the dataset's current version.
 
     Raises DatasetError.
     """
     if not dataset.exists():
         raise DatasetError(f"there is no dataset at {dataset.uri}")
     with tempfile.TemporaryDirectory() as folder:
-        clips = select(dataset, version_now(dataset), settings, "held_out", Path(folder) / "held_out.arrow")
-        media = media_of(dataset, settings.cache_folder, settings.cache_bytes)
-        return evaluate_clips(encoder, encoder.samples(clips, media))
+        clips = select_clips(dataset, current_version(dataset), settings, "held_out", Path(folder) / "held_out.arrow")
+        media = media_store(dataset, settings.cache_folder, settings.cache_bytes)
+        return evaluate_clips(encoder, encoder.clip_dataset(clips, media))
 
 
 # --- the hierarchical set -------------------------------------------------------------------------------------------
@@ -196,41 +198,40 @@ def evaluate_dataset(encoder: Encoder, dataset: Dataset, settings: DataSettings)
 def evaluate_triplets(
     encoder: Encoder, dataset: Dataset, triplets: pa.Table, settings: DataSettings, resamples: int = RESAMPLES
 ) -> Evaluation:
-    """Retrieval among the short clips of a hierarchical set of `dataset` (hierarchical.py), the medium, the long.
+    """Retrieval among the short, the medium and the long clips of a hierarchical set of `dataset` (hierarchical.py).
 
-    A triplet of which a clip cannot be read is left out at all scales, so that the three figures are of the same
-    moments. Raises UsageError for videos that training with `settings` does not hold out, and DatasetError.
+    A triplet with an unreadable clip is left out at all scales, so that the three metrics are for the same moments.
+    Raises UsageError for videos that training with `settings` does not hold out, and DatasetError.
     """
     if not dataset.exists():
         raise DatasetError(f"there is no dataset at {dataset.uri}")
     _check_held_out(triplets["video_id"].to_pylist(), settings.held_out)
     rows = sorted(triplets.to_pylist(), key=lambda row: SCALES.index(row["scale"]))
-    found = [{**row, "scale": SCALES.index(row["scale"]), "caption": row["text"]} for row in rows]
+    clip_rows = [{**row, "scale": SCALES.index(row["scale"]), "caption": row["text"]} for row in rows]
     with tempfile.TemporaryDirectory() as folder:
-        table = pa.Table.from_pylist(found, schema=CLIP_SCHEMA)
+        table = pa.Table.from_pylist(clip_rows, schema=CLIP_SCHEMA)
         clips = write_clips([table], "hierarchical", Path(folder) / "triplets.arrow")
-        media = media_of(dataset, settings.cache_folder, settings.cache_bytes)
-        videos, indices = encoder.videos(encoder.samples(clips, media), range(len(clips)))
-    place, count = {index: i for i, index in enumerate(indices)}, len(rows) // len(SCALES)
-    firsts = range(0, len(rows), count)  # where the clips of each scale begin
-    whole = [number for number in range(count) if all(first + number in place for first in firsts)]
-    if len(whole) < 2:
-        raise DatasetError(f"{len(whole)} of {count} triplets can be read: too few to choose among")
-    figures = {}
+        media = media_store(dataset, settings.cache_folder, settings.cache_bytes)
+        videos, indices = encoder.encode_videos(encoder.clip_dataset(clips, media), range(len(clips)))
+    position, count = {index: i for i, index in enumerate(indices)}, len(rows) // len(SCALES)
+    firsts = range(0, len(rows), count)  # the first clip of each scale
+    readable = [number for number in range(count) if all(first + number in position for first in firsts)]
+    if len(readable) < 2:
+        raise DatasetError(f"{len(readable)} of {count} triplets can be read: too few for retrieval")
+    metrics = {}
     for first, scale in zip(firsts, SCALES, strict=True):
-        chosen = [first + number for number in whole]
-        features = videos[[place[index] for index in chosen]]
-        some = [clips[index] for index in chosen]
-        figures[f"{scale} clips"] = _retrieval(encoder, some, "caption", features, resamples)
-    return Evaluation(figures, len(rows) - len(SCALES) * len(whole))
+        chosen = [first + number for number in readable]
+        features = videos[[position[index] for index in chosen]]
+        metrics[f"{scale} clips"] = _retrieval(encoder, [clips[i] for i in chosen], "caption", features, resamples)
+    return Evaluation(metrics, len(rows) - len(SCALES) * len(readable))
 
 
 def _check_held_out(videos: Iterable[str], share: float) -> None:
-    """Raises UsageError where training with `share` held out has seen one of `videos`."""
+    """Raises UsageError if training with `share` held out reads one of `videos`."""
     names = set(videos)
-    seen = sorted(name for name in names if not held_out(name, share))
+    seen = sorted(name for name in names if not is_held_out(name, share))
     if seen:
         raise UsageError(
-            f"{len(seen)} of the {len(names)} videos of the hierarchical set, as {seen[0]}, are not among those that "
-            f"data.held_out ({share:g}) keeps from training: make the set with --held-out {share:g}"
+            f"{len(seen)} of the {len(names)} videos of the hierarchical set, such as {seen[0]}, are not held out by "
+            f"data.held_out ({share:g}): make the set with --held-out {share:g}"
         )

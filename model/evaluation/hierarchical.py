@@ -1,8 +1,8 @@
-"""The hierarchical set: a short, a medium and a long clip around each of some moments, from held-out videos.
+"""The hierarchical set: triplets of a short, a medium and a long clip around one moment, from held-out videos.
 
-As VidLA's hierarchical test set of 1,000 triplets (arXiv 2403.14870), which shows whether a model does as well on long
-clips as on short ones. There the three are centred on one timestamp. Here they are the clip of each tiling that holds
-it, and it is the middle of the short one: the clips of a dataset are nested, not centred.
+Modelled on VidLA's hierarchical test set of 1,000 triplets (arXiv 2403.14870), which shows whether a model does as well
+on long clips as on short ones. There the three clips are centred on one timestamp. Here the moment is the middle of the
+short clip, and the other two are those of the tilings that contain it: clips of a dataset are nested, not centred.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ SCHEMA = pa.schema(
         pa.field("text_kind", pa.string(), nullable=False),
     ]
 )
-"""Three rows a triplet, in the order of the scales; `media_uri` is relative to the dataset."""
+"""Three rows per triplet, ordered by scale; `media_uri` is relative to the dataset."""
 
 
 @dataclass(frozen=True)
 class HierarchicalSet:
-    """The rows (SCHEMA), and what they were chosen from. Prints as the line that says so."""
+    """The rows (SCHEMA), the number of triplets requested, and of videos used and held out. Prints as a summary."""
 
     rows: pa.Table
-    wanted: int
+    requested: int
     videos: int
     held_out: int
 
@@ -52,42 +52,43 @@ class HierarchicalSet:
         return len(self.rows) // len(SCALES)
 
     def __str__(self) -> str:
-        made = f"{self.triplets} triplets from {self.videos} of {self.held_out} held-out videos"
-        if self.triplets == self.wanted:
-            return made
-        return f"{made}; {self.wanted} were asked for, but no more long clips have texts at all three scales"
+        summary = f"{self.triplets} triplets from {self.videos} of {self.held_out} held-out videos"
+        if self.triplets == self.requested:
+            return summary
+        return f"{summary}; {self.requested} were requested, but no more long clips have texts at all three scales"
 
 
-def hierarchical_set(dataset: Dataset, n: int, seed: int = 0, share: float = 0.01) -> HierarchicalSet:
-    """`n` triplets, or as many as there are, from the videos that a share of `share` holds out (split.py).
+def choose_triplets(dataset: Dataset, n: int, seed: int = 0, share: float = 0.01) -> HierarchicalSet:
+    """Up to `n` triplets from the videos held out by `share` (split.py).
 
-    The order is that of hashes, so the same dataset and seed give the same set, and a smaller `n` a part of it: one
-    triplet a video first, then a second one, and so on. No clip is in two triplets. All three texts are of one kind:
-    subtitle where each clip has one, else caption. Raises DatasetError where there is no triplet at all.
+    They are ordered by hashes, so the same dataset and seed give the same set, and a smaller `n` gives a part of it:
+    first one triplet per video, then a second one, and so on. No clip is in two triplets. The texts of a triplet are
+    all subtitles if each clip has one, else all captions. Raises DatasetError if there is no triplet.
     """
     version = dataset.delta("clips").version()
-    found = [row for batch in dataset.stream(_query(n, seed, share), {"clips": version}) for row in batch.to_pylist()]
-    held_out = f"select count(distinct video_id) as videos from clips where {held_out_sql(share)}"
-    held = next(dataset.stream(held_out, {"clips": version})).to_pylist()[0]["videos"]
-    if not found:
+    batches = dataset.stream(_query(n, seed, share), {"clips": version})
+    triplets = [row for batch in batches for row in batch.to_pylist()]
+    count_videos = f"select count(distinct video_id) as videos from clips where {held_out_sql(share)}"
+    held_out = next(dataset.stream(count_videos, {"clips": version})).to_pylist()[0]["videos"]
+    if not triplets:
         raise DatasetError(
-            f"no triplet: none of the {held} videos that are held out (a share of {share}) has a short, a medium and a "
+            f"no triplet: none of the {held_out} held-out videos (a share of {share}) has a short, a medium and a "
             "long clip with texts; curate more or longer videos, or hold out a larger share"
         )
     rows = []
-    for row in found:
+    for row in triplets:
         moment = (row["short"]["start"] + row["short"]["end"]) / 2
         for scale in SCALES:
             clip = {name: row[scale][name] for name in ("clip_id", "video_id", "start", "end", "media_uri")}
-            chosen = {"text": row[scale][f"{row['text_kind']}_text"], "text_kind": row["text_kind"]}
-            rows.append({"triplet_id": f"{clip['video_id']}.{microseconds(moment)}", "scale": scale, **clip, **chosen})
+            text = {"text": row[scale][f"{row['text_kind']}_text"], "text_kind": row["text_kind"]}
+            rows.append({"triplet_id": f"{clip['video_id']}.{microseconds(moment)}", "scale": scale, **clip, **text})
     about = {"dataset": dataset.uri, "clips_version": version, "held_out": share, "seed": seed}
     table = pa.Table.from_pylist(rows, SCHEMA.with_metadata({"vidla": json.dumps(about)}))
-    return HierarchicalSet(table, n, len({row["short"]["video_id"] for row in found}), held)
+    return HierarchicalSet(table, n, len({row["short"]["video_id"] for row in triplets}), held_out)
 
 
 def _query(n: int, seed: int, share: float) -> str:
-    """Rows of three clips, each a struct, and the kind of their texts, in their order. DuckDB's SQL."""
+    """DuckDB SQL for the triplets, in order: three clips, each a struct, and the kind of their texts."""
     return f"""
         with held as materialized (
             select clip_id, video_id, scale, parent_id, start, "end", media_uri, subtitle_text, caption_text,
@@ -110,22 +111,22 @@ def _query(n: int, seed: int, share: float) -> str:
         limit {n}"""
 
 
-def write(made: HierarchicalSet, out: Path) -> None:
-    """Write the rows as a Parquet file, whole or not at all. Raises UsageError where `out` is there already."""
+def write_set(chosen: HierarchicalSet, out: Path) -> None:
+    """Write the rows as a Parquet file, atomically. Raises UsageError if `out` exists."""
     if out.exists():
-        raise UsageError(f"{out} is there already; name a new file")
+        raise UsageError(f"{out} already exists; name a new file")
     with write_errors(str(out)), tempfile.TemporaryDirectory(dir=out.parent, prefix=".vidla-") as folder:
         part = Path(folder) / out.name
-        pq.write_table(made.rows, part, compression="zstd")
+        pq.write_table(chosen.rows, part, compression="zstd")
         part.replace(out)
 
 
-def read(path: Path) -> pa.Table:
-    """The rows that `write` wrote. Raises InputError."""
+def read_set(path: Path) -> pa.Table:
+    """The rows written by `write_set`. Raises InputError."""
     try:
         rows = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"cannot read {path}: {str(error).partition(chr(10))[0]}") from None
     if not rows.schema.equals(SCHEMA) or not len(rows) or rows["scale"].to_pylist() != [*SCALES] * (len(rows) // 3):
-        raise InputError(f"{path} is no hierarchical set: `vidla hierarchical-set` makes one")
+        raise InputError(f"{path} is not a hierarchical set; make one with `vidla hierarchical-set`")
     return rows

@@ -1,8 +1,7 @@
-"""Where each query finds its right candidates among all of them, in blocks, so that no whole matrix is ever held.
+"""Ranks of each query's right candidates, computed in blocks of the similarity matrix, which is never held whole.
 
-**Ties.** Candidates with the same score have no order; what is kept is how many are above and how many are level, so
-that every figure can be its mean over all their orders. Features that are all the same then score exactly what chance
-scores, and ties never add entries to the ranks.
+**Ties.** Candidates with the same score have no order. `Ranks` counts those above and those tied, so that every metric
+is its mean over all orders of the ties: features that are all alike then score exactly chance.
 """
 
 from __future__ import annotations
@@ -18,44 +17,53 @@ import torch
 
 from curation.errors import DatasetError
 
-BLOCK = 2**24  # similarities of a block
-SAME = 1e-6  # cosines no further apart are the same: sums of float32 differ by some 1e-7 with the place in a block
+BLOCK = 2**24  # similarities per block
+TIE_TOLERANCE = 1e-6  # closer cosines are tied: float32 sums vary by some 1e-7 with their position in a block
 Groups = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """For each query: wrong candidates above its best right one, and wrong and right ones that share its score."""
+    """For each query: wrong candidates above its best right one, and wrong and right ones with the same score as that.
+
+    >>> import numpy as np
+    >>> # two wrong above; none above, but three wrong tied with the right one
+    >>> ranks = Ranks(above=np.array([2.0, 0.0]), tied=np.array([0.0, 3.0]), right=np.array([1.0, 1.0]))
+    >>> ranks.ranks().tolist()
+    [3.0, 2.5]
+    >>> ranks.hits(1).tolist(), ranks.hits(3).tolist()
+    ([0.0, 0.25], [1.0, 0.75])
+    """
 
     above: Floats
     tied: Floats
     right: Floats
 
     def ranks(self) -> Floats:
-        """The rank of the first right candidate, as its mean over all orders of those tied."""
+        """The rank of the first right candidate (from 1), as the mean over all orders of the ties."""
         return np.asarray(1 + self.above + self.tied / (self.right + 1))
 
     def hits(self, k: int) -> Floats:
-        """The chance that a right candidate is among the first `k`: 0 or 1 where nothing is tied."""
+        """The probability that a right candidate is among the first `k`: 0 or 1 without ties."""
         miss = np.ones_like(self.above)
-        for drawn in range(k):  # one of the tied for each place that those above leave, none of them right
+        for drawn in range(k):  # fill the places that `above` leaves with ties, none of them right
             wrong = np.maximum(self.tied - drawn, 0)
             miss *= np.where(self.above + drawn < k, wrong / (wrong + self.right), 1)
         return 1 - miss
 
 
 def normalised(features: Any, what: str) -> torch.Tensor:
-    """`features` (n, d) as float32, divided by their norms. Raises DatasetError."""
+    """`features` (n, d) in float32, each divided by its norm. Raises DatasetError, naming them as `what`."""
     tensor = torch.as_tensor(features).detach().float()
     if tensor.ndim != 2:
-        raise ValueError(f"features are rows of a matrix, not of shape {tuple(tensor.shape)}")
+        raise ValueError(f"features must be a matrix (n, d), not of shape {tuple(tensor.shape)}")
     if not len(tensor):
         raise DatasetError(f"there is no {what} to evaluate")
     bad = torch.nonzero(~torch.isfinite(tensor).all(1)).flatten().tolist()
     if bad:
         raise DatasetError(
-            f"{len(bad)} of {len(tensor)} {what} features are not finite, the first that of {what} {bad[0]}: the model "
+            f"{len(bad)} of {len(tensor)} {what} features are not finite, the first for {what} {bad[0]}: the model "
             "has diverged; evaluate an earlier checkpoint"
         )
     return torch.nn.functional.normalize(tensor, dim=1)
@@ -67,27 +75,33 @@ def rank(
     query_groups: Groups,
     candidate_groups: Groups,
     scale: float = 100.0,
-    totals: torch.Tensor | None = None,
+    log_sums: torch.Tensor | None = None,
 ) -> tuple[Ranks, ...]:
-    """Where each query finds its right candidates, by cosine; with `totals` a second time, with dual softmax.
+    """The ranks of each query's right candidates by cosine; with `log_sums`, also those by dual softmax.
 
-    Both sides are normalised. `totals` is, for each candidate, the logarithm of its softmax's denominator. Raises
-    DatasetError where a query has no right candidate.
+    Both sides are normalised, and right candidates are those in the query's group. `log_sums` has the logarithm of each
+    candidate's softmax denominator (`softmax_log_sums`). Raises DatasetError if a query has no right candidate.
+
+    >>> import numpy as np
+    >>> eye, ids = torch.eye(3), np.arange(3)
+    >>> (ranks,) = rank(eye, eye[[0, 2, 2]], ids, ids)  # query 1 is tied with all, query 2 with one wrong candidate
+    >>> ranks.ranks().tolist()
+    [1.0, 2.0, 1.5]
     """
     group, order = torch.sort(torch.as_tensor(candidate_groups, device=queries.device))
-    wanted = torch.as_tensor(query_groups, device=queries.device)
+    query_group = torch.as_tensor(query_groups, device=queries.device)
     blocks: list[list[torch.Tensor]] = []
     for rows, cosines in _blocks(queries, candidates):
-        row, column = _right_pairs(wanted[rows], order, group, rows.start)
-        blocks.append([_place(cosines, row, column)])
-        if totals is not None:
-            blocks[-1].append(_place(_dual(cosines, scale, totals, row, column), row, column, scale))
-    places = (torch.cat(column, 1).double().cpu().numpy() for column in zip(*blocks, strict=True))
-    return tuple(Ranks(*three) for three in places)
+        row, column = _right_pairs(query_group[rows], order, group, rows.start)
+        blocks.append([_count(cosines, row, column)])
+        if log_sums is not None:
+            blocks[-1].append(_count(_dual_softmax(cosines, scale, log_sums, row, column), row, column, scale))
+    counts = (torch.cat(column, 1).double().cpu().numpy() for column in zip(*blocks, strict=True))
+    return tuple(Ranks(*above_tied_right) for above_tied_right in counts)
 
 
 def _blocks(queries: torch.Tensor, candidates: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
-    """Rows of the matrix of cosines, with all their columns."""
+    """The matrix of cosines, a few whole rows at a time."""
     step = max(1, BLOCK // max(1, len(candidates)))
     for start in range(0, len(queries), step):
         rows = slice(start, min(start + step, len(queries)))
@@ -96,7 +110,7 @@ def _blocks(queries: torch.Tensor, candidates: torch.Tensor) -> Iterator[tuple[s
         yield rows, cosines
 
 
-def softmax_totals(texts: torch.Tensor, videos: torch.Tensor, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
+def softmax_log_sums(texts: torch.Tensor, videos: torch.Tensor, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Each text's logsumexp of its scaled cosines with all videos, and each video's with all texts."""
     by_text = []
     by_video = torch.full((len(videos),), -math.inf, device=videos.device)
@@ -108,50 +122,50 @@ def softmax_totals(texts: torch.Tensor, videos: torch.Tensor, scale: float) -> t
 
 
 def _right_pairs(
-    wanted: torch.Tensor, order: torch.Tensor, group: torch.Tensor, start: int
+    query_group: torch.Tensor, order: torch.Tensor, group: torch.Tensor, start: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Row and column of every right candidate of some queries, the first of which is number `start` of all.
+    """Row and column of every right candidate in a block of queries, whose first row is query number `start`.
 
-    `order` are the candidates in the order of their groups, `group` the groups in that order.
+    `order` has the candidates sorted by group, `group` their groups in that order.
     """
-    first = torch.searchsorted(group, wanted)
-    count = torch.searchsorted(group, wanted, right=True) - first
+    first = torch.searchsorted(group, query_group)
+    count = torch.searchsorted(group, query_group, right=True) - first
     if not bool(count.all()):
         raise DatasetError(
             f"query {start + int(torch.argmin(count))} has no right candidate: leave out texts whose video is missing"
         )
-    row = torch.repeat_interleave(torch.arange(len(wanted), device=wanted.device), count)
-    offset = torch.arange(len(row), device=wanted.device) - (torch.cumsum(count, 0) - count)[row]
+    row = torch.repeat_interleave(torch.arange(len(query_group), device=query_group.device), count)
+    offset = torch.arange(len(row), device=query_group.device) - (torch.cumsum(count, 0) - count)[row]
     return row, order[first[row] + offset]
 
 
-def _dual(
-    cosines: torch.Tensor, scale: float, totals: torch.Tensor, row: torch.Tensor, column: torch.Tensor
+def _dual_softmax(
+    cosines: torch.Tensor, scale: float, log_sums: torch.Tensor, row: torch.Tensor, column: torch.Tensor
 ) -> torch.Tensor:
     """Cosines times their candidates' softmax, each row divided by the largest softmax of its right candidates.
 
-    The division changes no order within a row, and keeps what matters within float32's range.
+    The division keeps the order within a row, and the scores near the right ones within float32's range.
     """
-    weight = scale * cosines - totals
-    largest = _largest(weight[row, column], row, len(weight))
+    weight = scale * cosines - log_sums
+    largest = _row_max(weight[row, column], row, len(weight))
     weight -= largest[:, None]
     return weight.clamp_(max=80).exp_().mul_(cosines)
 
 
-def _place(scores: torch.Tensor, row: torch.Tensor, column: torch.Tensor, scale: float = 0.0) -> torch.Tensor:
-    """(3, rows): wrong candidates above the best right one, wrong ones level with it, right ones level with it.
+def _count(scores: torch.Tensor, row: torch.Tensor, column: torch.Tensor, scale: float = 0.0) -> torch.Tensor:
+    """(3, rows): wrong candidates above the best right one, wrong ones tied with it, right ones tied with it.
 
-    Scores that grow with the exponential of `scale` times a cosine differ by so much more where the cosines differ.
+    The tolerance grows with `scale`: scores with exp(scale · cosine) in them amplify a difference of cosines.
     """
     right = scores[row, column]
-    best = _largest(right, row, len(scores))
-    margin = SAME * (1 + scale * best.abs())
+    best = _row_max(right, row, len(scores))
+    margin = TIE_TOLERANCE * (1 + scale * best.abs())
     above = (scores > (best + margin)[:, None]).sum(1)
-    level = (scores >= (best - margin)[:, None]).sum(1) - above
-    shared = torch.zeros_like(level).scatter_add_(0, row, (right >= (best - margin)[row]).to(level.dtype))
-    return torch.stack([above, level - shared, shared])
+    tied = (scores >= (best - margin)[:, None]).sum(1) - above
+    tied_right = torch.zeros_like(tied).scatter_add_(0, row, (right >= (best - margin)[row]).to(tied.dtype))
+    return torch.stack([above, tied - tied_right, tied_right])
 
 
-def _largest(values: torch.Tensor, row: torch.Tensor, rows: int) -> torch.Tensor:
+def _row_max(values: torch.Tensor, row: torch.Tensor, rows: int) -> torch.Tensor:
     start = torch.full((rows,), -math.inf, device=values.device)
     return start.scatter_reduce_(0, row, values, "amax")

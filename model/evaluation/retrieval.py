@@ -1,14 +1,14 @@
-"""Retrieval between texts and videos: R@k, median and mean rank, in both directions, with and without dual softmax.
+"""Retrieval metrics of texts and videos: R@k, median and mean rank, both directions, with and without dual softmax.
 
-**What is right.** Texts and videos carry a group; those of one group belong together. So a video may have many texts
-(MSVD has some forty) and a text many videos. A query's rank is that of the best of its right answers.
+**Right answers.** Each text and each video has a group, and those of one group belong together. So a video may have
+many texts (MSVD has some forty) and a text many videos. A query's rank is that of its best-ranked right answer.
 
-**Ties.** Every figure is its mean over all orders of candidates with the same score (ranking.py).
+**Ties.** Every metric is its mean over all orders of candidates with the same score (ranking.py).
 
 **Dual softmax** (DSL: Cheng et al., "Improving Video-Text Retrieval by Multi-Stream Corpus Alignment and Dual Softmax
-Loss", arXiv 2109.04290, whose model is CAMoE) multiplies a similarity by the candidate's softmax over all queries, for
-each direction its own. It sees the whole set of queries at once, which a search engine does not: such figures stand
-beside others with DSL only.
+Loss", arXiv 2109.04290, whose model is CAMoE) multiplies a similarity by the candidate's softmax over all queries,
+separately in each direction. It sees all queries at once, which a search engine does not: compare its figures only with
+others that use DSL.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model.evaluation.ranking import Floats, Groups, Ranks, normalised, rank, softmax_totals
+from model.evaluation.ranking import Floats, Groups, Ranks, normalised, rank, softmax_log_sums
 
 RECALLS = (1, 5, 10)
 DURATIONS = (0.0, 10.0, 20.0, 30.0, 60.0, 120.0, math.inf)
@@ -32,12 +32,12 @@ RESAMPLES = 1000
 Labels = Sequence[str] | Sequence[int] | npt.NDArray[Any]
 
 
-# --- what comes out -------------------------------------------------------------------------------------------------
+# --- results --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure, and the 95% interval of its bootstrap."""
+    """A metric with its 95% bootstrap interval."""
 
     value: float
     low: float
@@ -46,7 +46,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class DurationBin:
-    """R@1 of the queries whose video is at least `start` and less than `end` seconds long."""
+    """R@1 of the queries whose video is from `start` to less than `end` seconds long."""
 
     start: float
     end: float
@@ -55,8 +55,8 @@ class DurationBin:
 
 
 @dataclass(frozen=True)
-class Direction:
-    """The figures of one direction. Recalls are shares of the queries; the best rank is 1."""
+class DirectionMetrics:
+    """The metrics of one direction. Recalls are fractions of the queries; the best rank is 1."""
 
     queries: int
     candidates: int
@@ -69,34 +69,34 @@ class Direction:
 
 
 @dataclass(frozen=True)
-class Retrieval:
+class RetrievalMetrics:
     """Both directions, without and with dual softmax. Prints as a table."""
 
-    text_to_video: Direction
-    video_to_text: Direction
-    text_to_video_dsl: Direction
-    video_to_text_dsl: Direction
+    text_to_video: DirectionMetrics
+    video_to_text: DirectionMetrics
+    text_to_video_dsl: DirectionMetrics
+    video_to_text_dsl: DirectionMetrics
 
     def to_json(self) -> str:
-        """All figures, as a JSON object; a bin of durations that has no end ends in null."""
+        """All metrics as a JSON object; the `end` of the last duration bin is null."""
         return json.dumps({**dataclasses.asdict(self), "interval": 0.95}, indent=2).replace("Infinity", "null")
 
     def __str__(self) -> str:
         rows = [("", "queries", "candidates", *(f"R@{k}" for k in RECALLS), "median", "mean")]
-        below = []
+        duration_rows = []
         for field in dataclasses.fields(self):
-            title, one = field.name.replace("_dsl", ", DSL").replace("_", " "), getattr(self, field.name)
-            recalls = (_shown(e, 100) for e in (one.recall_1, one.recall_5, one.recall_10))
-            ranks = (_shown(e) for e in (one.median_rank, one.mean_rank))
-            rows.append((title, str(one.queries), str(one.candidates), *recalls, *ranks))
-            for part in one.by_duration:
-                seconds = f"{part.start:g} s and more" if math.isinf(part.end) else f"{part.start:g} to {part.end:g} s"
-                below.append((f"{title}, {seconds}:", f"R@1 {_shown(part.recall_1, 100)}", f"of {part.queries}"))
-        return "\n".join([*_aligned(rows), *_aligned(below)])
+            title, metrics = field.name.replace("_dsl", ", DSL").replace("_", " "), getattr(self, field.name)
+            recalls = (_format(e, 100) for e in (metrics.recall_1, metrics.recall_5, metrics.recall_10))
+            ranks = (_format(e) for e in (metrics.median_rank, metrics.mean_rank))
+            rows.append((title, str(metrics.queries), str(metrics.candidates), *recalls, *ranks))
+            for b in metrics.by_duration:
+                seconds = f"{b.start:g} s and more" if math.isinf(b.end) else f"{b.start:g} to {b.end:g} s"
+                duration_rows.append((f"{title}, {seconds}:", f"R@1 {_format(b.recall_1, 100)}", f"of {b.queries}"))
+        return "\n".join([*_aligned(rows), *_aligned(duration_rows)])
 
 
-def _shown(figure: Estimate, factor: float = 1) -> str:
-    return f"{figure.value * factor:.1f} [{figure.low * factor:.1f}, {figure.high * factor:.1f}]"
+def _format(estimate: Estimate, factor: float = 1) -> str:
+    return f"{estimate.value * factor:.1f} [{estimate.low * factor:.1f}, {estimate.high * factor:.1f}]"
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -104,10 +104,10 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-# --- all of it ------------------------------------------------------------------------------------------------------
+# --- evaluation -----------------------------------------------------------------------------------------------------
 
 
-def evaluate(
+def evaluate_retrieval(
     texts: Any,
     videos: Any,
     text_groups: Labels | None = None,
@@ -117,81 +117,90 @@ def evaluate(
     durations: Sequence[float] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> Retrieval:
-    """Figures of `texts` (n, d) and `videos` (m, d): features, normalised here; arrays, or tensors on any device.
+) -> RetrievalMetrics:
+    """Retrieval metrics from features of `texts` (n, d) and `videos` (m, d): arrays, or tensors on any device.
 
-    Without groups text i belongs to video i. `scale` is the model's logit scale, by which DSL's softmax is sharpened.
-    `durations` (seconds, one a video) ask for R@1 by duration. Raises DatasetError for features that are not finite
-    and for a query without a right answer, ValueError for shapes that do not fit.
+    Features are normalised here. Without groups, text i belongs to video i. `scale` is the model's logit scale, the
+    inverse temperature of DSL's softmax. With `durations` (seconds, one per video) R@1 is also given by duration.
+    Raises DatasetError for features that are not finite and for a query without a right answer, ValueError for shapes
+    that do not match.
+
+    >>> metrics = evaluate_retrieval(np.eye(4), np.eye(4)[[0, 1, 3, 2]])  # texts 2 and 3 find each other's video
+    >>> metrics.text_to_video.recall_1.value, metrics.text_to_video.recall_5.value
+    (0.5, 1.0)
     """
     text_codes, video_codes = _codes(text_groups, video_groups, len(texts), len(videos))
     by_text, by_video = _durations(durations, text_codes, video_codes)
     texts, videos = normalised(texts, "text"), normalised(videos, "video")
-    text_totals, video_totals = softmax_totals(texts, videos, scale)
-    forth = rank(texts, videos, text_codes, video_codes, scale, video_totals)
-    back = rank(videos, texts, video_codes, text_codes, scale, text_totals)
-    again = (resamples, seed)
-    return Retrieval(
-        text_to_video=_direction(forth[0], text_codes, len(videos), by_text, *again),
-        video_to_text=_direction(back[0], video_codes, len(texts), by_video, *again),
-        text_to_video_dsl=_direction(forth[1], text_codes, len(videos), by_text, *again),
-        video_to_text_dsl=_direction(back[1], video_codes, len(texts), by_video, *again),
+    text_log_sums, video_log_sums = softmax_log_sums(texts, videos, scale)
+    to_video, to_video_dsl = rank(texts, videos, text_codes, video_codes, scale, video_log_sums)
+    to_text, to_text_dsl = rank(videos, texts, video_codes, text_codes, scale, text_log_sums)
+    bootstrap_args = (resamples, seed)
+    return RetrievalMetrics(
+        text_to_video=_direction(to_video, text_codes, len(videos), by_text, *bootstrap_args),
+        video_to_text=_direction(to_text, video_codes, len(texts), by_video, *bootstrap_args),
+        text_to_video_dsl=_direction(to_video_dsl, text_codes, len(videos), by_text, *bootstrap_args),
+        video_to_text_dsl=_direction(to_text_dsl, video_codes, len(texts), by_video, *bootstrap_args),
     )
 
 
 def _direction(
     ranks: Ranks, groups: Groups, candidates: int, durations: Floats | None, resamples: int, seed: int
-) -> Direction:
+) -> DirectionMetrics:
     recall_1, recall_5, recall_10, median_rank, mean_rank = _estimates(ranks, groups, resamples, seed)
     by_duration = _by_duration(ranks, groups, durations, resamples, seed)
-    return Direction(len(groups), candidates, recall_1, recall_5, recall_10, median_rank, mean_rank, by_duration)
+    return DirectionMetrics(len(groups), candidates, recall_1, recall_5, recall_10, median_rank, mean_rank, by_duration)
 
 
 def _codes(text_groups: Labels | None, video_groups: Labels | None, texts: int, videos: int) -> tuple[Groups, Groups]:
-    """Both sides' groups as integers from 0."""
-    left: Labels = range(texts) if text_groups is None else text_groups
-    right: Labels = range(videos) if video_groups is None else video_groups
-    if (len(left), len(right)) != (texts, videos):
-        raise ValueError(f"{texts} texts and {videos} videos need a group each, not {len(left)} and {len(right)}")
-    codes = np.unique(np.concatenate([np.asarray(left), np.asarray(right)]), return_inverse=True)[1].astype(np.int64)
+    """The groups of both sides as integers from 0."""
+    of_texts: Labels = range(texts) if text_groups is None else text_groups
+    of_videos: Labels = range(videos) if video_groups is None else video_groups
+    if (len(of_texts), len(of_videos)) != (texts, videos):
+        raise ValueError(
+            f"{texts} texts and {videos} videos need a group each, not {len(of_texts)} and {len(of_videos)}"
+        )
+    codes = np.unique(np.concatenate([np.asarray(of_texts), np.asarray(of_videos)]), return_inverse=True)[1].astype(
+        np.int64
+    )
     return codes[:texts], codes[texts:]
 
 
 def _durations(
     durations: Sequence[float] | None, text_groups: Groups, video_groups: Groups
 ) -> tuple[Floats | None, Floats | None]:
-    """The durations of texts, each that of the first of its videos, and of videos."""
+    """The durations of texts (of the first right video of each) and of videos."""
     if durations is None:
         return None, None
     by_video = np.asarray(durations, np.float64)
     if by_video.shape != video_groups.shape:
-        raise ValueError(f"{len(video_groups)} videos need as many durations, not {len(durations)}")
+        raise ValueError(f"{len(video_groups)} videos need a duration each, not {len(durations)}")
     groups, first = np.unique(video_groups, return_index=True)
-    place = np.minimum(np.searchsorted(groups, text_groups), len(groups) - 1)
-    return by_video[first[place]], by_video
+    position = np.minimum(np.searchsorted(groups, text_groups), len(groups) - 1)
+    return by_video[first[position]], by_video
 
 
-# --- how sure the figures are ---------------------------------------------------------------------------------------
+# --- confidence intervals -------------------------------------------------------------------------------------------
 
 
 def _estimates(ranks: Ranks, groups: Groups, resamples: int, seed: int) -> list[Estimate]:
     """R@1, R@5, R@10, median and mean rank."""
-    rank_of = ranks.ranks()
-    columns = np.stack([*(ranks.hits(k) for k in RECALLS), rank_of])
+    mean_ranks = ranks.ranks()
+    columns = np.stack([*(ranks.hits(k) for k in RECALLS), mean_ranks])
     means = columns.mean(1)
-    values = [*means[:-1], float(np.median(rank_of)), means[-1]]
+    values = [*means[:-1], float(np.median(mean_ranks)), means[-1]]
     samples = bootstrap(columns, groups, resamples, seed)
     low, high = np.quantile(samples, (0.025, 0.975), axis=0) if resamples else (values, values)
     return [Estimate(float(v), float(a), float(b)) for v, a, b in zip(values, low, high, strict=True)]
 
 
 def bootstrap(columns: Floats, groups: Groups, resamples: int, seed: int) -> Floats:
-    """(resamples, rows + 1): means of the rows of `columns` (rows, queries), before the last one its median.
+    """Bootstrap samples (resamples, rows + 1) of the means of `columns` (rows, queries); before the last, its median.
 
-    Drawn with replacement are groups, with all their queries: forty texts of one video are not forty witnesses. With
-    one query a group that is the bootstrap over queries.
+    Whole groups are drawn with replacement, since forty texts of one video are not independent. With one query per
+    group this is the plain bootstrap over queries.
     """
-    draw = np.random.default_rng(seed)
+    generator = np.random.default_rng(seed)
     codes = np.unique(groups, return_inverse=True)[1]
     count = int(codes.max()) + 1
     order = np.argsort(columns[-1], kind="stable")
@@ -199,13 +208,13 @@ def bootstrap(columns: Floats, groups: Groups, resamples: int, seed: int) -> Flo
     step = max(1, 2**22 // len(codes))
     samples = []
     for start in range(0, resamples, step):
-        some = min(step, resamples - start)
-        drawn = draw.integers(count, size=(some, count)) + count * np.arange(some)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=some * count).reshape(some, count)[:, codes]
-        total = times.sum(1, keepdims=True)
-        means = times @ columns.T / total
-        upto = np.cumsum(times[:, order], 1) * 2
-        median = (by_rank[np.argmax(upto >= total, 1)] + by_rank[np.argmax(upto > total, 1)]) / 2
+        size = min(step, resamples - start)
+        drawn = generator.integers(count, size=(size, count)) + count * np.arange(size)[:, None]
+        weights = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)[:, codes]
+        total = weights.sum(1, keepdims=True)
+        means = weights @ columns.T / total
+        cumulated = np.cumsum(weights[:, order], 1) * 2
+        median = (by_rank[np.argmax(cumulated >= total, 1)] + by_rank[np.argmax(cumulated > total, 1)]) / 2
         samples.append(np.column_stack([means[:, :-1], median, means[:, -1]]))
     return np.concatenate(samples) if samples else np.empty((0, len(columns) + 1))
 
@@ -215,10 +224,10 @@ def _by_duration(
 ) -> tuple[DurationBin, ...]:
     if durations is None:
         return ()
-    parts = []
+    bins = []
     for start, end in itertools.pairwise(DURATIONS):
         inside = np.flatnonzero((durations >= start) & (durations < end))
         if len(inside):
-            some = Ranks(ranks.above[inside], ranks.tied[inside], ranks.right[inside])
-            parts.append(DurationBin(start, end, len(inside), _estimates(some, groups[inside], resamples, seed)[0]))
-    return tuple(parts)
+            chosen = Ranks(ranks.above[inside], ranks.tied[inside], ranks.right[inside])
+            bins.append(DurationBin(start, end, len(inside), _estimates(chosen, groups[inside], resamples, seed)[0]))
+    return tuple(bins)

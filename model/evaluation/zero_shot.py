@@ -1,7 +1,7 @@
-"""Zero-shot classification: a video belongs to the class whose name, put into templates, is nearest to it.
+"""Zero-shot classification: a video gets the class whose name, put into templates, is nearest to it.
 
 The classifier is CLIP's (Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", arXiv
-2103.00020): a class is the mean of its normalised text features over all templates, normalised again.
+2103.00020): each class has the mean of its normalised text features over all templates, normalised again.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ TEMPLATES = {
         "a demonstration of a person doing {}.",
     ),
 }
-"""Sets of templates by name; "actions" is in the manner of those that CLIP was evaluated with on Kinetics."""
+"""Sets of templates by name; "actions" is modelled on those that CLIP was evaluated with on Kinetics."""
 
 
 @dataclass(frozen=True)
-class ZeroShot:
-    """Shares of the videos whose class is the nearest, or among the five nearest; `unreadable` ones are left out."""
+class ZeroShotMetrics:
+    """Top-1 and top-5 accuracy (0 to 1) over `videos`; `unreadable` ones are left out."""
 
     videos: int
     classes: int
@@ -59,14 +59,14 @@ class ZeroShot:
         return json.dumps(asdict(self), indent=2) + "\n"
 
     def __str__(self) -> str:
-        shares = f"top-1 {self.top_1:.1%}, top-5 {self.top_5:.1%} of {self.videos} videos, {self.classes} classes"
-        return shares + (f"\n{self.unreadable} videos cannot be read and are left out" if self.unreadable else "")
+        accuracy = f"top-1 {self.top_1:.1%}, top-5 {self.top_5:.1%} of {self.videos} videos, {self.classes} classes"
+        return accuracy + (f"\n{self.unreadable} videos cannot be read and are left out" if self.unreadable else "")
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
-    """Class names, in order: one a line, or the column `name` of a .csv, as Kinetics-400's list has it.
+    """Class names, in order: one per line, or the column `name` of a .csv like Kinetics-400's list.
 
-    Raises InputError where there are none, or one twice.
+    Raises InputError if there are none, or a name occurs twice.
     """
     try:
         text = path.read_text(encoding="utf-8-sig", errors="replace")
@@ -76,41 +76,45 @@ def read_classes(path: Path) -> tuple[str, ...]:
         reader = csv.DictReader(io.StringIO(text, newline=""))
         if "name" not in (reader.fieldnames or ()):
             columns = ", ".join(reader.fieldnames or ()) or "none"
-            raise InputError(f"{path} needs a column 'name' with the names of classes; its columns are {columns}")
+            raise InputError(f"{path} needs a column 'name' with the class names; its columns are {columns}")
         names = [(row["name"] or "").strip() for row in reader]
     else:
         names = [line.strip() for line in text.splitlines()]
     names = [name for name in names if name]
     if not names:
-        raise InputError(f"{path} names no class")
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise InputError(f"{path} names the class '{twice}' twice")
+        raise InputError(f"{path} has no class names")
+    duplicate = next((name for name in names if names.count(name) > 1), None)
+    if duplicate is not None:
+        raise InputError(f"{path} has the class '{duplicate}' twice")
     return tuple(names)
 
 
-def templates_of(name: str) -> tuple[str, ...]:
+def get_templates(name: str) -> tuple[str, ...]:
     """One of TEMPLATES. Raises InputError."""
     if name not in TEMPLATES:
-        raise InputError(f"no set of templates is called '{name}'; there are {', '.join(TEMPLATES)}")
+        raise InputError(f"unknown set of templates '{name}'; known are {', '.join(TEMPLATES)}")
     return TEMPLATES[name]
 
 
-def labels_of(texts: Sequence[str], classes: Sequence[str]) -> list[int]:
-    """The number of each text among `classes`. Raises InputError for one that is not a class."""
+def class_indices(texts: Sequence[str], classes: Sequence[str]) -> list[int]:
+    """The index of each text in `classes`. Raises InputError for one that is not a class.
+
+    >>> class_indices(["diving", "abseiling"], classes=["abseiling", "bowling", "diving"])
+    [2, 0]
+    """
     numbers = {name: number for number, name in enumerate(classes)}
     unknown = sorted({text for text in texts if text not in numbers})
     if unknown:
-        raise InputError(f"{len(unknown)} labels are not among the {len(classes)} classes, as '{unknown[0]}'")
+        raise InputError(f"{len(unknown)} labels are not among the {len(classes)} classes, such as '{unknown[0]}'")
     return [numbers[text] for text in texts]
 
 
-def class_features(
+def build_classifier(
     classes: Sequence[str], templates: Sequence[str], encode: Callable[[list[str]], torch.Tensor]
 ) -> torch.Tensor:
-    """(classes, d): one normalised feature a class. `encode` gives a feature (n, d) for each of n texts.
+    """One normalised feature per class (classes, d). `encode` turns n texts into features (n, d).
 
-    It is called once a class, with all templates. Underscores in names are read as spaces.
+    It is called once per class, with all templates. Underscores in names are replaced by spaces.
     """
     means = []
     for name in classes:
@@ -119,11 +123,15 @@ def class_features(
     return normalised(torch.stack(means), "class")
 
 
-def classify(videos: Any, classes: Any, labels: Sequence[int]) -> ZeroShot:
-    """How often `videos` (n, d) are nearest to their class: `labels` are rows of `classes` (m, d), as class_features.
+def classify(videos: Any, classifier: Any, labels: Sequence[int]) -> ZeroShotMetrics:
+    """The accuracy of `classifier` (m, d) on `videos` (n, d), whose `labels` are its rows.
 
     Ties count as the mean over all orders (ranking.py). Raises DatasetError for features that are not finite.
+
+    >>> metrics = classify(videos=np.eye(8)[:2], classifier=np.eye(8), labels=[0, 5])
+    >>> metrics.top_1, round(metrics.top_5, 3)  # video 1 ties its class with six others, below class 1
+    (0.5, 0.786)
     """
-    names = np.arange(len(classes))
-    (found,) = rank(normalised(videos, "video"), normalised(classes, "class"), np.asarray(labels, np.int64), names)
-    return ZeroShot(len(labels), len(names), float(found.hits(1).mean()), float(found.hits(5).mean()))
+    classes = np.arange(len(classifier))
+    (ranks,) = rank(normalised(videos, "video"), normalised(classifier, "class"), np.asarray(labels, np.int64), classes)
+    return ZeroShotMetrics(len(labels), len(classes), float(ranks.hits(1).mean()), float(ranks.hits(5).mean()))

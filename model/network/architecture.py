@@ -1,4 +1,4 @@
-"""What a model is: the sizes and the attention of its two towers, as config.json beside its weights keeps them."""
+"""A model's architecture: sizes and attention of its two towers, stored as config.json next to its weights."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ Activation = Literal["quick_gelu", "gelu"]
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-"""What OpenAI's CLIP normalises red, green and blue with, where 0 is black and 1 is full."""
-
+"""Mean and standard deviation of red, green and blue (0 to 1) by which OpenAI's CLIP normalises."""
 
 _STRICT = ConfigDict(extra="forbid")
 
 
-class ModelError(UsageError, ValueError):  # a ValueError as well, so that pydantic says in which key it is
+class ModelError(UsageError, ValueError):  # a ValueError too, so that pydantic reports the key
     """A model that cannot be built, read or converted."""
 
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """A stack of layers that normalise before each step, as both of CLIP's towers are."""
+    """A stack of pre-norm layers, as in both of CLIP's towers."""
 
     __pydantic_config__ = _STRICT
 
@@ -39,12 +38,12 @@ class TransformerConfig:
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
-            raise ModelError(f"a width of {self.width} cannot be shared by {self.heads} heads")
+            raise ModelError(f"a width of {self.width} is not divisible by {self.heads} heads")
 
 
 @dataclass(frozen=True)
 class VideoConfig:
-    """The video encoder. `ModelSettings` says what its fields mean; [MST] tokens exist in `hta` alone."""
+    """The video encoder. Its fields are described in `ModelSettings`; [MST] tokens exist only in `hta`."""
 
     __pydantic_config__ = _STRICT
 
@@ -73,23 +72,23 @@ class VideoConfig:
 
     @property
     def patches(self) -> int:
-        """N: patches of a frame."""
+        """N: patches per frame."""
         return int((self.image_size // self.patch_size) ** 2)
 
     @property
-    def globals(self) -> int:
-        """1 + U·V: tokens that belong to no frame, [CLS] first."""
+    def global_tokens(self) -> int:
+        """1 + U·V: [CLS] and the [MST] tokens, which belong to no frame."""
         return 1 + self.levels * self.tokens
 
     @property
     def temporal(self) -> bool:
-        """Whether each layer has a temporal attention of its own before the one over space."""
+        """Whether each layer has a separate temporal attention before the spatial one."""
         return self.attention in ("hta", "divided")
 
 
 @dataclass(frozen=True)
 class TextConfig:
-    """The text tower. A text ends at its first `eos_token`, or at its highest token where that is the legacy 2."""
+    """The text tower. A text ends at its first `eos_token`; if that is the legacy 2, at its highest token."""
 
     __pydantic_config__ = _STRICT
 
@@ -101,7 +100,7 @@ class TextConfig:
 
 @dataclass(frozen=True)
 class VidLAConfig:
-    """Both towers, and the width of the features in which they meet."""
+    """Both towers, and the width of their common feature space."""
 
     __pydantic_config__ = _STRICT
 
@@ -116,7 +115,7 @@ class VidLAConfig:
 
     @classmethod
     def from_json(cls, text: str) -> VidLAConfig:
-        """Raises ModelError in one line."""
+        """Raises ModelError with a one-line message."""
         try:
             return _JSON.validate_json(text)
         except ValidationError as error:

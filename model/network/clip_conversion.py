@@ -1,4 +1,4 @@
-"""From a CLIP of transformers to VidLA, and back: the one place that knows both sides' names."""
+"""Converts a CLIP of transformers to VidLA and back. Only this file knows the parameter names of both."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from model.network.architecture import (
     VideoConfig,
     VidLAConfig,
 )
-from model.network.video import resize_space
-from model.network.vidla import VidLA, misfit
+from model.network.video import resize_position_embedding
+from model.network.vidla import VidLA, state_mismatch
 from model.settings import ModelSettings
 
-_OUTSIDE = {
+_OUTSIDE_LAYERS = {
     "video.class_embedding": "vision_model.embeddings.class_embedding",
     "video.patch_embedding.weight": "vision_model.embeddings.patch_embedding.weight",
     "video.position_embedding": "vision_model.embeddings.position_embedding.weight",
@@ -39,7 +39,7 @@ _OUTSIDE = {
     "text.projection.weight": "text_projection.weight",
     "logit_scale": "logit_scale",
 }
-_LAYER = {
+_IN_LAYER = {
     "norm1": ["layer_norm1"],
     "attention.qkv": ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
     "attention.out": ["self_attn.out_proj"],
@@ -50,56 +50,57 @@ _LAYER = {
 
 
 class ClipError(ModelError):
-    """A CLIP that VidLA cannot start from; the message says why, and what to do."""
+    """A CLIP that VidLA cannot start from; the message says why and what to do."""
 
 
 def from_clip(settings: ModelSettings) -> VidLA:
-    """A VidLA with the weights of the CLIP that `settings` name, which computes what CLIP does as far as it can.
+    """A VidLA initialised from the CLIP at `settings.weights`, so that it starts as close to CLIP as it can.
 
-    Patches are embedded as CLIP embeds them; its position embedding is interpolated for another image size. The
-    temporal attention starts from CLIP's own attention of the same layer, with a zero output projection; [MST] is
-    random. The temperature starts anew. Only safetensors are opened. Raises ClipError in one line.
+    The position embedding is interpolated if the image size differs. Each temporal attention starts from the layer's
+    own attention, with a zero output projection; [MST] tokens are random, and the temperature is CLIP's initial one.
+    Opens only safetensors. Raises ClipError with a one-line message.
     """
-    clip, images = _load(settings.weights, settings.revision)
+    clip, images = _load_clip(settings.weights, settings.revision)
     try:
-        own = _config(clip, settings, images)
-        model = VidLA(own)
+        config = _vidla_config(clip, settings, images)
+        model = VidLA(config)
     except ModelError as error:
         raise ClipError(f"{settings.weights}: {error}") from None
-    before, state = clip.state_dict(), model.state_dict()
-    for name, theirs in _names(own):
-        state[name] = torch.cat([before[n] for n in theirs]) if len(theirs) > 1 else before[theirs[0]]
-    side = own.video.image_size // own.video.patch_size
-    state["video.position_embedding"] = resize_space(state["video.position_embedding"], side)
+    clip_state, state = clip.state_dict(), model.state_dict()
+    for name, clip_names in _parameter_names(config):
+        parts = [clip_state[n] for n in clip_names]
+        state[name] = torch.cat(parts) if len(parts) > 1 else parts[0]
+    side = config.video.image_size // config.video.patch_size
+    state["video.position_embedding"] = resize_position_embedding(state["video.position_embedding"], side)
     state["logit_scale"] = model.logit_scale.detach()
-    if own.video.temporal:
-        for i in range(own.video.transformer.layers):
+    if config.video.temporal:
+        for i in range(config.video.transformer.layers):
             for kind in ("weight", "bias"):
                 layer = f"video.layers.{i}"
                 state[f"{layer}.temporal_norm.{kind}"] = state[f"{layer}.norm1.{kind}"]
                 state[f"{layer}.temporal_attention.qkv.{kind}"] = state[f"{layer}.attention.qkv.{kind}"]
-    fault = misfit(state, model)
-    if fault:
-        raise ClipError(f"{settings.weights}: {fault}")
+    mismatch = state_mismatch(state, model)
+    if mismatch:
+        raise ClipError(f"{settings.weights}: {mismatch}")
     model.load_state_dict(state)
     return model
 
 
 def to_clip(model: VidLA, directory: Path) -> None:
-    """Write both towers as a CLIPModel of transformers, with a README that says what it computes."""
+    """Export both towers as a CLIPModel of transformers, with a README that says what it computes."""
     video, text = model.config.video, model.config.text
-    configs, models = from_transformers("CLIPConfig", "CLIPModel")
-    clip = models(
-        configs(
+    config_class, model_class = from_transformers("CLIPConfig", "CLIPModel")
+    clip = model_class(
+        config_class(
             projection_dim=model.config.features,
             vision_config={
-                **_their_sizes(video.transformer),
+                **_clip_sizes(video.transformer),
                 "image_size": video.image_size,
                 "patch_size": video.patch_size,
                 "projection_dim": model.config.features,
             },
             text_config={
-                **_their_sizes(text.transformer),
+                **_clip_sizes(text.transformer),
                 "vocab_size": text.vocabulary,
                 "max_position_embeddings": text.context,
                 "eos_token_id": text.eos_token,
@@ -107,12 +108,12 @@ def to_clip(model: VidLA, directory: Path) -> None:
             },
         )
     )
-    state: dict[str, torch.Tensor] = {}
-    own = model.state_dict()
-    for name, theirs in _names(model.config):
-        parts = own[name].chunk(len(theirs)) if len(theirs) > 1 else [own[name]]
-        state.update(zip(theirs, parts, strict=True))
-    clip.load_state_dict(state)
+    clip_state: dict[str, torch.Tensor] = {}
+    state = model.state_dict()
+    for name, clip_names in _parameter_names(model.config):
+        parts = state[name].chunk(len(clip_names)) if len(clip_names) > 1 else [state[name]]
+        clip_state.update(zip(clip_names, parts, strict=True))
+    clip.load_state_dict(clip_state)
     clip.save_pretrained(directory)
     processor = {
         "image_processor_type": "CLIPImageProcessor",
@@ -125,52 +126,54 @@ def to_clip(model: VidLA, directory: Path) -> None:
     (directory / "README.md").write_text(_readme(video), encoding="utf-8")
 
 
-def _names(config: VidLAConfig) -> Iterator[tuple[str, list[str]]]:
-    """Each parameter that both sides have: our name, and CLIP's, of which there are three where we have them in one."""
-    for name, theirs in _OUTSIDE.items():
-        yield name, [theirs]
+def _parameter_names(config: VidLAConfig) -> Iterator[tuple[str, list[str]]]:
+    """Each shared parameter's name in VidLA, and its name in CLIP, or the names of the three that VidLA fuses."""
+    for name, clip_name in _OUTSIDE_LAYERS.items():
+        yield name, [clip_name]
     towers = (("video", "vision_model", config.video.transformer), ("text", "text_model", config.text.transformer))
-    for own, their, transformer in towers:
+    for tower, clip_tower, transformer in towers:
         for i in range(transformer.layers):
-            for part, names in _LAYER.items():
+            for part, names in _IN_LAYER.items():
                 for kind in ("weight", "bias"):
-                    layer = f"{their}.encoder.layers.{i}"
-                    yield f"{own}.layers.{i}.{part}.{kind}", [f"{layer}.{name}.{kind}" for name in names]
+                    layer = f"{clip_tower}.encoder.layers.{i}"
+                    yield f"{tower}.layers.{i}.{part}.{kind}", [f"{layer}.{name}.{kind}" for name in names]
 
 
-def _load(source: str, revision: str | None) -> tuple[Any, dict[str, Any]]:
-    """The CLIPModel in a directory or on a hub, in float32, and how its images are prepared, as far as it says."""
+def _load_clip(source: str, revision: str | None) -> tuple[Any, dict[str, Any]]:
+    """The CLIPModel in a directory or on the hub, in float32, and its image-processing configuration, if it has one."""
     local = Path(source).is_dir()
     where = {"revision": revision, "local_files_only": local}
-    configs, models, processors = from_transformers("PreTrainedConfig", "CLIPModel", "ImageProcessingMixin")
+    config_class, model_class, processor_class = from_transformers(
+        "PreTrainedConfig", "CLIPModel", "ImageProcessingMixin"
+    )
     try:
-        kind = configs.get_config_dict(source, **where)[0].get("model_type")
-        if kind != "clip":
+        model_type = config_class.get_config_dict(source, **where)[0].get("model_type")
+        if model_type != "clip":
             raise ClipError(
-                f"{source} holds a model of type {kind!r}: VidLA starts from a CLIPModel of transformers, with both "
-                "towers and a class embedding"
+                f"{source} holds a model of type {model_type!r}: VidLA starts from a CLIPModel of transformers, with "
+                "both towers and a class embedding"
             )
-        clip, report = models.from_pretrained(
+        clip, report = model_class.from_pretrained(
             source,
             **where,
             dtype=torch.float32,
             use_safetensors=True,
-            ignore_mismatched_sizes=True,  # so that `report` names them
+            ignore_mismatched_sizes=True,  # `report` lists them
             output_loading_info=True,
         )
     except ClipError:
         raise
-    except Exception as error:  # broken files make transformers raise of every kind
-        unknown = "" if local else " (there is no such directory here; as a name on a hub:)"
-        raise ClipError(f"{source} cannot be read as a CLIP in safetensors{unknown}: {_one_line(error)}") from None
+    except Exception as error:  # for broken files transformers raises almost anything
+        as_hub_name = "" if local else " (there is no such directory; tried as a name on the hub)"
+        raise ClipError(f"{source} cannot be read as a CLIP in safetensors{as_hub_name}: {_one_line(error)}") from None
     faults = sorted([*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])])
     if faults:
         raise ClipError(
-            f"{source} is no whole CLIP: {faults[0]} is missing or of another shape than its config.json says"
-            + (f", and so are {len(faults) - 1} others" if len(faults) > 1 else "")
+            f"{source} is not a complete CLIP: {faults[0]} is missing or does not have the shape in its config.json"
+            + (f", and {len(faults) - 1} others too" if len(faults) > 1 else "")
         )
     try:
-        return clip, processors.get_image_processor_dict(source, **where)[0]
+        return clip, processor_class.get_image_processor_dict(source, **where)[0]
     except OSError:
         return clip, {}
 
@@ -179,17 +182,17 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
-def _config(clip: Any, settings: ModelSettings, images: dict[str, Any]) -> VidLAConfig:
-    """What `settings` make of a CLIP. Images that do not say what they are normalised with are as OpenAI's."""
-    theirs, text = clip.config.vision_config, clip.config.text_config
-    if not isinstance(theirs.image_size, int) or not isinstance(theirs.patch_size, int) or theirs.num_channels != 3:
-        raise ModelError("its images are not square, in square patches, or not in colour")
+def _vidla_config(clip: Any, settings: ModelSettings, images: dict[str, Any]) -> VidLAConfig:
+    """The configuration that `settings` and a CLIP result in. Without `images`, normalisation is OpenAI's."""
+    vision, text = clip.config.vision_config, clip.config.text_config
+    if not isinstance(vision.image_size, int) or not isinstance(vision.patch_size, int) or vision.num_channels != 3:
+        raise ModelError("its images or patches are not square, or not in colour")
     if not isinstance(text.eos_token_id, int):
         raise ModelError(f"a text must end with one token, not with {text.eos_token_id}")
     video = VideoConfig(
-        transformer=_own_sizes(theirs),
-        image_size=settings.image_size or theirs.image_size,
-        patch_size=theirs.patch_size,
+        transformer=_transformer_config(vision),
+        image_size=settings.image_size or vision.image_size,
+        patch_size=vision.patch_size,
         frames=settings.frames,
         attention=settings.attention,
         levels=settings.levels if settings.attention == "hta" else 0,
@@ -200,11 +203,13 @@ def _config(clip: Any, settings: ModelSettings, images: dict[str, Any]) -> VidLA
         image_mean=tuple(images.get("image_mean", CLIP_MEAN)),
         image_std=tuple(images.get("image_std", CLIP_STD)),
     )
-    tower = TextConfig(_own_sizes(text), text.vocab_size, text.max_position_embeddings, text.eos_token_id)
-    return VidLAConfig(video, tower, clip.config.projection_dim)
+    text_config = TextConfig(
+        _transformer_config(text), text.vocab_size, text.max_position_embeddings, text.eos_token_id
+    )
+    return VidLAConfig(video, text_config, clip.config.projection_dim)
 
 
-def _own_sizes(config: Any) -> TransformerConfig:
+def _transformer_config(config: Any) -> TransformerConfig:
     activation = config.hidden_act
     if activation not in ("quick_gelu", "gelu"):
         raise ModelError(f"its activation {activation!r} is neither quick_gelu nor gelu")
@@ -218,7 +223,7 @@ def _own_sizes(config: Any) -> TransformerConfig:
     )
 
 
-def _their_sizes(config: TransformerConfig) -> dict[str, Any]:
+def _clip_sizes(config: TransformerConfig) -> dict[str, Any]:
     return {
         "hidden_size": config.width,
         "num_hidden_layers": config.layers,
@@ -230,15 +235,15 @@ def _their_sizes(config: TransformerConfig) -> dict[str, Any]:
 
 
 def _readme(video: VideoConfig) -> str:
-    """What an exported CLIP computes, compared with the VidLA that it was."""
+    """Explains what an exported CLIP computes, compared with its VidLA."""
     if video.attention == "frame":
         images = "The video encoder's features are the mean, over the frames, of the image encoder's."
     else:
         images = f"""\
 The image encoder is **not** the video encoder (attention: {video.attention}, frames: {video.frames}). It lacks the
-temporal embedding, the temporal attentions and the [MST] tokens. Both would be the same for a video of one frame if
-that embedding and the output projections of those attentions were zero, there were no [MST], and patches attended to
-[CLS]. Take it as an image encoder to go on from."""
+temporal embedding, the temporal attentions and the [MST] tokens. The two are equal only for a video of one frame, with
+that embedding and the output projections of those attentions zero, without [MST], and with patches attending to
+[CLS]. Use it as an image encoder to train further."""
     return f"""\
 # The towers of a VidLA, as a CLIPModel of transformers
 

@@ -1,7 +1,7 @@
-"""What a model costs, from its configuration alone: floating-point operations, parameters, memory.
+"""The cost of a model, from its configuration alone: floating-point operations, parameters, memory.
 
-A multiplication and an addition count as two operations; norms, softmax and activations count as none. A step of
-training costs three forward passes, four with activation checkpointing.
+A multiplication plus an addition counts as two operations; norms, softmax and activations are not counted. A training
+step costs three forward passes, four with activation checkpointing.
 """
 
 from __future__ import annotations
@@ -12,60 +12,60 @@ from model.network.architecture import TransformerConfig, VideoConfig, VidLAConf
 from model.network.vidla import VidLA
 from model.settings import AttentionKind
 
-_KEPT: dict[AttentionKind, tuple[float, float]] = {
+_ACTIVATION_BYTES: dict[AttentionKind, tuple[float, float]] = {
     "frame": (32, 22),
     "joint": (32, 22),
     "divided": (60, 39),
     "hta": (74, 46),
 }
-"""Bytes a layer keeps for the backward pass, by token and unit of width, its MLP left out: in float32, in bfloat16."""
+"""Bytes that a layer keeps for the backward pass, per token and unit of width, without its MLP: (float32, bfloat16)."""
 
 
 def video_flops(config: VidLAConfig) -> int:
     """Operations of the forward pass of one clip."""
     video = config.video
     width, patches = video.transformer.width, video.frames * video.patches
-    heads = video.frames if video.attention == "frame" else 1  # frames that are projected one by one
+    projections = video.frames if video.attention == "frame" else 1  # `frame` projects each frame
     return (
         2 * patches * width * 3 * video.patch_size**2
         + _layers(video.transformer, video_tokens(video), _pairs(video))
         + (video.transformer.layers * 8 * patches * width**2 if video.temporal else 0)
-        + heads * 2 * width * config.features
+        + projections * 2 * width * config.features
     )
 
 
 def text_flops(config: VidLAConfig) -> int:
-    """Operations of the forward pass of one text, padded to the context; a causal mask saves none of them here."""
+    """Operations of the forward pass of one text, padded to the context; the causal mask is not counted as a saving."""
     text = config.text
     return _layers(text.transformer, text.context, text.context**2) + 2 * text.transformer.width * config.features
 
 
 def video_tokens(video: VideoConfig) -> int:
-    """Tokens that go through a layer for one clip."""
+    """Tokens per clip in a layer."""
     patches = video.frames * video.patches
-    return patches + (video.frames if video.attention == "frame" else video.globals)
+    return patches + (video.frames if video.attention == "frame" else video.global_tokens)
 
 
 def _layers(transformer: TransformerConfig, tokens: int, pairs: int) -> int:
-    """All layers: queries, keys, values, output and MLP by token, scores and their use by pair."""
+    """All layers: projections and MLP per token, scores and weighted sums per pair of tokens."""
     width = transformer.width
-    by_token = 8 * width**2 + 4 * width * transformer.mlp_width
-    return transformer.layers * (tokens * by_token + 4 * pairs * width)
+    per_token = 8 * width**2 + 4 * width * transformer.mlp_width
+    return transformer.layers * (tokens * per_token + 4 * pairs * width)
 
 
 def _pairs(video: VideoConfig) -> int:
-    """Pairs of tokens for which one layer computes a score, over time and over space."""
-    frames, patches, tokens = video.frames, video.frames * video.patches, video.globals
+    """Pairs of tokens scored by one layer, in its temporal and its spatial attention."""
+    frames, patches, tokens = video.frames, video.frames * video.patches, video.global_tokens
     if video.attention == "joint":
         return (1 + patches) ** 2
-    of_frames = frames * (1 + video.patches) ** 2
+    spatial = frames * (1 + video.patches) ** 2
     if video.attention == "frame":
-        return of_frames
-    over_time = patches * frames
+        return spatial
+    temporal = patches * frames
     if video.attention == "divided":
-        return over_time + of_frames
-    seen = video.patches + tokens - (0 if video.patches_see_cls else 1)
-    return over_time + patches * seen + tokens * (tokens + patches)
+        return temporal + spatial
+    keys = video.patches + tokens - (0 if video.patches_see_cls else 1)  # of a patch
+    return temporal + patches * keys + tokens * (tokens + patches)
 
 
 def count_parameters(config: VidLAConfig) -> int:
@@ -75,8 +75,8 @@ def count_parameters(config: VidLAConfig) -> int:
 
 
 def training_memory(config: VidLAConfig, clips: int, texts: int, *, bf16: bool, checkpointing: bool) -> int:
-    """Bytes, about: parameters, gradients and AdamW's state in float32, and what is kept of `clips` clips and `texts`
-    texts for the backward pass. What the device's libraries and a single operation need comes on top.
+    """Estimated bytes: parameters, gradients and AdamW's state in float32, plus the activations of `clips` clips and
+    `texts` texts. Memory of the device's libraries and of single operations is not included.
     """
     video, text = config.video, config.text
     pixels = clips * video.frames * 3 * video.image_size**2 * 4
@@ -85,14 +85,16 @@ def training_memory(config: VidLAConfig, clips: int, texts: int, *, bf16: bool, 
         16 * count_parameters(config)
         + pixels
         + patches
-        + _kept(video.transformer, clips * video_tokens(video), video.attention, bf16, checkpointing)
-        + _kept(text.transformer, texts * text.context, "joint", bf16, checkpointing)
+        + _activation_bytes(video.transformer, clips * video_tokens(video), video.attention, bf16, checkpointing)
+        + _activation_bytes(text.transformer, texts * text.context, "joint", bf16, checkpointing)
     )
 
 
-def _kept(transformer: TransformerConfig, tokens: int, kind: AttentionKind, bf16: bool, checkpointing: bool) -> int:
-    """Bytes that the layers keep of `tokens` tokens for the backward pass."""
-    layer = _KEPT[kind][bf16] * transformer.width + (4 if bf16 else 8) * transformer.mlp_width
-    if checkpointing:  # each layer keeps its input, and the one that is computed again everything
+def _activation_bytes(
+    transformer: TransformerConfig, tokens: int, kind: AttentionKind, bf16: bool, checkpointing: bool
+) -> int:
+    """Bytes of activations that the layers keep for `tokens` tokens."""
+    layer = _ACTIVATION_BYTES[kind][bf16] * transformer.width + (4 if bf16 else 8) * transformer.mlp_width
+    if checkpointing:  # each layer keeps its input; the one being recomputed keeps everything
         return round(tokens * (4 * transformer.width * transformer.layers + layer))
     return round(tokens * layer * transformer.layers)

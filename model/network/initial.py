@@ -1,4 +1,4 @@
-"""What a training run starts from."""
+"""The initial model of a training run."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from model.settings import ModelSettings
 
 
 def initial_model(settings: ModelSettings) -> VidLA:
-    """The model that `settings.weights` name: a VidLA that was saved, else one that starts from a CLIP.
+    """The model at `settings.weights`: a saved VidLA, or one initialised from a CLIP.
 
-    A saved VidLA takes another number of frames, or frames of another size; anything else that `settings` say of it
-    must be as it was trained. Raises ModelError in one line.
+    A saved VidLA can change its number and size of frames; all other model settings must be those it was trained with.
+    Raises ModelError with a one-line message.
     """
     directory = Path(settings.weights)
     if not _is_vidla(directory):
         return from_clip(settings)
     model = VidLA.load(directory, frames=settings.frames, image_size=settings.image_size)
     trained = model.config.video
-    names = ["attention"]
+    fixed = ["attention"]
     if settings.attention == trained.attention == "hta":
-        names += ["levels", "tokens", "temporal_scale", "patches_see_cls", "levels_see"]
-    for name in names:
+        fixed += ["levels", "tokens", "temporal_scale", "patches_see_cls", "levels_see"]
+    for name in fixed:
         if getattr(settings, name) != getattr(trained, name):
             raise ModelError(
                 f"{directory} was trained with {name} = {getattr(trained, name)!r}, not {getattr(settings, name)!r}: "

@@ -1,4 +1,4 @@
-"""The text tower: CLIP's."""
+"""CLIP's text tower."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from model.network.architecture import TextConfig, TransformerConfig
 from model.network.transformer import Attention, Mlp
 
 LEGACY_EOS = 2
-"""Early copies of OpenAI's CLIP name this as the end of a text; what they mean is the highest token, <|endoftext|>."""
+"""The end token in the configuration of early copies of OpenAI's CLIP; texts really end at the highest token."""
 
 
 class TextEncoder(nn.Module):
-    """Tokens of texts → their features."""
+    """Token ids → text features."""
 
     def __init__(self, config: TextConfig, features: int) -> None:
         super().__init__()
@@ -30,10 +30,9 @@ class TextEncoder(nn.Module):
         self.projection = nn.Linear(transformer.width, features, bias=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens (B, L), each row with an end-of-text token and padded after it → features (B, D), of any length.
+        """Tokens (B, L), each row ending with an end token and padding → features (B, D), not normalised.
 
-        A token sees only what stands before it, so the padding, whatever it is, changes nothing. Raises ValueError
-        for texts longer than the context.
+        Attention is causal, so the padding has no effect. Raises ValueError for texts longer than the context.
         """
         length = tokens.shape[1]
         if length > self.config.context:
@@ -43,8 +42,8 @@ class TextEncoder(nn.Module):
             checkpointed = self.checkpointing and torch.is_grad_enabled()
             x = checkpoint(layer, x, use_reentrant=False) if checkpointed else layer(x)
         legacy = self.config.eos_token == LEGACY_EOS
-        ends = (tokens if legacy else (tokens == self.config.eos_token).int()).argmax(dim=-1)
-        features: Tensor = self.projection(self.final_norm(x[torch.arange(len(x), device=x.device), ends]))
+        end_positions = (tokens if legacy else (tokens == self.config.eos_token).int()).argmax(dim=-1)
+        features: Tensor = self.projection(self.final_norm(x[torch.arange(len(x), device=x.device), end_positions]))
         return features
 
 

@@ -1,4 +1,4 @@
-"""What the layers of both towers are made of; CLIP's own, with queries, keys and values in one product."""
+"""Building blocks of both towers' layers: CLIP's, with queries, keys and values in one projection."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from model.network.architecture import Activation, TransformerConfig
 
 
 class Attention(nn.Module):
-    """The two projections around an attention; which token sees which is said by functions (attention.py)."""
+    """The projections before and after an attention; the attention itself is a function (attention.py)."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The video encoder: CLIP's image encoder with hierarchical temporal attention, or with what that is compared with."""
+"""The video encoder: CLIP's image encoder with hierarchical temporal attention, or with a baseline attention."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from model.network.transformer import Attention, Mlp
 
 
 class VideoEncoder(nn.Module):
-    """A clip's frames → its features.
+    """Frames → clip features.
 
-    New parameters start so that they change nothing: a zero temporal embedding, and a zero output projection (it
-    alone: with zero queries, keys and values as well no gradient would ever reach either) of the temporal attention.
+    New parameters start without effect: the temporal embedding and the output projection of the temporal attention are
+    zero. (Its queries, keys and values are not: otherwise no gradient would ever reach either.)
     """
 
     def __init__(self, config: VideoConfig, features: int) -> None:
@@ -46,10 +46,10 @@ class VideoEncoder(nn.Module):
         self.projection = nn.Linear(width, features, bias=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Frames (B, T, 3, H, W), normalised with the configuration's mean and std → features (B, D), of any length.
+        """Frames (B, T, 3, H, W), normalised by the configured mean and std → features (B, D), not normalised.
 
-        Where frames are attended one by one (`frame`), the features are the mean of the frames' own.
-        Raises ValueError for clips of another shape than the configuration's.
+        With `frame` attention, they are the mean of the features of single frames. Raises ValueError for clips of a
+        shape that is not the configured one.
         """
         clips, side = len(pixels), self.config.image_size
         if pixels.shape[1:] != (self.config.frames, 3, side, side):
@@ -66,7 +66,7 @@ class VideoEncoder(nn.Module):
         return features.unflatten(0, (clips, -1)).mean(1) if self.config.attention == "frame" else features
 
     def _embed(self, pixels: Tensor) -> Tensor:
-        """(B, 1 + U·V + T·N, d): [CLS], [MST], patches; of `frame`, (B·T, 1 + N, d)."""
+        """(B, 1 + U·V + T·N, d): [CLS], [MST], patches; with `frame` attention (B·T, 1 + N, d)."""
         tokens = (self.class_embedding + self.position_embedding[0]).unsqueeze(0)
         patches = self.patch_embedding(pixels.flatten(0, 1)).flatten(2).transpose(1, 2)  # (B·T, N, d)
         patches = patches + self.position_embedding[1:]
@@ -79,7 +79,7 @@ class VideoEncoder(nn.Module):
 
 
 class VideoLayer(nn.Module):
-    """A layer of CLIP's image encoder, after a temporal attention where the configuration has one."""
+    """A layer of CLIP's image encoder, preceded by a temporal attention if the configuration has one."""
 
     def __init__(self, config: VideoConfig) -> None:
         super().__init__()
@@ -98,22 +98,22 @@ class VideoLayer(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """(B, tokens, d) → the same."""
         if self.config.temporal:
-            tokens, patches = x.split([self.config.globals, x.shape[1] - self.config.globals], dim=1)
+            tokens, patches = x.split([self.config.global_tokens, x.shape[1] - self.config.global_tokens], dim=1)
             x = torch.cat([tokens, self.over_time(patches)], dim=1)
         x = x + self.attention.merge(self._attend(self.attention.project(self.norm1(x)), mask))
         change: Tensor = self.mlp(self.norm2(x))
         return x + change
 
     def over_time(self, patches: Tensor) -> Tensor:
-        """Spatially local temporal attention, Z ← Attn(LN(Z)) + Z, for the patches (B, T·N, d) alone."""
+        """Spatially local temporal attention, Z ← Attn(LN(Z)) + Z, of the patches (B, T·N, d)."""
         patches = patches.unflatten(1, (self.config.frames, -1))  # (B, T, N, d)
-        normal = self.temporal_norm(patches.transpose(1, 2))  # by position: (B, N, T, d)
+        normed = self.temporal_norm(patches.transpose(1, 2))  # by position: (B, N, T, d)
         attention = self.temporal_attention
-        change = attention.merge(temporal_attention(attention.project(normal)))
+        change = attention.merge(temporal_attention(attention.project(normed)))
         return (patches + change.transpose(1, 2)).flatten(1, 2)
 
     def _attend(self, qkv: Tensor, mask: Tensor | None) -> Tensor:
-        """Attention over space, or over space and time: (B, tokens, 3, heads, d_h) → (B, tokens, heads, d_h)."""
+        """Spatial or global attention: (B, tokens, 3, heads, d_h) → (B, tokens, heads, d_h)."""
         if mask is not None:
             return hierarchical_attention(qkv, mask, self.config.frames, self.config.patches_see_cls)
         if self.config.attention == "divided":
@@ -121,22 +121,25 @@ class VideoLayer(nn.Module):
         return joint_attention(qkv)
 
 
-def resize_space(embedding: Tensor, side: int) -> Tensor:
-    """CLIP's position embedding (1 + N, d), [CLS] first, for `side` × `side` patches: bicubic."""
+def resize_position_embedding(embedding: Tensor, side: int) -> Tensor:
+    """Resize a position embedding (1 + N, d), [CLS] first, to `side` × `side` patches, bicubically."""
     cls, patches = embedding.split([1, len(embedding) - 1])
-    before = math.isqrt(len(patches))
-    if before == side:
+    old_side = math.isqrt(len(patches))
+    if old_side == side:
         return embedding
-    grid = patches.T.unflatten(1, (before, before)).unsqueeze(0)
+    grid = patches.T.unflatten(1, (old_side, old_side)).unsqueeze(0)
     resized = interpolate(grid, size=(side, side), mode="bicubic", align_corners=False)
     return torch.cat([cls, resized.squeeze(0).flatten(1).T])
 
 
-def resize_time(embedding: Tensor, frames: int) -> Tensor:
-    """A temporal embedding (T, d) for another number of frames: linear between them.
+def resize_temporal_embedding(embedding: Tensor, frames: int) -> Tensor:
+    """Resize a temporal embedding (T, d) to another number of frames, linearly.
 
-    A frame stands for the middle of its share of the clip, as in uniform sampling; so the first of 32 frames lies
-    before the first of 12, and has its embedding.
+    A frame is at the middle of its part of the clip, as in uniform sampling; so the first of 32 frames comes before the
+    first of 12, and gets its embedding.
+
+    >>> resize_temporal_embedding(torch.tensor([[0.0], [1.0]]), frames=4).flatten().tolist()
+    [0.0, 0.25, 0.75, 1.0]
     """
     if len(embedding) == frames:
         return embedding

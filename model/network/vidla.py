@@ -1,4 +1,4 @@
-"""VidLA: a video encoder and a text tower that meet in one space of features."""
+"""VidLA: a video encoder and a text tower with a common feature space."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from torch import Tensor, nn
 
 from model.network.architecture import ModelError, VidLAConfig
 from model.network.text import TextEncoder
-from model.network.video import VideoEncoder, resize_space, resize_time
+from model.network.video import VideoEncoder, resize_position_embedding, resize_temporal_embedding
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 TEMPERATURE = 0.07
-"""Where the learnable temperature starts, as in CLIP; the paper does not say."""
+"""Initial value of the learnable temperature, as in CLIP; the paper does not give one."""
 
 
 class VidLA(nn.Module):
-    """The two towers, and the logarithm of 1 / temperature."""
+    """Both towers, and the logit scale, log(1 / temperature)."""
 
     def __init__(self, config: VidLAConfig) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class VidLA(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(-math.log(TEMPERATURE)))
 
     def forward(self, pixels: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Features of clips and of texts, both of any length, as `encode_video` and `encode_text` give them."""
+        """The features of clips and of texts, from `encode_video` and `encode_text`."""
         return self.encode_video(pixels), self.encode_text(tokens)
 
     def encode_video(self, pixels: Tensor) -> Tensor:
@@ -45,16 +45,16 @@ class VidLA(nn.Module):
         return features
 
     def checkpoint_activations(self) -> None:
-        """Keep only each layer's input from the forward pass, and compute the rest again in the backward pass."""
+        """Keep only each layer's input in the forward pass, and recompute the rest in the backward pass."""
         self.video.checkpointing = self.text.checkpointing = True
 
     def compile_layers(self) -> None:
-        """Have each layer compiled when it is first called; what is compiled once serves all layers of its tower."""
+        """Compile each layer at its first call; all layers of a tower share the compiled code."""
         for layer in (*self.video.layers, *self.text.layers):
             layer.compile()
 
     def save(self, directory: Path) -> None:
-        """Write config.json and model.safetensors into `directory`, each whole or not at all."""
+        """Write config.json and model.safetensors into `directory`, each atomically."""
         directory.mkdir(parents=True, exist_ok=True)
         state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
         weights, config = directory / f"{WEIGHTS}.part", directory / f"{CONFIG}.part"
@@ -65,47 +65,47 @@ class VidLA(nn.Module):
 
     @classmethod
     def load(cls, directory: Path, *, frames: int | None = None, image_size: int | None = None) -> VidLA:
-        """The model that `save` wrote, in float32; for another number of frames, or frames of another size, with its
-        embeddings interpolated. Raises ModelError in one line.
+        """Load the model that `save` wrote, in float32, with its embeddings interpolated if `frames` or `image_size`
+        differ from its own. Raises ModelError with a one-line message.
         """
         for name in (CONFIG, WEIGHTS):
             if not (directory / name).is_file():
-                raise ModelError(f"{directory} is no saved VidLA: it has no {name}")
+                raise ModelError(f"{directory} is not a saved VidLA: it has no {name}")
         try:
             config = VidLAConfig.from_json((directory / CONFIG).read_text(encoding="utf-8"))
             state = load_file(directory / WEIGHTS)
         except (ModelError, OSError, UnicodeDecodeError, SafetensorError) as error:
             raise ModelError(f"the VidLA in {directory} cannot be read: {error}") from None
         model = cls(config)
-        fault = misfit(state, model)
-        if fault:
-            raise ModelError(f"the weights in {directory} do not fit its config.json: {fault}")
+        mismatch = state_mismatch(state, model)
+        if mismatch:
+            raise ModelError(f"the weights in {directory} do not fit its config.json: {mismatch}")
         model.load_state_dict(state)
         return model.resized(frames or config.video.frames, image_size or config.video.image_size)
 
     def resized(self, frames: int, image_size: int) -> VidLA:
-        """This model for clips of `frames` frames of `image_size` pixels a side; itself where nothing changes."""
+        """This model for clips of `frames` frames of `image_size` pixels a side; itself if nothing changes."""
         video = dataclasses.replace(self.config.video, frames=frames, image_size=image_size)
         if video == self.config.video:
             return self
         state = self.state_dict()
         side = image_size // video.patch_size
-        state["video.position_embedding"] = resize_space(state["video.position_embedding"], side)
+        state["video.position_embedding"] = resize_position_embedding(state["video.position_embedding"], side)
         if "video.temporal_embedding" in state:
-            state["video.temporal_embedding"] = resize_time(state["video.temporal_embedding"], frames)
+            state["video.temporal_embedding"] = resize_temporal_embedding(state["video.temporal_embedding"], frames)
         model = VidLA(dataclasses.replace(self.config, video=video))
         model.load_state_dict(state)
         return model
 
 
-def misfit(state: dict[str, Tensor], model: VidLA) -> str | None:
-    """What keeps `state` from being the parameters of `model`, by name; None where nothing does."""
-    wanted = model.state_dict()
-    for name in [*wanted, *state]:
+def state_mismatch(state: dict[str, Tensor], model: VidLA) -> str | None:
+    """The first way, in words, in which `state` does not match the parameters of `model`; None if it matches."""
+    expected = model.state_dict()
+    for name in [*expected, *state]:
         if name not in state:
             return f"{name} is missing"
-        if name not in wanted:
+        if name not in expected:
             return f"{name} is unknown"
-        if state[name].shape != wanted[name].shape:
-            return f"{name} is {tuple(state[name].shape)}, not {tuple(wanted[name].shape)}"
+        if state[name].shape != expected[name].shape:
+            return f"{name} is {tuple(state[name].shape)}, not {tuple(expected[name].shape)}"
     return None

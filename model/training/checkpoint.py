@@ -1,9 +1,9 @@
-"""Checkpoints: whole or not there at all, whenever the run is killed.
+"""Checkpoints, written atomically: a run that is killed leaves a complete one or none.
 
-One is a folder, `step-00001000`, and a saved VidLA: model.safetensors and config.json, so that another run can start
-from it. Beside them lie the optimiser's state, the state of the random numbers of each process, and `checkpoint.json`,
-which says how far the run is and what is in each file. All of it is written to a folder of another name, which is
-renamed at the end. The folder must be one that all processes see.
+A checkpoint is a folder such as `step-00001000` and a saved VidLA (model.safetensors and config.json), so that another
+run can start from it. It also has the optimiser's state, each process's random state, and `checkpoint.json` with the
+run's progress and the digest of each file. It is written under another name and renamed at the end. All processes must
+see the folder.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 
 from model.data.clips import DatasetVersion
-from model.distributed import Processes
+from model.distributed import World
 from model.network.vidla import VidLA
 from model.settings import TrainingError
 
-ABOUT, OPTIMIZER = "checkpoint.json", "optimizer"
+METADATA, OPTIMIZER = "checkpoint.json", "optimizer"
 UNFINISHED = ".unfinished"
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is: `step` steps are done, of the version of the dataset that it reads.
+    """The progress of a run: `step` steps are done, on a version of the dataset.
 
-    `score` is what checkpoints are compared by, and None where the model was not evaluated at this step.
+    Checkpoints are compared by `score`; it is None if the model was not evaluated at this step.
     """
 
     step: int
@@ -51,48 +51,53 @@ class Progress:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A whole checkpoint."""
+    """A complete checkpoint."""
 
     folder: Path
     progress: Progress
 
 
 def save(
-    above: Path, model: VidLA, optimizer: torch.optim.Optimizer, progress: Progress, processes: Processes, keep: int
+    checkpoints: Path, model: VidLA, optimizer: torch.optim.Optimizer, progress: Progress, world: World, keep: int
 ) -> None:
-    """Write a checkpoint into the folder `above`, and delete those that are neither the latest `keep` nor the best.
+    """Write a checkpoint into the folder `checkpoints`, and delete all but the latest `keep` and the best.
 
-    To be called by all processes. Raises TrainingError.
+    Call it in all processes. Raises TrainingError.
     """
-    final, temporary = above / f"step-{progress.step:08}", above / UNFINISHED
+    final, temporary = checkpoints / f"step-{progress.step:08}", checkpoints / UNFINISHED
     try:
-        if processes.first:
+        if world.is_main:
             shutil.rmtree(temporary, ignore_errors=True)
             (temporary / OPTIMIZER).mkdir(parents=True)
-        processes.wait()
+        world.barrier()
         state = {"optimizer": get_optimizer_state_dict(model, optimizer)}
         with _quiet():
-            dcp.save(state, checkpoint_id=temporary / OPTIMIZER, no_dist=processes.size == 1)
-        torch.save(_random_state(processes), temporary / f"random-{processes.rank}.pt")
-        processes.wait()
-        if processes.first:
+            dcp.save(state, checkpoint_id=temporary / OPTIMIZER, no_dist=world.size == 1)
+        torch.save(_random_state(world), temporary / f"random-{world.rank}.pt")
+        world.barrier()
+        if world.is_main:
             model.save(temporary)
             _seal(temporary, progress)
             if final.exists():  # one that could not be read
                 shutil.rmtree(final)
             temporary.rename(final)
-            _sync(above)
-            _prune(above, keep)
-        processes.wait()
-    except (OSError, CheckpointException, SafetensorError, RuntimeError) as error:  # torch's writers raise the last
+            _sync(checkpoints)
+            _prune(checkpoints, keep)
+        world.barrier()
+    except (
+        OSError,
+        CheckpointException,
+        SafetensorError,
+        RuntimeError,
+    ) as error:  # the last from torch's writers
         reason = " ".join(str(error).split())[:300]
-        raise TrainingError(f"cannot write a checkpoint into {above}: {reason}") from error
+        raise TrainingError(f"cannot write a checkpoint into {checkpoints}: {reason}") from error
 
 
-def latest(above: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The latest whole checkpoint in the folder `above`, and a line for each later one that is not."""
+def latest(checkpoints: Path) -> tuple[Checkpoint | None, list[str]]:
+    """The latest complete checkpoint in `checkpoints`, and one line for each later one that is not complete."""
     faults: list[str] = []
-    for folder in sorted(above.glob("step-*"), reverse=True):
+    for folder in sorted(checkpoints.glob("step-*"), reverse=True):
         try:
             return read(folder), faults
         except TrainingError as error:
@@ -100,72 +105,72 @@ def latest(above: Path) -> tuple[Checkpoint | None, list[str]]:
     return None, faults
 
 
-def scores(above: Path) -> dict[Path, float | None]:
-    """The checkpoints in the folder `above`, from the first to the latest, with what they are compared by."""
-    found: dict[Path, float | None] = {}
-    for folder in sorted(above.glob("step-*")):
+def scores(checkpoints: Path) -> dict[Path, float | None]:
+    """The scores of the checkpoints in `checkpoints`, from the first to the latest."""
+    by_folder: dict[Path, float | None] = {}
+    for folder in sorted(checkpoints.glob("step-*")):
         with suppress(OSError, ValueError, KeyError, TypeError):
-            found[folder] = json.loads((folder / ABOUT).read_text(encoding="utf-8"))["progress"]["score"]
-    return found
+            by_folder[folder] = json.loads((folder / METADATA).read_text(encoding="utf-8"))["progress"]["score"]
+    return by_folder
 
 
-def best(above: Path) -> Path | None:
-    """The checkpoint in the folder `above` with the highest score, the latest of equals; without scores the latest."""
-    ranked = [(-math.inf if score is None else score, folder) for folder, score in scores(above).items()]
+def best(checkpoints: Path) -> Path | None:
+    """The checkpoint with the highest score, the latest of equals; the latest if none has a score."""
+    ranked = [(-math.inf if score is None else score, folder) for folder, score in scores(checkpoints).items()]
     return max(ranked)[1] if ranked else None
 
 
 def read(folder: Path) -> Checkpoint:
-    """A checkpoint, after a look at every byte of it. Raises TrainingError where it is not whole."""
+    """Read a checkpoint and verify the digest of every file. Raises TrainingError if it is not complete."""
     try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-        wrong = [name for name, digest in about["files"].items() if _digest(folder / name) != digest]
-        progress = Progress(**about["progress"] | {"version": DatasetVersion(**about["progress"]["version"])})
+        metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
+        damaged = [name for name, digest in metadata["files"].items() if _digest(folder / name) != digest]
+        progress = Progress(**metadata["progress"] | {"version": DatasetVersion(**metadata["progress"]["version"])})
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TrainingError(f"{folder} is no whole checkpoint: {' '.join(str(error).split())}") from None
-    if wrong:
-        raise TrainingError(f"{folder} is no whole checkpoint: {wrong[0]} is not what was written")
+        raise TrainingError(f"{folder} is not a complete checkpoint: {' '.join(str(error).split())}") from None
+    if damaged:
+        raise TrainingError(f"{folder} is not a complete checkpoint: {damaged[0]} is not as it was written")
     return Checkpoint(folder, progress)
 
 
-def restore(checkpoint: Checkpoint, model: VidLA, optimizer: torch.optim.Optimizer, processes: Processes) -> None:
-    """Put the state of the optimiser and of this process's random numbers back; `model` is the checkpoint's already.
+def restore(checkpoint: Checkpoint, model: VidLA, optimizer: torch.optim.Optimizer, world: World) -> None:
+    """Restore the optimiser's and this process's random state; `model` is already loaded from the checkpoint.
 
-    A process that was not there when the checkpoint was written keeps the random numbers that it has.
+    A rank that did not exist when the checkpoint was written keeps its own random state.
     """
     state = {"optimizer": get_optimizer_state_dict(model, optimizer)}
     with _quiet():
         reader = FileSystemReader(checkpoint.folder / OPTIMIZER)
-        dcp.load(state, storage_reader=reader, no_dist=processes.size == 1)
+        dcp.load(state, storage_reader=reader, no_dist=world.size == 1)
     set_optimizer_state_dict(model, optimizer, state["optimizer"])
-    random = checkpoint.folder / f"random-{processes.rank}.pt"
+    random = checkpoint.folder / f"random-{world.rank}.pt"
     if random.exists():
         states = torch.load(random, weights_only=True)
         torch.set_rng_state(states["cpu"])
-        if processes.device.type == "cuda" and "cuda" in states:
-            torch.cuda.set_rng_state(states["cuda"], processes.device)
+        if world.device.type == "cuda" and "cuda" in states:
+            torch.cuda.set_rng_state(states["cuda"], world.device)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the warning that one process is one process."""
+    """Silence the warning that torch.distributed is not used in a single process."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled")
         yield
 
 
-def _random_state(processes: Processes) -> dict[str, torch.Tensor]:
+def _random_state(world: World) -> dict[str, torch.Tensor]:
     state = {"cpu": torch.get_rng_state()}
-    if processes.device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(processes.device)
+    if world.device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(world.device)
     return state
 
 
 def _seal(folder: Path, progress: Progress) -> None:
-    """Write down what is in each file, and have all of them on the disk."""
+    """Write checkpoint.json with the digest of each file, and flush all files to disk."""
     files = {str(path.relative_to(folder)): _digest(path) for path in _files(folder)}
-    about = {"progress": asdict(progress), "files": files}
-    (folder / ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    metadata = {"progress": asdict(progress), "files": files}
+    (folder / METADATA).write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
     for path in _files(folder):
         _sync(path)
     _sync(folder / OPTIMIZER)
@@ -189,8 +194,8 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _prune(above: Path, keep: int) -> None:
-    kept = {*sorted(above.glob("step-*"))[-keep:], best(above)}
-    for folder in above.glob("step-*"):
+def _prune(checkpoints: Path, keep: int) -> None:
+    kept = {*sorted(checkpoints.glob("step-*"))[-keep:], best(checkpoints)}
+    for folder in checkpoints.glob("step-*"):
         if folder not in kept:
             shutil.rmtree(folder)

@@ -1,10 +1,14 @@
 """Gradients of a contrastive loss over more clips than go through the model at once.
 
 GradCache (Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup", arXiv 2101.06983). A
-contrastive loss needs the features of all clips, but the gradient of a clip's parameters needs only the gradient of its
-own features. So features are first made piece by piece without a graph; the loss of all of them gives the features'
-gradients; then each piece goes through the model once more and carries its gradient on. The result is exact for a model
-that says the same of the same input, as both towers do: they have no dropout.
+contrastive loss needs the features of all clips, but the backward pass of a clip needs only the gradient of its own
+features. So:
+
+1. Encode all micro-batches without a graph, and keep only their features.
+2. Compute the loss of all features, and its gradient with respect to each of them.
+3. Encode each micro-batch again, with a graph, and back-propagate the cached gradient of its features.
+
+The result is exact for a deterministic model, as both towers are: they have no dropout.
 """
 
 from __future__ import annotations
@@ -16,31 +20,31 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-Piece = TypeVar("Piece")
-Unsynchronised = Callable[[], AbstractContextManager[None]]
+MicroBatch = TypeVar("MicroBatch")
+NoSync = Callable[[], AbstractContextManager[None]]
 
 
 def backward(
-    encode: Callable[[Piece], Tensor],
+    encode: Callable[[MicroBatch], Tensor],
     loss: Callable[[Tensor, Tensor], Tensor],
-    pieces: Sequence[Piece],
+    micro_batches: Sequence[MicroBatch],
     logit_scale: Tensor,
-    unsynchronised: Unsynchronised = nullcontext,
+    no_sync: NoSync = nullcontext,
 ) -> Tensor:
-    """Add the gradients of `loss` over all pieces to the parameters that `encode` uses, and to `logit_scale`.
+    """Add the gradients of `loss` over all micro-batches to the parameters of `encode` and to `logit_scale`.
 
-    `encode` makes features (b, …) of a piece, `loss` a number of the features of all pieces and the logit scale.
-    Processes add their gradients up with the last piece alone: the others are within `unsynchronised`. Gives the loss.
+    `encode` turns a micro-batch into features (b, …); `loss` turns all features and the logit scale into a scalar.
+    Gradients are averaged over processes with the last micro-batch; the others run within `no_sync`. Returns the loss.
     """
     with torch.no_grad():
-        parts = [encode(piece) for piece in pieces]
+        parts = [encode(micro_batch) for micro_batch in micro_batches]
     features = torch.cat(parts).requires_grad_()
     scale = logit_scale.detach().requires_grad_()
     value = loss(features, scale)
-    of_features, of_scale = torch.autograd.grad(value, (features, scale))
-    gradients = of_features.split([len(part) for part in parts])
-    for number, (piece, gradient) in enumerate(zip(pieces, gradients, strict=True), 1):
-        with unsynchronised() if number < len(pieces) else nullcontext():
-            # its gradient is what was cached, and the parameters' are those of the loss
-            ((encode(piece) * gradient).sum() + logit_scale * of_scale / len(pieces)).backward()
+    feature_gradients, scale_gradient = torch.autograd.grad(value, (features, scale))
+    gradients = feature_gradients.split([len(part) for part in parts])
+    for number, (micro_batch, gradient) in enumerate(zip(micro_batches, gradients, strict=True), 1):
+        with no_sync() if number < len(micro_batches) else nullcontext():
+            # a scalar whose gradients are the cached one for the features and so the loss's for the parameters
+            ((encode(micro_batch) * gradient).sum() + logit_scale * scale_gradient / len(micro_batches)).backward()
     return value.detach()

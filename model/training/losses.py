@@ -1,11 +1,11 @@
 """The contrastive losses of VidLA (arXiv 2403.14870), over the clips of one process or of several.
 
-Each of the two losses, of video with subtitle and of video with caption, is InfoNCE: video to text plus text to video,
-not halved. Their sum is the loss. A clip without one of the texts takes no part in that loss, neither as a question nor
-as an answer, so each loss is the mean over the pairs that are there.
+There are two: video with subtitle, and video with caption. Each is InfoNCE, video-to-text plus text-to-video, not
+halved, and their sum is the loss. A clip without one of the texts takes no part in that loss, neither as query nor as
+candidate, so each loss is a mean over the pairs that exist.
 
-Over several processes it is the loss of all their clips together. Features are gathered with their gradient, always:
-where each process computes its own part of the logits, the gradient would point in another direction without.
+Over several processes it is the loss of all their clips together. Features are always gathered with their gradient:
+where each process computes only its own part of the logits, the gradient would be wrong without it.
 """
 
 from __future__ import annotations
@@ -24,57 +24,66 @@ Logits = Literal["global", "local"]
 
 
 def vidla_loss(features: Tensor, has_text: Tensor, logit_scale: Tensor, logits: Logits = "global") -> Tensor:
-    """The loss, to be averaged over processes (as DDP averages gradients), whose mean it then is.
+    """This process's part of the loss; the mean over processes (as DDP averages gradients) is the loss.
 
-    `features` (B, 3, D) are those of each clip, of its subtitle and of its caption, of any length; `has_text` (B, 2)
-    says which of the two texts it has; `logit_scale` is the logarithm of 1 / temperature. Every process has as many
-    clips. With `global` logits each computes all of them, with `local` those of its own clips, and of all: the same
-    gradient for less work and memory. Without a pair it is 0.
+    `features` (B, 3, D), of any length, are those of each clip, its subtitle and its caption; `has_text` (B, 2) says
+    which of the two texts exist; `logit_scale` is log(1 / temperature). Every process has the same number of clips.
+    With `global` logits each process computes all of them, with `local` only those of its own clips against all: the
+    same gradient for less work and memory. A loss without any pair is 0.
     """
     with torch.autocast(features.device.type, enabled=False):
         precise = torch.promote_types(features.dtype, torch.float32)
-        everyone = gather(normalize(features.to(precise), dim=-1))
-        has = gather(has_text.to(torch.uint8)).bool()
-        size, own = len(everyone) // len(features), torch.ones(len(everyone), dtype=torch.bool, device=features.device)
-        if logits == "local" and size > 1:
-            own = torch.arange(len(everyone), device=features.device) // len(features) == dist.get_rank()
-        else:
-            size = 1
+        all_features = gather(normalize(features.to(precise), dim=-1))
+        all_has_text = gather(has_text.to(torch.uint8)).bool()
+        count, size = len(all_features), 1
+        own = torch.ones(count, dtype=torch.bool, device=features.device)
+        if logits == "local" and count > len(features):
+            size = count // len(features)
+            own = torch.arange(count, device=features.device) // len(features) == dist.get_rank()
         losses = []
         for text in range(2):
-            there = has[:, text]
-            video, texts = everyone[there, 0], everyone[there, 1 + text]
-            part = info_nce(video, texts, logit_scale.to(precise).exp(), own[there])
-            losses.append(part * (size / max(1, len(video))))
+            valid = all_has_text[:, text]
+            video_features, text_features = all_features[valid, 0], all_features[valid, 1 + text]
+            loss = info_nce(video_features, text_features, logit_scale.to(precise).exp(), own[valid])
+            losses.append(loss * (size / max(1, len(video_features))))
         return losses[0] + losses[1]
 
 
-def info_nce(video: Tensor, text: Tensor, scale: Tensor, rows: Tensor) -> Tensor:
-    """The sum over `rows` (bool [n]) of both directions' cross-entropy, of normalised features (n, D) that pair up."""
-    targets = torch.nonzero(rows).flatten()
-    if not len(targets):
-        return (video.sum() + text.sum() + scale) * 0.0  # so that every parameter has a gradient in every process
-    forth = cross_entropy(scale * video[targets] @ text.T, targets, reduction="sum")
-    back = cross_entropy(scale * text[targets] @ video.T, targets, reduction="sum")
-    return forth + back
+def info_nce(video_features: Tensor, text_features: Tensor, scale: Tensor, rows: Tensor) -> Tensor:
+    """InfoNCE in both directions, summed over `rows` (bool [n]), of normalised features (n, D) that are paired by row.
+
+    >>> paired, scale = torch.eye(2), torch.tensor(100.0)
+    >>> info_nce(paired, paired, scale, rows=torch.ones(2, dtype=torch.bool)).item()
+    0.0
+    >>> info_nce(paired, paired.flip(0), scale, rows=torch.tensor([True, False])).item()  # 100 in each direction
+    200.0
+    """
+    labels = torch.nonzero(rows).flatten()
+    if not len(labels):
+        return (video_features.sum() + text_features.sum() + scale) * 0.0  # gives every parameter a gradient
+    logits_per_video = scale * video_features[labels] @ text_features.T
+    logits_per_text = scale * text_features[labels] @ video_features.T
+    video_to_text = cross_entropy(logits_per_video, labels, reduction="sum")
+    text_to_video = cross_entropy(logits_per_text, labels, reduction="sum")
+    return video_to_text + text_to_video
 
 
 def clamp_logit_scale(logit_scale: Tensor) -> None:
-    """Hold the temperature at 1 / MAX_LOGIT_SCALE or above, in place."""
+    """Keep the temperature at 1 / MAX_LOGIT_SCALE or above, in place."""
     with torch.no_grad():
         logit_scale.clamp_(max=torch.tensor(MAX_LOGIT_SCALE).log().item())
 
 
 def gather(rows: Tensor) -> Tensor:
-    """The rows (B, …) of all processes, in the order of ranks (R·B, …), with their gradient."""
+    """The rows (B, …) of all processes, ordered by rank (R·B, …), with their gradient."""
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return rows
-    gathered: Tensor = _Gather.apply(rows)  # type: ignore[no-untyped-call]  # it has no annotations
+    gathered: Tensor = _AllGather.apply(rows)  # type: ignore[no-untyped-call]  # it has no annotations
     return gathered
 
 
-class _Gather(torch.autograd.Function):
-    """PyTorch's own gathers with gradient are deprecated or private."""
+class _AllGather(torch.autograd.Function):
+    """An all-gather with gradient; PyTorch's own are deprecated or private."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a training run shows and writes down while it goes on: a bar or plain lines, log.jsonl, TensorBoard."""
+"""Logs the metrics of a training run: a progress bar or plain lines, log.jsonl, and TensorBoard."""
 
 from __future__ import annotations
 
@@ -11,19 +11,23 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
 PLAIN_INTERVAL_S = 10.0
-SHOWN_STEPS = 20  # what is shown is the mean of so many
+AVERAGED_STEPS = 20  # in the summary
+_TRAIN_SCALARS = ("loss", "gradient_norm", "learning_rate", "temperature")
 
 
 @dataclass(frozen=True)
-class StepFigures:
-    """One step: `clips` over all processes; seconds in all, and of these waiting for data, of this process."""
+class StepMetrics:
+    """One step: `clips` over all processes; `seconds` in total and `waiting` for data, both of this process."""
 
     step: int
     loss: float
@@ -37,26 +41,26 @@ class StepFigures:
 
 
 class Monitor:
-    """Shows `steps` steps in `file`, and writes to `folder`; one that goes on after `first` forgets what came later."""
+    """Shows progress up to step `steps` in `file` and logs to `folder`; log lines after step `first` are dropped."""
 
     def __init__(self, folder: Path, first: int, steps: int, device: torch.device, file: TextIO) -> None:
         self.steps = steps
         self.device = device
         self.console = Console(file=file)
-        self._recent: deque[StepFigures] = deque(maxlen=SHOWN_STEPS)
-        self._shown = time.monotonic()
-        _forget(folder / "log.jsonl", first)
+        self._recent: deque[StepMetrics] = deque(maxlen=AVERAGED_STEPS)
+        self._last_line_at = time.monotonic()
+        _truncate_log(folder / "log.jsonl", first)
         self._log = (folder / "log.jsonl").open("a", encoding="utf-8")
-        self._board = _board(folder / "tensorboard", first)
+        self._tensorboard = _tensorboard(folder / "tensorboard", first)
         self._bar = Progress(
             TextColumn("training"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[summary]}"),
             TimeRemainingColumn(),
             console=self.console,
         )
-        self._task = self._bar.add_task("", total=steps, completed=first, figures="")
+        self._task = self._bar.add_task("", total=steps, completed=first, summary="")
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
@@ -68,44 +72,45 @@ class Monitor:
     ) -> None:
         self._bar.stop()
         self._log.close()
-        if self._board is not None:
-            self._board.close()
+        if self._tensorboard is not None:
+            self._tensorboard.close()
 
-    def step(self, figures: StepFigures) -> None:
-        """A step is done."""
-        self._recent.append(figures)
+    def log_step(self, metrics: StepMetrics) -> None:
+        """Log a step that is done."""
+        self._recent.append(metrics)
         memory = memory_bytes(self.device)
-        self._write(asdict(figures) | {"memory_bytes": memory})
-        if self._board is not None:
-            for name in ("loss", "gradient_norm", "learning_rate", "temperature"):
-                self._board.add_scalar(f"train/{name}", getattr(figures, name), figures.step)
-            self._board.add_scalar("speed/clips_per_second", figures.clips / figures.seconds, figures.step)
-            self._board.add_scalar("speed/share_waiting_for_data", figures.waiting / figures.seconds, figures.step)
-            self._board.add_scalar("speed/memory_bytes", memory, figures.step)
-        self._bar.update(self._task, completed=figures.step, figures=self.line())
-        late = time.monotonic() - self._shown > PLAIN_INTERVAL_S
-        if not self.console.is_terminal and (late or figures.step in (1, self.steps)):
-            self._shown = time.monotonic()
-            self.say(f"step {figures.step}/{self.steps} | {self.line()}")
+        self._write(asdict(metrics) | {"memory_bytes": memory})
+        self._scalars(
+            metrics.step,
+            {
+                **{f"train/{name}": getattr(metrics, name) for name in _TRAIN_SCALARS},
+                "speed/clips_per_second": metrics.clips / metrics.seconds,
+                "speed/share_waiting_for_data": metrics.waiting / metrics.seconds,
+                "speed/memory_bytes": memory,
+            },
+        )
+        self._bar.update(self._task, completed=metrics.step, summary=self.summary())
+        due = time.monotonic() - self._last_line_at > PLAIN_INTERVAL_S
+        if not self.console.is_terminal and (due or metrics.step in (1, self.steps)):
+            self._last_line_at = time.monotonic()
+            self.print(f"step {metrics.step}/{self.steps} | {self.summary()}")
 
-    def evaluated(self, step: int, figures: Mapping[str, float], text: str) -> None:
-        """The model was evaluated after so many steps."""
-        self._write({"step": step, "evaluation": dict(figures)})
-        if self._board is not None:
-            for name, value in figures.items():
-                self._board.add_scalar(f"held_out/{name}", value, step)
-        self.say(f"step {step}, held-out clips: {text}")
+    def log_evaluation(self, step: int, scalars: Mapping[str, float], text: str) -> None:
+        """Log an evaluation of the model after `step` steps."""
+        self._write({"step": step, "evaluation": dict(scalars)})
+        self._scalars(step, {f"held_out/{name}": value for name, value in scalars.items()})
+        self.print(f"step {step}, held-out clips: {text}")
 
-    def event(self, step: int, kind: str, text: str, **details: Any) -> None:
-        """Something happened that should be known."""
+    def log_event(self, step: int, kind: str, text: str, **details: Any) -> None:
+        """Log an event that the user should know about."""
         self._write({"step": step, "event": kind, "message": text, **details})
-        self.say(text)
+        self.print(text)
 
-    def say(self, text: str) -> None:
+    def print(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def line(self) -> str:
-        """The figures of the last steps, in a line."""
+    def summary(self) -> str:
+        """The averages of the last steps, in one line."""
         recent = self._recent
         seconds = max(1e-9, sum(step.seconds for step in recent))
         return (
@@ -119,16 +124,21 @@ class Monitor:
         self._log.write(json.dumps(record) + "\n")
         self._log.flush()
 
+    def _scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+        if self._tensorboard is not None:
+            for name, value in scalars.items():
+                self._tensorboard.add_scalar(name, value, step)
+
 
 def memory_bytes(device: torch.device) -> int:
-    """The most memory that was in use so far: of the device, or of this process where there is none."""
+    """Peak memory so far: of the device, or of this process on a CPU."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _board(folder: Path, first: int) -> Any:
-    """TensorBoard's writer, where it is installed (vidla[train])."""
+def _tensorboard(folder: Path, first: int) -> SummaryWriter | None:
+    """TensorBoard's writer, if it is installed (vidla[train])."""
     with suppress(ImportError):
         from torch.utils.tensorboard import SummaryWriter
 
@@ -136,8 +146,8 @@ def _board(folder: Path, first: int) -> Any:
     return None
 
 
-def _forget(log: Path, after: int) -> None:
-    """Drop the lines of steps after `after`, and what a killed run has left of a line."""
+def _truncate_log(log: Path, after: int) -> None:
+    """Drop the lines of steps after `after`, and a partial line that a killed run has left."""
     if not log.exists():
         return
     kept = []

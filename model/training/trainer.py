@@ -1,4 +1,4 @@
-"""Training VidLA: on one process, or on several that torchrun starts."""
+"""Trains VidLA, in one process or in several started by torchrun."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from torch.nn.parallel import DistributedDataParallel
 from curation.clip_tokenizer import clip_tokenizer
 from curation.errors import ConfigError, DatasetError
 from model.data.augment import normalise
-from model.data.clips import Clips, DatasetVersion, Share, reopen, select
-from model.data.loader import Augmentation, Batch, MissingClips, Samples, read
-from model.data.media_cache import media_of
-from model.data.sampler import Batches, Order
-from model.distributed import Processes
+from model.data.clips import Clips, DatasetVersion, Split, resume_version, select_clips
+from model.data.loader import Augmentation, Batch, ClipDataset, UnreadableClips, load_batches
+from model.data.media_cache import media_store
+from model.data.sampler import EpochSampler, TrainBatchSampler
+from model.distributed import World
 from model.evaluation.evaluate import Encoder, autocast, evaluate_clips
 from model.network.architecture import ModelError
 from model.network.initial import initial_model
@@ -30,54 +30,56 @@ from model.settings import TrainingError, TrainSettings
 from model.training import checkpoint, gradient_cache
 from model.training.checkpoint import Progress
 from model.training.losses import clamp_logit_scale, vidla_loss
-from model.training.metrics import Monitor, StepFigures
+from model.training.metrics import Monitor, StepMetrics
 from model.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 from model.training.run_folder import TrainingRun
 
-NAMED_CLIPS = 8  # that a message names; the log has all
-SHARES: tuple[Share, Share] = ("train", "held_out")
+NAMED_CLIPS = 8  # in a message; the log has all
+SPLITS: tuple[Split, Split] = ("train", "held_out")
 
 
 class Trainer:
-    """A run, from its latest checkpoint on. Every process has one, and all of them do the same together."""
+    """Runs training from the latest checkpoint on. Every process has one, and they work in step."""
 
-    def __init__(self, run: TrainingRun, processes: Processes) -> None:
-        """Raises DatasetError, ConfigError, ModelError and TrainingError, each with one line."""
-        self.run, self.settings, self.processes = run, run.settings, processes
-        found, self.faults = processes.first_does(lambda: checkpoint.latest(run.checkpoints))
+    def __init__(self, run: TrainingRun, world: World) -> None:
+        """Raises DatasetError, ConfigError, ModelError and TrainingError, each with a one-line message."""
+        self.run, self.settings, self.world = run, run.settings, world
+        resumed, self.faults = world.run_on_main(lambda: checkpoint.latest(run.checkpoints))
         torch.manual_seed(self.settings.seed)
-        model = initial_model(self.settings.model) if found is None else VidLA.load(found.folder)
+        model = initial_model(self.settings.model) if resumed is None else VidLA.load(resumed.folder)
         check_vocabulary(model, self.settings.model.weights)
-        self.model = model.to(processes.device)
+        self.model = model.to(world.device)
         if self.settings.activation_checkpointing:
             self.model.checkpoint_activations()
         if self.settings.compile:
             self.model.compile_layers()
         self.optimizer = make_optimizer(self.model, self.settings.optimizer)
         self.step = 0
-        if found is not None:
-            checkpoint.restore(found, self.model, self.optimizer, processes)
-            self.step = found.progress.step
-        self.version = self._version(run.version if found is None else found.progress.version)
+        if resumed is not None:
+            checkpoint.restore(resumed, self.model, self.optimizer, world)
+            self.step = resumed.progress.step
+        self.version = self._resume_version(run.version if resumed is None else resumed.progress.version)
         self.clips, self.held_out = self._select()
-        self.order = order_of(self.clips, self.settings)
-        self.steps = steps_of(self.order, self.settings)
-        self.parallel = distributed(self.model, processes)
+        self.sampler = make_sampler(self.clips, self.settings)
+        self.steps = count_steps(self.sampler, self.settings)
+        self.parallel = wrap_ddp(self.model, world)
         self.monitor: Monitor | None = None
-        scores = processes.first_does(lambda: checkpoint.scores(run.checkpoints)).values()
+        scores = world.run_on_main(lambda: checkpoint.scores(run.checkpoints)).values()
         self._best = max((score for score in scores if score is not None), default=None)
 
     # --- the algorithm ----------------------------------------------------------------------------------------------
 
-    def train_step(self, pieces: Sequence[Batch]) -> tuple[float, float]:
-        """A step on this process's part of a batch, in pieces of `micro_batch`. Gives the loss and the gradient's norm.
+    def train_step(self, micro_batches: Sequence[Batch]) -> tuple[float, float]:
+        """Take a step on this process's micro-batches of a batch. Returns the loss and the gradient's norm.
 
-        With the gradient cache all clips of the batch are contrasted with each other. Without, those of one piece are,
-        over all processes, and the gradient is the mean over the pieces.
+        With the gradient cache, all clips of the batch are contrasted with each other. Without it, only those of one
+        micro-batch are, over all processes, and the gradient is the mean over micro-batches.
         """
         self.optimizer.zero_grad()
-        own_loss = self._backward_cached(pieces) if self.settings.gradient_cache else self._backward(pieces)
-        loss = float(self.processes.mean(own_loss))
+        own_loss = (
+            self._backward_cached(micro_batches) if self.settings.gradient_cache else self._backward(micro_batches)
+        )
+        loss = float(self.world.mean(own_loss))
         norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.optimizer.clip_norm))
         if math.isfinite(loss) and math.isfinite(norm):
             set_learning_rate(self.optimizer, learning_rate(self.step, self.steps, self.settings.optimizer))
@@ -85,40 +87,41 @@ class Trainer:
             clamp_logit_scale(self.model.logit_scale)
         return loss, norm
 
-    def _backward(self, pieces: Sequence[Batch]) -> Tensor:
+    def _backward(self, micro_batches: Sequence[Batch]) -> Tensor:
         losses = []
-        for number, piece in enumerate(pieces, 1):
-            with self._unsynchronised() if number < len(pieces) else nullcontext():
-                loss = self._loss(self.encode(piece), has_text(piece), self.model.logit_scale) / len(pieces)
+        for number, micro_batch in enumerate(micro_batches, 1):
+            with self._no_sync() if number < len(micro_batches) else nullcontext():
+                loss = self._loss(self.encode(micro_batch), has_text(micro_batch), self.model.logit_scale)
+                loss = loss / len(micro_batches)
                 loss.backward()
             losses.append(loss.detach())
         return torch.stack(losses).sum()
 
-    def _backward_cached(self, pieces: Sequence[Batch]) -> Tensor:
-        has = torch.cat([has_text(piece) for piece in pieces])
+    def _backward_cached(self, micro_batches: Sequence[Batch]) -> Tensor:
+        all_has_text = torch.cat([has_text(micro_batch) for micro_batch in micro_batches])
         return gradient_cache.backward(
             self.encode,
-            lambda features, scale: self._loss(features, has, scale),
-            pieces,
+            lambda features, scale: self._loss(features, all_has_text, scale),
+            micro_batches,
             self.model.logit_scale,
-            self._unsynchronised,
+            self._no_sync,
         )
 
-    def encode(self, piece: Batch) -> Tensor:
-        """Features (B, 3, D) of a piece's clips, their subtitles and their captions; in float32."""
-        device, video = self.processes.device, self.model.config.video
-        frames = piece.frames.to(device, non_blocking=True)
-        texts = torch.cat([piece.subtitle, piece.caption]).to(device, non_blocking=True)
+    def encode(self, micro_batch: Batch) -> Tensor:
+        """Features (B, 3, D) of a micro-batch's clips, subtitles and captions, in float32."""
+        device, video = self.world.device, self.model.config.video
+        frames = micro_batch.frames.to(device, non_blocking=True)
+        texts = torch.cat([micro_batch.subtitle, micro_batch.caption]).to(device, non_blocking=True)
         with autocast(device, self.settings.precision):
-            of_clips, of_texts = self.parallel(normalise(frames, video.image_mean, video.image_std), texts)
-        subtitles, captions = of_texts.chunk(2)
-        return torch.stack([of_clips, subtitles, captions], dim=1).float()
+            clip_features, text_features = self.parallel(normalise(frames, video.image_mean, video.image_std), texts)
+        subtitle_features, caption_features = text_features.chunk(2)
+        return torch.stack([clip_features, subtitle_features, caption_features], dim=1).float()
 
-    def _loss(self, features: Tensor, has: Tensor, logit_scale: Tensor) -> Tensor:
-        return vidla_loss(features, has.to(features.device), logit_scale, self.settings.gather)
+    def _loss(self, features: Tensor, has_text: Tensor, logit_scale: Tensor) -> Tensor:
+        return vidla_loss(features, has_text.to(features.device), logit_scale, self.settings.gather)
 
-    def _unsynchronised(self) -> AbstractContextManager[None]:
-        """Gradients stay in this process meanwhile."""
+    def _no_sync(self) -> AbstractContextManager[None]:
+        """While this is open, gradients are not averaged over processes."""
         if isinstance(self.parallel, DistributedDataParallel):
             return self.parallel.no_sync()
         return nullcontext()
@@ -126,23 +129,23 @@ class Trainer:
     # --- the run ----------------------------------------------------------------------------------------------------
 
     def train(self, file: TextIO) -> None:
-        """Train to the end, with progress in `file`. Raises DatasetError and TrainingError."""
-        processes, settings = self.processes, self.settings
+        """Train to the end and show progress in `file`. Raises DatasetError and TrainingError."""
+        world, settings = self.world, self.settings
         if self.step >= self.steps:
             return
-        batches = Batches(self.order, self.step, self.steps, settings.micro_batch, processes.rank, processes.size)
-        missing = MissingClips(settings.data.max_missing, len(batches) * settings.micro_batch)
+        batches = TrainBatchSampler(self.sampler, self.step, self.steps, settings.micro_batch, world.rank, world.size)
+        unreadable = UnreadableClips(settings.data.max_missing, len(batches) * settings.micro_batch)
         with ExitStack() as stack:
-            if processes.first:
-                begun = Monitor(self.run.folder, self.step, self.steps, processes.device, file)
-                self.monitor = stack.enter_context(begun)
+            if world.is_main:
+                monitor = Monitor(self.run.folder, self.step, self.steps, world.device, file)
+                self.monitor = stack.enter_context(monitor)
                 for fault in self.faults:
-                    self.monitor.event(self.step, "checkpoint", f"ignored: {fault}")
-            stream = read(self._samples(self.clips, True), batches, settings.data.workers, self._pinned)
+                    self.monitor.log_event(self.step, "checkpoint", f"ignored: {fault}")
+            stream = load_batches(self._clip_dataset(self.clips, True), batches, settings.data.workers, self._pinned)
             try:
                 while self.step < self.steps:
-                    self._next_step(stream, batches.pieces, missing)
-                    self._keep()
+                    self._next_step(stream, batches.micro_batches, unreadable)
+                    self._evaluate_and_save()
             except torch.OutOfMemoryError:
                 raise TrainingError(
                     "the device is out of memory: lower micro_batch (gradient_cache=true keeps the batch as it is), or "
@@ -154,19 +157,19 @@ class Trainer:
                 reason = str(error).strip().partition("\n")[0]
                 raise TrainingError(f"the model cannot be compiled ({reason}): set compile=false") from error
 
-    def _next_step(self, stream: Iterator[Batch], count: int, missing: MissingClips) -> None:
+    def _next_step(self, stream: Iterator[Batch], count: int, unreadable: UnreadableClips) -> None:
         began = time.monotonic()
-        pieces = list(islice(stream, count))
+        micro_batches = list(islice(stream, count))
         waited = time.monotonic() - began
-        for piece in pieces:
-            missing.add(piece)
-        loss, norm = self.train_step(pieces)
+        for micro_batch in micro_batches:
+            unreadable.add(micro_batch)
+        loss, norm = self.train_step(micro_batches)
         self.step += 1
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            self._not_finite(pieces, loss, norm)
+            self._not_finite(micro_batches, loss, norm)
         elif self.monitor is not None:
-            self.monitor.step(
-                StepFigures(
+            self.monitor.log_step(
+                StepMetrics(
                     step=self.step,
                     loss=loss,
                     gradient_norm=norm,
@@ -175,26 +178,26 @@ class Trainer:
                     clips=self.settings.batch,
                     seconds=time.monotonic() - began,
                     waiting=waited,
-                    unreadable=missing.replaced,
+                    unreadable=unreadable.replaced,
                 )
             )
 
-    def _not_finite(self, pieces: Sequence[Batch], loss: float, norm: float) -> None:
-        """The parameters are as they were before this step. Raises TrainingError where it is to stop the run."""
-        own = [self.clips[int(index)].clip_id for piece in pieces for index in piece.index]
-        clips = [clip for part in self.processes.collect(own) for clip in part]
+    def _not_finite(self, micro_batches: Sequence[Batch], loss: float, norm: float) -> None:
+        """Report a step that left the parameters unchanged. Raises TrainingError if it is to stop the run."""
+        own_clips = [self.clips[int(index)].clip_id for micro_batch in micro_batches for index in micro_batch.index]
+        clips = [clip for of_rank in self.world.all_gather(own_clips) for clip in of_rank]
         more = f" and {len(clips) - NAMED_CLIPS} more" if len(clips) > NAMED_CLIPS else ""
         text = (
             f"step {self.step} has a loss of {loss:g} and a gradient of norm {norm:g}; its clips are "
             f"{', '.join(clips[:NAMED_CLIPS])}{more}"
         )
         if self.monitor is not None:
-            self.monitor.event(self.step, "not_finite", text, clips=clips)
+            self.monitor.log_event(self.step, "not_finite", text, clips=clips)
         if self.settings.non_finite == "stop":
-            raise TrainingError(f"{text}: lower optimizer.lr, or go on without such steps with non_finite=skip")
+            raise TrainingError(f"{text}: lower optimizer.lr, or skip such steps with non_finite=skip")
 
-    def _keep(self) -> None:
-        """Evaluate and write a checkpoint, where it is time to."""
+    def _evaluate_and_save(self) -> None:
+        """Evaluate and write a checkpoint when they are due."""
         settings, last = self.settings, self.step == self.steps
         due = last or self.step % settings.evaluate_every == 0
         score = self._evaluate() if due and len(self.held_out) else None
@@ -204,83 +207,87 @@ class Trainer:
         if better:
             self._best = score
         progress = Progress(self.step, self.version, settings.model_dump(mode="json"), score)
-        checkpoint.save(self.run.checkpoints, self.model, self.optimizer, progress, self.processes, settings.keep)
+        checkpoint.save(self.run.checkpoints, self.model, self.optimizer, progress, self.world, settings.keep)
 
     def _evaluate(self) -> float | None:
         settings = self.settings
-        encoder = Encoder(self.model, self.processes, settings.precision, settings.micro_batch, settings.data.workers)
+        encoder = Encoder(self.model, self.world, settings.precision, settings.micro_batch, settings.data.workers)
         try:
-            with torch.compiler.set_stance("force_eager"):  # the figures are then those of `vidla evaluate`
-                samples = self._samples(self.held_out, False)
-                found = evaluate_clips(encoder, samples, settings.evaluate_clips, resamples=0)
-        except DatasetError as error:  # no reason to lose what is trained
+            with torch.compiler.set_stance("force_eager"):  # for the same figures as `vidla evaluate`
+                dataset = self._clip_dataset(self.held_out, False)
+                evaluation = evaluate_clips(encoder, dataset, settings.evaluate_clips, resamples=0)
+        except DatasetError as error:  # not a reason to lose the training
             if self.monitor is not None:
-                self.monitor.event(self.step, "not_evaluated", f"step {self.step} is not evaluated: {error}")
+                self.monitor.log_event(self.step, "not_evaluated", f"step {self.step} is not evaluated: {error}")
             return None
         if self.monitor is not None:
-            self.monitor.evaluated(self.step, found.scalars(), f"R@1 {found.score:.1%}, text to video")
-        return self.processes.collect(found.score)[0]  # the same in all, to the last bit
+            self.monitor.log_evaluation(self.step, evaluation.scalars(), f"R@1 {evaluation.score:.1%}, text to video")
+        return self.world.all_gather(evaluation.score)[0]  # the same in all processes, to the last bit
 
-    # --- what it is made of -----------------------------------------------------------------------------------------
+    # --- setup ------------------------------------------------------------------------------------------------------
 
-    def _version(self, version: DatasetVersion) -> DatasetVersion:
-        """The version of the dataset to go on with; it may have to be pinned, once."""
+    def _resume_version(self, version: DatasetVersion) -> DatasetVersion:
+        """The version of the dataset to continue on; the main process may have to pin it."""
         run, changed = self.run, self.settings.data.allow_changed
         name = run.folder.resolve().name
-        return self.processes.first_does(lambda: reopen(run.dataset, version, name, changed))
+        return self.world.run_on_main(lambda: resume_version(run.dataset, version, name, changed))
 
     def _select(self) -> tuple[Clips, Clips]:
-        """The clips to train on, and those held out: one process writes them down, then all read them."""
+        """The clips to train on, and those held out: the main process writes them, then all read them."""
         run, version, folder = self.run, self.version, self.run.folder / "clips"
 
         def write() -> tuple[Clips, ...]:
-            return tuple(select(run.dataset, version, run.settings.data, s, folder / f"{s}.arrow") for s in SHARES)
+            return tuple(
+                select_clips(run.dataset, version, run.settings.data, s, folder / f"{s}.arrow") for s in SPLITS
+            )
 
-        train, held_out = self.processes.first_does(write)
+        train, held_out = self.world.run_on_main(write)
         return train, held_out
 
-    def _samples(self, clips: Clips, training: bool) -> Samples:
+    def _clip_dataset(self, clips: Clips, training: bool) -> ClipDataset:
         config, data = self.model.config, self.settings.data
-        media = media_of(self.run.dataset, data.cache_folder, data.cache_bytes)
+        media = media_store(self.run.dataset, data.cache_folder, data.cache_bytes)
         augmentation = Augmentation(data.crops, data.flip) if training else None
-        return Samples(clips, media, config.video.frames, config.video.image_size, config.text.context, augmentation)
+        return ClipDataset(
+            clips, media, config.video.frames, config.video.image_size, config.text.context, augmentation
+        )
 
     @property
     def _pinned(self) -> bool:
-        """Whether batches wait in memory from which the device can copy by itself."""
-        return bool(self.processes.device.type == "cuda")
+        """Whether batches are in pinned memory, for asynchronous copies to the device."""
+        return bool(self.world.device.type == "cuda")
 
 
-def has_text(piece: Batch) -> Tensor:
-    """(B, 2): whether a clip has a subtitle, and a caption."""
-    return torch.stack([piece.has_subtitle, piece.has_caption], dim=1)
+def has_text(micro_batch: Batch) -> Tensor:
+    """(B, 2): whether each clip has a subtitle, and whether it has a caption."""
+    return torch.stack([micro_batch.has_subtitle, micro_batch.has_caption], dim=1)
 
 
-def distributed(model: VidLA, processes: Processes) -> VidLA | DistributedDataParallel:
-    """`model`, such that the gradients of all processes are averaged in each."""
-    if processes.size == 1:
+def wrap_ddp(model: VidLA, world: World) -> VidLA | DistributedDataParallel:
+    """`model` in DDP if there are several processes, so that their gradients are averaged."""
+    if world.size == 1:
         return model
-    devices = [processes.device] if processes.device.type == "cuda" else None
+    devices = [world.device] if world.device.type == "cuda" else None
     return DistributedDataParallel(model, devices, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
 def check_vocabulary(model: VidLA, weights: str) -> None:
-    """Raises ModelError for a text tower that was made for other tokens than CLIP's."""
+    """Raises ModelError for a text tower whose vocabulary is not CLIP's."""
     text, tokenizer = model.config.text, clip_tokenizer()
     if text.vocabulary < len(tokenizer) or text.eos_token not in (tokenizer.eos_token_id, LEGACY_EOS):
         raise ModelError(
-            f"{weights}: texts are written in CLIP's vocabulary of {len(tokenizer)} tokens, which end with "
-            f"{tokenizer.eos_token_id}; this text tower has {text.vocabulary}, which end with {text.eos_token}"
+            f"{weights}: texts are tokenized with CLIP's vocabulary of {len(tokenizer)} tokens, ending with "
+            f"{tokenizer.eos_token_id}; this text tower has {text.vocabulary}, ending with {text.eos_token}"
         )
 
 
-def order_of(clips: Clips, settings: TrainSettings) -> Order:
-    return Order(clips.counts, settings.batch, settings.seed, settings.data.scales)
+def make_sampler(clips: Clips, settings: TrainSettings) -> EpochSampler:
+    return EpochSampler(clips.counts, settings.batch, settings.seed, settings.data.scales)
 
 
-def steps_of(order: Order, settings: TrainSettings) -> int:
-    """Steps of the whole run. Raises ConfigError where there is none."""
-    steps = int(settings.epochs * order.steps)
+def count_steps(sampler: EpochSampler, settings: TrainSettings) -> int:
+    """The number of steps of the whole run. Raises ConfigError if it is 0."""
+    steps = int(settings.epochs * sampler.steps)
     if not steps:
-        raise ConfigError(f"epochs ({settings.epochs:g}) is less than one step: an epoch has {order.steps} steps")
+        raise ConfigError(f"epochs ({settings.epochs:g}) is less than one step: an epoch has {sampler.steps} steps")
     return steps

@@ -33,7 +33,7 @@ def global_pairs(config: VideoConfig) -> Tensor:
 
 def temporal_pairs(config: VideoConfig) -> Tensor:
     """Who sees whom in the temporal attention, patches alone: (T·N, T·N)."""
-    position = _tokens(config)[3][config.globals :]
+    position = _tokens(config)[3][config.global_tokens :]
     return position[:, None] == position
 
 
@@ -59,7 +59,7 @@ def dense_layer(layer: VideoLayer, x: Tensor, pairs: Tensor, over_time: Tensor) 
     """What a layer of HTA, or of joint attention, makes of its tokens (B, S, d)."""
     config = layer.config
     if config.attention == "hta":
-        tokens, patches = x[:, : config.globals], x[:, config.globals :]
+        tokens, patches = x[:, : config.global_tokens], x[:, config.global_tokens :]
         patches = patches + _attend(layer.temporal_attention, layer.temporal_norm(patches), over_time)
         x = torch.cat([tokens, patches], 1)
     x = x + _attend(layer.attention, layer.norm1(x), pairs)

@@ -20,10 +20,10 @@ from curation.ids import content_digest, digest
 from curation.records import Clip, Row
 from curation.segments.tilings import tile
 from curation.settings import ScaleSettings, TilingSettings
-from model.data.clips import select, version_now
-from model.data.media_cache import media_of
-from model.data.split import held_out
-from model.distributed import Processes
+from model.data.clips import current_version, select_clips
+from model.data.media_cache import media_store
+from model.data.split import is_held_out
+from model.distributed import World
 from model.evaluation.evaluate import Encoder
 from model.evaluation.ranking import normalised, rank
 from model.network.vidla import VidLA
@@ -33,7 +33,7 @@ from model.training.trainer import Trainer
 from tests.support.animations import SECONDS, Animation
 
 TILINGS = TilingSettings(short=ScaleSettings(target_s=SECONDS, min_s=2.0, max_s=4.0))
-ALONE = Processes(0, 1, torch.device("cpu"))
+ALONE = World(0, 1, torch.device("cpu"))
 HELD_OUT = 0.2
 SETTINGS = (
     f"data.held_out={HELD_OUT}",
@@ -64,7 +64,7 @@ def write_dataset(
     dataset = Dataset(str(location))
     texts = [(one.name, one.tags) for one in animations]
     if shuffled is not None:
-        places = [i for i, one in enumerate(animations) if not held_out(one.video_id, HELD_OUT)]
+        places = [i for i, one in enumerate(animations) if not is_held_out(one.video_id, HELD_OUT)]
         for i, text in zip(places, Random(shuffled).sample([texts[i] for i in places], len(places)), strict=True):
             texts[i] = text
     with Writer(dataset, "animations", {}) as writer:
@@ -114,7 +114,7 @@ def random_towers(folder: Path, seed: int) -> Path:
 
 def trainer_of(folder: Path, dataset: Dataset, clip: Path, seed: int, *assignments: str) -> Trainer:
     settings = resolve_training(None, [f"model.weights={clip}", f"seed={seed}", *SETTINGS, *assignments])
-    return Trainer(run_folder.begin(folder, dataset, settings, ALONE), ALONE)
+    return Trainer(run_folder.open_run(folder, dataset, settings, ALONE), ALONE)
 
 
 def encoder_of(model: VidLA) -> Encoder:
@@ -142,15 +142,17 @@ class Found:
 def find(model: VidLA, dataset: Dataset, animations: Sequence[Animation], folder: Path) -> Found:
     """How well `model` finds the held-out clips of `dataset`, which has all `animations`, by name."""
     settings = DataSettings(held_out=HELD_OUT)
-    clips = select(dataset, version_now(dataset), settings, "held_out", folder / "held_out.arrow")
+    clips = select_clips(dataset, current_version(dataset), settings, "held_out", folder / "held_out.arrow")
     encoder = encoder_of(model)
-    videos, indices = encoder.videos(encoder.samples(clips, media_of(dataset, None, 1)), range(len(clips)))
+    videos, indices = encoder.encode_videos(
+        encoder.clip_dataset(clips, media_store(dataset, None, 1)), range(len(clips))
+    )
     names = [str(clips[index].caption) for index in indices]
     pairs = np.arange(len(names))
-    (ranks,) = rank(normalised(encoder.texts(names), "text"), normalised(videos, "video"), pairs, pairs)
+    (ranks,) = rank(normalised(encoder.encode_texts(names), "text"), normalised(videos, "video"), pairs, pairs)
     hits = ranks.hits(1)
     thing = {one.name: one.thing for one in animations}
-    trained_on = {one.thing for one in animations if not held_out(one.video_id, HELD_OUT)}
+    trained_on = {one.thing for one in animations if not is_held_out(one.video_id, HELD_OUT)}
     known = np.array([thing[name] in trained_on for name in names])
     return Found(len(names), float(hits.mean()), float(hits[known].mean()), float(hits[~known].mean()))
 

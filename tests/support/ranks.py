@@ -13,7 +13,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 Work = Callable[[int, int], Any]
-PATIENCE = timedelta(seconds=120)
+TIMEOUT = timedelta(seconds=120)
 
 
 def together(work: Work, size: int) -> list[Any]:
@@ -25,7 +25,7 @@ def together(work: Work, size: int) -> list[Any]:
 
 def _run(rank: int, work: Work, size: int, folder: str) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"file://{folder}/meeting", PATIENCE, size, rank)
+    dist.init_process_group("gloo", f"file://{folder}/meeting", TIMEOUT, size, rank)
     try:
         torch.save(work(rank, size), Path(folder) / f"{rank}.pt")
     finally:

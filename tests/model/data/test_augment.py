@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
-from model.data.augment import View, centre_view, normalise, random_view, show
+from model.data.augment import View, apply_view, centre_view, normalise, random_view
 from model.network.architecture import CLIP_MEAN, CLIP_STD
 
 CROPS = (1.0, 0.8)
@@ -58,17 +58,17 @@ def test_the_centre() -> None:
 @pytest.mark.parametrize("flip", [False, True])
 def test_shows_the_same_square_of_every_frame(size: int, flip: bool) -> None:
     pixels = picture()
-    found = show(pixels, View(20, 10, 40, flip), size)
+    found = apply_view(pixels, View(20, 10, 40, flip), size)
     square = pixels[:, :, 10:50, 20:60].float()
     wanted = interpolate(square, size=(size, size), mode="bicubic", antialias=True).round().clamp(0, 255)
     assert found.shape == (3, 3, size, size) and found.dtype == torch.uint8
     assert (found.float() - (wanted.flip(-1) if flip else wanted)).abs().max() <= 1
-    assert torch.equal(show(pixels[1:2], View(20, 10, 40, flip), size)[0], found[1])
+    assert torch.equal(apply_view(pixels[1:2], View(20, 10, 40, flip), size)[0], found[1])
 
 
 def test_a_square_of_the_right_size_is_left_as_it_is() -> None:
     pixels = picture()
-    assert torch.equal(show(pixels, View(20, 10, 40), 40), pixels[:, :, 10:50, 20:60])
+    assert torch.equal(apply_view(pixels, View(20, 10, 40), 40), pixels[:, :, 10:50, 20:60])
 
 
 def test_normalises_as_clip_does() -> None:

@@ -17,8 +17,8 @@ from curation.dataset.vacuum import vacuum
 from curation.dataset.writer import Writer
 from curation.errors import DatasetError, UsageError
 from curation.records import Clip
-from model.data.clips import Clips, DatasetVersion, Share, pin_version, reopen, select
-from model.data.split import held_out, in_subset
+from model.data.clips import Clips, DatasetVersion, Split, pin_version, resume_version, select_clips
+from model.data.split import is_held_out, is_in_subset
 from model.settings import DataSettings
 from tests.support.dataset_files import add_videos, commit_rows, made_of, make_dataset, stored_media
 
@@ -37,8 +37,8 @@ def version(dataset: Dataset) -> DatasetVersion:
     return pin_version(dataset, "tests")
 
 
-def chosen(dataset: Dataset, version: DatasetVersion, path: Path, share: Share = "train", **settings: Any) -> Clips:
-    return select(dataset, version, ALL.model_copy(update=settings), share, path / "clips.arrow")
+def chosen(dataset: Dataset, version: DatasetVersion, path: Path, share: Split = "train", **settings: Any) -> Clips:
+    return select_clips(dataset, version, ALL.model_copy(update=settings), share, path / "clips.arrow")
 
 
 def ids(clips: Clips) -> list[str]:
@@ -71,7 +71,7 @@ def test_selects_by_a_condition_and_by_scale(dataset: Dataset, version: DatasetV
         "medium": 0,
         "long": VIDEOS,
     }
-    with pytest.raises(DatasetError, match=r"no clip of .* is selected: look at data.where"):
+    with pytest.raises(DatasetError, match=r"no clip of .* is selected: check data.where"):
         chosen(dataset, version, tmp_path, where="language = 'xx'")
 
 
@@ -112,11 +112,11 @@ def test_splits_by_video(dataset: Dataset, version: DatasetVersion, tmp_path: Pa
     train = chosen(dataset, version, tmp_path / "train", held_out=0.3)
     kept = chosen(dataset, version, tmp_path / "held out", "held_out", held_out=0.3, subset=0.01)
     sides = [{clips[i].video_id for i in range(len(clips))} for clips in (train, kept)]
-    assert sides == [{v for v in videos if held_out(v, 0.3) is side} for side in (False, True)]
+    assert sides == [{v for v in videos if is_held_out(v, 0.3) is side} for side in (False, True)]
     assert all(sides)
     for share in (0.2, 0.5, 1.0):
         part = chosen(dataset, version, tmp_path / "part", subset=share)
-        assert {part[i].video_id for i in range(len(part))} == {v for v in videos if in_subset(v, share)}
+        assert {part[i].video_id for i in range(len(part))} == {v for v in videos if is_in_subset(v, share)}
     assert not len(chosen(dataset, version, tmp_path / "none", "held_out"))
 
 
@@ -131,11 +131,11 @@ def test_is_the_same_however_the_rows_lie(dataset: Dataset, version: DatasetVers
 
 def test_writes_a_selection_once(dataset: Dataset, version: DatasetVersion, tmp_path: Path) -> None:
     path = tmp_path / "clips.arrow"
-    written = select(dataset, version, ALL, "train", path)
+    written = select_clips(dataset, version, ALL, "train", path)
     stamp = path.stat().st_mtime_ns
-    assert ids(select(dataset, version, ALL.model_copy(update={"workers": 7}), "train", path)) == ids(written)
+    assert ids(select_clips(dataset, version, ALL.model_copy(update={"workers": 7}), "train", path)) == ids(written)
     assert path.stat().st_mtime_ns == stamp
-    select(dataset, version, ALL.model_copy(update={"where": "scale = 'long'"}), "train", path)
+    select_clips(dataset, version, ALL.model_copy(update={"where": "scale = 'long'"}), "train", path)
     assert len(Clips(path)) == VIDEOS
     assert len(written) == 7 * VIDEOS  # who has the old one open reads on in it
     assert written[7 * VIDEOS - 1].scale == "long"
@@ -175,14 +175,14 @@ def test_a_pinned_version_stays_as_it_was(tmp_path: Path) -> None:
 def test_a_changed_dataset_is_refused(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "dataset", 3)
     version = pin_version(dataset, "mine")
-    assert reopen(dataset, version, "mine", allow_changed=False) == version
+    assert resume_version(dataset, version, "mine", allow_changed=False) == version
     with Writer(dataset, "run-2", {}) as writer:
         add_videos(writer, [7])
     with pytest.raises(
-        DatasetError, match=r"have changed since the checkpoint .*=true goes on with version \d+, which"
+        DatasetError, match=r"have changed since the checkpoint .*=true continues on version \d+, which"
     ):
-        reopen(dataset, version, "mine", allow_changed=False)
-    assert reopen(dataset, version, "mine", allow_changed=True) == version
+        resume_version(dataset, version, "mine", allow_changed=False)
+    assert resume_version(dataset, version, "mine", allow_changed=True) == version
 
 
 def test_what_is_forgotten_is_not_trained_on_again(tmp_path: Path) -> None:
@@ -191,9 +191,9 @@ def test_what_is_forgotten_is_not_trained_on_again(tmp_path: Path) -> None:
     gone = dataset.read("clips", ["video_id"])["video_id"][0].as_py()
     with Writer(dataset, "run-2", {}) as writer:
         forget(writer, "video", gone)
-    with pytest.raises(DatasetError, match=r"goes on with what is there: version .* is not whole"):
-        reopen(dataset, version, "mine", allow_changed=False)
-    again = reopen(dataset, version, "mine", allow_changed=True)
+    with pytest.raises(DatasetError, match=r"continues on the current one: parts of .* were removed"):
+        resume_version(dataset, version, "mine", allow_changed=False)
+    again = resume_version(dataset, version, "mine", allow_changed=True)
     assert again.tables == pins(dataset)[again.pin]
     clips = chosen(dataset, again, tmp_path)
     assert len(clips) == 2 * 7
@@ -204,12 +204,12 @@ def test_a_version_that_is_not_pinned_any_more_is_not_whole(tmp_path: Path) -> N
     dataset = make_dataset(tmp_path / "dataset", 1)
     version = pin_version(dataset, "mine")
     unpin(dataset, version.pin)
-    with pytest.raises(DatasetError, match="is not whole"):
-        reopen(dataset, version, "mine", allow_changed=False)
+    with pytest.raises(DatasetError, match="were removed"):
+        resume_version(dataset, version, "mine", allow_changed=False)
 
 
 def test_another_dataset_is_told_apart(tmp_path: Path) -> None:
     version = pin_version(make_dataset(tmp_path / "one", 1), "mine")
     other = make_dataset(tmp_path / "two", 1)
     with pytest.raises(DatasetError, match="changed since the checkpoint"):
-        reopen(other, version, "mine", allow_changed=False)
+        resume_version(other, version, "mine", allow_changed=False)

@@ -20,10 +20,18 @@ from curation.media import single_pass
 from curation.media.encode import VideoTrack, open_stored
 from curation.segments.tilings import tile
 from curation.settings import MediaSettings, Settings
-from model.data.frame_reader import INSIDE_S, BrokenMedia, Frames, by_pyav, by_torchcodec, clip_times, read_frames
+from model.data.frame_reader import (
+    INSIDE_S,
+    BrokenMedia,
+    Frames,
+    read_frames,
+    read_with_pyav,
+    read_with_torchcodec,
+    sample_times,
+)
 
 RATE = 12
-READERS: list[Callable[[Path | BinaryIO, list[float]], Frames | None]] = [by_torchcodec, by_pyav]
+READERS: list[Callable[[Path | BinaryIO, list[float]], Frames | None]] = [read_with_torchcodec, read_with_pyav]
 
 
 def store(path: Path, ticks: list[int], time_base: Fraction, keys: frozenset[int] = frozenset(), **tags: int) -> Path:
@@ -86,17 +94,17 @@ def test_clips_of_any_range(make: Callable[[Path], Path], tmp_path: Path) -> Non
     random = Random(1)
     for _ in range(20):
         start, end = sorted(random.sample(starts, 2))
-        times = clip_times(start, end, 12, random)
+        times = sample_times(start, end, 12, random)
         found = read_frames(path, times)
         check(found, path, times)
-        check(by_pyav(path, times), path, times)
+        check(read_with_pyav(path, times), path, times)
         assert start <= min(found.times) and max(found.times) < end
 
 
 def test_notices_where_frames_are_not_evenly_spaced(tmp_path: Path) -> None:
     path = uneven(tmp_path / "v.mp4")
     starts, _ = every_frame(path)
-    assert by_torchcodec(path, clip_times(0.0, starts[-1], 12)) is None
+    assert read_with_torchcodec(path, sample_times(0.0, starts[-1], 12)) is None
 
 
 def test_exact_ranges_of_what_the_single_pass_stores(videos: list[Path], tmp_path: Path) -> None:
@@ -110,16 +118,16 @@ def test_exact_ranges_of_what_the_single_pass_stores(videos: list[Path], tmp_pat
         inside = [start for start in starts if segment.start <= start < segment.end]
         assert inside[0] == pytest.approx(segment.start, abs=1e-9)
         times = [time + 0.001 for time in inside]
-        check(by_torchcodec(stored, times), stored, times)
-        check(by_pyav(stored, times), stored, times)
-    times = clip_times(segments[-1].start, segments[-1].end, 5)
+        check(read_with_torchcodec(stored, times), stored, times)
+        check(read_with_pyav(stored, times), stored, times)
+    times = sample_times(segments[-1].start, segments[-1].end, 5)
     assert read_frames(stored, [*times, found.duration, found.duration + 9]).times[-2:] == [starts[-1]] * 2
 
 
 def test_times_are_uniform_or_stratified() -> None:
-    assert clip_times(10.0, 22.0, 4) == [11.5, 14.5, 17.5, 20.5]
-    drawn = [clip_times(10.0, 22.0, 4, Random(seed)) for seed in range(500)]
-    assert clip_times(10.0, 22.0, 4, Random(7)) == drawn[7]
+    assert sample_times(10.0, 22.0, 4) == [11.5, 14.5, 17.5, 20.5]
+    drawn = [sample_times(10.0, 22.0, 4, Random(seed)) for seed in range(500)]
+    assert sample_times(10.0, 22.0, 4, Random(7)) == drawn[7]
     for part in range(4):
         times = [times[part] for times in drawn]
         assert 10 + 3 * part <= min(times) < 10.1 + 3 * part and 12.9 + 3 * part < max(times) < 13 + 3 * part
@@ -143,7 +151,7 @@ class Counted(io.FileIO):
 
 def test_reads_only_what_is_needed(tmp_path: Path) -> None:
     path = even(tmp_path / "v.mp4", seconds=120)
-    times = clip_times(60.0, 62.0, 12)
+    times = sample_times(60.0, 62.0, 12)
     for reader in READERS:
         with Counted(path) as file:
             check(reader(file, times), path, times)
@@ -161,7 +169,7 @@ def test_decodes_only_the_groups_of_pictures_that_are_needed(reader: Any, tmp_pa
         data[packet.pos : packet.pos + packet.size] = bytes(packet.size)
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(data)
-    times = clip_times(float(packets[key].pts * packets[key].time_base), 40.0, 12)
+    times = sample_times(float(packets[key].pts * packets[key].time_base), 40.0, 12)
     check(reader(broken, times), path, times)
 
 
@@ -181,11 +189,11 @@ def broken_files(folder: Path) -> dict[str, Path]:
 def test_says_in_one_line_what_is_broken(tmp_path: Path) -> None:
     for name, path in broken_files(tmp_path).items():
         with pytest.raises(BrokenMedia) as raised:
-            read_frames(path, clip_times(12.0, 20.0, 12))
+            read_frames(path, sample_times(12.0, 20.0, 12))
         assert "\n" not in str(raised.value), name
         for reader in READERS:
             with pytest.raises((OSError, RuntimeError, ValueError, IndexError)):
-                reader(path, clip_times(12.0, 20.0, 12))
+                reader(path, sample_times(12.0, 20.0, 12))
 
 
 def test_goes_without_torchcodec(tmp_path: Path) -> None:
@@ -197,9 +205,9 @@ from pathlib import Path
 import torch
 from model.data import frame_reader
 assert frame_reader.VideoDecoder is None
-pixels = frame_reader.read_frames(Path({str(path)!r}), {clip_times(3.0, 15.0, 12)}).pixels
+pixels = frame_reader.read_frames(Path({str(path)!r}), {sample_times(3.0, 15.0, 12)}).pixels
 torch.save(pixels, {str(tmp_path / "pixels.pt")!r})
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
     found = torch.load(tmp_path / "pixels.pt")
-    assert torch.equal(found, read_frames(path, clip_times(3.0, 15.0, 12)).pixels)
+    assert torch.equal(found, read_frames(path, sample_times(3.0, 15.0, 12)).pixels)

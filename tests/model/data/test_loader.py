@@ -26,12 +26,12 @@ from curation.dataset.object_store import put
 from curation.dataset.writer import Writer
 from curation.errors import DatasetError
 from curation.records import Clip
-from model.data.augment import View, centre_view, show
-from model.data.clips import Clips, pin_version, select
-from model.data.frame_reader import clip_times, read_frames
-from model.data.loader import ATTEMPTS, Augmentation, Batch, MissingClips, Samples, read, tokens
-from model.data.media_cache import media_of
-from model.data.sampler import Batches, Draw, Order, SequentialBatches
+from model.data.augment import View, apply_view, centre_view
+from model.data.clips import Clips, pin_version, select_clips
+from model.data.frame_reader import read_frames, sample_times
+from model.data.loader import ATTEMPTS, Augmentation, Batch, ClipDataset, UnreadableClips, load_batches, tokenize
+from model.data.media_cache import media_store
+from model.data.sampler import Draw, EpochSampler, SequentialBatchSampler, TrainBatchSampler
 from model.settings import DataSettings
 from tests.support.bucket import Bucket
 from tests.support.dataset_files import commit_rows, made_of, make_dataset, stored_media
@@ -58,10 +58,12 @@ def make(folder: Path, videos: int = 6) -> Dataset:
     return dataset
 
 
-def samples_of(dataset: Dataset, folder: Path, augmentation: Augmentation | None = AUGMENTATION) -> Samples:
+def samples_of(dataset: Dataset, folder: Path, augmentation: Augmentation | None = AUGMENTATION) -> ClipDataset:
     version = pin_version(dataset, "tests")
-    clips = select(dataset, version, DataSettings(held_out=0), "train", folder / "clips.arrow")
-    return Samples(clips, media_of(dataset, str(folder / "cache"), 1_000_000), FRAMES, SIZE, augmentation=augmentation)
+    clips = select_clips(dataset, version, DataSettings(held_out=0), "train", folder / "clips.arrow")
+    return ClipDataset(
+        clips, media_store(dataset, str(folder / "cache"), 1_000_000), FRAMES, SIZE, augmentation=augmentation
+    )
 
 
 @pytest.fixture(scope="module")
@@ -70,17 +72,17 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 @pytest.fixture
-def samples(dataset: Dataset, tmp_path: Path) -> Samples:
+def samples(dataset: Dataset, tmp_path: Path) -> ClipDataset:
     return samples_of(dataset, tmp_path)
 
 
-def order_of(clips: Clips, batch: int = 4) -> Order:
-    return Order(clips.counts, batch, seed=5)
+def make_sampler(clips: Clips, batch: int = 4) -> EpochSampler:
+    return EpochSampler(clips.counts, batch, seed=5)
 
 
-def test_a_sample_in_training(samples: Samples) -> None:
+def test_a_sample_in_training(samples: ClipDataset) -> None:
     clip = samples.clips[3]
-    (batch,) = read(samples, [[(3, 11), (3, 12)]], workers=0)
+    (batch,) = load_batches(samples, [[(3, 11), (3, 12)]], workers=0)
     assert batch.frames.shape == (2, FRAMES, 3, SIZE, SIZE) and batch.frames.dtype == torch.uint8
     assert batch.index.tolist() == batch.drawn.tolist() == [3, 3]
     assert batch.times[0].tolist() != batch.times[1].tolist()
@@ -90,21 +92,21 @@ def test_a_sample_in_training(samples: Samples) -> None:
         left, top, side, flip = batch.view[i].tolist()
         path = samples.media.open(clip.media_uri)
         pixels = read_frames(path, batch.times[i].tolist()).pixels
-        assert torch.equal(batch.frames[i], show(pixels, View(left, top, side, bool(flip)), SIZE))
+        assert torch.equal(batch.frames[i], apply_view(pixels, View(left, top, side, bool(flip)), SIZE))
 
 
 def test_a_sample_in_evaluation(dataset: Dataset, tmp_path: Path) -> None:
     samples = samples_of(dataset, tmp_path, augmentation=None)
     clip = samples.clips[3]
-    (batch,) = read(samples, [[(3, 11), (3, 12)]], workers=0)
-    assert batch.times[0].tolist() == batch.times[1].tolist() == clip_times(clip.start, clip.end, FRAMES)
+    (batch,) = load_batches(samples, [[(3, 11), (3, 12)]], workers=0)
+    assert batch.times[0].tolist() == batch.times[1].tolist() == sample_times(clip.start, clip.end, FRAMES)
     pixels = read_frames(samples.media.open(clip.media_uri), batch.times[0].tolist()).pixels
-    assert torch.equal(batch.frames[0], show(pixels, centre_view(36, 64), SIZE))
+    assert torch.equal(batch.frames[0], apply_view(pixels, centre_view(36, 64), SIZE))
     assert torch.equal(batch.frames[0], batch.frames[1])
 
 
-def test_tells_which_texts_a_clip_has(samples: Samples) -> None:
-    everything = list(read(samples, SequentialBatches(len(samples), 4), workers=0))
+def test_tells_which_texts_a_clip_has(samples: ClipDataset) -> None:
+    everything = list(load_batches(samples, SequentialBatchSampler(len(samples), 4), workers=0))
     rows = [samples.clips[int(index)] for batch in everything for index in batch.index]
     assert len(rows) == len(samples)
     has = [torch.cat([getattr(batch, name) for batch in everything]) for name in ("has_subtitle", "has_caption")]
@@ -112,19 +114,19 @@ def test_tells_which_texts_a_clip_has(samples: Samples) -> None:
     assert has[1].tolist() == [row.caption is not None for row in rows]
     assert 0 < int(has[0].sum()) < len(rows) and bool((has[0] | has[1]).all())
     subtitles = torch.cat([batch.subtitle for batch in everything])
-    assert torch.equal(subtitles, tokens([row.subtitle or "" for row in rows]))
+    assert torch.equal(subtitles, tokenize([row.subtitle or "" for row in rows]))
 
 
 # --- texts ----------------------------------------------------------------------------------------------------------
 
 
 def test_tokens_are_those_of_clip() -> None:
-    found = tokens(["a photo of a cat", "", "dog " * 100])
+    found = tokenize(["a photo of a cat", "", "dog " * 100])
     assert found.shape == (3, 77) and found.dtype == torch.int64
     assert found[0, :8].tolist() == [49406, 320, 1125, 539, 320, 2368, 49407, 49407]
     assert found[1, :2].tolist() == [49406, 49407]
     assert found[2].tolist() == [49406, *[1929] * 75, 49407]  # cut, and ended all the same
-    assert tokens(["dog " * 100], context=10)[0].tolist() == [49406, *[1929] * 8, 49407]
+    assert tokenize(["dog " * 100], context=10)[0].tolist() == [49406, *[1929] * 8, 49407]
 
 
 @pytest.mark.parametrize("eos", [2, 49407])  # as early copies of CLIP name their end token, and as later ones do
@@ -135,16 +137,16 @@ def test_padding_changes_no_feature_of_clip(eos: int) -> None:
     for text in ("a photo of a cat", "dog " * 100):
         (short,) = clip_tokenizer()([text], truncation=True, max_length=77)["input_ids"]
         with torch.no_grad():
-            padded = model(tokens([text])).text_embeds
+            padded = model(tokenize([text])).text_embeds
             assert torch.allclose(padded, model(torch.tensor([short])).text_embeds, atol=1e-6)
 
 
 # --- any number of processes ----------------------------------------------------------------------------------------
 
 
-def walk(samples: Samples, order: Order, first: int, last: int, workers: int) -> list[tuple[Any, ...]]:
+def walk(samples: ClipDataset, order: EpochSampler, first: int, last: int, workers: int) -> list[tuple[Any, ...]]:
     """What all batches are, once the last has come: none may lie where another one is put."""
-    return [trace(batch) for batch in list(read(samples, Batches(order, first, last, 2), workers))]
+    return [trace(batch) for batch in list(load_batches(samples, TrainBatchSampler(order, first, last, 2), workers))]
 
 
 def trace(batch: Batch) -> tuple[Any, ...]:
@@ -160,8 +162,8 @@ def trace(batch: Batch) -> tuple[Any, ...]:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes")
-def test_is_the_same_by_any_number_of_workers(samples: Samples) -> None:
-    order = order_of(samples.clips)
+def test_is_the_same_by_any_number_of_workers(samples: ClipDataset) -> None:
+    order = make_sampler(samples.clips)
     alone = walk(samples, order, 0, 22, 0)
     assert order.steps == 10  # so it goes into a third epoch
     assert walk(samples, order, 0, 22, 3) == alone
@@ -173,27 +175,27 @@ import json, sys
 from pathlib import Path
 from curation.dataset.dataset import Dataset
 from model.data.clips import Clips
-from model.data.media_cache import media_of
-from model.data.sampler import Batches, Order
-from model.data.loader import Augmentation, Samples, read
-from tests.model.data.test_loader import AUGMENTATION, FRAMES, SIZE, order_of, trace
+from model.data.media_cache import media_store
+from model.data.sampler import TrainBatchSampler
+from model.data.loader import Augmentation, ClipDataset, load_batches
+from tests.model.data.test_loader import AUGMENTATION, FRAMES, SIZE, make_sampler, trace
 
 if __name__ == "__main__":
     dataset, clips, out, workers = Dataset(sys.argv[1]), Clips(Path(sys.argv[2])), Path(sys.argv[3]), int(sys.argv[4])
-    samples = Samples(clips, media_of(dataset, None, 1), FRAMES, SIZE, augmentation=AUGMENTATION)
+    samples = ClipDataset(clips, media_store(dataset, None, 1), FRAMES, SIZE, augmentation=AUGMENTATION)
     written = out.read_text().splitlines() if out.exists() else []
     whole = [line for line in written if line.endswith("]")]
     step = len(whole) // 2  # of two micro-batches
     out.write_text("".join(f"{line}\\n" for line in whole[: step * 2]))
     with out.open("a") as file:
-        for batch in read(samples, Batches(order_of(clips), step, 40, 2), workers):
+        for batch in load_batches(samples, TrainBatchSampler(make_sampler(clips), step, 40, 2), workers):
             print(json.dumps(trace(batch)), file=file, flush=True)
 """
 
 
 @pytest.mark.slow
 def test_a_killed_walk_goes_on_where_it_stopped_with_other_workers(
-    dataset: Dataset, samples: Samples, tmp_path: Path
+    dataset: Dataset, samples: ClipDataset, tmp_path: Path
 ) -> None:
     script, out = tmp_path / "walk.py", tmp_path / "walked.jsonl"
     script.write_text(WALK)
@@ -215,13 +217,13 @@ def test_a_killed_walk_goes_on_where_it_stopped_with_other_workers(
         assert not psutil.wait_procs(children, timeout=30)[1]  # its workers end with it
     assert kills == 2
     walked = [json.loads(line) for line in out.read_text().splitlines()]
-    assert walked == json.loads(json.dumps(walk(samples, order_of(samples.clips), 0, 40, 0)))
+    assert walked == json.loads(json.dumps(walk(samples, make_sampler(samples.clips), 0, 40, 0)))
 
 
 @pytest.mark.slow
-def test_reads_remote_media(dataset: Dataset, samples: Samples, tmp_path: Path, bucket: Bucket) -> None:
+def test_reads_remote_media(dataset: Dataset, samples: ClipDataset, tmp_path: Path, bucket: Bucket) -> None:
     assert dataset.folder is not None
-    order = order_of(samples.clips)
+    order = make_sampler(samples.clips)
     bucket.upload(dataset.folder)
     (tmp_path / "remote").mkdir()
     remote = samples_of(Dataset(bucket.uri), tmp_path / "remote")
@@ -234,7 +236,7 @@ def test_reads_remote_media(dataset: Dataset, samples: Samples, tmp_path: Path, 
 
 
 @pytest.fixture
-def damaged(tmp_path: Path) -> Iterator[tuple[Dataset, Samples, list[str]]]:
+def damaged(tmp_path: Path) -> Iterator[tuple[Dataset, ClipDataset, list[str]]]:
     """A dataset of which one video is gone and one is broken, and what these two are."""
     dataset = make(tmp_path / "dataset")
     assert dataset.folder is not None
@@ -245,10 +247,10 @@ def damaged(tmp_path: Path) -> Iterator[tuple[Dataset, Samples, list[str]]]:
     yield dataset, samples_of(dataset, tmp_path), [uris[1], uris[4]]
 
 
-def test_replaces_what_cannot_be_read(damaged: tuple[Dataset, Samples, list[str]]) -> None:
+def test_replaces_what_cannot_be_read(damaged: tuple[Dataset, ClipDataset, list[str]]) -> None:
     _, samples, bad = damaged
-    batches = Batches(order_of(samples.clips), 0, 10, 4)
-    once, again = (list(read(samples, batches, workers=0)) for _ in range(2))
+    batches = TrainBatchSampler(make_sampler(samples.clips), 0, 10, 4)
+    once, again = (list(load_batches(samples, batches, workers=0)) for _ in range(2))
     assert [trace(batch) for batch in once] == [trace(batch) for batch in again]
     for batch, draws in zip(once, batches, strict=True):
         assert batch.drawn.tolist() == [index for index, _ in draws]
@@ -259,16 +261,16 @@ def test_replaces_what_cannot_be_read(damaged: tuple[Dataset, Samples, list[str]
     assert all("\n" not in reason for batch in once for reason in batch.unreadable.values())
 
 
-def test_fails_past_a_share_and_names_the_files(damaged: tuple[Dataset, Samples, list[str]]) -> None:
+def test_fails_past_a_share_and_names_the_files(damaged: tuple[Dataset, ClipDataset, list[str]]) -> None:
     _, samples, bad = damaged
-    batches = list(read(samples, Batches(order_of(samples.clips), 0, 10, 4), workers=0))
-    missing = MissingClips(share=0.5, total=40)
+    batches = list(load_batches(samples, TrainBatchSampler(make_sampler(samples.clips), 0, 10, 4), workers=0))
+    missing = UnreadableClips(share=0.5, total=40)
     for batch in batches:
         missing.add(batch)
     assert missing.drawn == 40
     assert missing.replaced == sum(int((batch.index != batch.drawn).sum()) for batch in batches) > 5
     assert set(missing.files) == set(bad)
-    strict = MissingClips(share=0.1, total=40)
+    strict = UnreadableClips(share=0.1, total=40)
     with pytest.raises(
         DatasetError, match=r"[5-8] of \d+ clips cannot be read, more than data.max_missing \(0.1\)"
     ) as raised:
@@ -278,14 +280,14 @@ def test_fails_past_a_share_and_names_the_files(damaged: tuple[Dataset, Samples,
     assert "\n" not in str(raised.value)
     with pytest.raises(DatasetError, match=r"[1-4] of 4 clips"):
         for batch in batches:
-            MissingClips(share=0.0, total=10**6).add(batch)
+            UnreadableClips(share=0.0, total=10**6).add(batch)
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_says_in_one_line_when_nothing_can_be_read(workers: int, samples: Samples, tmp_path: Path) -> None:
-    nowhere = dataclasses.replace(samples, media=media_of(Dataset(str(tmp_path / "nowhere")), None, 1))
+def test_says_in_one_line_when_nothing_can_be_read(workers: int, samples: ClipDataset, tmp_path: Path) -> None:
+    nowhere = dataclasses.replace(samples, media=media_store(Dataset(str(tmp_path / "nowhere")), None, 1))
     with pytest.raises(DatasetError, match=f"{ATTEMPTS} clips in a row cannot be read: media/") as raised:
-        list(read(nowhere, [[(0, 1)]], workers))
+        list(load_batches(nowhere, [[(0, 1)]], workers))
     assert "\n" not in str(raised.value)
 
 
@@ -299,22 +301,22 @@ def workers_now() -> set[psutil.Process]:
 
 
 @pytest.mark.slow
-def test_says_in_one_line_that_a_worker_was_killed(samples: Samples) -> None:
+def test_says_in_one_line_that_a_worker_was_killed(samples: ClipDataset) -> None:
     before = workers_now()
-    batches = read(samples, Batches(order_of(samples.clips), 0, 10**6, 4), workers=1)
+    batches = load_batches(samples, TrainBatchSampler(make_sampler(samples.clips), 0, 10**6, 4), workers=1)
     next(batches)
     (worker,) = workers_now() - before
     threading.Timer(0.5, worker.kill).start()  # while it is waited for: whatever runs then is told
-    with pytest.raises(DatasetError, match=rf"clips stopped coming in: .*{worker.pid}") as raised:
+    with pytest.raises(DatasetError, match=rf"no more clips are coming in: .*{worker.pid}") as raised:
         for _ in batches:
             pass
     assert "\n" not in str(raised.value)
 
 
 @pytest.mark.slow
-def test_workers_end_with_whoever_reads(samples: Samples) -> None:
+def test_workers_end_with_whoever_reads(samples: ClipDataset) -> None:
     before = workers_now()
-    batches = read(samples, Batches(order_of(samples.clips), 0, 10**6, 4), workers=1)
+    batches = load_batches(samples, TrainBatchSampler(make_sampler(samples.clips), 0, 10**6, 4), workers=1)
     next(batches)
     workers = workers_now() - before
     assert workers
@@ -322,9 +324,9 @@ def test_workers_end_with_whoever_reads(samples: Samples) -> None:
     assert not psutil.wait_procs(workers, timeout=30)[1]
 
 
-def test_a_batch_can_be_moved(samples: Samples) -> None:
+def test_a_batch_can_be_moved(samples: ClipDataset) -> None:
     draws: list[list[Draw]] = [[(0, 1), (1, 2)]]
-    (batch,) = read(samples, draws, workers=0)
+    (batch,) = load_batches(samples, draws, workers=0)
     moved = batch.to(torch.device("meta"))
     assert len(moved) == 2
     assert moved.frames.device.type == moved.view.device.type == "meta"

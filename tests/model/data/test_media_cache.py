@@ -14,12 +14,12 @@ import pytest
 
 from curation.dataset.dataset import Dataset
 from curation.errors import DatasetError
-from model.data.frame_reader import clip_times, read_frames
-from model.data.media_cache import BLOCK, CachedFile, MediaCache, media_of
+from model.data.frame_reader import read_frames, sample_times
+from model.data.media_cache import BLOCK_BYTES, CachedFile, MediaCache, media_store
 from tests.support.bucket import Bucket
 from tests.support.dataset_files import stored_media
 
-LIMIT = 5 * BLOCK
+LIMIT = 5 * BLOCK_BYTES
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def bytes_in(folder: Path) -> int:
 BOOKKEEPING = 100  # bytes of the files `lock` and `used`
 
 
-@pytest.mark.parametrize("size", [1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 17])
+@pytest.mark.parametrize("size", [1, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 3 * BLOCK_BYTES + 17])
 def test_reads_what_is_there(size: int, bucket: Bucket, cache: MediaCache) -> None:
     data = put_noise(bucket, "a", size)
     for _ in range(2):  # from afar, then from the cache
@@ -59,11 +59,11 @@ def test_reads_what_is_there(size: int, bucket: Bucket, cache: MediaCache) -> No
         assert file.read() == data
         random = Random(0)
         for _ in range(50):
-            at, count = random.randint(0, size + 9), random.randint(0, BLOCK + 9)
+            at, count = random.randint(0, size + 9), random.randint(0, BLOCK_BYTES + 9)
             assert file.seek(at) == at
             found = file.read(count)
             assert found == data[at : at + len(found)]
-            assert len(found) == min(count, max(0, size - at)) or len(found) == BLOCK - at % BLOCK
+            assert len(found) == min(count, max(0, size - at)) or len(found) == BLOCK_BYTES - at % BLOCK_BYTES
         assert file.seek(-min(size, 5), os.SEEK_END) == max(0, size - 5)
         assert file.read() == data[-5:]
     assert bucket.given()["a"] == size
@@ -80,10 +80,10 @@ def test_frames_are_the_same_and_only_their_blocks_come(bucket: Bucket, cache: M
     codec = ["-preset", "ultrafast", "-crf", "10", "-g", "12", "-bf", "0", "-movflags", "+faststart"]
     subprocess.run(["ffmpeg", "-v", "error", "-nostdin", *picture, *codec, local], check=True, timeout=200)
     size = local.stat().st_size
-    assert size > 12 * BLOCK
+    assert size > 12 * BLOCK_BYTES
     bucket.put("v.mp4", local)
-    times = clip_times(30.0, 33.0, 8)
-    media = media_of(Dataset(bucket.uri), str(cache.folder), cache.limit)
+    times = sample_times(30.0, 33.0, 8)
+    media = media_store(Dataset(bucket.uri), str(cache.folder), cache.max_bytes)
     for _ in range(2):
         found = read_frames(media.open("v.mp4"), times)  # type: ignore[arg-type]
         expected = read_frames(local, times)
@@ -93,7 +93,7 @@ def test_frames_are_the_same_and_only_their_blocks_come(bucket: Bucket, cache: M
 
 
 def test_media_on_this_machine_is_read_where_it_is(tmp_path: Path) -> None:
-    media = media_of(Dataset(str(tmp_path)), None, 1)
+    media = media_store(Dataset(str(tmp_path)), None, 1)
     assert media.open("media/ab/v.mp4") == tmp_path / "media/ab/v.mp4"
 
 
@@ -102,7 +102,7 @@ def test_media_on_this_machine_is_read_where_it_is(tmp_path: Path) -> None:
 
 def test_keeps_what_was_used_last(bucket: Bucket, cache: MediaCache) -> None:
     for name in "abcdef":
-        put_noise(bucket, name, BLOCK - 100)
+        put_noise(bucket, name, BLOCK_BYTES - 100)
         CachedFile(cache, Dataset(bucket.uri), name)
         CachedFile(cache, Dataset(bucket.uri), "a")  # used again and again
         assert bytes_in(cache.folder) <= LIMIT + BOOKKEEPING
@@ -115,7 +115,7 @@ def test_keeps_what_was_used_last(bucket: Bucket, cache: MediaCache) -> None:
 
 
 def test_a_block_larger_than_the_cache_is_not_kept(bucket: Bucket, tmp_path: Path) -> None:
-    data = put_noise(bucket, "a", BLOCK // 2)
+    data = put_noise(bucket, "a", BLOCK_BYTES // 2)
     (tmp_path / "tiny").mkdir()
     assert CachedFile(MediaCache(tmp_path / "tiny", 1000), Dataset(bucket.uri), "a").read() == data
     assert bytes_in(tmp_path / "tiny") <= BOOKKEEPING
@@ -139,13 +139,13 @@ for _ in range(reads):
 
 
 def start_reader(bucket: Bucket, cache: MediaCache, seed: int, reads: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", READER, bucket.uri, str(cache.folder), str(cache.limit), str(seed), str(reads)]
+    command = [sys.executable, "-c", READER, bucket.uri, str(cache.folder), str(cache.max_bytes), str(seed), str(reads)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
 def fill(bucket: Bucket) -> None:
     for name in "abcdefgh":
-        put_noise(bucket, name, BLOCK + 50_000)
+        put_noise(bucket, name, BLOCK_BYTES + 50_000)
 
 
 @pytest.mark.slow
@@ -158,7 +158,7 @@ def test_many_processes_keep_within_the_bound(bucket: Bucket, cache: MediaCache)
         time.sleep(0.01)
     assert [reader.wait(5) for reader in readers] == [0, 0, 0]
     # A block that moves while the files are added up may be seen at both its places.
-    assert 0.5 * LIMIT < most <= LIMIT + BLOCK + BOOKKEEPING
+    assert 0.5 * LIMIT < most <= LIMIT + BLOCK_BYTES + BOOKKEEPING
     assert bytes_in(cache.folder) <= LIMIT + BOOKKEEPING
 
 
@@ -171,18 +171,20 @@ def test_a_process_that_is_killed_leaves_the_cache_whole(bucket: Bucket, cache: 
         time.sleep(0.1 + 0.05 * seed)
         reader.send_signal(signal.SIGKILL)
         reader.wait(5)
-        assert bytes_in(cache.folder) <= LIMIT + BLOCK + BOOKKEEPING  # what it was just writing is written over later
+        assert (
+            bytes_in(cache.folder) <= LIMIT + BLOCK_BYTES + BOOKKEEPING
+        )  # what it was just writing is written over later
     for name in "abcdefgh":
-        assert CachedFile(cache, Dataset(bucket.uri), name).read() == noise(name, BLOCK + 50_000)
+        assert CachedFile(cache, Dataset(bucket.uri), name).read() == noise(name, BLOCK_BYTES + 50_000)
     (cache.folder / "used").write_text("nonsense")
     for name in "hgfedcba":
-        assert CachedFile(cache, Dataset(bucket.uri), name).read() == noise(name, BLOCK + 50_000)
+        assert CachedFile(cache, Dataset(bucket.uri), name).read() == noise(name, BLOCK_BYTES + 50_000)
     assert bytes_in(cache.folder) <= LIMIT + BOOKKEEPING
 
 
 def test_says_when_its_disk_is_full(bucket: Bucket, small_disk: Path) -> None:
     for name in "abcd":
-        put_noise(bucket, name, BLOCK - 10)
+        put_noise(bucket, name, BLOCK_BYTES - 10)
     cache = MediaCache(small_disk, LIMIT)
     with pytest.raises(DatasetError, match=r"the cache in .*data.cache_bytes.*full") as raised:
         for name in "abcd":

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from curation.errors import ConfigError, DatasetError
 from curation.records import Scale
-from model.data.sampler import Batches, Draw, Order, SequentialBatches, seed_of
+from model.data.sampler import Draw, EpochSampler, SequentialBatchSampler, TrainBatchSampler, seed_of
 
 COUNTS: dict[Scale, int] = {"short": 40, "medium": 17, "long": 6}
 
@@ -19,9 +19,9 @@ def scale_of(index: int) -> str:
     return "short" if index < 40 else "medium" if index < 57 else "long"
 
 
-def global_batches(order: Order, ranks: int, micro_batch: int, first: int, last: int) -> list[list[Draw]]:
+def global_batches(order: EpochSampler, ranks: int, micro_batch: int, first: int, last: int) -> list[list[Draw]]:
     """Each step's batch, put together from the parts of all ranks."""
-    parts = [list(Batches(order, first, last, micro_batch, rank, ranks)) for rank in range(ranks)]
+    parts = [list(TrainBatchSampler(order, first, last, micro_batch, rank, ranks)) for rank in range(ranks)]
     pieces = order.batch // ranks // micro_batch
     return [
         [draw for part in parts for piece in part[step * pieces : (step + 1) * pieces] for draw in piece]
@@ -31,7 +31,7 @@ def global_batches(order: Order, ranks: int, micro_batch: int, first: int, last:
 
 @pytest.mark.parametrize("weights", [None, {"short": 1.0, "medium": 1.0, "long": 2.0}])
 def test_ranks_make_the_same_batches_together(weights: dict[Scale, float] | None) -> None:
-    order = Order(COUNTS, batch=8, seed=3, weights=weights)
+    order = EpochSampler(COUNTS, batch=8, seed=3, weights=weights)
     alone = global_batches(order, 1, 8, 0, 20)
     assert alone == global_batches(order, 2, 2, 0, 20) == global_batches(order, 4, 1, 0, 20)
     assert len({seed for batch in alone for _, seed in batch}) == 20 * 8  # every draw is augmented in its own way
@@ -39,22 +39,22 @@ def test_ranks_make_the_same_batches_together(weights: dict[Scale, float] | None
 
 @given(step=st.integers(0, 19))
 def test_begins_at_any_step(step: int) -> None:
-    order = Order(COUNTS, batch=8, seed=3, weights={"short": 1.0, "medium": 1.0, "long": 2.0})
-    assert list(Batches(order, step, 20, 4)) == list(Batches(order, 0, 20, 4))[step * 2 :]
+    order = EpochSampler(COUNTS, batch=8, seed=3, weights={"short": 1.0, "medium": 1.0, "long": 2.0})
+    assert list(TrainBatchSampler(order, step, 20, 4)) == list(TrainBatchSampler(order, 0, 20, 4))[step * 2 :]
 
 
 def test_an_epoch_draws_every_clip_once_in_an_order_of_its_own() -> None:
-    order = Order(COUNTS, batch=8, seed=3)
+    order = EpochSampler(COUNTS, batch=8, seed=3)
     epochs = [order.epoch(number).tolist() for number in range(3)]
     assert all(sorted(epoch) == list(range(63)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 3
-    assert order.epoch(1).tolist() != Order(COUNTS, batch=8, seed=4).epoch(1).tolist()
+    assert order.epoch(1).tolist() != EpochSampler(COUNTS, batch=8, seed=4).epoch(1).tolist()
     assert order.steps == 7  # seven batches of 8; the 7 that are left over are others in each epoch
     assert set(epochs[0][56:]) != set(epochs[1][56:])
 
 
 def test_shares_of_the_scales_hold_in_every_epoch() -> None:
-    order = Order(COUNTS, batch=8, seed=3, weights={"short": 1.0, "medium": 1.0, "long": 2.0})
+    order = EpochSampler(COUNTS, batch=8, seed=3, weights={"short": 1.0, "medium": 1.0, "long": 2.0})
     assert order.shares() == {"short": 16, "medium": 16, "long": 31}
     epochs = [order.epoch(number).tolist() for number in range(5)]
     for epoch in epochs:
@@ -63,7 +63,7 @@ def test_shares_of_the_scales_hold_in_every_epoch() -> None:
 
 
 def test_a_clip_waits_until_all_others_of_its_scale_have_come() -> None:
-    order = Order(COUNTS, batch=8, seed=3, weights={"short": 1.0, "long": 1.0})
+    order = EpochSampler(COUNTS, batch=8, seed=3, weights={"short": 1.0, "long": 1.0})
     assert order.shares() == {"short": 32, "long": 31}
     seen: Counter[int] = Counter()
     for number in range(10):
@@ -81,7 +81,7 @@ def test_a_clip_waits_until_all_others_of_its_scale_have_come() -> None:
 )
 def test_shares_add_up(counts: tuple[int, int, int], weights: tuple[float, float, float], number: int) -> None:
     scales: tuple[Scale, ...] = ("short", "medium", "long")
-    order = Order(dict(zip(scales, counts, strict=True)), 1, 0, dict(zip(scales, weights, strict=True)))
+    order = EpochSampler(dict(zip(scales, counts, strict=True)), 1, 0, dict(zip(scales, weights, strict=True)))
     drawn = order.epoch(number)
     assert len(drawn) == sum(order.shares().values()) == sum(counts)
     assert 0 <= int(drawn.min()) <= int(drawn.max()) < sum(counts)
@@ -91,16 +91,16 @@ def test_shares_add_up(counts: tuple[int, int, int], weights: tuple[float, float
 
 def test_refuses_what_cannot_be() -> None:
     with pytest.raises(DatasetError, match="63 clips are selected, fewer than one batch of 64; lower `batch`"):
-        Order(COUNTS, batch=64, seed=0)
+        EpochSampler(COUNTS, batch=64, seed=0)
     with pytest.raises(DatasetError, match="a share to long clips, but none is selected"):
-        Order({"short": 10, "medium": 0, "long": 0}, batch=2, seed=0, weights={"long": 1.0})
+        EpochSampler({"short": 10, "medium": 0, "long": 0}, batch=2, seed=0, weights={"long": 1.0})
     with pytest.raises(ConfigError, match=r"batch \(8\) must be a multiple of micro_batch .* \(3 x 2\)"):
-        Batches(Order(COUNTS, batch=8, seed=0), 0, 1, micro_batch=3, ranks=2)
+        TrainBatchSampler(EpochSampler(COUNTS, batch=8, seed=0), 0, 1, micro_batch=3, ranks=2)
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])
 def test_an_evaluation_takes_every_clip_once(ranks: int) -> None:
-    parts = [SequentialBatches(23, 4, rank, ranks) for rank in range(ranks)]
+    parts = [SequentialBatchSampler(23, 4, rank, ranks) for rank in range(ranks)]
     batches = [batch for part in parts for batch in part]
     assert sorted(index for batch in batches for index, _ in batch) == list(range(23))
     assert [len(part) for part in parts] == [len(list(part)) for part in parts]

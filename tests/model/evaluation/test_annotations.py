@@ -204,15 +204,15 @@ TEXTS = "x_1_2 a bee\n"
         (read_msrvtt, {"a.csv": ""}, "it has 0 rows"),
         (read_msrvtt, {"a.csv": "key,vid_key,video_id,sentence\nret0,msr1\n"}, "too few cells: .*ret0,msr1"),
         (read_msrvtt, {"a.json": {"sentences": []}}, "lists of videos and sentences; it has null"),
-        (read_msrvtt, {"a.json": "{"}, "it is no JSON"),
+        (read_msrvtt, {"a.json": "{"}, "it is not JSON"),
         (read_didemo, {"a.json": {"video": 1}}, "a list of objects with video and description; it is .*video"),
         (read_didemo, {"a.json": [{"video": "a"}]}, "one entry has only video"),
         (read_didemo, {"a.json": [{"video": "a", "description": " "}]}, "has no text"),
         (read_didemo, {"a.json": [{"video": "a", "description": 7}]}, '"a" and 7 should be a video and a text'),
         (read_activitynet, {"a.json": [1]}, "an object of videos, each with duration, timestamps and sentences; it is"),
         (read_activitynet, {"a.json": {"v_1": {"sentences": []}}}, "one entry has only sentences"),
-        (read_msvd, {"a.txt": "no ids here\n", "b.txt": "x"}, "a video's id and a text a line.*no ids"),
-        (read_msvd, {"a.txt": "", "b.txt": "x"}, "a video's id and a text a line"),
+        (read_msvd, {"a.txt": "no ids here\n", "b.txt": "x"}, "per line a video's id and a text.*no ids"),
+        (read_msvd, {"a.txt": "", "b.txt": "x"}, "per line a video's id and a text"),
         (read_msvd, {"a.json": {"x_1_2": "one text"}, "b.txt": "x"}, "should have a list of texts"),
         (read_msvd, {"a.txt": TEXTS, "b.txt": "x_1_2\ny_1_2"}, r"lists 2 videos, 1 of which are not in .*y_1_2"),
         (read_msvd, {"a.txt": TEXTS, "b.txt": ""}, "lists 0 videos"),
@@ -267,7 +267,7 @@ def test_videos_are_found_by_any_of_their_names(tmp_path: Path) -> None:
     ]
     assert found.missing == ("gone",)
     assert found.missing_share == 0.2
-    assert str(found) == f"1 of 5 videos (20.0%) are not in {tmp_path} and left out: gone"
+    assert str(found) == f"1 of 5 videos (20.0%) are not in {tmp_path} and are left out: gone"
     assert str(find_videos(annotations[:3], tmp_path)) == f"all 3 videos are in {tmp_path}"
 
 

@@ -16,16 +16,16 @@ from torch.nn.functional import normalize
 
 from curation.dataset.dataset import Dataset
 from curation.errors import DatasetError, InputError, UsageError
-from model.data.augment import centre_view, normalise, show
-from model.data.frame_reader import clip_times, read_frames
-from model.data.loader import tokens
-from model.distributed import Processes
+from model.data.augment import apply_view, centre_view, normalise
+from model.data.frame_reader import read_frames, sample_times
+from model.data.loader import tokenize
+from model.distributed import World
 from model.evaluation.annotations import find_videos
 from model.evaluation.benchmark import classify_benchmark, evaluate_benchmark, read_annotations
 from model.evaluation.evaluate import Encoder, evaluate_dataset, evaluate_triplets
-from model.evaluation.hierarchical import hierarchical_set, read, write
-from model.evaluation.retrieval import evaluate
-from model.evaluation.zero_shot import ZeroShot, read_classes
+from model.evaluation.hierarchical import choose_triplets, read_set, write_set
+from model.evaluation.retrieval import evaluate_retrieval
+from model.evaluation.zero_shot import ZeroShotMetrics, read_classes
 from model.network.architecture import ModelError
 from model.network.clip_conversion import from_clip
 from model.settings import DataSettings, ModelSettings
@@ -35,7 +35,7 @@ from tests.support.dataset_files import stored_media
 from tests.support.small_training import training_clip, training_dataset, training_settings
 from vidla.cli import main
 
-ALONE = Processes(0, 1, torch.device("cpu"))
+ALONE = World(0, 1, torch.device("cpu"))
 HELD_OUT = DataSettings(held_out=0.999)
 
 
@@ -58,8 +58,8 @@ def encoder(clip: Path) -> Encoder:
 def features_of(encoder: Encoder, media: Path, start: float, end: float) -> torch.Tensor:
     """One clip's, by hand."""
     video = encoder.model.config.video
-    pixels = read_frames(media, clip_times(start, end, video.frames)).pixels
-    frames = show(pixels, centre_view(*pixels.shape[2:]), video.image_size)
+    pixels = read_frames(media, sample_times(start, end, video.frames)).pixels
+    frames = apply_view(pixels, centre_view(*pixels.shape[2:]), video.image_size)
     with torch.no_grad():
         features: torch.Tensor = encoder.model.encode_video(normalise(frames[None], video.image_mean, video.image_std))
     return features[0]
@@ -67,26 +67,26 @@ def features_of(encoder: Encoder, media: Path, start: float, end: float) -> torc
 
 def text_features(encoder: Encoder, texts: list[str]) -> torch.Tensor:
     with torch.no_grad():
-        return encoder.model.encode_text(tokens(texts, encoder.model.config.text.context))
+        return encoder.model.encode_text(tokenize(texts, encoder.model.config.text.context))
 
 
 def test_is_that_of_the_clips_of_one_scale(encoder: Encoder, dataset: Dataset) -> None:
     found = evaluate_dataset(encoder, dataset, HELD_OUT)
-    assert set(found.figures) == {
+    assert set(found.metrics) == {
         f"{s} clips by {k}" for s in ("short", "medium", "long") for k in ("subtitle", "caption")
     }
     assert dataset.folder is not None and found.unreadable == 0
     rows = sorted(dataset.read("clips").to_pylist(), key=lambda row: row["clip_id"])
     chosen = [row for row in rows if row["scale"] == "short" and row["caption_text"] is not None]
     assert len(chosen) == 12  # of 16 short clips, four have no caption
-    expected = evaluate(
+    expected = evaluate_retrieval(
         text_features(encoder, [row["caption_text"] for row in chosen]),
         torch.stack([features_of(encoder, dataset.folder / r["media_uri"], r["start"], r["end"]) for r in chosen]),
         scale=float(encoder.model.logit_scale.detach().exp()),
         durations=[6.0] * 12,
     )
-    assert found.figures["short clips by caption"] == expected
-    recalls = [one.text_to_video.recall_1.value for one in found.figures.values()]
+    assert found.metrics["short clips by caption"] == expected
+    recalls = [one.text_to_video.recall_1.value for one in found.metrics.values()]
     assert found.score == pytest.approx(sum(recalls) / 6)
     assert json.loads(found.to_json())["figures"]["short clips by caption"]["text_to_video"]["queries"] == 12
     assert str(found).count("text to video, DSL  ") >= 6 and "0 to 10 s" in str(found)
@@ -100,8 +100,8 @@ def test_leaves_out_what_cannot_be_read(encoder: Encoder, dataset: Dataset, tmp_
     found = evaluate_dataset(encoder, damaged, HELD_OUT)
     assert found.unreadable == 7 and "7 clips cannot be read and are left out" in str(found)
     whole = evaluate_dataset(encoder, dataset, HELD_OUT)
-    sizes = [one.text_to_video.candidates for one in found.figures.values()]
-    assert sum(sizes) < sum(one.text_to_video.candidates for one in whole.figures.values())
+    sizes = [one.text_to_video.candidates for one in found.metrics.values()]
+    assert sum(sizes) < sum(one.text_to_video.candidates for one in whole.metrics.values())
     for uri in uris[1:]:
         (tmp_path / "dataset" / uri).unlink()
     with pytest.raises(DatasetError, match="10 clips in a row cannot be read"):
@@ -109,7 +109,7 @@ def test_leaves_out_what_cannot_be_read(encoder: Encoder, dataset: Dataset, tmp_
 
 
 def test_of_a_dataset_that_holds_nothing_out(encoder: Encoder, dataset: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"no clip is held out to evaluate on: look at data\.held_out"):
+    with pytest.raises(DatasetError, match=r"no clip is held out to evaluate on: check data\.held_out"):
         evaluate_dataset(encoder, dataset, DataSettings(held_out=0))
     with pytest.raises(DatasetError, match="there is no dataset at"):
         evaluate_dataset(encoder, Dataset(str(tmp_path / "none")), HELD_OUT)
@@ -134,10 +134,10 @@ def benchmark(tmp_path: Path) -> tuple[Path, Path]:
 def test_all_texts_of_a_video_are_right_for_it(encoder: Encoder, benchmark: tuple[Path, Path]) -> None:
     captions, folder = benchmark
     found = find_videos(read_annotations(f"msvd:{captions},{captions.parent / 'test_list.txt'}"), folder)
-    figures = evaluate_benchmark(encoder, found).figures["videos"]
+    figures = evaluate_benchmark(encoder, found).metrics["videos"]
     assert (figures.text_to_video.queries, figures.text_to_video.candidates) == (3, 2)
     assert (figures.video_to_text.queries, figures.video_to_text.candidates) == (2, 3)
-    expected = evaluate(
+    expected = evaluate_retrieval(
         text_features(encoder, ["a bee", "an insect", "a flower"]),
         torch.stack([features_of(encoder, folder / f"{name}.avi", 0.0, 6.0) for name in ("aaa_0_6", "bbb_3_9")]),
         [0, 0, 1],
@@ -155,7 +155,7 @@ def test_a_broken_video_of_a_benchmark_is_left_out(encoder: Encoder, benchmark: 
     found = find_videos(read_annotations(f"msvd:{captions},{captions.parent / 'test_list.txt'}"), folder)
     evaluation = evaluate_benchmark(encoder, found, resamples=0)
     assert evaluation.unreadable == 1
-    assert evaluation.figures["videos"].text_to_video.queries == 1
+    assert evaluation.metrics["videos"].text_to_video.queries == 1
 
 
 @pytest.fixture
@@ -179,19 +179,19 @@ def test_videos_are_classified_by_the_nearest_name(encoder: Encoder, kinetics: t
     means = [normalize(text_features(encoder, pair), dim=1).mean(0) for pair in prompts]
     videos = torch.stack([features_of(encoder, path, 0.0, 6.0) for path in sorted(folder.iterdir())])
     nearest = (normalize(videos, dim=1) @ normalize(torch.stack(means), dim=1).T).argmax(1).tolist()
-    assert got == ZeroShot(2, 3, sum(a == b for a, b in zip(nearest, [2, 0], strict=True)) / 2, 1.0)
+    assert got == ZeroShotMetrics(2, 3, sum(a == b for a, b in zip(nearest, [2, 0], strict=True)) / 2, 1.0)
     (folder / "aaa_000000_000006.mp4").write_bytes(b"no video")
     left = classify_benchmark(encoder, found, read_classes(classes), ("{}",))
     assert (left.videos, left.unreadable) == (1, 1) and "1 videos cannot be read and are left out" in str(left)
-    with pytest.raises(InputError, match="2 labels are not among the 1 classes, as 'abseiling'"):
+    with pytest.raises(InputError, match="2 labels are not among the 1 classes, such as 'abseiling'"):
         classify_benchmark(encoder, found, ["juggling"], ("{}",))
 
 
 @pytest.mark.parametrize(
     ("named", "message"),
     [
-        ("msrvt:x.csv", "no benchmark is called 'msrvt'; there are msrvtt, didemo"),
-        ("msrvtt", "'msrvtt' does not name the files of msrvtt: as in msrvtt:MSRVTT_JSFUSION_test.csv"),
+        ("msrvt:x.csv", "unknown benchmark 'msrvt'; known are msrvtt, didemo"),
+        ("msrvtt", "'msrvtt' does not name the files of msrvtt; an example is msrvtt:MSRVTT_JSFUSION_test.csv"),
         ("msvd:a.txt", "as in msvd:AllVideoDescriptions.txt,test_list.txt"),
         ("didemo:a,b", "as in didemo:test_data.json"),
         ("didemo:nowhere.json", "nowhere.json"),
@@ -208,19 +208,19 @@ def test_annotations_that_are_not_there(named: str, message: str) -> None:
 
 @pytest.fixture(scope="module")
 def triplets(dataset: Dataset) -> pa.Table:
-    return hierarchical_set(dataset, 9, share=0.999).rows
+    return choose_triplets(dataset, 9, share=0.999).rows
 
 
 def test_of_a_hierarchical_set_each_scale_is_searched_by_itself(
     encoder: Encoder, dataset: Dataset, triplets: pa.Table
 ) -> None:
     found = evaluate_triplets(encoder, dataset, triplets, HELD_OUT)
-    assert list(found.figures) == ["short clips", "medium clips", "long clips"] and found.unreadable == 0
+    assert list(found.metrics) == ["short clips", "medium clips", "long clips"] and found.unreadable == 0
     assert dataset.folder is not None
-    for scale, figures in zip(("short", "medium", "long"), found.figures.values(), strict=True):
+    for scale, figures in zip(("short", "medium", "long"), found.metrics.values(), strict=True):
         rows = [row for row in triplets.to_pylist() if row["scale"] == scale]
         assert len(rows) >= 2
-        assert figures == evaluate(
+        assert figures == evaluate_retrieval(
             text_features(encoder, [row["text"] for row in rows]),
             torch.stack([features_of(encoder, dataset.folder / r["media_uri"], r["start"], r["end"]) for r in rows]),
             scale=encoder.scale,
@@ -238,7 +238,7 @@ def test_a_triplet_that_cannot_be_read_is_left_out_at_all_scales(
     found = evaluate_triplets(encoder, damaged, triplets, HELD_OUT, resamples=0)
     lost = triplets["media_uri"].to_pylist().count(gone)
     assert found.unreadable == lost and lost % 3 == 0
-    assert {one.text_to_video.queries for one in found.figures.values()} == {(len(triplets) - lost) // 3}
+    assert {one.text_to_video.queries for one in found.metrics.values()} == {(len(triplets) - lost) // 3}
 
 
 def test_a_hierarchical_set_of_videos_that_were_trained_on_is_refused(
@@ -254,12 +254,12 @@ def test_a_file_that_is_no_hierarchical_set(triplets: pa.Table, tmp_path: Path) 
     path = tmp_path / "triplets.parquet"
     for rows in (triplets.slice(1), triplets.drop_columns(["text"]), triplets.slice(0, 0)):
         pq.write_table(rows, path)
-        with pytest.raises(InputError, match="is no hierarchical set: `vidla hierarchical-set` makes one"):
-            read(path)
+        with pytest.raises(InputError, match="is not a hierarchical set; make one with `vidla hierarchical-set`"):
+            read_set(path)
     path.write_bytes(b"PAR1 no more")
     for wrong in (path, tmp_path / "none.parquet"):
         with pytest.raises(InputError, match="cannot read") as raised:
-            read(wrong)
+            read_set(wrong)
         assert "\n" not in str(raised.value)
 
 
@@ -270,7 +270,7 @@ def test_a_file_that_is_no_hierarchical_set(triplets: pa.Table, tmp_path: Path) 
 def run(dataset: Dataset, clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("evaluation") / "run"
     settings = training_settings(clip, "epochs=1", "data.held_out=0.4", "data.where=\"scale <> 'long'\"")
-    Trainer(run_folder.begin(folder, dataset, settings, ALONE), ALONE).train(io.StringIO())
+    Trainer(run_folder.open_run(folder, dataset, settings, ALONE), ALONE).train(io.StringIO())
     return folder
 
 
@@ -329,12 +329,12 @@ def test_classifies_by_the_verb(
 def test_evaluates_a_hierarchical_set_by_the_verb(
     run: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    write(hierarchical_set(dataset, 9, share=0.4), tmp_path / "triplets.parquet")
+    write_set(choose_triplets(dataset, 9, share=0.4), tmp_path / "triplets.parquet")
     arguments = [run, "--dataset", dataset.folder, "--triplets", tmp_path / "triplets.parquet"]
     held = ["--set", "data.held_out=0.999"]
     assert command(monkeypatch, *arguments, *held) == 1  # one of the four videos is held out, with one triplet
-    assert "1 of 1 triplets can be read: too few to choose among" in capsys.readouterr().err
-    write(hierarchical_set(dataset, 9, share=0.999), tmp_path / "more.parquet")
+    assert "1 of 1 triplets can be read: too few for retrieval" in capsys.readouterr().err
+    write_set(choose_triplets(dataset, 9, share=0.999), tmp_path / "more.parquet")
     arguments[-1] = tmp_path / "more.parquet"
     assert command(monkeypatch, *arguments, *held) == 0
     assert "long clips\n" in capsys.readouterr().out
@@ -350,15 +350,15 @@ def test_the_verb_refuses_in_a_line(
     tmp_path: Path,
 ) -> None:
     for arguments, code, message in (
-        ((run,), 2, "name what to evaluate on"),
-        ((run, "--dataset", "x", "--annotations", "msrvtt:x", "--videos", "y"), 2, "name what to evaluate on"),
-        ((run, "--annotations", "msrvtt:x"), 2, "name what to evaluate on"),
-        ((run, "--annotations", "msrvtt:x", "--videos", "y", "--triplets", "z"), 2, "--triplets FILE goes with"),
-        ((run, "--annotations", "kinetics:x", "--videos", "y"), 2, "--classes FILE goes with"),
-        ((run, "--dataset", "x", "--classes", "y"), 2, "--classes FILE goes with"),
-        ((run, "--dataset", "x", "--templates", "y"), 2, "no set of templates is called 'y'; there are name, photo"),
+        ((run,), 2, "choose what to evaluate on"),
+        ((run, "--dataset", "x", "--annotations", "msrvtt:x", "--videos", "y"), 2, "choose what to evaluate on"),
+        ((run, "--annotations", "msrvtt:x"), 2, "choose what to evaluate on"),
+        ((run, "--annotations", "msrvtt:x", "--videos", "y", "--triplets", "z"), 2, "--triplets FILE needs"),
+        ((run, "--annotations", "kinetics:x", "--videos", "y"), 2, "--classes FILE and --annotations"),
+        ((run, "--dataset", "x", "--classes", "y"), 2, "--classes FILE and --annotations"),
+        ((run, "--dataset", "x", "--templates", "y"), 2, "unknown set of templates 'y'; known are name, photo"),
         ((run, "--dataset", "x", "--triplets", tmp_path / "z"), 2, "cannot read"),
-        ((tmp_path, "--dataset", dataset.folder), 2, "is no saved VidLA: it has no config.json"),
+        ((tmp_path, "--dataset", dataset.folder), 2, "is not a saved VidLA: it has no config.json"),
         ((run, "--dataset", tmp_path / "none"), 1, "there is no dataset at"),
         ((run, "--dataset", dataset.folder, "--set", "data.hold=1"), 2, "unknown key 'data.hold'"),
     ):
@@ -368,6 +368,6 @@ def test_the_verb_refuses_in_a_line(
 
 
 def test_a_run_without_a_checkpoint(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
-    run_folder.begin(tmp_path / "run", dataset, training_settings(clip), ALONE)
-    with pytest.raises(ModelError, match="holds no checkpoint yet: train first"):
-        run_folder.trained(tmp_path / "run")
+    run_folder.open_run(tmp_path / "run", dataset, training_settings(clip), ALONE)
+    with pytest.raises(ModelError, match="has no checkpoint yet: train first"):
+        run_folder.load_trained(tmp_path / "run")

@@ -16,8 +16,8 @@ from curation.dataset.writer import Writer
 from curation.errors import DatasetError, UsageError
 from curation.ids import clip_id_of, video_id_of
 from curation.records import SCALES, Clip
-from model.data.split import held_out
-from model.evaluation.hierarchical import SCHEMA, HierarchicalSet, hierarchical_set, write
+from model.data.split import is_held_out
+from model.evaluation.hierarchical import SCHEMA, HierarchicalSet, choose_triplets, write_set
 from tests.support.dataset_files import commit_rows
 
 SECONDS = {"short": 10.0, "medium": 30.0, "long": 60.0}
@@ -92,7 +92,7 @@ def triplets_of(made: HierarchicalSet) -> list[dict[str, dict[str, object]]]:
 
 
 def test_the_clips_of_a_triplet_hold_one_moment_and_are_those_of_the_table(shared: Dataset) -> None:
-    made = hierarchical_set(shared, 1000, share=0.6)
+    made = choose_triplets(shared, 1000, share=0.6)
     clips = {row["clip_id"]: row for row in shared.read("clips").to_pylist()}
     triplets = triplets_of(made)
     assert triplets
@@ -102,7 +102,7 @@ def test_the_clips_of_a_triplet_hold_one_moment_and_are_those_of_the_table(share
             clip = clips[str(row["clip_id"])]
             assert clip["start"] <= moment < clip["end"]
             assert clip["scale"] == scale
-            assert held_out(clip["video_id"], 0.6)
+            assert is_held_out(clip["video_id"], 0.6)
             for name in ("video_id", "start", "end", "media_uri"):
                 assert row[name] == clip[name]
             assert row["text"] == clip[f"{row['text_kind']}_text"]
@@ -111,7 +111,7 @@ def test_the_clips_of_a_triplet_hold_one_moment_and_are_those_of_the_table(share
 
 
 def test_texts_are_of_one_kind_and_no_clip_is_in_two_triplets(shared: Dataset) -> None:
-    made = hierarchical_set(shared, 1000, share=1.0)
+    made = choose_triplets(shared, 1000, share=1.0)
     triplets = triplets_of(made)
     kinds = {}
     for three in triplets:
@@ -127,7 +127,7 @@ def test_texts_are_of_one_kind_and_no_clip_is_in_two_triplets(shared: Dataset) -
 
 
 def test_every_video_comes_once_before_any_comes_twice(shared: Dataset) -> None:
-    videos = [three["short"]["video_id"] for three in triplets_of(hierarchical_set(shared, 1000, share=1.0))]
+    videos = [three["short"]["video_id"] for three in triplets_of(choose_triplets(shared, 1000, share=1.0))]
     assert len(set(videos[:32])) == 32
     turns = [videos[: at + 1].count(video) for at, video in enumerate(videos)]
     assert turns == sorted(turns)
@@ -135,17 +135,17 @@ def test_every_video_comes_once_before_any_comes_twice(shared: Dataset) -> None:
 
 
 def test_the_set_is_the_same_every_time_a_smaller_one_a_part_of_it_and_the_seed_decides(shared: Dataset) -> None:
-    whole = hierarchical_set(shared, 40, share=1.0)
-    assert hierarchical_set(Dataset(shared.uri), 40, share=1.0).rows.equals(whole.rows)
-    assert hierarchical_set(shared, 10, share=1.0).rows.equals(whole.rows.slice(0, 30))
-    assert not hierarchical_set(shared, 40, seed=1, share=1.0).rows.equals(whole.rows)
+    whole = choose_triplets(shared, 40, share=1.0)
+    assert choose_triplets(Dataset(shared.uri), 40, share=1.0).rows.equals(whole.rows)
+    assert choose_triplets(shared, 10, share=1.0).rows.equals(whole.rows.slice(0, 30))
+    assert not choose_triplets(shared, 40, seed=1, share=1.0).rows.equals(whole.rows)
 
 
 def test_fewer_than_asked_for_is_said(shared: Dataset) -> None:
-    assert str(hierarchical_set(shared, 20, share=1.0)) == "20 triplets from 20 of 40 held-out videos"
-    made = hierarchical_set(shared, 1000, share=1.0)
+    assert str(choose_triplets(shared, 20, share=1.0)) == "20 triplets from 20 of 40 held-out videos"
+    made = choose_triplets(shared, 1000, share=1.0)
     assert str(made) == (
-        f"{made.triplets} triplets from 32 of 40 held-out videos; 1000 were asked for, "
+        f"{made.triplets} triplets from 32 of 40 held-out videos; 1000 were requested, "
         "but no more long clips have texts at all three scales"
     )
 
@@ -153,15 +153,15 @@ def test_fewer_than_asked_for_is_said(shared: Dataset) -> None:
 def test_no_triplet_at_all_is_an_error_with_the_way_out(tmp_path: Path) -> None:
     dataset = dataset_of(tmp_path, clips_of("list-v1", 2, spoken=("short",), seen=("long",)))
     with pytest.raises(DatasetError, match=r"no triplet: none of the 1 videos .* curate more or longer videos"):
-        hierarchical_set(dataset, 5, share=1.0)
+        choose_triplets(dataset, 5, share=1.0)
     with pytest.raises(DatasetError, match="no triplet: none of the 0 videos"):
-        hierarchical_set(dataset, 5, share=0.0)
+        choose_triplets(dataset, 5, share=0.0)
 
 
 def test_ranges_of_one_video_take_turns_as_one(tmp_path: Path) -> None:
     parts = [video_id_of("list", "v1", 0.0, 60.0), video_id_of("list", "v1", 60.0, 120.0)]
     dataset = dataset_of(tmp_path, [c for name in (*parts, "list-v2") for c in clips_of(name, 1)])
-    videos = [three["short"]["video_id"] for three in triplets_of(hierarchical_set(dataset, 3, share=1.0))]
+    videos = [three["short"]["video_id"] for three in triplets_of(choose_triplets(dataset, 3, share=1.0))]
     assert "list-v2" in videos[:2]
 
 
@@ -175,14 +175,14 @@ def test_the_verb_writes_a_file_that_says_what_it_was_made_of(
     assert ran.stdout.startswith("12 triplets from 12 of ")
     table = pq.read_table(out)
     assert table.schema.equals(SCHEMA)
-    assert table.equals(hierarchical_set(shared, 12, share=0.6).rows)
+    assert table.equals(choose_triplets(shared, 12, share=0.6).rows)
     about = json.loads(table.schema.metadata[b"vidla"])
     assert about["held_out"] == 0.6
     assert about["clips_version"] == shared.delta("clips").version()
     assert [path.name for path in tmp_path.iterdir()] == ["triplets.parquet"]
     again = vidla(*arguments)
     assert again.returncode == 2
-    assert again.stderr == f"vidla: {out} is there already; name a new file\n"
+    assert again.stderr == f"vidla: {out} already exists; name a new file\n"
     nowhere = vidla("hierarchical-set", "--dataset", tmp_path / "none", out)
     assert nowhere.returncode == 1
     assert "no vidla dataset" in nowhere.stderr
@@ -198,9 +198,9 @@ def test_the_command_starts_without_torch() -> None:
 
 
 def test_a_file_that_cannot_be_written_is_told_in_a_line(shared: Dataset, tmp_path: Path) -> None:
-    made = hierarchical_set(shared, 2, share=1.0)
+    made = choose_triplets(shared, 2, share=1.0)
     with pytest.raises(DatasetError, match=r"cannot write .*none") as raised:
-        write(made, tmp_path / "none" / "out.parquet")
+        write_set(made, tmp_path / "none" / "out.parquet")
     assert "\n" not in str(raised.value)
-    with pytest.raises(UsageError, match="is there already"):
-        write(made, tmp_path)
+    with pytest.raises(UsageError, match="already exists"):
+        write_set(made, tmp_path)

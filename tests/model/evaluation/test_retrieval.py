@@ -15,8 +15,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from curation.errors import DatasetError
-from model.evaluation.ranking import Ranks, normalised, rank, softmax_totals
-from model.evaluation.retrieval import bootstrap, evaluate
+from model.evaluation.ranking import Ranks, normalised, rank, softmax_log_sums
+from model.evaluation.retrieval import bootstrap, evaluate_retrieval
 
 Floats = npt.NDArray[np.float64]
 SCALE = 8.0
@@ -75,7 +75,7 @@ def test_places_are_those_of_a_plain_reference(some: tuple[Floats, Floats, list[
         (cosines.T, powers.T / powers.T.sum(0), video_groups, text_groups),
     ]
     left, right = normalised(texts.astype(np.float32), "text"), normalised(videos.astype(np.float32), "video")
-    text_totals, video_totals = softmax_totals(left, right, SCALE)
+    text_totals, video_totals = softmax_log_sums(left, right, SCALE)
     groups = np.array(text_groups), np.array(video_groups)
     found = [
         rank(left, right, *groups, SCALE, video_totals),
@@ -93,7 +93,7 @@ def test_several_blocks_give_what_one_matrix_gives() -> None:
     texts = videos + 2 * random.normal(size=(size, 16))
     cosines = cosines_of(texts, videos)
     powers = np.exp(30 * cosines)
-    got = evaluate(texts, videos, scale=30, resamples=0)
+    got = evaluate_retrieval(texts, videos, scale=30, resamples=0)
     for one, scores in (
         (got.text_to_video, cosines),
         (got.video_to_text, cosines.T),
@@ -120,7 +120,7 @@ def test_dual_softmax_keeps_its_order_where_float32_alone_would_underflow() -> N
     assert (own > -np.inf).all()
     assert (own < -200).sum() > 5
     ranks = 1 + (logarithms > own[:, None]).sum(1)
-    got = evaluate(texts, videos, scale=1000, resamples=0).text_to_video_dsl
+    got = evaluate_retrieval(texts, videos, scale=1000, resamples=0).text_to_video_dsl
     assert got.mean_rank.value == pytest.approx(ranks.mean())
     assert got.recall_1.value == pytest.approx((ranks == 1).mean())
 
@@ -144,7 +144,7 @@ def test_ties_count_as_the_mean_over_all_orders(above: int, tied: int, right: in
 @pytest.mark.parametrize("size", [1, 7, 100, 4099])
 def test_features_that_are_all_the_same_score_what_chance_scores(size: int, number: type) -> None:
     constant = np.full((size, 33), 0.1, number)
-    got = evaluate(constant, constant, resamples=0)
+    got = evaluate_retrieval(constant, constant, resamples=0)
     for one in (got.text_to_video, got.video_to_text, got.text_to_video_dsl, got.video_to_text_dsl):
         assert one.recall_1.value == pytest.approx(1 / size)
         assert one.recall_10.value == pytest.approx(min(1, 10 / size))
@@ -155,7 +155,9 @@ def test_features_that_are_all_the_same_score_what_chance_scores(size: int, numb
 def test_a_text_twice_for_two_videos_is_a_coin() -> None:
     videos = np.eye(3)
     texts = np.array([[1, 1, 0], [1, 1, 0], [0, 0, 1]])
-    assert evaluate(texts, videos, resamples=0).text_to_video.recall_1.value == pytest.approx((0.5 + 0.5 + 1) / 3)
+    assert evaluate_retrieval(texts, videos, resamples=0).text_to_video.recall_1.value == pytest.approx(
+        (0.5 + 0.5 + 1) / 3
+    )
 
 
 # --- what is right --------------------------------------------------------------------------------------------------
@@ -164,7 +166,7 @@ def test_a_text_twice_for_two_videos_is_a_coin() -> None:
 def test_of_several_right_answers_the_best_counts() -> None:
     videos = np.eye(2)
     texts = np.array([[0.1, 1.0], [1.0, 0.2], [0.3, 1.0]])  # the first text of video "a" looks like video "b"
-    got = evaluate(texts, videos, ["a", "a", "b"], ["a", "b"], resamples=0)
+    got = evaluate_retrieval(texts, videos, ["a", "a", "b"], ["a", "b"], resamples=0)
     assert (got.text_to_video.queries, got.text_to_video.candidates) == (3, 2)
     assert got.text_to_video.recall_1.value == pytest.approx(2 / 3)
     assert (got.video_to_text.queries, got.video_to_text.candidates) == (2, 3)
@@ -176,7 +178,7 @@ def test_dual_softmax_takes_a_hub_out_of_the_way() -> None:
     """A video that is nearest to every text ranks below each text's own, for no other text is near to that."""
     videos = np.eye(4)
     texts = np.array([[0.5, 0, 0, 0.6], [0, 0.5, 0, 0.6], [0, 0, 0.5, 0.6], [0, 0, 0, 1.0]])
-    got = evaluate(texts, videos, resamples=0)
+    got = evaluate_retrieval(texts, videos, resamples=0)
     assert got.text_to_video.recall_1.value == pytest.approx(1 / 4)
     assert got.text_to_video_dsl.recall_1.value == 1
 
@@ -186,8 +188,8 @@ def test_lengths_of_features_and_the_order_of_candidates_do_not_matter() -> None
     texts, videos = random.normal(size=(2, 50, 8))
     order = random.permutation(50)
     lengths = random.uniform(0.1, 10, (50, 1))
-    once = evaluate(texts, videos)
-    assert evaluate(texts * lengths, videos[order], np.arange(50), order).text_to_video == once.text_to_video
+    once = evaluate_retrieval(texts, videos)
+    assert evaluate_retrieval(texts * lengths, videos[order], np.arange(50), order).text_to_video == once.text_to_video
 
 
 # --- intervals and durations ----------------------------------------------------------------------------------------
@@ -210,9 +212,9 @@ def test_an_interval_is_as_wide_as_theory_says_and_the_seed_decides_it() -> None
     videos = np.eye(size)
     texts = np.eye(size)
     texts[:200] = np.roll(texts[:200], 1, axis=0)  # half of them are each other's
-    one = evaluate(texts, videos, seed=1).text_to_video.recall_1
-    assert one == evaluate(texts, videos, seed=1).text_to_video.recall_1
-    assert one != evaluate(texts, videos, seed=2).text_to_video.recall_1
+    one = evaluate_retrieval(texts, videos, seed=1).text_to_video.recall_1
+    assert one == evaluate_retrieval(texts, videos, seed=1).text_to_video.recall_1
+    assert one != evaluate_retrieval(texts, videos, seed=2).text_to_video.recall_1
     assert one.value == 0.5
     assert one.high - one.low == pytest.approx(2 * 1.96 * 0.5 / np.sqrt(size), rel=0.15)
 
@@ -220,10 +222,10 @@ def test_an_interval_is_as_wide_as_theory_says_and_the_seed_decides_it() -> None
 def test_recall_by_duration_is_that_of_the_queries_in_each_bin() -> None:
     videos = np.eye(4)
     texts = np.eye(4)[[0, 1, 3, 2]]
-    got = evaluate(texts, videos, durations=[5, 10, 15, 500])
+    got = evaluate_retrieval(texts, videos, durations=[5, 10, 15, 500])
     bins = [(b.start, b.queries, b.recall_1.value) for b in got.text_to_video.by_duration]
     assert bins == [(0, 1, 1.0), (10, 2, 0.5), (120, 1, 0.0)]
-    many = evaluate(texts[[0, 0, 1, 2, 3]], videos, [0, 0, 1, 2, 3], [0, 1, 2, 3], durations=[5, 10, 15, 500])
+    many = evaluate_retrieval(texts[[0, 0, 1, 2, 3]], videos, [0, 0, 1, 2, 3], [0, 1, 2, 3], durations=[5, 10, 15, 500])
     assert [b.queries for b in many.text_to_video.by_duration] == [2, 2, 1]
     assert [b.queries for b in many.video_to_text.by_duration] == [1, 2, 1]
 
@@ -233,7 +235,7 @@ def test_recall_by_duration_is_that_of_the_queries_in_each_bin() -> None:
 
 def test_the_result_prints_as_a_table_and_dumps_to_json() -> None:
     videos = np.eye(20)
-    got = evaluate(videos[[1, 0, *range(2, 20)]], videos, durations=[130.0] * 20)
+    got = evaluate_retrieval(videos[[1, 0, *range(2, 20)]], videos, durations=[130.0] * 20)
     assert "text to video       20       20          90.0 [" in str(got)
     assert "video to text, DSL, 120 s and more:  R@1 90.0" in str(got)
     dumped = json.loads(got.to_json())
@@ -245,9 +247,9 @@ def test_tensors_of_half_precision_that_train_are_taken_under_autocast() -> None
     random = torch.Generator().manual_seed(2)
     videos = torch.randn(40, 16, generator=random).bfloat16().requires_grad_()
     texts = videos.detach() + 0.1 * torch.randn(40, 16, generator=random)
-    alone = evaluate(texts, videos)
+    alone = evaluate_retrieval(texts, videos)
     with torch.autocast("cpu", torch.bfloat16):
-        assert evaluate(texts, videos) == alone
+        assert evaluate_retrieval(texts, videos) == alone
     assert alone.text_to_video.recall_1.value == 1
 
 
@@ -257,16 +259,16 @@ def test_bad_input_is_told_in_a_line() -> None:
     broken[1, 1] = np.nan
     for texts, others, what in ((broken, videos, "text 1"), (videos, np.full((3, 3), np.inf), "video 0")):
         with pytest.raises(DatasetError, match=rf"of 3 .* features are not finite, .*{what}: .* diverged") as raised:
-            evaluate(texts, others)
+            evaluate_retrieval(texts, others)
         assert "\n" not in str(raised.value)
     with pytest.raises(DatasetError, match="query 2 has no right candidate"):
-        evaluate(videos, videos, [0, 1, 5], [0, 1, 2])
+        evaluate_retrieval(videos, videos, [0, 1, 5], [0, 1, 2])
     with pytest.raises(DatasetError, match="no text to evaluate"):
-        evaluate(np.empty((0, 3)), videos, [], [0, 1, 2])
+        evaluate_retrieval(np.empty((0, 3)), videos, [], [0, 1, 2])
     with pytest.raises(ValueError, match="3 texts and 3 videos need a group each"):
-        evaluate(videos, videos, [0, 1], [0, 1, 2])
+        evaluate_retrieval(videos, videos, [0, 1], [0, 1, 2])
     with pytest.raises(ValueError, match="as many durations"):
-        evaluate(videos, videos, durations=[1.0])
+        evaluate_retrieval(videos, videos, durations=[1.0])
 
 
 @pytest.mark.slow
@@ -274,13 +276,13 @@ def test_no_whole_matrix_is_held() -> None:
     """12,000 × 12,000 cosines are 576 MB; the process grows by less, which does not depend on their number."""
     program = """if True:
         import numpy as np
-        from model.evaluation.retrieval import evaluate
+        from model.evaluation.retrieval import evaluate_retrieval
         from tests.support.memory import peak_bytes
         random = np.random.default_rng(0)
-        evaluate(*random.normal(size=(2, 100, 32)).astype(np.float32))
+        evaluate_retrieval(*random.normal(size=(2, 100, 32)).astype(np.float32))
         texts, videos = random.normal(size=(2, 12_000, 32)).astype(np.float32)
         before = peak_bytes()
-        evaluate(texts, videos)
+        evaluate_retrieval(texts, videos)
         print(peak_bytes() - before)
     """
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=280, check=True)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from curation.errors import DatasetError, InputError
-from model.evaluation.zero_shot import TEMPLATES, class_features, classify, labels_of, read_classes
+from model.evaluation.zero_shot import TEMPLATES, build_classifier, class_indices, classify, read_classes
 
 
 @pytest.mark.parametrize(
@@ -29,8 +29,8 @@ def test_classes_are_read_from_both_kinds_of_list(tmp_path: Path, name: str, con
     [
         ("a.csv", "id,label\n0,abseiling\n", "needs a column 'name' .* its columns are id, label"),
         ("a.csv", "", "its columns are none"),
-        ("a.txt", "\n \n", "names no class"),
-        ("a.txt", "a\nb\na\n", "names the class 'a' twice"),
+        ("a.txt", "\n \n", "has no class names"),
+        ("a.txt", "a\nb\na\n", "has the class 'a' twice"),
     ],
 )
 def test_a_wrong_list_is_told_in_a_line(tmp_path: Path, name: str, content: str, message: str) -> None:
@@ -42,9 +42,9 @@ def test_a_wrong_list_is_told_in_a_line(tmp_path: Path, name: str, content: str,
 
 
 def test_labels_are_numbers_of_classes() -> None:
-    assert labels_of(["b", "a", "b"], ["a", "b"]) == [1, 0, 1]
-    with pytest.raises(InputError, match="1 labels are not among the 2 classes, as 'c'"):
-        labels_of(["b", "c", "c"], ["a", "b"])
+    assert class_indices(["b", "a", "b"], ["a", "b"]) == [1, 0, 1]
+    with pytest.raises(InputError, match="1 labels are not among the 2 classes, such as 'c'"):
+        class_indices(["b", "c", "c"], ["a", "b"])
 
 
 def test_a_class_is_the_mean_of_its_normalised_templates() -> None:
@@ -56,7 +56,7 @@ def test_a_class_is_the_mean_of_its_normalised_templates() -> None:
         asked.append(texts)
         return torch.tensor(np.stack([table.setdefault(t, random.normal(size=6) * 7) for t in texts]))
 
-    got = class_features(["air_drumming", "tango"], ("a photo of {}.", "{}"), encode).double().numpy()
+    got = build_classifier(["air_drumming", "tango"], ("a photo of {}.", "{}"), encode).double().numpy()
     assert asked == [["a photo of air drumming.", "air drumming"], ["a photo of tango.", "tango"]]
     for row, texts in zip(got, asked, strict=True):
         mean = np.mean([table[t] / np.linalg.norm(table[t]) for t in texts], axis=0)
@@ -92,4 +92,4 @@ def test_a_model_that_knows_nothing_scores_chance_and_one_that_diverged_is_told(
     with pytest.raises(DatasetError, match="30 of 30 video features are not finite"):
         classify(np.full((30, 4), np.nan), np.ones((10, 4)), [3] * 30)
     with pytest.raises(DatasetError, match="1 of 1 prompt features are not finite"):
-        class_features(["b"], ("a {}",), lambda texts: torch.full((len(texts), 2), torch.inf))
+        build_classifier(["b"], ("a {}",), lambda texts: torch.full((len(texts), 2), torch.inf))

@@ -26,7 +26,7 @@ PAPER = VideoConfig(TransformerConfig(8, 1, 2, 16), 16, 8, frames=12, levels=3)
 
 def random_qkv(config: VideoConfig, batch: int) -> Tensor:
     torch.manual_seed(1)
-    tokens = config.globals + config.frames * config.patches
+    tokens = config.global_tokens + config.frames * config.patches
     return torch.randn(batch, tokens, 3, HEADS, HEAD, dtype=torch.double, requires_grad=True)
 
 

@@ -185,15 +185,15 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no class embedding": (
         lambda f: edit_weights(f, vision_model__embeddings__class_embedding=None),
-        "is no whole CLIP: vision_model.embeddings.class_embedding is missing",
+        "is not a complete CLIP: vision_model.embeddings.class_embedding is missing",
     ),
     "another shape": (
         lambda f: edit_weights(f, visual_projection__weight=torch.zeros(3, 4)),
-        "is no whole CLIP: visual_projection.weight is missing or of another shape",
+        "is not a complete CLIP: visual_projection.weight is missing or does not have the shape",
     ),
     "fewer layers than it says": (
         lambda f: edit_config(f, vision_config={"num_hidden_layers": 3}),
-        "and so are 15 others",
+        "and 15 others too",
     ),
     "pickled weights": (pickled, "cannot be read as a CLIP in safetensors"),
     "cut short": (

@@ -13,7 +13,7 @@ from model.network.flops import count_parameters, text_flops, training_memory, v
 from model.network.vidla import VidLA
 from model.settings import AttentionKind
 
-KINDS: tuple[AttentionKind, ...] = ("hta", "frame", "joint", "divided")
+TEXT_KINDS: tuple[AttentionKind, ...] = ("hta", "frame", "joint", "divided")
 
 
 def config(kind: AttentionKind, *, see_cls: bool = True, width: int = 32, frames: int = 5) -> VidLAConfig:
@@ -34,7 +34,7 @@ def counted(module: nn.Module, x: Tensor) -> int:
     return counter.get_total_flops()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TEXT_KINDS)
 @pytest.mark.parametrize("see_cls", [True, False])
 def test_flops_are_those_of_the_products_that_are_made(kind: AttentionKind, see_cls: bool) -> None:
     model = VidLA(config(kind, see_cls=see_cls))
@@ -53,14 +53,14 @@ def test_flops_of_the_papers_sizes() -> None:
             assert gigaflops <= video_flops(model) / 1e9 <= 1.05 * gigaflops
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TEXT_KINDS)
 def test_parameters_are_counted_without_making_any(kind: AttentionKind) -> None:
     assert count_parameters(config(kind)) == sum(p.numel() for p in VidLA(config(kind)).parameters())
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("bf16", [False, True])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TEXT_KINDS)
 def test_memory_is_about_what_is_kept_for_the_backward_pass(
     kind: AttentionKind, bf16: bool, checkpointing: bool
 ) -> None:

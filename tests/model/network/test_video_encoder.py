@@ -16,7 +16,7 @@ from transformers import CLIPModel
 
 from model.network.architecture import TransformerConfig, VideoConfig
 from model.network.clip_conversion import from_clip
-from model.network.video import VideoEncoder, resize_time
+from model.network.video import VideoEncoder, resize_temporal_embedding
 from model.settings import ModelSettings
 from tests.support.dense_attention import dense_features
 from tests.support.small_clip import SIDE, small_clip
@@ -211,11 +211,11 @@ def test_other_clips_than_the_configurations_are_refused(clip: Path) -> None:
 def test_a_temporal_embedding_of_12_frames_becomes_one_of_32() -> None:
     middles = (torch.arange(12, dtype=torch.double) + 0.5) / 12
     embedding = torch.stack([middles, 1 - 2 * middles], dim=1)  # linear in time, so linear interpolation is exact
-    longer = resize_time(embedding, 32)
+    longer = resize_temporal_embedding(embedding, 32)
     wanted = ((torch.arange(32, dtype=torch.double) + 0.5) / 32).clamp(middles[0], middles[-1])
     assert longer.shape == (32, 2)
     assert difference(longer, torch.stack([wanted, 1 - 2 * wanted], dim=1)) <= 1e-15
-    assert resize_time(embedding, 12) is embedding
+    assert resize_temporal_embedding(embedding, 12) is embedding
 
 
 def test_frames_of_another_size_have_positions_as_transformers_interpolates_them(clip: Path) -> None:

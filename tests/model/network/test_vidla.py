@@ -121,8 +121,8 @@ def cut_weights(folder: Path) -> None:
 
 
 BROKEN = {
-    "no weights": (lambda f: (f / "model.safetensors").unlink(), "is no saved VidLA: it has no model.safetensors"),
-    "no configuration": (lambda f: (f / "config.json").unlink(), "is no saved VidLA: it has no config.json"),
+    "no weights": (lambda f: (f / "model.safetensors").unlink(), "is not a saved VidLA: it has no model.safetensors"),
+    "no configuration": (lambda f: (f / "config.json").unlink(), "is not a saved VidLA: it has no config.json"),
     "no JSON": (lambda f: (f / "config.json").write_text("{"), "cannot be read: Invalid JSON"),
     "a CLIP's": (lambda f: (f / "config.json").write_text('{"model_type": "clip"}'), "cannot be read"),
     "an unknown key": (lambda f: edit_config(f, level=3), "video.level: Unexpected keyword argument"),
@@ -170,7 +170,7 @@ def test_a_run_starts_from_a_clip(tmp_path: Path) -> None:
 
 
 def test_sizes_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(ModelError, match="a width of 16 cannot be shared by 3 heads"):
+    with pytest.raises(ModelError, match="a width of 16 is not divisible by 3 heads"):
         TransformerConfig(16, 1, 3, 32)
     with pytest.raises(ModelError, match="attention 'joint' has no"):
         VideoConfig(TOWER, 16, 8, frames=12, attention="joint", levels=3)

@@ -12,15 +12,15 @@ import pytest
 import torch
 
 from model.data.clips import DatasetVersion
-from model.distributed import Processes
+from model.distributed import World
 from model.network.clip_conversion import from_clip
 from model.network.vidla import VidLA
 from model.settings import ModelSettings, OptimizerSettings, TrainingError
-from model.training.checkpoint import ABOUT, OPTIMIZER, UNFINISHED, Progress, best, latest, restore, save, scores
+from model.training.checkpoint import METADATA, OPTIMIZER, UNFINISHED, Progress, best, latest, restore, save, scores
 from model.training.optimizer import make_optimizer
 from tests.support.small_clip import EOS, SIDE, small_clip
 
-ALONE = Processes(0, 1, torch.device("cpu"))
+ALONE = World(0, 1, torch.device("cpu"))
 PROGRESS = Progress(3, DatasetVersion("pin", {"clips": 7}, "digest"), {"batch": 4}, 0.25)
 
 
@@ -96,9 +96,9 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "a flipped bit in the optimiser": lambda step: flip(step / OPTIMIZER / "__0_0.distcp"),
     "cut short": lambda step: (step / "random-0.pt").write_bytes((step / "random-0.pt").read_bytes()[:100]),
     "a file is gone": lambda step: (step / OPTIMIZER / ".metadata").unlink(),
-    "its description is gone": lambda step: (step / ABOUT).unlink(),
-    "its description is empty": lambda step: (step / ABOUT).write_text(""),
-    "its description is of something else": lambda step: (step / ABOUT).write_text('{"files": {}, "progress": {}}'),
+    "its description is gone": lambda step: (step / METADATA).unlink(),
+    "its description is empty": lambda step: (step / METADATA).write_text(""),
+    "its description is of something else": lambda step: (step / METADATA).write_text('{"files": {}, "progress": {}}'),
     "an empty folder": lambda step: (shutil.rmtree(step), step.mkdir()),
 }
 
@@ -108,7 +108,7 @@ def test_one_that_is_not_whole_is_ignored(damage: str, folder: Path) -> None:
     DAMAGE[damage](folder / "step-00000003")
     found, faults = latest(folder)
     assert found is not None and found.progress.step == 2
-    assert len(faults) == 1 and "step-00000003 is no whole checkpoint" in faults[0] and "\n" not in faults[0]
+    assert len(faults) == 1 and "step-00000003 is not a complete checkpoint" in faults[0] and "\n" not in faults[0]
 
 
 def test_where_there_is_none(tmp_path: Path) -> None:
@@ -163,9 +163,9 @@ def used(folder: Path) -> int:
 
 
 def test_says_what_is_in_it(folder: Path) -> None:
-    about = json.loads((folder / "step-00000003" / ABOUT).read_text())
-    assert about["progress"]["version"] == {"pin": "pin", "tables": {"clips": 7}, "configuration": "digest"}
-    assert set(about["files"]) == {
+    metadata = json.loads((folder / "step-00000003" / METADATA).read_text())
+    assert metadata["progress"]["version"] == {"pin": "pin", "tables": {"clips": 7}, "configuration": "digest"}
+    assert set(metadata["files"]) == {
         "config.json",
         "model.safetensors",
         "optimizer/.metadata",

@@ -9,23 +9,23 @@ import pytest
 import torch
 
 from curation.errors import DatasetError
-from model.distributed import Processes
+from model.distributed import World
 from tests.support.ranks import together
 
 
 def exchange(rank: int, size: int) -> dict[str, Any]:
-    processes = Processes(rank, size, torch.device("cpu"))
+    world = World(rank, size, torch.device("cpu"))
     found: dict[str, Any] = {
-        "collected": processes.collect(f"of {rank}"),
-        "first": processes.first_does(lambda: f"made by {rank}"),
-        "mean": processes.mean(torch.tensor(float(rank))).item(),
-        "spoilt": processes.mean(torch.tensor(math.nan if rank == 1 else 1.0)).item(),
+        "collected": world.all_gather(f"of {rank}"),
+        "first": world.run_on_main(lambda: f"made by {rank}"),
+        "mean": world.mean(torch.tensor(float(rank))).item(),
+        "spoilt": world.mean(torch.tensor(math.nan if rank == 1 else 1.0)).item(),
     }
     try:
-        processes.first_does(lambda: refuse(rank))
+        world.run_on_main(lambda: refuse(rank))
     except DatasetError as error:
         found["error"] = str(error)
-    processes.wait()
+    world.barrier()
     return found
 
 
@@ -43,7 +43,7 @@ def test_all_have_what_one_has() -> None:
 
 
 def test_one_process_needs_no_other() -> None:
-    alone = Processes(0, 1, torch.device("cpu"))
+    alone = World(0, 1, torch.device("cpu"))
     assert exchange(0, 1) | {"spoilt": 1.0} == {
         "collected": ["of 0"],
         "first": "made by 0",

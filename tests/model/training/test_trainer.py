@@ -23,7 +23,7 @@ from curation.dataset.dataset import Dataset
 from curation.dataset.pins import pins
 from curation.dataset.writer import Writer
 from curation.errors import ConfigError, DatasetError
-from model.distributed import Processes
+from model.distributed import World
 from model.network.flops import count_parameters, text_flops, training_memory, video_flops
 from model.network.vidla import VidLA
 from model.settings import TrainingError
@@ -36,7 +36,7 @@ from tests.support.small_clip import small_clip
 from tests.support.small_training import FAST, add_video, training_clip, training_dataset, training_settings
 from vidla.cli import main
 
-ALONE = Processes(0, 1, torch.device("cpu"))
+ALONE = World(0, 1, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def trainer_of(folder: Path, dataset: Dataset, clip: Path, *assignments: str) -> Trainer:
-    return Trainer(run_folder.begin(folder, dataset, training_settings(clip, *assignments), ALONE), ALONE)
+    return Trainer(run_folder.open_run(folder, dataset, training_settings(clip, *assignments), ALONE), ALONE)
 
 
 def log_of(folder: Path) -> list[dict[str, Any]]:
@@ -252,8 +252,8 @@ def test_refuses_a_dataset_that_has_changed(dataset: Dataset, clip: Path, tmp_pa
 
 def test_begins_anew_without_a_checkpoint(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
     before = set(pins(dataset))
-    first = run_folder.begin(tmp_path / "run", dataset, training_settings(clip, "seed=1"), ALONE)
-    second = run_folder.begin(tmp_path / "run", dataset, training_settings(clip, "seed=2"), ALONE)
+    first = run_folder.open_run(tmp_path / "run", dataset, training_settings(clip, "seed=1"), ALONE)
+    second = run_folder.open_run(tmp_path / "run", dataset, training_settings(clip, "seed=2"), ALONE)
     assert second.settings.seed == 2 and first.version.pin != second.version.pin
     assert set(pins(dataset)) - before == {second.version.pin}
 
@@ -369,17 +369,17 @@ def test_says_what_a_run_will_be(dataset: Dataset, clip: Path, tmp_path: Path) -
     settings = training_settings(clip, "epochs=2", "data.held_out=0.4", "data.scales={short = 1, long = 3}")
     before = pins(dataset)
     text = describe(settings, dataset)
-    model = Trainer(run_folder.begin(tmp_path / "run", dataset, settings, ALONE), ALONE).model
+    model = Trainer(run_folder.open_run(tmp_path / "run", dataset, settings, ALONE), ALONE).model
     assert f"{count_parameters(model.config) / 1e6:.1f} million" in text
-    assert "steps           8: 2 epochs of 4, 4 clips each" not in text  # 15 short and long clips: 3 steps
+    assert "steps            8: 2 epochs of 4, 4 clips each" not in text  # 15 short and long clips: 3 steps
     assert "6: 2 epochs of 3, 4 clips each" in text
     assert "4 of 12 short, 0 of 0 medium, 11 of 3 long" in text
     assert "4 short, 0 medium, 1 long" in text
     forward = (video_flops(model.config) + 2 * text_flops(model.config)) / 1e9
-    assert f"{forward:,.1f} GFLOP a clip forward, {3 * forward:,.1f} in training" in text
+    assert f"{forward:,.1f} GFLOP per clip forward, {3 * forward:,.1f} in training" in text
     assert f"{3 * forward * 6 * 4 / 1e9:,.4g} exaFLOP" in text  # of six steps of four clips
     memory = training_memory(model.config, 4, 8, bf16=True, checkpointing=False)
-    assert f"about {memory / 2**30:,.1f} GiB a process" in text and "contrasted      4 clips" in text
+    assert f"about {memory / 2**30:,.1f} GiB per process" in text and "contrasted       4 clips" in text
     assert len(pins(dataset)) == len(before) + 1  # of the run, none of the description
 
 
@@ -422,7 +422,11 @@ WRONG: dict[str, tuple[str, int, str]] = {
     "no SQL": ("data.where=scale ==", 2, "vidla: data.where: Parser Error: syntax error"),
     "too few clips": ("batch=32", 1, "28 clips are selected, fewer than one batch of 32"),
     "less than a step": ("epochs=0.01", 2, "epochs (0.01) is less than one step"),
-    "a scale that is not there": ('data.scales={"short" = 0}', 2, "give at least one scale a share above 0"),
+    "a scale that is not there": (
+        'data.scales={"short" = 0}',
+        2,
+        "weights must be 0 or more, with at least one above 0",
+    ),
     "no weights": ("model.weights=nowhere/at/all", 2, "cannot be read as a CLIP"),
 }
 
@@ -469,14 +473,14 @@ def test_refuses_folders_in_a_line(
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("")
     code, said = refused(config, "--dataset", dataset.folder, "--out", tmp_path / "full")
-    assert code == 2 and "is not empty and holds no run" in said
+    assert code == 2 and "is not empty and is not a run's folder" in said
     code, said = refused(config, "--dataset", dataset.folder, "--out", tmp_path / "small.toml")
     assert code == 1 and "cannot use the folder" in said
     run = tmp_path / "run"
     trainer_of(run, dataset, clip, "epochs=0.15").train(io.StringIO())
-    with run_folder.alone(run, ALONE):
+    with run_folder.exclusive(run, ALONE):
         code, said = refused(config, "--dataset", dataset.folder, "--out", run)
-        assert code == 1 and "another process trains in" in said
+        assert code == 1 and "another process is training in" in said
     code, said = refused(config, "--dataset", dataset.folder, "--out", run, "--set", "optimizer.lr=0.5")
     assert code == 2 and "holds another run: " in said and "optimizer.lr was 2e-05 and is 0.5" in said
     other = Dataset(str(tmp_path / "other"))
@@ -487,4 +491,4 @@ def test_refuses_folders_in_a_line(
     code, said = refused(
         config, "--dataset", dataset.folder, "--out", tmp_path / "new", "--set", f"model.weights={strange}"
     )
-    assert code == 2 and "this text tower has 100, which end with 99" in said
+    assert code == 2 and "this text tower has 100, ending with 99" in said
