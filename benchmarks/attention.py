@@ -1,7 +1,7 @@
-"""What hierarchical temporal attention costs, against a dense mask and against frame-wise CLIP, at B/16.
+"""The cost of hierarchical temporal attention, compared with a dense mask and with frame-wise CLIP, at B/16.
 
-Run: python -m benchmarks.attention. On a processor in float32 with two threads and one clip; where there is a GPU, in
-bfloat16 with more of them, and then with the share of the device's peak that a training step reaches.
+Run: python -m benchmarks.attention. On a CPU in float32 with two threads and one clip; on a GPU in bfloat16 with more
+clips, and then also the share of the device's peak that a training step reaches.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.support.dense_attention import global_pairs
 RUNS = 5
 BASE = TransformerConfig(width=768, layers=12, heads=12, mlp_width=3072)
 PEAK_TFLOPS = {"H200": 989, "H100": 989, "A100": 312, "L4": 121}
-"""Dense bfloat16, from the makers' data sheets."""
+"""Dense bfloat16, from the vendors' data sheets."""
 GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if GPU else "cpu")
 DTYPE = torch.bfloat16 if GPU else torch.float32
@@ -37,7 +37,7 @@ def video(kind: AttentionKind, frames: int, patch: int = 16) -> VideoConfig:
 
 
 def seconds(*works: Callable[[], object]) -> list[float]:
-    """Least time of each of `works`, run in turns: what else a machine does only adds to it."""
+    """The minimum time of each of `works`, run in turns: other load on the machine only adds to it."""
     times: list[list[float]] = [[] for _ in works]
     for turn in range(RUNS + 1):
         for work, taken in zip(works, times, strict=True):
@@ -46,7 +46,7 @@ def seconds(*works: Callable[[], object]) -> list[float]:
             with torch.autocast(DEVICE.type, torch.bfloat16, enabled=GPU):
                 work()
             _wait()
-            if turn:  # the first is to warm up
+            if turn:  # the first is warm-up
                 taken.append(time.perf_counter() - begin)
     return [min(taken) for taken in times]
 
@@ -64,13 +64,13 @@ def forward_and_backward(function: Callable[[Tensor], Tensor], x: Tensor) -> Cal
 
 
 def dense_attention(qkv: Tensor, added: Tensor) -> Tensor:
-    """One call over all pairs of tokens, as fast as it goes."""
+    """A single call over all pairs of tokens."""
     q, k, v = (x.transpose(1, 2) for x in qkv.unbind(2))
     return scaled_dot_product_attention(q, k, v, attn_mask=added).transpose(1, 2)
 
 
 def dense_layer(layer: VideoLayer, x: Tensor, added: Tensor) -> Tensor:
-    """A layer that is the same but for its attention over all tokens."""
+    """The same layer, but with a dense mask in its global attention."""
     tokens, patches = x.split([layer.config.global_tokens, x.shape[1] - layer.config.global_tokens], dim=1)
     x = torch.cat([tokens, layer.over_time(patches)], dim=1)
     x = x + layer.attention.merge(dense_attention(layer.attention.project(layer.norm1(x)), added))
@@ -78,14 +78,14 @@ def dense_layer(layer: VideoLayer, x: Tensor, added: Tensor) -> Tensor:
 
 
 def masks(config: VideoConfig) -> tuple[Tensor, Tensor]:
-    """Ours, and the one over all pairs in the form that costs least: what is added to the scores."""
+    """Our mask, and the one over all pairs in its cheapest form: added to the scores."""
     pairs = global_pairs(config).to(DEVICE)
     added = torch.zeros(pairs.shape, dtype=DTYPE, device=DEVICE).masked_fill(~pairs, -torch.inf)
     return global_mask(config).to(DEVICE), added
 
 
 def attention_alone(frames: int) -> list[float]:
-    """Seconds of the attention over all tokens, forward and backward: ours, and under a dense mask."""
+    """Seconds of the global attention, forward and backward: ours, and with a dense mask."""
     config = video("hta", frames)
     mask, added = masks(config)
     qkv = torch.randn(CLIPS, len(added), 3, 12, 64, device=DEVICE, dtype=DTYPE, requires_grad=True)
@@ -96,7 +96,7 @@ def attention_alone(frames: int) -> list[float]:
 
 
 def whole_layer(frames: int) -> list[float]:
-    """Seconds of a layer, forward and backward: ours, and with its attention over all tokens under a dense mask."""
+    """Seconds of a layer, forward and backward: ours, and with a dense mask in its global attention."""
     config = video("hta", frames)
     mask, added = masks(config)
     layer = VideoLayer(config).to(DEVICE)
@@ -108,7 +108,7 @@ def whole_layer(frames: int) -> list[float]:
 
 
 def against_frames(frames: int, layers: int) -> tuple[float, float, float]:
-    """HTA's forward pass ÷ that of frame-wise CLIP, ours and transformers' own: in time, twice, and in operations."""
+    """HTA's forward pass ÷ frame-wise CLIP's: in time, by our CLIP and by transformers', and in operations."""
     sizes = replace(BASE, layers=layers)
     configs = [replace(video(kind, frames), transformer=sizes) for kind in ("hta", "frame")]
     hta, frame = (VideoEncoder(config, 512).to(DEVICE).eval() for config in configs)
@@ -126,7 +126,7 @@ def against_frames(frames: int, layers: int) -> tuple[float, float, float]:
 
 
 def utilisation(frames: int) -> str:
-    """The share of the device's peak that forward and backward passes of the whole encoder reach."""
+    """The share of the device's peak reached by forward and backward passes of the whole encoder."""
     name = torch.cuda.get_device_name()
     peak = next((peak for model, peak in PEAK_TFLOPS.items() if model in name), None)
     config = video("hta", frames)

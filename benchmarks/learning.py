@@ -1,18 +1,18 @@
-"""Whether what is trained on real clips finds clips that it has not seen, beside two controls.
+"""Whether a model trained on real clips finds unseen clips, compared with two controls.
 
     python -m benchmarks.learning [--seeds 3] [--footage build/demo/dataset]
 
-The animated emoji of tests/support/animations.py, by their names. A fifth of the videos is held out, by the trainer's
-own split. Random small towers are trained on the others; R@1, from text to video, is that of the held-out clips among
-each other:
-- untrained: as the towers were;
-- shuffled texts: trained as long, with each clip under the texts of another;
+The clips are the animated emoji of tests/support/animations.py, searched by name. A fifth of the videos is held out by
+the trainer's own split, and small random towers are trained on the others. Prints the text-to-video R@1 for finding the
+held-out clips among each other:
+- untrained: the initial towers;
+- shuffled texts: trained equally long, with each clip under the texts of another;
 - trained.
-That of the trained model is also given apart, for names that differ from those of some clip in training by the skin
-tone alone, and for names of things that are on no clip in training.
+For the trained model also separately for names that differ only in skin tone from that of a clip in training, and for
+names of things that no clip in training shows.
 
-Of the footage that `make demo` curates there is too little to hold any out: R@1 is that of the very clips in training,
-by the middles of their frames, which shows that a curated dataset can be learned, and no more.
+The footage that `make demo` curates is too little to hold any out: there, R@1 is for the clips in training, read at the
+middles of their parts. That shows only that a curated dataset can be learned.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from model.settings import DataSettings
 from tests.support.animations import Animation, NoAnimations, fetch
 from tests.support.learning import encoder_of, learn, random_towers, trainer_of
 
-ALL = 0.999999  # a share that holds out every video there is
+ALL = 0.999999  # a share that holds out every video
 FOOTAGE = ("data.held_out=0", "batch=24", "micro_batch=24", "epochs=150")
 COLUMNS = ("untrained", "shuffled texts", "trained", "another tone", "new things")
 
@@ -49,7 +49,7 @@ def animations_table(videos: Path, animations: Sequence[Animation], seeds: int) 
 
 
 def footage_table(dataset: Dataset) -> None:
-    """Of each scale and kind of text with enough clips: R@1 of the untrained model and of the trained one."""
+    """R@1 of the untrained and of the trained model, for each scale and kind of text with enough clips."""
     settings = DataSettings(held_out=ALL)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -69,17 +69,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--footage", type=Path, default=Path("build/demo/dataset"))
     arguments = parser.parse_args()
-    torch.set_num_threads(1)  # a worker reads beside
+    torch.set_num_threads(1)  # a worker reads at the same time
     began = time.monotonic()
     if arguments.seeds:
         try:
             animations_table(*fetch(), arguments.seeds)
         except NoAnimations as error:
-            sys.exit(f"{error}; install npm, and let it reach its registry")
+            sys.exit(f"{error}; install npm, with access to its registry")
     if (arguments.footage / "clips").is_dir():
         footage_table(Dataset(str(arguments.footage)))
     else:
-        print(f"\nno curated footage is at {arguments.footage}: `make demo` makes it")
+        print(f"\nthere is no curated footage at {arguments.footage}: run `make demo` first")
     print(f"{(time.monotonic() - began) / 60:.0f} minutes")
 
 

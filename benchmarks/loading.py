@@ -1,17 +1,17 @@
-"""How fast clips come into the trainer, beside what decoding them costs at the least, and beside reading the source.
+"""How fast the trainer loads clips, compared with just decoding them, and with loading from the source video.
 
     python -m benchmarks.loading VIDEO [--workers N] [--clips N] [--repeat N]
 
-Makes two files of VIDEO: stored media, by the single pass, and a source as the web has it (720 lines, H.264 with its
-encoder's defaults, a key frame in 250 frames). Of both, the same random clips of all three scales are read, 12 frames
-of each, by N processes:
+Makes two files from VIDEO: stored media, by the single pass, and a source like those on the web (720 lines, H.264 with
+the encoder's defaults, a key frame every 250 frames). From both, N processes read the same random clips of all three
+scales, 12 frames of each:
 - loading: as in training, with texts and crops, into the process that would train;
-- decoding: the same frames by torchcodec (PyAV where it is absent), and nothing done with them.
-Clips a second on the wall clock, and CPU seconds a clip of those N processes, which say the same on a machine that has
-other work as well. Their start is not counted. Of several rounds, the best of each.
+- decoding: the same frames with torchcodec (PyAV if it is absent), and nothing else.
+Prints clips per second of wall-clock time, and CPU seconds per clip of the N processes, which also hold on a busy
+machine. Start-up is not counted. The best of several rounds counts.
 
-Then a small model (4 layers of width 192 a tower, patches of 32 pixels) is trained on the stored media by the trainer
-itself, with N workers: the share of a step's time in which it waits for clips, once the first have come.
+Then the trainer itself trains a small model (4 layers of width 192 per tower, patches of 32 pixels) on the stored media
+with N workers, and the share of the time in which it waits for clips is printed, once the first ones have come.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ TEXT = "A person in a red jacket walks along the river and tells how the old bri
 
 
 def make_dataset(video: Path, folder: Path) -> Dataset:
-    """Clips of two videos: stored media and source."""
+    """A dataset with the clips of two videos: stored media and source."""
     dataset, spool = Dataset(str(folder)), folder / "spool"
     spool.mkdir(parents=True)
     (folder / "media" / "00").mkdir(parents=True)
@@ -109,7 +109,7 @@ def draws_of(clips: Clips, count: int) -> list[list[Draw]]:
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds a clip: on the wall clock, and of the processes that read."""
+    """Seconds per clip: of wall-clock time, and of CPU time of the reading processes."""
 
     wall: float = float("inf")
     cpu: float = float("inf")
@@ -119,7 +119,7 @@ class Cost:
 
 
 def loading(samples: ClipDataset, draws: Sequence[list[Draw]], workers: int) -> Cost:
-    """Clips into this process, from when every worker has begun to deliver."""
+    """The cost of loading clips into this process, from when every worker has delivered its first batch."""
     begun, busy, clips = 0.0, 0.0, 0
     for number, batch in enumerate(load_batches(samples, draws, workers), start=1):
         if number > workers:
@@ -132,12 +132,12 @@ def loading(samples: ClipDataset, draws: Sequence[list[Draw]], workers: int) -> 
 
 
 def children_busy() -> float:
-    """CPU seconds that the living children of this process have used."""
+    """CPU seconds used by the living children of this process."""
     return sum(sum(child.cpu_times()[:2]) for child in psutil.Process().children())
 
 
 def decoding(samples: ClipDataset, draws: Sequence[list[Draw]], workers: int) -> Cost:
-    """The same clips decoded by so many processes."""
+    """The cost of only decoding the same clips, in `workers` processes."""
     flat = [draw for batch in draws for draw in batch]
     context = multiprocessing.get_context("spawn")
     barrier, answers = context.Barrier(workers), context.Queue()
@@ -168,15 +168,15 @@ def decode(samples: ClipDataset, draws: Sequence[Draw], barrier: Barrier, answer
 
 
 def waiting(samples: ClipDataset, folder: Path, workers: int) -> tuple[float, float]:
-    """The share of the steps' time in which a small model waits for clips, and clips a second, as the trainer logs it.
+    """Train a small model on the clips of `samples`: the share of time that it waits for clips, and clips per second.
 
-    Trained on the clips of `samples`, with new ones coming in.
+    Both are from the trainer's log.
     """
     sizes = {"hidden_size": 192, "intermediate_size": 768, "num_attention_heads": 3, "num_hidden_layers": 4}
     text = {**sizes, "vocab_size": 49408, "eos_token_id": 49407}
     CLIPModel(CLIPConfig(vision_config={**sizes, "patch_size": 32}, text_config=text)).save_pretrained(folder / "clip")
-    first = 2 * workers  # steps in which the workers begin, and are ahead
-    told = {
+    first = 2 * workers  # steps of warm-up, until the workers are ahead
+    values = {
         "model.weights": folder / "clip",
         "data.where": f"video_id = '{samples.clips[0].video_id}'",
         "data.held_out": 0,
@@ -185,7 +185,7 @@ def waiting(samples: ClipDataset, folder: Path, workers: int) -> tuple[float, fl
         "micro_batch": BATCH,
         "epochs": (first + STEPS + 0.5) / (len(samples) // BATCH),
     }
-    settings = resolve_training(None, [f"{key}={value}" for key, value in told.items()])
+    settings = resolve_training(None, [f"{key}={value}" for key, value in values.items()])
     alone = World(0, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     run = run_folder.open_run(folder / "run", samples.media.dataset, settings, alone)
     Trainer(run, alone).train(sys.stderr)
@@ -198,8 +198,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video", type=Path)
     spare = max(1, (os.cpu_count() or 2) - 1)
-    parser.add_argument("--workers", type=int, default=spare, help="by default all processors but the trainer's")
-    parser.add_argument("--clips", type=int, default=320, help="the more, the less it weighs that one ends first")
+    parser.add_argument("--workers", type=int, default=spare, help="default: all CPUs but one, for the trainer")
+    parser.add_argument("--clips", type=int, default=320, help="with more, uneven finishing of workers matters less")
     parser.add_argument("--repeat", type=int, default=3)
     arguments = parser.parse_args()
     best = dict.fromkeys(("decoding", "loading", "source"), Cost())
@@ -226,7 +226,7 @@ def report(decoding: Cost, loading: Cost, source: Cost) -> None:
         ("stored media, into the trainer", loading),
         ("the source, into the trainer", source),
     ):
-        print(f"{name:<36}{1 / cost.wall:8.1f} clips/s{1000 * cost.cpu:8.0f} CPU ms a clip")
+        print(f"{name:<36}{1 / cost.wall:8.1f} clips/s{1000 * cost.cpu:8.0f} CPU ms per clip")
     print(f"\n{'':<36}{'wall':>8}{'CPU':>8}")
     shares = decoding.wall / loading.wall, decoding.cpu / loading.cpu
     print(f"{'into the trainer / decoding alone':<36}{shares[0]:8.2f}{shares[1]:8.2f}  (at least 0.9)")

@@ -1,6 +1,6 @@
-"""The reference for the video encoder: its attentions as one softmax over all pairs of tokens under a dense mask.
+"""A reference for the video encoder: its attentions as one softmax over all pairs of tokens with a dense mask.
 
-It shares the encoder's parameters and nothing else: who sees whom is written down here once more, pair by pair.
+It shares only the encoder's parameters: which token attends to which is written again here, pair by pair.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from model.network.video import VideoEncoder, VideoLayer
 
 
 def global_pairs(config: VideoConfig) -> Tensor:
-    """Who sees whom in the attention over all tokens of a clip: (S, S), true where a row's token sees a column's."""
+    """The mask of the attention over all tokens of a clip: (S, S), true where a row's token attends to a column's."""
     cls, level, frame, _ = _tokens(config)
     mst, patch = level >= 0, frame >= 0
     if config.attention == "joint":
@@ -32,13 +32,13 @@ def global_pairs(config: VideoConfig) -> Tensor:
 
 
 def temporal_pairs(config: VideoConfig) -> Tensor:
-    """Who sees whom in the temporal attention, patches alone: (T·N, T·N)."""
+    """The mask of the temporal attention over the patches: (T·N, T·N)."""
     position = _tokens(config)[3][config.global_tokens :]
     return position[:, None] == position
 
 
 def _tokens(config: VideoConfig) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Of each token: whether it is [CLS], its level, its frame and its position in it; -1 where it has none."""
+    """For each token: whether it is [CLS], its level, its frame and its position in the frame; -1 for none."""
     tokens = [(True, -1, -1, -1)]
     tokens += [(False, level, -1, -1) for level in range(config.levels) for _ in range(config.tokens)]
     tokens += [(False, -1, frame, place) for frame in range(config.frames) for place in range(config.patches)]
@@ -56,7 +56,7 @@ def masked_attention(qkv: Tensor, pairs: Tensor, bias: Tensor | None = None) -> 
 
 
 def dense_layer(layer: VideoLayer, x: Tensor, pairs: Tensor, over_time: Tensor) -> Tensor:
-    """What a layer of HTA, or of joint attention, makes of its tokens (B, S, d)."""
+    """A layer of HTA or of joint attention: (B, S, d) → the same."""
     config = layer.config
     if config.attention == "hta":
         tokens, patches = x[:, : config.global_tokens], x[:, config.global_tokens :]
@@ -72,7 +72,7 @@ def _attend(attention: Attention, x: Tensor, pairs: Tensor) -> Tensor:
 
 
 def dense_features(encoder: VideoEncoder, pixels: Tensor) -> Tensor:
-    """What `encoder` should say of `pixels` (B, T, 3, H, W): features (B, D)."""
+    """The features (B, D) that `encoder` should return for `pixels` (B, T, 3, H, W)."""
     config, rows = encoder.config, []
     pairs, over_time = global_pairs(config), temporal_pairs(config)
     for clip in pixels:

@@ -1,8 +1,8 @@
-"""`vidla` in a process that kills itself (SIGKILL) when it is about to touch a certain file for the Nth time.
+"""Runs `vidla` in a process that kills itself (SIGKILL) when it is about to touch a given file for the Nth time.
 
     python -m tests.support.killed_training N EVENT FRAGMENT ARGUMENTS...
 
-EVENT is one of Python's audit events, such as os.rename; FRAGMENT is part of the path that it names first.
+EVENT is a Python audit event, such as os.rename; FRAGMENT is part of the path in its first argument.
 """
 
 from __future__ import annotations

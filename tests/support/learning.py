@@ -1,4 +1,4 @@
-"""Training from random small towers on the named animations, and how well what comes of it finds held-out ones."""
+"""Trains small random towers on the named animations, and measures how well they find held-out ones."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def write_dataset(
 ) -> Dataset:
     """A dataset with a short clip of each animation: its name is the caption, its tags are the subtitle.
 
-    With `shuffled`, a seed, those that are not held out have the texts of each other.
+    With `shuffled`, a seed, the texts of clips that are not held out are shuffled.
     """
     dataset = Dataset(str(location))
     texts = [(one.name, one.tags) for one in animations]
@@ -69,7 +69,7 @@ def write_dataset(
             texts[i] = text
     with Writer(dataset, "animations", {}) as writer:
         parts = PartWriter(dataset.store, writer.lineage, part_bytes=1 << 30)
-        said = dict(zip(((one.video_id, one.start) for one in animations), texts, strict=True))
+        texts_of = dict(zip(((one.video_id, one.start) for one in animations), texts, strict=True))
         for video_id in dict.fromkeys(one.video_id for one in animations):
             media_uri = f"media/{digest(video_id)[:2]}/{video_id}.mp4"
             (location / media_uri).parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def write_dataset(
             edges = sorted({edge for one in animations if one.video_id == video_id for edge in (one.start, one.end)})
             segments = tile(video_id, edges[-1], edges, (), (), TILINGS)
             rows = [
-                _clip(segment, media_uri, *said[video_id, segment.start])
+                _clip(segment, media_uri, *texts_of[video_id, segment.start])
                 for segment in segments
                 if segment.scale == "short"
             ]
@@ -103,7 +103,7 @@ def _clip(segment: Any, media_uri: str, name: str, tags: str) -> Clip:
 
 
 def random_towers(folder: Path, seed: int) -> Path:
-    """A small CLIP as transformers makes it, which has learned nothing, and reads CLIP's vocabulary."""
+    """A small untrained CLIP of transformers, with CLIP's vocabulary."""
     torch.manual_seed(seed)
     sizes = {"hidden_size": 64, "intermediate_size": 256, "num_attention_heads": 4}
     vision = {**sizes, "num_hidden_layers": 3, "image_size": 48, "patch_size": 16}
@@ -123,10 +123,10 @@ def encoder_of(model: VidLA) -> Encoder:
 
 @dataclass(frozen=True)
 class Found:
-    """R@1 of held-out clips by their names, among all of them.
+    """R@1 for finding held-out clips by name, among all of them.
 
-    `every` is that of all queries. Of the things that they name, `known` ones are on clips that were trained on too,
-    with another skin tone; `new` ones are not.
+    `every` is over all queries; `known` over things that are also in training, with another skin tone; `new` over the
+    others.
     """
 
     clips: int
@@ -140,7 +140,7 @@ class Found:
 
 
 def find(model: VidLA, dataset: Dataset, animations: Sequence[Animation], folder: Path) -> Found:
-    """How well `model` finds the held-out clips of `dataset`, which has all `animations`, by name."""
+    """Measure how well `model` finds the held-out clips of `dataset`, which has all `animations`, by name."""
     settings = DataSettings(held_out=HELD_OUT)
     clips = select_clips(dataset, current_version(dataset), settings, "held_out", folder / "held_out.arrow")
     encoder = encoder_of(model)
@@ -159,7 +159,7 @@ def find(model: VidLA, dataset: Dataset, animations: Sequence[Animation], folder
 
 @dataclass(frozen=True)
 class Learned:
-    """What is found by a model before training, after it, and after training with each clip under another's texts."""
+    """The recalls before training, after training with shuffled texts, and after training."""
 
     untrained: Found
     shuffled: Found

@@ -1,4 +1,4 @@
-"""Real processes that talk through gloo, as torchrun would start them, for what they must compute together."""
+"""Runs a function in several real processes that communicate through gloo, as torchrun would start them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TIMEOUT = timedelta(seconds=120)
 
 
 def together(work: Work, size: int) -> list[Any]:
-    """What `work(rank, size)`, a function of a module, gives in each of `size` processes."""
+    """The results of `work(rank, size)`, a module-level function, in each of `size` processes."""
     with tempfile.TemporaryDirectory() as folder:
         mp.spawn(_run, (work, size, folder), nprocs=size)
         return [torch.load(Path(folder) / f"{rank}.pt", weights_only=True) for rank in range(size)]

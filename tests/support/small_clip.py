@@ -1,4 +1,4 @@
-"""Small CLIPs with random weights, as directories that transformers wrote. What they say of an image is noise."""
+"""Small CLIPs with random weights, saved by transformers. Their features are noise."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ SIDE, PATCH, FEATURES, EOS = 32, 8, 24, 99
 
 
 def small_clip(directory: Path, seed: int = 0, vision: dict[str, Any] | None = None, **text: Any) -> Path:
-    """Write a CLIPModel of two layers a tower into `directory`; `vision` and `text` change its configuration.
+    """Write a CLIPModel with two layers per tower into `directory`; `vision` and `text` change its configuration.
 
-    Biases and norms are random too, and weights are larger than transformers makes them: with its own initial values
-    most of what a layer does is too small for a test to see.
+    Biases and norms are random too, and weights are larger than those of transformers, with which most of what a layer
+    does would be too small for a test to see.
     """
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
     torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""The smallest training there is: some generated videos, a CLIP with random weights, and what a run of both is told."""
+"""A minimal training run: a few generated videos, a CLIP with random weights, and settings for both."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FAST = ("data.workers=0", "micro_batch=4", "batch=4", "model.frames=2", "model.l
 
 
 def training_dataset(folder: Path, videos: int = 4) -> Dataset:
-    """Videos of seven clips each, of whose texts some are missing."""
+    """Videos of seven clips each; some of their texts are missing."""
     dataset = make_dataset(folder, 0)
     with Writer(dataset, "run-2", {}) as writer:
         for number in range(videos):
@@ -44,11 +44,11 @@ def add_video(writer: Writer, number: int) -> None:
 
 
 def training_clip(folder: Path) -> Path:
-    """A small CLIP that reads CLIP's own vocabulary."""
+    """A small CLIP with CLIP's own vocabulary."""
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2}
     return small_clip(folder, vision=sizes, vocab_size=49408, eos_token_id=49407, **sizes)
 
 
 def training_settings(clip: Path, *assignments: str) -> TrainSettings:
-    """A run of few steps of four clips each; no video is held out."""
+    """A run with steps of four clips; no video is held out."""
     return resolve_training(None, [f"model.weights={clip}", "data.held_out=0", *FAST, *assignments])

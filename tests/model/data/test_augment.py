@@ -1,4 +1,4 @@
-"""What of its frames a clip shows."""
+"""Crops, flips and sizes of a clip's frames."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CROPS = (1.0, 0.8)
 
 
 def picture(frames: int = 3) -> torch.Tensor:
-    """Smooth frames of 54 x 96, in memory as a decoder leaves them."""
+    """Smooth frames of 54 x 96, laid out in memory as by a decoder."""
     coarse = torch.rand(frames, 3, 9, 16, generator=torch.Generator().manual_seed(0))
     smooth = (255 * interpolate(coarse, size=(54, 96), mode="bilinear")).to(torch.uint8)
     return smooth.contiguous(memory_format=torch.channels_last)

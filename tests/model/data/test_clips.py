@@ -1,4 +1,4 @@
-"""Which clips a run reads: the pinned version, the selection, the split; what becomes of it when the data changes."""
+"""The clips that a run reads: the pinned version, the selection, the split, and changes of the dataset."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_selects_by_a_condition_and_by_scale(dataset: Dataset, version: DatasetV
         ("no_such_column = 1", "no_such_column"),
         ("scale ==", "syntax error"),
         ("cast(clip_id as integer) = 1", "Could not convert"),
-        ("scale = 'short') or (scale = 'long'", "syntax error"),  # which would have trained on what is held out
+        ("scale = 'short') or (scale = 'long'", "syntax error"),  # it would have trained on held-out clips
     ],
 )
 def test_a_condition_that_is_none_is_told_in_a_line(
@@ -137,7 +137,7 @@ def test_writes_a_selection_once(dataset: Dataset, version: DatasetVersion, tmp_
     assert path.stat().st_mtime_ns == stamp
     select_clips(dataset, version, ALL.model_copy(update={"where": "scale = 'long'"}), "train", path)
     assert len(Clips(path)) == VIDEOS
-    assert len(written) == 7 * VIDEOS  # who has the old one open reads on in it
+    assert len(written) == 7 * VIDEOS  # an open old file can still be read
     assert written[7 * VIDEOS - 1].scale == "long"
     assert [p.name for p in tmp_path.iterdir()] == ["clips.arrow"]
 

@@ -1,4 +1,4 @@
-"""Reading frames: the right ones, the same by both libraries, and no more of the file than is needed."""
+"""Reading frames: the right ones, the same from both libraries, and only the needed part of the file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ READERS: list[Callable[[Path | BinaryIO, list[float]], Frames | None]] = [read_w
 
 
 def store(path: Path, ticks: list[int], time_base: Fraction, keys: frozenset[int] = frozenset(), **tags: int) -> Path:
-    """A video with a frame at each of `ticks`, whose number its brightness tells, as the single pass stores it."""
+    """A video as the single pass stores it, with a frame at each of `ticks`; its brightness encodes its number."""
     noise = np.random.default_rng(0)
     with open_stored(path) as out:
         track = VideoTrack(out, (96, 54), time_base, Fraction(RATE), MediaSettings(preset="ultrafast"))
@@ -134,7 +134,7 @@ def test_times_are_uniform_or_stratified() -> None:
 
 
 class Counted(io.FileIO):
-    """A file that counts the bytes that are read from it."""
+    """A file that counts the bytes read from it."""
 
     taken = 0
 
@@ -155,7 +155,7 @@ def test_reads_only_what_is_needed(tmp_path: Path) -> None:
     for reader in READERS:
         with Counted(path) as file:
             check(reader(file, times), path, times)
-            assert 0 < file.taken < 0.2 * path.stat().st_size  # the clip is 2% of it, the rest its index and read ahead
+            assert 0 < file.taken < 0.2 * path.stat().st_size  # the clip is 2%, the rest index and read-ahead
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -165,7 +165,7 @@ def test_decodes_only_the_groups_of_pictures_that_are_needed(reader: Any, tmp_pa
         packets = [p for p in container.demux(video=0) if p.pts is not None]
     data = bytearray(path.read_bytes())
     key = max(i for i, p in enumerate(packets) if p.is_keyframe and p.pts * p.time_base <= 30)
-    for packet in packets[key - 12 : key]:  # what lies right before the clip is destroyed
+    for packet in packets[key - 12 : key]:  # destroy the media right before the clip
         data[packet.pos : packet.pos + packet.size] = bytes(packet.size)
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(data)

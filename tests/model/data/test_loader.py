@@ -1,4 +1,4 @@
-"""From draws to batches: what a sample holds, in which order, by how many processes; what becomes of broken files."""
+"""From draws to batches: contents of a sample, order, number of workers, and broken files."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ TEXTS: Sequence[tuple[str | None, str | None]] = [("Bees dance.", "A bee"), (Non
 
 
 def make(folder: Path, videos: int = 6) -> Dataset:
-    """Some videos, of whose clips one in three lacks a subtitle text, and another one a caption."""
+    """A few videos; of every three clips, one has no subtitle and another one no caption."""
     dataset = make_dataset(folder, 0)
     with Writer(dataset, "run-2", {}) as writer:
         for number in range(videos):
@@ -125,7 +125,7 @@ def test_tokens_are_those_of_clip() -> None:
     assert found.shape == (3, 77) and found.dtype == torch.int64
     assert found[0, :8].tolist() == [49406, 320, 1125, 539, 320, 2368, 49407, 49407]
     assert found[1, :2].tolist() == [49406, 49407]
-    assert found[2].tolist() == [49406, *[1929] * 75, 49407]  # cut, and ended all the same
+    assert found[2].tolist() == [49406, *[1929] * 75, 49407]  # cut, but with an end token
     assert tokenize(["dog " * 100], context=10)[0].tolist() == [49406, *[1929] * 8, 49407]
 
 
@@ -145,12 +145,12 @@ def test_padding_changes_no_feature_of_clip(eos: int) -> None:
 
 
 def walk(samples: ClipDataset, order: EpochSampler, first: int, last: int, workers: int) -> list[tuple[Any, ...]]:
-    """What all batches are, once the last has come: none may lie where another one is put."""
+    """The traces of all batches, taken after the last has come: no batch may overwrite another one."""
     return [trace(batch) for batch in list(load_batches(samples, TrainBatchSampler(order, first, last, 2), workers))]
 
 
 def trace(batch: Batch) -> tuple[Any, ...]:
-    """Everything that tells what is in a batch."""
+    """Values that identify the contents of a batch."""
     return (
         batch.index.tolist(),
         batch.times.tolist(),
@@ -165,7 +165,7 @@ def trace(batch: Batch) -> tuple[Any, ...]:
 def test_is_the_same_by_any_number_of_workers(samples: ClipDataset) -> None:
     order = make_sampler(samples.clips)
     alone = walk(samples, order, 0, 22, 0)
-    assert order.steps == 10  # so it goes into a third epoch
+    assert order.steps == 10  # so 22 steps reach into a third epoch
     assert walk(samples, order, 0, 22, 3) == alone
     assert walk(samples, order, 13, 22, 1) == alone[26:]
 
@@ -214,7 +214,7 @@ def test_a_killed_walk_goes_on_where_it_stopped_with_other_workers(
             kills += 1
             process.send_signal(signal.SIGKILL)
         process.wait(60)
-        assert not psutil.wait_procs(children, timeout=30)[1]  # its workers end with it
+        assert not psutil.wait_procs(children, timeout=30)[1]  # its workers end too
     assert kills == 2
     walked = [json.loads(line) for line in out.read_text().splitlines()]
     assert walked == json.loads(json.dumps(walk(samples, make_sampler(samples.clips), 0, 40, 0)))
@@ -237,7 +237,7 @@ def test_reads_remote_media(dataset: Dataset, samples: ClipDataset, tmp_path: Pa
 
 @pytest.fixture
 def damaged(tmp_path: Path) -> Iterator[tuple[Dataset, ClipDataset, list[str]]]:
-    """A dataset of which one video is gone and one is broken, and what these two are."""
+    """A dataset with one missing and one broken video, and the URIs of the two."""
     dataset = make(tmp_path / "dataset")
     assert dataset.folder is not None
     uris = sorted(set(dataset.read("clips", ["media_uri"])["media_uri"].to_pylist()))
@@ -294,7 +294,7 @@ def test_says_in_one_line_when_nothing_can_be_read(workers: int, samples: ClipDa
 def workers_now() -> set[psutil.Process]:
     found = set()
     for process in psutil.Process().children():
-        with contextlib.suppress(psutil.NoSuchProcess):  # one that was killed, and is not yet waited for
+        with contextlib.suppress(psutil.NoSuchProcess):  # killed, but not yet reaped
             if "spawn_main" in " ".join(process.cmdline()):
                 found.add(process)
     return found
@@ -306,7 +306,7 @@ def test_says_in_one_line_that_a_worker_was_killed(samples: ClipDataset) -> None
     batches = load_batches(samples, TrainBatchSampler(make_sampler(samples.clips), 0, 10**6, 4), workers=1)
     next(batches)
     (worker,) = workers_now() - before
-    threading.Timer(0.5, worker.kill).start()  # while it is waited for: whatever runs then is told
+    threading.Timer(0.5, worker.kill).start()  # while the trainer waits for it
     with pytest.raises(DatasetError, match=rf"no more clips are coming in: .*{worker.pid}") as raised:
         for _ in batches:
             pass

@@ -1,4 +1,4 @@
-"""Reading remote media through the cache: the same bytes, within its bound, whoever else is at it."""
+"""Reading remote media through the cache: the same bytes, within its limit, with concurrent readers."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ BOOKKEEPING = 100  # bytes of the files `lock` and `used`
 @pytest.mark.parametrize("size", [1, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 3 * BLOCK_BYTES + 17])
 def test_reads_what_is_there(size: int, bucket: Bucket, cache: MediaCache) -> None:
     data = put_noise(bucket, "a", size)
-    for _ in range(2):  # from afar, then from the cache
+    for _ in range(2):  # from the bucket, then from the cache
         file = CachedFile(cache, Dataset(bucket.uri), "a")
         assert file.read() == data
         random = Random(0)
@@ -157,7 +157,7 @@ def test_many_processes_keep_within_the_bound(bucket: Bucket, cache: MediaCache)
         most = max(most, bytes_in(cache.folder))
         time.sleep(0.01)
     assert [reader.wait(5) for reader in readers] == [0, 0, 0]
-    # A block that moves while the files are added up may be seen at both its places.
+    # A block that is renamed while the sizes are added up may be counted twice.
     assert 0.5 * LIMIT < most <= LIMIT + BLOCK_BYTES + BOOKKEEPING
     assert bytes_in(cache.folder) <= LIMIT + BOOKKEEPING
 
@@ -171,9 +171,7 @@ def test_a_process_that_is_killed_leaves_the_cache_whole(bucket: Bucket, cache: 
         time.sleep(0.1 + 0.05 * seed)
         reader.send_signal(signal.SIGKILL)
         reader.wait(5)
-        assert (
-            bytes_in(cache.folder) <= LIMIT + BLOCK_BYTES + BOOKKEEPING
-        )  # what it was just writing is written over later
+        assert bytes_in(cache.folder) <= LIMIT + BLOCK_BYTES + BOOKKEEPING  # a half-written block is overwritten later
     for name in "abcdefgh":
         assert CachedFile(cache, Dataset(bucket.uri), name).read() == noise(name, BLOCK_BYTES + 50_000)
     (cache.folder / "used").write_text("nonsense")

@@ -1,4 +1,4 @@
-"""The order of samples: exact for any number of ranks, from any step on, with or without shares of the scales."""
+"""The order of samples: the same for any number of ranks, from any step on, with or without weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def scale_of(index: int) -> str:
 
 
 def global_batches(order: EpochSampler, ranks: int, micro_batch: int, first: int, last: int) -> list[list[Draw]]:
-    """Each step's batch, put together from the parts of all ranks."""
+    """Each step's batch, assembled from the parts of all ranks."""
     parts = [list(TrainBatchSampler(order, first, last, micro_batch, rank, ranks)) for rank in range(ranks)]
     pieces = order.batch // ranks // micro_batch
     return [
@@ -34,7 +34,7 @@ def test_ranks_make_the_same_batches_together(weights: dict[Scale, float] | None
     order = EpochSampler(COUNTS, batch=8, seed=3, weights=weights)
     alone = global_batches(order, 1, 8, 0, 20)
     assert alone == global_batches(order, 2, 2, 0, 20) == global_batches(order, 4, 1, 0, 20)
-    assert len({seed for batch in alone for _, seed in batch}) == 20 * 8  # every draw is augmented in its own way
+    assert len({seed for batch in alone for _, seed in batch}) == 20 * 8  # every draw has its own seed
 
 
 @given(step=st.integers(0, 19))
@@ -49,7 +49,7 @@ def test_an_epoch_draws_every_clip_once_in_an_order_of_its_own() -> None:
     assert all(sorted(epoch) == list(range(63)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 3
     assert order.epoch(1).tolist() != EpochSampler(COUNTS, batch=8, seed=4).epoch(1).tolist()
-    assert order.steps == 7  # seven batches of 8; the 7 that are left over are others in each epoch
+    assert order.steps == 7  # seven batches of 8; the 7 clips left over differ in each epoch
     assert set(epochs[0][56:]) != set(epochs[1][56:])
 
 

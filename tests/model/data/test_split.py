@@ -1,4 +1,4 @@
-"""The held-out split and the subsets: the same whatever else there is, nested, by video, and of the size asked for."""
+"""The held-out split and the subsets: stable as the dataset grows, nested, by video, and of the requested size."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def test_a_share_is_that_of_the_videos(chosen: object, share: float) -> None:
     assert abs(count - share * len(VIDEOS)) < 4 * math.sqrt(len(VIDEOS) * share * (1 - share))
 
 
-def test_what_is_held_out_says_nothing_of_what_is_in_a_subset() -> None:
+def test_holding_out_is_independent_of_subsets() -> None:
     kept = [video for video in VIDEOS if is_held_out(video, 0.1)]
     count = sum(is_in_subset(video, 0.1) for video in kept)
     assert abs(count - 0.1 * len(kept)) < 4 * math.sqrt(len(kept) * 0.09)
 
 
 def test_the_split_never_changes() -> None:
-    """These are written down: another answer would move videos of existing datasets from one side to the other."""
+    """Pinned values: other ones would move videos of existing datasets from one side to the other."""
     assert [n for n in range(407) if is_held_out(VIDEOS[n], 0.01)] == [2, 104, 210, 216, 326, 348, 394, 406]
     assert [n for n in range(1000) if is_in_subset(VIDEOS[n], 0.01)] == [
         54,

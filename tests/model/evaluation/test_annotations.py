@@ -1,4 +1,4 @@
-"""The readers of the benchmarks' files, on small files in the original formats, and the search for their videos."""
+"""Reading benchmarks' annotation files, on small files in the original formats, and finding their videos."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_msvd_gives_the_texts_of_the_listed_videos(tmp_path: Path, name: str, co
 
 
 def test_msvd_says_how_to_convert_a_pickle(tmp_path: Path) -> None:
-    """The command in the message works, on a pickle as the original is: lists of words, of an old protocol."""
+    """The command in the message works on a pickle like the original: lists of words, in an old protocol."""
     ids = written(tmp_path / "test_list.txt", "-4wsuPCjDBc_5_15\n")
     path = tmp_path / "raw-captions.pkl"
     path.write_bytes(pickle.dumps({PANDA.video_id: [text.split() for text in PANDA.texts]}, protocol=2))

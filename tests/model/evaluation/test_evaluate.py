@@ -1,4 +1,4 @@
-"""Evaluation of a model on held-out clips and on the files of a benchmark, and the verb."""
+"""Evaluating a model on held-out clips and on a benchmark's files, and the command."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def encoder(clip: Path) -> Encoder:
 
 
 def features_of(encoder: Encoder, media: Path, start: float, end: float) -> torch.Tensor:
-    """One clip's, by hand."""
+    """The features of one clip, computed by hand."""
     video = encoder.model.config.video
     pixels = read_frames(media, sample_times(start, end, video.frames)).pixels
     frames = apply_view(pixels, centre_view(*pixels.shape[2:]), video.image_size)
@@ -120,7 +120,7 @@ def test_of_a_dataset_that_holds_nothing_out(encoder: Encoder, dataset: Dataset,
 
 @pytest.fixture
 def benchmark(tmp_path: Path) -> tuple[Path, Path]:
-    """MSVD's files for three videos, of which one is missing, and the folder of videos."""
+    """MSVD's files for three videos, one of which is missing, and the folder of videos."""
     folder = tmp_path / "videos"
     folder.mkdir()
     for number, name in enumerate(("aaa_0_6", "bbb_3_9")):
@@ -338,7 +338,7 @@ def test_evaluates_a_hierarchical_set_by_the_verb(
     arguments[-1] = tmp_path / "more.parquet"
     assert command(monkeypatch, *arguments, *held) == 0
     assert "long clips\n" in capsys.readouterr().out
-    assert command(monkeypatch, *arguments) == 2  # what the run holds out are fewer videos
+    assert command(monkeypatch, *arguments) == 2  # the run holds out fewer videos
     assert "make the set with --held-out 0.4" in capsys.readouterr().err
 
 

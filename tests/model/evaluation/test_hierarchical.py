@@ -25,7 +25,7 @@ ABOVE = {"short": "medium", "medium": "long"}
 
 
 def clips_of(video_id: str, longs: int, spoken: Sequence[str] = SCALES, seen: Sequence[str] = SCALES) -> list[Clip]:
-    """A video of `longs` minutes in three nested tilings, with subtitle and caption texts at the named scales."""
+    """A video of `longs` minutes in three nested tilings, with subtitles and captions at the given scales."""
     made = []
     for scale, seconds in SECONDS.items():
         for number in range(round(longs * 60 / seconds)):

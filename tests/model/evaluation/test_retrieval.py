@@ -1,4 +1,4 @@
-"""Retrieval figures: against a plain reference, with ties, many right answers, several blocks, and little memory."""
+"""Retrieval metrics: against a plain reference, with ties, several right answers, several blocks, in little memory."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def cosines_of(queries: Floats, candidates: Floats) -> Floats:
 def plain_counts(
     cosines: Floats, weights: Floats, query_groups: list[int], candidate_groups: list[int]
 ) -> list[tuple[int, int, int]]:
-    """Above, tied and right of each query, one at a time, by cosine times weight."""
+    """Above, tied and right, one query at a time, by cosine times weight."""
     counts = []
     for scores, weight, group in zip(cosines * weights, weights, query_groups, strict=True):
         is_right = [g == group for g in candidate_groups]
         best = max(s for s, right in zip(scores, is_right, strict=True) if right)
         unit = max(w for w, right in zip(weight, is_right, strict=True) if right)
         gaps = [(s - best) / unit for s in scores]
-        assume(all(abs(gap) < 1e-10 or abs(gap) > 1e-4 for gap in gaps))  # neither level nor apart tests nothing
+        assume(all(abs(gap) < 1e-10 or abs(gap) > 1e-4 for gap in gaps))  # in between, whether they tie is rounding
         above = sum(gap > 1e-10 for gap in gaps)
         level = [right for gap, right in zip(gaps, is_right, strict=True) if abs(gap) <= 1e-10]
         counts.append((above, len(level) - sum(level), sum(level)))
@@ -54,7 +54,7 @@ def counts_of(ranks: Ranks) -> list[tuple[int, int, int]]:
 
 @st.composite
 def some_features(draw: st.DrawFn) -> tuple[Floats, Floats, list[int], list[int]]:
-    """Small whole numbers, so that ties are common; every group has texts and videos."""
+    """Features of small integers, so that ties are common; every group has texts and videos."""
     groups = draw(st.lists(st.integers(0, 3), min_size=1, max_size=7))
     known = sorted(set(groups))
     others = draw(st.permutations(known + draw(st.lists(st.sampled_from(known), max_size=4))))
@@ -108,7 +108,7 @@ def test_several_blocks_give_what_one_matrix_gives() -> None:
 
 
 def test_dual_softmax_keeps_its_order_where_float32_alone_would_underflow() -> None:
-    """With a scale of 1000 nearly every softmax is below the smallest float32; the reference takes logarithms."""
+    """With a scale of 1000 nearly every softmax underflows float32; the reference uses logarithms."""
     random = np.random.default_rng(5)
     videos = random.normal(size=(60, 6))
     texts = videos + 0.6 * random.normal(size=(60, 6))
@@ -175,7 +175,7 @@ def test_of_several_right_answers_the_best_counts() -> None:
 
 
 def test_dual_softmax_takes_a_hub_out_of_the_way() -> None:
-    """A video that is nearest to every text ranks below each text's own, for no other text is near to that."""
+    """A hub video, nearest to every text, ranks below each text's own video, which is near to no other text."""
     videos = np.eye(4)
     texts = np.array([[0.5, 0, 0, 0.6], [0, 0.5, 0, 0.6], [0, 0, 0.5, 0.6], [0, 0, 0, 1.0]])
     got = evaluate_retrieval(texts, videos, resamples=0)
@@ -211,7 +211,7 @@ def test_an_interval_is_as_wide_as_theory_says_and_the_seed_decides_it() -> None
     size = 400
     videos = np.eye(size)
     texts = np.eye(size)
-    texts[:200] = np.roll(texts[:200], 1, axis=0)  # half of them are each other's
+    texts[:200] = np.roll(texts[:200], 1, axis=0)  # half of them are swapped
     one = evaluate_retrieval(texts, videos, seed=1).text_to_video.recall_1
     assert one == evaluate_retrieval(texts, videos, seed=1).text_to_video.recall_1
     assert one != evaluate_retrieval(texts, videos, seed=2).text_to_video.recall_1
@@ -273,7 +273,7 @@ def test_bad_input_is_told_in_a_line() -> None:
 
 @pytest.mark.slow
 def test_no_whole_matrix_is_held() -> None:
-    """12,000 × 12,000 cosines are 576 MB; the process grows by less, which does not depend on their number."""
+    """12,000 × 12,000 cosines take 576 MB; the process grows by less, whatever their number."""
     program = """if True:
         import numpy as np
         from model.evaluation.retrieval import evaluate_retrieval

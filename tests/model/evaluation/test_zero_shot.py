@@ -1,4 +1,4 @@
-"""Zero-shot classification: names of classes, templates, and the nearest class."""
+"""Zero-shot classification: class names, templates, and the nearest class."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def random_qkv(config: VideoConfig, batch: int) -> Tensor:
 
 
 def assert_same(ours: Tensor, reference: Tensor, *inputs: Tensor) -> None:
-    """Both the values and the gradients that a random direction gives."""
+    """The values, and the gradients for a random direction."""
     assert (ours - reference).abs().max() <= 2e-14
     direction = torch.randn_like(ours)
     for got, wanted in zip(
@@ -83,13 +83,13 @@ def test_the_levels_see_12_6_and_3_frames_and_4_8_and_12_tokens() -> None:
     assert mask.shape == (13, 13 + 12 * 4)
     assert mask[0].all()
     levels = mask[1:].unflatten(0, (3, 4))
-    assert (levels == levels[:, :1]).all()  # the tokens of a level see the same
+    assert (levels == levels[:, :1]).all()  # the tokens of a level attend to the same
     frames = levels[:, 0, 13:].unflatten(1, (12, 4))
-    assert (frames.all(-1) == frames.any(-1)).all()  # a frame is seen as a whole
+    assert (frames.all(-1) == frames.any(-1)).all()  # either all of a frame or nothing
     assert frames.any(-1).sum(-1).tolist() == [12, 6, 3]
     assert frames[2].any(-1).nonzero().flatten().tolist() == [0, 4, 8]
     assert levels[:, 0, 1:13].sum(-1).tolist() == [4, 8, 12]
-    assert not levels[:, 0, 0].any()  # nobody but [CLS] and the patches sees [CLS]
+    assert not levels[:, 0, 0].any()  # only [CLS] and the patches attend to [CLS]
 
 
 def test_levels_see_upwards_where_a_figure_says_so() -> None:

@@ -1,4 +1,4 @@
-"""From CLIP to VidLA and back, against transformers' own forward."""
+"""From CLIP to VidLA and back, against the forward pass of transformers."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_text_ends_at_its_first_end_mark_though_higher_tokens_stand_in_it(tmp_
 def test_the_legacy_end_of_text_is_the_highest_token(tmp_path: Path) -> None:
     source = small_clip(tmp_path / "clip", eos_token_id=2)
     tokens = texts()
-    tokens[:, 1] = 2  # what the configuration names stands elsewhere
+    tokens[:, 1] = 2  # the configured end token occurs elsewhere
     with torch.no_grad():
         wanted = CLIPModel.from_pretrained(source).double().get_text_features(tokens).pooler_output
         got = from_clip(settings(source)).double().encode_text(tokens)
@@ -152,7 +152,7 @@ def edit_config(folder: Path, **changes: Any) -> None:
 
 
 def edit_weights(folder: Path, **changes: torch.Tensor | None) -> None:
-    """Replace parameters (dots written as __), or take them away where the new one is None."""
+    """Replace parameters (dots written as __), or remove those whose new value is None."""
     state = load_file(folder / "model.safetensors")
     for name, tensor in changes.items():
         del state[name.replace("__", ".")]

@@ -1,4 +1,4 @@
-"""What a model is said to cost, against counts of what it really does."""
+"""The computed cost of a model, against counts of its real operations and memory."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_flops_are_those_of_the_products_that_are_made(kind: AttentionKind, see_
 
 
 def test_flops_of_the_papers_sizes() -> None:
-    """Gigaflops of the products over S = T·N patches alone, as counted by hand: the rest is at most a twentieth."""
+    """GFLOPs of the products over S = T·N patches only, counted by hand: the rest is at most a twentieth."""
     for patch, frames, wanted in ((32, 12, (101, 113, 135, 137)), (16, 32, (1111, 2516, 1474, 1481))):
         for kind, gigaflops in zip(("frame", "joint", "divided", "hta"), wanted, strict=True):
             tower = TransformerConfig(768, 12, 12, 3072)
@@ -71,7 +71,7 @@ def test_memory_is_about_what_is_kept_for_the_backward_pass(
     estimate = training_memory(model.config, 4, 4, bf16=bf16, checkpointing=checkpointing)
     activations = estimate - 16 * count_parameters(model.config)
     kept = bytes_kept(model, pixels, tokens, bf16)
-    if checkpointing:  # what one layer computes again is not there yet
+    if checkpointing:  # without the layer being recomputed
         whole = training_memory(model.config, 4, 4, bf16=bf16, checkpointing=False)
         assert kept <= activations < 0.75 * (whole - 16 * count_parameters(model.config))
     else:
@@ -79,7 +79,7 @@ def test_memory_is_about_what_is_kept_for_the_backward_pass(
 
 
 def bytes_kept(model: VidLA, pixels: Tensor, tokens: Tensor, bf16: bool) -> int:
-    """Bytes of what autograd keeps in a forward pass, each storage once, parameters left out."""
+    """Bytes that autograd keeps in a forward pass, each storage once, without parameters."""
     parameters = {tensor.untyped_storage().data_ptr() for tensor in model.state_dict().values()}
     kept: dict[int, torch.UntypedStorage] = {}
 

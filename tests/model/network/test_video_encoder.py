@@ -1,4 +1,4 @@
-"""The video encoder, in float64 unless said otherwise: against CLIP, and against its own dense form."""
+"""The video encoder, in float64 unless noted: against CLIP, and against its dense form."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def encoder_of(clip: Path, **settings: Any) -> VideoEncoder:
-    """The video encoder that starts from `clip`, in float64."""
+    """The video encoder initialised from `clip`, in float64."""
     torch.manual_seed(2)
     return from_clip(ModelSettings(weights=str(clip), **settings)).video.double()
 
 
 def trained(encoder: VideoEncoder) -> VideoEncoder:
-    """The encoder with nothing left at zero, as training would leave it."""
+    """The encoder without zero parameters, as after training."""
     torch.manual_seed(3)
     with torch.no_grad():
         for parameter in encoder.parameters():
@@ -51,7 +51,7 @@ def clips(batch: int, frames: int, side: int = SIDE) -> Tensor:
 
 
 def image_features(clip: Path, images: Tensor, **options: Any) -> Tensor:
-    """What transformers' own forward says of `images`."""
+    """The features of `images` by transformers."""
     with torch.no_grad():
         return CLIPModel.from_pretrained(clip).double().get_image_features(images, **options).pooler_output
 
@@ -80,7 +80,7 @@ def test_a_static_video_is_its_image_where_cls_counts_as_often_as_a_patch(clip: 
     encoder = encoder_of(clip, levels=0)
     assert difference(encoder(static), wanted) > 1e-3
     bias = torch.zeros(encoder.mask.shape, dtype=torch.double)
-    bias[0, 0] = math.log(12)  # every patch is there 12 times, [CLS] once
+    bias[0, 0] = math.log(12)  # every patch occurs 12 times, [CLS] once
     encoder.mask = bias
     assert difference(encoder(static), wanted) <= 8e-15
 
@@ -152,7 +152,7 @@ def test_joint_attention_is_its_dense_form() -> None:
 
 
 def assert_dense(config: VideoConfig, batch: int) -> None:
-    """The encoder and its dense form say the same, and every parameter and pixel has the same gradient."""
+    """The encoder and its dense form agree in features, and in the gradients of every parameter and pixel."""
     torch.manual_seed(5)
     encoder = trained(VideoEncoder(config, 8).double())
     pixels = clips(batch, config.frames, config.image_size).requires_grad_()
@@ -185,7 +185,7 @@ def test_activation_checkpointing_changes_nothing(clip: Path, attention: str) ->
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # the compiler takes half a minute where it has a processor of its own
+@pytest.mark.timeout(900)  # the compiler takes half a minute with a CPU to itself
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler here")
 def test_compilation_changes_nothing_beyond_rounding() -> None:
     config = replace(SMALL, transformer=replace(SMALL.transformer, layers=1), frames=4)

@@ -1,4 +1,4 @@
-"""The whole model: saved, loaded, for clips of another length, and what it says where that fails."""
+"""The whole model: saving, loading, clips of another length, and the errors."""
 
 from __future__ import annotations
 

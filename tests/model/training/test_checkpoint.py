@@ -1,4 +1,4 @@
-"""Checkpoints: what is read is what was written, whole, or it is not there."""
+"""Checkpoints: they are read as they were written, completely, or not at all."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PROGRESS = Progress(3, DatasetVersion("pin", {"clips": 7}, "digest"), {"batch": 
 
 
 def model_of(folder: Path) -> tuple[VidLA, torch.optim.AdamW]:
-    """A small model that has made three steps."""
+    """A small model after three steps."""
     model = from_clip(ModelSettings(weights=str(small_clip(folder)), frames=2, levels=1))
     optimizer = make_optimizer(model, OptimizerSettings(lr=1e-3))
     for _ in range(3):
@@ -60,7 +60,7 @@ def folder(written: Path, tmp_path: Path) -> Path:
 def test_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     model, optimizer = model_of(tmp_path / "clip")
     save(tmp_path / "all", model, optimizer, PROGRESS, ALONE, keep=1)
-    make_step(model, optimizer)  # with random numbers that come after the checkpoint
+    make_step(model, optimizer)  # with random numbers drawn after the checkpoint
     found, faults = latest(tmp_path / "all")
     assert found is not None and found.progress == PROGRESS and not faults
     torch.manual_seed(99)

@@ -1,4 +1,4 @@
-"""Several processes that train together: what one has, and what goes wrong in one, comes to all."""
+"""Several processes that train together: results and errors of one reach all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gradient cache gives what one large forward pass would, in one process and in several."""
+"""The gradient cache gives the gradients of one large forward pass, in one process and in several."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def model_of(folder: Path) -> VidLA:
 
 
 def clips_of() -> tuple[Tensor, Tensor]:
-    """Frames, and two texts of each clip."""
+    """Frames and two texts for each clip."""
     random = torch.Generator().manual_seed(0)
     frames = torch.randn(CLIPS, FRAMES, 3, SIDE, SIDE, generator=random, dtype=torch.float64)
     texts = torch.randint(3, EOS, (CLIPS, 2, 8), generator=random)
@@ -72,7 +72,7 @@ def test_equals_one_forward_pass(sizes: list[int], tmp_path: Path) -> None:
 
 
 def test_pieces_of_an_ordinary_accumulation_are_another_loss(tmp_path: Path) -> None:
-    """So that the test above could fail: a clip is contrasted with those of its own piece alone."""
+    """Shows that the test above can fail: here a clip is contrasted only with those of its own micro-batch."""
     model, (frames, texts) = model_of(tmp_path), clips_of()
     whole = vidla_loss(features_of(model, frames, texts), HAS, model.logit_scale)
     parts = [
@@ -86,7 +86,7 @@ def test_pieces_of_an_ordinary_accumulation_are_another_loss(tmp_path: Path) -> 
 
 
 class Matrix(nn.Module):
-    """A model of one matrix, and the logit scale, which has no part in its forward pass."""
+    """A model with one matrix, and the logit scale, which its forward pass does not use."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ X = torch.randn(12, 3, 5, generator=torch.Generator().manual_seed(4), dtype=torc
 
 
 def part(rank: int, size: int) -> dict[str, Any]:
-    """Gradients of a third of the clips in pieces of two, averaged by PyTorch's own DDP."""
+    """Gradients of a third of the clips in micro-batches of two, averaged by PyTorch's DDP."""
     found, mine = {}, X.chunk(size)[rank]
     for logits in ("global", "local"):
         parallel = DistributedDataParallel(Matrix())

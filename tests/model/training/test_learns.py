@@ -1,4 +1,4 @@
-"""It learns: from random small towers, training finds held-out clips of real animations by names it was never given."""
+"""Training learns: from small random towers, the model finds held-out clips of real animations by unseen names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LEAN = ("epochs=10",)
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """The other processor is for the worker that reads."""
+    """Leave the other CPU to the worker that reads clips."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -33,7 +33,7 @@ def animations() -> tuple[Path, list[Animation]]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # the first time the animations are fetched and stored
+@pytest.mark.timeout(900)  # the first time, the animations are fetched and stored
 def test_held_out_clips_are_found_by_their_names(animations: tuple[Path, list[Animation]], tmp_path: Path) -> None:
     found = learn(tmp_path, *animations, 0, io.StringIO(), *LEAN)
     trained, chance = found.trained.every, found.trained.chance
@@ -51,4 +51,4 @@ def test_well_past_chance_and_every_control(
     trained, chance = found.trained.every, found.trained.chance
     assert trained >= 10 * chance, found
     assert max(found.untrained.every, found.shuffled.every) < 5 * chance, found
-    assert found.trained.known > found.trained.new, found  # what it is that it learns
+    assert found.trained.known > found.trained.new, found  # mostly known things in another skin tone

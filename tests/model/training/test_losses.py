@@ -1,4 +1,4 @@
-"""The contrastive losses: what they are, and that several processes have the loss and the gradients of one."""
+"""The contrastive losses: their values, and that several processes get the loss and the gradients of one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CASES: dict[str, list[list[int]]] = {
 
 
 def by_hand(features: Tensor, has: list[list[int]], logit_scale: Tensor) -> Tensor:
-    """The sum of both losses, written down pair by pair."""
+    """The sum of both losses, computed pair by pair."""
     total = torch.zeros((), dtype=features.dtype)
     for text in range(2):
         pairs = [i for i in range(len(features)) if has[i][text]]
@@ -44,7 +44,7 @@ def by_hand(features: Tensor, has: list[list[int]], logit_scale: Tensor) -> Tens
 
 
 def inputs(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
-    """What goes into a small model of one matrix, the matrix, and the logit scale."""
+    """The input of a small model with one matrix, the matrix, and the logit scale."""
     random = torch.Generator().manual_seed(0)
     x = torch.randn(CLIPS, 3, WIDTH, generator=random, dtype=torch.float64).to(dtype)
     matrix = torch.randn(WIDTH, WIDTH, generator=random, dtype=torch.float64).to(dtype).requires_grad_()
@@ -65,7 +65,7 @@ def test_is_both_directions_of_both_texts(case: str) -> None:
 
 def test_is_not_halved() -> None:
     features = torch.zeros(4, 3, WIDTH)
-    features[..., 0] = 1.0  # all the same: every direction of every text costs log 4
+    features[..., 0] = 1.0  # all alike: each direction of each text costs log 4
     assert vidla_loss(features, torch.ones(4, 2).bool(), torch.tensor(0.0)).item() == pytest.approx(4 * math.log(4))
 
 
@@ -113,7 +113,7 @@ def test_a_gather_without_gradient_cannot_be_asked_for() -> None:
 
 
 def part(rank: int, size: int) -> dict[str, Any]:
-    """The loss and the gradients of this process's share of the clips, averaged over processes, of every case."""
+    """The loss and the gradients for this process's share of the clips, averaged over processes, for every case."""
     mine, found = slice(rank * CLIPS // size, (rank + 1) * CLIPS // size), {}
     for case, has in CASES.items():
         for logits in LOGITS:

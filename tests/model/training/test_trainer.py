@@ -1,4 +1,4 @@
-"""Training end to end on a small dataset: what a run writes, how it goes on, and what it refuses."""
+"""Training end to end on a small dataset: a run's files, resuming, and errors."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_evaluates_on_videos_that_are_held_out(dataset: Dataset, clip: Path, tmp
     assert len(found) == 3 and all(0 <= one["score"] <= 1 for one in found)
     assert "step 3, held-out clips: R@1" in shown.getvalue()
     scores = checkpoint.scores(tmp_path / "run" / "checkpoints")
-    assert max(score or 0 for score in scores.values()) == max(one["score"] for one in found)  # the best is there
+    assert max(score or 0 for score in scores.values()) == max(one["score"] for one in found)  # the best is kept
 
 
 def test_too_few_held_out_clips_do_not_end_a_run(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_with_a_gradient_cache_the_size_of_pieces_does_not_matter(dataset: Datas
         losses[name] = log_of(tmp_path / name)[0]
     for figure in ("loss", "gradient_norm"):
         assert losses["cached"][figure] == pytest.approx(losses["whole"][figure], rel=1e-5)
-    assert losses["pieces"]["loss"] != pytest.approx(losses["whole"]["loss"], rel=1e-2)  # contrasted by twos
+    assert losses["pieces"]["loss"] != pytest.approx(losses["whole"]["loss"], rel=1e-2)  # contrasted in pairs
 
 
 COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler here: g++")
@@ -136,7 +136,7 @@ COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile
 
 @COMPILER
 @pytest.mark.long
-@pytest.mark.timeout(1800)  # half a minute where the compiler has two processors of its own
+@pytest.mark.timeout(1800)  # half a minute when the compiler has two CPUs to itself
 def test_compiled_it_trains_the_same(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
     told = ("epochs=0.6", "precision=fp32", "optimizer.lr=0.01", "data.held_out=0.4", "evaluate_every=1")
     torch._dynamo.reset()
@@ -153,7 +153,7 @@ def test_compiled_it_trains_the_same(dataset: Dataset, clip: Path, tmp_path: Pat
 
 @pytest.mark.slow
 def test_without_a_compiler_it_says_so_in_a_line(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
-    """In a process of its own: where one looks for the compiler is settled when torch is imported."""
+    """In a separate process, since torch looks for the compiler when it is imported."""
     program = (
         "import sys\nfrom tests.model.training.test_trainer import *\n"
         "trainer = trainer_of(Path(sys.argv[1]), Dataset(sys.argv[2]), Path(sys.argv[3]), 'compile=true')\n"
@@ -191,7 +191,7 @@ def test_the_temperature_is_clamped(dataset: Dataset, clip: Path, tmp_path: Path
 
 
 def poisoned(trainer: Trainer) -> set[str]:
-    """Let one text alone have no finite features, by a word that no other text has; the clips that have it."""
+    """Give one text features that are not finite, through a word that only it has. Returns the clips with that text."""
     (word,) = clip_tokenizer()("hive", add_special_tokens=False).input_ids
     with torch.no_grad():
         trainer.model.text.token_embedding.weight[word] = math.nan
@@ -275,7 +275,7 @@ KILLED = ("epochs=1", "checkpoint_every=2", "keep=1", "optimizer.lr=0.001", "pre
 
 @pytest.fixture(scope="module")
 def uninterrupted(dataset: Dataset, clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nobody kills."""
+    """A run that is not killed."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
     begun = vidla_train(folder, dataset, clip, [str(VIDLA)])
     assert begun.wait(240) == 0
@@ -312,7 +312,7 @@ def test_killed_in_a_step_and_before_a_checkpoint(
     assert vidla_train(run, dataset, clip, [str(VIDLA)]).wait(120) == 0
     assert same(weights_of(run, 7), weights_of(uninterrupted, 7))
     story = [(line["step"], line["loss"]) for line in log_of(run)]
-    assert story == [(line["step"], line["loss"]) for line in log_of(uninterrupted)]  # without a step twice
+    assert story == [(line["step"], line["loss"]) for line in log_of(uninterrupted)]  # no step twice
 
 
 @pytest.mark.slow
@@ -320,7 +320,7 @@ def test_killed_while_a_checkpoint_is_written(
     dataset: Dataset, clip: Path, uninterrupted: Path, tmp_path: Path
 ) -> None:
     run, checkpoints = tmp_path / "run", tmp_path / "run" / "checkpoints"
-    # a checkpoint has three renames: of the weights, of their configuration, and its own
+    # a checkpoint takes three renames: the weights, their configuration, and the folder
     for (number, event, fragment), left in {
         (1, "open", ".unfinished/checkpoint.json"): [".unfinished"],
         (6, "os.rename", "checkpoints/.unfinished"): [".unfinished", "step-00000002"],
@@ -380,7 +380,7 @@ def test_says_what_a_run_will_be(dataset: Dataset, clip: Path, tmp_path: Path) -
     assert f"{3 * forward * 6 * 4 / 1e9:,.4g} exaFLOP" in text  # of six steps of four clips
     memory = training_memory(model.config, 4, 8, bf16=True, checkpointing=False)
     assert f"about {memory / 2**30:,.1f} GiB per process" in text and "contrasted       4 clips" in text
-    assert len(pins(dataset)) == len(before) + 1  # of the run, none of the description
+    assert len(pins(dataset)) == len(before) + 1  # from the run, not from describing it
 
 
 def test_a_dry_run_leaves_nothing_behind(
@@ -406,7 +406,7 @@ def test_a_dry_run_leaves_nothing_behind(
 
 
 def refusal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object) -> tuple[int, str]:
-    """What the command says, and its exit status."""
+    """The command's exit status and the last line of its message."""
     monkeypatch.setattr(sys, "argv", ["vidla", "train", *map(str, arguments)])
     with pytest.raises(SystemExit) as ended:
         main()

@@ -1,4 +1,4 @@
-"""docs/training.md names every key of a training run, with its default and meaning as they are."""
+"""docs/training.md lists every setting of a training run with its actual default and description."""
 
 from __future__ import annotations
 
