@@ -264,13 +264,13 @@ def test_replaces_what_cannot_be_read(damaged: tuple[Dataset, ClipDataset, list[
 def test_fails_past_a_share_and_names_the_files(damaged: tuple[Dataset, ClipDataset, list[str]]) -> None:
     _, samples, bad = damaged
     batches = list(load_batches(samples, TrainBatchSampler(make_sampler(samples.clips), 0, 10, 4), workers=0))
-    missing = UnreadableClips(share=0.5, total=40)
+    missing = UnreadableClips(max_share=0.5, total=40)
     for batch in batches:
         missing.add(batch)
     assert missing.drawn == 40
     assert missing.replaced == sum(int((batch.index != batch.drawn).sum()) for batch in batches) > 5
     assert set(missing.files) == set(bad)
-    strict = UnreadableClips(share=0.1, total=40)
+    strict = UnreadableClips(max_share=0.1, total=40)
     with pytest.raises(
         DatasetError, match=r"[5-8] of \d+ clips cannot be read, more than data.max_missing \(0.1\)"
     ) as raised:
@@ -280,7 +280,7 @@ def test_fails_past_a_share_and_names_the_files(damaged: tuple[Dataset, ClipData
     assert "\n" not in str(raised.value)
     with pytest.raises(DatasetError, match=r"[1-4] of 4 clips"):
         for batch in batches:
-            UnreadableClips(share=0.0, total=10**6).add(batch)
+            UnreadableClips(max_share=0.0, total=10**6).add(batch)
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])

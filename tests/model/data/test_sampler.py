@@ -92,10 +92,10 @@ def test_shares_add_up(counts: tuple[int, int, int], weights: tuple[float, float
 def test_refuses_what_cannot_be() -> None:
     with pytest.raises(DatasetError, match="63 clips are selected, fewer than one batch of 64; lower `batch`"):
         EpochSampler(COUNTS, batch=64, seed=0)
-    with pytest.raises(DatasetError, match="a share to long clips, but none is selected"):
+    with pytest.raises(DatasetError, match="asks for long clips, but none are selected"):
         EpochSampler({"short": 10, "medium": 0, "long": 0}, batch=2, seed=0, weights={"long": 1.0})
     with pytest.raises(ConfigError, match=r"batch \(8\) must be a multiple of micro_batch .* \(3 x 2\)"):
-        TrainBatchSampler(EpochSampler(COUNTS, batch=8, seed=0), 0, 1, micro_batch=3, ranks=2)
+        TrainBatchSampler(EpochSampler(COUNTS, batch=8, seed=0), 0, 1, micro_batch=3, world_size=2)
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])

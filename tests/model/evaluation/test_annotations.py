@@ -140,7 +140,7 @@ def test_msvd_says_how_to_convert_a_pickle(tmp_path: Path) -> None:
     ids = written(tmp_path / "test_list.txt", "-4wsuPCjDBc_5_15\n")
     path = tmp_path / "raw-captions.pkl"
     path.write_bytes(pickle.dumps({PANDA.video_id: [text.split() for text in PANDA.texts]}, protocol=2))
-    with pytest.raises(InputError, match=r"is a pickle, .* where you trust it, convert it") as raised:
+    with pytest.raises(InputError, match=r"is a pickle, .* if you trust it, convert it") as raised:
         read_msvd(path, ids)
     command = str(raised.value).partition("convert it: ")[2].replace("python", sys.executable, 1)
     subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True, timeout=60)

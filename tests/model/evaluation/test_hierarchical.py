@@ -152,9 +152,11 @@ def test_fewer_than_asked_for_is_said(shared: Dataset) -> None:
 
 def test_no_triplet_at_all_is_an_error_with_the_way_out(tmp_path: Path) -> None:
     dataset = dataset_of(tmp_path, clips_of("list-v1", 2, spoken=("short",), seen=("long",)))
-    with pytest.raises(DatasetError, match=r"no triplet: none of the 1 videos .* curate more or longer videos"):
+    with pytest.raises(
+        DatasetError, match=r"no triplet: none of the 1 held-out videos .* curate more or longer videos"
+    ):
         choose_triplets(dataset, 5, share=1.0)
-    with pytest.raises(DatasetError, match="no triplet: none of the 0 videos"):
+    with pytest.raises(DatasetError, match="no triplet: none of the 0 held-out videos"):
         choose_triplets(dataset, 5, share=0.0)
 
 

@@ -267,7 +267,7 @@ def test_bad_input_is_told_in_a_line() -> None:
         evaluate_retrieval(np.empty((0, 3)), videos, [], [0, 1, 2])
     with pytest.raises(ValueError, match="3 texts and 3 videos need a group each"):
         evaluate_retrieval(videos, videos, [0, 1], [0, 1, 2])
-    with pytest.raises(ValueError, match="as many durations"):
+    with pytest.raises(ValueError, match="3 videos need a duration each"):
         evaluate_retrieval(videos, videos, durations=[1.0])
 
 

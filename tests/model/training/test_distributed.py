@@ -51,4 +51,4 @@ def test_one_process_needs_no_other() -> None:
         "spoilt": 1.0,
         "error": "refused by 0",
     }
-    assert alone.first
+    assert alone.is_main
