@@ -39,3 +39,7 @@ class EngineError(VidlaError):
 
 class RunnerError(VidlaError):
     """A cluster that cannot be used: what is missing, and the way out."""
+
+
+class Interrupted(VidlaError):
+    """The run was stopped by hand: how to go on."""

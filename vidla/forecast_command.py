@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from curation.config import check, merge, read
@@ -18,10 +17,9 @@ from curation.forecast import RUNNERS, TEXTS, Figure, Forecast, Prices, Target, 
 from curation.forecast import plan as make_plan
 from curation.rejects import Stage
 from curation.settings import resolve
-from vidla.inspect import new_table
+from vidla.console import new_table, wide_console
 
 DAYS = 30.0
-WIDTH = 160  # where there is no terminal to tell
 
 
 def plan(
@@ -51,9 +49,7 @@ def plan(
     if json_:
         typer.echo(json.dumps(as_json(sample, wish, paid, made)))
         return
-    console = Console()
-    if not console.is_terminal:
-        console.width = WIDTH
+    console = wide_console()
     f = made.figures
     console.print(
         f"{videos:,} videos asked for, {short(f['videos'])} of them made, {short(f['clips'])} clips, by what "

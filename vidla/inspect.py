@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-from rich import box
 from rich.console import Console
-from rich.markup import escape as escape_markup
 from rich.table import Table
 
 from curation.dataset.books import Books, balance
@@ -23,22 +20,27 @@ from curation.recipes import RECIPES, STEP_OF, older_rows
 from curation.records import SCALES
 from curation.rejects import Stage
 from curation.schema import TABLES
+from vidla.console import escape, new_table
 
 BINS = 24
 RUNS = 5
 COMMITS_LOOKED_AT = 200
-WIDE = 8  # a table with more columns is shown a line a value
+WIDE = 8  # a table with more columns is shown with one line per value
+
+Row = Mapping[str, Any]
 
 # --- the dataset on one screen --------------------------------------------------------------------------------------
 
 
 def show(dataset: Dataset, console: Console) -> Books:
-    """Print the account of `dataset` on one screen. Raises DatasetError where there is none."""
+    """Print the state of `dataset` on one screen. Raises DatasetError if there is no dataset."""
     books = balance(dataset)
-    console.print(f"[bold]{escape(dataset.uri)}[/]  {_stored(dataset)}")
-    console.print(_accounts(books))
-    for section in (_rejects, _clips, _texts, _makers, _spent, _runs):
-        table = section(dataset)
+    stored, *answers = (
+        answer.to_pylist() for answer in dataset.sql_each([_STORED, *(query for query, _ in _SECTIONS)])
+    )
+    console.print(f"[bold]{escape(dataset.uri)}[/]  {_stored(stored[0])}")
+    sections = (section(rows) for (_, section), rows in zip(_SECTIONS, answers, strict=True))
+    for table in (_accounts(books), *sections, _runs(dataset)):
         if table.row_count:
             console.print(table)
     for line in _standing(dataset, books):
@@ -46,10 +48,11 @@ def show(dataset: Dataset, console: Console) -> Books:
     return books
 
 
-def _stored(dataset: Dataset) -> str:
-    query = "select count(*), sum(duration) / 3600, sum(media_bytes) / 1e6 from videos"
-    count, hours, megabytes = dataset.sql(query).to_pylist()[0].values()
-    return f"{count} videos stored, {hours or 0:.2f} h, {megabytes or 0:,.1f} MB"
+_STORED = "select count(*) as count, sum(duration) / 3600 as hours, sum(media_bytes) / 1e6 as megabytes from videos"
+
+
+def _stored(row: Row) -> str:
+    return f"{row['count']} videos stored, {row['hours'] or 0:.2f} h, {row['megabytes'] or 0:,.1f} MB"
 
 
 def _accounts(books: Books) -> Table:
@@ -59,12 +62,14 @@ def _accounts(books: Books) -> Table:
     return table
 
 
-def _rejects(dataset: Dataset) -> Table:
+_REJECTS = """
+    select stage, kind, count(*) as count, count(*) filter (retryable) as retryable, min(message) as message
+    from rejects group by stage, kind order by stage, count desc, kind"""
+
+
+def _rejects(rows: Sequence[Row]) -> Table:
     table = new_table("rejected at", "kind", "count", "retryable", "for example", numbers=("count", "retryable"))
-    query = """
-        select stage, kind, count(*) as count, count(*) filter (retryable) as retryable, min(message) as message
-        from rejects group by stage, kind order by stage, count desc, kind"""
-    for row in sorted(dataset.sql(query).to_pylist(), key=lambda row: _order(row["stage"])):
+    for row in sorted(rows, key=lambda row: _order(row["stage"])):
         message = escape(row["message"] if len(row["message"]) <= 60 else row["message"][:59] + "…")
         table.add_row(row["stage"], row["kind"], str(row["count"]), str(row["retryable"]), message)
     return table
@@ -75,16 +80,19 @@ def _order(stage: str) -> int:
     return stages.index(Stage(stage)) if stage in stages else len(stages)
 
 
-def _clips(dataset: Dataset) -> Table:
-    query = 'select scale, "end" - start as duration from clips'
-    longest = dataset.sql(f"select max(duration) as longest from ({query})").to_pylist()[0]["longest"] or 0.0
-    width = max(1.0, longest / BINS)
-    table = new_table("clips", "count", "hours", "mean s", f"durations from 0 to {BINS * width:.0f} s", numbers=3)
-    counted = f"""
-        select
-            scale, least(floor(duration / {width}), {BINS - 1})::int as bin, count(*) as count, sum(duration) as seconds
-        from ({query}) group by all"""
-    rows = dataset.sql(counted).to_pylist()
+_CLIPS = f"""
+    with
+        durations as (select scale, "end" - start as duration from clips),
+        bins as (select greatest(1::double, max(duration) / {BINS}) as width from durations)
+    select
+        scale, least(floor(duration / width), {BINS - 1})::bigint as bin, count(*) as count, sum(duration) as seconds,
+        any_value(width) as width
+    from durations, bins group by scale, bin"""
+
+
+def _clips(rows: Sequence[Row]) -> Table:
+    longest = BINS * rows[0]["width"] if rows else 0.0
+    table = new_table("clips", "count", "hours", "mean s", f"durations from 0 to {longest:.0f} s", numbers=3)
     for scale in SCALES:
         bins = {row["bin"]: row for row in rows if row["scale"] == scale}
         count = sum(row["count"] for row in bins.values())
@@ -96,51 +104,77 @@ def _clips(dataset: Dataset) -> Table:
 
 
 def _bars(counts: Sequence[int]) -> str:
-    """A histogram in one line; what is there at all shows."""
+    """A histogram in one line. Every count above zero has a visible bar.
+
+    >>> _bars([0, 1, 50, 100])
+    '·▁▅█'
+    """
     highest = max(counts)
     return "".join("·" if not c else "▁▂▃▄▅▆▇█"[round(7 * c / highest)] for c in counts)
 
 
-def _texts(dataset: Dataset) -> Table:
+_TEXTS = " union all ".join(
+    f"""
+    select '{kind}' as kind, coalesce({kind}_source, '–') as source, coalesce({kind}_status, 'none') as status,
+        count(*) as count
+    from clips group by all"""
+    for kind in ("subtitle", "caption")
+)
+
+
+def _texts(rows: Sequence[Row]) -> Table:
     table = new_table("texts of clips", "source", "status", "count", numbers=("count",))
-    for kind in ("subtitle", "caption"):
-        query = f"""
-            select coalesce({kind}_source, '–') as source, coalesce({kind}_status, 'none') as status, count(*) as count
-            from clips group by all order by count desc, source, status"""
-        for row in dataset.sql(query).to_pylist():
-            table.add_row(kind, escape(row["source"]), row["status"], str(row["count"]))
+    ordered = sorted(rows, key=lambda row: (row["kind"] != "subtitle", -row["count"], row["source"], row["status"]))
+    for row in ordered:
+        table.add_row(row["kind"], escape(row["source"]), row["status"], str(row["count"]))
     return table
 
 
-def _makers(dataset: Dataset) -> Table:
+_MAKERS = """
+    select 'captions' as texts, engine, model, revision, prompt_digest, count(*) as count
+    from captions group by all
+    union all
+    select 'summaries of ' || kind, engine, model, revision, prompt_digest, count(*)
+    from summaries group by all
+    order by all"""
+
+
+def _makers(rows: Sequence[Row]) -> Table:
     table = new_table("made by", "engine", "model", "revision", "prompt", "count", numbers=("count",))
-    columns = "engine, model, revision, prompt_digest"
-    query = f"""
-        select 'captions' as texts, {columns}, count(*) as count from captions group by all union all
-        select 'summaries of ' || kind, {columns}, count(*) from summaries group by all order by all"""
-    for row in dataset.sql(query).to_pylist():
+    for row in rows:
         revision, prompt = row["revision"][:12], row["prompt_digest"][:12]
         table.add_row(row["texts"], *map(escape, (row["engine"], row["model"], revision, prompt)), str(row["count"]))
     return table
 
 
-def _spent(dataset: Dataset) -> Table:
+_SPENT = """
+    select
+        stage, coalesce(engine || '/' || model, '–') as model, sum(requests)::bigint as requests,
+        sum(retries)::bigint as retries, sum(reused)::bigint as reused, sum(input_tokens)::bigint as input_tokens,
+        sum(output_tokens)::bigint as output_tokens
+    from usage group by all having sum(requests) + sum(reused) > 0 order by stage, model"""
+
+
+def _spent(rows: Sequence[Row]) -> Table:
     table = new_table("asked at", "model", "requests", "sent again", "reused", "tokens in", "tokens out", numbers=6)
-    query = """
-        select
-            stage, coalesce(engine || '/' || model, '–') as model, sum(requests)::int as requests,
-            sum(retries)::int as retries, sum(reused)::int as reused, sum(input_tokens)::int as went_in,
-            sum(output_tokens)::int as came_out
-        from usage group by all having sum(requests) + sum(reused) > 0 order by stage, model"""
-    for row in dataset.sql(query).to_pylist():
-        counts = (row[name] for name in ("requests", "retries", "reused", "went_in", "came_out"))
+    for row in rows:
+        counts = (row[name] for name in ("requests", "retries", "reused", "input_tokens", "output_tokens"))
         table.add_row(row["stage"], escape(row["model"]), *(f"{count:,}" for count in counts))
     return table
 
 
+_SECTIONS: Sequence[tuple[str, Callable[[Sequence[Row]], Table]]] = (
+    (_REJECTS, _rejects),
+    (_CLIPS, _clips),
+    (_TEXTS, _texts),
+    (_MAKERS, _makers),
+    (_SPENT, _spent),
+)
+
+
 def _runs(dataset: Dataset) -> Table:
     table = new_table("run", "what", "last commit", "commits", "by", "vidla", numbers=("commits",))
-    runs: list[list[Mapping[str, Any]]] = []
+    runs: list[list[Row]] = []
     for _, record in recent_commits(dataset, COMMITS_LOOKED_AT):
         if record["kind"] == "open":
             runs.append([record])
@@ -184,20 +218,6 @@ def _older(dataset: Dataset) -> Iterator[str]:
         rows = ", ".join(f"{count:,} {table}" for count, table in zip(counts, tables, strict=True) if count)
         if rows:
             yield f"{rows} made by an older recipe: `vidla curate --refresh {step}` makes them again"
-
-
-def new_table(*headings: str, numbers: Sequence[str] | int = ()) -> Table:
-    """A table whose columns `numbers` (by name, or so many behind the first) are set to the right."""
-    right = headings[1 : 1 + numbers] if isinstance(numbers, int) else numbers
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
-    for heading in headings:
-        table.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
-    return table
-
-
-def escape(text: str) -> str:
-    """`text` from anywhere, without orders to the terminal or to rich."""
-    return escape_markup(re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", text))
 
 
 # --- the rows of one table ------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from curation.errors import DatasetError, PromptError, UsageError
 from curation.languages import LANGUAGES
 from curation.prompts import BUNDLED, Prompt, load_prompts
 from curation.settings import Settings, resolve
-from vidla.inspect import escape
+from vidla.console import escape
 
 if TYPE_CHECKING:
     from curation.texts.trial import TrialRow

@@ -17,7 +17,7 @@ from curation import __version__
 from curation.dataset.books import balance
 from curation.dataset.dataset import Dataset
 from curation.dataset.writer import Writer
-from curation.errors import DatasetError
+from curation.errors import DatasetError, Interrupted
 from curation.rejects import Stage
 from curation.settings import Settings
 from pipelines.driver.intake import add_requests
@@ -28,7 +28,7 @@ from pipelines.runners import dataflow
 from pipelines.runners.runner import runner_for
 from pipelines.worker.logs import StderrToLog, log_to
 from pipelines.worker.progress import ProgressView, spent_on_texts
-from pipelines.worker.shutdown import Interrupted, explained
+from pipelines.worker.shutdown import explained
 from pipelines.worker.text_engines import texts_digest
 from pipelines.worker.worker_process import this_process
 

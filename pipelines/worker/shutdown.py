@@ -15,10 +15,6 @@ class RunStopped(Exception):
     """The run is to end."""
 
 
-class Interrupted(VidlaError):
-    """The run was stopped by hand: how to go on."""
-
-
 # --- what ended it --------------------------------------------------------------------------------------------------
 
 _KINDS: Mapping[str, type[VidlaError]] = {  # by what commit files call them

@@ -1,0 +1,66 @@
+"""`vidla config`: print, check and show the configuration."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from curation.settings import Settings, fields, resolve
+from vidla.options import ConfigOption, SetOption
+
+app = typer.Typer(no_args_is_help=True, help="Print, check and show the configuration.", rich_markup_mode=None)
+
+
+@app.command()
+def template() -> None:
+    """Print every key with its default, as TOML.
+
+    Example: vidla config template > vidla.toml
+    """
+    typer.echo(to_toml(Settings(), comments=True), nl=False)
+
+
+@app.command()
+def validate(file: Annotated[Path, typer.Argument(metavar="FILE", help="the configuration, as TOML")]) -> None:
+    """Check a configuration file.
+
+    Example: vidla config validate vidla.toml
+    """
+    resolve(file)
+    typer.echo(f"{file} is valid")
+
+
+@app.command()
+def show(config: ConfigOption = None, assignments: SetOption = None) -> None:
+    """Print the resolved configuration, as a run would use it.
+
+    Example: vidla config show --config vidla.toml --set media.crf=20
+    """
+    typer.echo(to_toml(resolve(config, assignments or ()), comments=False), nl=False)
+
+
+def to_toml(settings: Settings, comments: bool) -> str:
+    """`settings` as TOML. With `comments`, a description precedes each key, and keys without a value are commented out.
+
+    >>> to_toml(Settings(), comments=False).splitlines()[:3]
+    ['schema_version = 1', '', '[download]']
+    """
+    lines: list[str] = []
+    section = ""
+    for path, value, description in fields(settings):
+        above, _, key = path.rpartition(".")
+        if above != section:
+            section = above
+            lines += ["", f"[{section}]"]
+        if comments:
+            lines.append(f"# {description}")
+        if value is not None:
+            lines.append(
+                f"{key} = {json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)}"
+            )
+        elif comments:
+            lines.append(f"# {key} =")
+    return "\n".join(lines).lstrip("\n") + "\n"

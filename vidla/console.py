@@ -1,0 +1,40 @@
+"""The terminal: its width, tables, and text that is safe to print."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape as escape_markup
+from rich.table import Table
+
+PIPED_WIDTH = 160  # columns, where the output is not a terminal
+
+
+def wide_console() -> Console:
+    """A console as wide as the terminal, or PIPED_WIDTH columns wide where the output is not a terminal."""
+    console = Console()
+    return console if console.is_terminal else Console(width=PIPED_WIDTH)
+
+
+def new_table(*headings: str, numbers: Sequence[str] | int = (), lines: bool = False) -> Table:
+    """An empty table. Columns in `numbers` (names, or the first N after the heading) are right-aligned.
+
+    `lines` draws a line between rows.
+    """
+    right = headings[1 : 1 + numbers] if isinstance(numbers, int) else numbers
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold", show_lines=lines)
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
+    return table
+
+
+def escape(text: str) -> str:
+    r"""`text` from anywhere, made harmless: neither the terminal nor rich finds commands in it.
+
+    >>> escape("\x1b[2J [red]a[/red]")
+    ' [2J \\[red]a\\[/red]'
+    """
+    return escape_markup(re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", text))

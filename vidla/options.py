@@ -1,0 +1,29 @@
+"""The options and arguments that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DatasetArgument = Annotated[
+    str, typer.Argument(metavar="DIR", help="the dataset: a path, or a file://, s3:// or gs:// URI")
+]
+DatasetOption = Annotated[
+    str, typer.Option("--dataset", metavar="DIR", help="a path, or a file://, s3:// or gs:// URI")
+]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="TOML; `vidla config template` prints one")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="override one key; repeatable")
+]
+WaitOption = Annotated[
+    float, typer.Option("--wait", metavar="SECONDS", help="wait up to SECONDS for another writer to finish")
+]
+RejectRateOption = Annotated[
+    float,
+    typer.Option("--max-reject-rate", metavar="SHARE", min=0.0, max=1.0, help="fail if more than SHARE is rejected"),
+]
+WhereOption = Annotated[str | None, typer.Option("--where", metavar="SQL", help="a condition in DuckDB's SQL")]
