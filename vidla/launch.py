@@ -1,4 +1,4 @@
-"""`vidla-launch`: `vidla curate` as a flex template's launcher starts it."""
+"""`vidla-launch`: runs `vidla curate` with the parameters of a flex template."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vidla.template import command_line
 
 
 def main() -> None:
-    """Run `vidla curate` for this launch; exit status as ever."""
+    """Run `vidla curate` for this launch, with the same exit status as `vidla`."""
     with tempfile.TemporaryDirectory(prefix="vidla-launch-") as folder:
         try:
             sys.argv[1:] = command_line(sys.argv[1:], Path(folder))

@@ -1,21 +1,24 @@
-"""What runs in a flex template's launcher: the template's parameters as a `vidla curate` that describes one job.
+"""The flex template: its parameters, the file that describes them, and the `vidla curate` that a launch runs.
 
-Dataflow's launcher runs `vidla-launch` with `--name=value` for each parameter and each option of Beam's, and starts the
-job that then lies where its own `--template_location` says. One launch is one job, and that is one wave.
+Dataflow's launcher runs `vidla-launch` with `--name=value` for each parameter and each Beam option, and starts the job
+that `vidla-launch` has written to `--template_location`. One launch is one job, and one job is one wave.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import obstore
 from obstore.exceptions import BaseError
 from obstore.store import from_url
 
+from curation import __version__
 from curation.errors import InputError, UsageError
 
 GS_FILE = r"gs://[a-z0-9][-_.a-z0-9]{1,220}[a-z0-9]/[^\r\n]*[^/\r\n]"
@@ -24,8 +27,11 @@ GS_FOLDER = r"gs://[a-z0-9][-_.a-z0-9]{1,220}[a-z0-9](/[^\r\n]*)?"
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of the template. `means` is what it becomes: an option or argument of `vidla curate` ("INPUT"), a
-    setting ("section.key"), or an option of Beam's ("beam:name")."""
+    """A parameter of the template.
+
+    `means` is an option of `vidla curate`, its argument ("INPUT"), a setting ("section.key") or a Beam option
+    ("beam:name").
+    """
 
     name: str
     label: str
@@ -40,7 +46,7 @@ PARAMETERS = (
     Parameter(
         "dataset",
         "Dataset",
-        "Where the dataset is or is to be; one launch at a time may write to it.",
+        "Location of the dataset, new or existing; one launch at a time may write to it.",
         GS_FOLDER,
         "--dataset",
         "GCS_WRITE_FOLDER",
@@ -49,7 +55,7 @@ PARAMETERS = (
     Parameter(
         "inputs",
         "List of videos",
-        "A .txt, .csv, .jsonl or .parquet list of URLs. Left out: go on with what the dataset still needs.",
+        "A .txt, .csv, .jsonl or .parquet list of URLs. If unset: what the dataset still needs.",
         GS_FILE,
         "INPUT",
         "GCS_READ_FILE",
@@ -57,7 +63,7 @@ PARAMETERS = (
     Parameter(
         "config",
         "Configuration",
-        "A vidla.toml; `vidla config template` prints one. Left out: the defaults.",
+        "A vidla.toml; `vidla config template` prints one. Defaults apply if unset.",
         GS_FILE,
         "--config",
         "GCS_READ_FILE",
@@ -65,14 +71,14 @@ PARAMETERS = (
     Parameter(
         "settings",
         "Single settings",
-        "SECTION.KEY=VALUE, laid over the configuration; several are separated by semicolons.",
+        "SECTION.KEY=VALUE, overrides the configuration; separate several by semicolons.",
         r"[a-z_]+(\.[a-z_]+)+=[^;\r\n]*(;[a-z_]+(\.[a-z_]+)+=[^;\r\n]*)*",
         "--set",
     ),
     Parameter(
         "wave_videos",
         "Videos of this launch",
-        "At most; the next launch goes on with the rest.",
+        "Upper limit; the next launch continues with the rest.",
         r"[1-9][0-9]{0,6}",
         "run.wave_videos",
         "NUMBER",
@@ -87,18 +93,24 @@ PARAMETERS = (
     ),
 )
 
+IMAGE = re.compile(next(p.regex for p in PARAMETERS if p.name == "sdk_container_image"))
+
 
 def command_line(given: Sequence[str], folder: Path) -> list[str]:
-    """The arguments of `vidla` for a launch with these; files that they name are copied into `folder`.
+    """The arguments of `vidla` for a launch with the `given` parameters; files that they name are copied into `folder`.
 
     Raises UsageError, InputError.
+
+    >>> image = "--sdk_container_image=docker.io/me/vidla:1"
+    >>> command_line(["--dataset=gs://bucket/talks", "--wave_videos=50", image], Path("unused"))[:6]
+    ['curate', '--one-job', '--dataset', 'gs://bucket/talks', '--set', 'run.wave_videos=50']
     """
     parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
     for parameter in PARAMETERS:
         parser.add_argument(f"--{parameter.name}", default="")
     known, rest = parser.parse_known_args(list(given))
     command = ["curate", "--one-job"]
-    # Workers install nothing when they start, and have no use for what is in this module.
+    # Workers install nothing when they start, and need nothing from the main module.
     beam = ["--runner=DataflowRunner", "--sdk_location=container", "--no_save_main_session"]
     for parameter in PARAMETERS:
         value = getattr(known, parameter.name)
@@ -124,7 +136,7 @@ def command_line(given: Sequence[str], folder: Path) -> list[str]:
 
 
 def fetched(uri: str, folder: Path) -> Path:
-    """A file of an object store, on this machine's disk."""
+    """Copy a file from an object store into `folder`. Raises InputError."""
     above, _, name = uri.rpartition("/")
     copy = folder / name
     try:
@@ -132,3 +144,82 @@ def fetched(uri: str, folder: Path) -> Path:
     except (BaseError, OSError) as error:
         raise InputError(f"cannot read {uri}: {str(error).splitlines()[0]}") from None
     return copy
+
+
+# --- the template's file ----------------------------------------------------------------------------------------------
+
+
+def specification(image: str, max_workers: int, machine_type: str) -> dict[str, Any]:
+    """A flex template's container specification, as Dataflow reads it."""
+    return {
+        "image": image,
+        "sdkInfo": {"language": "PYTHON"},
+        "metadata": {
+            "name": f"vidla {__version__}",
+            "description": "Curate one wave of videos into a video-language dataset; launch it again for the next.",
+            "parameters": [_metadata(parameter) for parameter in PARAMETERS],
+        },
+        "defaultEnvironment": {"maxWorkers": max_workers, "machineType": machine_type},
+    }
+
+
+def _metadata(parameter: Parameter) -> dict[str, Any]:
+    return {
+        "name": parameter.name,
+        "label": parameter.label,
+        "helpText": parameter.help,
+        "isOptional": parameter.optional,
+        "regexes": [f"^{parameter.regex}$"],
+        "paramType": parameter.kind,
+    }
+
+
+def faults(given: Any) -> Iterator[str]:
+    """What is wrong with a container specification, in itself or for this version's launcher: one line per fault."""
+    try:
+        from google.cloud import dataflow
+        from google.protobuf.json_format import MessageToDict, ParseError
+    except ImportError:
+        raise UsageError("templates are checked against Dataflow's own types: pip install 'vidla[dataflow]'") from None
+    try:
+        parsed = dataflow.ContainerSpec.from_json(json.dumps(given))
+    except ParseError as error:
+        yield f"Dataflow does not accept it: {error}"
+        return
+    if not isinstance(given, dict):
+        yield "Dataflow does not accept it: it is not a JSON object"
+        return
+    spec = MessageToDict(dataflow.ContainerSpec.pb(parsed), always_print_fields_with_no_presence=True)
+    if not IMAGE.fullmatch(spec["image"]):
+        yield f"'{spec['image']}' is not an image reference with registry and tag"
+    if spec.get("sdkInfo", {}).get("language") != "PYTHON":
+        yield "sdkInfo.language must be PYTHON"
+    metadata = spec.get("metadata", {})
+    if not metadata.get("name") or not metadata.get("description"):
+        yield "metadata needs a name and a description"
+    environment = spec.get("defaultEnvironment", {})
+    if environment.get("maxWorkers", 0) < 1:
+        yield "defaultEnvironment.maxWorkers must be set: it limits the cost of a launch"
+    yield from _faults_of(metadata.get("parameters", []))
+
+
+def _faults_of(described: list[Mapping[str, Any]]) -> Iterator[str]:
+    """Differences between the parameters as `described` and those of the launcher."""
+    names = [parameter["name"] for parameter in described]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"the parameter {name} is described twice"
+    expected = {parameter.name: _metadata(parameter) for parameter in PARAMETERS}
+    for name in sorted(set(names) - expected.keys()):
+        yield f"the launcher has no parameter '{name}'"
+    for name in sorted(expected.keys() - set(names)):
+        yield f"the parameter {name} is not described"
+    for parameter in described:
+        name = parameter["name"]
+        for regex in parameter["regexes"]:
+            try:
+                re.compile(regex)
+            except re.error as error:
+                yield f"the parameter {name} has an invalid regex: {error}"
+        for key, value in expected.get(name, {}).items():
+            if parameter[key] != value:
+                yield f"the parameter {name} must have {key} = {json.dumps(value)}, as in the launcher"

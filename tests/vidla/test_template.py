@@ -14,10 +14,10 @@ import pytest
 from typer.testing import CliRunner
 
 from curation.errors import InputError, UsageError
+from curation.settings import fields
 from tests.support.bucket import Bucket
-from vidla.cli import app
-from vidla.template import command_line, fetched
-from vidla.template_commands import faults, specification
+from vidla.cli import app, load
+from vidla.template import PARAMETERS, command_line, faults, fetched, specification
 
 LAUNCHER = "europe-docker.pkg.dev/a-project/vidla/launcher:0.1.0"
 WORKER = "europe-docker.pkg.dev/a-project/vidla/worker:0.1.0"
@@ -49,33 +49,43 @@ def _parameter(spec: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 CHANGES: dict[str, Change] = {
-    "Dataflow does not take it": lambda spec: spec.update(imgae="x"),
-    "no image": lambda spec: spec.update(image="launcher"),
+    "Dataflow does not accept it": lambda spec: spec.update(imgae="x"),
+    "not an image": lambda spec: spec.update(image="launcher"),
     "PYTHON": lambda spec: spec.update(sdkInfo={"language": "JAVA"}),
     "a name and a description": lambda spec: spec["metadata"].pop("description"),
     "maxWorkers": lambda spec: spec["defaultEnvironment"].pop("maxWorkers"),
-    "takes no parameter 'videos'": lambda spec: _parameter(spec, "inputs").update(name="videos"),
+    "has no parameter 'videos'": lambda spec: _parameter(spec, "inputs").update(name="videos"),
     "parameter inputs is not described": lambda spec: _parameter(spec, "inputs").update(name="videos"),
     "dataset is described twice": lambda spec: _parameter(spec, "inputs").update(name="dataset"),
     "dataset must have isOptional = false": lambda spec: _parameter(spec, "dataset").update(isOptional=True),
-    "a regex that is none": lambda spec: _parameter(spec, "dataset").update(regexes=["gs://("]),
+    "an invalid regex": lambda spec: _parameter(spec, "dataset").update(regexes=["gs://("]),
     'wave_videos must have paramType = "NUMBER"': lambda spec: _parameter(spec, "wave_videos").pop("paramType"),
     "config must have helpText": lambda spec: _parameter(spec, "config").pop("helpText"),
 }
 
 
 @pytest.mark.parametrize("fault", CHANGES)
-def test_a_template_that_does_not_fit_the_launcher_is_told(dataflow: Any, fault: str) -> None:
+def test_a_template_that_does_not_fit_the_launcher_is_reported(dataflow: Any, fault: str) -> None:
     spec = copy.deepcopy(specification(LAUNCHER, 20, "n2-standard-8"))
     CHANGES[fault](spec)
     assert any(fault in line for line in faults(spec)), list(faults(spec))
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '"x"', "{}"])
-def test_a_file_that_is_no_template_is_told(dataflow: Any, tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_a_template_is_reported(dataflow: Any, tmp_path: Path, text: str) -> None:
     file = tmp_path / "x.json"
     file.write_text(text)
     assert isinstance(CliRunner().invoke(app, ["template", "check", str(file)]).exception, UsageError)
+
+
+def test_every_parameter_means_something_to_the_command() -> None:
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    parameters = load("curate").params
+    options = {name for parameter in parameters for name in (*parameter.opts, str(parameter.metavar))}
+    settings = {path for path, _, _ in fields()}
+    beam = {f"beam:{name}" for name in PipelineOptions([]).get_all_options()}
+    assert {parameter.means for parameter in PARAMETERS} <= options | settings | beam
 
 
 # --- a launch -------------------------------------------------------------------------------------------------------
