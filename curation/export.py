@@ -102,6 +102,21 @@ def count_clips(dataset: Dataset, selection: Selection) -> int:
     return count
 
 
+def cut_clip(dataset: Dataset, clip_id: str, out: Path) -> Path:
+    """Cut one clip out of its stored media by packet copy; returns `out`, an mp4 that appears whole or not at all.
+
+    Raises UsageError if there is no such clip; DatasetError if it cannot be cut.
+    """
+    quoted = clip_id.replace("'", "''")
+    for clip in _clips(dataset, Selection(f"clip_id = '{quoted}'")):
+        with tempfile.TemporaryDirectory(prefix=_TEMPORARY, dir=out.parent) as scratch:
+            try:
+                return _Media(dataset, Path(scratch)).cut(clip).replace(out)
+            except (Rejected, FileNotFoundError) as error:
+                raise DatasetError(f"cannot cut clip {clip_id}: {error}") from None
+    raise UsageError(f"{dataset.uri} has no clip '{clip_id}'")
+
+
 def _claim(dataset: Dataset, out: Path, about: Mapping[str, Any]) -> None:
     """Make `out` the folder of this very export, and clear what a killed one left half written."""
     if dataset.folder is not None and out.resolve().is_relative_to(dataset.folder.resolve()):

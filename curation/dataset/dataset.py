@@ -134,7 +134,7 @@ class Dataset:
 
     def live_parts(self, table: str) -> dict[str, Part]:
         """The parts that make up the table now, by path."""
-        delta = self._delta_if_there(table)
+        delta = self.delta_if_there(table)
         if delta is None:
             return {}
         actions = pa.table(delta.get_add_actions(flatten=True))
@@ -147,7 +147,7 @@ class Dataset:
         Through Arrow's own file systems: one that calls Python reads ahead in threads that want the interpreter, and a
         process that ends in the middle of a scan then waits for them for ever, or crashes.
         """
-        delta = self._delta_if_there(table, version)
+        delta = self.delta_if_there(table, version)
         if delta is None:
             return pa.dataset.dataset(TABLES[table].schema.empty_table())
         if self.folder is None:
@@ -157,7 +157,7 @@ class Dataset:
         further = [field for field in pa.schema(delta.schema()) if field.name not in TABLES[table].schema.names]
         return delta.to_pyarrow_dataset(filesystem=files, schema=pa.schema([*TABLES[table].schema, *further]))
 
-    def _delta_if_there(self, table: str, version: int | None = None) -> DeltaTable | None:
+    def delta_if_there(self, table: str, version: int | None = None) -> DeltaTable | None:
         """`delta`, or None where the dataset is of an older version, which had no such table."""
         try:
             return self.delta(table, version)

@@ -48,11 +48,12 @@ def _path(name: str) -> str:
 
 
 def versions_now(dataset: Dataset) -> dict[str, int]:
-    """The version of each table; they belong together, also beside a writer: all show the same commits."""
+    """The version of each table; they belong together, also while a writer commits: all show the same commits."""
     for _ in range(PIN_ATTEMPTS):
         before = _last_commit(dataset)
         behind = unfinished(dataset)
-        versions = {table: dataset.delta(table).version() for table in TABLES}
+        deltas = {table: dataset.delta_if_there(table) for table in TABLES}
+        versions = {table: delta.version() for table, delta in deltas.items() if delta is not None}
         if not behind and _last_commit(dataset) == before:
             return versions
         time.sleep(0.5)
