@@ -47,6 +47,12 @@ def test_help_and_version_import_nothing_heavy(option: str) -> None:
     assert not HEAVY & modules
 
 
+def test_importing_vidla_imports_nothing_heavy() -> None:
+    program = "import sys, vidla; vidla.open, vidla.VidlaError; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    assert not HEAVY & set(done.stdout.split())
+
+
 def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Every command below `command`, with the words that name it."""
     for name in getattr(command, "commands", {}):
