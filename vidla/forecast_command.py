@@ -1,4 +1,4 @@
-"""`vidla plan`: what many videos will take, from what a sample took."""
+"""`vidla plan`: an estimate of the time and cost of a large run, from a sample that has been curated."""
 
 from __future__ import annotations
 
@@ -23,50 +23,64 @@ DAYS = 30.0
 
 
 def plan(
-    videos: Annotated[int, typer.Option("--videos", min=1, help="how many are to be curated")],
-    datasets: Annotated[list[str], typer.Option("--dataset", metavar="DIR", help="a sample, made whole; repeatable")],
-    config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="the run's configuration")] = None,
-    prices: Annotated[Path | None, typer.Option("--prices", metavar="FILE", help="as docs/prices.toml")] = None,
-    days: Annotated[float | None, typer.Option("--days", min=0.01, help="by when; 30, unless --machines")] = None,
-    machines: Annotated[int | None, typer.Option("--machines", min=1, help="with so many for media")] = None,
-    seconds: Annotated[
-        float | None, typer.Option("--seconds", min=0.1, help="mean duration of the videos, if not the sample's")
+    videos: Annotated[int, typer.Option("--videos", metavar="N", min=1, help="number of videos to curate")],
+    datasets: Annotated[
+        list[str],
+        typer.Option("--dataset", metavar="DIR", help="a sample that has been curated end to end; repeatable"),
+    ],
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="the configuration of the run")
     ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
+    prices: Annotated[
+        Path | None, typer.Option("--prices", metavar="FILE", help="TOML with your prices, like docs/prices.toml")
+    ] = None,
+    days: Annotated[
+        float | None, typer.Option("--days", metavar="DAYS", min=0.01, help="time available; 30, unless --machines")
+    ] = None,
+    machines: Annotated[
+        int | None, typer.Option("--machines", metavar="N", min=1, help="number of machines for media")
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            "--seconds", metavar="SECONDS", min=0.1, help="mean duration of a video; the sample's if not given"
+        ),
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
-    """Say what a large run will take: machines, hours, money, storage, requests, by stage, on Flink and on Dataflow.
+    """Estimate a large run: machines, hours, money, storage and requests, by stage, on Flink and on Dataflow.
 
-    From the unit costs in the `usage` table of a sample that `vidla curate` has made, with their spread.
+    Scales up the costs in the `usage` table of a sample, and shows how far they vary from video to video.
 
     Example: vidla plan --videos 20000000 --dataset data/sample --config vidla.toml --prices prices.toml --days 60
     """
     if days is not None and machines is not None:
-        raise UsageError("give --days or --machines: the other one follows")
-    paid = check(Prices, merge(Prices().model_dump(), read(prices, ())))
-    wish = Target(videos, None if machines else days or DAYS, machines, seconds)
+        raise UsageError("give --days or --machines, not both: each determines the other")
+    costs = check(Prices, merge(Prices().model_dump(), read(prices, ())))
+    target = Target(videos, None if machines else days or DAYS, machines, seconds)
     sample = measure([Dataset(location) for location in datasets])
-    made = make_plan(sample, wish, paid, resolve(config))
+    forecast = make_plan(sample, target, costs, resolve(config))
     if json_:
-        typer.echo(json.dumps(as_json(sample, wish, paid, made)))
+        typer.echo(json.dumps(as_json(sample, target, costs, forecast)))
         return
     console = wide_console()
-    f = made.figures
+    f = forecast.figures
     console.print(
-        f"{videos:,} videos asked for, {short(f['videos'])} of them made, {short(f['clips'])} clips, by what "
-        f"{sample.count:,} requests took; in brackets, where 90% of resampled samples lie",
+        f"{videos:,} requested videos, {short(f['videos'])} of them curated, {short(f['clips'])} clips; estimated from "
+        f"{sample.count:,} requests, with 90% intervals in brackets",
         highlight=False,
     )
-    console.print(_stages(made, paid.currency))
-    for line in _totals(made, paid.currency):
+    console.print(_stages(forecast, costs.currency))
+    for line in _totals(forecast, costs.currency):
         console.print(line, highlight=False, soft_wrap=True)
-    for heading, lines in (("Bottlenecks", made.bottlenecks), ("Assumed", assumed(sample, wish, paid))):
+    for heading, lines in (("Bottlenecks", forecast.bottlenecks), ("Assumed", assumed(sample, target, costs))):
         console.print(f"[bold]{heading}[/]")
         for line in lines:
             console.print(f"- {line}", highlight=False, soft_wrap=True, markup=False)
 
 
-def _stages(made: Forecast, currency: str) -> Table:
-    f = made.figures
+def _stages(forecast: Forecast, currency: str) -> Table:
+    f = forecast.figures
     table = new_table("stage", "machines", "machine-hours", "servers", "server-hours", *RUNNERS, numbers=6)
     for stage in Stage:
         servers = [short(f[f"{stage}.{name}"]) if stage in TEXTS else "–" for name in ("servers", "server_hours")]
@@ -77,19 +91,23 @@ def _stages(made: Forecast, currency: str) -> Table:
     return table
 
 
-def _totals(made: Forecast, currency: str) -> Iterator[str]:
-    f = made.figures
+def _totals(forecast: Forecast, currency: str) -> Iterator[str]:
+    f = forecast.figures
     yield f"time      {short(f['days'])} days"
-    yield f"download  {short(f['download.bytes'], 1e12)} TB, {short(f['download.gbit_s'])} Gbit/s all the time"
+    yield f"download  {short(f['download.bytes'], 1e12)} TB, {short(f['download.gbit_s'])} Gbit/s sustained"
     for stage in TEXTS:
-        asked, went_in, came_out = (f[f"{stage}.{name}"] for name in ("requests", "input_tokens", "output_tokens"))
-        yield (f"{stage:9} {short(asked)} requests for texts, {short(went_in)} tokens in, {short(came_out)} tokens out")
+        requests, sent, received = (f[f"{stage}.{name}"] for name in ("requests", "input_tokens", "output_tokens"))
+        yield (f"{stage:9} {short(requests)} requests for texts, {short(sent)} tokens in, {short(received)} tokens out")
     media, tables = short(f["storage.media"], 1e12), short(f["storage.tables"], 1e12)
     yield f"storage   media {media} TB, tables {tables} TB, {short(f['storage.month'])} {currency} a month"
 
 
 def short(figure: Figure, unit: float = 1.0) -> str:
-    """A figure with its bounds, in units of `unit`, three digits each."""
+    """A figure with its bounds, in units of `unit`, with three digits.
+
+    >>> short(Figure(1234.0, 1200.0, 1300.0)), short(Figure(2e12, 2e12, 2e12), unit=1e12)
+    ('1,234 (1,200–1,300)', '2')
+    """
     value, low, high = (_digits(v / unit) for v in (figure.value, figure.low, figure.high))
     return value if low == high == value else f"{value} ({low}–{high})"
 

@@ -1,4 +1,4 @@
-"""What `vidla inspect` shows: a dataset on one screen, or the rows of one table."""
+"""The output of `vidla inspect`: a dataset on one screen, or the rows of one table."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from vidla.console import escape, new_table
 
 BINS = 24
 RUNS = 5
-COMMITS_LOOKED_AT = 200
+COMMITS_READ = 200  # the latest ones, in which the runs are found
 WIDE = 8  # a table with more columns is shown with one line per value
 
 Row = Mapping[str, Any]
@@ -173,39 +173,40 @@ _SECTIONS: Sequence[tuple[str, Callable[[Sequence[Row]], Table]]] = (
 
 
 def _runs(dataset: Dataset) -> Table:
-    table = new_table("run", "what", "last commit", "commits", "by", "vidla", numbers=("commits",))
+    table = new_table("run", "command", "last commit", "commits", "by", "vidla", numbers=("commits",))
     runs: list[list[Row]] = []
-    for _, record in recent_commits(dataset, COMMITS_LOOKED_AT):
+    for _, record in recent_commits(dataset, COMMITS_READ):
         if record["kind"] == "open":
             runs.append([record])
         elif runs:
             runs[-1].append(record)
     for opening, *commits in runs[-RUNS:]:
         command = opening["about"].get("command", "")
-        what = command if isinstance(command, str) else " ".join(command)
+        words = command if isinstance(command, str) else " ".join(command)
         last = [opening, *commits][-1]["created_at"][:16].replace("T", " ")
-        who = (f"{opening['holder']['pid']}@{opening['holder']['host']}", opening["code_version"])
-        cells = (opening["run_id"], what, last, str(len(commits)), *who)
+        writer = f"{opening['holder']['pid']}@{opening['holder']['host']}"
+        cells = (opening["run_id"], words, last, str(len(commits)), writer, opening["code_version"])
         table.add_row(*map(escape, cells))
     return table
 
 
 def _standing(dataset: Dataset, books: Books) -> Iterator[str]:
-    """How it stands: who writes, what is unfinished, whether the books balance."""
+    """Who writes, which commits are unfinished, which rows are of an older recipe, and whether the books balance."""
     lease = dataset.get_json(LEASE) or {}
     writing = bool(lease.get("open")) and is_alive(lease)
     if writing:
-        yield f"{escape(holder_text(lease['holder']))} is writing to it"
-    behind = unfinished(dataset)
-    if behind:
-        left = "under way" if writing else "left unfinished by a writer that died; the next run finishes it"
-        yield f"[yellow]commit {', '.join(map(str, behind))} is {left}[/]"
+        yield f"{escape(holder_text(lease['holder']))} is writing to the dataset"
+    pending_commits = unfinished(dataset)
+    if pending_commits:
+        state = "under way" if writing else "left unfinished by a writer that died; the next run finishes it"
+        yield f"[yellow]commit {', '.join(map(str, pending_commits))} is {state}[/]"
     yield from _older(dataset)
-    wrong = books.imbalances()
-    yield from (f"[red]{escape(line)}[/]" for line in wrong)
+    imbalances = books.imbalances()
+    yield from (f"[red]{escape(line)}[/]" for line in imbalances)
     pending = sum(account.pending for account in books.accounts)
-    if not wrong:
-        yield "[green]The books balance.[/]" + (" What is pending, `vidla curate` goes on with." if pending else "")
+    if not imbalances:
+        more = " Run `vidla curate` to continue with what is pending." if pending else ""
+        yield f"[green]The books balance.[/]{more}"
 
 
 def _older(dataset: Dataset) -> Iterator[str]:
@@ -226,33 +227,33 @@ def _older(dataset: Dataset) -> Iterator[str]:
 def select(
     dataset: Dataset, name: str, where: str | None = None, columns: Sequence[str] | None = None, limit: int = 0
 ) -> Iterator[Mapping[str, Any]]:
-    """Rows of a table, bytes as their size; `limit` 0 stands for all. Raises UsageError."""
+    """Rows of a table, with the size of bytes instead of their value; all rows if `limit` is 0. Raises UsageError."""
     if name not in TABLES:
         raise UsageError(f"no table is called '{name}'; {_nearest(name, TABLES)}")
     schema = TABLES[name].schema
     unknown = next((c for c in columns or () if c not in schema.names), None)
     if unknown is not None:
         raise UsageError(f"{name} has no column '{unknown}'; {_nearest(unknown, schema.names)}")
-    wanted = ", ".join(_shown(schema.field(c)) for c in columns or schema.names)
-    query = f"select {wanted} from {name}"
+    selected = ", ".join(_expression(schema.field(c)) for c in columns or schema.names)
+    query = f"select {selected} from {name}"
     query += f" where ({where}\n)" if where else ""
     query += f" limit {limit}" if limit else ""
     for batch in dataset.stream(query):
         yield from batch.to_pylist()
 
 
-def _shown(field: pa.Field) -> str:
+def _expression(field: pa.Field) -> str:
     quoted = f'"{field.name}"'
     return f"octet_length({quoted}) || ' bytes' as {quoted}" if pa.types.is_binary(field.type) else quoted
 
 
 def _nearest(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
+    matches = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean '{matches[0]}'?" if matches else f"there are {', '.join(known)}"
 
 
 def show_rows(rows: Iterator[Mapping[str, Any]], console: Console, as_json: bool) -> None:
-    """Print rows as they come: JSON lines, or a table, or a line a value where there are many columns."""
+    """Print rows as JSON lines, as they come; or as a table, with one line per value if there are many columns."""
     if as_json:
         for row in rows:
             console.out(json.dumps(row, ensure_ascii=False, default=str), highlight=False)

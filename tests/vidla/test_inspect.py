@@ -76,7 +76,7 @@ def test_what_does_not_balance_is_said(tmp_path: Path) -> None:
         lines = screen(dataset)
     assert "7 clips without a segment" in lines
     assert "The books balance." not in lines
-    assert any(line.endswith("is writing to it") for line in lines)
+    assert any(line.endswith("is writing to the dataset") for line in lines)
 
 
 def test_an_unfinished_commit_is_said(tmp_path: Path) -> None:
