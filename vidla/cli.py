@@ -63,7 +63,10 @@ def load(name: str) -> Any:
     if not isinstance(command, typer.Typer):
         function, command = command, typer.Typer(add_completion=False, rich_markup_mode=None)
         command.command(name)(function)
-    return typer.main.get_command(command)
+    loaded: Any = typer.main.get_command(command)
+    for each in (loaded, *getattr(loaded, "commands", {}).values()):
+        each.help = each.help.replace("Example: ", "\b\nExample: ")  # not wrapped, so that it can be copied
+    return loaded
 
 
 app = typer.Typer(

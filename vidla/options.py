@@ -24,6 +24,8 @@ WaitOption = Annotated[
 ]
 RejectRateOption = Annotated[
     float,
-    typer.Option("--max-reject-rate", metavar="SHARE", min=0.0, max=1.0, help="fail if more than SHARE is rejected"),
+    typer.Option(
+        "--max-reject-rate", metavar="SHARE", min=0.0, max=1.0, help="fail if SHARE of the work or more is rejected"
+    ),
 ]
 WhereOption = Annotated[str | None, typer.Option("--where", metavar="SQL", help="a condition in DuckDB's SQL")]

@@ -21,12 +21,15 @@ def make(
         int, typer.Option("--max-workers", metavar="N", min=1, help="workers per launch, by default")
     ] = 20,
     machine_type: Annotated[
-        str, typer.Option("--machine-type", metavar="TYPE", help="their machine type, except for stages that need GPUs")
+        str,
+        typer.Option(
+            "--machine-type", metavar="TYPE", help="machine type of the workers, except for stages that need GPUs"
+        ),
     ] = "n2-standard-8",
 ) -> None:
     """Print the template as a JSON file, to be put into a bucket.
 
-    Example: vidla template make --image europe-docker.pkg.dev/me/vidla/launcher:0.1.0 > vidla.json
+    Example: vidla template make --image docker.io/me/vidla-launcher:0.1.0 > vidla.json
     """
     if not IMAGE.fullmatch(image):
         raise UsageError(

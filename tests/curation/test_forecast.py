@@ -236,7 +236,10 @@ def test_a_plan_from_a_sample_that_was_really_made(
     wrong = vidla("plan", "--videos", "10", "--dataset", data, "--prices", prices)
     assert (wrong.returncode, wrong.stderr) == (2, "vidla: unknown key 'flink_hours'; did you mean 'flink_hour'?\n")
     both = vidla("plan", "--videos", "10", "--dataset", data, "--days", "3", "--machines", "3")
-    assert (both.returncode, both.stderr) == (2, "vidla: give --days or --machines: the other one follows\n")
+    assert (both.returncode, both.stderr) == (
+        2,
+        "vidla: give --days or --machines, not both: each determines the other\n",
+    )
     nowhere = vidla("plan", "--videos", "10", "--dataset", tmp_path / "nowhere")
     assert nowhere.returncode == 1
     assert nowhere.stderr.startswith("vidla: no vidla dataset at ")
