@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from curation.errors import InputError
+from curation.file_types import VIDEO_SUFFIXES
 from curation.ids import digest
 from curation.records import Reject, VideoRequest
 from curation.rejects import Kind, Rejected, Stage
@@ -30,10 +31,7 @@ from curation.sources.input_lists import READERS, lines, rows
 from curation.subtitles.tracks import beside, language_in
 from curation.uris import InvalidUri, UrlForms, forms, is_redacted, redact
 
-_VIDEO = re.compile(
-    r".+\.(mp4|m4v|mov|mkv|webm|avi|m?ts|m2ts|mpe?g|vob|flv|f4v|wmv|asf|og[vm]|3g[p2]|mxf|dv|divx|y4m|nut)",
-    re.IGNORECASE | re.DOTALL,
-)
+_VIDEO = re.compile(rf".+\.({'|'.join(VIDEO_SUFFIXES)})", re.IGNORECASE | re.DOTALL)
 _OWN_COLUMNS = frozenset({"url", "id", "subtitles", "start", "end"})
 
 

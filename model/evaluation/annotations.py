@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 
 from curation.errors import InputError
+from curation.file_types import VIDEO_SUFFIXES
 
 DIDEMO_SECONDS = 30.0
 SHOWN = 5
-_SUFFIX = re.compile(r"\.(mp4|m4v|mov|mkv|webm|avi|m?ts|m2ts|mpe?g|flv|wmv|asf|og[vm]|3g[p2])$", re.IGNORECASE)
+_SUFFIX = re.compile(rf"\.({'|'.join(VIDEO_SUFFIXES)})$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
