@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import secrets
+from datetime import UTC, datetime
 from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,11 @@ def file_digest(path: Path) -> str:
     """`content_digest` of a file, however large."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def new_run_id() -> str:
+    """A run's id, from the time and a little chance: such as 20260131T235959-1a2b."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
 
 
 def microseconds(time: float) -> int:

@@ -5,11 +5,9 @@ Each imports its work when it runs, so that `vidla inspect` is quick.
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +15,7 @@ import typer
 
 from curation.dataset.dataset import Dataset
 from curation.errors import DatasetError, UsageError
+from curation.ids import new_run_id
 from vidla.options import DatasetArgument, WaitOption, WhereOption
 
 if TYPE_CHECKING:
@@ -211,7 +210,7 @@ def _versions(versions: Mapping[str, int]) -> str:
 def _writer(location: str, command: str, wait_s: float) -> Writer:
     from curation.dataset.writer import Writer
 
-    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+    run_id = new_run_id()
     return Writer(_existing(Dataset(location)), run_id, {"command": command}, wait_s)
 
 

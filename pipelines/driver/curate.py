@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import secrets
 import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 
 import typer
 
@@ -18,6 +16,7 @@ from curation.dataset.books import balance
 from curation.dataset.dataset import Dataset
 from curation.dataset.writer import Writer
 from curation.errors import DatasetError, Interrupted
+from curation.ids import new_run_id
 from curation.rejects import Stage
 from curation.settings import Settings
 from pipelines.driver.intake import add_requests
@@ -57,7 +56,7 @@ def curate(
     dataflow.check(beam_arguments, dataset, one_job)
     if not inputs and not dataset.exists():
         raise DatasetError(f"no vidla dataset at {dataset.uri}; `vidla curate INPUT... --dataset DIR` makes one")
-    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+    run_id = new_run_id()
     command = "retry" if retry else "curate" if len(stages) > 1 else stages[0]
     about = {"command": command, "settings": settings.model_dump(mode="json")}
     with this_process, Writer(dataset, run_id, about, wait_s) as writer, log_to(dataset, run_id):
