@@ -1,9 +1,14 @@
-"""The languages that a text can be asked for in, by their ISO 639-1 codes: those that can be identified as well."""
+"""Languages: their names, the tags that sites and file names state, and the identification of a text's language.
+
+A *tag* is a BCP 47 tag such as "en" or "en-GB", as sites write it: in any case, at times with "_" for "-". A *code* is
+an ISO 639-1 code, the first part of most tags.
+"""
 
 from __future__ import annotations
 
 import functools
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
@@ -24,31 +29,86 @@ _NAMES = """
     uz Uzbek, vi Vietnamese, wa Walloon, xh Xhosa, yo Yoruba, zh Chinese, zu Zulu"""
 
 LANGUAGES = {code: name for code, _, name in (entry.strip().partition(" ") for entry in _NAMES.split(","))}
-"""English names by code."""
+"""English names by code, of the languages that can be identified; texts can be requested in these."""
+
+UNKNOWN = "und"
+"""The tag for a language that nobody states."""
+
+SURE = 0.9  # from this probability on, the identified language overrides the stated one
+
+# For a regular expression's brackets: Thai, Lao, Burmese, Khmer, Japanese and Chinese write no spaces between words.
+UNSPACED_SCRIPTS = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+"""The characters of these scripts, as ranges."""
+UNSPACED_SCRIPTS_AND_PUNCTUATION = f"{UNSPACED_SCRIPTS}\u3000-\u303f\uff00-\uffef"
+"""These, with the punctuation of Chinese and Japanese and the full-width forms, which take no spaces either."""
 
 
-SURE = 0.9  # probability from which the identified language counts more than the stated one
+# --- tags -----------------------------------------------------------------------------------------------------------
 
 
-def _matches(stated: str, wanted: str) -> bool:
-    stated, wanted = (stated or "und").lower().replace("_", "-"), wanted.lower().replace("_", "-")
+def primary(tag: str | None) -> str:
+    """The language of a tag, without script, region and the like; "" for None.
+
+    >>> primary("en-GB"), primary("pt_BR"), primary(None)
+    ('en', 'pt', '')
+    """
+    return _normalised(tag or "").partition("-")[0]
+
+
+def matches(stated: str | None, wanted: str) -> bool:
+    """Whether the tag `stated` (None if nobody states one) is `wanted`, or a variety of it; "all" matches every tag.
+
+    >>> matches("en_GB", "en"), matches("en", "en-GB"), matches("eng", "en"), matches(None, "all")
+    (True, False, False, True)
+    """
+    stated, wanted = _normalised(stated or UNKNOWN), _normalised(wanted)
     return wanted == "all" or stated == wanted or stated.startswith(f"{wanted}-")
 
 
+def rank(stated: str | None, wanted: Sequence[str]) -> int | None:
+    """How well the tag `stated` suits the `wanted` ones, which are best first: 0 is best, None means not at all.
+
+    An exact match ranks before a variety ("en-GB" for "en") or "all"; an unstated language ranks last.
+
+    >>> [rank(tag, ("en", "de")) for tag in ("en", "en-GB", "de", "de-AT", None, "fr")]
+    [0, 1, 2, 3, 4, None]
+    """
+    if stated is None:
+        return 2 * len(wanted)
+    for place, tag in enumerate(wanted):
+        if matches(stated, tag):
+            return 2 * place + (_normalised(stated) != _normalised(tag))
+    return None
+
+
+def _normalised(tag: str) -> str:
+    return tag.lower().replace("_", "-")
+
+
+# --- identification -------------------------------------------------------------------------------------------------
+
+
 def language_of(text: str, *stated: str | None) -> str | None:
-    """The ISO 639-1 code of the text's language; where the text is too short to be sure, the first one that is
-    `stated`."""
+    """The code of the text's language. Where the text is too short to be sure: that of the first `stated` tag.
+
+    >>> language_of("Die Katze sitzt auf der warmen Mauer und schläft.", "en")
+    'de'
+    >>> language_of("OK", None, "pt-BR")
+    'pt'
+    """
     sample = text[:5000]
     with _lock:
         identifier = _identifier()
     guess, probability = identifier.classify(sample) if any(c.isalpha() for c in sample) else (None, 0.0)
     if probability >= SURE:
         return str(guess)
-    primary = ((s or "").lower().replace("_", "-").split("-")[0] for s in stated)
-    return next((p for p in primary if len(p) == 2 and p.isascii() and p.isalpha()), guess)
+    codes = map(primary, stated)
+    return next((c for c in codes if len(c) == 2 and c.isascii() and c.isalpha()), guess)
 
 
-_lock = threading.Lock()  # many threads want it at the same moment
+_lock = threading.Lock()  # many threads ask for the identifier at the same moment
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from curation.engines.registry import open_engine
 from curation.engines.usage import UsageMeter
 from curation.errors import EngineError, PromptError
 from curation.ids import digest
+from curation.languages import primary
 from curation.prompts import Prompt
 from curation.settings import EngineSettings, TextSettings
 
@@ -56,7 +57,7 @@ class TextSource:
     def knows(self, language: str | None) -> bool:
         """Whether texts in `language` (a tag such as "en" or "en-GB"; None where it is unknown) can be handed to it."""
         known = self.engine.languages
-        return known is None or (language or "").split("-")[0].lower() in known
+        return known is None or primary(language) in known
 
     def sampling_of(self, attempt: int) -> Sampling:
         """The sampling of attempt number `attempt`, from 0: as configured, then more freely each time."""

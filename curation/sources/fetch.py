@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from curation.ids import file_digest, video_id_of
+from curation.languages import UNKNOWN
 from curation.records import Download, SubtitleTrack, VideoRequest
 from curation.rejects import Kind, Rejected
 from curation.settings import DownloadSettings
@@ -109,7 +110,7 @@ def _fetch_subtitles(
     """The list's own subtitle file and the site's that are wanted. What cannot be had is logged, and done without."""
     groups = tracks.plan(found["subtitles"], found["automatic"], settings.subtitle_languages)
     if asked.subtitles_url:
-        language = asked.request.subtitle_language or tracks.UNKNOWN
+        language = asked.request.subtitle_language or UNKNOWN
         groups.insert(0, [{"language": language, "kind": "manual", "file": {"url": asked.subtitles_url, "ext": "vtt"}}])
     if not groups:
         return ()

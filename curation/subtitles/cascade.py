@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from curation.languages import _matches, language_of
+from curation.languages import UNKNOWN, language_of, matches
 from curation.records import Sentence, SubtitleTrack
 from curation.settings import SubtitleSettings
 from curation.subtitles.cues import Piece, decode, pieces_of
@@ -56,8 +56,8 @@ def _ranked(tracks: Sequence[SubtitleTrack], wanted: Sequence[str]) -> Iterator[
     one."""
     for kind in ("manual", "automatic"):
         of_kind = [t for t in tracks if t.kind == kind]
-        for language in (*wanted, "und"):
-            matching = [t for t in of_kind if _matches(t.language, language)]
+        for language in (*wanted, UNKNOWN):
+            matching = [t for t in of_kind if matches(t.language, language)]
             yield from sorted(
                 matching, key=lambda t: (t.language.lower() != language.lower(), not t.language.endswith("-orig"))
             )

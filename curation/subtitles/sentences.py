@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 import pysbd
 from pysbd.languages import LANGUAGE_CODES
 
+from curation.languages import UNSPACED_SCRIPTS_AND_PUNCTUATION as _UNSPACED
 from curation.records import Sentence
 from curation.settings import SubtitleSettings
 from curation.subtitles.cues import Piece
@@ -19,11 +20,6 @@ WINDOW = 2000  # characters that are looked at together when splitting by punctu
 DENSEST = 6  # characters a sentence end, at least; pysbd takes minutes over denser junk
 PUNCTUATED = 1 / 250  # sentence ends a character, at least; English prose has one in about 80
 
-# Scripts that are written without spaces between words: Han, Kana, Thai, Lao, Burmese, Khmer, and the full-width forms.
-_UNSPACED = (
-    "\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff"
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
-)
 _UNSPACED_CHARACTER = re.compile(f"[{_UNSPACED}]")
 _END = re.compile(r"[.!?…。！？｡؟۔।॥։។။]+")
 # An end that needs no space behind it, with the closing quotes and brackets that belong to it.

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from curation.languages import UNKNOWN, rank
 from curation.records import SubtitleTrack
 from curation.subtitles.cues import decode
 
 SUFFIXES = (".vtt", ".srt")
 FILE_BYTES = 16 * 2**20  # a larger subtitle file is none
-UNKNOWN = "und"  # BCP 47 for a language that nobody states
 _LANGUAGE = r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*"
 
 Files = Mapping[str, Mapping[str, Any]]
@@ -54,22 +54,6 @@ def _languages(offered: Sequence[str], wanted: Sequence[str]) -> list[str]:
         near = sorted({o for o in offered if rank(o, (want,)) is not None}, key=lambda o: (rank(o, (want,)), o))
         chosen += [o for o in (near if want == "all" else near[:1]) if o not in chosen]
     return chosen
-
-
-def rank(language: str | None, wanted: Sequence[str]) -> int | None:
-    """How well `language` suits the `wanted` ones, best 0; None if it does not. One that is not stated comes last.
-
-    "en" is suited by "en" and, next to that, by "en-GB"; "all" by every one.
-    """
-    if language is None:
-        return 2 * len(wanted)
-    stated = language.lower().replace("_", "-")
-    for place, want in enumerate(w.lower().replace("_", "-") for w in wanted):
-        if stated == want:
-            return 2 * place
-        if want == "all" or stated.startswith(f"{want}-"):
-            return 2 * place + 1
-    return None
 
 
 def beside(video: Path, names: Sequence[str], wanted: Sequence[str]) -> tuple[Path | None, str | None]:

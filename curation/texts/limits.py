@@ -10,14 +10,12 @@ import pysbd
 from pysbd.languages import LANGUAGE_CODES
 
 from curation.clip_tokenizer import clip_tokenizer
+from curation.languages import UNSPACED_SCRIPTS
 
 MAX_CHARS = 20_000
 """Longer than any text that could fit; anything after it is ignored."""
 
-_UNSPACED = re.compile(
-    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
-)
-"""Thai, Lao, Burmese, Khmer, Japanese and Chinese: scripts that do not put spaces between words."""
+_UNSPACED = re.compile(f"[{UNSPACED_SCRIPTS}]")
 
 _UNPUNCTUATED = re.compile(r"[\w ,'’-]*[.!?]?\s*")  # nothing that could end a sentence before its end
 

@@ -16,7 +16,7 @@ from curation.engines.interface import Failure
 from curation.engines.text_source import TextSource, text_source
 from curation.errors import PromptError
 from curation.ids import digest
-from curation.languages import LANGUAGES, language_of
+from curation.languages import LANGUAGES, language_of, primary
 from curation.prompts import Prompt
 from curation.records import Caption, Clip, Row, Segment, Summary, Video
 from curation.rejects import Kind, Rejected
@@ -151,17 +151,12 @@ class SourceText:
 
     def is_in(self, language: str | None) -> bool:
         """Whether it is in `language`, as far as can be detected; None stands for its own."""
-        return language is None or language == (_code(self.language) or language_of(self.text))
+        return language is None or language == (primary(self.language) or language_of(self.text))
 
     def needs_no_summary(self, plan: SummaryPlan) -> bool:
         """Whether it already is a valid summary: one sentence within the limits, in the requested language."""
         fits = plan.limits.hold(self.text) and _is_one_sentence(self.text, self.language)
         return fits and self.is_in(plan.language)
-
-
-def _code(tag: str | None) -> str | None:
-    """The language of a tag such as "en-GB"."""
-    return tag.split("-")[0].lower() if tag else None
 
 
 def sources_of(video: Video, segments: Sequence[Segment], captions: Mapping[str, Caption]) -> dict[_Key, SourceText]:
