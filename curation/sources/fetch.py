@@ -12,9 +12,9 @@ import os
 import shutil
 import stat
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from curation.ids import file_digest, video_id_of
@@ -53,13 +53,12 @@ def fetch(asked: FetchTarget, settings: DownloadSettings, folder: Path) -> Fetch
         return _fetch_local(asked, settings, folder)
     with at_host(name, settings.per_host) as host:
         deadline = time.monotonic() + settings.timeout_s
-        found, attempts = _try(asked, settings, folder, deadline, host)
+        found, attempts = _fetch_media(asked, settings, folder, deadline, host)
         tracks = _fetch_subtitles(asked, settings, folder, deadline, found)
-    media, row = Path(found["media"]), found["row"]
-    video_id = _video_id(asked.request, found["extractor"], found["id"], found["digest"])
-    download = _download(asked.request, video_id, media, found["digest"], tracks)
-    extractor = found["extractor"]
-    return Fetched(media, replace(download, extractor=extractor, opt_out=found["opt_out"], **row), attempts)
+    video_id = _video_id(asked.request, found.extractor, found.id, found.digest)
+    download = _download(asked.request, video_id, found.path, found.digest, tracks)
+    download = replace(download, extractor=found.extractor, opt_out=found.opt_out, **asdict(found.metadata))
+    return Fetched(found.path, download, attempts)
 
 
 def _download(
@@ -79,9 +78,9 @@ def _download(
     )
 
 
-def _try(
+def _fetch_media(
     asked: FetchTarget, settings: DownloadSettings, folder: Path, deadline: float, host: HostState
-) -> tuple[dict[str, Any], int]:
+) -> tuple[ytdlp.FetchedMedia, int]:
     """Up to `settings.attempts` tries of what may pass, with growing pauses; what was found, and in how many tries."""
     ranged = asked.request.start is not None or asked.request.end is not None
     tries = 0
@@ -90,7 +89,7 @@ def _try(
         host.check()
         left = deadline - time.monotonic()
         try:
-            found = ytdlp.call("media", settings, left, url=asked.url, folder=str(folder), ranged=ranged)
+            found = ytdlp.fetch_media(asked.url, folder, settings, left, ranged=ranged)
         except ytdlp.FetchRejected as error:
             host.ended(error.kind, error.retry_after)
             pause = ytdlp.pause_s(settings, tries, error.retry_after)
@@ -105,23 +104,23 @@ def _try(
 
 
 def _fetch_subtitles(
-    asked: FetchTarget, settings: DownloadSettings, folder: Path, deadline: float, found: dict[str, Any]
+    asked: FetchTarget, settings: DownloadSettings, folder: Path, deadline: float, found: ytdlp.FetchedMedia
 ) -> tuple[SubtitleTrack, ...]:
     """The list's own subtitle file and the site's that are wanted. What cannot be had is logged, and done without."""
-    groups = tracks.plan(found["subtitles"], found["automatic"], settings.subtitle_languages)
+    groups = tracks.plan(found.manual, found.automatic, settings.subtitle_languages)
     if asked.subtitles_url:
         language = asked.request.subtitle_language or UNKNOWN
-        groups.insert(0, [{"language": language, "kind": "manual", "file": {"url": asked.subtitles_url, "ext": "vtt"}}])
+        groups.insert(0, [tracks.SubtitleChoice(language, "manual", {"url": asked.subtitles_url, "ext": "vtt"})])
     if not groups:
         return ()
     seconds = min(deadline - time.monotonic(), SUBTITLES_S)
     try:
-        answer = ytdlp.call("subtitles", settings, seconds, groups=groups, folder=str(folder))
+        fetched = ytdlp.fetch_subtitles(groups, folder, settings, seconds)
     except ytdlp.FetchRejected as error:
-        answer = {"tracks": [], "missed": [error.message]}
-    for message in answer["missed"]:
+        fetched = ytdlp.FetchedSubtitles(missed=(error.message,))
+    for message in fetched.missed:
         log.warning("%s: no %s", asked.request.request_key, message)
-    read = [tracks.read(Path(t["path"]).read_bytes(), t["language"], t["kind"]) for t in answer["tracks"]]
+    read = [tracks.read(file.path.read_bytes(), file.language, file.kind) for file in fetched.files]
     return tuple(sorted((t for t in read if t), key=lambda t: t.kind != "manual"))
 
 

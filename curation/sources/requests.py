@@ -27,7 +27,7 @@ from curation.records import Reject, VideoRequest
 from curation.rejects import Kind, Rejected, Stage
 from curation.settings import DownloadSettings
 from curation.sources import ytdlp
-from curation.sources.input_lists import READERS, lines, rows
+from curation.sources.input_lists import READERS, rows
 from curation.subtitles.tracks import beside, language_in
 from curation.uris import InvalidUri, UrlForms, forms, is_redacted, redact
 
@@ -256,20 +256,19 @@ def _from_url(url: UrlForms, settings: DownloadSettings) -> Iterator[FetchTarget
     with tempfile.TemporaryDirectory(prefix="vidla-playlist-") as folder:
         entries, broken, number = Path(folder, "entries.jsonl"), None, 0
         try:
-            ytdlp.call("playlist", settings, settings.timeout_s, url=url.fetched, file=str(entries))
+            ytdlp.list_playlist(url.fetched, entries, settings)
         except ytdlp.FetchRejected as error:
             broken = error
         if not entries.exists():
             yield _asked(url)
             return
-        for number, line in enumerate(lines(entries), 1):
-            entry = json.loads(line)
+        for number, entry in enumerate(ytdlp.read_playlist(entries), 1):
             try:
-                if found := _url(entry["url"], "url"):
-                    yield _asked(found, further=entry["metadata"])
+                if found := _url(entry.url, "url"):
+                    yield _asked(found, further=entry.metadata)
             except Rejected as error:
                 message = f"entry {number} of the playlist: {error.message}"
-                yield _reject(error.kind, message, redact(entry["url"]), url.stored, number)
+                yield _reject(error.kind, message, redact(entry.url), url.stored, number)
         if broken:
             message = f"the playlist broke off after {number} entries: {broken.message}"
             yield _reject(broken.kind, message, url.stored, url.stored, "playlist")

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from curation import guard
 from curation.rejects import Kind, Rejected
 from curation.settings import DownloadSettings
+from curation.sources.input_lists import lines
+from curation.subtitles.tracks import SubtitleChoice, SubtitleFiles
 from curation.uris import redact
 
 MEMORY_BYTES = 4 * 2**30  # address space of the child, which may have decoded video before
@@ -35,11 +42,103 @@ class FetchRejected(Rejected):
         self.retry_after = retry_after
 
 
-def call(function: str, settings: DownloadSettings, seconds: float, **argument: Any) -> dict[str, Any]:
-    """`function` of ytdlp_child.py on `settings` and `argument` (JSON values), for so many `seconds` at most.
+@dataclass(frozen=True)
+class SiteMetadata:
+    """What a site states of a video: columns of `downloads`."""
+
+    title: str | None
+    channel: str | None
+    channel_id: str | None
+    upload_date: str | None
+    licence: str | None
+    description: str | None
+    language: str | None
+    webpage_uri: str | None
+
+
+@dataclass(frozen=True)
+class FetchedMedia:
+    """One video's media file, with its extractor and id; `manual` and `automatic` are the subtitle files it offers."""
+
+    path: Path
+    digest: str
+    opt_out: str | None
+    extractor: str
+    id: str
+    metadata: SiteMetadata
+    manual: SubtitleFiles
+    automatic: SubtitleFiles
+
+
+@dataclass(frozen=True)
+class FetchedSubtitles:
+    """The subtitle files on disk, and one message for each that could not be fetched."""
+
+    files: tuple[FetchedSubtitle, ...] = ()
+    missed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FetchedSubtitle:
+    """A subtitle file on disk; `kind` is manual or automatic."""
+
+    path: Path
+    language: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class PlaylistEntry:
+    """A video of a playlist, and what the playlist states of it."""
+
+    url: str
+    metadata: Mapping[str, Any]
+
+
+def fetch_media(url: str, folder: Path, settings: DownloadSettings, seconds: float, *, ranged: bool) -> FetchedMedia:
+    """Fetch the video at `url` into `folder`, within `seconds`; a `ranged` one may be longer than is allowed.
 
     Raises FetchRejected, OSError where the disk is full, and guard.Stopped.
     """
+    answer = _call("media", settings, seconds, url=url, folder=str(folder), ranged=ranged)
+    return FetchedMedia(
+        path=Path(answer["media"]),
+        digest=answer["digest"],
+        opt_out=answer["opt_out"],
+        extractor=answer["extractor"],
+        id=answer["id"],
+        metadata=SiteMetadata(**answer["row"]),
+        manual=answer["subtitles"],
+        automatic=answer["automatic"],
+    )
+
+
+def fetch_subtitles(
+    groups: Sequence[Sequence[SubtitleChoice]], folder: Path, settings: DownloadSettings, seconds: float
+) -> FetchedSubtitles:
+    """Fetch the first available file of each group into `folder`, within `seconds`. Raises as `fetch_media` does."""
+    choices = [[dataclasses.asdict(choice) for choice in group] for group in groups]
+    answer = _call("subtitles", settings, seconds, groups=choices, folder=str(folder))
+    files = (FetchedSubtitle(Path(t["path"]), t["language"], t["kind"]) for t in answer["tracks"])
+    return FetchedSubtitles(tuple(files), tuple(answer["missed"]))
+
+
+def list_playlist(url: str, file: Path, settings: DownloadSettings) -> None:
+    """Write the videos of the playlist at `url` into `file`, for `read_playlist`; leaves no file for a single video.
+
+    After an error the file holds the videos listed so far. Raises as `fetch_media` does.
+    """
+    _call("playlist", settings, settings.timeout_s, url=url, file=str(file))
+
+
+def read_playlist(file: Path) -> Iterator[PlaylistEntry]:
+    """The videos that `list_playlist` wrote, one in memory at a time."""
+    for line in lines(file):
+        yield PlaylistEntry(**json.loads(line))
+
+
+def _call(function: str, settings: DownloadSettings, seconds: float, **argument: Any) -> dict[str, Any]:
+    """The answer of a function of ytdlp_child.py to `settings` and `argument` (JSON values), within `seconds`."""
     argument |= {"settings": settings.model_dump(mode="json"), "seconds": seconds}
     limits = guard.Limits(max(seconds, 0.0) + _GRACE_S, MEMORY_BYTES, ANSWER_BYTES)
     try:

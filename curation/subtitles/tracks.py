@@ -6,6 +6,7 @@ import itertools
 import re
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +18,34 @@ SUFFIXES = (".vtt", ".srt")
 FILE_BYTES = 16 * 2**20  # a larger subtitle file is none
 _LANGUAGE = r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*"
 
-Files = Mapping[str, Mapping[str, Any]]
-"""For each language the file that a site offers: {url or data, ext, ...}, as yt-dlp lists them."""
+SubtitleFiles = Mapping[str, Mapping[str, Any]]
+"""For each language the file that a site offers: {url or data, ext, ...}, as yt-dlp lists it and takes it back."""
 
 
-def plan(manual: Files, automatic: Files, wanted: Sequence[str]) -> list[list[dict[str, Any]]]:
-    """The files to fetch, as groups of alternatives of which the first that comes will do: manual before automatic.
+@dataclass(frozen=True)
+class SubtitleChoice:
+    """A subtitle file to fetch, in the form that yt-dlp takes; `kind` is manual or automatic."""
 
-    Each is {language, kind, file}. Groups are in the order of the `wanted` languages; "all" stands for every other one.
+    language: str
+    kind: str
+    file: Mapping[str, Any]
+
+
+def plan(manual: SubtitleFiles, automatic: SubtitleFiles, wanted: Sequence[str]) -> list[list[SubtitleChoice]]:
+    """The files to fetch, in groups of alternatives, manual before automatic: the first available one is enough.
+
+    Groups are in the order of the `wanted` languages; "all" stands for every other one.
     """
     spoken = _not_translated(automatic)
     groups = []
     for language in _languages([*manual, *(_base(a) for a in spoken)], wanted):
-        group = [{"language": language, "kind": "manual", "file": manual[language]}] if language in manual else []
-        group += [
-            {"language": language, "kind": "automatic", "file": spoken[a]} for a in spoken if _base(a) == language
-        ]
+        group = [SubtitleChoice(language, "manual", manual[language])] if language in manual else []
+        group += [SubtitleChoice(language, "automatic", spoken[a]) for a in spoken if _base(a) == language]
         groups.append(group)
     return groups
 
 
-def _not_translated(automatic: Files) -> dict[str, Mapping[str, Any]]:
+def _not_translated(automatic: SubtitleFiles) -> dict[str, Mapping[str, Any]]:
     """Automatic captions of what is spoken. Where a site marks them with -orig, the others are translations."""
     marked = {language: file for language, file in automatic.items() if language.endswith("-orig")}
     return marked or dict(automatic)

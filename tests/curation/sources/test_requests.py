@@ -460,7 +460,7 @@ def test_a_row_of_the_table_can_be_asked_for_again(tmp_path: Path) -> None:
 def test_which_subtitles_to_fetch() -> None:
     def chosen(manual: str, automatic: str, *wanted: str) -> list[str]:
         files = ({n: {"url": n} for n in names.split()} for names in (manual, automatic))
-        return ["|".join(f"{t['kind'][0]}:{t['file']['url']}" for t in group) for group in plan(*files, wanted)]
+        return ["|".join(f"{t.kind[0]}:{t.file['url']}" for t in group) for group in plan(*files, wanted)]
 
     assert chosen("de en", "en fr", "en", "fr") == ["m:en|a:en", "a:fr"]
     assert chosen("en-GB en_US", "", "en") == ["m:en-GB"]
