@@ -24,14 +24,14 @@ from curation.errors import DatasetError
 from curation.schema import TABLES
 
 
-class Held(DatasetError):
+class DatasetLocked(DatasetError):
     """Another writer that is alive holds the dataset."""
 
 
 class Writer(Committer):
     """The one writer of a dataset, from its opening to its end.
 
-    Entering takes the lease (Held if a live writer has it for longer than `wait_s`), makes the epoch, finishes what a
+    Entering takes the lease (DatasetLocked if a live writer has it for longer than `wait_s`), makes the epoch, finishes what a
     dead writer left half applied, and sweeps its uncommitted parts.
     """
 
@@ -81,7 +81,7 @@ class Writer(Committer):
                 return lease
             if time.monotonic() >= deadline:
                 who = holder_text(lease["holder"])
-                raise Held(f"{who} is writing to {self.dataset.uri}; wait for it (--wait SECONDS) or stop it")
+                raise DatasetLocked(f"{who} is writing to {self.dataset.uri}; wait for it (--wait SECONDS) or stop it")
             time.sleep(0.5)
 
     def _open(self, last: int) -> int:

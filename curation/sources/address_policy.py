@@ -31,7 +31,7 @@ class AddressRefused(OSError):
     """A connection to an address that the policy does not allow."""
 
 
-def why_refused(address: str, allow_private: bool) -> str | None:
+def refusal_reason(address: str, allow_private: bool) -> str | None:
     """What is wrong with connecting to `address` (an IP address), or None if nothing is.
 
     `allow_private` covers loopback and private networks, never link-local ones, where clouds keep their metadata.
@@ -82,7 +82,7 @@ class Policy:
     def check_host(self, host: str | None) -> None:
         """Look at the host of an URL, for behind a proxy its address is never seen here. Raises AddressRefused."""
         name = (host or "").lower().rstrip(".")
-        reason = why_refused(name, self.allow_private)
+        reason = refusal_reason(name, self.allow_private)
         if name in _METADATA_NAMES:
             reason = "a metadata service"
         elif name == "localhost" or name.endswith(".localhost"):
@@ -97,7 +97,7 @@ class Policy:
         host, port = (
             (str(address[0]), address[1]) if isinstance(address, tuple) and len(address) >= 2 else (repr(address), 0)
         )
-        reason = why_refused(host, self.allow_private)
+        reason = refusal_reason(host, self.allow_private)
         if reason and (host, port) not in self._proxy_addresses:
             self._refuse(host, reason)
 

@@ -16,7 +16,7 @@ from curation.retry_after import parse_retry_after
 from curation.uris import redact
 
 # What sites and yt-dlp say. The first kind that matches decides: a bot check comes before the login that it asks for.
-_SAID: tuple[tuple[Kind, tuple[str, ...]], ...] = (
+_PATTERNS: tuple[tuple[Kind, tuple[str, ...]], ...] = (
     (
         Kind.BOT_CHECK,
         (
@@ -73,7 +73,7 @@ _SAID: tuple[tuple[Kind, tuple[str, ...]], ...] = (
     ),
     (Kind.UNSUPPORTED, (r"\bdrm\b|requested format is not available|unusual and will be skipped",)),
 )
-_SAID_BY_403 = frozenset({Kind.BOT_CHECK, Kind.RATE_LIMITED, Kind.PRIVATE, Kind.GEO_BLOCKED, Kind.LOGIN_REQUIRED})
+_KINDS_OF_403 = frozenset({Kind.BOT_CHECK, Kind.RATE_LIMITED, Kind.PRIVATE, Kind.GEO_BLOCKED, Kind.LOGIN_REQUIRED})
 _ADVICE = {
     Kind.BOT_CHECK: "the site wants a human; set download.cookies_file, a proxy or longer sleeps, and retry later",
     Kind.LOGIN_REQUIRED: "set download.cookies_file to the cookies of an account that may see it",
@@ -112,8 +112,8 @@ def of_status(status: int, headers: Mapping[str, str], body: str, phase: str) ->
     if status in (401, 402, 403, 503):
         if headers.get("cf-mitigated") == "challenge":
             return _failure(Kind.BOT_CHECK, said)
-        kind = _kind_said(body)
-        if kind and kind in (_SAID_BY_403 if status != 503 else {Kind.BOT_CHECK}):
+        kind = _kind_in(body)
+        if kind and kind in (_KINDS_OF_403 if status != 503 else {Kind.BOT_CHECK}):
             return _failure(kind, said)
     if status in (401, 402) or (status == 403 and phase == "page"):
         return _failure(Kind.LOGIN_REQUIRED, said)
@@ -160,7 +160,7 @@ def of_extraction(error: BaseException, seen: FetchFailure | None) -> FetchFailu
         return seen or of_transport(error, 0)
     if any(isinstance(c, UnsupportedError) for c in causes):
         return FetchFailure(Kind.NO_VIDEO, "no video in the page")
-    if kind := _kind_said(str(error)):
+    if kind := _kind_in(str(error)):
         return _failure(kind, _plain(error))
     return seen or FetchFailure(Kind.UNSUPPORTED, f"yt-dlp cannot make sense of it: {_plain(error)}")
 
@@ -190,8 +190,10 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         queue += list(getattr(e, "exc_info", None) or ())
 
 
-def _kind_said(text: str) -> Kind | None:
-    return next((kind for kind, patterns in _SAID if any(re.search(p, text, re.IGNORECASE) for p in patterns)), None)
+def _kind_in(text: str) -> Kind | None:
+    return next(
+        (kind for kind, patterns in _PATTERNS if any(re.search(p, text, re.IGNORECASE) for p in patterns)), None
+    )
 
 
 def _failure(kind: Kind, said: str) -> FetchFailure:

@@ -91,7 +91,7 @@ def _fetch_media(
         try:
             found = ytdlp.fetch_media(asked.url, folder, settings, left, ranged=ranged)
         except ytdlp.FetchRejected as error:
-            host.ended(error.kind, error.retry_after)
+            host.record(error.kind, error.retry_after)
             pause = ytdlp.pause_s(settings, tries, error.retry_after)
             in_time = time.monotonic() + pause < deadline
             if error.kind not in ytdlp.TRANSIENT or tries >= settings.attempts or not in_time:
@@ -99,7 +99,7 @@ def _fetch_media(
             log.info("%s: %s; next try in %.1f s", asked.request.request_key, error.message, pause)
             ytdlp.wait(pause)
         else:
-            host.ended(None)
+            host.record(None)
             return found, tries
 
 

@@ -26,7 +26,7 @@ class HostState:
     last: Kind | None = None
     closed_until: float = field(default=0.0)
 
-    def ended(self, kind: Kind | None, retry_after: float | None = None) -> None:
+    def record(self, kind: Kind | None, retry_after: float | None = None) -> None:
         """Note how a try on this host ended: with a reject's kind and the seconds it asked us to wait, or well."""
         with _lock:
             self.refusals = self.refusals + 1 if kind in _SHUT_OUT else 0

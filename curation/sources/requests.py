@@ -2,7 +2,7 @@
 
 A URL may be signed, and a signature must not be stored. So a request travels as a `FetchTarget`: the row, whose URIs
 are redacted, and beside it the URLs to fetch, which are never written anywhere. A signed URL can therefore not be
-fetched again from the table alone: `asked_again` says so, and the list has to be given again.
+fetched again from the table alone: `target_of` says so, and the list has to be given again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from curation.rejects import Kind, Rejected, Stage
 from curation.settings import DownloadSettings
 from curation.sources import ytdlp
 from curation.sources.input_lists import READERS, rows
-from curation.subtitles.tracks import beside, language_in
+from curation.subtitles.tracks import language_in, subtitles_beside
 from curation.uris import InvalidUri, UrlForms, forms, is_redacted, redact
 
 _VIDEO = re.compile(rf".+\.({'|'.join(VIDEO_SUFFIXES)})", re.IGNORECASE | re.DOTALL)
@@ -47,7 +47,7 @@ class FetchTarget:
         return f"FetchTarget({self.request!r})"
 
 
-def asked_again(request: VideoRequest) -> FetchTarget:
+def target_of(request: VideoRequest) -> FetchTarget:
     """What to fetch for a row of the `requests` table. Raises Rejected where the URL was signed, so not stored."""
     if is_redacted(request.uri) or is_redacted(request.subtitles or ""):
         raise Rejected(
@@ -102,7 +102,7 @@ def _reader(text: str, settings: DownloadSettings) -> Iterator[FetchTarget | Rej
 
 def _local(path: Path, names: Sequence[str], settings: DownloadSettings) -> FetchTarget:
     """A video named on the command line, or in a folder that was; `names` is what lies beside it, sorted."""
-    subtitles, language = beside(path, names, settings.subtitle_languages)
+    subtitles, language = subtitles_beside(path, names, settings.subtitle_languages)
     uri = path.resolve().as_uri()
     request = VideoRequest(
         request_key=digest("request", uri, None, None),

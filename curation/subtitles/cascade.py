@@ -10,7 +10,7 @@ from curation.languages import UNKNOWN, language_of, matches
 from curation.records import Sentence, SubtitleTrack
 from curation.settings import SubtitleSettings
 from curation.subtitles.cues import Piece, decode, pieces_of
-from curation.subtitles.sentences import sentence_ends_of, sentences_in
+from curation.subtitles.sentences import sentence_end_method, sentences_in
 
 __all__ = ["Spoken", "decode", "language_of", "sentences_of"]
 
@@ -46,7 +46,7 @@ def sentences_of(
         pieces = _within(pieces_of(track.text), duration)
         if pieces:
             language = language_of(" ".join(p.text for p in pieces), track.language, hint)
-            ends = sentence_ends_of(pieces, language, settings)
+            ends = sentence_end_method(pieces, language, settings)
             return Spoken(sentences_in(pieces, language, settings), language, track.kind, ends)
     return Spoken()
 

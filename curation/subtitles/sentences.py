@@ -14,7 +14,7 @@ from curation.languages import UNSPACED_SCRIPTS_AND_PUNCTUATION as _UNSPACED
 from curation.records import Sentence
 from curation.settings import SubtitleSettings
 from curation.subtitles.cues import Piece
-from curation.subtitles.unpunctuated import Word, ends_of, ends_told_by
+from curation.subtitles.unpunctuated import Word, end_method, sentence_ends
 
 WINDOW = 2000  # characters that are looked at together when splitting by punctuation
 DENSEST = 6  # characters a sentence end, at least; pysbd takes minutes over denser junk
@@ -97,9 +97,9 @@ def sentences_in(pieces: Sequence[Piece], language: str | None, settings: Subtit
     return tuple(sentences)
 
 
-def sentence_ends_of(pieces: Sequence[Piece], language: str | None, settings: SubtitleSettings) -> str:
+def sentence_end_method(pieces: Sequence[Piece], language: str | None, settings: SubtitleSettings) -> str:
     """What tells `sentences_in` where sentences end: punctuation, else model, language or pauses."""
-    return "punctuation" if _is_punctuated(Transcript(pieces).text) else ends_told_by(language, settings)
+    return "punctuation" if _is_punctuated(Transcript(pieces).text) else end_method(language, settings)
 
 
 def _is_punctuated(text: str) -> bool:
@@ -164,7 +164,7 @@ def _by_speech(
     stop = _STOPS.get(language or "", ".")
     sentences: list[Sentence] = []
     first = 0
-    for last, until in ends_of(words, language, settings):
+    for last, until in sentence_ends(words, language, settings):
         a, b = words[first].offset, words[last].offset + len(words[last].text)
         text = spoken.text[a:b]
         text = text[0].upper() + text[1:] if len(text[0].upper()) == 1 else text

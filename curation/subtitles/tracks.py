@@ -64,7 +64,7 @@ def _languages(offered: Sequence[str], wanted: Sequence[str]) -> list[str]:
     return chosen
 
 
-def beside(video: Path, names: Sequence[str], wanted: Sequence[str]) -> tuple[Path | None, str | None]:
+def subtitles_beside(video: Path, names: Sequence[str], wanted: Sequence[str]) -> tuple[Path | None, str | None]:
     """The best of x.en.vtt, x.en.srt, x.vtt and x.srt beside x.mp4, and its language, where its name says it.
 
     `names` is what is in its folder, sorted. A wanted language, in their order, comes before a file that names none;

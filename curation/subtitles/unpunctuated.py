@@ -36,7 +36,7 @@ class Word:
     turn: bool = False
 
 
-def ends_of(words: Sequence[Word], language: str | None, settings: SubtitleSettings) -> list[tuple[int, float]]:
+def sentence_ends(words: Sequence[Word], language: str | None, settings: SubtitleSettings) -> list[tuple[int, float]]:
     """The words that end a sentence, as (index, seconds at which it has been spoken); the last word is always among
     them.
 
@@ -52,8 +52,8 @@ def ends_of(words: Sequence[Word], language: str | None, settings: SubtitleSetti
     return [(i, float(spoken[i])) for i in ends]
 
 
-def ends_told_by(language: str | None, settings: SubtitleSettings) -> Literal["model", "language", "pauses"]:
-    """What `ends_of` goes by: pauses alone, or what the configured model or the English one says as well."""
+def end_method(language: str | None, settings: SubtitleSettings) -> Literal["model", "language", "pauses"]:
+    """What `sentence_ends` goes by: pauses alone, or what the configured model or the English one says as well."""
     if settings.sentence_model:
         return "model"
     if settings.sentence_ends == "language" and language == "en" and _language_model():
@@ -78,7 +78,7 @@ def pauses_of(words: Sequence[Word]) -> tuple[np.ndarray, np.ndarray]:
 
 def _log_odds(texts: list[str], pauses: np.ndarray, language: str | None, settings: SubtitleSettings) -> np.ndarray:
     """Log-odds of a sentence end after each word but the last."""
-    told_by = ends_told_by(language, settings)
+    told_by = end_method(language, settings)
     if told_by == "pauses":
         return np.asarray(pauses - settings.pause_s)
     if told_by == "model" and settings.sentence_model:

@@ -18,7 +18,7 @@ from curation.row_digests import download_reject_digest
 from curation.settings import Settings
 from curation.sources.fetch import fetch
 from curation.sources.host_limits import host_of
-from curation.sources.requests import asked_again
+from curation.sources.requests import target_of
 from pipelines.worker.stage_work import StageOutput
 from pipelines.worker.thread_pools import ThreadPool
 from pipelines.worker.work_items import BY_VIDEO, DownloadItem
@@ -48,7 +48,7 @@ class DownloadVideos:
 
     def work(self, dataset: Dataset, item: DownloadItem) -> StageOutput:
         request = item.request
-        asked = item.asked or asked_again(request)
+        asked = item.asked or target_of(request)
         forgotten = ForgottenKeys.load(dataset)
         if forgotten.request(request.request_key, request.uri):
             raise Rejected(Kind.FORGOTTEN, "it was forgotten on demand, and is not fetched again")

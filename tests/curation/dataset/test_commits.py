@@ -24,7 +24,7 @@ from curation.dataset.lease import LEASE, holder
 from curation.dataset.object_store import put
 from curation.dataset.parts import Lineage, PartWriter
 from curation.dataset.vacuum import parts_on_disk
-from curation.dataset.writer import Held, Writer
+from curation.dataset.writer import DatasetLocked, Writer
 from curation.errors import DatasetError
 from curation.records import Reject, Row
 from tests.support.bucket import Bucket
@@ -205,10 +205,10 @@ HOLDING = """
 def test_a_second_writer_is_told_who_holds_the_dataset(dataset: Dataset) -> None:
     with child(dataset, HOLDING) as other:
         assert heard(other) == "holding"
-        with pytest.raises(Held, match=f"process {other.pid} on .* is writing"), writer_of(dataset):
+        with pytest.raises(DatasetLocked, match=f"process {other.pid} on .* is writing"), writer_of(dataset):
             pass
         other.send_signal(signal.SIGSTOP)  # alive, though it does not move
-        with pytest.raises(Held), writer_of(dataset):
+        with pytest.raises(DatasetLocked), writer_of(dataset):
             pass
     with writer_of(dataset) as writer:  # killed: its death is seen at once
         commit_rows(writer, "1", {"rejects": rejects_of("ours")})

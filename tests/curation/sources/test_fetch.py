@@ -439,8 +439,8 @@ def test_a_names_dns_answer_is_what_counts(web: WebServer, tmp_path: Path) -> No
     ],
 )
 def test_which_addresses_may_be_connected_to(address: str, public: bool, with_private: bool) -> None:
-    assert (address_policy.why_refused(address, False) is None) is public
-    assert (address_policy.why_refused(address, True) is None) is with_private
+    assert (address_policy.refusal_reason(address, False) is None) is public
+    assert (address_policy.refusal_reason(address, True) is None) is with_private
 
 
 def test_a_proxy_may_lie_on_a_private_address_and_nothing_else_there(web: WebServer, tmp_path: Path) -> None:

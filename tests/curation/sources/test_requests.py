@@ -22,7 +22,7 @@ from curation.errors import InputError
 from curation.records import Reject, VideoRequest
 from curation.rejects import Kind, Rejected
 from curation.settings import DownloadSettings
-from curation.sources.requests import FetchTarget, asked_again, read_inputs
+from curation.sources.requests import FetchTarget, read_inputs, target_of
 from curation.subtitles.tracks import plan, read
 from curation.uris import InvalidUri, canonical, forms, is_redacted, redact
 from tests.support.project import FAKE_SITE
@@ -445,13 +445,13 @@ def test_secrets_stay_out_of_everything_that_is_read(tmp_path: Path) -> None:
     first = found[0]
     assert isinstance(first, FetchTarget) and SECRET in first.url and SECRET in (first.subtitles_url or "")
     with pytest.raises(Rejected, match="signed"):
-        asked_again(first.request)
+        target_of(first.request)
 
 
 def test_a_row_of_the_table_can_be_asked_for_again(tmp_path: Path) -> None:
     (asked, _) = read_all(write(tmp_path / "list.csv", _ROWS))
     assert isinstance(asked, FetchTarget)
-    assert asked_again(asked.request) == asked
+    assert target_of(asked.request) == asked
 
 
 # --- subtitle tracks ------------------------------------------------------------------------------------------------

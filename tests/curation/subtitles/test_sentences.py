@@ -13,8 +13,8 @@ from curation.local_models import has_smollm2, smollm2
 from curation.settings import SubtitleSettings
 from curation.subtitles import sentence_end_models
 from curation.subtitles.cues import Piece
-from curation.subtitles.sentences import Transcript, sentence_ends_of, sentences_in
-from curation.subtitles.unpunctuated import ends_of, pauses_of
+from curation.subtitles.sentences import Transcript, sentence_end_method, sentences_in
+from curation.subtitles.unpunctuated import pauses_of, sentence_ends
 
 PAUSES = SubtitleSettings(sentence_ends="pauses")
 
@@ -146,16 +146,16 @@ def test_no_sentence_lasts_longer_than_allowed() -> None:
 def test_what_told_the_ends_is_known() -> None:
     plain, stopped = said("so this is how we talk on and on"), cues("This is one. This is another.")
     named = SubtitleSettings(sentence_model="somewhere")
-    assert sentence_ends_of(stopped, "en", named) == "punctuation"
-    assert sentence_ends_of(plain, "en", named) == "model"
-    assert sentence_ends_of(plain, "en", PAUSES) == "pauses"
-    assert sentence_ends_of(plain, "de", SubtitleSettings()) == "pauses"
-    assert sentence_ends_of(plain, "en", SubtitleSettings()) == ("language" if has_smollm2() else "pauses")
+    assert sentence_end_method(stopped, "en", named) == "punctuation"
+    assert sentence_end_method(plain, "en", named) == "model"
+    assert sentence_end_method(plain, "en", PAUSES) == "pauses"
+    assert sentence_end_method(plain, "de", SubtitleSettings()) == "pauses"
+    assert sentence_end_method(plain, "en", SubtitleSettings()) == ("language" if has_smollm2() else "pauses")
 
 
 def test_nothing_said_has_no_sentences() -> None:
     assert sentences_in([], "en", PAUSES) == ()
-    assert ends_of([], "en", PAUSES) == []
+    assert sentence_ends([], "en", PAUSES) == []
     assert texts([Piece(1, 2, "hello")], "en") == ["Hello."]
 
 
