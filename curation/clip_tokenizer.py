@@ -1,4 +1,4 @@
-"""CLIP's tokenizer, from the vocabulary that a package brings."""
+"""CLIP's tokenizer, from the vocabulary in the package open_clip_torch."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from curation.local_models import from_transformers, package_folder
 
 
 def clip_tokenizer() -> Any:
-    """CLIP's own tokenizer, from the vocabulary in the package open_clip_torch (which is not imported).
+    """CLIP's tokenizer; open_clip_torch is not imported.
 
     Raises ModuleNotFoundError, which says what to install.
     """
-    with _lock:  # many threads want it at the same moment, and it is large in the making
+    with _lock:  # many threads ask at the same moment, and building it takes much memory
         return _clip_tokenizer()
 
 
@@ -38,12 +38,12 @@ def _clip_tokenizer() -> Any:
         "<|startoftext|>",
         "<|endoftext|>",
     ]
-    # `vocab_file=` and `merges_file=` would be ignored without a word.
+    # `vocab_file=` and `merges_file=` would be ignored silently.
     (tokenizers,) = from_transformers("CLIPTokenizerFast")
     tokenizer = tokenizers(vocab={token: i for i, token in enumerate(vocabulary)}, merges=merges)
     if tokenizer("a photo of a cat").input_ids != [49406, 320, 1125, 539, 320, 2368, 49407]:
         raise RuntimeError(
-            "CLIP's tokenizer came out wrong: this version of transformers reads its vocabulary otherwise"
+            "CLIP's tokenizer gives wrong tokens: this version of transformers reads its vocabulary differently"
         )
     return tokenizer
 

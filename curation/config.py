@@ -1,4 +1,4 @@
-"""The configuration: one frozen object, resolved once, unknown keys refused."""
+"""Configuration: frozen, strict sections, read from TOML and `section.key=value` assignments."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from curation.ids import digest
 class Section(BaseModel):
     """A part of the configuration, frozen and strict.
 
-    Some fields are marked, so that changing them redoes no more than it must: an `operational` one says how the work
-    is done, not what comes out; a `policy` one decides what is rejected, not what the rest looks like.
+    Marks on fields keep a change from redoing more than it must: an `operational` field decides how the work is done,
+    not its results; a `policy` field decides what is rejected, not what the accepted rows look like.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    keys_listed_by: ClassVar[str] = ""  # a command that prints them, where they are too many for a message
+    keys_listed_by: ClassVar[str] = ""  # the command that lists all keys, if they are too many for a message
 
     def digest(self) -> str:
-        """Stands for everything here that changes what comes out."""
+        """Identifies all values that change the results."""
         return _digest_without(self, ("operational", "policy"))
 
     def policy_digest(self) -> str:
-        """Stands for that and for everything that decides what is rejected."""
+        """Identifies these and all values that decide what is rejected."""
         return _digest_without(self, ("operational",))
 
 
@@ -62,7 +62,11 @@ AnySection = TypeVar("AnySection", bound=Section)
 
 
 def read(file: Path | None, assignments: Sequence[str]) -> dict[str, Any]:
-    """What `file` (TOML) and then `assignments` say, as it stands there. Raises ConfigError."""
+    """The values in `file` (TOML), overridden by `assignments`, unchecked. Raises ConfigError.
+
+    >>> read(None, ["media.crf=30", "media.preset=slow"])
+    {'media': {'crf': 30, 'preset': 'slow'}}
+    """
     raw: dict[str, Any] = {}
     if file is not None:
         try:
@@ -70,14 +74,14 @@ def read(file: Path | None, assignments: Sequence[str]) -> dict[str, Any]:
         except OSError as error:
             raise ConfigError(f"cannot read {file}: {error.strerror}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{file} is not TOML: {error}") from None
+            raise ConfigError(f"{file} is not valid TOML: {error}") from None
     for assignment in assignments:
         _assign(raw, assignment)
     return raw
 
 
 def check(kind: type[AnySection], raw: Mapping[str, Any]) -> AnySection:
-    """`raw` as settings of a kind. Raises ConfigError, a line for each key that is wrong."""
+    """`raw` as settings of a kind. Raises ConfigError, with one line per wrong key."""
     try:
         return kind.model_validate(raw)
     except ValidationError as error:
@@ -100,7 +104,11 @@ def _assign(raw: dict[str, Any], assignment: str) -> None:
 
 
 def merge(defaults: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:
-    """`raw` laid over `defaults`, section by section, so that a section may name only what it changes."""
+    """`defaults` with the values of `raw` in their place, section by section.
+
+    >>> merge({"media": {"crf": 23, "lines": 360}}, {"media": {"crf": 30}})
+    {'media': {'crf': 30, 'lines': 360}}
+    """
     merged = dict(defaults)
     for key, value in raw.items():
         below = defaults.get(key)
@@ -111,12 +119,12 @@ def merge(defaults: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]
 def _explain(error: Any, kind: type[Section]) -> str:
     path = ".".join(str(p) for p in error["loc"])
     if error["type"] == "missing":
-        return f"{path} has no default: set it"
+        return f"{path} has no default; set it"
     if error["type"] != "extra_forbidden":
         return f"{path}: {error['msg'].removeprefix('Value error, ')}".removeprefix(": ")
     known = list(_paths(kind))
     near = difflib.get_close_matches(path, known, n=1, cutoff=0.5)
-    every = f"`{kind.keys_listed_by}` lists all keys" if kind.keys_listed_by else f"there are {', '.join(known)}"
+    every = f"`{kind.keys_listed_by}` lists all keys" if kind.keys_listed_by else f"the keys are {', '.join(known)}"
     hint = f"did you mean '{near[0]}'?" if near else every
     return f"unknown key '{path}'; {hint}"
 

@@ -1,4 +1,4 @@
-"""What can go wrong with a command: one family of errors, whose messages say what is wrong and what to do."""
+"""The errors of a command: one family, whose messages say what is wrong and how to fix it."""
 
 from __future__ import annotations
 
@@ -6,39 +6,39 @@ from typing import ClassVar
 
 
 class VidlaError(Exception):
-    """The command cannot go on. `exit_status` is that of the process which prints the message."""
+    """The command cannot continue: print the message and exit with `exit_status`."""
 
     exit_status: ClassVar[int] = 1
 
 
 class UsageError(VidlaError):
-    """The command was asked for something that makes no sense."""
+    """The command was used wrongly."""
 
     exit_status = 2
 
 
 class ConfigError(UsageError):
-    """A configuration that cannot be used: which key, why, and what is known instead."""
+    """An invalid configuration: which key, why, and which keys or values there are."""
 
 
 class InputError(UsageError):
-    """An INPUT that cannot be what was meant."""
+    """An input that cannot be read, or is not what it should be."""
 
 
 class PromptError(UsageError):
-    """A prompt that cannot be used: names its file."""
+    """An invalid prompt: which file, and why."""
 
 
 class DatasetError(VidlaError):
-    """A dataset that cannot be used as asked."""
+    """A dataset that cannot be read or written as requested."""
 
 
 class EngineError(VidlaError):
-    """An engine that cannot be used at all: what is missing, and the way out."""
+    """An engine that cannot work at all: what is missing, and how to fix it."""
 
 
 class RunnerError(VidlaError):
-    """A cluster that cannot be used: what is missing, and the way out."""
+    """A cluster that cannot be used: what is missing, and how to fix it."""
 
 
 class Interrupted(VidlaError):

@@ -1,4 +1,4 @@
-"""Digests and the ids that are derived from them: the same input gives the same everywhere."""
+"""Digests and ids. The same input gives the same ones on every machine."""
 
 from __future__ import annotations
 
@@ -15,12 +15,21 @@ import pyarrow as pa
 
 
 def digest(*parts: Any) -> str:
-    """32 hex digits that stand for `parts` (JSON values), the same on every machine."""
+    """32 hex digits that identify `parts` (JSON values).
+
+    >>> digest("media", {"b": 1, "a": [2.0, None]}) == digest("media", {"a": [2.0, None], "b": 1})
+    True
+    """
     return _hashed(_canonical(parts))
 
 
 def digests(*parts: Any) -> pa.Array:
-    """`digest` of many rows at once, a string each: a part that is an Arrow column of strings gives each its own."""
+    """`digest` for many rows at once: a part that is an Arrow column of strings supplies one value per row.
+
+    >>> column = pa.chunked_array([["x", "y"]])
+    >>> digests("media", column).to_pylist() == [digest("media", "x"), digest("media", "y")]
+    True
+    """
     columns = [part for part in parts if isinstance(part, pa.ChunkedArray)]
     texts = ("%s" if isinstance(part, pa.ChunkedArray) else _canonical(part).replace("%", "%%") for part in parts)
     whole = f"[{','.join(texts)}]"
@@ -41,18 +50,18 @@ def _hashed(text: str) -> str:
 
 
 def content_digest(data: bytes) -> str:
-    """32 hex digits that stand for `data`."""
+    """32 hex digits that identify `data`."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def file_digest(path: Path) -> str:
-    """`content_digest` of a file, however large."""
+    """`content_digest` of a file, read block by block."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def new_run_id() -> str:
-    """A run's id, from the time and a little chance: such as 20260131T235959-1a2b."""
+    """An id for a new run, from the UTC time and a random suffix, such as 20260131T235959-1a2b."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
 
 
@@ -61,12 +70,17 @@ def microseconds(time: float) -> int:
 
 
 def video_id_of(namespace: str, identity: str, start: float | None = None, end: float | None = None) -> str:
-    """A video's id from whose id it is (an extractor, "list", "content"), the id itself, and the range.
+    """A video's id, from its `identity` within a `namespace` (an extractor, "list" or "content") and its range.
 
-    The id is safe as a file name on every system; an identity that is not safe as it stands is replaced by its digest.
+    The id is a safe file name on every system: an unsafe identity is replaced by its digest. Times are seconds.
+
+    >>> video_id_of("Youtube", "dQw4w9WgXcQ")
+    'youtube-dQw4w9WgXcQ'
+    >>> video_id_of("list", "tram", start=1.5, end=12)
+    'list-tram~1500000-12000000'
     """
     safe = re.fullmatch(r"[A-Za-z0-9_-]{1,80}", identity)
-    # File systems that fold case must not fold two videos into one file: the digest in media names sees to that.
+    # Ids may differ in case alone; the digest in media names keeps their files apart on systems that ignore case.
     name = f"{re.sub('[^a-z0-9]+', '_', namespace.lower())}-{identity if safe else digest(identity)}"
     if start is None and end is None:
         return name

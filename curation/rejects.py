@@ -1,4 +1,4 @@
-"""Why an input did not make it, and whether trying again can help."""
+"""Rejects: why an input yields no rows, and whether a retry can help."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Stage(StrEnum):
 
 
 class Kind(StrEnum):
-    """The kinds of reject. `RETRYABLE` names those that a retry can help."""
+    """The kinds of reject. A retry can help those in `RETRYABLE`."""
 
-    # asked for something that cannot be
+    # the request cannot be fulfilled
     INVALID_REQUEST = "invalid_request"
-    REFUSED = "refused"  # private address, file: URL from a list, a scheme we do not speak
+    REFUSED = "refused"  # private address, file: URL in a list, unsupported scheme
     FORGOTTEN = "forgotten"
     OPTED_OUT = "opted_out"
-    # the source did not give it
+    # the source did not deliver
     NOT_FOUND = "not_found"
     PRIVATE = "private"
     LOGIN_REQUIRED = "login_required"
@@ -40,16 +40,16 @@ class Kind(StrEnum):
     TOO_SHORT = "too_short"
     LIVE = "live"
     UNSUPPORTED = "unsupported"
-    # the media could not be used
-    SOURCE_GONE = "source_gone"  # it was there when the video was asked for, or downloaded
+    # the media is unusable
+    SOURCE_GONE = "source_gone"  # it existed when the video was requested, or downloaded
     UNREADABLE = "unreadable"
     TRUNCATED = "truncated"
     CORRUPT = "corrupt"
-    CRASHED = "crashed"  # the child that decoded it died
+    CRASHED = "crashed"  # the child process that decoded it died
     OUT_OF_MEMORY = "out_of_memory"
     # the text could not be made
     ENGINE = "engine"
-    # our own fault
+    # a fault of vidla
     INTERNAL = "internal"
 
 
@@ -61,8 +61,8 @@ RETRYABLE = frozenset(
         Kind.CONNECTION,
         Kind.TIMEOUT,
         Kind.LIVE,
-        Kind.SOURCE_GONE,  # helped by putting it back; what was downloaded is fetched again
-        Kind.LOGIN_REQUIRED,  # helped by cookies
+        Kind.SOURCE_GONE,  # after the file is put back; a download is fetched again
+        Kind.LOGIN_REQUIRED,  # with cookies
         Kind.CRASHED,
         Kind.OUT_OF_MEMORY,
         Kind.ENGINE,
@@ -72,9 +72,9 @@ RETRYABLE = frozenset(
 
 
 class Rejected(Exception):
-    """Raised by a step for an input that it cannot turn into rows; becomes a row of `rejects`.
+    """An input that a step cannot turn into rows; becomes a row of `rejects`.
 
-    `message` is one line that says what was found and, where there is one, the way out.
+    `message` is one line that says what was found and, if possible, what to do.
     """
 
     def __init__(self, kind: Kind, message: str) -> None:
@@ -87,7 +87,7 @@ class Rejected(Exception):
         return self.kind in RETRYABLE
 
     def row(self, stage: Stage, key: str, uri: str, video_id: str | None = None, attempts: int = 0) -> Reject:
-        """The row of `rejects` for what has this `key` at `stage`; `attempts` were made before this one."""
+        """The row of `rejects` for `key` at `stage`, after this attempt and `attempts` earlier ones."""
         return Reject(
             key=key,
             video_id=video_id,

@@ -8,7 +8,11 @@ from datetime import UTC
 
 
 def parse_retry_after(value: str | None) -> float | None:
-    """Seconds from a Retry-After header (a number or a date), or None."""
+    """The seconds to wait that a Retry-After header (a number or a date) asks for; None if missing or malformed.
+
+    >>> parse_retry_after("120"), parse_retry_after("Wed, 21 Oct 2015 07:28:00 GMT"), parse_retry_after("soon")
+    (120.0, 0.0, None)
+    """
     if value is None:
         return None
     try:

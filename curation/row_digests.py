@@ -1,6 +1,6 @@
-"""The digests that tell whether a row is up to date: each stands for a step's settings and for its inputs' digests.
+"""The digests that show whether a row is up to date: each identifies a step's settings and its inputs' digests.
 
-Downloads, media, tilings, captions, summaries have one each, so that a new prompt does not touch the media.
+Downloads, media, tilings, captions and summaries have separate ones, so that a new prompt does not redo the media.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from curation.ids import digest, digests
 from curation.records import VideoRequest
 from curation.settings import FrameSettings, Settings
 
-# Each digest has its parts in one place, from which it is made for one row or for a column.
+# The parts of each digest are listed in one function, for one row and for whole columns alike.
 
 
 def download_digest(request: VideoRequest, settings: Settings) -> str:
-    """Of a `downloads` row."""
+    """The digest of a `downloads` row."""
     return digest(*_download(request.request_key, request.id, request.subtitles, settings))
 
 
@@ -32,7 +32,7 @@ def _download(request_key: Any, id_: Any, subtitles: Any, settings: Settings) ->
 
 
 def media_digest(download: str, settings: Settings) -> str:
-    """Of `videos` and `frames` rows, made by the single pass from the download with that digest."""
+    """The digest of `videos` and `frames` rows, made by the single pass from a download with digest `download`."""
     return digest(*_media(download, settings))
 
 
@@ -50,7 +50,7 @@ def _single_pass(frames: FrameSettings, *sections: Section) -> tuple[Any, ...]:
 
 
 def tiling_digest(media: str, settings: Settings) -> str:
-    """Of `segments` rows, tiled from the video with that digest."""
+    """The digest of `segments` rows, tiled from a video with digest `media`."""
     return digest(*_tiling(media, settings))
 
 
@@ -63,12 +63,12 @@ def _tiling(media: Any, settings: Settings) -> tuple[Any, ...]:
 
 
 def reject_digest(digest_of_rows: str, *policies: str) -> str:
-    """Of a `rejects` row: the digest that its rows would have had, and the policies that may have rejected it."""
+    """The digest of a `rejects` row: that of the rows it stands in for, and the policies that may have rejected it."""
     return digest("reject", digest_of_rows, *policies)
 
 
 def clips_digest(tiling: str, texts: str, uncaptioned: int) -> str:
-    """Of a video's `clips` rows: its tiling, all that makes the texts, and how many of its frames have no caption."""
+    """The digest of a video's `clips` rows: its tiling, the digest of its `texts`, and its uncaptioned frames."""
     return digest(*_clips(tiling, texts, uncaptioned))
 
 

@@ -1,4 +1,4 @@
-"""The schema of every table, from its dataclass: one place for Arrow, Parquet and docs/data.md."""
+"""The schema of every table, derived from its dataclass: the one source for Arrow, Parquet and docs/data.md."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from curation.records import (
 
 @dataclass(frozen=True)
 class Table:
-    """A table's name, its rows, and the columns that tell a row from the one that supersedes it."""
+    """A table's name, its records, and its key: a new row supersedes the old one with the same key."""
 
     name: str
     record: type
@@ -74,8 +74,8 @@ LINEAGE = pa.schema(
         pa.field(name, kind, nullable=name == "recipe", metadata={"comment": comment})
         for name, kind, comment in (
             ("run_id", pa.string(), "the run that wrote the row; its settings are in its opening commit"),
-            ("digest", pa.string(), "of the settings of the step that made it and of its inputs' digests"),
-            ("recipe", pa.int64(), "the version of the step's code that made it; null, in older rows, is 1"),
+            ("digest", pa.string(), "of the settings of the step that made the row, and of its inputs' digests"),
+            ("recipe", pa.int64(), "the version of the step's code that made the row; null, in older rows, means 1"),
             ("code_version", pa.string(), "vidla's version"),
             ("created_at", pa.timestamp("us", tz="UTC"), "when it was written"),
         )
@@ -121,14 +121,14 @@ def schema_of(record: type) -> pa.Schema:
 
 
 def from_row(record: type[T], row: Mapping[str, Any]) -> T:
-    """A record from a row of its table as Arrow gives it; further columns are passed over."""
+    """The record in a row of its table as Arrow returns it; other columns are ignored."""
     return record(
         **{name: row[name] if inner is None else _values(inner, row[name]) for name, inner in _inner(cast(Any, record))}
     )
 
 
 def to_row(record: Any) -> dict[str, Any]:
-    """A row of its table from a record, without lineage: what lies in lists as well."""
+    """The row of a record in its table, without lineage; records in lists are converted too."""
     return {
         name: value if inner is None or not dataclasses.is_dataclass(inner) else tuple(map(to_row, value))
         for name, inner in _inner(cast(Any, type(record)))
@@ -138,7 +138,7 @@ def to_row(record: Any) -> dict[str, Any]:
 
 @functools.cache
 def _inner(record: type) -> tuple[tuple[str, Any], ...]:
-    """The fields of a record, each with what its list holds; None for what is no list."""
+    """The fields of a record, each with the type of its list's elements; None if it is not a list."""
     hints = typing.get_type_hints(record)
     names = (field.name for field in dataclasses.fields(record))
     return tuple((n, typing.get_args(hints[n])[0] if typing.get_origin(hints[n]) is tuple else None) for n in names)

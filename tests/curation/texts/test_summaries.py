@@ -254,7 +254,7 @@ def test_the_wanted_language_is_part_of_a_summarys_digest() -> None:
 def test_the_settings_name_the_language() -> None:
     plan = summary_plan(resolve(None, ["summaries.language=fr"]).summaries, PROMPTS)
     assert plan.language == "fr"
-    with pytest.raises(ConfigError, match=r"summaries.language: 'klingon' is none of the codes known: af, .*, zu"):
+    with pytest.raises(ConfigError, match=r"summaries.language: 'klingon' is not a known language code: af, .*, zu"):
         resolve(None, ["summaries.language=klingon"])
     deaf = {**PROMPTS, "summarize-captions": Prompt("summarize-captions", 1, "s", "{{ captions }}")}
     with pytest.raises(PromptError, match="'summarize-captions' does not use 'language'"):
