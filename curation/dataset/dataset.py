@@ -118,9 +118,10 @@ class Dataset:
                     storage_options=self.options,
                 )
                 there = {field.name: field.type for field in pa.schema(delta.schema())}
-                new = [field.name for field in table.schema if there.get(field.name) != field.type]
+                new = [field for field in table.schema if there.get(field.name) != field.type]
                 if new:
-                    delta.alter.add_columns([f for f in Schema.from_arrow(table.schema).fields if f.name in new])
+                    added = [_uncommented(field) if field.name in there else field for field in new]
+                    delta.alter.add_columns(Schema.from_arrow(pa.schema(added)).fields)
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
@@ -276,6 +277,16 @@ class Dataset:
             with contextlib.suppress(FileNotFoundError), read_errors(f"{self.uri}/{path}"):
                 obstore.delete(self.store, path)
         return len(named)
+
+
+def _uncommented(field: pa.Field) -> pa.Field:
+    """`field` without comments, nested ones included: an existing column keeps its own, which may differ."""
+    kind = field.type
+    if pa.types.is_list(kind):
+        kind = pa.list_(_uncommented(kind.value_field))
+    elif pa.types.is_struct(kind):
+        kind = pa.struct([_uncommented(inner) for inner in kind])
+    return pa.field(field.name, kind, field.nullable)
 
 
 def now_ms() -> int:
