@@ -1,7 +1,7 @@
 """Which addresses may be connected to.
 
-URLs come from strangers, who may point them, a redirect or a name's DNS answer at the machine's own network. So the
-address is looked at when a socket is about to connect to it: whatever was asked for before no longer matters then.
+URLs come from strangers, who may point a URL, a redirect or a DNS answer at the machine's own network. So addresses
+are checked when a socket is about to connect, after all redirects and name resolution.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-# Cloud services that hand out credentials, at addresses that a rule for address classes would let pass.
+# Cloud services that hand out credentials, at addresses that a rule for address classes would allow.
 _METADATA = frozenset(
     ipaddress.ip_address(a)
     for a in ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254")
@@ -32,9 +32,14 @@ class AddressRefused(OSError):
 
 
 def refusal_reason(address: str, allow_private: bool) -> str | None:
-    """What is wrong with connecting to `address` (an IP address), or None if nothing is.
+    """Why not to connect to `address` (an IP address); None if it is allowed.
 
     `allow_private` covers loopback and private networks, never link-local ones, where clouds keep their metadata.
+
+    >>> refusal_reason("10.0.0.7", allow_private=False)
+    'a loopback or private address'
+    >>> refusal_reason("::ffff:169.254.169.254", allow_private=True)
+    'a link-local or metadata address'
     """
     try:
         ip = _unwrapped(ipaddress.ip_address(address))
@@ -49,7 +54,7 @@ def refusal_reason(address: str, allow_private: bool) -> str | None:
 
 
 def _unwrapped(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """The IPv4 address that an IPv6 one stands for, where it does."""
+    """The IPv4 address inside an IPv6 one that embeds it, else `ip`."""
     if isinstance(ip, ipaddress.IPv4Address):
         return ip
     if any(ip in network for network in _NAT64) or (ip not in (_ANY6, _LOOPBACK6) and int(ip) < 1 << 32):
@@ -62,7 +67,7 @@ _ANY6, _LOOPBACK6 = ipaddress.IPv6Address("::"), ipaddress.IPv6Address("::1")
 
 @dataclass
 class Policy:
-    """What connections are allowed while `enforced`; `refusal` is the first one that was not."""
+    """The connections that are allowed while it is `enforced`; `refusal` describes the first forbidden one."""
 
     allow_private: bool = False
     proxy: str | None = None
@@ -76,11 +81,11 @@ class Policy:
             try:
                 found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
             except OSError:
-                found = []  # connecting to it will say so
+                found = []  # connecting to it will report that
             self._proxy_addresses = frozenset((str(info[4][0]), port) for info in found)
 
     def check_host(self, host: str | None) -> None:
-        """Look at the host of an URL, for behind a proxy its address is never seen here. Raises AddressRefused."""
+        """Check the host of a URL: behind a proxy, its address is not visible here. Raises AddressRefused."""
         name = (host or "").lower().rstrip(".")
         reason = refusal_reason(name, self.allow_private)
         if name in _METADATA_NAMES:
@@ -93,7 +98,7 @@ class Policy:
             self._refuse(name, reason)
 
     def check_connection(self, address: Any) -> None:
-        """Look at what a socket connects to. Raises AddressRefused."""
+        """Check the address that a socket connects to. Raises AddressRefused."""
         host, port = (
             (str(address[0]), address[1]) if isinstance(address, tuple) and len(address) >= 2 else (repr(address), 0)
         )
@@ -117,9 +122,9 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
 
 @contextmanager
 def enforced(policy: Policy) -> Iterator[Policy]:
-    """Hold every connection of this process, in all its threads, against `policy`: for a process with one job only.
+    """Check all connections of this process, in all threads, against `policy`: for a process with a single job.
 
-    This is an audit hook, which Python code can neither take away nor go around.
+    It is an audit hook, which Python code can neither remove nor bypass.
     """
     global _policy, _hooked
     if not _hooked:

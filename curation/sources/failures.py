@@ -1,4 +1,4 @@
-"""Why a video could not be fetched: HTTP statuses, broken connections and sites' sentences, as kinds of reject."""
+"""Why a video could not be fetched: from HTTP statuses, broken connections and sites' messages to kinds of reject."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from curation.rejects import Kind, Rejected
 from curation.retry_after import parse_retry_after
 from curation.uris import redact
 
-# What sites and yt-dlp say. The first kind that matches decides: a bot check comes before the login that it asks for.
+# Messages of sites and yt-dlp. The first matching kind wins: a bot check comes before the login that it asks for.
 _PATTERNS: tuple[tuple[Kind, tuple[str, ...]], ...] = (
     (
         Kind.BOT_CHECK,
@@ -75,16 +75,16 @@ _PATTERNS: tuple[tuple[Kind, tuple[str, ...]], ...] = (
 )
 _KINDS_OF_403 = frozenset({Kind.BOT_CHECK, Kind.RATE_LIMITED, Kind.PRIVATE, Kind.GEO_BLOCKED, Kind.LOGIN_REQUIRED})
 _ADVICE = {
-    Kind.BOT_CHECK: "the site wants a human; set download.cookies_file, a proxy or longer sleeps, and retry later",
-    Kind.LOGIN_REQUIRED: "set download.cookies_file to the cookies of an account that may see it",
-    Kind.GEO_BLOCKED: "set download.proxy to one in a country where it is shown",
-    Kind.LIVE: "retry when the stream is over",
+    Kind.BOT_CHECK: "the site takes us for a bot; set download.cookies_file, a proxy or longer sleeps, and retry later",
+    Kind.LOGIN_REQUIRED: "set download.cookies_file to the cookies of an account with access",
+    Kind.GEO_BLOCKED: "set download.proxy to a proxy in a country where it is available",
+    Kind.LIVE: "retry when the stream has ended",
 }
 
 
 @dataclass(frozen=True)
 class FetchFailure:
-    """One try of a download that failed; `retry_after` is what the server asked for, in seconds."""
+    """A failed attempt at a download; `retry_after` is the wait that the server asked for, in seconds."""
 
     kind: Kind
     message: str
@@ -95,48 +95,51 @@ class FetchFailure:
 
 
 def of_status(status: int, headers: Mapping[str, str], body: str, phase: str) -> FetchFailure:
-    """What an HTTP status means, with the start of the body where the status alone does not say.
+    """The failure that an HTTP status stands for; the start of the `body` decides where the status is ambiguous.
 
     `phase` is "page" or "media": a media server that refuses what the page promised takes us for a bot.
+
+    >>> of_status(403, {}, "", "page").kind, of_status(403, {}, "", "media").kind
+    (<Kind.LOGIN_REQUIRED: 'login_required'>, <Kind.BOT_CHECK: 'bot_check'>)
     """
     retry_after = parse_retry_after(headers.get("Retry-After"))
-    said = f"HTTP {status} for the {phase}"
+    message = f"HTTP {status} for the {phase}"
     if status in (404, 410):
-        return FetchFailure(Kind.NOT_FOUND, said)
+        return FetchFailure(Kind.NOT_FOUND, message)
     if status == 429:
-        return FetchFailure(Kind.RATE_LIMITED, f"{said}: too many requests", retry_after)
+        return FetchFailure(Kind.RATE_LIMITED, f"{message}: too many requests", retry_after)
     if status == 408:
-        return FetchFailure(Kind.TIMEOUT, f"{said}: the server gave up waiting", retry_after)
+        return FetchFailure(Kind.TIMEOUT, f"{message}: the server gave up waiting", retry_after)
     if status == 451:
-        return FetchFailure(Kind.GEO_BLOCKED, f"{said}: unavailable for legal reasons")
+        return FetchFailure(Kind.GEO_BLOCKED, f"{message}: unavailable for legal reasons")
     if status in (401, 402, 403, 503):
         if headers.get("cf-mitigated") == "challenge":
-            return _failure(Kind.BOT_CHECK, said)
+            return _failure(Kind.BOT_CHECK, message)
         kind = _kind_in(body)
         if kind and kind in (_KINDS_OF_403 if status != 503 else {Kind.BOT_CHECK}):
-            return _failure(kind, said)
+            return _failure(kind, message)
     if status in (401, 402) or (status == 403 and phase == "page"):
-        return _failure(Kind.LOGIN_REQUIRED, said)
+        return _failure(Kind.LOGIN_REQUIRED, message)
     if status == 403:
-        return _failure(Kind.BOT_CHECK, said)
+        return _failure(Kind.BOT_CHECK, message)
     if status >= 500:
-        return FetchFailure(Kind.SERVER_ERROR, said, retry_after)
-    return FetchFailure(Kind.UNSUPPORTED, said)
+        return FetchFailure(Kind.SERVER_ERROR, message, retry_after)
+    return FetchFailure(Kind.UNSUPPORTED, message)
 
 
 def of_transport(error: BaseException, stall_s: float) -> FetchFailure:
-    """What a connection that did not come about, or broke, died of."""
+    """The failure of a connection that could not be made, or broke."""
     causes = list(_causes(error))
 
     def caused_by(*types: type[BaseException]) -> BaseException | None:
         return next((c for c in causes if isinstance(c, types)), None)
 
     if caused_by(ProxyError):
-        return FetchFailure(Kind.CONNECTION, "the proxy did not connect us")
+        return FetchFailure(Kind.CONNECTION, "the proxy did not connect")
     if found := caused_by(socket.gaierror):
         return FetchFailure(Kind.CONNECTION, f"the host's name does not resolve: {found.args[-1]}")
     if caused_by(TimeoutError) or any("timed out" in str(c).lower() for c in causes):
-        return FetchFailure(Kind.TIMEOUT, f"stalled: not a byte for {stall_s:g} s")
+        return FetchFailure(Kind.TIMEOUT, f"stalled: no data for {stall_s:g} s")
     if caused_by(ConnectionRefusedError):
         return FetchFailure(Kind.CONNECTION, "connection refused")
     if found := caused_by(ssl.SSLError):
@@ -152,7 +155,7 @@ def of_transport(error: BaseException, stall_s: float) -> FetchFailure:
 
 
 def of_extraction(error: BaseException, seen: FetchFailure | None) -> FetchFailure:
-    """What yt-dlp's `error` means; `seen` is the last failure on the network, which it may or may not be about."""
+    """The failure behind yt-dlp's `error`; `seen` is the last failure on the network, which may be its cause."""
     causes = list(_causes(error))
     if any(isinstance(c, GeoRestrictedError) for c in causes):
         return _failure(Kind.GEO_BLOCKED, _plain(error))
@@ -162,11 +165,11 @@ def of_extraction(error: BaseException, seen: FetchFailure | None) -> FetchFailu
         return FetchFailure(Kind.NO_VIDEO, "no video in the page")
     if kind := _kind_in(str(error)):
         return _failure(kind, _plain(error))
-    return seen or FetchFailure(Kind.UNSUPPORTED, f"yt-dlp cannot make sense of it: {_plain(error)}")
+    return seen or FetchFailure(Kind.UNSUPPORTED, f"yt-dlp cannot handle it: {_plain(error)}")
 
 
 def _is_network_message(error: BaseException) -> bool:
-    """yt-dlp's downloaders turn a network error into words and drop the exception."""
+    """Whether a message tells of a network error: yt-dlp's downloaders keep only the text of the exception."""
     return isinstance(error, DownloadError) and bool(
         re.search(
             r"\[download\] Got error|giving up after|unable to download video data|fragment .* not found",
@@ -177,7 +180,7 @@ def _is_network_message(error: BaseException) -> bool:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """`error` and everything that is given as its cause, each once."""
+    """`error` and all its direct and indirect causes, each once."""
     queue: list[object] = [error]
     known: set[int] = set()
     while queue:
@@ -196,19 +199,19 @@ def _kind_in(text: str) -> Kind | None:
     )
 
 
-def _failure(kind: Kind, said: str) -> FetchFailure:
-    return FetchFailure(kind, f"{said}; {_ADVICE[kind]}" if kind in _ADVICE else said)
+def _failure(kind: Kind, message: str) -> FetchFailure:
+    return FetchFailure(kind, f"{message}; {_ADVICE[kind]}" if kind in _ADVICE else message)
 
 
 def _plain(error: BaseException) -> str:
-    """yt-dlp's message without its prefixes and its requests to be told of it."""
+    """yt-dlp's message without prefixes and requests to report the issue."""
     text = error.orig_msg if isinstance(error, ExtractorError) and error.orig_msg else str(error)
     text = re.sub(r"\x1b\[[0-9;]*m|^ERROR: *|; please report this issue.*|\(caused by .*", "", text, flags=re.DOTALL)
     return " ".join(text.split())[:500]
 
 
 def status_of(error: HTTPError, phase: str) -> FetchFailure:
-    """`of_status` of yt-dlp's exception, whose body is read in part."""
+    """`of_status` for yt-dlp's exception, reading the start of its body."""
     if error.redirect_loop:
         return FetchFailure(Kind.REFUSED, "redirected more often than download.max_redirects allows")
     try:

@@ -1,7 +1,7 @@
-"""Fetch one video: politely, within bounds, and with a clear word on what failed.
+"""Fetch one video: politely, within limits, and with a clear message if it fails.
 
-yt-dlp runs in a guarded child, media in one call and subtitles in another, so that neither costs the other. Tries,
-waits and the bounds per host are counted here, in the process that asks.
+yt-dlp runs in a guarded child process; media and subtitles are separate calls, so that a failure of one does not cost
+the other. Attempts, waits and per-host limits are managed here, in the calling process.
 """
 
 from __future__ import annotations
@@ -30,33 +30,33 @@ from curation.subtitles import tracks
 log = logging.getLogger(__name__)
 
 SUBTITLES_S = 300.0  # for all subtitles of one video
-_NO_IDENTITY = frozenset({"generic", "html5", "html5mediaembed"})  # extractors that make ids up
+_NO_IDENTITY = frozenset({"generic", "html5", "html5mediaembed"})  # extractors that invent ids
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """What `fetch` got: the media's path, and the row for it, whose `source_uri` is still empty."""
+    """The media file of a request, and its row; `source_uri` is still empty."""
 
     media: Path
     download: Download
     attempts: int = 1
 
 
-def fetch(asked: FetchTarget, settings: DownloadSettings, folder: Path) -> Fetched:
-    """Get the video that is `asked` for, with its wanted subtitles, into `folder`, which is this video's alone.
+def fetch(target: FetchTarget, settings: DownloadSettings, folder: Path) -> Fetched:
+    """Fetch the video at `target`, with subtitles in the configured languages, into `folder`, which is for it alone.
 
-    Takes `settings.timeout_s` at most, from when its host has a place free (`settings.per_host`). The whole video is
-    fetched, a wished range only noted. Raises Rejected, OSError where the disk is full, and guard.Stopped.
+    Waits for a free slot at its host (`settings.per_host`), then takes up to `settings.timeout_s`. Always fetches the
+    whole video: a requested range is only recorded. Raises Rejected, OSError if the disk is full, and guard.Stopped.
     """
-    name = host_of(asked.url)
+    name = host_of(target.url)
     if name is None:
-        return _fetch_local(asked, settings, folder)
+        return _fetch_local(target, settings, folder)
     with at_host(name, settings.per_host) as host:
         deadline = time.monotonic() + settings.timeout_s
-        found, attempts = _fetch_media(asked, settings, folder, deadline, host)
-        tracks = _fetch_subtitles(asked, settings, folder, deadline, found)
-    video_id = _video_id(asked.request, found.extractor, found.id, found.digest)
-    download = _download(asked.request, video_id, found.path, found.digest, tracks)
+        found, attempts = _fetch_media(target, settings, folder, deadline, host)
+        tracks = _fetch_subtitles(target, settings, folder, deadline, found)
+    video_id = _video_id(target.request, found.extractor, found.id, found.digest)
+    download = _download(target.request, video_id, found.path, found.digest, tracks)
     download = replace(download, extractor=found.extractor, opt_out=found.opt_out, **asdict(found.metadata))
     return Fetched(found.path, download, attempts)
 
@@ -79,38 +79,39 @@ def _download(
 
 
 def _fetch_media(
-    asked: FetchTarget, settings: DownloadSettings, folder: Path, deadline: float, host: HostState
+    target: FetchTarget, settings: DownloadSettings, folder: Path, deadline: float, host: HostState
 ) -> tuple[ytdlp.FetchedMedia, int]:
-    """Up to `settings.attempts` tries of what may pass, with growing pauses; what was found, and in how many tries."""
-    ranged = asked.request.start is not None or asked.request.end is not None
-    tries = 0
+    """Fetch the media, repeating transient failures with growing pauses; returns it and the number of attempts."""
+    ranged = target.request.start is not None or target.request.end is not None
+    attempt = 0
     while True:
-        tries += 1
+        attempt += 1
         host.check()
         left = deadline - time.monotonic()
         try:
-            found = ytdlp.fetch_media(asked.url, folder, settings, left, ranged=ranged)
+            found = ytdlp.fetch_media(target.url, folder, settings, left, ranged=ranged)
         except ytdlp.FetchRejected as error:
             host.record(error.kind, error.retry_after)
-            pause = ytdlp.pause_s(settings, tries, error.retry_after)
+            pause = ytdlp.pause_s(settings, attempt, error.retry_after)
             in_time = time.monotonic() + pause < deadline
-            if error.kind not in ytdlp.TRANSIENT or tries >= settings.attempts or not in_time:
-                raise Rejected(error.kind, error.message + (f" (tried {tries} times)" if tries > 1 else "")) from None
-            log.info("%s: %s; next try in %.1f s", asked.request.request_key, error.message, pause)
+            if error.kind not in ytdlp.TRANSIENT or attempt >= settings.attempts or not in_time:
+                tried = f" (tried {attempt} times)" if attempt > 1 else ""
+                raise Rejected(error.kind, error.message + tried) from None
+            log.info("%s: %s; next attempt in %.1f s", target.request.request_key, error.message, pause)
             ytdlp.wait(pause)
         else:
             host.record(None)
-            return found, tries
+            return found, attempt
 
 
 def _fetch_subtitles(
-    asked: FetchTarget, settings: DownloadSettings, folder: Path, deadline: float, found: ytdlp.FetchedMedia
+    target: FetchTarget, settings: DownloadSettings, folder: Path, deadline: float, found: ytdlp.FetchedMedia
 ) -> tuple[SubtitleTrack, ...]:
-    """The list's own subtitle file and the site's that are wanted. What cannot be had is logged, and done without."""
+    """The subtitle file named in the list, and the site's in the configured languages. A missing one is only logged."""
     groups = tracks.plan(found.manual, found.automatic, settings.subtitle_languages)
-    if asked.subtitles_url:
-        language = asked.request.subtitle_language or UNKNOWN
-        groups.insert(0, [tracks.SubtitleChoice(language, "manual", {"url": asked.subtitles_url, "ext": "vtt"})])
+    if target.subtitles_url:
+        language = target.request.subtitle_language or UNKNOWN
+        groups.insert(0, [tracks.SubtitleChoice(language, "manual", {"url": target.subtitles_url, "ext": "vtt"})])
     if not groups:
         return ()
     seconds = min(deadline - time.monotonic(), SUBTITLES_S)
@@ -119,13 +120,13 @@ def _fetch_subtitles(
     except ytdlp.FetchRejected as error:
         fetched = ytdlp.FetchedSubtitles(missed=(error.message,))
     for message in fetched.missed:
-        log.warning("%s: no %s", asked.request.request_key, message)
+        log.warning("%s: no %s", target.request.request_key, message)
     read = [tracks.read(file.path.read_bytes(), file.language, file.kind) for file in fetched.files]
     return tuple(sorted((t for t in read if t), key=lambda t: t.kind != "manual"))
 
 
 def _video_id(request: VideoRequest, extractor: str, identity: str, digest: str) -> str:
-    """The site's own id, else the list's, else the content's digest: never what yt-dlp makes up from an URL."""
+    """The id from the site, else from the list, else the content's digest: never one that yt-dlp derives from a URL."""
     if extractor.lower() not in _NO_IDENTITY:
         return video_id_of(extractor, identity, request.start, request.end)
     if request.id is not None:
@@ -136,15 +137,15 @@ def _video_id(request: VideoRequest, extractor: str, identity: str, digest: str)
 # --- local files ----------------------------------------------------------------------------------------------------
 
 
-def _fetch_local(asked: FetchTarget, settings: DownloadSettings, folder: Path) -> Fetched:
-    if not asked.request.local:
+def _fetch_local(target: FetchTarget, settings: DownloadSettings, folder: Path) -> Fetched:
+    if not target.request.local:
         raise Rejected(Kind.REFUSED, "a file: URL that was not named on the command line")
-    source = Path(unquote(urlsplit(asked.url).path))
+    source = Path(unquote(urlsplit(target.url).path))
     media = folder / f"media{source.suffix.lower()}"
     _link(source, media, settings.max_bytes)
     digest = file_digest(media)
-    video_id = _video_id(asked.request, "generic", "", digest)
-    download = _download(asked.request, video_id, media, digest, _local_subtitles(asked.request))
+    video_id = _video_id(target.request, "generic", "", digest)
+    download = _download(target.request, video_id, media, digest, _local_subtitles(target.request))
     return Fetched(media, replace(download, title=source.stem))
 
 
@@ -162,7 +163,7 @@ def _local_subtitles(request: VideoRequest) -> tuple[SubtitleTrack, ...]:
 
 
 def _opened(path: Path) -> BinaryIO:
-    """`path`, open for reading, if it is a regular file, and no link, pipe or device. Raises Rejected."""
+    """`path`, open for reading. Raises Rejected unless it is a regular file: not a link, pipe or device."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -176,7 +177,7 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def _link(source: Path, target: Path, max_bytes: int) -> None:
-    """Make `target` the same file as `source`, or a copy where they lie on different disks."""
+    """Hard-link `source` to `target`, or copy it if that is not possible. Raises Rejected."""
     with _opened(source) as file:
         size = os.fstat(file.fileno()).st_size
         if size > max_bytes:
@@ -184,7 +185,7 @@ def _link(source: Path, target: Path, max_bytes: int) -> None:
         if not size:
             raise Rejected(Kind.NO_VIDEO, f"{source} is empty")
         target.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # links end at a disk's edge, and not every file may be linked
+        with contextlib.suppress(OSError):  # a hard link cannot cross file systems, and not every file may be linked
             os.link(source, target, follow_symlinks=False)
             if os.path.samestat(os.fstat(file.fileno()), target.lstat()):
                 return

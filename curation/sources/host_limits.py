@@ -1,4 +1,4 @@
-"""Politeness within one process: so many downloads from a host at a time, and none for a while once it shuts us out."""
+"""Politeness within one process: per-host concurrency, and a pause after repeated refusals."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from urllib.parse import urlsplit
 
 from curation.rejects import Kind, Rejected
 
-REFUSALS = 5  # bot checks and 429s in a row, after which a host is left alone
+REFUSALS = 5  # consecutive bot checks and 429s after which a host is left alone for a while
 PAUSE_S = 120.0
 _SHUT_OUT = frozenset({Kind.BOT_CHECK, Kind.RATE_LIMITED})
 
 
 @dataclass
 class HostState:
-    """What is known of a host while it is in use, or has shut us out."""
+    """A host that is in use or has refused us: its free slots and its recent refusals."""
 
     free: threading.Semaphore
     users: int = 0
@@ -27,7 +27,7 @@ class HostState:
     closed_until: float = field(default=0.0)
 
     def record(self, kind: Kind | None, retry_after: float | None = None) -> None:
-        """Note how a try on this host ended: with a reject's kind and the seconds it asked us to wait, or well."""
+        """Record the outcome of an attempt: a reject's kind and the wait that the host asked for; None for success."""
         with _lock:
             self.refusals = self.refusals + 1 if kind in _SHUT_OUT else 0
             self.last = kind
@@ -40,7 +40,7 @@ class HostState:
         if left > 0:
             raise Rejected(
                 self.last or Kind.RATE_LIMITED,
-                f"the host shut us out {self.refusals} times in a row; left alone for {left:.0f} s more",
+                f"the host refused us {self.refusals} times in a row; left alone for another {left:.0f} s",
             )
 
 
@@ -49,14 +49,14 @@ _lock = threading.Lock()
 
 
 def host_of(url: str) -> str | None:
-    """The name of the host that a URL is fetched from; None for a file."""
+    """The name of the host that a URL is fetched from; None for a file: URL."""
     parts = urlsplit(url)
     return None if parts.scheme == "file" else parts.hostname or ""
 
 
 @contextmanager
 def at_host(name: str, limit: int) -> Iterator[HostState]:
-    """One of `limit` places at host `name` in this process, once it is free. Raises Rejected while it is left alone."""
+    """Hold one of this process's `limit` slots at host `name`. Raises Rejected as `HostState.check` does."""
     with _lock:
         host = _hosts.setdefault(name, HostState(threading.Semaphore(limit)))
         host.users += 1

@@ -1,4 +1,4 @@
-"""The rows of a list: .txt, .csv, .jsonl or .parquet, read one by one, so that memory does not grow with it."""
+"""The rows of a list: .txt, .csv, .jsonl or .parquet, read one by one, so that memory does not grow with the list."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from curation.errors import InputError
 
 LINE_LIMIT = 1 << 20  # characters of one row
 Row = Mapping[str, Any] | str
-"""A row by column, or what is wrong with it."""
+"""A row's values by column, or an error message."""
 
 
 def rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """Each row of the list at `path`, with its number, from 1 (in .csv the line it begins in). Raises InputError."""
+    """The rows of the list at `path`, numbered from 1 (in .csv: the line a row begins in). Raises InputError."""
     return READERS[path.suffix.lower()](path)
 
 
 def lines(path: Path) -> Iterator[str]:
-    """The lines of a text; one that is longer than any row may be comes in pieces."""
+    """The lines of a text file; one longer than LINE_LIMIT comes in pieces."""
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         while line := file.readline(LINE_LIMIT):
             yield line
 
 
 def _txt_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """One URL a line; blank lines and those that begin with # are left out."""
+    """One URL per line; blank lines and lines that begin with # are skipped."""
     for number, line in enumerate(lines(path), 1):
         if (line := line.strip()) and not line.startswith("#"):
             yield number, {"url": line}
@@ -45,20 +45,20 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
         raise InputError(f"{path}: no header line") from None
     _check_columns(path, header)
     while True:
-        before = reader.line_num + 1
+        first = reader.line_num + 1
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            yield before, f"lines {before} to {reader.line_num} are not CSV: {error}"
+            yield first, f"lines {first} to {reader.line_num} are not CSV: {error}"
             continue
         if not cells:
             continue
         if len(cells) > len(header):
-            yield before, f"{len(cells)} cells under {len(header)} columns"
+            yield first, f"{len(cells)} cells under {len(header)} columns"
         else:
-            yield before, {k: v for k, v in zip(header, cells, strict=False) if v != ""}
+            yield first, {k: v for k, v in zip(header, cells, strict=False) if v != ""}
 
 
 def _jsonl_rows(path: Path) -> Iterator[tuple[int, Row]]:
@@ -78,7 +78,7 @@ def _no_constant(name: str) -> Any:
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """Rows batch by batch; columns of bytes are left out, since they are not metadata that JSON could hold."""
+    """Rows, read batch by batch. Binary columns are skipped: JSON metadata cannot hold them."""
     number = 0
     try:
         with pq.ParquetFile(path) as file:
@@ -98,7 +98,7 @@ def _check_columns(path: Path, columns: Iterable[str]) -> None:
     if "url" not in names:
         raise InputError(f"{path}: no column 'url', only {', '.join(map(repr, names))}")
     if len(set(names)) < len(names):
-        raise InputError(f"{path}: a column twice in {', '.join(map(repr, names))}")
+        raise InputError(f"{path}: duplicate column among {', '.join(map(repr, names))}")
 
 
 READERS = {".txt": _txt_rows, ".csv": _csv_rows, ".jsonl": _jsonl_rows, ".parquet": _parquet_rows}

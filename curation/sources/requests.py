@@ -1,8 +1,8 @@
-"""What was asked for: URLs, video files, folders, playlists and lists, as requests, one at a time.
+"""From inputs (URLs, video files, folders, playlists, lists) to requests, one at a time.
 
-A URL may be signed, and a signature must not be stored. So a request travels as a `FetchTarget`: the row, whose URIs
-are redacted, and beside it the URLs to fetch, which are never written anywhere. A signed URL can therefore not be
-fetched again from the table alone: `target_of` says so, and the list has to be given again.
+A URL may be signed, and a signature must not be stored. So a request travels as a `FetchTarget`: its row, with redacted
+URIs, and the URLs to fetch, which are never written anywhere. A signed URL can therefore not be fetched again from the
+table alone: `target_of` reports that, and the list must be given again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _OWN_COLUMNS = frozenset({"url", "id", "subtitles", "start", "end"})
 
 @dataclass(frozen=True)
 class FetchTarget:
-    """A request's row, and what to fetch for it: the URLs as given, secrets included. Not to be stored or logged."""
+    """A request's row and the URLs to fetch, secrets included. Must not be stored or logged."""
 
     request: VideoRequest
     url: str
@@ -48,19 +48,19 @@ class FetchTarget:
 
 
 def target_of(request: VideoRequest) -> FetchTarget:
-    """What to fetch for a row of the `requests` table. Raises Rejected where the URL was signed, so not stored."""
+    """The target of a row of the `requests` table. Raises Rejected if the URL was signed, and so not stored."""
     if is_redacted(request.uri) or is_redacted(request.subtitles or ""):
         raise Rejected(
-            Kind.INVALID_REQUEST, "its URL was signed or held a secret, which is not stored; name the list again"
+            Kind.INVALID_REQUEST, "its URL was signed or held a secret, which is not stored; give the list again"
         )
     return FetchTarget(request, request.uri, request.subtitles)
 
 
 def read_inputs(inputs: Sequence[str], settings: DownloadSettings) -> Iterator[FetchTarget | Reject]:
-    """The requests that `inputs` ask for, in order, read as they are wanted: memory does not grow with a list.
+    """The requests in `inputs`, in order, read lazily: memory does not grow with a list.
 
-    A row that makes no sense is a Reject of the download stage, and the rest goes on. Raises InputError, at once where
-    the names alone show it.
+    An invalid row becomes a Reject of the download stage, and reading continues. Raises InputError, before the first
+    request if the names alone show the error.
     """
     if settings.cookies_file is not None and not os.access(settings.cookies_file, os.R_OK):
         raise InputError(f"cannot read download.cookies_file {settings.cookies_file}")
@@ -78,7 +78,7 @@ def _reader(text: str, settings: DownloadSettings) -> Iterator[FetchTarget | Rej
     if scheme and scheme[1].lower() == "file":
         text = unquote(urlsplit(text).path)
     elif scheme and "//" in text:
-        raise InputError(f"{redact(text)}: only http, https and files are read, not {scheme[1]}")
+        raise InputError(f"{redact(text)}: {scheme[1]} is not supported, only http, https and files")
     path = Path(text)
     try:
         status = path.stat()
@@ -89,19 +89,19 @@ def _reader(text: str, settings: DownloadSettings) -> Iterator[FetchTarget | Rej
     if not stat.S_ISREG(status.st_mode):
         raise InputError(f"{text}: not a regular file")
     if not os.access(path, os.R_OK):
-        raise InputError(f"{text}: not allowed to read it")
+        raise InputError(f"{text}: no permission to read it")
     if is_video(path.name):
         return iter([_local(path, sorted(p.name for p in path.absolute().parent.iterdir()), settings)])
     if path.suffix.lower() in READERS:
         return _from_list(path)
-    raise InputError(f"{text}: neither a video nor a list ({', '.join(READERS)}) by its suffix")
+    raise InputError(f"{text}: by its suffix neither a video nor a list ({', '.join(READERS)})")
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
 def _local(path: Path, names: Sequence[str], settings: DownloadSettings) -> FetchTarget:
-    """A video named on the command line, or in a folder that was; `names` is what lies beside it, sorted."""
+    """A video named on the command line, or in a folder that was; `names` are the files beside it, sorted."""
     subtitles, language = subtitles_beside(path, names, settings.subtitle_languages)
     uri = path.resolve().as_uri()
     request = VideoRequest(
@@ -115,7 +115,7 @@ def _local(path: Path, names: Sequence[str], settings: DownloadSettings) -> Fetc
 
 
 def _from_folder(folder: Path, settings: DownloadSettings) -> Iterator[FetchTarget | Reject]:
-    """Every video in `folder` and below, by name; hidden ones left out, links to folders not followed."""
+    """Every video in `folder` and below, by name, except hidden ones; links to folders are not followed."""
     inside, empty = folder.resolve(), True
     for where, folders, files in os.walk(inside):
         folders[:] = sorted(f for f in folders if not f.startswith("."))
@@ -125,14 +125,14 @@ def _from_folder(folder: Path, settings: DownloadSettings) -> Iterator[FetchTarg
             if path.is_file() and path.resolve().is_relative_to(inside):
                 yield _local(path, names, settings)
             else:
-                message = "not a regular file of this folder (a link out of it?); name it as an input of its own"
+                message = "not a regular file in this folder (a link out of it?); name it as a separate input"
                 yield _reject(Kind.REFUSED, message, path.as_uri(), str(path))
     if empty:
-        raise InputError(f"{folder}: no video in it")
+        raise InputError(f"{folder}: contains no video")
 
 
 def is_video(name: str) -> bool:
-    """By its suffix."""
+    """Whether `name` has the suffix of a video file."""
     return bool(_VIDEO.fullmatch(name))
 
 
@@ -167,24 +167,24 @@ def _from_row(row: Mapping[str, Any]) -> FetchTarget:
     given = row.get("id")
     if given is not None and (isinstance(given, bool) or not isinstance(given, str | int)):
         raise Rejected(Kind.INVALID_REQUEST, f"id {reprlib.repr(given)} is neither text nor an integer")
-    further = {k: v for k, v in row.items() if k not in _OWN_COLUMNS}
-    return _asked(
+    metadata = {k: v for k, v in row.items() if k not in _OWN_COLUMNS}
+    return _target(
         url,
         start,
         end,
         str(given).strip() if given is not None else None,
         _url(row.get("subtitles"), "subtitles"),
-        further,
+        metadata,
     )
 
 
-def _asked(
+def _target(
     url: UrlForms,
     start: float | None = None,
     end: float | None = None,
     given_id: str | None = None,
     subtitles: UrlForms | None = None,
-    further: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
 ) -> FetchTarget:
     request = VideoRequest(
         request_key=digest("request", url.identity, start, end),
@@ -194,13 +194,13 @@ def _asked(
         id=given_id or None,
         subtitles=subtitles.stored if subtitles else None,
         subtitle_language=language_in(urlsplit(subtitles.fetched).path) if subtitles else None,
-        metadata=json.dumps(_redacted(further), ensure_ascii=False, default=str) if further else None,
+        metadata=json.dumps(_redacted(metadata), ensure_ascii=False, default=str) if metadata else None,
     )
     return FetchTarget(request, url.fetched, subtitles.fetched if subtitles else None)
 
 
 def _redacted(value: Any) -> Any:
-    """`value` with every text in it redacted, so that a signed URL in a further column is not stored either."""
+    """`value` with all texts in it redacted, so that a signed URL in another column is not stored either."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, Mapping):
@@ -222,7 +222,7 @@ def _url(value: Any, column: str) -> UrlForms | None:
     if re.match(r"[/\\~]|\.\.?[/\\]|[A-Za-z]:[/\\]|file:", url, re.IGNORECASE):
         raise Rejected(
             Kind.REFUSED,
-            f"{column} is a file; in a list only http(s) URLs are allowed, files are named on the command line",
+            f"{column} is a file; a list may only contain http(s) URLs: name files on the command line",
         )
     if scheme and scheme[1].lower() not in ("http", "https") and "." not in scheme[1]:
         raise Rejected(Kind.REFUSED, f"{column} has the scheme {scheme[1]!r}; only http and https are fetched")
@@ -249,26 +249,26 @@ def _seconds(row: Mapping[str, Any], column: str) -> float | None:
 
 
 def _from_url(url: UrlForms, settings: DownloadSettings) -> Iterator[FetchTarget | Reject]:
-    """The videos of a playlist, or the one that the URL is. What fails here fails again, and is told, when fetched."""
+    """The videos of a playlist, or the single one at the URL. A failure here is reported when the video is fetched."""
     if is_video(urlsplit(url.fetched).path):
-        yield _asked(url)
+        yield _target(url)
         return
     with tempfile.TemporaryDirectory(prefix="vidla-playlist-") as folder:
-        entries, broken, number = Path(folder, "entries.jsonl"), None, 0
+        entries, failure, number = Path(folder, "entries.jsonl"), None, 0
         try:
             ytdlp.list_playlist(url.fetched, entries, settings)
         except ytdlp.FetchRejected as error:
-            broken = error
+            failure = error
         if not entries.exists():
-            yield _asked(url)
+            yield _target(url)
             return
         for number, entry in enumerate(ytdlp.read_playlist(entries), 1):
             try:
                 if found := _url(entry.url, "url"):
-                    yield _asked(found, further=entry.metadata)
+                    yield _target(found, metadata=entry.metadata)
             except Rejected as error:
                 message = f"entry {number} of the playlist: {error.message}"
                 yield _reject(error.kind, message, redact(entry.url), url.stored, number)
-        if broken:
-            message = f"the playlist broke off after {number} entries: {broken.message}"
-            yield _reject(broken.kind, message, url.stored, url.stored, "playlist")
+        if failure:
+            message = f"listing the playlist failed after {number} entries: {failure.message}"
+            yield _reject(failure.kind, message, url.stored, url.stored, "playlist")

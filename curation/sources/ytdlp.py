@@ -1,4 +1,4 @@
-"""The way to yt-dlp: calls of ytdlp_child.py in a guarded child, whose death is a failure like any other."""
+"""yt-dlp in a guarded child process (ytdlp_child.py), whose death is a failure like any other."""
 
 from __future__ import annotations
 
@@ -17,25 +17,29 @@ from curation.sources.input_lists import lines
 from curation.subtitles.tracks import SubtitleChoice, SubtitleFiles
 from curation.uris import redact
 
-MEMORY_BYTES = 4 * 2**30  # address space of the child, which may have decoded video before
+MEMORY_BYTES = 4 * 2**30  # address space of the child process, which may have decoded video before
 ANSWER_BYTES = 64 * 2**20
-_GRACE_S = 1.0  # for the child to say itself that its time is up
+_GRACE_S = 1.0  # for the child to report by itself that its time is up
 TRANSIENT = frozenset({Kind.RATE_LIMITED, Kind.SERVER_ERROR, Kind.CONNECTION, Kind.TIMEOUT})
-"""The kinds of failure that may have passed in a moment."""
+"""The kinds of failure that may be gone at the next attempt."""
 
 
-def pause_s(settings: DownloadSettings, tries: int, retry_after: float | None) -> float:
-    """Seconds to wait after so many `tries`: twice as long each time, and no less than the server asked for."""
-    return max(settings.retry_wait_s * 2.0 ** (tries - 1), retry_after or 0.0)
+def pause_s(settings: DownloadSettings, attempt: int, retry_after: float | None) -> float:
+    """Seconds to wait after an `attempt`, counted from 1: doubling, and at least as long as the server asked for.
+
+    >>> [pause_s(DownloadSettings(retry_wait_s=2.0), attempt, retry_after=5.0) for attempt in (1, 2, 3)]
+    [5.0, 5.0, 8.0]
+    """
+    return max(settings.retry_wait_s * 2.0 ** (attempt - 1), retry_after or 0.0)
 
 
 def wait(seconds: float) -> None:
-    """Sleep, but not on when guard.stop_all ends everything: raises guard.Stopped then."""
+    """Sleep. Raises guard.Stopped at once if guard.stop_all is called meanwhile."""
     guard.run(["sleep", f"{seconds:.3f}"], guard.Limits(seconds + 60.0, MEMORY_BYTES))
 
 
 class FetchRejected(Rejected):
-    """A Rejected that knows how many seconds the server asked us to wait."""
+    """A Rejected with the wait that the server asked for, in seconds."""
 
     def __init__(self, kind: Kind, message: str, retry_after: float | None = None) -> None:
         super().__init__(kind, message)
@@ -146,7 +150,7 @@ def _call(function: str, settings: DownloadSettings, seconds: float, **argument:
     except guard.TimedOut:
         raise FetchRejected(Kind.TIMEOUT, f"not finished after {settings.timeout_s:g} s (download.timeout_s)") from None
     except guard.OutOfMemory:
-        raise FetchRejected(Kind.OUT_OF_MEMORY, f"yt-dlp wanted more than {MEMORY_BYTES} bytes of memory") from None
+        raise FetchRejected(Kind.OUT_OF_MEMORY, f"yt-dlp needed more than {MEMORY_BYTES} bytes of memory") from None
     except (guard.Crashed, guard.Overflowed) as error:
         raise FetchRejected(Kind.CRASHED, redact(str(error))) from None
     if failed := answer.get("failed"):

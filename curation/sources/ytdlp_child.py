@@ -1,7 +1,7 @@
-"""What runs in the guarded child: yt-dlp on one URL. JSON in, JSON out.
+"""The functions that run in the guarded child process: yt-dlp on one URL. JSON in, JSON out.
 
-Failures come back as values, {"failed": {kind, message, retry_after}}, since a Rejected has no room for Retry-After.
-The kind is null where the disk is full.
+Failures are returned as {"failed": {kind, message, retry_after}}, since a Rejected has no Retry-After. `kind` is null
+if the disk is full.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from curation.subtitles.tracks import FILE_BYTES
 from curation.uris import redact
 
 PLAYLIST_ENTRIES = 200_000
-PLAYLISTS = 100  # within a playlist: a channel has some
+PLAYLISTS = 100  # inside a playlist: a channel has several
 TEXT_LIMIT = 100_000  # characters of one text from a site
 _ROW = {
     "title": ("title",),
@@ -47,8 +47,8 @@ _ROW = {
 def media(argument: dict[str, Any]) -> dict[str, Any]:
     """Fetch the media of {url, settings, folder, seconds, ranged} into the folder.
 
-    Gives {media, digest, opt_out, extractor, id, row, subtitles, automatic}; row has the columns of `downloads` that
-    the site fills; the last two list files that may be fetched, by language.
+    Returns {media, digest, opt_out, extractor, id, row, subtitles, automatic}: `row` has the columns of `downloads`
+    that the site fills; the last two list the available files by language.
     """
     settings = DownloadSettings.model_validate(argument["settings"])
     folder = Path(argument["folder"])
@@ -66,9 +66,9 @@ def media(argument: dict[str, Any]) -> dict[str, Any]:
 
 
 def subtitles(argument: dict[str, Any]) -> dict[str, Any]:
-    """Fetch subtitles: of each group of alternatives in {groups, folder, seconds, settings} the first that comes.
+    """Fetch subtitles: the first available file of each group in {groups, folder, seconds, settings}.
 
-    Gives {tracks: [{language, kind, path}], missed: [messages]}. Fails only where the time is up.
+    Returns {tracks: [{language, kind, path}], missed: [messages]}. Fails only if the time is up.
     """
     settings = DownloadSettings.model_validate(argument["settings"]).model_copy(update={"max_bytes": FILE_BYTES})
     missed: list[str] = []
@@ -106,14 +106,14 @@ def _subtitle_file(client: BoundedYoutubeDL, file: dict[str, Any], path: Path) -
                 raise
             time.sleep(wait)
     if not path.is_file():
-        raise Rejected(Kind.NOT_FOUND, "nothing came")
+        raise Rejected(Kind.NOT_FOUND, "the file was not delivered")
     return {}
 
 
 def playlist(argument: dict[str, Any]) -> dict[str, Any]:
-    """List the videos of {url, file, seconds, settings} into the file, a JSON object {url, metadata} a line.
+    """List the videos of the playlist {url, file, seconds, settings} in the file: one JSON {url, metadata} per line.
 
-    Leaves no file where the URL is no playlist. Videos are listed as they come and not opened.
+    Leaves no file if the URL is not a playlist. Videos are listed without being opened.
     """
     settings = DownloadSettings.model_validate(argument["settings"])
     with _client(argument, settings, extract_flat="in_playlist") as client:
@@ -145,7 +145,7 @@ def _list(client: BoundedYoutubeDL, url: str, file: Path) -> dict[str, Any]:
 
 
 def _opened(client: BoundedYoutubeDL, url: str) -> dict[str, Any] | None:
-    """What the extractor of `url` says it is, its entries not yet listed; None if surely a single video."""
+    """The extractor's result for `url`, with its entries not listed yet; None if it is certainly a single video."""
     found: dict[str, Any] = {"_type": "url", "url": url}
     for _ in range(client.settings.max_redirects + 1):
         if found.get("_type") not in ("url", "url_transparent"):
@@ -175,7 +175,7 @@ def _entries(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _address(entry: dict[str, Any]) -> str | None:
-    """Where an entry can be asked for by itself: its page, or the media of a video that has none of its own."""
+    """The URL of a single entry: its page, or its media if it has no page."""
     formats = entry.get("formats") or [{}]
     found = entry.get("url") or entry.get("webpage_url") or formats[-1].get("url")
     return str(found) if found else None
@@ -211,7 +211,7 @@ def _media(client: BoundedYoutubeDL, url: str, settings: DownloadSettings, range
     if not info:
         raise Rejected(Kind.NO_VIDEO, "no video in the page")
     files = [Path(d["filepath"]) for d in info.get("requested_downloads") or () if d.get("filepath")]
-    if len(files) != 1 or not files[0].is_file():  # yt-dlp skips some videos without a word
+    if len(files) != 1 or not files[0].is_file():  # yt-dlp skips some videos silently
         raise Rejected(Kind.NO_VIDEO, "yt-dlp found nothing to download")
     if not files[0].stat().st_size:
         raise Rejected(Kind.NO_VIDEO, "the media is an empty file")
@@ -230,11 +230,11 @@ def _media(client: BoundedYoutubeDL, url: str, settings: DownloadSettings, range
 
 
 def _check(info: dict[str, Any], settings: DownloadSettings, ranged: bool) -> None:
-    """Raises Rejected for what shall not be downloaded, as soon as the page says so."""
+    """Raises Rejected for a video that must not be downloaded, as soon as its page shows that."""
     if (info.get("n_entries") or 1) > 1:
-        raise Rejected(Kind.UNSUPPORTED, "several videos on one page; name the page as an input of its own")
+        raise Rejected(Kind.UNSUPPORTED, "several videos on one page; name the page as a separate input")
     if info.get("is_live") or info.get("live_status") in ("is_live", "is_upcoming", "post_live"):
-        raise Rejected(Kind.LIVE, "a live stream, or one that is still to come; retry when it is over")
+        raise Rejected(Kind.LIVE, "a live or upcoming stream; retry when it has ended")
     duration = info.get("duration")
     if duration and duration > settings.max_duration_s and not ranged:
         raise _too_long(duration, settings.max_duration_s)
@@ -242,18 +242,18 @@ def _check(info: dict[str, Any], settings: DownloadSettings, ranged: bool) -> No
     if all(f.get("vcodec") == "none" for f in chosen):
         raise Rejected(Kind.NO_VIDEO, "sound only")
     if len(chosen) > 1 and shutil.which("ffmpeg") is None:
-        raise Rejected(Kind.INTERNAL, "picture and sound come apart, and ffmpeg is not installed here to join them")
+        raise Rejected(Kind.INTERNAL, "video and audio are separate, and ffmpeg, which joins them, is not installed")
     size = sum(f.get("filesize") or 0 for f in chosen)
     if size > settings.max_bytes:
         raise Rejected(Kind.TOO_LARGE, f"{size} bytes; download.max_bytes allows {settings.max_bytes}")
 
 
 def probe(path: Path, max_duration_s: float | None) -> None:
-    """Raises Rejected where `path` is certainly no video, or too long; else it passes."""
+    """Raises Rejected if `path` is certainly not a video, or is too long."""
     with path.open("rb") as file:
         head = file.read(512).lstrip().lower()
     if head.startswith((b"<!doctype", b"<html", b"<?xml", b"{", b"#extm3u", b"ffconcat")):
-        raise Rejected(Kind.NO_VIDEO, "a text where media should be")
+        raise Rejected(Kind.NO_VIDEO, "a text instead of media")
     try:
         with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
             moving = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
@@ -278,16 +278,16 @@ def _row(info: dict[str, Any]) -> dict[str, str | None]:
         return redact(str(value))[:TEXT_LIMIT] if value is not None else None
 
     date = re.fullmatch(r"(\d{4})(\d\d)(\d\d)", str(info.get("upload_date")))
-    # For a bare file yt-dlp takes the server's Last-Modified for the date of upload.
+    # For a plain media file, yt-dlp takes the server's Last-Modified for the date of upload.
     stated = date and not info.get("direct")
     row = {column: text(names) for column, names in _ROW.items()}
     if (row["title"] or "").endswith(" (1)") and str(info["id"]).endswith("-1"):
-        row["title"] = str(row["title"])[:-4]  # yt-dlp numbers the videos of a page, be it one
+        row["title"] = str(row["title"])[:-4]  # yt-dlp numbers the videos of a page, even a single one
     return row | {"upload_date": "-".join(date.groups()) if date and stated else None}
 
 
 def _subtitle_files(tracks: dict[str, list[dict[str, Any]]] | None) -> dict[str, dict[str, Any]]:
-    """For each language the best file in a format that we read."""
+    """By language, the best file in a supported format."""
     best: dict[str, dict[str, Any]] = {}
     for language, files in (tracks or {}).items():
         for ext in ("vtt", "srt"):

@@ -1,6 +1,6 @@
-"""yt-dlp behind walls: every request it makes is checked, bounded and remembered.
+"""yt-dlp with every request checked and bounded.
 
-Runs in a guarded child (curation/guard), one job at a time.
+Runs in a guarded child process (curation/guard), one job at a time.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from curation.uris import redact
 log = logging.getLogger(__name__)
 
 PAGE_BYTES = 64 * 2**20  # of one page, playlist or manifest
-PAGES_BYTES = 4 * PAGE_BYTES  # of all that is read before the media
+PAGES_BYTES = 4 * PAGE_BYTES  # of everything read before the media
 PAGES = 500  # requests made before the media
-PAGE_REDIRECTS = 50  # of all of them together: yt-dlp starts anew where an URL leads elsewhere
-_ASIDE_BYTES = 1 << 20  # of the body of an error or a redirect
+PAGE_REDIRECTS = 50  # of all these requests together: yt-dlp starts again where a URL leads elsewhere
+_SIDE_BODY_BYTES = 1 << 20  # of the body of an error or a redirect
 
 _OPT_OUT = frozenset({"noai", "noimageai", "noindex", "noimageindex", "none"})
 _VALUED = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"})
@@ -41,9 +41,10 @@ _NEITHER_PAGE_NOR_MEDIA = re.compile(r"(application|text)/([\w.-]+\+)?(json|java
 
 
 class BoundedYoutubeDL(YoutubeDL):  # type: ignore[misc]
-    """A YoutubeDL that talks http(s) only, to allowed addresses, up to a time and a number of bytes.
+    """A YoutubeDL limited to http(s), allowed addresses, a deadline and a number of bytes.
 
-    `failure` is the last failed request, `opt_outs` the opt-out headers seen. Raises Rejected beside yt-dlp's errors.
+    `failure` is the last failed request, `opt_outs` the opt-out headers received. Raises Rejected in addition to
+    yt-dlp's errors.
     """
 
     def __init__(self, settings: DownloadSettings, policy: Policy, deadline: float, **params: Any) -> None:
@@ -56,17 +57,17 @@ class BoundedYoutubeDL(YoutubeDL):  # type: ignore[misc]
         super().__init__(_params(settings) | params)
 
     def save_cookies(self) -> None:
-        """Not: the user's file is not ours to write, and many processes read it at once."""
+        """Do nothing: the file is the user's, and many processes read it at once."""
 
     def expect_media(self, folder: Path | None = None) -> None:
-        """What comes from here on is media; some of it may be in `folder` already, from an earlier try."""
+        """Treat the following responses as media, part of which may be in `folder` already, from an earlier attempt."""
         self.phase, self._received = "media", 0
         if folder:
             self._received = sum(p.stat().st_size for p in folder.iterdir() if p.is_file())
             self._versions = _Versions(folder / "versions.json")
 
     def build_request_director(self, handlers: Any, preferences: Any = None) -> Any:
-        """One way out only: yt-dlp's others (libcurl, websockets, FTP) would pass by what is checked here."""
+        """Allow a single request handler: yt-dlp's others (libcurl, websockets, FTP) would bypass these checks."""
         director = super().build_request_director([WatchedRH], preferences)
         director.handlers["Watched"].client = self
         return director
@@ -76,7 +77,7 @@ class BoundedYoutubeDL(YoutubeDL):  # type: ignore[misc]
         self._check_time()
         self._requested += self.phase == "page"
         if self._requested > PAGES:
-            raise Rejected(Kind.UNSUPPORTED, f"more than {PAGES} requests and no media yet")
+            raise Rejected(Kind.UNSUPPORTED, f"more than {PAGES} requests without reaching media")
         self.check_url(request.url)
         offset = self._versions.resume(request) if self._versions else 0
         try:
@@ -84,13 +85,13 @@ class BoundedYoutubeDL(YoutubeDL):  # type: ignore[misc]
             self.failure = None
             if self._versions and response.status == 200:
                 self._versions.note(request.url, response.headers.get("ETag"))
-                self._received -= offset  # the part that is there is thrown away
+                self._received -= offset  # the existing part is discarded
             return self._bounded(response)
         except NoSupportingHandlers as error:
             known = (e for e in error.unexpected_errors if isinstance(e, Rejected))
             raise next(known, error) from None
         except HTTPError as error:
-            self._bounded(error.response, _ASIDE_BYTES)
+            self._bounded(error.response, _SIDE_BODY_BYTES)
             self.failure = status_of(error, self.phase)
             raise
         except RequestError as error:
@@ -100,7 +101,7 @@ class BoundedYoutubeDL(YoutubeDL):  # type: ignore[misc]
             raise
 
     def check_url(self, url: str) -> None:
-        """Raises Rejected unless `url` is http(s) and its host is not one that is refused."""
+        """Raises Rejected unless `url` is http(s) and its host is allowed."""
         parts = urlsplit(url)
         if parts.scheme.lower() not in ("http", "https"):
             raise Rejected(Kind.REFUSED, f"a {parts.scheme}: URL; only http and https are fetched")
@@ -110,19 +111,17 @@ class BoundedYoutubeDL(YoutubeDL):  # type: ignore[misc]
             raise Rejected(Kind.REFUSED, self._refused()) from None
 
     def redirected(self, url: str) -> None:
-        """Raises Rejected unless `url` may be gone on to."""
+        """Raises Rejected unless following a redirect to `url` is allowed."""
         self.check_url(url)
         self._redirected += self.phase == "page"
         if self._redirected > PAGE_REDIRECTS:
             raise Rejected(Kind.REFUSED, f"redirected more than {PAGE_REDIRECTS} times in all")
 
     def _refused(self) -> str:
-        return (
-            f"{self.policy.refusal}, which is not connected to; download.allow_private allows loopback and private ones"
-        )
+        return f"refusing to connect: {self.policy.refusal}; download.allow_private allows loopback and private ones"
 
     def seen(self, url: str, headers: Any) -> None:
-        """Look for opt-outs in the headers of a response, be it a redirect. Raises Rejected where they are honoured."""
+        """Check the headers of a response, or a redirect, for opt-outs. Raises Rejected if they are honoured."""
         if _NEITHER_PAGE_NOR_MEDIA.match(headers.get("Content-Type") or ""):
             return
         for header in ("X-Robots-Tag", "TDM-Reservation"):
@@ -143,7 +142,7 @@ class BoundedYoutubeDL(YoutubeDL):  # type: ignore[misc]
             raise Rejected(Kind.TIMEOUT, f"not finished after {self.settings.timeout_s:g} s (download.timeout_s)")
 
     def _bounded(self, response: Response, limit: int | None = None) -> Response:
-        """`response`, whose `read` keeps an eye on the time and the bytes, and ends at `limit` where there is one."""
+        """`response` with a `read` that enforces the limits of time and bytes, and stops at `limit`, if given."""
         read, media = response.read, self.phase == "media"
         length = response.headers.get("Content-Length") or ""
         if limit is None and length.isdecimal() and int(length) > self.settings.max_bytes:
@@ -160,7 +159,7 @@ class BoundedYoutubeDL(YoutubeDL):  # type: ignore[misc]
                 raise
             self._received += len(data)
             if self._received > (self.settings.max_bytes if media else PAGES_BYTES):
-                raise self._too_large(f"{self._received} bytes and not at the end")
+                raise self._too_large(f"more than {self._received} bytes")
             return data
 
         response.read = bounded
@@ -173,7 +172,7 @@ class BoundedYoutubeDL(YoutubeDL):  # type: ignore[misc]
             if limit is not None and len(data) >= limit:
                 break
             if len(data) > PAGE_BYTES:
-                raise Rejected(Kind.TOO_LARGE, f"a page of more than {PAGE_BYTES} bytes that is no media")
+                raise Rejected(Kind.TOO_LARGE, f"a page (not media) of more than {PAGE_BYTES} bytes")
         return bytes(data)
 
     def _too_large(self, what: str) -> Rejected:
@@ -181,9 +180,9 @@ class BoundedYoutubeDL(YoutubeDL):  # type: ignore[misc]
 
 
 class _Versions:
-    """Which version of a file the first part of a download is from, so that the rest of another is not appended to it.
+    """The version (ETag) of each partly downloaded file, so that a download is not resumed from another version.
 
-    yt-dlp asks for the rest by `Range` alone (RFC 9110, 13.1.5 has the `If-Range` that it lacks).
+    yt-dlp sends `Range` alone; this adds the `If-Range` of RFC 9110, 13.1.5.
     """
 
     def __init__(self, file: Path) -> None:
@@ -191,7 +190,7 @@ class _Versions:
         self._known: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
 
     def resume(self, request: Request) -> int:
-        """The byte from which `request` wants the rest of a file, else 0; makes sure that it is that file's."""
+        """The byte at which `request` resumes a file, or 0; makes sure that the version is still the same."""
         match = re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range") or "")
         if match and (version := self._known.get(digest(request.url))):
             request.headers["If-Range"] = version
@@ -200,14 +199,14 @@ class _Versions:
         return int(match[1]) if match else 0
 
     def note(self, url: str, version: str | None) -> None:
-        """Remember the `version` (ETag) of what comes from `url` in whole."""
+        """Remember the `version` (ETag) of a complete response from `url`."""
         if version and not version.startswith("W/"):
             self._known[digest(url)] = version
             self._file.write_text(json.dumps(self._known))
 
 
 class WatchedRH(RequestsRH):  # type: ignore[misc]
-    """yt-dlp's handler on `requests`, with every response shown to the client, those that redirect included."""
+    """yt-dlp's handler based on `requests`, which shows every response, redirects included, to the client."""
 
     client: BoundedYoutubeDL
 
@@ -225,17 +224,20 @@ class WatchedRH(RequestsRH):  # type: ignore[misc]
             self.client.redirected(urljoin(response.url, response.headers["Location"]))
 
     def _skip_body(self, response: Any) -> None:
-        """Take a redirect's body off the connection, or hang up: `requests` would read it to its end, if it has one."""
-        if len(response.raw.read(_ASIDE_BYTES, decode_content=False)) == _ASIDE_BYTES:
+        """Read a redirect's body, or close the connection: `requests` would read it to its end, however long it is."""
+        if len(response.raw.read(_SIDE_BODY_BYTES, decode_content=False)) == _SIDE_BODY_BYTES:
             response.raw.close()
         response._content = b""
 
 
 def opts_out(header: str, value: str, user_agent: str | None) -> bool:
-    """Whether `header: value` opts out of training, for all or for us.
+    """Whether `header: value` opts out of training, for everybody or for us.
 
-    X-Robots-Tag with the directives that img2dataset honours, bare or scoped to a user agent ("vidla: noai"), and the
-    TDM Reservation Protocol's `tdm-reservation: 1`.
+    X-Robots-Tag with the directives that img2dataset honours, bare or scoped to a user agent, and the TDM Reservation
+    Protocol's `tdm-reservation: 1`.
+
+    >>> opts_out("X-Robots-Tag", "vidla: noai", None), opts_out("X-Robots-Tag", "otherbot: noai", None)
+    (True, False)
     """
     if header.lower() == "tdm-reservation":
         return value.strip() == "1"
@@ -264,7 +266,7 @@ class _Log:
     def warning(self, message: str) -> None:
         log.info("%s", redact(message))
 
-    error = warning  # what fails in the end is a reject, and says so there
+    error = warning  # a final failure is reported as a reject
 
 
 def _params(settings: DownloadSettings) -> dict[str, Any]:
@@ -276,17 +278,17 @@ def _params(settings: DownloadSettings) -> dict[str, Any]:
         "color": "never",
         "format": settings.format,
         "cookiefile": settings.cookies_file,
-        "proxy": settings.proxy or "",  # "" is none at all: not even one from the environment
+        "proxy": settings.proxy or "",  # "" means no proxy, not even one from the environment
         "ratelimit": settings.rate_limit,
         "sleep_interval": settings.sleep_interval_s or None,
         "sleep_interval_requests": settings.sleep_requests_s or None,
         "socket_timeout": settings.stall_s,
-        "retries": 0,  # tries are counted in one place, which knows the time left and what the server asked for
+        "retries": 0,  # attempts are counted in one place, which knows the time left and the Retry-After
         "extractor_retries": 0,
         "file_access_retries": 0,
         "fragment_retries": settings.attempts - 1,
         "retry_sleep_functions": {"fragment": lambda n: settings.retry_wait_s * 2**n},
-        "skip_unavailable_fragments": False,  # else a video with holes passes for whole
+        "skip_unavailable_fragments": False,  # otherwise a video with holes passes for complete
         "noplaylist": True,
         "geo_bypass": False,  # no false X-Forwarded-For
         "default_search": "error",
@@ -302,33 +304,33 @@ def _params(settings: DownloadSettings) -> dict[str, Any]:
 
 
 class _Hls(HlsFD):  # type: ignore[misc]
-    """HLS by yt-dlp's own code, or not at all: what it cannot do itself it would hand to ffmpeg, URL and all."""
+    """HLS by yt-dlp's own code, or not at all: it would pass the URLs of other streams to ffmpeg."""
 
     @classmethod
     def can_download(cls, manifest: str, info_dict: Any, allow_unplayable_formats: bool = False) -> bool:
         if "#EXTINF" in manifest and "#EXT-X-ENDLIST" not in manifest:
-            raise Rejected(Kind.LIVE, "a live stream, whose playlist has no end yet; retry when it is over")
+            raise Rejected(Kind.LIVE, "a live stream, whose playlist has no end yet; retry when it has ended")
         if not super().can_download(manifest, info_dict, allow_unplayable_formats):
             raise Rejected(
-                Kind.UNSUPPORTED, "an HLS stream that is encrypted, or in a form that yt-dlp cannot fetch itself"
+                Kind.UNSUPPORTED, "an HLS stream that is encrypted, or in a format that yt-dlp cannot fetch itself"
             )
         return True
 
 
 class _Refused(FileDownloader):  # type: ignore[misc]
-    """In place of the downloaders that would run a program on an URL, or speak something else than HTTP."""
+    """Replaces the downloaders that would run a program on a URL, or use a protocol other than HTTP."""
 
     def real_download(self, filename: str, info_dict: dict[str, Any]) -> bool:
         raise Rejected(
-            Kind.UNSUPPORTED, f"a stream by {info_dict.get('protocol')}, which only an outside program could fetch"
+            Kind.UNSUPPORTED, f"a stream by {info_dict.get('protocol')}, which only an external program could fetch"
         )
 
 
 def _no_ffmpeg(*_: Any) -> None:
-    raise Rejected(Kind.UNSUPPORTED, "a stream that yt-dlp would hand to ffmpeg; no URL is")
+    raise Rejected(Kind.UNSUPPORTED, "a stream that yt-dlp would pass to ffmpeg, which is not allowed")
 
 
-def _fence() -> None:
+def _restrict_downloaders() -> None:
     native = {"http_dash_segments": DashSegmentsFD, "http_dash_segments_generator": DashSegmentsFD, "ism": IsmFD}
     for protocol in PROTOCOL_MAP:
         PROTOCOL_MAP[protocol] = _Hls if protocol.startswith("m3u8") else native.get(protocol, _Refused)
@@ -336,4 +338,4 @@ def _fence() -> None:
     FFmpegFD._call_downloader = _no_ffmpeg
 
 
-_fence()
+_restrict_downloaders()

@@ -198,7 +198,7 @@ def test_memory_does_not_grow_with_the_list(tmp_path: Path, suffix: str) -> None
     [
         ("list.csv", b"", "no header"),
         ("list.csv", b"link,id\nx,y\n", "no column 'url', only 'link', 'id'"),
-        ("list.csv", b"url,url\nx,y\n", "a column twice"),
+        ("list.csv", b"url,url\nx,y\n", "duplicate column among 'url', 'url'"),
         ("list.parquet", b"PAR1 not really", "not readable as Parquet"),
         ("notes.pdf", b"x", "neither a video nor a list"),
     ],
@@ -217,7 +217,7 @@ def test_misuse_is_told_before_anything_is_read(tmp_path: Path) -> None:
     for bad in (tmp_path / "none.txt", "ftp://a.example/x", "https://", tmp_path / "pipe.mp4"):
         with pytest.raises(InputError):
             read_inputs([str(good), str(bad)], SETTINGS)
-    with pytest.raises(InputError, match="no video in it"):
+    with pytest.raises(InputError, match="contains no video"):
         read_all(tmp_path / "empty")
     with pytest.raises(InputError, match="cookies_file"):
         read_all(good, cookies_file=str(tmp_path / "none"))
@@ -298,7 +298,7 @@ def test_a_playlist_that_breaks_off_says_so(web: WebServer) -> None:
     assert isinstance(first, FetchTarget) and first.request.uri.endswith("/site/one")
     assert isinstance(second, Reject)
     assert (second.kind, second.retryable) == (Kind.SERVER_ERROR.value, True)
-    assert "broke off after 1 entries" in second.message
+    assert "failed after 1 entries" in second.message
 
 
 @pytest.mark.parametrize("path", ["/missing", "/site/private", "/site/plain", "/stall-before-headers", "/endless-page"])
