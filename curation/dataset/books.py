@@ -1,6 +1,6 @@
-"""The books of a dataset: what was wanted at each stage equals what was made, what was rejected and what is pending.
+"""The books of a dataset: at each stage, the wanted items are those made, those rejected and those pending.
 
-What is made counts as made, whatever became of a later try at it.
+An item that was made counts as made, even if a later attempt at it was rejected.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from curation.schema import TABLES
 
 @dataclass(frozen=True)
 class Account:
-    """One stage: of `wanted` things, so many were made, so many rejected; the rest is pending."""
+    """The counts of one stage: of the `wanted` items, those that are neither `made` nor `rejected` are pending."""
 
     stage: str
-    subject: str  # what is counted, in the plural
-    outcome: str  # what becomes of one that succeeds
+    subject: str  # the kind of item, in the plural
+    outcome: str  # the state of an item that was made
     wanted: int
     made: int
     rejected: int
@@ -38,27 +38,27 @@ class Account:
 
 @dataclass(frozen=True)
 class Books:
-    """The accounts of all stages, and what should not be: `strays`, a line for each kind."""
+    """The accounts of all stages, and the `strays` (items that should not exist): one line per kind."""
 
     accounts: tuple[Account, ...]
     strays: tuple[str, ...]
 
     def imbalances(self, stages: Collection[str] = ()) -> list[str]:
-        """What is wrong, a line each, after a run in which nothing of `stages` should have been left pending."""
+        """The faults, one line each, after a run that should have left nothing of `stages` pending."""
         pending = [a for a in self.accounts if a.stage in stages and a.pending]
         return [f"{a.pending} of {a.wanted} {a.subject} are neither {a.outcome} nor rejected" for a in pending] + [
             *self.strays
         ]
 
     def lines(self) -> list[str]:
-        """The accounts, a line each."""
+        """The accounts, one line each."""
         return [str(account) for account in self.accounts]
 
 
 def balance(dataset: Dataset) -> Books:
-    """The books of `dataset` as it stands."""
-    # One by one: in a single query, all that they look up would be in memory at once.
-    counts = [_counted(stage, things) for stage, (_, _, things) in _STAGES.items()]
+    """The current books of `dataset`."""
+    # One by one: a single query would hold all its lookups in memory at once.
+    counts = [_counted(stage, items) for stage, (_, _, items) in _STAGES.items()]
     rows = [answer.to_pylist()[0] for answer in dataset.sql_each([*counts, *_STRAYS])]
     counted, found = rows[: len(counts)], rows[len(counts) :]
     accounts = tuple(
@@ -70,7 +70,7 @@ def balance(dataset: Dataset) -> Books:
 
 
 def _media_strays(dataset: Dataset) -> list[str]:
-    """Stored media that is gone, or not as long as its row says. One listing, no file is opened."""
+    """Stored media that is missing, or whose size differs from its row. Lists files without opening any."""
     paths, sizes = [], []
     for path, size, _ in dataset.list("media/"):
         paths.append(path)
@@ -84,7 +84,7 @@ def _media_strays(dataset: Dataset) -> list[str]:
     return [f"{count} {what}" for count, what in found if count]
 
 
-# By stage: what is counted, what becomes of one that succeeds; each thing's key, its video, and whether it was made.
+# By stage: the kind of item, its state once made, and a query for each item's key, its video, and whether it was made.
 _STAGES = {
     Stage.DOWNLOAD: (
         "requests",
@@ -104,21 +104,21 @@ _STAGES = {
     ),
     Stage.SUMMARIZE: (
         "clips",
-        "given texts",
+        "with texts",
         "select clip_id as key, video_id as video, key in (select clip_id from clips) as made from segments",
     ),
 }
 
 
-def _counted(stage: str, things: str) -> str:
-    """Of `things`, how many are wanted, made and rejected. A reject may stand under a thing's key or its video's."""
+def _counted(stage: str, items: str) -> str:
+    """Counts the `items` that are wanted, made and rejected. A reject may have an item's key or its video's."""
     refused = f"(select key from rejects where stage = '{stage}')"
     return f"""
     select
         count(*) as wanted,
         count(*) filter (made) as made,
         count(*) filter (not made and (key in {refused} or video in {refused})) as rejected
-    from ({things})
+    from ({items})
     """
 
 
@@ -128,7 +128,7 @@ def _unasked(child: str, key: str, parent: str, what: str) -> str:
 
 def _doubled(table: str, key: tuple[str, ...]) -> str:
     names = ", ".join(key)
-    what = f"rows of {table} that are there twice"
+    what = f"duplicate rows of {table}"
     return f"select '{what}' as what, count(*) - count(distinct ({names})) as count from {table}"
 
 
@@ -136,10 +136,10 @@ _STRAYS = [
     _unasked("downloads", "request_key", "requests", "downloads that no request asked for"),
     _unasked("videos", "video_id", "downloads", "videos without a download"),
     _unasked("frames", "video_id", "videos", "frames without a video"),
-    _unasked("captions", "frame_id", "frames", "captions of frames that are not there"),
+    _unasked("captions", "frame_id", "frames", "captions of missing frames"),
     _unasked("segments", "video_id", "videos", "segments without a video"),
     _unasked(
-        "(select unnest(frame_ids) as frame_id from segments)", "frame_id", "frames", "frames wanted but not kept"
+        "(select unnest(frame_ids) as frame_id from segments)", "frame_id", "frames", "frames to caption not kept"
     ),
     _unasked("summaries", "clip_id", "segments", "summaries without a segment"),
     _unasked("clips", "clip_id", "segments", "clips without a segment"),

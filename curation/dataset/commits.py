@@ -1,11 +1,11 @@
-"""How what is written looks written exactly once.
+"""Exactly-once commits.
 
-`commits/<number>.json` files, each created only if absent, are the dataset's one order of events:
+`commits/<number>.json` files, each created only if absent, are the dataset's single order of events:
 - an *opening* makes its number the epoch of one writer; a commit that finds a younger epoch gives up;
-- a *commit* lists, for every table, the parts added and the parts removed. Creating it is the commit. Each table then
-  gets its share in one Delta transaction under the same number, which takes effect once however often it is tried;
-  whoever opens the dataset next finishes what a crash between two tables left.
-`lease.json` is advice only: it tells a second writer that a first one is alive.
+- a *commit* lists, for every table, the parts added and the parts removed. Creating the file is the commit. Each table
+  then gets its share in one Delta transaction with the same number, which takes effect once, however often it is tried;
+  after a crash between two tables, the next writer applies the rest.
+`lease.json` is only advice: it tells a second writer that the first one is alive.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ from curation.errors import DatasetError
 from curation.schema import TABLES
 
 APPLICATION = "vidla"  # Delta's name for our sequence of transactions
-_SEPARATOR = "\x00"  # in no id
+_SEPARATOR = "\x00"  # occurs in no id
 APPLY_ATTEMPTS = 20
 
 
 class Superseded(DatasetError):
-    """A younger writer has taken the dataset over: nothing more can be committed under this epoch."""
+    """A younger writer has taken over the dataset: nothing can be committed under this epoch any more."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Replacement:
-    """Rows to take out of a table in the commit that adds their successors: those whose `columns` have one of `values`.
+    """Rows to remove from a table in the commit that adds their successors: those whose `columns` have one of `values`.
 
-    `parts` are those that may hold such rows; parts written under the current epoch are looked at as well.
+    `parts` names the parts that may hold such rows; parts written under the current epoch are always searched as well.
     """
 
     table: str
@@ -57,15 +57,15 @@ class Replacement:
     parts: frozenset[str]
 
     def matches(self, rows: pa.Table) -> pa.ChunkedArray:
-        """For each of `rows`, whether it goes."""
+        """For each of `rows`, whether it is removed."""
         keys = pc.binary_join_element_wise(*(rows[c] for c in self.columns), _SEPARATOR, null_handling="replace")
         return pc.is_in(keys, value_set=pa.array([_SEPARATOR.join(v) for v in self.values], pa.string()))
 
 
 class Committer:
-    """Commits to a dataset under one epoch. A worker may make its own: it needs no more than the number.
+    """Commits to a dataset under one epoch. Workers can create one from the epoch number alone.
 
-    `seen`, where it is given, is the last commit that the writer has seen: what came before need not be read again.
+    `seen`, if given, is the number of the last commit that the writer has read; earlier ones are not read again.
     """
 
     def __init__(self, dataset: Dataset, lineage: Lineage, seen: int | None = None) -> None:
@@ -84,12 +84,12 @@ class Committer:
         merged: Sequence[Part] = (),
         outcome: Mapping[str, Any] | None = None,
     ) -> int:
-        """Add `parts` and take out what they replace, in all tables at once; the commit's number.
+        """Add `parts` and remove the rows they replace, in all tables at once; returns the commit's number.
 
-        `merged` parts go as they are: what is added holds the very same rows.
-        `token` names the work: a second commit of the same token changes nothing and returns the first one's number.
-        `outcome` (JSON) is what the work came to, for whoever reads the commit. Raises Superseded, and then the parts
-        are gone.
+        `merged` parts are removed as a whole: the added ones hold exactly the same rows.
+        `token` names the work: a second commit with the same token changes nothing and returns the first one's number.
+        `outcome` (JSON) records the result of the work for readers of the commit. Raises Superseded after deleting the
+        parts.
         """
         written = {f"{part.table}/{part.path}" for part in parts}
         with self._lock:
@@ -97,7 +97,7 @@ class Committer:
                 try:
                     self._catch_up()
                 except Superseded:
-                    if token not in self._numbers:  # the successor has swept already: nobody else would
+                    if token not in self._numbers:  # the successor has swept already: delete them here
                         self.dataset.delete(written)
                     raise
                 if token in self._numbers:
@@ -115,22 +115,22 @@ class Committer:
                 try:
                     put(self.dataset.store, path_of(self._seen + 1), json.dumps(record).encode(), create=True)
                 except AlreadyExistsError:
-                    continue  # someone else's number: look at what it says, then try the next
+                    continue  # the number is taken: read that commit, then try the next
                 self._catch_up()
                 return self._numbers[token]
 
     @property
     def seen(self) -> int:
-        """The number of the last commit that was looked at."""
+        """The number of the last commit that was read."""
         return self._seen
 
     def check(self) -> None:
-        """Raises Superseded where a younger writer has taken the dataset over."""
+        """Raises Superseded if a younger writer has taken over the dataset."""
         with self._lock:
             self._catch_up()
 
     def _catch_up(self) -> None:
-        """Read what was committed since, see whether this epoch still counts, and bring every table up to date."""
+        """Read the new commits, check that this epoch is still valid, and bring every table up to date."""
         for number, record in read_commits(self.dataset, self._seen):
             if record["kind"] == "open":
                 who = holder_text(record["holder"])
@@ -162,7 +162,7 @@ class Committer:
         return shares
 
     def _without(self, table: str, replacements: Sequence[Replacement]) -> tuple[list[Part], list[Part]]:
-        """The live parts that hold rows to take out, and new parts with what else was in them."""
+        """The live parts that hold rows to remove, and new parts with their other rows."""
         ours = f"part-{self.lineage.epoch:020d}"
         named = frozenset[str]().union(*(r.parts for r in replacements))
         gone: list[Part] = []
@@ -188,7 +188,7 @@ def path_of(number: int) -> str:
 
 
 def read_commits(dataset: Dataset, after: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The openings and commits behind number `after`, in order."""
+    """The openings and commits after number `after`, in order."""
     paths = sorted(path for path, _, _ in dataset.list("commits/", after=path_of(after)))
     for path in paths:
         record = dataset.get_json(path)
@@ -202,7 +202,7 @@ def recent_commits(dataset: Dataset, count: int) -> list[tuple[int, dict[str, An
 
 
 def unfinished(dataset: Dataset) -> list[int]:
-    """Commits that some table does not show yet: under way, or left by a writer that died for the next to finish."""
+    """Commits that are not applied to all tables: under way, or left by a dead writer for the next to finish."""
     applied: dict[str, int] = {}
     behind: list[int] = []
     for number, record in read_commits(dataset, _settled(dataset)):
@@ -215,14 +215,14 @@ def unfinished(dataset: Dataset) -> list[int]:
 
 
 def _settled(dataset: Dataset) -> int:
-    """The number up to which every table shows every commit, as far as the last writer told."""
+    """The number up to which all commits are applied to all tables, according to the last writer."""
     return int((dataset.get_json(LEASE) or {}).get("settled", 0))
 
 
 def apply(dataset: Dataset, number: int, record: Mapping[str, Any], applied: dict[str, int]) -> None:
-    """Bring every table that a commit touches up to it. Safe to repeat, and beside others who do the same.
+    """Apply a commit to all its tables. Safe to repeat, also concurrently with other processes.
 
-    `applied` keeps, by table, the number of the last commit that it is known to show.
+    `applied` keeps, by table, the number of the last commit known to be applied.
     """
     for table, share in record["tables"].items():
         if applied.get(table, 0) < number:
@@ -230,9 +230,9 @@ def apply(dataset: Dataset, number: int, record: Mapping[str, Any], applied: dic
 
 
 def _apply_share(dataset: Dataset, table: str, number: int, share: Mapping[str, Any]) -> int:
-    """The number of the last commit that the table shows afterwards."""
+    """Apply one table's share of a commit; returns the number of the last commit applied to the table."""
     failures = 0
-    data_change = not share.get("merged", False)  # tells who follows the table by its log that there is nothing new
+    data_change = not share.get("merged", False)  # False tells followers of the table's log that there are no new rows
     while True:
         delta = dataset.delta(table)
         done = delta.transaction_version(APPLICATION) or 0
@@ -250,7 +250,7 @@ def _apply_share(dataset: Dataset, table: str, number: int, share: Mapping[str, 
                     commit_properties=CommitProperties(app_transactions=[Transaction(APPLICATION, number)]),
                 )
             return number
-        except CommitFailedError:  # another one was first: look again
+        except CommitFailedError:  # another process was first: check again
             failures += 1
             if failures == APPLY_ATTEMPTS:
                 raise

@@ -1,4 +1,4 @@
-"""Merging small parts into large ones, for all tables in one commit. No row changes, and none changes its place."""
+"""Merging small parts into large ones, for all tables in one commit. Rows and their order stay the same."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from curation.dataset.writer import Writer
 from curation.schema import TABLES
 
 TARGET_BYTES = 64 * 2**20
-_MARGIN = 1.1  # what is left is estimated: too little of it would leave a small part behind
+_MARGIN = 1.1  # the size of the rest is estimated: too small a rest would become a small part
 
 
 @dataclass(frozen=True)
 class CompactReport:
-    """By table, the parts that were merged, and what they were merged into."""
+    """By table, the parts that were merged, and those made from them."""
 
     merged: Mapping[str, Sequence[Part]] = field(default_factory=dict)
     made: Mapping[str, Sequence[Part]] = field(default_factory=dict)
 
     @property
     def parts(self) -> tuple[int, int]:
-        """How many parts there were of what was merged, and how many there are now."""
+        """The number of parts that were merged, and of those made from them."""
         return sum(map(len, self.merged.values())), sum(map(len, self.made.values()))
 
     @property
@@ -40,8 +40,8 @@ class CompactReport:
 def compact(writer: Writer, target: int = TARGET_BYTES) -> CompactReport:
     """Merge the parts of each table that are smaller than `target` bytes into parts of at least that, in one commit.
 
-    Where a table's small parts come to less, they become one. What is merged stays in its order. The old parts are left
-    to vacuum. A row group of every table is in memory at a time; new parts grow in a scratch folder.
+    If a table's small parts have fewer bytes in all, they become one part. Rows keep their order. Vacuum deletes the
+    old parts. Holds one row group in memory at a time; new parts grow in a scratch folder.
     """
     dataset = writer.dataset
     small = {table: [p for p in dataset.live_parts(table).values() if p.size < target] for table in TABLES}
@@ -55,14 +55,14 @@ def compact(writer: Writer, target: int = TARGET_BYTES) -> CompactReport:
 
 
 def _merge(dataset: Dataset, epoch: int, parts: Sequence[Part], target: int) -> Iterator[Part]:
-    """The rows of small parts of one table, in their order, in as few new parts as have `target` bytes each.
+    """Merge small parts of one table into new parts of at least `target` bytes, keeping the order of rows.
 
-    A part is ended where what is left makes another: so that none but an only one is smaller.
+    A part ends only where the remaining rows fill another one, so that only a single new part may be smaller.
     """
     table = parts[0].table
     left = sum(part.size for part in parts)
     groups = _row_groups(dataset, parts)
-    taken = written = 0  # bytes of the old parts, and of the new ones that they became
+    taken = written = 0  # bytes of the old parts so far, and of the new ones
     more = next(groups, None)
     with dataset.scratch() as scratch:
         while more is not None:
@@ -81,7 +81,7 @@ def _merge(dataset: Dataset, epoch: int, parts: Sequence[Part], target: int) -> 
 
 
 def _row_groups(dataset: Dataset, parts: Sequence[Part]) -> Iterator[tuple[pa.Table, int]]:
-    """The rows of `parts` in groups of ROW_GROUP_BYTES or a little more, each with the bytes that were read for it."""
+    """The rows of `parts` in groups of about ROW_GROUP_BYTES, each with the number of bytes read for it."""
     schema = TABLES[parts[0].table].schema
     pieces: list[pa.Table] = []
     read = 0
@@ -99,7 +99,7 @@ def _row_groups(dataset: Dataset, parts: Sequence[Part]) -> Iterator[tuple[pa.Ta
 
 
 class _NewPart:
-    """A part that grows in a file on this machine's disk until it is put in its place."""
+    """A part that grows in a local file until it is complete."""
 
     def __init__(self, table: str, epoch: int, scratch: Path) -> None:
         self.table = table
@@ -110,7 +110,7 @@ class _NewPart:
 
     @property
     def size(self) -> int:
-        """Bytes so far; the footer is not among them before the end."""
+        """Bytes so far, without the footer."""
         return self._path.stat().st_size
 
     def write(self, group: pa.Table) -> None:

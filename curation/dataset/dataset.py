@@ -1,6 +1,6 @@
-"""The dataset on disk: Delta Lake tables of plain Parquet parts beside stored media, at any URI that obstore speaks.
+"""The dataset on disk or in a bucket: Delta Lake tables of plain Parquet parts, and stored media.
 
-Reading goes through each table's log. Writing a part makes nothing visible: curation/dataset/commits.py does.
+Reading goes through each table's log. A new part is invisible until it is committed (curation/dataset/commits.py).
 """
 
 from __future__ import annotations
@@ -38,13 +38,17 @@ from curation.dataset.parts import Part
 from curation.errors import DatasetError, UsageError
 from curation.schema import TABLES
 
-SQL_MEMORY = "1GB"  # what takes more is put on disk
-SQL_THREADS = 4  # each takes some of it
+SQL_MEMORY = "1GB"  # more is spilled to disk
+SQL_THREADS = 4  # each uses some of this memory
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
 def uri_of(location: str) -> str:
-    """`location`, a path or a file://, s3:// or gs:// URI, as a URI without a slash at its end."""
+    """`location`, a path or a file://, s3:// or gs:// URI, as a URI without a trailing slash.
+
+    >>> uri_of("s3://bucket/data/"), uri_of("/data/clips")
+    ('s3://bucket/data', 'file:///data/clips')
+    """
     if _SCHEME.match(location):
         return location.rstrip("/")
     return Path(location).absolute().as_uri()
@@ -54,7 +58,7 @@ class Dataset:
     """The tables, media and commits under one URI."""
 
     def __init__(self, location: str, *, patient: bool = True) -> None:
-        """`patient`: whether a store elsewhere that goes away is waited for, as it is worth for all but trifles."""
+        """`patient`: whether to wait for a remote store that becomes unreachable."""
         self.uri = uri_of(location)
         self.patient = patient
 
@@ -65,11 +69,11 @@ class Dataset:
         return hash((self.uri, self.patient))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"uri": self.uri, "patient": self.patient}  # travels to workers by its name
+        return {"uri": self.uri, "patient": self.patient}  # workers connect to it again
 
     @cached_property
     def store(self) -> ObjectStore:
-        """The files of the dataset. Raises DatasetError where they are elsewhere and cannot be reached."""
+        """The files of the dataset. Raises DatasetError if a remote store cannot be reached."""
         if self.uri.startswith("file://"):
             return from_url(self.uri, mkdir=True)
         with read_errors(self.uri):
@@ -77,7 +81,7 @@ class Dataset:
 
     @cached_property
     def options(self) -> dict[str, str] | None:
-        """How deltalake reaches the same files. Raises DatasetError likewise."""
+        """deltalake's options for the same files. Raises DatasetError as `store` does."""
         if self.uri.startswith("file://"):
             return None
         with read_errors(self.uri):
@@ -92,7 +96,7 @@ class Dataset:
 
     @cached_property
     def folder(self) -> Path | None:
-        """The dataset's folder where it is on this machine's disk."""
+        """The dataset's folder if it is on this machine's disk, else None."""
         if not self.uri.startswith("file://"):
             return None
         return Path(unquote(urlsplit(self.uri).path))
@@ -104,7 +108,7 @@ class Dataset:
             return DeltaTable.is_deltatable(f"{self.uri}/{next(iter(TABLES))}", self.options)
 
     def create(self) -> None:
-        """Make the tables that are not there yet, and the columns, nested ones too, that older tables lack."""
+        """Create missing tables, and add the columns, nested ones too, that older tables lack."""
         for table in TABLES.values():
             with write_errors(f"{self.uri}/{table.name}"):
                 delta = DeltaTable.create(
@@ -113,7 +117,7 @@ class Dataset:
                     mode="ignore",
                     name=table.name,
                     description=(table.record.__doc__ or "").strip(),
-                    # else a checkpoint drops the log of versions older than a month, pinned ones among them
+                    # otherwise checkpoints drop the log of versions older than a month, even of pinned ones
                     configuration={"delta.enableExpiredLogCleanup": "false", "delta.checkpointInterval": "10"},
                     storage_options=self.options,
                 )
@@ -126,7 +130,7 @@ class Dataset:
     # --- reading ----------------------------------------------------------------------------------------------------
 
     def delta(self, table: str, version: int | None = None) -> DeltaTable:
-        """The table as it stands, or as it was at `version`. Raises DatasetError where there is none."""
+        """The table now, or at `version`. Raises DatasetError if there is none."""
         try:
             with read_errors(self.uri):
                 return DeltaTable(f"{self.uri}/{table}", version=version, storage_options=self.options)
@@ -145,8 +149,8 @@ class Dataset:
     def arrow(self, table: str, version: int | None = None) -> pa.dataset.Dataset:
         """The table for Arrow's readers, with the columns of today: those that are newer than the table are null.
 
-        Through Arrow's own file systems: one that calls Python reads ahead in threads that want the interpreter, and a
-        process that ends in the middle of a scan then waits for them for ever, or crashes.
+        Through Arrow's own file systems: one that calls Python reads ahead in threads that need the interpreter, and a
+        process that ends during a scan then waits for them for ever, or crashes.
         """
         delta = self.delta_if_there(table, version)
         if delta is None:
@@ -183,7 +187,7 @@ class Dataset:
             )
 
     def distinct(self, table: str, path: str, columns: Sequence[str]) -> pa.Table:
-        """What there is in these columns of one part, each once."""
+        """The distinct values of these columns in one part."""
         return self.read_part(table, path, columns).group_by(columns).aggregate([])
 
     def keys(self, table: str, columns: Sequence[str]) -> pa.Table:
@@ -196,19 +200,19 @@ class Dataset:
         return pa.concat_tables(pieces) if pieces else schema.empty_table()
 
     def sql(self, query: str) -> pa.Table:
-        """The answer of DuckDB, which sees every table by its name. Raises UsageError for SQL that it does not take."""
+        """DuckDB's answer to a query on the tables, by their names. Raises UsageError for invalid SQL."""
         (answer,) = self.sql_each([query])
         return answer
 
     def sql_each(self, queries: Sequence[str]) -> list[pa.Table]:
-        """Several answers, all from the tables as they stand now; the queries are answered one after the other."""
+        """The answers to several queries, one after the other, all on the tables as they are now."""
         with self._database(queries) as database:
             return [database.sql(query).to_arrow_table() for query in queries]
 
     def stream(self, query: str, versions: Mapping[str, int] = MappingProxyType({})) -> Iterator[pa.RecordBatch]:
-        """The same, a batch at a time: what does not fit into memory is sorted on disk. `versions`: by table."""
+        """`sql`, one batch at a time, sorting on disk what does not fit into memory; `versions` are by table."""
         with contextlib.ExitStack() as opened:
-            # DuckDB's threads are waited for at its end, so that has to come while they still can have the interpreter
+            # closing waits for DuckDB's threads, so it must happen while they can still get the interpreter
             atexit.register(opened.close)
             opened.callback(atexit.unregister, opened.close)
             database = opened.enter_context(self._database([query], versions))
@@ -216,7 +220,7 @@ class Dataset:
 
     @contextlib.contextmanager
     def _database(self, queries: Sequence[str], versions: Mapping[str, int] = MappingProxyType({})) -> Iterator[Any]:
-        """A DuckDB that has the tables which these queries name, and reads nothing else."""
+        """A DuckDB connection with the tables that the queries name; it can read nothing else."""
         closed: dict[str, Any] = {"enable_external_access": False, "python_enable_replacements": False}
         bounds: dict[str, Any] = {"memory_limit": SQL_MEMORY, "threads": min(SQL_THREADS, os.cpu_count() or 1)}
         with (
@@ -229,7 +233,7 @@ class Dataset:
                     connection.register(name, self.arrow(name, versions.get(name)))
             try:
                 yield connection
-            except duckdb.Error as error:  # without the picture of the query that may stand below it
+            except duckdb.Error as error:  # without the excerpt of the query that may follow
                 text = " ".join(str(error).partition("\n\nLINE")[0].split())
                 if "IOError" in text:
                     raise DatasetError(f"cannot read {self.uri}: {text}") from None
@@ -245,7 +249,7 @@ class Dataset:
             object_store.fetch(self.store, path, target)
 
     def get_json(self, path: str) -> dict[str, Any] | None:
-        """A small JSON file, or None where there is none."""
+        """A small JSON file, or None if there is none."""
         try:
             value = json.loads(self.get(path))
         except FileNotFoundError:
@@ -255,7 +259,7 @@ class Dataset:
         return value
 
     def list(self, prefix: str, after: str | None = None) -> Iterator[tuple[str, int, datetime]]:
-        """Path, bytes and time of what lies under `prefix` (and, in order of names, behind `after`)."""
+        """Path, bytes and time of each file under `prefix`; with `after`, of those whose path sorts after it."""
         with read_errors(f"{self.uri}/{prefix}"):
             for batch in obstore.list(self.store, prefix, offset=after):
                 for meta in batch:
@@ -263,7 +267,7 @@ class Dataset:
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
-        """A folder for one item's work, gone at the end; on disk, the next writer clears what a kill left."""
+        """A temporary folder for one item's work. After a kill, the next writer of a dataset on disk deletes it."""
         above = None if self.folder is None else self.folder / "scratch"
         if above is not None:
             above.mkdir(parents=True, exist_ok=True)
@@ -271,7 +275,7 @@ class Dataset:
             yield Path(folder)
 
     def delete(self, paths: Iterable[str]) -> int:
-        """Delete files; those already gone do not matter. Returns how many were named."""
+        """Delete files, ignoring missing ones. Returns how many were named."""
         named = list(paths)
         for path in named:
             with contextlib.suppress(FileNotFoundError), read_errors(f"{self.uri}/{path}"):
@@ -294,11 +298,11 @@ def now_ms() -> int:
 
 
 def rows_of(table: pa.Table) -> Iterator[Mapping[str, Any]]:
-    """The rows of an Arrow table, a batch in memory at a time."""
+    """The rows of an Arrow table, converting one batch at a time."""
     for batch in table.to_batches(max_chunksize=1024):
         yield from batch.to_pylist()
 
 
 def lookup(keys: pa.ChunkedArray, table: pa.Table, column: str) -> pa.ChunkedArray:
-    """For each of `keys` the value of `column` in the row of `table` that has it in its first column, or null."""
+    """For each of `keys`: the value of `column` in the row of `table` with that key in its first column, or null."""
     return table[column].combine_chunks().take(pc.index_in(keys, table.column(0).combine_chunks()))

@@ -1,7 +1,7 @@
-"""Forgetting: a video, URL or channel goes from every row, file and older version, and is not fetched again.
+"""Forgetting: a video, URL or channel is removed from all rows, files and older versions, and never fetched again.
 
-What was forgotten is remembered by digests alone, in the table `forgotten`. They say as well which older files still
-hold something of it, so that a forgetting that was cut short is finished by the next one.
+The table `forgotten` remembers it by digests alone. They also identify older files that still hold something of it, so
+that the next call finishes one that was interrupted.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _COLUMNS = ("request_key", "video_id", "key", "uri", "webpage_uri", "channel", "
 
 @dataclass(frozen=True)
 class ForgottenKeys:
-    """What is not to be fetched, by digests; travels to workers."""
+    """The digests of everything that must not be fetched again. Is sent to workers."""
 
     keys: frozenset[str]
 
@@ -42,16 +42,16 @@ class ForgottenKeys:
         return cls(frozenset(dataset.read("forgotten", ["key"])["key"].to_pylist()))
 
     def request(self, request_key: str, uri: str) -> bool:
-        """Whether a request is for something that was forgotten. Can be told before anything is fetched."""
+        """Whether a request is for something forgotten. Needs nothing that is only known after fetching."""
         return self._any(("request", request_key), ("uri", uri))
 
     def video(self, video_id: str, channel: str | None = None, channel_id: str | None = None) -> bool:
-        """Whether a video was forgotten, by itself, whole, or with its channel."""
+        """Whether a video was forgotten: itself, the whole video that it is a range of, or its channel."""
         whole = video_id.partition("~")[0]
         return self._any(("video", video_id), ("video", whole), ("channel", channel), ("channel", channel_id))
 
     def row(self, row: Values) -> bool:
-        """Whether a row of any table is about something that was forgotten."""
+        """Whether a row of any table is about something forgotten."""
         about = [("video", row.get("video_id")), ("request", row.get("request_key"))]
         return self._any(*about, ("video", row.get("key")), ("request", row.get("key")))
 
@@ -65,7 +65,7 @@ def _key(kind: str, name: str) -> str:
 
 @dataclass(frozen=True)
 class ForgetReport:
-    """What a forgetting took away; `broken` names pinned versions that lost parts by it and cannot be read any more."""
+    """The numbers of deleted items; `broken` names the pinned versions that lost parts and cannot be read any more."""
 
     videos: int
     requests: int
@@ -76,9 +76,9 @@ class ForgetReport:
 
 
 def forget(writer: Writer, what: What, name: str) -> ForgetReport:
-    """Forget a video (by its id, ranges of it included), a URL, or a channel (by name or id), and never fetch it again.
+    """Forget a video (by id, including ranges of it), a URL, or a channel (by name or id), and never fetch it again.
 
-    Cut short at any moment, a second call finishes. Raises UsageError for a URL that is none.
+    If it is interrupted, a second call finishes it. Raises UsageError for a malformed URL.
     """
     dataset = writer.dataset
     if what == "uri" and not name.startswith("file:"):
@@ -92,7 +92,7 @@ def forget(writer: Writer, what: What, name: str) -> ForgetReport:
     return _delete(writer, ForgottenKeys.load(dataset), found)
 
 
-# --- what is about it -----------------------------------------------------------------------------------------------
+# --- finding it -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -103,16 +103,16 @@ class _Found:
     channels: set[str] = field(default_factory=set)
 
     def all(self) -> Iterator[tuple[str, str]]:
-        """Kind and name of everything that is to be remembered."""
+        """Kind and name of everything to remember."""
         yield from (("video", v) for v in self.videos)
         yield from (("request", r) for r in self.requests)
         yield from (("channel", c) for c in self.channels)
-        # A redacted URI may stand for several; its request's key tells them apart.
+        # A redacted URI may stand for several videos; the request's key distinguishes them.
         yield from (("uri", u) for u in self.uris if not is_redacted(u))
 
 
 def _find(dataset: Dataset, what: What, name: str) -> _Found:
-    """Everything that is about the target, in the tables as they stand and in every older part on disk."""
+    """Everything about the target, in the current tables and in all older parts on disk."""
     found = _Found()
     matches = _matcher(what, name)
     for table in ("requests", "downloads", "videos", "rejects", "usage"):
@@ -122,7 +122,7 @@ def _find(dataset: Dataset, what: What, name: str) -> _Found:
                 found.requests.update(_of(row, "key" if row.get("stage") == "download" else "request_key"))
             if what == "channel" and row.get("channel") == name:
                 found.channels.update(_of(row, "channel_id"))
-    led = {
+    leading = {
         row["request_key"]
         for row in _rows(dataset, "downloads", _on_disk(dataset, "downloads"))
         if row["video_id"] in found.videos
@@ -130,9 +130,9 @@ def _find(dataset: Dataset, what: What, name: str) -> _Found:
     elsewhere = {
         row["request_key"]
         for row in _rows(dataset, "downloads", dataset.live_parts("downloads"))
-        if row["request_key"] in led and row["video_id"] not in found.videos
+        if row["request_key"] in leading and row["video_id"] not in found.videos
     }
-    found.requests.update(led - elsewhere)  # one whose URL gives another video by now stays
+    found.requests.update(leading - elsewhere)  # keep a request whose URL now leads to another video
     for row in _rows(dataset, "requests", _on_disk(dataset, "requests")):
         if row["request_key"] in found.requests:
             found.uris.add(row["uri"])
@@ -155,17 +155,17 @@ def _on_disk(dataset: Dataset, table: str) -> list[str]:
 
 
 def _rows(dataset: Dataset, table: str, parts: Iterable[str]) -> Iterator[Values]:
-    """What tells of each row whom it is about."""
+    """Of each row, the columns that show what it is about."""
     columns = [c for c in (*_COLUMNS, "stage") if c in TABLES[table].schema.names]
     for part in parts:
         yield from rows_of(dataset.read_part(table, part, columns))
 
 
-# --- taking it away -------------------------------------------------------------------------------------------------
+# --- deleting it ------------------------------------------------------------------------------------------------------
 
 
 def _scrub_logs(dataset: Dataset, found: _Found) -> None:
-    """Take out the lines of a dataset's logs that name any of it."""
+    """Remove the lines of the dataset's logs that name any of it."""
     names = {json.dumps(n, ensure_ascii=False)[1:-1] for n in (*found.videos, *found.requests, *found.uris)}
     if not names:
         return
@@ -181,7 +181,7 @@ def _scrub_logs(dataset: Dataset, found: _Found) -> None:
 
 
 def _commit(writer: Writer, names: Collection[tuple[str, str]], found: _Found) -> None:
-    """Take every row out of the tables and remember what it was about, in one commit."""
+    """Remove all rows from the tables and remember what they were about, in one commit."""
     dataset = writer.dataset
     known = ForgottenKeys.load(dataset).keys
     parts = PartWriter(dataset.store, writer.lineage, part_bytes=1 << 30)
@@ -202,9 +202,9 @@ def _commit(writer: Writer, names: Collection[tuple[str, str]], found: _Found) -
 
 
 def _delete(writer: Writer, forgotten: ForgottenKeys, found: _Found) -> ForgetReport:
-    """Delete every file that still holds something of what was forgotten, now or in an earlier call.
+    """Delete every file that still holds something forgotten, now or in an earlier call.
 
-    No part of the tables as they stand does. Parts go last: they tell what else has to go.
+    No current part does. Parts are deleted last: they show which other files to delete.
     """
     dataset = writer.dataset
     parts: dict[str, set[str]] = {}
@@ -216,7 +216,7 @@ def _delete(writer: Writer, forgotten: ForgottenKeys, found: _Found) -> ForgetRe
             if held:
                 parts.setdefault(table, set()).add(part)
             sources.update(u for row in held for u in _of(row, "source_uri") if u.startswith("sources/"))
-    there = {path for path, _, _ in dataset.list("sources/")}
+    existing = {path for path, _, _ in dataset.list("sources/")}
     media = [path for path, _, _ in dataset.list("media/") if forgotten.video(Path(path).name.partition(".")[0])]
     broken = tuple(name for name, versions in pins(dataset).items() if _uses(dataset, versions, parts))
     writer.check()
@@ -227,7 +227,7 @@ def _delete(writer: Writer, forgotten: ForgottenKeys, found: _Found) -> ForgetRe
         requests=len(found.requests),
         parts=sum(map(len, parts.values())),
         media=len(media),
-        sources=len(sources & there),
+        sources=len(sources & existing),
         broken=broken,
     )
 

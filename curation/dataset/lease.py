@@ -1,4 +1,4 @@
-"""The lease: which process writes to a dataset, and whether it lives."""
+"""The lease: which process writes to a dataset, and whether it is alive."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STALE_S = 30.0
 
 
 def holder() -> dict[str, Any]:
-    """This process, so that another one on this machine, or elsewhere, can tell whether it lives."""
+    """A description of this process from which others, here or elsewhere, can tell whether it is alive."""
     return {"host": socket.gethostname(), "boot": _boot_id(), "pid": os.getpid(), "started": _started(os.getpid())}
 
 
@@ -25,7 +25,7 @@ def holder_text(holder: Mapping[str, Any]) -> str:
 
 
 def is_alive(lease: Mapping[str, Any]) -> bool:
-    """Whether the lease's holder lives: seen directly on this machine, by its heartbeat elsewhere."""
+    """Whether the lease's holder is alive: checked directly on this machine, by its heartbeat on others."""
     who = lease["holder"]
     if who["boot"] and who["boot"] == _boot_id():
         return bool(_started(who["pid"]) == who["started"])
@@ -33,14 +33,14 @@ def is_alive(lease: Mapping[str, Any]) -> bool:
 
 
 def _boot_id() -> str | None:
-    """This machine since it was started, and our view of its processes: a container sees only its own."""
+    """Identifies this boot of the machine and our view of its processes: a container sees only its own."""
     with contextlib.suppress(OSError):
         return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {Path('/proc/self/ns/pid').readlink()}"
     return None
 
 
 def _started(pid: int) -> str | None:
-    """When a process of this machine started, in clock ticks since boot; None where it is gone."""
+    """When a process of this machine started, in clock ticks since boot; None if it has ended."""
     with contextlib.suppress(OSError, IndexError):
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return None if state == "Z" else fields[18]

@@ -1,7 +1,7 @@
-"""The object store under a dataset's URI: how it is reached, how long it is tried, and what its errors mean.
+"""The object store of a dataset: connecting, retrying, and explaining its errors.
 
-Which server and whose credentials is said by environment variables that all clients read: AWS_… for s3://, GOOGLE_… for
-gs:// (docs/object-stores.md).
+All clients read the server and the credentials from environment variables: AWS_… for s3://, GOOGLE_… for gs://
+(docs/object-stores.md).
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from obstore.store import BackoffConfig, RetryConfig
 
 BLOCK = 8 * 2**20
-# A request ends after half a minute by itself.
+# A single request times out after half a minute.
 _BACKOFF_S, _LONGEST_BACKOFF_S = 0.2, 10.0
-_RETRIES, _PATIENCE_S = 20, 60.0  # for a store that is away in the middle of a run; there is no time for more
-_FIRST_RETRIES, _FIRST_PATIENCE_S = 2, 10.0  # for one that may never have been there
+_RETRIES, _PATIENCE_S = 20, 60.0  # for a store that fails during a run; waiting longer is no option
+_FIRST_RETRIES, _FIRST_PATIENCE_S = 2, 10.0  # for one that may not exist at all
 
 
 @dataclass(frozen=True)
 class Connection:
-    """A store, and what deltalake has to be told to reach it in the same way."""
+    """A store, and deltalake's options for the same store."""
 
     store: ObjectStore
     options: dict[str, str]
@@ -46,10 +46,10 @@ class Connection:
 
 @functools.cache
 def connect(uri: str, patient: bool) -> Connection:
-    """The store at a URI that is not on this machine's disk, after it has answered once.
+    """The remote store at a URI, after it has answered once.
 
-    Raises what obstore raises: within seconds where there is no such server or bucket, or no access to it. Where the
-    store is away later, `patient` says whether it is waited for.
+    Raises obstore's errors, within seconds if the server or bucket does not exist or denies access. `patient` decides
+    whether to wait for the store if it becomes unreachable later.
     """
     first = from_url(uri, retry_config=_retries(_FIRST_RETRIES, _FIRST_PATIENCE_S))
     next(iter(obstore.list(first, "commits/", chunk_size=1)), None)
@@ -74,25 +74,25 @@ def _retries(most: int, patience_s: float) -> RetryConfig:
 
 
 def arrow_files(uri: str) -> FileSystem:
-    """The same files through Arrow's own client, which is told by the same variables."""
+    """The same files through Arrow's own client, configured by the same variables."""
     parts = urlsplit(uri)
     if parts.scheme == "gs":
         return SubTreeFileSystem(parts.netloc + parts.path, GcsFileSystem())
-    said = os.environ.get
-    endpoint = urlsplit(said("AWS_ENDPOINT") or said("AWS_ENDPOINT_URL") or "")
+    variable = os.environ.get
+    endpoint = urlsplit(variable("AWS_ENDPOINT") or variable("AWS_ENDPOINT_URL") or "")
     client = S3FileSystem(
-        region=said("AWS_REGION") or said("AWS_DEFAULT_REGION"),
+        region=variable("AWS_REGION") or variable("AWS_DEFAULT_REGION"),
         endpoint_override=endpoint.netloc or None,
         scheme=endpoint.scheme or "https",
-        anonymous=said("AWS_SKIP_SIGNATURE", "").lower() in ("1", "true"),
+        anonymous=variable("AWS_SKIP_SIGNATURE", "").lower() in ("1", "true"),
     )
     return SubTreeFileSystem(parts.netloc + parts.path, client)
 
 
 def fetch(store: ObjectStore, path: str, target: Path) -> None:
-    """Copy a file of the store to this machine's disk, a block of it in memory at a time.
+    """Copy a file of the store to this machine's disk, with one block of it in memory at a time.
 
-    Each block is a request of its own, with its own time. Raises FileNotFoundError and what else obstore raises.
+    Each block is a separate request with its own timeout. Raises FileNotFoundError and obstore's errors.
     """
     size = obstore.head(store, path)["size"]
     with target.open("wb") as file:
@@ -118,22 +118,22 @@ _WAYS_OUT = (
     ),
     (
         r"BadScheme|URL scheme is not allowed|builder error",
-        "AWS_ENDPOINT is no https:// URL: for plain http:// set AWS_ALLOW_HTTP=true",
+        "AWS_ENDPOINT is not an https:// URL: for plain http:// set AWS_ALLOW_HTTP=true",
     ),
     (
         r"conditional put is disabled|\b501 Not Implemented",
-        "it does not create files only if they are absent (conditional puts), which commits need: "
-        "switch that on, or take another store",
+        "it does not support creating a file only if it is absent (conditional puts), which commits need: "
+        "enable that, or use another store",
     ),
     (
         r"error sending request|tcp connect error|operation timed out|dns error",
-        "it does not answer: see that it runs and that AWS_ENDPOINT, or the network, leads to it",
+        "it does not answer: make sure that it runs and can be reached (AWS_ENDPOINT, network)",
     ),
 )
 
 
 def explained(error: BaseException) -> str:
-    """What obstore or deltalake complains of, in one line; what to do first, where that is known."""
+    """An error of obstore or deltalake in one line, beginning with what to do, if known."""
     text = re.sub(r"\x1b\[\d+m|↳", "", str(error).partition("\n\nDebug source")[0])
     line = " ".join(text.split())
     for pattern, way_out in _WAYS_OUT:
@@ -143,42 +143,42 @@ def explained(error: BaseException) -> str:
 
 
 def is_of_store(error: BaseException) -> bool:
-    """Whether an error of obstore or of deltalake's file system is one of the store: not that a file is not there."""
+    """Whether an error of obstore or of deltalake's file system is one of the store, other than a missing file."""
     return isinstance(error, (BaseError, NotImplementedError)) or (
         isinstance(error, OSError) and not isinstance(error, FileNotFoundError) and "Error performing" in str(error)
     )
 
 
 def _brief(line: str) -> str:
-    """What of a long message says which request failed, and the server's own word on it."""
+    """The part of a long message that names the failed request, and the server's error code."""
     request = re.search(r"performing (?:\w+ )?(?:request )?.*?(\w+ https?://[^\s?]+)", line)
     code = re.search(r"<Code>(\w+)</Code>", line)
-    said = [request[1] if request else "", code[1] if code else ""]
-    return ": ".join(filter(None, said)) or line[:200]
+    parts = [request[1] if request else "", code[1] if code else ""]
+    return ": ".join(filter(None, parts)) or line[:200]
 
 
 def put(store: ObjectStore, path: str, data: bytes | Path, *, create: bool = False) -> None:
-    """Write a file whole or not at all; with `create`, only if absent (AlreadyExistsError). Raises DatasetError."""
+    """Write a file completely or not at all. Raises DatasetError; with `create`, AlreadyExistsError if it exists."""
     with write_errors(path):
         obstore.put(store, path, data, mode="create" if create else "overwrite")
 
 
 @contextlib.contextmanager
 def write_errors(what: str) -> Iterator[None]:
-    """Turns the storage's errors into a DatasetError of one line."""
+    """Turn errors of the storage into a one-line DatasetError."""
     try:
         yield
     except (AlreadyExistsError, CommitFailedError):
-        raise  # another one was first
+        raise  # another process was first
     except (BaseError, OSError, NotImplementedError) as error:
         full = "os error 28" in str(error) or getattr(error, "errno", None) == errno.ENOSPC
-        hint = "; the disk is full: what was committed is whole, make room and run again" if full else ""
+        hint = "; the disk is full: everything committed is intact, make room and run again" if full else ""
         raise DatasetError(f"cannot write {what}: {explained(error)}{hint}") from error
 
 
 @contextlib.contextmanager
 def read_errors(what: str) -> Iterator[None]:
-    """Turns a store's errors into a DatasetError of one line; that a file is not there stays a FileNotFoundError."""
+    """Turn errors of a store into a one-line DatasetError; a missing file stays a FileNotFoundError."""
     try:
         yield
     except (BaseError, OSError) as error:
@@ -188,5 +188,5 @@ def read_errors(what: str) -> Iterator[None]:
 
 
 def disk_is_full(error: BaseException) -> bool:
-    """Whether that is what an error of the operating system, the store or a child process comes down to."""
+    """Whether an error of the operating system, the store or a child process means that the disk is full."""
     return "No space left on device" in str(error) or "Disk quota exceeded" in str(error)

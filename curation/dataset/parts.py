@@ -1,4 +1,4 @@
-"""Parts: the Parquet files of a table, and how rows become some."""
+"""Parts: the Parquet files of a table, and writing them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROW_GROUP_BYTES = 4 * 2**20
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A Parquet file of one table: its name in the table's folder, its bytes and rows."""
+    """A Parquet file of one table: its name in the table's folder, its size in bytes, and its number of rows."""
 
     table: str
     path: str
@@ -34,7 +34,7 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Lineage:
-    """Which run writes, under which epoch."""
+    """The run that writes, and its epoch."""
 
     run_id: str
     epoch: int
@@ -42,16 +42,16 @@ class Lineage:
 
 @dataclasses.dataclass
 class _RowGroup:
-    """Rows as they came, put together once they are written, and their bytes."""
+    """Rows as they came, concatenated when they are written, and their size in bytes."""
 
     pieces: list[pa.Table] = dataclasses.field(default_factory=list)
     size: int = 0
 
 
 class PartWriter:
-    """Gathers rows by table and writes them as parts, by size and at the end.
+    """Collects rows by table and writes them as parts of about `part_bytes`; `finish` writes the rest.
 
-    A part's name carries the epoch of its writer, so that parts of dead writers can be told and swept.
+    A part's name contains the epoch of its writer, so that the parts of dead writers can be recognised and deleted.
     """
 
     def __init__(self, store: ObjectStore, lineage: Lineage, part_bytes: int) -> None:
@@ -62,7 +62,7 @@ class PartWriter:
         self._parts: list[Part] = []
 
     def add(self, rows: Iterable[Row[Any]]) -> None:
-        """Take rows of any tables."""
+        """Add rows of any tables."""
         by_type: dict[type, list[Row[Any]]] = {}
         for row in rows:
             by_type.setdefault(type(row.record), []).append(row)
@@ -74,12 +74,12 @@ class PartWriter:
             self.add_rows(table, pa.Table.from_pylist(values, schema=TABLES[table].schema))
 
     def add_rows(self, table: str, rows: pa.Table) -> None:
-        """Take rows that have their lineage already."""
+        """Add rows that already have their lineage columns."""
         size = rows.nbytes
         if size <= ROW_GROUP_BYTES:
-            self._take(table, rows, size)  # none are a part as well
+            self._take(table, rows, size)  # an empty table becomes a part too
             return
-        each = max(1, len(rows) * ROW_GROUP_BYTES // size)  # a long video's are many megabytes
+        each = max(1, len(rows) * ROW_GROUP_BYTES // size)  # a long video's rows have many megabytes
         for start in range(0, len(rows), each):
             piece = rows.slice(start, each)
             self._take(table, piece, piece.nbytes)
@@ -94,7 +94,7 @@ class PartWriter:
             self._flush(table)
 
     def finish(self) -> list[Part]:
-        """Write what is left; every part written since the last call."""
+        """Write the remaining rows; returns all parts written since the last call."""
         for table in list(self._groups):
             self._flush(table)
         parts, self._parts = self._parts, []
@@ -115,7 +115,7 @@ class PartWriter:
 
 
 def conform(rows: pa.Table, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
-    """`rows` under the schema of today: a column that they are too old to have is null."""
+    """`rows` with the current schema: columns that they are too old to have are null."""
     for name in columns:
         if name not in rows.schema.names:
             rows = rows.append_column(schema.field(name), pa.nulls(len(rows), schema.field(name).type))
@@ -124,5 +124,5 @@ def conform(rows: pa.Table, schema: pa.Schema, columns: Sequence[str]) -> pa.Tab
 
 
 def part_name(epoch: int) -> str:
-    """A new part's name, under the epoch of who writes it."""
+    """A name for a new part, with the epoch of its writer."""
     return f"part-{epoch:020d}-{uuid.uuid4().hex}.parquet"

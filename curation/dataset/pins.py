@@ -1,4 +1,4 @@
-"""Pins: versions of all tables that belong together, kept under a name."""
+"""Pins: consistent versions of all tables, kept under a name."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def pin(dataset: Dataset, name: str) -> dict[str, int]:
-    """Keep the tables as they stand, under `name`; the version of each. Raises UsageError for an unusable name."""
+    """Keep the current versions of the tables under `name`, and return them. Raises UsageError for an invalid name."""
     if not _NAME.fullmatch(name):
-        raise UsageError(f"'{name}' cannot name a version; use letters, digits, '.', '_' and '-'")
+        raise UsageError(f"'{name}' is not a valid name for a version; use letters, digits, '.', '_' and '-'")
     versions = versions_now(dataset)
     try:
         put(dataset.store, _path(name), json.dumps(versions).encode(), create=True)
     except AlreadyExistsError:
-        raise UsageError(f"a version is pinned as '{name}' already; take another name, or unpin it") from None
+        raise UsageError(f"a version is already pinned as '{name}'; choose another name, or unpin it") from None
     return versions
 
 
 def unpin(dataset: Dataset, name: str) -> None:
-    """Let go of a pinned version; the next vacuum clears what only it needed. Raises UsageError."""
+    """Release a pinned version; the next vacuum deletes what only it needed. Raises UsageError."""
     if name not in pins(dataset):
         raise UsageError(f"no version is pinned as '{name}'")
     dataset.delete([_path(name)])
 
 
 def pins(dataset: Dataset) -> dict[str, dict[str, int]]:
-    """The pinned versions, by name: the version of each table."""
+    """The pinned versions by name, each with the version of every table."""
     names = sorted(path.removeprefix("pins/").removesuffix(".json") for path, _, _ in dataset.list("pins/"))
     return {name: dataset.get_json(_path(name)) or {} for name in names}
 
@@ -48,7 +48,7 @@ def _path(name: str) -> str:
 
 
 def versions_now(dataset: Dataset) -> dict[str, int]:
-    """The version of each table; they belong together, also while a writer commits: all show the same commits."""
+    """The version of each table. They are consistent, even during writes: all show the same commits."""
     for _ in range(PIN_ATTEMPTS):
         before = _last_commit(dataset)
         behind = unfinished(dataset)
@@ -57,7 +57,7 @@ def versions_now(dataset: Dataset) -> dict[str, int]:
         if not behind and _last_commit(dataset) == before:
             return versions
         time.sleep(0.5)
-    raise DatasetError("a commit stays unfinished since its writer died; the next run, or `vidla vacuum`, finishes it")
+    raise DatasetError("a commit is unfinished because its writer died; the next run, or `vidla vacuum`, finishes it")
 
 
 def _last_commit(dataset: Dataset) -> int:

@@ -1,4 +1,4 @@
-"""Pinned versions of a dataset, and clearing away what no version that counts needs any more."""
+"""Vacuum: deleting files that neither the current tables nor a pinned version need."""
 
 from __future__ import annotations
 
@@ -16,12 +16,9 @@ from curation.schema import TABLES
 _PART = re.compile(r"part-\d{20}-[0-9a-f]{32}\.parquet")
 
 
-# --- vacuum ---------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class VacuumReport:
-    """What was deleted, in files, and what `kept` superseded parts there still are, for the sake of pinned versions."""
+    """The numbers of deleted files, their bytes, and the superseded parts `kept` for pinned versions."""
 
     parts: int = 0
     media: int = 0
@@ -31,10 +28,10 @@ class VacuumReport:
 
 
 def vacuum(writer: Writer) -> VacuumReport:
-    """Delete parts, stored media and sources that neither the tables as they stand nor a pinned version need.
+    """Delete parts, stored media and sources that neither the current tables nor a pinned version need.
 
-    Afterwards, and if no pinned version holds on to superseded parts, a glob of `table/*.parquet` is the table.
-    Files that vidla did not write are left alone.
+    Afterwards `table/*.parquet` is exactly the table, unless a pinned version needs superseded parts. Files that vidla
+    did not write are left alone.
     """
     dataset = writer.dataset
     live = {table: set(dataset.live_parts(table)) for table in TABLES}
@@ -71,7 +68,7 @@ def parts_on_disk(dataset: Dataset, table: str) -> Iterator[tuple[str, int]]:
 
 
 def _uris(dataset: Dataset, table: str, column: str, parts: Mapping[str, Collection[str]]) -> set[str]:
-    """The values of a column in `parts` of a table, as far as they are there: forgetting takes some of pinned ones."""
+    """The values of a column in those `parts` of a table that exist: forgetting deletes parts of pinned versions."""
     there = {name for name, _ in parts_on_disk(dataset, table)}
     columns = (dataset.read_part(table, name, [column])[column] for name in there.intersection(parts[table]))
     return {uri for values in columns for uri in values.unique().to_pylist()}

@@ -1,7 +1,7 @@
-"""One video's rows out of parts that hold many videos': what is read for one serves those that lie beside it.
+"""The rows of single videos, read from parts that hold many videos.
 
-A part never changes. So where its videos lie is looked up once, and the row groups read last are kept for the next
-video. Safe to use from several threads.
+Parts never change. So each part is indexed once, and the last row groups are cached for the videos stored beside one
+another. Thread-safe.
 """
 
 from __future__ import annotations
@@ -27,23 +27,27 @@ from curation.schema import TABLES
 
 T = TypeVar("T")
 
-PARTS = 64  # whose videos' places are kept: those of the waves under way are a few dozen
-ROW_GROUPS = 16  # that are kept: some 64 MB at most, since each has ROW_GROUP_BYTES
+PARTS = 64  # parts with a cached index: the waves under way need a few dozen
+ROW_GROUPS = 16  # cached row groups of ROW_GROUP_BYTES each: some 64 MB at most
 
 
 @dataclass(frozen=True)
 class VideoIndex:
-    """Where each video is, of many places by number: 12 bytes a video and place.
+    """Which of several numbered places hold each video: 12 bytes per video and place.
 
-    It goes by hashes, so once in a blue moon a place is named that does not have the video.
+    A hash collision may (very rarely) name a place without the video.
+
+    >>> index = VideoIndex.of([pa.chunked_array([["a", "a", "b"]]), pa.chunked_array([["b"]])])
+    >>> index.places_of("a"), index.places_of("b"), index.places_of("c")
+    ([0], [0, 1], [])
     """
 
     hashes: npt.NDArray[np.int64]  # (n,), sorted
-    numbers: npt.NDArray[np.int32]  # (n,), of the place
+    numbers: npt.NDArray[np.int32]  # (n,), of the places
 
     @classmethod
     def of(cls, videos: Iterable[pa.ChunkedArray]) -> Self:
-        """From the video_id of every row of each place, in their order."""
+        """Index the places, given the `video_id` column of each."""
         by_place = [
             np.fromiter(map(hash, ids), np.int64, len(ids))
             for column in videos
@@ -55,7 +59,7 @@ class VideoIndex:
         return cls(hashes[order], numbers[order])
 
     def places_of(self, video_id: str) -> list[int]:
-        """The numbers of the places that have the video, in their order."""
+        """The numbers of the places that hold the video, in order."""
         first, last = (np.searchsorted(self.hashes, hash(video_id), side) for side in ("left", "right"))
         return [int(number) for number in self.numbers[first:last]]
 
@@ -68,9 +72,9 @@ def read_video(
     columns: Sequence[str] | None = None,
     among: Collection[str] | None = None,
 ) -> pa.Table:
-    """One video's rows in a part; of these, only those whose key is `among` the given ones.
+    """One video's rows in a part; with `among`, only those with one of these keys.
 
-    Row groups without any are passed over, however large the part is. Raises FileNotFoundError, DatasetError.
+    Reads only row groups that have such rows, however large the part is. Raises FileNotFoundError, DatasetError.
     """
     wanted = tuple(columns or TABLES[table].schema.names)
     by = ("video_id", TABLES[table].key[-1])
@@ -80,17 +84,21 @@ def read_video(
     found = []
     for number in part.groups_of(video_id):
         if keys is not None:
-            there = pc.is_in(_row_group(part, number, by).get().of(video_id)[by[1]], keys)
-            if not pc.any(there).as_py():
-                continue  # images are large: they are read where some are wanted
+            matching = pc.is_in(_row_group(part, number, by).get().of(video_id)[by[1]], keys)
+            if not pc.any(matching).as_py():
+                continue  # images are large: read them only if needed
         rows = _row_group(part, number, read).get().of(video_id).select(wanted)
-        found.append(rows if keys is None else rows.filter(there))
+        found.append(rows if keys is None else rows.filter(matching))
     return pa.concat_tables(found) if found else TABLES[table].schema.empty_table().select(wanted)
 
 
 @dataclass(frozen=True)
 class _ByVideo:
-    """Rows, and where each video's are: runs of so many from so many on, nearly always one."""
+    """A row group, and for each video the (start, length) runs of its rows, almost always one.
+
+    >>> _ByVideo.of_rows(pa.table({"video_id": ["a", "a", "b", "a"]})).runs
+    {'a': [(0, 2), (3, 1)], 'b': [(2, 1)]}
+    """
 
     rows: pa.Table
     runs: Mapping[str, Sequence[tuple[int, int]]]
@@ -111,7 +119,7 @@ class _ByVideo:
 
 
 class _Part:
-    """A part that is being read from."""
+    """A part, with its footer and its index of videos, read on first use."""
 
     def __init__(self, dataset: Dataset, table: str, path: str) -> None:
         self._dataset = dataset
@@ -120,11 +128,11 @@ class _Part:
         self._opened = Lazy(self._open)
 
     def groups_of(self, video_id: str) -> list[int]:
-        """The row groups that have rows of a video."""
+        """The numbers of the row groups that have rows of a video."""
         return self._opened.get()[1].places_of(video_id)
 
     def read(self, number: int, columns: tuple[str, ...]) -> pa.Table:
-        """One row group, under the schema of today."""
+        """One row group, with the current schema."""
         with self._file(self._opened.get()[0]) as file:
             rows = file.read_row_group(number, [name for name in columns if name in file.schema_arrow.names])
         return conform(rows, TABLES[self._table].schema, columns)
@@ -153,13 +161,13 @@ def _row_group(part: _Part, number: int, columns: tuple[str, ...]) -> Lazy[_ByVi
 
 
 def forget() -> None:
-    """Let go of what is kept for the next video."""
+    """Clear the caches."""
     _row_group.cache_clear()
     _part.cache_clear()
 
 
 class Lazy(Generic[T]):
-    """What `make` gives, made by the first of many threads that ask; the others wait for it, and those to come not."""
+    """The value of `make()`, computed by the first thread that asks; others wait, later callers do not."""
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make

@@ -1,4 +1,4 @@
-"""The one writer of a dataset."""
+"""The single writer of a dataset."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from curation.schema import TABLES
 
 
 class DatasetLocked(DatasetError):
-    """Another writer that is alive holds the dataset."""
+    """Another live writer holds the dataset."""
 
 
 class Writer(Committer):
@@ -40,7 +40,7 @@ class Writer(Committer):
         self._wait_s = wait_s
         self._beat: threading.Thread | None = None
         self._closing = threading.Event()
-        self._lease = Dataset(dataset.uri, patient=False)  # a beat that comes late is of no use
+        self._lease = Dataset(dataset.uri, patient=False)  # a late heartbeat is useless
         self.lost = threading.Event()
         super().__init__(dataset, Lineage(run_id, epoch=0))
 
@@ -70,7 +70,7 @@ class Writer(Committer):
         self._closing.set()
         if self._beat is not None:
             self._beat.join()
-        with contextlib.suppress(Exception):  # the dataset is whole without it; an error under way matters more
+        with contextlib.suppress(Exception):  # the dataset is consistent without it; an error under way matters more
             self._renew_lease(open_=False)
 
     def _await_lease(self) -> dict[str, Any]:
@@ -85,7 +85,7 @@ class Writer(Committer):
             time.sleep(0.5)
 
     def _open(self, last: int) -> int:
-        """Create the opening behind every commit there is; its number."""
+        """Create the opening after all existing commits; returns its number."""
         while True:
             for number, _ in read_commits(self.dataset, last):
                 last = number
@@ -98,29 +98,29 @@ class Writer(Committer):
             except AlreadyExistsError:
                 continue
             if self.dataset.folder is None:
-                self._see_refused(opening)
+                self._check_refused(opening)
             return last + 1
 
-    def _see_refused(self, opening: Callable[[], None]) -> None:
-        """Some stores take a file that is to be created only if absent, and overwrite the one that is there."""
+    def _check_refused(self, opening: Callable[[], None]) -> None:
+        """Raises DatasetError if creating an existing file succeeds: some stores overwrite it."""
         try:
             opening()
         except AlreadyExistsError:
             return
         raise DatasetError(
-            f"the store of {self.dataset.uri} overwrites files that are to be created only if absent (it ignores "
-            "If-None-Match), so that two writers could undo each other's commits: take one that does not"
+            f"the store of {self.dataset.uri} overwrites files that must only be created if absent (it ignores "
+            "If-None-Match), so that two writers could undo each other's commits: use another store"
         )
 
     def _sweep(self, swept: int, added: set[tuple[str, str]]) -> None:
-        """Delete parts that writers since the last sweep left uncommitted: none of them can commit any more."""
+        """Delete the uncommitted parts of writers since the last sweep, none of which can commit any more."""
         low, high = f"part-{swept:020d}", f"part-{self.lineage.epoch:020d}"
         for table in TABLES:
             names = [path.rpartition("/")[2] for path, _, _ in self.dataset.list(f"{table}/", after=f"{table}/{low}")]
             orphans = [n for n in names if low <= n < high and (table, n) not in added]
             self.dataset.delete(f"{table}/{name}" for name in orphans)
         if self.dataset.folder is not None:
-            for pattern in ("*#[0-9]*", "*/*#[0-9]*", "*/*/*#[0-9]*"):  # what an interrupted write on disk leaves
+            for pattern in ("*#[0-9]*", "*/*#[0-9]*", "*/*/*#[0-9]*"):  # left by interrupted writes on disk
                 for torn in self.dataset.folder.glob(pattern):
                     torn.unlink(missing_ok=True)
             for folder in ("scratch", "progress"):
@@ -141,11 +141,11 @@ class Writer(Committer):
 
     def _keep_lease(self) -> None:
         while not self._closing.wait(HEARTBEAT_S):
-            with contextlib.suppress(Exception):  # a missed beat is no harm: the epoch decides
+            with contextlib.suppress(Exception):  # a missed heartbeat does no harm: the epoch decides
                 self._renew_lease(open_=True)
 
     def _renew_lease(self, *, open_: bool) -> None:
-        """Write the lease, unless a younger writer has taken it: then this one is lost."""
+        """Write the lease; if a younger writer has taken it, set `lost` instead."""
         lease = self._lease.get_json(LEASE) or {}
         if int(lease.get("epoch", 0)) > self.lineage.epoch:
             self.lost.set()

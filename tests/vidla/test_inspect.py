@@ -47,7 +47,7 @@ def test_one_screen_tells_what_is_there(shared: Dataset) -> None:
         "requests downloaded 4 3 1 0",
         "videos segmented 3 2 1 0",
         "frames captioned 8 6 2 0",
-        "clips given texts 14 14 0 0",
+        "clips with texts 14 14 0 0",
         "download not_found 1 0 no luck",
         "segment unreadable 1 0 no luck",
         "caption engine 2 0 no luck",

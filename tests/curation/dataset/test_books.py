@@ -109,7 +109,7 @@ STRAYS = {
     "downloads": "1 downloads that no request asked for",
     "videos": "1 videos without a download",
     "frames": "4 frames without a video",
-    "captions": "4 captions of frames that are not there",
+    "captions": "4 captions of missing frames",
     "segments": "7 segments without a video",
     "summaries": "6 summaries without a segment",
     "clips": "7 clips without a segment",
@@ -135,7 +135,7 @@ def test_a_row_that_is_there_twice_is_an_imbalance(tmp_path: Path, table: str) -
         parts = PartWriter(dataset.store, writer.lineage, 1 << 30)
         parts.add_rows(table, source.cast(TABLES[table].schema))
         writer.commit("twice", parts.finish())
-    assert f"1 rows of {table} that are there twice" in balance(dataset).imbalances()
+    assert f"1 duplicate rows of {table}" in balance(dataset).imbalances()
 
 
 def test_missing_and_torn_media_are_imbalances(tmp_path: Path) -> None:

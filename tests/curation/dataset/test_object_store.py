@@ -174,7 +174,7 @@ def test_an_endpoint_where_nothing_listens(s3_server: S3Server) -> None:
         endpoint = f"http://127.0.0.1:{taken.getsockname()[1]}"
         begun = time.monotonic()
         said = refusal("s3://b/x", s3_server.environment | {"AWS_ENDPOINT": endpoint})
-    assert "it does not answer: see that it runs and that AWS_ENDPOINT" in said
+    assert "it does not answer: make sure that it runs and can be reached (AWS_ENDPOINT" in said
     assert endpoint in said
     assert time.monotonic() - begun < 30
 
@@ -205,7 +205,7 @@ def test_a_server_that_overwrites_what_is_there(tmp_path: Path, monkeypatch: pyt
     with S3Server(tmp_path, "--no-conditions") as server:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
-        refused_to_write(server.bucket().uri, "overwrites files that are to be created only if absent")
+        refused_to_write(server.bucket().uri, "overwrites files that must only be created if absent")
 
 
 def refused_to_write(uri: str, message: str) -> None:

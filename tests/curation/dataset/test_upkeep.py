@@ -144,7 +144,7 @@ def test_versions_that_nobody_pinned_go(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["", "../lease", "a/b", ".hidden", "x" * 101])
 def test_a_pin_is_named_plainly(tmp_path: Path, name: str) -> None:
     dataset = make_dataset(tmp_path / "data", videos=1)
-    with pytest.raises(UsageError, match="cannot name a version"):
+    with pytest.raises(UsageError, match="is not a valid name for a version"):
         pin(dataset, name)
 
 
