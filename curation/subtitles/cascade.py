@@ -1,4 +1,4 @@
-"""The subtitle cascade: which track is used, its sentences, and their language."""
+"""The subtitle cascade: choosing the track, its sentences and their language."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Spoken:
-    """What is said in a video, in which language (ISO 639-1), and by which kind of subtitles (manual or automatic).
+    """A video's sentences, their language (ISO 639-1), and the kind of subtitles (manual or automatic).
 
-    `ends` is what told where sentences end: punctuation, model, language or pauses.
+    `ends` is how sentence ends were found: punctuation, model, language or pauses.
     """
 
     sentences: tuple[Sentence, ...] = ()
@@ -39,8 +39,8 @@ def sentences_of(
 ) -> Spoken:
     """The sentences of the best track: manual before automatic, then by the order of the `wanted` languages.
 
-    `hint` is the video's language as its source states it. What lies after `duration` seconds is dropped. A track
-    without speech in it is passed over; with none left the answer is empty. Never raises, whatever the tracks hold.
+    `hint` is the video's language as its source states it. Text after `duration` seconds is dropped. Tracks without
+    speech are skipped; if none is left, the result is empty. Never raises, whatever the tracks contain.
     """
     for track in _ranked(tracks, wanted):
         pieces = _within(pieces_of(track.text), duration)
@@ -52,8 +52,7 @@ def sentences_of(
 
 
 def _ranked(tracks: Sequence[SubtitleTrack], wanted: Sequence[str]) -> Iterator[SubtitleTrack]:
-    """The tracks that are wanted, best first. A track whose language nobody states comes after those of a wanted
-    one."""
+    """The tracks in a `wanted` language, best first; within each kind, tracks without a stated language come last."""
     for kind in ("manual", "automatic"):
         of_kind = [t for t in tracks if t.kind == kind]
         for language in (*wanted, UNKNOWN):

@@ -1,8 +1,8 @@
-"""Subtitle files, clean and broken, to timed text.
+"""From subtitle files, clean or broken, to timed text.
 
-One tolerant parser reads WebVTT (W3C, https://www.w3.org/TR/webvtt1/) and SubRip alike. It looks for lines that hold
-two times and an arrow, and takes what lies between two of them as text, so that a file survives missing headers, blank
-lines, hours and numbers.
+One tolerant parser reads both WebVTT (W3C, https://www.w3.org/TR/webvtt1/) and SubRip. It looks for lines with two
+times and an arrow, and takes everything between two such lines as text. So headers, blank lines, hours and numbers may
+be missing.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from charset_normalizer import from_bytes
 
 log = logging.getLogger(__name__)
 
-MAX_CHARACTERS = 16_000_000  # a file's text beyond this is not read: a four-hour film has less than one million
+MAX_CHARACTERS = 16_000_000  # text beyond this is not read; a four-hour film has less than one million
 MAX_CUES = 100_000
 MAX_SPEECH = 500_000  # characters between the times
-ROLLING_SHARE = 0.3  # of the cues repeat the line before: the file scrolls
+ROLLING_SHARE = 0.3  # if this share of cues repeats the previous line, the file scrolls
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of text between two times, in seconds: a word where the file times words, else a cue's line or lines.
+    """Text between two times, in seconds: a word if the file times words, else one or more lines of a cue.
 
-    `turn` is true where a mark says that somebody else begins to speak.
+    `turn` is true if a mark shows that another speaker begins.
     """
 
     start: float
@@ -39,7 +39,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class _Cue:
-    """A cue as it is shown: its lines, each a list of pieces. A piece with an untold end has the cue's."""
+    """A cue: its lines, each a list of pieces. A piece without an end of its own has the cue's."""
 
     start: float
     end: float
@@ -51,7 +51,14 @@ class _Cue:
 
 
 def pieces_of(text: str) -> list[Piece]:
-    """The spoken text of a subtitle file in order of time, each word once; empty if there is none. Never raises."""
+    """The spoken text of a subtitle file in order of time, each word once; empty if there is none. Never raises.
+
+    >>> file = "00:01.000 --> 00:03.000\\n- <i>Hello!</i>\\n- [door creaks] Who is there?\\n"
+    >>> for piece in pieces_of(file):
+    ...     print(f"{piece.start:.1f} {piece.end:.1f} {piece.text} {piece.turn}")
+    1.0 1.6 Hello! True
+    1.6 3.0 Who is there? True
+    """
     if len(text) > MAX_CHARACTERS:
         log.warning("a subtitle file of %d characters is read up to the first %d", len(text), MAX_CHARACTERS)
     cues = [_Cue(start, end, _lines(start, end, payload)) for start, end, payload in _blocks(text[:MAX_CHARACTERS])]
@@ -68,7 +75,7 @@ _BOMS = (
     (b"\xff\xfe", "utf-16"),
     (b"\xfe\xff", "utf-16"),
 )
-# What subtitle files are found in; a closed list, since a short text looks plausible in dozens of encodings.
+# Common encodings of subtitle files; a closed list, since a short text looks plausible in dozens of encodings.
 _ENCODINGS = [
     *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258", "cp874"),
     *("koi8_r", "iso8859_2", "mac_roman", "cp932", "euc_jp", "iso2022_jp", "gb18030", "big5", "cp949"),
@@ -76,24 +83,27 @@ _ENCODINGS = [
 
 
 def decode(data: bytes) -> str:
-    """The text of a subtitle file in whatever encoding: by its byte order mark, as UTF-8, or by charset-normalizer's
-    guess."""
+    """The text of a subtitle file in any encoding: by its byte order mark, as UTF-8, or as charset-normalizer guesses.
+
+    >>> decode("Où est-il ?".encode("utf-16"))
+    'Où est-il ?'
+    """
     for bom, encoding in _BOMS:
         if data.startswith(bom):
             return data.decode(encoding, "replace").removeprefix("\ufeff")
-    if b"\x00" in data[:4096]:  # UTF-16 without a mark: the ASCII in the timing lines tells the byte order
+    if b"\x00" in data[:4096]:  # UTF-16 without a mark: the ASCII in the timing lines shows the byte order
         head = data[:4096]
         return data.decode("utf-16-be" if head[::2].count(0) > head[1::2].count(0) else "utf-16-le", "replace")
     if b"\x1b$" not in data:
         text = data.decode("utf-8", "replace")
         wrong = text.count("\ufffd")
-        if wrong == 0 or wrong * 20 < sum(not c.isascii() for c in text):  # UTF-8 with a damaged place
+        if wrong == 0 or wrong * 20 < sum(not c.isascii() for c in text):  # UTF-8 with a few damaged bytes
             return text
-    # Times and numbers say nothing of the encoding and drown what does.
+    # Times and numbers are the same in all encodings and would drown the informative bytes.
     telling = b"\n".join(line for line in data.splitlines() if b"-->" not in line and not line.strip().isdigit())
     matches = from_bytes(telling[:100_000], cp_isolation=_ENCODINGS)
     best = matches.best()
-    # Neighbours such as cp1250 and cp1252 often look equally well: then the commoner one, which stands first.
+    # Similar encodings such as cp1250 and cp1252 often fit equally well: take the more common one, listed first.
     equal = {m.encoding for m in matches if best and m.chaos <= best.chaos and m.coherence >= best.coherence - 0.05}
     return data.decode(next((e for e in _ENCODINGS if e in equal), "cp1252"), "replace")
 
@@ -113,12 +123,12 @@ def _seconds(groups: Sequence[str | None]) -> float:
 
 
 def _blocks(text: str) -> Iterator[tuple[float, float, list[str]]]:
-    """Start, end and lines of text of each cue, in the file's order, at most MAX_CUES."""
+    """Start, end and lines of text of each cue, in the file's order; at most MAX_CUES."""
     times: tuple[float, float] | None = None
     payload: list[str] = []
     room = MAX_SPEECH
     skipping = False  # inside a NOTE, STYLE or REGION block
-    blank = True  # the line before was
+    blank = True  # whether the previous line was
     count = 0
     for line in re.split(r"\r\n|\r|\n", text):
         timing = _TIMING.match(line) if ">" in line or "→" in line else None
@@ -145,7 +155,7 @@ def _blocks(text: str) -> Iterator[tuple[float, float, list[str]]]:
 
 
 def _without_name(payload: list[str]) -> list[str]:
-    """A cue's lines without the name or number of the next cue, which stands right before that one's times."""
+    """A cue's lines without the name or number of the next cue, which precedes that cue's times."""
     if payload and payload[-1]:
         alone = len(payload) > 1 and payload[-2] == "" and any(line.strip() for line in payload[:-1])
         if alone or re.fullmatch(r"\s*\d{1,7}\s*", payload[-1]):
@@ -154,13 +164,13 @@ def _without_name(payload: list[str]) -> list[str]:
 
 
 def _tidy(payload: list[str]) -> list[str]:
-    """The lines with something in them, with single spaces: the patterns below then see no runs of white space."""
+    """The non-blank lines, with single spaces, so that the patterns below need not handle runs of white space."""
     return [" ".join(line.split()) for line in payload if line.strip()]
 
 
 # --- lines to pieces ------------------------------------------------------------------------------------------------
 
-# Marks of our own inside a line, from the private use area: a time, and another speaker.
+# Our marks inside a line, from Unicode's private use area: a time, and a change of speaker.
 _AT, _TURN = "\ue000", "\ue001"
 _MARK = re.compile(f"{_AT}([0-9.]+){_AT}")
 _PRIVATE = re.compile("[\ue000-\ue0ff]")
@@ -189,14 +199,14 @@ _NAME = re.compile(r"^\s*([^\W_][^:：\n]{0,30})[:：](?=\s|$)", re.MULTILINE)
 
 
 def _lines(start: float, end: float, payload: list[str]) -> tuple[tuple[Piece, ...], ...]:
-    """The cue's lines as pieces, without markup and without what is not speech."""
+    """The cue's lines as pieces, without markup and descriptions of sounds."""
     text = _speech("\n".join(payload))
     lines = (tuple(_timed(line, start, end)) for line in text.split("\n"))
     return tuple(line for line in lines if line)
 
 
 def _speech(text: str) -> str:
-    """A cue's text with times and turns as marks of our own, and all other markup, sounds, music and names dropped."""
+    """A cue's text with our marks for times and turns, and without other markup, sounds, music and names."""
     text = _PRIVATE.sub("", text)
     text = _INNER_TIME.sub(lambda m: f"{_AT}{_seconds(m.groups()):.3f}{_AT}", text)
     text = _VOICE.sub(f" {_TURN}", _RUBY.sub("", text))
@@ -219,7 +229,7 @@ def _is_name(label: str) -> bool:
 
 
 def _timed(line: str, start: float, end: float) -> Iterator[Piece]:
-    """The pieces of one line: one for each stretch between two times in it."""
+    """The pieces of one line: one for each part between two times in it."""
     texts = _MARK.split(line)  # text, time, text, time, …, text
     times = [start, *(float(t) for t in texts[1::2])]
     turn = False
@@ -235,11 +245,11 @@ def _timed(line: str, start: float, end: float) -> Iterator[Piece]:
 
 
 def _unroll(cues: list[_Cue]) -> list[_Cue]:
-    """The cues without the lines and words that they only repeat.
+    """The cues without repeated lines and words.
 
-    A scrolling file shows the last line again above each new one; some grow a line word by word. In a file that
-    scrolls, repeats are dropped wherever they stand; elsewhere only where the cue follows at once, so that what is
-    said twice stays said twice.
+    A scrolling file shows the previous line again above each new one; some add a line word by word. In a scrolling
+    file all repeats are dropped; elsewhere only those in a cue that follows immediately, so that a sentence spoken
+    twice is kept twice.
     """
     repeats = sum(before.shown[-1] == cue.shown[0] for before, cue in itertools.pairwise(cues))
     rolling = repeats >= max(3, ROLLING_SHARE * len(cues))
@@ -283,8 +293,8 @@ def _without_words(cue: _Cue, count: int) -> _Cue:
 
 
 def _repair(pieces: list[Piece]) -> list[Piece]:
-    """The pieces with times that never run backwards: overlaps cut at the later start, lines of one cue sharing its
-    time by length."""
+    """The pieces with times that never run backwards: overlaps end at the later start, and the lines of a cue share
+    its time by length."""
     pieces = _share(pieces)
     fixed: list[Piece] = []
     clock = 0.0
@@ -304,7 +314,7 @@ def _repair(pieces: list[Piece]) -> list[Piece]:
 
 
 def _share(pieces: list[Piece]) -> list[Piece]:
-    """Pieces of the same start and end (the lines of one cue) follow each other, each as long as its text."""
+    """Put pieces with the same times (the lines of a cue) one after another, with times in proportion to their text."""
     shared: list[Piece] = []
     for (start, end), group in itertools.groupby(pieces, key=lambda p: (p.start, p.end)):
         same = list(group)
@@ -326,5 +336,5 @@ def _share(pieces: list[Piece]) -> list[Piece]:
 
 
 def _reading_time(text: str) -> float:
-    """Seconds that it takes to say `text`, about: 15 characters a second."""
+    """Roughly the seconds it takes to say `text`, at 15 characters per second."""
     return max(0.2, len(text) / 15)

@@ -1,4 +1,4 @@
-"""How likely a sentence ends after each word, by a language model or by a token-classification model."""
+"""The odds that a sentence ends after each word, by a language model or a token-classification model."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ import numpy as np
 from curation.errors import ConfigError
 from curation.local_models import from_transformers, load_torch, smollm2
 
-STYLE = (
-    "Hello, everyone. This is a talk. It is written down here.\n\n"  # what comes before tells the model how to write
-)
-CONTEXT = 60  # words before that the model sees, cut into sentences as found so far
-STEP = 20  # words that are judged together; their own ends are not yet part of what the model sees
-AHEAD = 2  # words behind a possible end that must fit it
-HOPELESS = -6.0  # log-probability of a full stop below which nothing more is asked
+STYLE = "Hello, everyone. This is a talk. It is written down here.\n\n"  # this prefix shows the model how to write
+CONTEXT = 60  # preceding words that the model sees, split into the sentences found so far
+STEP = 20  # words that are judged together; the model does not yet see the ends among them
+AHEAD = 2  # words after a possible end that are judged with it
+HOPELESS = -6.0  # below this log-probability of a full stop, the place is not examined further
 
 _lock = threading.Lock()  # the models are shared by all threads of a worker
 
@@ -28,9 +26,9 @@ _lock = threading.Lock()  # the models are shared by all threads of a worker
 def log_odds(words: Sequence[str]) -> np.ndarray:
     """Log-odds of a sentence end after each English word but the last, in nats, by SmolLM2-135M.
 
-    For each place the model weighs ". Next words" against " next words" and ", next words" (`_weigh`). The text before
-    is shown to it as the sentences found so far, so a word's odds depend on what stands before it and on AHEAD words
-    after it.
+    For each place the model compares ". Next words" with " next words" and ", next words" (`_compare`). It sees the
+    preceding text split into the sentences found so far, so a word's odds depend on the text before it and on AHEAD
+    words after it.
     """
     words = [re.sub(r"^i(?=$|')", "I", word) for word in words]
     odds = np.zeros(max(0, len(words) - 1))
@@ -38,17 +36,21 @@ def log_odds(words: Sequence[str]) -> np.ndarray:
     with _lock:
         for first in range(0, len(odds), STEP):
             last = min(len(odds), first + STEP)
-            odds[first:last] = _weigh(words, ends, first, last)
+            odds[first:last] = _compare(words, ends, first, last)
             ends.update(i for i in range(first, last) if odds[i] > 0)
     return odds
 
 
-def _weigh(words: Sequence[str], ends: set[int], first: int, last: int) -> np.ndarray:
+def _compare(words: Sequence[str], ends: set[int], first: int, last: int) -> np.ndarray:
     """Log-odds for the places after words `first` to `last` - 1.
 
-    The words as they run on are the trunk, read once. Where the model thinks a full stop possible at all, two branches
-    grow from it: ". Next words" and ", next words", all of them read together in a second pass. A branch sees the trunk
-    up to its place and itself, and its positions count on from there, so that each is as if it stood alone.
+    The unpunctuated words are the trunk, read once. Where the model considers a full stop possible at all, two branches
+    leave it: ". Next words" and ", next words". All branches are read together in a second pass. A branch attends to
+    the trunk up to its root and to itself, and its positions continue from the root, as if it were alone:
+
+        trunk     the  tram  leaves  at   nine  we   wait
+        branch                                . We   wait
+        branch                                , we   wait
     """
     torch = load_torch()
     tokenizer, model = smollm2()
@@ -57,7 +59,7 @@ def _weigh(words: Sequence[str], ends: set[int], first: int, last: int) -> np.nd
     stops, comma = [encode(mark)[0] for mark in ".?!"], encode(",")[0]
 
     trunk = list(encode(STYLE))
-    tips: dict[int, int] = {}  # where in the trunk each word ends
+    tips: dict[int, int] = {}  # index in the trunk of each word's last token
     for i in range(lowest, highest):
         begins = i == lowest or i - 1 in ends
         trunk += encode(("" if i == lowest else " ") + (_capital(words[i]) if begins else words[i]))
@@ -66,28 +68,28 @@ def _weigh(words: Sequence[str], ends: set[int], first: int, last: int) -> np.nd
             trunk.append(stops[0])
     with torch.inference_mode():
         read = model.model(input_ids=torch.tensor([trunk]), use_cache=True)
-        told = torch.log_softmax(model.lm_head(read.last_hidden_state[0, tips[first] :]), dim=-1).numpy()
-    told = dict(zip(range(tips[first], len(trunk)), told, strict=True))  # by the place in the trunk that tells it
+        rows = torch.log_softmax(model.lm_head(read.last_hidden_state[0, tips[first] :]), dim=-1).numpy()
+    log_probs = dict(zip(range(tips[first], len(trunk)), rows, strict=True))  # by index in the trunk
 
     odds = np.full(last - first, HOPELESS)
-    places = [i for i in range(first, last) if np.logaddexp.reduce(told[tips[i]][stops]) > HOPELESS]
-    branches: list[tuple[int, list[int]]] = []  # where in the trunk it grows, and its tokens
+    places = [i for i in range(first, last) if np.logaddexp.reduce(log_probs[tips[i]][stops]) > HOPELESS]
+    branches: list[tuple[int, list[int]]] = []  # index in the trunk of its root, and its tokens
     for i in places:
         following, rest = words[i + 1], [t for w in words[i + 2 : i + 1 + AHEAD] for t in encode(" " + w)]
         branches.append((tips[i], [stops[0], *encode(" " + _capital(following)), *rest]))
         branches.append((tips[i], [comma, *encode(" " + following), *rest]))
     tails = _tails(model, read.past_key_values, len(trunk), branches) if branches else []
     for n, i in enumerate(places):
-        here = told[tips[i]]
+        here = log_probs[tips[i]]
         until = tips[min(i + AHEAD, highest - 1)]
-        plain = sum(told[j - 1][trunk[j]] for j in range(tips[i] + 1, until + 1))
+        plain = sum(log_probs[j - 1][trunk[j]] for j in range(tips[i] + 1, until + 1))
         ending = np.logaddexp.reduce(here[stops]) + tails[2 * n]
         odds[i - first] = ending - np.logaddexp(plain, here[comma] + tails[2 * n + 1])
     return odds
 
 
 def _tails(model: Any, cache: Any, trunk: int, branches: Sequence[tuple[int, list[int]]]) -> list[float]:
-    """The log-probability of each branch behind its first token."""
+    """The log-probability of each branch, given its first token."""
     torch = load_torch()
     tokens = [t for _, branch in branches for t in branch]
     roots = np.repeat([root for root, _ in branches], [len(branch) for _, branch in branches])
@@ -96,16 +98,16 @@ def _tails(model: Any, cache: Any, trunk: int, branches: Sequence[tuple[int, lis
     index = np.arange(len(tokens))
     sees_trunk = np.arange(trunk) <= roots[:, None]
     sees_branch = (owners[:, None] == owners) & (index[:, None] >= index)
-    sight = torch.from_numpy(np.hstack([sees_trunk, sees_branch]))  # (tokens, trunk + tokens)
+    visible = torch.from_numpy(np.hstack([sees_trunk, sees_branch]))  # (tokens, trunk + tokens)
     with torch.inference_mode():
         hidden = model.model(
             input_ids=torch.tensor([tokens]),
-            attention_mask=torch.where(sight, 0.0, torch.finfo(torch.float32).min)[None, None],
+            attention_mask=torch.where(visible, 0.0, torch.finfo(torch.float32).min)[None, None],
             position_ids=torch.from_numpy(roots + 1 + steps)[None],
             past_key_values=cache,
         ).last_hidden_state[0]
-        told = torch.log_softmax(model.lm_head(hidden[:-1]), dim=-1)
-        chances = told[torch.arange(len(tokens) - 1), torch.tensor(tokens[1:])].numpy()
+        log_probs = torch.log_softmax(model.lm_head(hidden[:-1]), dim=-1)
+        chances = log_probs[torch.arange(len(tokens) - 1), torch.tensor(tokens[1:])].numpy()
     inside = owners[1:] == owners[:-1]  # not from the last token of a branch to the first of the next
     return [float(t) for t in np.bincount(owners[1:], chances * inside, len(branches))]
 
@@ -123,14 +125,14 @@ def _encode(tokenizer: Any, text: str) -> tuple[int, ...]:
 
 _END_LABEL = re.compile(r"[.?!。]|period|question|exclam|full_?stop", re.IGNORECASE)
 WINDOW = 200  # words judged together by a token-classification model
-MARGIN = 40  # words on either side that it sees beside them
+MARGIN = 40  # further words on either side that it sees
 
 
 def classified_log_odds(words: Sequence[str], name: str) -> np.ndarray:
     """Log-odds of a sentence end after each word but the last, by the token-classification model `name` (folder or hub
     name).
 
-    The labels that hold a full stop, a question or an exclamation mark, or are called so, count as ends. Raises
+    Labels with a full stop, a question mark or an exclamation mark, or named after one, count as ends. Raises
     ConfigError.
     """
     torch = load_torch()
@@ -143,7 +145,7 @@ def classified_log_odds(words: Sequence[str], name: str) -> np.ndarray:
             encoded = tokenizer(shown, is_split_into_words=True, return_tensors="pt", truncation=True)
             with torch.inference_mode():
                 chances = torch.softmax(model(**encoded).logits[0].float(), dim=-1)[:, ends].sum(-1).numpy()
-            for token, word in enumerate(encoded.word_ids()):  # a word's last token tells
+            for token, word in enumerate(encoded.word_ids()):  # the last token of a word decides
                 if word is not None and first <= lowest + word < last:
                     chance = float(np.clip(chances[token], 1e-6, 1 - 1e-6))
                     odds[lowest + word] = np.log(chance / (1 - chance))

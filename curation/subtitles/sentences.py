@@ -1,4 +1,4 @@
-"""Timed text to sentences with times: by its punctuation where it has some, else by pauses and language."""
+"""From timed text to timed sentences: by punctuation if there is any, else by pauses and language."""
 
 from __future__ import annotations
 
@@ -16,24 +16,29 @@ from curation.settings import SubtitleSettings
 from curation.subtitles.cues import Piece
 from curation.subtitles.unpunctuated import Word, end_method, sentence_ends
 
-WINDOW = 2000  # characters that are looked at together when splitting by punctuation
-DENSEST = 6  # characters a sentence end, at least; pysbd takes minutes over denser junk
-PUNCTUATED = 1 / 250  # sentence ends a character, at least; English prose has one in about 80
+WINDOW = 2000  # characters that are split by punctuation at once
+DENSEST = 6  # minimum characters per sentence end; pysbd takes minutes for denser junk
+PUNCTUATED = 1 / 250  # minimum sentence ends per character; English prose has one in about 80
 
 _UNSPACED_CHARACTER = re.compile(f"[{_UNSPACED}]")
 _END = re.compile(r"[.!?…。！？｡؟۔।॥։។။]+")
-# An end that needs no space behind it, with the closing quotes and brackets that belong to it.
+# A sentence end, with the closing quotes and brackets that belong to it; some scripts need no space after it.
 _PLAIN_END = re.compile(r"(?:[。！？｡]+|[.!?…؟۔।॥։។။]+(?=[\s\"'”’»)\]]|$))[\"'”’»」』）)\]]*\s*")
 _STOPS = {"zh": "。", "ja": "。", "hi": "।", "mr": "।", "ne": "।", "ur": "۔", "hy": "։", "my": "။", "km": "។", "th": ""}
 
 
 class Transcript:
-    """The pieces as one text, with a time for every character."""
+    """The pieces as one text, with a time for every character.
+
+    >>> spoken = Transcript([Piece(0.0, 1.0, "Hello"), Piece(2.0, 4.0, "everyone")])
+    >>> spoken.text, spoken.start(6), spoken.end(10)
+    ('Hello everyone', 2.0, 3.0)
+    """
 
     def __init__(self, pieces: Iterable[Piece]) -> None:
         self.pieces = tuple(pieces)
         self.offsets: list[int] = []  # where each piece begins in the text
-        self.turns: list[int] = []  # where somebody else begins to speak
+        self.turns: list[int] = []  # where another speaker begins
         parts: list[str] = []
         length = 0
         for piece in self.pieces:
@@ -48,11 +53,11 @@ class Transcript:
         self.text = "".join(parts)
 
     def start(self, offset: int) -> float:
-        """When the character at `offset` begins to be spoken."""
+        """The time, in seconds, at which the character at `offset` begins."""
         return self._at(offset, offset)
 
     def end(self, offset: int) -> float:
-        """When the character before `offset` has been spoken."""
+        """The time, in seconds, at which the character before `offset` ends."""
         return self._at(offset - 1, offset)
 
     def _at(self, inside: int, offset: int) -> float:
@@ -62,7 +67,7 @@ class Transcript:
         return piece.start + (piece.end - piece.start) * share
 
     def words(self, start: int, end: int) -> list[Word]:
-        """The words between two offsets, or the characters of scripts that write no spaces between words."""
+        """The words between two offsets; in scripts without spaces between words, the characters."""
         return [
             Word(
                 self.start(start + m.start()),
@@ -98,7 +103,7 @@ def sentences_in(pieces: Sequence[Piece], language: str | None, settings: Subtit
 
 
 def sentence_end_method(pieces: Sequence[Piece], language: str | None, settings: SubtitleSettings) -> str:
-    """What tells `sentences_in` where sentences end: punctuation, else model, language or pauses."""
+    """How `sentences_in` finds sentence ends: by punctuation, else by model, language or pauses."""
     return "punctuation" if _is_punctuated(Transcript(pieces).text) else end_method(language, settings)
 
 
@@ -110,7 +115,7 @@ def _is_punctuated(text: str) -> bool:
 
 
 def _by_punctuation(spoken: Transcript, language: str | None) -> list[tuple[int, int]]:
-    """Offsets of the sentences, without the white space between them; turns of speakers end a sentence too."""
+    """Offsets of the sentences, without white space between them; a change of speaker ends a sentence too."""
     text = spoken.text
     spans: list[tuple[int, int]] = []
     for start, until in zip([0, *spoken.turns], [*spoken.turns, len(text)], strict=True):
@@ -118,7 +123,7 @@ def _by_punctuation(spoken: Transcript, language: str | None) -> list[tuple[int,
             window = text[start : min(until, start + WINDOW)]
             cuts = _cuts(window, language)
             if start + len(window) < until and len(cuts) > 1:
-                cuts = cuts[:-1]  # the last may go on behind the window
+                cuts = cuts[:-1]  # the last sentence may continue after the window
             for a, b in zip([0, *cuts], cuts, strict=False):
                 spans.append((start + a, start + b))
             start += cuts[-1]
@@ -127,9 +132,9 @@ def _by_punctuation(spoken: Transcript, language: str | None) -> list[tuple[int,
 
 
 def _cuts(window: str, language: str | None) -> list[int]:
-    """Where the sentences of `window` end, its own end included; the text itself is never touched."""
+    """Offsets at which the sentences of `window` end, including its own end. The text is never changed."""
     if language in LANGUAGE_CODES and len(_END.findall(window)) <= len(window) / DENSEST:
-        segmenter = pysbd.Segmenter(language=language, clean=False)  # it keeps the text: not to be shared by threads
+        segmenter = pysbd.Segmenter(language=language, clean=False)  # not thread-safe: it stores the text
         cuts = _aligned(window, segmenter.segment(window))
         if cuts:
             return cuts
@@ -138,7 +143,7 @@ def _cuts(window: str, language: str | None) -> list[int]:
 
 
 def _aligned(window: str, segments: list[str]) -> list[int] | None:
-    """Offsets of the segments' ends in `window`, or None if pysbd has changed the text (it does, at times)."""
+    """Offsets of the segments' ends in `window`, or None if pysbd has changed the text, as it sometimes does."""
     cuts: list[int] = []
     position = 0
     for segment in segments:
@@ -158,8 +163,7 @@ def _aligned(window: str, segments: list[str]) -> list[int] | None:
 def _by_speech(
     spoken: Transcript, start: int, end: int, language: str | None, settings: SubtitleSettings
 ) -> list[Sentence]:
-    """Sentences of text that tells none, each with a capital and a full stop put in; the words stay as they were
-    spoken."""
+    """Sentences of unpunctuated text, each with a capital and a full stop added; the words stay as spoken."""
     words = spoken.words(start, end)
     stop = _STOPS.get(language or "", ".")
     sentences: list[Sentence] = []

@@ -1,4 +1,4 @@
-"""Which subtitle files to fetch for a video, and what was fetched, decoded."""
+"""Subtitle tracks: which files to fetch for a video, which lie beside it, and decoding them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from curation.records import SubtitleTrack
 from curation.subtitles.cues import decode
 
 SUFFIXES = (".vtt", ".srt")
-FILE_BYTES = 16 * 2**20  # a larger subtitle file is none
+FILE_BYTES = 16 * 2**20  # the rest of a larger file is not read
 _LANGUAGE = r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*"
 
 SubtitleFiles = Mapping[str, Mapping[str, Any]]
@@ -46,7 +46,7 @@ def plan(manual: SubtitleFiles, automatic: SubtitleFiles, wanted: Sequence[str])
 
 
 def _not_translated(automatic: SubtitleFiles) -> dict[str, Mapping[str, Any]]:
-    """Automatic captions of what is spoken. Where a site marks them with -orig, the others are translations."""
+    """The automatic captions in the spoken language. If a site marks some with -orig, the others are translations."""
     marked = {language: file for language, file in automatic.items() if language.endswith("-orig")}
     return marked or dict(automatic)
 
@@ -56,7 +56,7 @@ def _base(language: str) -> str:
 
 
 def _languages(offered: Sequence[str], wanted: Sequence[str]) -> list[str]:
-    """The `wanted` languages as they are `offered`: for each the nearest, and for "all" every one."""
+    """The `offered` languages to fetch: for each of `wanted` the nearest one, and for "all" every one."""
     chosen: list[str] = []
     for want in wanted:
         near = sorted({o for o in offered if rank(o, (want,)) is not None}, key=lambda o: (rank(o, (want,)), o))
@@ -65,10 +65,13 @@ def _languages(offered: Sequence[str], wanted: Sequence[str]) -> list[str]:
 
 
 def subtitles_beside(video: Path, names: Sequence[str], wanted: Sequence[str]) -> tuple[Path | None, str | None]:
-    """The best of x.en.vtt, x.en.srt, x.vtt and x.srt beside x.mp4, and its language, where its name says it.
+    """The best of x.en.vtt, x.en.srt, x.vtt and x.srt beside x.mp4, and the language in its name, if any.
 
-    `names` is what is in its folder, sorted. A wanted language, in their order, comes before a file that names none;
-    x.en-auto.vtt is no manual subtitle.
+    `names` are the files in its folder, sorted. Files in the `wanted` languages come first, in that order, then those
+    without a language; x.en-auto.vtt is not a manual subtitle file.
+
+    >>> subtitles_beside(Path("x.mp4"), ["x.de.vtt", "x.en-GB.srt", "x.mp4", "x.vtt"], ["en"])
+    (PosixPath('x.en-GB.srt'), 'en-GB')
     """
     found: list[tuple[tuple[int, int, str], str | None]] = []
     pattern = re.compile(rf"(?:(?!\w+-auto\b)({_LANGUAGE})\.)?(vtt|srt)", re.IGNORECASE)
@@ -86,13 +89,13 @@ def subtitles_beside(video: Path, names: Sequence[str], wanted: Sequence[str]) -
 
 
 def language_in(name: str) -> str | None:
-    """The language that the name of a subtitle file says, as in x.en.vtt."""
+    """The language tag in the name of a subtitle file, such as x.en.vtt, or None."""
     match = re.search(rf"\.({_LANGUAGE})\.(?:vtt|srt)$", name)
     return match[1] if match else None
 
 
 def read(data: bytes, language: str | None, kind: str) -> SubtitleTrack | None:
-    """The track in a file's bytes; None where they are no subtitles (an error page, say)."""
+    """The track in a file's bytes; None if they are not subtitles (but an error page, say)."""
     text = decode(data[:FILE_BYTES])
     if "-->" not in text:
         return None

