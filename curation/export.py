@@ -1,7 +1,7 @@
-"""Copies of what a dataset holds, for those who want files: clips with their texts, or the tables as plain folders.
+"""Exporting a dataset as files: clips with their texts, or the tables as plain folders.
 
-An export that was cut short goes on where it stopped, and one that is repeated brings its folder up to date: what is
-there and equals what would be written is left as it is. Files appear whole, under their names, or not at all.
+An interrupted export continues where it stopped, and a repeated one brings its folder up to date: files that are
+already right are kept. Files appear complete or not at all.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MANIFEST = "vidla-export.json"
 PART_BYTES = 64 * 2**20
 SHARD_CLIPS = 1000
 _TEMPORARY = ".vidla-"
-_RUN_COLUMNS = ("run_id", "code_version", "created_at")  # who wrote a row, not what it says
+_RUN_COLUMNS = ("run_id", "code_version", "created_at")  # the origin of a row, not its content
 _SAFE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.~-]*")
 _SAFE_MEDIA = re.compile(r"media/[0-9a-f]{2}/[A-Za-z0-9_][A-Za-z0-9_.~-]*")
 
@@ -48,7 +48,7 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Selection:
-    """Which clips: all, or those of a scale, or those for which a condition in SQL holds."""
+    """The clips to export: all, those of one scale, or those that satisfy an SQL condition."""
 
     where: str | None = None
     scale: str | None = None
@@ -62,7 +62,7 @@ class Selection:
 
 @dataclass
 class ExportReport:
-    """How many clips (or rows) are there now, how many of them were already, and what could not be cut, a line each."""
+    """How many clips (or rows) exist now, how many of them existed before, and the failures, one line each."""
 
     there: int = 0
     kept: int = 0
@@ -77,9 +77,9 @@ def export(
     shard_clips: int = SHARD_CLIPS,
     progress: Progress = lambda done: None,
 ) -> ExportReport:
-    """Bring `out` up to date with the selected clips of `dataset`; `progress` is told of every clip (or batch of rows).
+    """Bring `out` up to date with the selected clips of `dataset`; calls `progress` for every clip (or batch of rows).
 
-    Raises UsageError for a selection that cannot be, and for an `out` that holds something else; DatasetError.
+    Raises UsageError for an invalid selection and for an `out` with other contents; DatasetError.
     """
     if selection.scale is not None and selection.scale not in SCALES:
         raise UsageError(f"no scale is called '{selection.scale}'; there are {', '.join(SCALES)}")
@@ -97,7 +97,7 @@ def export(
 
 
 def count_clips(dataset: Dataset, selection: Selection) -> int:
-    """How many clips are selected. Raises UsageError for a condition that DuckDB does not take."""
+    """The number of selected clips. Raises UsageError for an invalid condition."""
     count: int = dataset.sql(f"select count(*) as count from {selection.sql}")["count"][0].as_py()
     return count
 
@@ -118,9 +118,9 @@ def cut_clip(dataset: Dataset, clip_id: str, out: Path) -> Path:
 
 
 def _claim(dataset: Dataset, out: Path, about: Mapping[str, Any]) -> None:
-    """Make `out` the folder of this very export, and clear what a killed one left half written."""
+    """Make `out` the folder of exactly this export, and delete the temporary files of a killed one."""
     if dataset.folder is not None and out.resolve().is_relative_to(dataset.folder.resolve()):
-        raise UsageError(f"{out} lies inside the dataset; export to a folder of its own")
+        raise UsageError(f"{out} is inside the dataset; export to a folder elsewhere")
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is not a folder")
     out.mkdir(parents=True, exist_ok=True)
@@ -130,17 +130,17 @@ def _claim(dataset: Dataset, out: Path, about: Mapping[str, Any]) -> None:
     text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
     if not manifest.exists():
         if any(out.iterdir()):
-            raise UsageError(f"{out} is not empty and holds no export; name a new folder")
+            raise UsageError(f"{out} is not empty and not an export; name a new folder")
         manifest.write_text(text, encoding="utf-8")
     elif manifest.read_text(encoding="utf-8") != text:
-        raise UsageError(f"{out} holds another export (see {MANIFEST} there); name a new folder")
+        raise UsageError(f"{out} holds another export (see its {MANIFEST}); name a new folder")
 
 
 # --- clips ----------------------------------------------------------------------------------------------------------
 
 
 def _clips(dataset: Dataset, selection: Selection) -> Iterator[Row]:
-    """The selected clips with what their videos say of themselves, all of a video's together."""
+    """The selected clips with columns of their videos; those of one video follow one another."""
     about = "uri, title, channel, upload_date, licence, width, height, frame_rate, has_audio"
     query = f"""
         select clips.*, {about} from {selection.sql} as clips left join videos using (video_id)
@@ -157,7 +157,7 @@ def _as_json(clip: Row) -> bytes:
 
 
 class _Media:
-    """Cuts clips out of stored media; where the dataset is elsewhere, a video is brought here first, one at a time."""
+    """Cuts clips out of stored media. From a remote dataset, it first fetches the video, one at a time."""
 
     def __init__(self, dataset: Dataset, scratch: Path) -> None:
         self.dataset = dataset
@@ -183,8 +183,8 @@ class _Media:
 
 
 @contextlib.contextmanager
-def _noted(exported: ExportReport, clip: Row) -> Iterator[None]:
-    """One clip that cannot be cut stops no other."""
+def _recorded(exported: ExportReport, clip: Row) -> Iterator[None]:
+    """Record the success or failure of a clip; a failure does not stop the others."""
     try:
         yield
     except (Rejected, FileNotFoundError) as error:
@@ -194,14 +194,14 @@ def _noted(exported: ExportReport, clip: Row) -> Iterator[None]:
 
 
 def _files(media: _Media, out: Path, clips: Iterable[Row], progress: Progress) -> ExportReport:
-    """<clip_id>.mp4 and <clip_id>.json for each clip. The latter comes last: where it is, the former is whole."""
+    """Write <clip_id>.mp4 and <clip_id>.json for each clip; the latter last, to show that the former is complete."""
     exported = ExportReport()
     stale = {path.stem for path in out.glob("*.json")} - {Path(MANIFEST).stem}
     for clip in clips:
         stale.discard(clip["clip_id"])
         video, about = out / f"{clip['clip_id']}.mp4", out / f"{clip['clip_id']}.json"
         text = _as_json(clip)
-        with _noted(exported, clip):
+        with _recorded(exported, clip):
             before = about.read_bytes() if about.exists() and video.exists() else b""
             exported.kept += before == text
             if not _same_range(before, clip):
@@ -218,7 +218,7 @@ def _files(media: _Media, out: Path, clips: Iterable[Row], progress: Progress) -
 
 
 def _same_range(about: bytes, clip: Row) -> bool:
-    """Whether what was exported earlier is the same range of the same media; its texts may differ."""
+    """Whether the earlier export is the same range of the same media; its texts may differ."""
     earlier = json.loads(about) if about else {}
     return all(earlier.get(name) == clip[name] for name in ("media_uri", "start", "end"))
 
@@ -227,7 +227,7 @@ def _same_range(about: bytes, clip: Row) -> bool:
 
 
 def _shards(media: _Media, out: Path, clips: Iterable[Row], shard_clips: int, progress: Progress) -> ExportReport:
-    """clips-<number>.tar, each with so many clips as <key>.mp4, <key>.json and <key>.txt; the same bytes each time."""
+    """Write clips-<number>.tar, each with `shard_clips` clips as <key>.mp4, .json and .txt; always the same bytes."""
     exported = ExportReport()
     rows = iter(clips)
     number = 0
@@ -251,15 +251,15 @@ def _holds(shard: Path, clips: Iterable[Row]) -> bool:
     if not shard.exists():
         return False
     with tarfile.open(shard) as tar:
-        there = [tar.extractfile(member).read() for member in tar if member.name.endswith(".json")]  # type: ignore[union-attr]
-    return there == [_as_json(clip) for clip in clips]
+        existing = [tar.extractfile(member).read() for member in tar if member.name.endswith(".json")]  # type: ignore[union-attr]
+    return existing == [_as_json(clip) for clip in clips]
 
 
 def _write_shard(media: _Media, clips: Iterable[Row], exported: ExportReport, progress: Progress) -> Path:
     path = media.scratch / "shard.tar"
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
         for clip in clips:
-            with _noted(exported, clip):
+            with _recorded(exported, clip):
                 video = media.cut(clip)
                 key = clip["clip_id"].replace(".", "__")  # a key ends at its first dot
                 text = clip["caption_text"] or clip["subtitle_text"] or ""
@@ -275,7 +275,7 @@ def _write_shard(media: _Media, clips: Iterable[Row], exported: ExportReport, pr
 
 
 def _tables(dataset: Dataset, out: Path, selection: Selection, progress: Progress) -> ExportReport:
-    """<table>/*.parquet: of each table the rows that belong to the selected clips, or all where none was selected."""
+    """Write <table>/*.parquet: the rows of each table that belong to the selected clips, or all without a selection."""
     exported = ExportReport()
     versions = versions_now(dataset)
     stamp = out / "versions.json"
@@ -297,7 +297,7 @@ def _tables(dataset: Dataset, out: Path, selection: Selection, progress: Progres
 
 
 def _belonging(table: str, selection: Selection) -> str:
-    """Which rows of a table belong to the selected clips."""
+    """The SQL condition for the rows of a table that belong to the selected clips."""
     names = TABLES[table].schema.names
     videos = f"(select video_id from {selection.sql})"
     if "clip_id" in names:
@@ -310,7 +310,7 @@ def _belonging(table: str, selection: Selection) -> str:
 
 
 def _write_table(table: str, batches: Iterable[pa.RecordBatch], out: Path, progress: Progress) -> int:
-    """Write a table's folder beside its place and move it there; how many rows it has."""
+    """Write a table in a temporary folder and move it into place; returns its number of rows."""
     schema, rows = TABLES[table].schema, 0
     with tempfile.TemporaryDirectory(prefix=_TEMPORARY, dir=out) as scratch:
         writer = PartWriter(Dataset(scratch).store, Lineage("export", 0), PART_BYTES)

@@ -1,9 +1,8 @@
-"""What many videos will take, from what a sample of them took: machines, hours, money, storage, requests.
+"""A forecast for many videos from a sample: machines, hours, money, storage, requests.
 
-Pure arithmetic. A sample is a matrix with a row a request and a column a quantity; every figure of a plan is a function
-of its column means. So a plan is made of the means, and again of the means of samples that are drawn from the sample
-(bootstrap), which gives each figure an interval in which 90% of these lie. That is the spread between videos; what is
-assumed has none.
+Pure arithmetic. A sample is a matrix with one row per request and one column per quantity; every figure of a forecast
+is a function of the column means. It is computed from the means, and again from the means of samples drawn from the
+sample (bootstrap), which gives each figure a 90% interval. That is the spread between videos; assumptions have none.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ TEXTS = (Stage.CAPTION, Stage.SUMMARIZE)
 RUNNERS = ("flink", "dataflow")
 MEASURES = ("processor_s", "seconds", "requests", "input_tokens", "output_tokens", "bytes")
 COLUMNS = (*(f"{stage}.{measure}" for stage in Stage for measure in MEASURES), "videos", "duration", "media", "clips")
-STARTING = 0.05  # share of the time that waves may spend on starting their stages
-JOBS_A_WAVE = 2  # that others wait for: its texts are made beside the next wave's media
+STARTING = 0.05  # share of time that waves may spend on starting their stages
+JOBS_A_WAVE = 2  # on the critical path: a wave's texts are made during the next wave's media
 DRAWS = 1000
 Array = npt.NDArray[np.float64]
 
@@ -37,28 +36,30 @@ Array = npt.NDArray[np.float64]
 
 
 class Prices(Section):
-    """What machines cost and what they do: replace every figure by your own."""
+    """Costs and speeds of machines: replace every figure by your own."""
 
-    as_of: str = Field("2025", description="when these prices were so; the defaults are round figures from memory")
-    currency: str = Field("USD", description="of every price here")
-    processors: int = Field(16, description="of a machine that downloads and segments", ge=1)
+    as_of: str = Field("2025", description="date of these prices; the defaults are round figures from memory")
+    currency: str = Field("USD", description="of all prices here")
+    processors: int = Field(16, description="processors of a machine that downloads and segments", ge=1)
     utilisation: float = Field(0.85, description="share of its processors that is kept busy", gt=0, le=1)
-    flink_hour: float = Field(0.8, description="an hour of such a machine in a Flink cluster of your own", ge=0)
-    dataflow_hour: float = Field(1.15, description="an hour of such a worker, its memory included", ge=0)
-    flink_start_s: float = Field(14.0, description="seconds that a stage of a wave takes to start (12 to 16 measured)")
-    dataflow_start_s: float = Field(240.0, description="likewise, machines and containers included")
-    caption_tokens_s: float = Field(150.0, description="output tokens a second of a caption server, images read", gt=0)
-    caption_flink_hour: float = Field(0.85, description="an hour of it, its card included", ge=0)
-    caption_dataflow_hour: float = Field(1.25, description="an hour of it as a Dataflow worker", ge=0)
-    summarize_tokens_s: float = Field(600.0, description="output tokens a second of a summary server", gt=0)
-    summarize_flink_hour: float = Field(0.85, description="an hour of it, its card included", ge=0)
-    summarize_dataflow_hour: float = Field(1.25, description="an hour of it as a Dataflow worker", ge=0)
-    caption_tokens: float = Field(
-        15.0, description="output tokens of a caption, where the built-in engine made them", gt=0
+    flink_hour: float = Field(0.8, description="price per hour of such a machine in your Flink cluster", ge=0)
+    dataflow_hour: float = Field(1.15, description="price per hour of such a Dataflow worker, memory included", ge=0)
+    flink_start_s: float = Field(14.0, description="seconds for a stage of a wave to start (12 to 16 measured)")
+    dataflow_start_s: float = Field(240.0, description="the same on Dataflow, machines and containers included")
+    caption_tokens_s: float = Field(
+        150.0, description="output tokens per second of a caption server, with images", gt=0
     )
-    summarize_tokens: float = Field(25.0, description="likewise of a summary; both are the paper's", gt=0)
-    request_processor_s: float = Field(0.005, description="of our processors for each of these requests", ge=0)
-    storage_gb_month: float = Field(0.02, description="a month of 10^9 bytes", ge=0)
+    caption_flink_hour: float = Field(0.85, description="price per hour of a caption server, GPU included", ge=0)
+    caption_dataflow_hour: float = Field(1.25, description="the same as a Dataflow worker", ge=0)
+    summarize_tokens_s: float = Field(600.0, description="output tokens per second of a summary server", gt=0)
+    summarize_flink_hour: float = Field(0.85, description="price per hour of a summary server, GPU included", ge=0)
+    summarize_dataflow_hour: float = Field(1.25, description="the same as a Dataflow worker", ge=0)
+    caption_tokens: float = Field(15.0, description="output tokens of a caption, assumed for the built-in engine", gt=0)
+    summarize_tokens: float = Field(25.0, description="the same for a summary; both are the paper's", gt=0)
+    request_processor_s: float = Field(
+        0.005, description="processor seconds on our machines for each of these requests", ge=0
+    )
+    storage_gb_month: float = Field(0.02, description="price per month of 10^9 bytes", ge=0)
 
 
 # --- the sample -----------------------------------------------------------------------------------------------------
@@ -66,9 +67,9 @@ class Prices(Section):
 
 @dataclass(frozen=True)
 class Sample:
-    """What was measured: `rows` has a row for each of n requests and a column for each of COLUMNS.
+    """The measurements: `rows` has one row for each of n requests and one column for each of COLUMNS.
 
-    `tables` is the bytes of all Parquet parts. `engines` says by stage what made the texts.
+    `tables` is the bytes of all Parquet parts; `engines` names the engines by stage.
     """
 
     rows: Array  # (n, columns)
@@ -101,9 +102,9 @@ _MADE = """
 
 
 def measure(datasets: Sequence[Dataset]) -> Sample:
-    """What every stage spent on every request of `datasets`, as their `usage` has it. Raises DatasetError.
+    """The cost of every stage for every request of `datasets`, from their `usage`. Raises DatasetError.
 
-    A stage that was done again counts once, by its last time, or the last at which it asked for any text.
+    A repeated stage counts once: the last time, or the last time that it requested any text.
     """
     rows: list[Array] = []
     engines: dict[str, set[str]] = {}
@@ -113,7 +114,7 @@ def measure(datasets: Sequence[Dataset]) -> Sample:
         number = {key: at for at, key in enumerate(requests)}
         for row in dataset.sql(_SPENT.format(measures=", ".join(MEASURES))).to_pylist():
             if row["processor_s"] is None:
-                raise DatasetError(f"{dataset.uri} was made by an older vidla, which counted no processor time")
+                raise DatasetError(f"{dataset.uri} was made by an older vidla, which did not measure processor time")
             if row["request"] not in number:
                 continue
             for name in MEASURES:
@@ -130,16 +131,14 @@ def measure(datasets: Sequence[Dataset]) -> Sample:
     where = " and ".join(dataset.uri for dataset in datasets)
     for stage in Stage:
         if not sample.rows[:, COLUMNS.index(f"{stage}.seconds")].any():
-            raise DatasetError(
-                f"nothing was spent on '{stage}' in {where}: a sample is what `vidla curate` has made whole"
-            )
+            raise DatasetError(f"{where} has no usage of '{stage}': a sample must be curated end to end")
     if sample.count < 2:
-        raise DatasetError(f"{where} has one request: a spread takes more")
+        raise DatasetError(f"{where} has one request: at least two are needed for a spread")
     return sample
 
 
 def resampled(rows: Array, draws: int = DRAWS, seed: int = 0) -> Array:
-    """Column means of samples of the same size drawn from `rows` with replacement: (draws, columns)."""
+    """Column means of samples of the same size, drawn from `rows` with replacement: (draws, columns)."""
     random = np.random.default_rng(seed)
     return np.stack([rows[random.integers(len(rows), size=len(rows))].mean(axis=0) for _ in range(draws)])
 
@@ -149,8 +148,7 @@ def resampled(rows: Array, draws: int = DRAWS, seed: int = 0) -> Array:
 
 @dataclass(frozen=True)
 class Target:
-    """How many videos, and either by when or with how many machines; `seconds` is how long they are, if not as in the
-    sample."""
+    """The number of videos, and either days or machines; `seconds` is their mean length, if not the sample's."""
 
     videos: int
     days: float | None = None
@@ -160,7 +158,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Figure:
-    """A value, and the bounds between which 90% of the resampled ones lie."""
+    """A value, and the bounds of 90% of the resampled ones."""
 
     value: float
     low: float
@@ -169,26 +167,26 @@ class Figure:
 
 @dataclass(frozen=True)
 class Forecast:
-    """Figures by name (`flink.download.money`, …) and what stands in the way, a line each."""
+    """Figures by name (`flink.download.money`, …), and bottlenecks, one line each."""
 
     figures: Mapping[str, Figure]
     bottlenecks: Sequence[str]
 
 
-def plan(sample: Sample, wish: Target, prices: Prices, settings: Settings) -> Forecast:
-    """What `wish` takes, from the means of `sample`."""
+def plan(sample: Sample, target: Target, prices: Prices, settings: Settings) -> Forecast:
+    """The forecast for `target`, from the means of `sample`."""
     rows, tables = served(sample, prices), sample.tables / sample.count
     means = dict(zip(COLUMNS, rows.mean(axis=0)[:, None], strict=True))
     drawn = dict(zip(COLUMNS, resampled(rows).T, strict=True))
-    values = figures(means, tables, wish, prices, settings)
-    spread = figures(drawn, tables, wish, prices, settings)
+    values = figures(means, tables, target, prices, settings)
+    spread = figures(drawn, tables, target, prices, settings)
     bounds = {name: np.quantile(spread[name], (0.05, 0.95)) for name in values}
-    told = {name: Figure(float(v[0]), *map(float, bounds[name])) for name, v in values.items()}
-    return Forecast(told, bottlenecks(told, settings))
+    all_figures = {name: Figure(float(v[0]), *map(float, bounds[name])) for name, v in values.items()}
+    return Forecast(all_figures, bottlenecks(all_figures, settings))
 
 
 def served(sample: Sample, prices: Prices) -> Array:
-    """The sample's rows as if a server had made all texts: for those of the built-in engine, by what is assumed."""
+    """The sample's rows as if servers had made all texts: assumed costs replace those of the built-in engine."""
     rows = sample.rows.copy()
     for stage in TEXTS:
         if is_builtin(sample, stage):
@@ -203,22 +201,24 @@ def is_builtin(sample: Sample, stage: str) -> bool:
 
 
 def figures(
-    means: Mapping[str, Array], tables: float, wish: Target, prices: Prices, settings: Settings
+    means: Mapping[str, Array], tables: float, target: Target, prices: Prices, settings: Settings
 ) -> dict[str, Array]:
-    """Every figure of a plan, elementwise: `means` has by column the mean a request of each of k samples, (k,).
+    """Every figure of a forecast, elementwise: `means` has the means per request of k samples, (k,), by column.
 
-    `tables` is the bytes of all Parquet a request.
+    `tables` is the bytes of Parquet per request.
     """
     duration, videos = means["duration"], means["videos"]
-    wished = duration if wish.seconds is None else wish.seconds * videos
-    longer = np.divide(wished, duration, out=np.ones_like(duration), where=duration > 0)
-    total = {name: wish.videos * mean * longer for name, mean in means.items() if name not in ("videos", "duration")}
-    found: dict[str, Array] = {"videos": wish.videos * videos, "clips": total["clips"]}
+    seconds = duration if target.seconds is None else target.seconds * videos
+    longer = np.divide(seconds, duration, out=np.ones_like(duration), where=duration > 0)
+    total = {name: target.videos * mean * longer for name, mean in means.items() if name not in ("videos", "duration")}
+    found: dict[str, Array] = {"videos": target.videos * videos, "clips": total["clips"]}
     busy = 3600 * prices.processors * prices.utilisation * (1 - STARTING)
     for stage in Stage:
         found[f"{stage}.machine_hours"] = total[f"{stage}.processor_s"] / busy
     machine_hours = sum((found[f"{stage}.machine_hours"] for stage in Stage), np.zeros(1))
-    hours = machine_hours / wish.machines if wish.machines else np.full_like(machine_hours, 24 * (wish.days or 0.0))
+    hours = (
+        machine_hours / target.machines if target.machines else np.full_like(machine_hours, 24 * (target.days or 0.0))
+    )
     found |= {"days": hours / 24, "machine_hours": machine_hours, "machines": np.ceil(machine_hours / hours)}
     for stage in Stage:
         found[f"{stage}.machines"] = found[f"{stage}.machine_hours"] / hours
@@ -236,71 +236,71 @@ def figures(
             found[f"{runner}.{stage}.money"] = money
         found[f"{runner}.money"] = sum((found[f"{runner}.{stage}.money"] for stage in Stage), np.zeros(1))
         starting = JOBS_A_WAVE * getattr(prices, f"{runner}_start_s")
-        found[f"{runner}.wave_videos"] = np.ceil(wish.videos * starting / (STARTING * hours * 3600))
-        found[f"{runner}.starting_days"] = wish.videos / settings.run.wave_videos * starting / 86400 + 0 * hours
+        found[f"{runner}.wave_videos"] = np.ceil(target.videos * starting / (STARTING * hours * 3600))
+        found[f"{runner}.starting_days"] = target.videos / settings.run.wave_videos * starting / 86400 + 0 * hours
     found["download.bytes"] = total["download.bytes"]
     found["download.gbit_s"] = total["download.bytes"] * 8 / 1e9 / (hours * 3600)
     found["download.at_a_time"] = total["download.seconds"] / (hours * 3600)
     found["download.addresses"] = np.ceil(found["download.at_a_time"] / settings.download.per_host)
     found["storage.media"] = total["media"]
-    found["storage.tables"] = wish.videos * tables * longer + 0 * hours
+    found["storage.tables"] = target.videos * tables * longer + 0 * hours
     found["storage.month"] = (found["storage.media"] + found["storage.tables"]) / 1e9 * prices.storage_gb_month
     return found
 
 
 def bottlenecks(found: Mapping[str, Figure], settings: Settings) -> list[str]:
-    """What limits the plan, or makes most of its price, a line each."""
+    """The limits and the largest costs of the plan, one line each."""
     lines = []
     at_a_time, addresses = found["download.at_a_time"].value, found["download.addresses"].value
     lines.append(
-        f"downloads: {at_a_time:,.0f} at a time; where one site has all the videos and takes "
-        f"{settings.download.per_host} from an address (download.per_host), from {addresses:,.0f} addresses"
+        f"downloads: {at_a_time:,.0f} concurrent; if one site has all videos and allows "
+        f"{settings.download.per_host} per address (download.per_host), from {addresses:,.0f} addresses"
     )
     money = {stage: found[f"flink.{stage}.money"].value for stage in Stage}
     dearest = max(money, key=lambda stage: money[stage])
     share = money[dearest] / (found["flink.money"].value or 1.0)
-    lines.append(f"money: '{dearest}' is {share:.0%} of it")
+    lines.append(f"money: '{dearest}' takes {share:.0%}")
     for stage in TEXTS:
         rate = found[f"{stage}.output_tokens"].value / (found["days"].value * 86400)
-        lines.append(f"text: '{stage}' takes {rate:,.0f} output tokens a second all the time")
+        lines.append(f"texts: '{stage}' needs {rate:,.0f} output tokens per second throughout")
     for runner in RUNNERS:
         needed, starting = found[f"{runner}.wave_videos"].value, found[f"{runner}.starting_days"].value
         if needed > settings.run.wave_videos:
             lines.append(
-                f"waves on {runner}: of {settings.run.wave_videos} videos (run.wave_videos) they would spend "
-                f"{starting:,.0f} days on starting; {needed:,.0f} keep that below {STARTING:.0%}, as is planned here"
+                f"waves on {runner}: with {settings.run.wave_videos} videos (run.wave_videos) they would spend "
+                f"{starting:,.0f} days on starting; with {needed:,.0f} it is below {STARTING:.0%}, as assumed here"
             )
     return lines
 
 
-def assumed(sample: Sample, wish: Target, prices: Prices) -> list[str]:
-    """What a plan takes for granted, a line each."""
+def assumed(sample: Sample, target: Target, prices: Prices) -> list[str]:
+    """The assumptions of a plan, one line each."""
     lines = [
-        f"prices and speeds of machines as of {prices.as_of}, from the prices file or our defaults, which are no offer",
-        "that a processor of these machines is as fast as one of those that the sample was made on",
+        f"prices and speeds of machines as of {prices.as_of}, from the prices file or our rough defaults",
+        "that a processor of these machines is as fast as one of those that curated the sample",
         f"that {prices.utilisation:.0%} of the processors are kept busy",
-        "that the list is like the sample: the same share of rejects, the same sites",
+        "that the list resembles the sample: the same share of rejects, the same sites",
     ]
-    if wish.seconds is not None:
-        lines.append("that every cost grows with a video's duration, in proportion")
+    if target.seconds is not None:
+        lines.append("that every cost is proportional to a video's duration")
     for stage in TEXTS:
         rate, tokens = getattr(prices, f"{stage}_tokens_s"), getattr(prices, f"{stage}_tokens")
-        lines.append(f"that a server of '{stage}' gives {rate:,.0f} output tokens a second ({stage}_tokens_s)")
+        lines.append(f"that a server for '{stage}' generates {rate:,.0f} output tokens per second ({stage}_tokens_s)")
         if is_builtin(sample, stage):
             lines.append(
-                f"that a server, instead of the built-in engine, gives {tokens:g} tokens for a request of '{stage}', "
-                f"which takes {prices.request_processor_s:g} s of our processors; input tokens are as in the sample"
+                f"that a server, instead of the built-in engine, generates {tokens:g} tokens per request of '{stage}', "
+                f"each taking {prices.request_processor_s:g} s of our processors; input tokens are as in the sample"
             )
     return lines
 
 
-def as_json(sample: Sample, wish: Target, prices: Prices, made: Forecast) -> dict[str, Any]:
-    """A plan for programs."""
+def as_json(sample: Sample, target: Target, prices: Prices, made: Forecast) -> dict[str, Any]:
+    """The plan as a JSON object."""
     return {
-        "videos": wish.videos,
+        "videos": target.videos,
         "sample": {"requests": sample.count, "engines": dict(sample.engines)},
         "figures": {name: [f.value, f.low, f.high] for name, f in made.figures.items()},
         "bottlenecks": list(made.bottlenecks),
-        "assumed": assumed(sample, wish, prices),
+        "assumed": assumed(sample, target, prices),
         "prices": prices.model_dump(mode="json"),
     }

@@ -1,7 +1,7 @@
-"""URIs of videos: one form for each video asked for, and no secret in anything that is stored or logged.
+"""URIs of videos: a single stored form for each requested video, and no secrets in anything stored or logged.
 
-Signed URLs have to be fetched as they are, and must not be kept: so each URL has `forms`, of which the one that is
-fetched lives in memory only.
+Signed URLs must be fetched as they are, and must not be stored. So each URL has several `forms`; the one to fetch stays
+in memory.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from enum import Enum
 from urllib.parse import SplitResult, quote, unquote, unquote_plus, urlsplit, urlunsplit
 
 REDACTED = "REDACTED"
-LONGEST = 16_384  # characters of an URL
+LONGEST = 16_384  # characters of a URL
 
 _TRACKING = re.compile(
     r"utm_.+|fbclid|gclid|gclsrc|dclid|gbraid|wbraid|msclkid|twclid|ttclid|yclid|mc_[ce]id|igshid|igsh|_ga|_gl",
     re.IGNORECASE,
 )
-# A signature differs each time the same thing is signed, and so does what belongs to it.
+# Signatures, and the parameters that belong to them, differ each time the same URL is signed.
 _SIGNATURE = re.compile(
     r"x-(amz|goog|ms|oss|cos)-.+|(l|url)?_?sig(nature)?|key-pair-id|awsaccesskeyid|googleaccessid|hdn(ea|ts|tl)|__token__",
     re.IGNORECASE,
 )
-# These are part of a signature where one is beside them, or an expiry; alone they may be what tells two videos apart.
+# These belong to a signature if there is one, or an expiry; alone they may distinguish two videos.
 _TOKEN = re.compile(
     r"((access|auth|id|refresh|security|session|bearer|csrf|download)[_-]?)?token|policy|sign|hmac|jwt", re.IGNORECASE
 )
-_HASH = re.compile(r"st|hash|md5", re.IGNORECASE)  # beside an expiry only
+_HASH = re.compile(r"st|hash|md5", re.IGNORECASE)  # only if there is an expiry
 _EXPIRY = re.compile(r"(expires?|expiry|expiration|exp|ts|timestamp)=.*|e=\d{10,13}", re.IGNORECASE)
-_AZURE = re.compile(r"s[etprv]|spr|sip|sk[tesv]|sk[ot]id", re.IGNORECASE)  # beside its `sig`
-# Secrets that are no signature.
+_AZURE = re.compile(r"s[etprv]|spr|sip|sk[tesv]|sk[ot]id", re.IGNORECASE)  # only if there is a `sig`
+# Secrets other than signatures.
 _SECRET = re.compile(
     r"((api|access|secret|private|subscription|auth)?[_-]?key)|(client[_-]?)?secret|pass|passw(or)?d|pwd|auth"
     r"|authorization|session(_?id)?|sid|jsessionid|phpsessid|cookie|credentials?",
@@ -48,16 +48,16 @@ class InvalidUri(ValueError):
 
 
 def parse(url: str) -> SplitResult:
-    """`url` taken apart, its scheme and host in lower case, its fragment dropped. Raises InvalidUri."""
+    """The parts of `url`, with scheme and host in lower case and without the fragment. Raises InvalidUri."""
     if len(url) > LONGEST:
-        raise InvalidUri(f"an URL of {len(url)} characters")
+        raise InvalidUri(f"the URL has {len(url)} characters; at most {LONGEST} are allowed")
     if re.search(r"[\x00-\x20\x7f\\]", url):
-        raise InvalidUri("the URL has a space or control character in it")
+        raise InvalidUri("the URL contains a space or control character")
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
         if parts.scheme not in _DEFAULT_PORTS:
-            raise InvalidUri(f"the URL's scheme is {parts.scheme!r}; only http and https are spoken")
+            raise InvalidUri(f"the URL's scheme is {parts.scheme!r}; only http and https are supported")
         host = host.rstrip(".") if host.isascii() else host.rstrip(".").encode("idna").decode("ascii")
     except InvalidUri:
         raise
@@ -71,13 +71,13 @@ def parse(url: str) -> SplitResult:
     netloc = userinfo + at + (f"[{host}]" if ":" in host else host)
     if port is not None and port != _DEFAULT_PORTS[parts.scheme]:
         netloc += f":{port}"
-    # A fragment never reaches a server, but yt-dlp takes orders from one.
+    # A fragment never reaches a server, but yt-dlp would read options from it.
     return SplitResult(parts.scheme, netloc, parts.path or "/", parts.query, "")
 
 
 @dataclass(frozen=True)
 class UrlForms:
-    """The three forms of an URL; only `stored` may be shown."""
+    """The three forms of a URL; only `stored` may be shown."""
 
     fetched: str
     stored: str
@@ -85,11 +85,19 @@ class UrlForms:
 
 
 def forms(url: str) -> UrlForms:
-    """`url` as it is fetched, stored and told from others.
+    """`url` in the forms for fetching, for storing, and for identifying a request.
 
-    `fetched` is whole but for the fragment. `stored` is normalised: without tracking, one form for each YouTube video,
-    secrets redacted. `identity`, for digests only, has the secrets again but no signatures, so that an URL that is
-    signed anew is the same request. Raises InvalidUri.
+    `fetched` is complete but for the fragment. `stored` is normalised: without tracking parameters, with a single form
+    for each YouTube video, and with secrets redacted. `identity`, for digests only, has secrets but no signatures, so
+    that a URL with a new signature is the same request. Raises InvalidUri.
+
+    >>> forms("https://youtu.be/dQw4w9WgXcQ?utm_source=x").stored
+    'https://www.youtube.com/watch?v=dQw4w9WgXcQ'
+    >>> signed = forms("https://cdn.example/a.mp4?id=1&X-Amz-Signature=abc#t=5")
+    >>> print(signed.fetched, signed.stored, signed.identity, sep="\\n")
+    https://cdn.example/a.mp4?id=1&X-Amz-Signature=abc
+    https://cdn.example/a.mp4?id=1&X-Amz-Signature=REDACTED
+    https://cdn.example/a.mp4?id=1
     """
     parts = parse(url)
     normal = _normalised(parts)
@@ -110,7 +118,7 @@ def _normalised(parts: SplitResult) -> SplitResult:
 
 
 def _unsigned(parts: SplitResult) -> str:
-    kept = (p for p, what in _parameters(parts.query) if what is not _Is.SIGNATURE)
+    kept = (p for p, kind in _parameters(parts.query) if kind is not _ParameterKind.SIGNATURE)
     return urlunsplit(parts._replace(query="&".join(kept)))
 
 
@@ -126,7 +134,7 @@ def _youtube_id(parts: SplitResult) -> str | None:
 
 
 def _named(query: str) -> list[tuple[str, str]]:
-    """The parameters of `query` as they stand, each with its decoded name."""
+    """The parameters of `query`, unchanged, each with its decoded name."""
     return [(p, unquote_plus(p.partition("=")[0])) for p in query.split("&") if p]
 
 
@@ -134,12 +142,16 @@ def _named(query: str) -> list[tuple[str, str]]:
 
 
 def is_redacted(uri: str) -> bool:
-    """Whether `uri` went through `redact` and lost something by it, so that it cannot be fetched."""
+    """Whether `redact` has removed something from `uri`, so that it cannot be fetched."""
     return REDACTED in uri
 
 
 def redact(text: str) -> str:
-    """`text`, an URI or a message that quotes some, with signatures, keys, tokens and users replaced by REDACTED."""
+    """`text`, a URI or a message that contains some, with signatures, keys, tokens and users replaced by REDACTED.
+
+    >>> redact("cannot open https://me:pw@host/a?key=s3cret&page=2")
+    'cannot open https://REDACTED@host/a?key=REDACTED&page=2'
+    """
     text = re.sub(r"(?<=//)[^/?#@\s]+@", f"{REDACTED}@", text)
     text = _JWT.sub(REDACTED, text)
     text = re.sub(r"(?<=[;/])(hdn\w+|jsessionid|exp)=[^/;?\s]+", rf"\1={REDACTED}", text, flags=re.IGNORECASE)
@@ -147,7 +159,7 @@ def redact(text: str) -> str:
 
 
 def _redact_query(match: re.Match[str]) -> str:
-    return "&".join(_redact_parameter(p, what is not _Is.PLAIN) for p, what in _parameters(match[0]))
+    return "&".join(_redact_parameter(p, kind is not _ParameterKind.PLAIN) for p, kind in _parameters(match[0]))
 
 
 def _redact_parameter(parameter: str, secret: bool) -> str:
@@ -155,30 +167,30 @@ def _redact_parameter(parameter: str, secret: bool) -> str:
     if secret and value:
         return f"{name}={REDACTED}"
     plain = unquote(value)
-    inner = redact(plain) if "//" in plain else plain  # an URL inside an URL
+    inner = redact(plain) if "//" in plain else plain  # a URL inside a URL
     return parameter if inner == plain else f"{name}{equals}{quote(inner, safe='')}"
 
 
-class _Is(Enum):
-    """What a parameter is."""
+class _ParameterKind(Enum):
+    """The kind of a parameter in a query."""
 
     PLAIN = "plain"
     SIGNATURE = "signature"
     SECRET = "secret"
 
 
-def _parameters(query: str) -> Iterator[tuple[str, _Is]]:
-    """Each parameter of `query` as it stands, and what it is."""
+def _parameters(query: str) -> Iterator[tuple[str, _ParameterKind]]:
+    """Each parameter of `query`, unchanged, with its kind."""
     named = _named(query)
     names = [name for _, name in named]
     expires = any(_EXPIRY.fullmatch(p) for p, _ in named)
     signing = [_SIGNATURE, _TOKEN, _HASH] if expires else [_SIGNATURE]
     signed = any(p.fullmatch(n) for n in names for p in signing)
-    beside = [*signing, _TOKEN, *([_AZURE] if "sv" in names else [])] if signed else []
+    companions = [*signing, _TOKEN, *([_AZURE] if "sv" in names else [])] if signed else []
     for parameter, name in named:
-        if any(p.fullmatch(name) for p in beside) or (signed and _EXPIRY.fullmatch(parameter)):
-            yield parameter, _Is.SIGNATURE
+        if any(p.fullmatch(name) for p in companions) or (signed and _EXPIRY.fullmatch(parameter)):
+            yield parameter, _ParameterKind.SIGNATURE
         elif _TOKEN.fullmatch(name) or _SECRET.fullmatch(name):
-            yield parameter, _Is.SECRET
+            yield parameter, _ParameterKind.SECRET
         else:
-            yield parameter, _Is.PLAIN
+            yield parameter, _ParameterKind.PLAIN

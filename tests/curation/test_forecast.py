@@ -157,12 +157,12 @@ def test_what_limits_is_named() -> None:
     rows[:, COLUMNS.index("segment.processor_s")] = 1.0
     rows[:, COLUMNS.index("caption.output_tokens")] = 400.0
     made = plan(Sample(rows, 0, {"caption": "openai/m"}), Target(20_000_000, days=30.0), PRICES, resolve())
-    told = "\n".join(made.bottlenecks)
-    assert "downloads: 463 at a time" in told
-    assert "from 232 addresses" in told
-    assert "'caption' is 98% of it" in told
-    assert "'caption' takes 3,086 output tokens a second" in told
-    assert "waves on flink: of 64 videos" in told
+    lines = "\n".join(made.bottlenecks)
+    assert "downloads: 463 concurrent" in lines
+    assert "from 232 addresses" in lines
+    assert "money: 'caption' takes 98%" in lines
+    assert "'caption' needs 3,086 output tokens per second" in lines
+    assert "waves on flink: with 64 videos" in lines
     roomy = plan(Sample(rows, 0, {}), Target(20_000, days=30.0), PRICES, resolve(None, ["run.wave_videos=1000"]))
     assert "waves" not in "\n".join(roomy.bottlenecks)
 
@@ -247,5 +247,5 @@ def test_a_plan_from_a_sample_that_was_really_made(
 
 def test_a_stage_that_was_not_run_is_missed(tmp_path: Path) -> None:
     dataset = Dataset(str(tmp_path / "data"))
-    with Writer(dataset, "r", {}), pytest.raises(DatasetError, match="nothing was spent on 'download'"):
+    with Writer(dataset, "r", {}), pytest.raises(DatasetError, match="has no usage of 'download'"):
         measure([dataset])

@@ -99,7 +99,7 @@ SCHEMA = "output_schema: {type: object, properties: {caption: {type: string}}, r
         (GOOD.replace("version: 7", "version: [7"), "expected"),
         (GOOD.replace("version: 7", "version: 7\noutput_schema: {type: strin}"), "not a JSON schema"),
         (GOOD.replace("version: 7", "version: 7\noutput_schema: {type: object}"), "required property of type string"),
-        (GOOD.replace("version: 7", "version: 7\nfree_text_first: true"), "free_text_first goes with an output_schema"),
+        (GOOD.replace("version: 7", "version: 7\nfree_text_first: true"), "free_text_first needs an output_schema"),
         (GOOD.replace("This frame.", "{{ text"), "end of"),
         (GOOD.replace("Say what", "{{ text }}"), "must be constant"),
         (GOOD.replace("Say", "\udcff"), "utf-8"),
