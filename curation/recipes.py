@@ -1,7 +1,7 @@
-"""Recipes: the version of each step's code, beside the digest of its settings and inputs.
+"""Recipes: the version of each step's code, in addition to the digest of its settings and inputs.
 
-A digest says whether the settings or the inputs of a row have changed. Where the code of a step makes something else of
-the same settings and inputs, its recipe is raised here: rows of older recipes stay as they are, new ones have the new
+A digest shows whether the settings or the inputs of a row have changed. When a step's code gives other results for the
+same settings and inputs, its recipe is raised here: rows of older recipes stay as they are, new rows have the new
 number, `vidla inspect` counts the older ones, and `vidla curate --refresh STEP` makes them again.
 """
 

@@ -62,11 +62,11 @@ def parse(url: str) -> SplitResult:
     except InvalidUri:
         raise
     except ValueError:
-        raise InvalidUri("the URL's host or port makes no sense") from None
+        raise InvalidUri("the URL's host or port is invalid") from None
     if not host:
         raise InvalidUri("the URL has no host")
     if ":" not in host and not re.fullmatch(r"[\w.-]+", host):
-        raise InvalidUri("the URL's host or port makes no sense")
+        raise InvalidUri("the URL's host or port is invalid")
     userinfo, at, _ = parts.netloc.rpartition("@")
     netloc = userinfo + at + (f"[{host}]" if ":" in host else host)
     if port is not None and port != _DEFAULT_PORTS[parts.scheme]:

@@ -1,4 +1,4 @@
-"""Exports: clips cut out of stored media, shards, and plain folders; resumable, up to date, and whole."""
+"""Exports: clips cut out of stored media, shards, and plain folders; resumable, up to date, and complete."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def names_in(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def told_in(folder: Path) -> dict[str, Any]:
-    """What every file says, but for the one that names the dataset; of parts, whose names are made anew, the rows."""
+def contents_of(folder: Path) -> dict[str, Any]:
+    """The contents of all files but the one that names the dataset; of parts, whose names are random, the rows."""
     told: dict[str, Any] = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != export_module.MANIFEST):
         name = str(path.relative_to(folder))
@@ -83,7 +83,7 @@ def test_a_second_export_writes_nothing(shared: Dataset, tmp_path: Path) -> None
     assert stamps(tmp_path) == before
 
 
-def test_an_export_that_was_cut_short_goes_on(shared: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_export_continues(shared: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cut, calls = export_module.cut, []
 
     def stops(*args: object) -> None:
@@ -107,7 +107,7 @@ def test_an_export_that_was_cut_short_goes_on(shared: Dataset, tmp_path: Path, m
     }
 
 
-def test_new_texts_leave_the_media_alone_and_clips_that_are_gone_go(tmp_path: Path) -> None:
+def test_new_texts_leave_the_media_alone_and_removed_clips_are_deleted(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "data")
     out = tmp_path / "out"
     export(dataset, out, "mp4", Selection(scale="short"))
@@ -125,7 +125,7 @@ def test_new_texts_leave_the_media_alone_and_clips_that_are_gone_go(tmp_path: Pa
     assert json.loads((out / f"{clips[1].clip_id}.json").read_text())["caption_text"] == "Another text"
 
 
-def test_media_that_is_gone_stops_no_other_clip(tmp_path: Path) -> None:
+def test_missing_media_does_not_stop_other_clips(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "data")
     (dataset.folder / made_of(0, stored_media(seed=0))["videos"][0].media_uri).unlink()  # type: ignore[operator]
     exported = export(dataset, tmp_path / "out", "mp4", Selection(scale="medium"))
@@ -135,14 +135,14 @@ def test_media_that_is_gone_stops_no_other_clip(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_a_dataset_elsewhere_gives_the_same_and_brings_each_video_once(
+def test_a_remote_dataset_gives_the_same_files_and_each_video_is_fetched_once(
     shared: Dataset, tmp_path: Path, bucket: Bucket, form: Format
 ) -> None:
     assert shared.folder is not None
     bucket.upload(shared.folder)
     here = export(shared, tmp_path / "here", form)
     assert export(Dataset(bucket.uri), tmp_path / "there", form) == here
-    assert told_in(tmp_path / "there") == told_in(tmp_path / "here")
+    assert contents_of(tmp_path / "there") == contents_of(tmp_path / "here")
     brought = [path for method, path, _ in bucket.answers() if method == "GET" and path.startswith("media/")]
     assert len(brought) == len(set(brought)) == (0 if form == "parquet" else 2)
 
@@ -175,7 +175,7 @@ def test_clips_are_selected_by_scale_and_condition(shared: Dataset, tmp_path: Pa
         (Selection(where="exists (from '/etc/passwd')"), "Error"),
     ],
 )
-def test_a_selection_that_cannot_be_is_said_in_a_line(
+def test_an_invalid_selection_is_explained_in_one_line(
     shared: Dataset, tmp_path: Path, selection: Selection, message: str
 ) -> None:
     with pytest.raises(UsageError, match=message) as caught:
@@ -232,7 +232,7 @@ def test_shards_hold_three_files_a_clip_in_order_and_are_the_same_each_time(shar
             assert container.streams.video[0].frames == round((about["end"] - about["start"]) * FRAME_RATE)
 
 
-def test_whole_shards_are_kept_and_the_others_made_again(tmp_path: Path) -> None:
+def test_complete_shards_are_kept_and_the_others_written_again(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "data")
     out = tmp_path / "out"
     export(dataset, out, "webdataset", shard_clips=5)
@@ -290,7 +290,7 @@ def test_a_selection_takes_what_belongs_to_its_clips(shared: Dataset, tmp_path: 
     }
 
 
-def test_tables_that_changed_are_written_anew(tmp_path: Path) -> None:
+def test_changed_tables_are_written_again(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "data", videos=1)
     out = tmp_path / "out"
     export(dataset, out, "parquet")

@@ -1,4 +1,4 @@
-"""Plans for many videos: the arithmetic by cases done by hand, the spread, and a whole one from a real sample."""
+"""Plans for many videos: the arithmetic, checked against cases computed by hand; the spread; and a real sample."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PRICES = Prices(
 
 
 def means(**given: float) -> dict[str, np.ndarray]:
-    """Column means of one sample: nothing but what is given (`stage__measure`), of videos of 100 s that all made it."""
+    """Column means of one sample: only the given ones (`stage__measure`), for videos of 100 s that all succeeded."""
     names = {name.replace("__", "."): value for name, value in given.items()}
     return {name: np.array([names.get(name, 0.0)]) for name in COLUMNS} | {
         "videos": np.array([1.0]),
@@ -124,7 +124,7 @@ def test_longer_videos_cost_more_in_proportion() -> None:
     assert long["videos"] == short["videos"]
 
 
-def test_a_request_in_two_that_leads_to_nothing_halves_what_is_made() -> None:
+def test_one_failed_request_in_two_halves_the_results() -> None:
     rows = np.zeros((2, len(COLUMNS)))
     rows[0, COLUMNS.index("videos")], rows[0, COLUMNS.index("duration")] = 1.0, 100.0
     rows[:, COLUMNS.index("segment.processor_s")] = 1.0
@@ -150,7 +150,7 @@ def test_the_spread_is_that_of_means() -> None:
     assert alike.low == pytest.approx(alike.high)
 
 
-def test_what_limits_is_named() -> None:
+def test_bottlenecks_are_named() -> None:
     rows = np.zeros((2, len(COLUMNS)))
     rows[:, -4:-2] = (1.0, 100.0)
     rows[:, COLUMNS.index("download.seconds")] = 60.0
@@ -167,13 +167,13 @@ def test_what_limits_is_named() -> None:
     assert "waves" not in "\n".join(roomy.bottlenecks)
 
 
-def test_a_sample_is_read_from_what_was_used(tmp_path: Path) -> None:
+def test_a_sample_is_read_from_the_usage_table(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "data", videos=3)
     with pytest.raises(DatasetError, match="older vidla"):
         measure([dataset])  # its rows have no processor seconds
 
 
-def test_the_last_time_counts_at_which_texts_were_asked_for(tmp_path: Path) -> None:
+def test_the_last_run_that_requested_texts_counts(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "data", videos=2)
     for run, asked in (("first", 9), ("second", 4), ("third", 0)):
         rows = [
@@ -199,7 +199,7 @@ def test_the_prices_in_the_docs_are_the_defaults() -> None:
 
 
 @pytest.mark.slow
-def test_a_plan_from_a_sample_that_was_really_made(
+def test_a_plan_from_a_real_sample(
     tmp_path: Path, videos: list[Path], vidla: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     data = tmp_path / "data"
@@ -245,7 +245,7 @@ def test_a_plan_from_a_sample_that_was_really_made(
     assert nowhere.stderr.startswith("vidla: no vidla dataset at ")
 
 
-def test_a_stage_that_was_not_run_is_missed(tmp_path: Path) -> None:
+def test_a_stage_that_was_not_run_is_reported(tmp_path: Path) -> None:
     dataset = Dataset(str(tmp_path / "data"))
     with Writer(dataset, "r", {}), pytest.raises(DatasetError, match="has no usage of 'download'"):
         measure([dataset])

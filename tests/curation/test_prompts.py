@@ -1,4 +1,4 @@
-"""Prompts: strict, constant in front, read from files. What strangers write into them: texts/test_injections.py."""
+"""Prompts: strict, with the constant part first, read from files. For hostile data see texts/test_injections.py."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from curation.prompts import MAX_DATA_CHARS, Prompt, as_data, load_prompts
 BUNDLED = load_prompts()
 
 
-def test_scripts_come_through_whole() -> None:
+def test_all_scripts_are_preserved() -> None:
     for text in (
         "今天我们做汤。",
         "今日はスープを作ります。",
@@ -50,7 +50,7 @@ def test_templates_run_in_a_sandbox() -> None:
         Prompt("x", 1, "s", "{{ text.__class__.__mro__ }}").render(text="t")
 
 
-def test_digest_stands_for_what_is_asked() -> None:
+def test_the_digest_identifies_what_is_asked() -> None:
     prompt = BUNDLED["summarize-subtitles"]
     assert prompt.digest == load_prompts()["summarize-subtitles"].digest == pickle.loads(pickle.dumps(prompt)).digest
     shaped: dict[str, object] = {"output_schema": {"type": "object"}}
@@ -60,7 +60,7 @@ def test_digest_stands_for_what_is_asked() -> None:
     assert dataclasses.replace(prompt, max_tokens=7).digest == prompt.digest  # sampling is a column of its own
 
 
-def test_the_language_is_the_texts_own_or_one_that_is_named() -> None:
+def test_the_language_is_that_of_the_text_or_a_named_one() -> None:
     own, _ = BUNDLED["summarize-subtitles"].render(text="t", max_words=25)
     assert "in the language of the text" in own["content"] and "bakery" in own["content"]
     for name in ("summarize-subtitles", "summarize-captions"):

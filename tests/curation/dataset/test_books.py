@@ -1,4 +1,4 @@
-"""The books: wanted = made + rejected + pending, and what nobody asked for is found."""
+"""The books: wanted = made + rejected + pending, and strays are found."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_an_empty_dataset_balances(tmp_path: Path) -> None:
     assert counts(dataset) == dict.fromkeys(STAGES, (0, 0, 0, 0))
 
 
-def test_what_a_stage_left_is_an_imbalance_of_that_stage_alone(tmp_path: Path) -> None:
+def test_pending_items_are_an_imbalance_of_their_stage_alone(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "data")
     with writer_of(dataset) as writer:
         commit_rows(writer, "more", {"requests": [request_of(5), request_of(6)], "downloads": [download_of(6)]})
@@ -77,7 +77,7 @@ def test_the_same_video_asked_for_twice_is_one_video(tmp_path: Path) -> None:
     assert balance(dataset).imbalances(STAGES) == []
 
 
-def test_what_is_made_counts_as_made_though_a_later_try_was_rejected(tmp_path: Path) -> None:
+def test_a_made_item_counts_as_made_even_if_a_later_attempt_is_rejected(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "data")
     video = download_of(0)
     with writer_of(dataset) as writer:
@@ -128,7 +128,7 @@ def test_a_row_that_nobody_asked_for_is_an_imbalance(tmp_path: Path, table: str)
 
 
 @pytest.mark.parametrize("table", [name for name in TABLES if name != "forgotten"])
-def test_a_row_that_is_there_twice_is_an_imbalance(tmp_path: Path, table: str) -> None:
+def test_a_duplicate_row_is_an_imbalance(tmp_path: Path, table: str) -> None:
     dataset = make_dataset(tmp_path / "data", uncaptioned=1)
     with writer_of(dataset) as writer:
         source = dataset.read(table).slice(0, 1)
@@ -149,7 +149,7 @@ def test_missing_and_torn_media_are_imbalances(tmp_path: Path) -> None:
     ]
 
 
-def test_a_kept_video_whose_texts_are_to_come_is_pending_not_wrong(tmp_path: Path) -> None:
+def test_a_video_awaiting_texts_is_pending_not_wrong(tmp_path: Path) -> None:
     dataset = Dataset(str(tmp_path / "data"))
     with writer_of(dataset) as writer:
         add_videos(writer, [0])

@@ -1,4 +1,4 @@
-"""Commits: once each, whole or not at all, by one writer at a time, whatever dies in between."""
+"""Commits: exactly once, completely or not at all, by one writer at a time, whichever process dies in between."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_token_committed_twice_changes_nothing(dataset: Dataset) -> None:
     assert dataset.delta("rejects").version() == 1
 
 
-def test_a_replacement_takes_out_exactly_its_rows(dataset: Dataset) -> None:
+def test_a_replacement_removes_exactly_its_rows(dataset: Dataset) -> None:
     with writer_of(dataset) as writer:
         commit_rows(writer, "1", {"rejects": rejects_of("a", "b", "c")})
         commit_rows(writer, "2", {"rejects": rejects_of("d", "e")})
@@ -90,7 +90,7 @@ def test_a_replacement_takes_out_exactly_its_rows(dataset: Dataset) -> None:
     assert len(untouched & set(dataset.live_parts("rejects"))) == 1, "a part that holds no such row stays as it is"
 
 
-def test_a_replacement_looks_only_where_it_is_told_and_at_parts_of_this_epoch(dataset: Dataset) -> None:
+def test_a_replacement_searches_only_the_named_parts_and_those_of_this_epoch(dataset: Dataset) -> None:
     with writer_of(dataset, "run-1") as writer:
         commit_rows(writer, "1", {"rejects": rejects_of("a")})
         named = frozenset(dataset.live_parts("rejects"))
@@ -101,7 +101,7 @@ def test_a_replacement_looks_only_where_it_is_told_and_at_parts_of_this_epoch(da
     assert keys_of(dataset) == ["a", "b", "c"]
 
 
-def test_parts_that_nobody_committed_are_swept_by_the_next_writer(dataset: Dataset) -> None:
+def test_uncommitted_parts_are_deleted_by_the_next_writer(dataset: Dataset) -> None:
     with writer_of(dataset, "run-1") as writer:
         commit_rows(writer, "1", {"rejects": rejects_of("a")})
         orphan = PartWriter(dataset.store, writer.lineage, 1 << 30)
@@ -114,7 +114,7 @@ def test_parts_that_nobody_committed_are_swept_by_the_next_writer(dataset: Datas
     assert keys_of(dataset) == ["a"]
 
 
-def test_what_a_write_on_disk_left_torn_is_swept_by_the_next_writer(tmp_path: Path) -> None:
+def test_torn_files_on_disk_are_deleted_by_the_next_writer(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "data", videos=1)
     torn = tmp_path / "data" / "media" / "ab" / "x.mp4#1"
     torn.parent.mkdir(parents=True, exist_ok=True)
@@ -143,7 +143,7 @@ def test_a_writer_that_was_overtaken_cannot_commit(dataset: Dataset) -> None:
 
 
 def test_a_container_is_not_mistaken_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two of them may run on one machine since it was started, and not see each other's processes."""
+    """Two containers may run on one boot of a machine without seeing each other's processes."""
     here = holder()["boot"]
     readlink = Path.readlink
     monkeypatch.setattr(Path, "readlink", lambda self: Path("pid:[7]") if self.name == "pid" else readlink(self))
@@ -172,7 +172,7 @@ CHILD = """
 
 @contextlib.contextmanager
 def child(dataset: Dataset, code: str) -> Iterator[subprocess.Popen[str]]:
-    """A process that runs `code` and is gone at the end."""
+    """A process that runs `code` and is killed at the end."""
     script = textwrap.dedent(CHILD) + textwrap.dedent(code)
     command = [sys.executable, "-c", script, dataset.uri]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
@@ -202,12 +202,12 @@ HOLDING = """
 """
 
 
-def test_a_second_writer_is_told_who_holds_the_dataset(dataset: Dataset) -> None:
+def test_a_second_writer_learns_who_holds_the_dataset(dataset: Dataset) -> None:
     with child(dataset, HOLDING) as other:
         assert heard(other) == "holding"
         with pytest.raises(DatasetLocked, match=f"process {other.pid} on .* is writing"), writer_of(dataset):
             pass
-        other.send_signal(signal.SIGSTOP)  # alive, though it does not move
+        other.send_signal(signal.SIGSTOP)  # alive, but stopped
         with pytest.raises(DatasetLocked), writer_of(dataset):
             pass
     with writer_of(dataset) as writer:  # killed: its death is seen at once
@@ -227,7 +227,7 @@ def test_a_second_writer_waits_for_the_first(dataset: Dataset) -> None:
 
 
 def _pretend_elsewhere(dataset: Dataset) -> None:
-    """Make the lease one that a writer on another machine left, whose heart stopped beating a minute ago."""
+    """Make the lease look like that of a writer on another machine whose last heartbeat was a minute ago."""
     lease = dataset.get_json(LEASE)
     assert lease is not None
     lease["holder"]["boot"] = "another machine"
@@ -269,8 +269,8 @@ def test_a_writer_that_was_presumed_dead_and_comes_back_cannot_commit(dataset: D
     assert keys_of(dataset) == ["before", "ours", "ours again"]
 
 
-def test_the_job_of_a_dead_driver_cannot_commit_beside_its_successor(dataset: Dataset) -> None:
-    """The driver opens the dataset and dies; what it has started goes on under its epoch, in a process of its own."""
+def test_the_job_of_a_dead_driver_cannot_commit_once_it_has_a_successor(dataset: Dataset) -> None:
+    """The driver opens the dataset and dies; its job continues under its epoch in another process."""
     driver = """
         writer = Writer(dataset, "theirs", {})
         writer.__enter__()
@@ -313,7 +313,7 @@ KILLS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("point", KILLS)
-def test_what_a_kill_left_half_done_is_finished_or_undone_by_the_next_writer(tmp_path: Path, point: str) -> None:
+def test_a_killed_commit_is_finished_or_undone_by_the_next_writer(tmp_path: Path, point: str) -> None:
     dataset = make_dataset(tmp_path / "data", videos=1)
     function, condition = KILLS[point]
     code = f"""
@@ -343,7 +343,7 @@ def test_what_a_kill_left_half_done_is_finished_or_undone_by_the_next_writer(tmp
         assert live_files(dataset, table) == set(dataset.live_parts(table)), "nothing is left over"
 
 
-def test_a_writer_killed_in_mid_part_leaves_nothing(dataset: Dataset) -> None:
+def test_a_writer_killed_while_writing_a_part_leaves_nothing(dataset: Dataset) -> None:
     code = """
         with Writer(dataset, "theirs", {}) as writer:
             commit_rows(writer, "theirs", {"rejects": rejects_of("a")})
@@ -363,7 +363,7 @@ def test_a_writer_killed_in_mid_part_leaves_nothing(dataset: Dataset) -> None:
 
 
 def commit_many(uri: str, lineage: Lineage, names: list[str]) -> None:
-    """What one of several workers does: a commit for each name, of which others may do some as well."""
+    """The work of one of several workers: a commit for each name, some of which others may do as well."""
     dataset = Dataset(uri)
     committer = Committer(dataset, lineage)
     for name in names:
@@ -374,7 +374,7 @@ def commit_many(uri: str, lineage: Lineage, names: list[str]) -> None:
 
 
 @pytest.mark.slow
-def test_workers_that_race_lose_nothing_and_double_nothing(dataset: Dataset) -> None:
+def test_racing_workers_lose_and_duplicate_nothing(dataset: Dataset) -> None:
     spawn = multiprocessing.get_context("spawn")
     each = 5 if dataset.folder is None else 15  # a small server takes its time over the logs
     names = [f"token-{i:03}" for i in range(4 * each)]
@@ -396,7 +396,7 @@ def test_workers_that_race_lose_nothing_and_double_nothing(dataset: Dataset) -> 
 
 
 @pytest.mark.slow
-def test_a_full_disk_ends_in_a_clear_message_with_the_last_commit_whole(small_disk: Path) -> None:
+def test_a_full_disk_gives_a_clear_message_and_keeps_the_last_commit_intact(small_disk: Path) -> None:
     dataset = Dataset(str(small_disk / "data"))
     (small_disk / "filler").write_bytes(bytes(200_000))
     done = 0

@@ -1,4 +1,4 @@
-"""Compaction: every row stays, in its order; one commit for all tables; what is killed loses nothing."""
+"""Compaction: all rows stay, in order; one commit for all tables; a kill loses nothing."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_the_log_says_that_no_data_has_changed(tmp_path: Path) -> None:
     assert '"dataChange":true' not in log.read_text()
 
 
-def test_a_pinned_version_is_spared(tmp_path: Path) -> None:
+def test_a_pinned_version_is_kept(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "data", videos=3)
     pinned, before = pin(dataset, "first"), everything(dataset)
     with writer_of(dataset) as writer:
@@ -169,7 +169,7 @@ KILLS = {
 
 
 @pytest.mark.parametrize("point", KILLS)
-def test_killed_at_any_moment_it_loses_nothing(tmp_path: Path, point: str) -> None:
+def test_a_kill_at_any_moment_loses_nothing(tmp_path: Path, point: str) -> None:
     function, call = KILLS[point]
     dataset = make_dataset(tmp_path / "data", videos=3)
     before = everything(dataset)
@@ -211,7 +211,7 @@ def same_rows(after: dict[str, pa.Table], before: dict[str, pa.Table]) -> None:
 
 
 def test_memory_holds_a_row_group_not_a_part(tmp_path: Path) -> None:
-    """320 MB of rows are merged in a process that may grow by a third of that beyond what it takes to begin."""
+    """320 MB of rows are merged in a process that may grow by a third of that after its start."""
     dataset = Dataset(str(tmp_path / "data"))
     with writer_of(dataset, "run-1") as writer:
         parts = []

@@ -35,7 +35,7 @@ FILLED = [name for name in TABLES if name != "forgotten"]
 
 
 def same(rows: list[Any], table: str) -> list[Any]:
-    """`rows` in one order and with one kind of time, so that two readers' can be compared."""
+    """`rows` in a fixed order and with one type of time, so that the results of two readers can be compared."""
     key = TABLES[table].key
     plain = [{name: _plain(row[name]) for name in TABLES[table].schema.names} for row in rows]
     return sorted(plain, key=lambda row: tuple(row[k] for k in key))
@@ -121,7 +121,7 @@ def added(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 @pytest.fixture(scope="module")
 def vacuumed(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """A dataset of which rows of every table were replaced and the rest cleared away; its logs have checkpoints."""
+    """A dataset in which rows of every table were replaced, and vacuumed; its logs have checkpoints."""
     dataset = make_dataset(tmp_path_factory.mktemp("vacuumed") / "data", videos=2, uncaptioned=1)
     with Writer(dataset, "run-2", {"command": "test"}) as writer:
         for table in FILLED:
@@ -249,7 +249,7 @@ def test_a_process_may_end_in_the_middle_of_a_stream(tmp_path: Path) -> None:
             frames = [type(frame)(**{**vars(frame), "frame_id": f"f{number}.{i}"}) for i in range(1000)]
             parts.add(Row(record, "d") for record in frames)
         writer.commit("many", parts.finish())
-    told = "import faulthandler; faulthandler.dump_traceback_later(50)"  # who hangs, where one does
+    told = "import faulthandler; faulthandler.dump_traceback_later(50)"  # shows what hangs, if anything does
     read = "from curation.dataset.dataset import Dataset; s = Dataset(sys.argv[1]).stream('from frames'); next(s)"
     code = f"import sys; {read}"
     command = [sys.executable, "-c", f"{told}; {code}", dataset.uri]
@@ -262,7 +262,7 @@ def test_keys_are_read_with_the_part_that_holds_them(added: Dataset) -> None:
     assert len(keys) == 6
 
 
-def test_a_folder_that_is_no_dataset_is_said_to_be_none(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_dataset_is_reported_as_such(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no vidla dataset at"):
         Dataset(str(tmp_path)).read("clips")
     assert not Dataset(str(tmp_path / "not there")).exists()

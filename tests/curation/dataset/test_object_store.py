@@ -1,4 +1,4 @@
-"""A dataset at an s3:// URI, on a real S3-compatible server: the same tables as on disk, whatever dies meanwhile."""
+"""A dataset at an s3:// URI, on a real S3-compatible server: the same tables as on disk, whatever fails meanwhile."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def curate(inputs: list[str], location: Path | str) -> list[str | Path]:
 
 @pytest.fixture(scope="module")
 def on_disk(inputs: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    """What a dataset on disk says that is made of the same inputs."""
+    """The contents of a dataset on disk made from the same inputs."""
     folder = tmp_path_factory.mktemp("disk") / "dataset"
     subprocess.run([VIDLA, *curate(inputs, folder)], check=True, timeout=240, capture_output=True)
     return contents(folder)
@@ -73,7 +73,7 @@ def job(s3_server: S3Server) -> Iterator[Bucket]:
 
 @pytest.fixture(scope="module")
 def talks(job: Bucket, inputs: list[str]) -> str:
-    """A dataset in the bucket, made of the inputs."""
+    """A dataset in the bucket, made from the inputs."""
     uri = f"{job.uri}/talks"
     subprocess.run([VIDLA, *curate(inputs, uri)], check=True, timeout=240, capture_output=True)
     return uri
@@ -87,7 +87,7 @@ def run_killed(at: str, how: str, inputs: list[str], uri: str) -> int:
 
 
 @pytest.mark.timeout(600)
-def test_the_whole_job_gives_the_tables_that_it_gives_on_disk_though_it_was_killed(
+def test_a_whole_job_gives_the_same_tables_as_on_disk_even_after_a_kill(
     job: Bucket, inputs: list[str], on_disk: dict[str, list[str]], vidla: Vidla
 ) -> None:
     uri = f"{job.uri}/killed"
@@ -118,7 +118,7 @@ def test_changed_tilings_touch_no_media_and_then_there_is_nothing_to_do(job: Buc
     assert live_parts(talks) == parts
 
 
-def test_the_verbs_that_look_and_clear(talks: str, vidla: Vidla, inputs: list[str]) -> None:
+def test_commands_that_inspect_and_clean_up(talks: str, vidla: Vidla, inputs: list[str]) -> None:
     again = vidla("curate", "--dataset", talks, PRIVATE, OTHER_TILINGS)
     assert again.returncode == 0, again.stderr
     shown = vidla("inspect", talks)
@@ -141,7 +141,7 @@ def test_the_verbs_that_look_and_clear(talks: str, vidla: Vidla, inputs: list[st
 # --- upkeep ---------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_pinned_stays_and_what_is_forgotten_goes(bucket: Bucket) -> None:
+def test_pinned_versions_stay_and_forgotten_videos_are_removed(bucket: Bucket) -> None:
     dataset = Dataset(f"{bucket.uri}/deep/down")
     with Writer(dataset, "run-1", {}) as writer:
         add_videos(writer, range(2))
@@ -158,7 +158,7 @@ def test_what_is_pinned_stays_and_what_is_forgotten_goes(bucket: Bucket) -> None
 
 
 def refusal(uri: str, environment: dict[str, str]) -> str:
-    """What `vidla curate` says on a store that it cannot use, in one line."""
+    """The one-line message of `vidla curate` for a store that it cannot use."""
     command = [VIDLA, "curate", "nothing.mp4", "--dataset", uri]
     run = subprocess.run(
         command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=100, check=False
@@ -201,7 +201,7 @@ def test_credentials_that_the_server_does_not_know(tmp_path: Path, monkeypatch: 
         refused_to_write("s3://of-another/x", r"access is denied: give credentials that .*InvalidAccessKeyId")
 
 
-def test_a_server_that_overwrites_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_overwrites_existing_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with S3Server(tmp_path, "--no-conditions") as server:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
@@ -214,13 +214,13 @@ def refused_to_write(uri: str, message: str) -> None:
     assert "\n" not in str(raised.value)
 
 
-def test_a_dataset_that_is_not_there(bucket: Bucket) -> None:
+def test_a_missing_dataset(bucket: Bucket) -> None:
     with pytest.raises(DatasetError, match="no vidla dataset at s3://"):
         Dataset(f"{bucket.uri}/nothing").delta("clips")
 
 
 @pytest.mark.long
-def test_a_server_that_takes_a_connection_and_says_nothing(s3_server: S3Server) -> None:
+def test_a_server_that_accepts_a_connection_and_never_answers(s3_server: S3Server) -> None:
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))
         mute.listen(100)
@@ -232,8 +232,8 @@ def test_a_server_that_takes_a_connection_and_says_nothing(s3_server: S3Server) 
     assert time.monotonic() - begun < 90
 
 
-def test_a_scan_that_is_broken_off_ends_its_process_well(bucket: Bucket, tmp_path: Path, vidla: Vidla) -> None:
-    """Read-ahead goes on while the process ends."""
+def test_a_process_ends_cleanly_during_a_scan(bucket: Bucket, tmp_path: Path, vidla: Vidla) -> None:
+    """Read-ahead continues while the process ends."""
     whole = make_dataset(tmp_path / "data", videos=20)
     assert whole.folder is not None
     bucket.upload(whole.folder)
@@ -257,7 +257,7 @@ def test_killed_again_and_again(seed: int, job: Bucket, inputs: list[str], on_di
 
 
 @pytest.mark.long
-def test_what_was_rejected_is_made_by_a_retry(job: Bucket, vidla: Vidla, tmp_path: Path) -> None:
+def test_a_retry_makes_what_was_rejected(job: Bucket, vidla: Vidla, tmp_path: Path) -> None:
     uri = f"{job.uri}/retried"
     make_video(tmp_path / "video.mp4", 13)
     with WebServer(tmp_path) as server:
@@ -277,8 +277,8 @@ def slow_video(tmp_path: Path) -> Path:
 
 @pytest.mark.long
 @pytest.mark.parametrize("away_s", [20, None])
-def test_a_server_that_goes_away_in_mid_run(away_s: float | None, slow_video: Path, tmp_path: Path) -> None:
-    """For a while: the run goes on. For good: it says so, and where its log is."""
+def test_a_server_that_becomes_unreachable_during_a_run(away_s: float | None, slow_video: Path, tmp_path: Path) -> None:
+    """For a while: the run continues. For good: it reports that, and where its log is."""
     with S3Server(tmp_path) as server:
         uri = f"{server.bucket().uri}/x"
         command = [VIDLA, "curate", slow_video, "--dataset", uri]
@@ -304,8 +304,8 @@ def test_a_server_that_goes_away_in_mid_run(away_s: float | None, slow_video: Pa
 
 
 @pytest.mark.long
-def test_large_media_goes_by_in_pieces(bucket: Bucket, tmp_path: Path) -> None:
-    """400 MB up and down in a process that takes far less memory."""
+def test_large_media_is_transferred_in_blocks(bucket: Bucket, tmp_path: Path) -> None:
+    """400 MB are uploaded and downloaded by a process with far less memory."""
     code = """
         import sys
         from pathlib import Path

@@ -64,7 +64,7 @@ def contents(dataset: Dataset) -> dict[str, list[Mapping[str, Any]]]:
 
 
 def redo(dataset: Dataset, number: int, run_id: str = "redo") -> None:
-    """Make a video again with other media, as a changed setting of the single pass would; what it had is superseded."""
+    """Make a video again with other media, as after a changed setting of the single pass; superseding its rows."""
     media = stored_media(seed=100 + number)
     rows = made_of(number, media)
     video_id = download_of(number).video_id
@@ -110,7 +110,7 @@ def test_after_a_vacuum_the_files_are_the_tables(tmp_path: Path) -> None:
     assert balance(dataset).imbalances() == []
 
 
-def test_a_pinned_version_is_spared_until_it_is_let_go(tmp_path: Path) -> None:
+def test_a_pinned_version_is_kept_until_it_is_unpinned(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "data")
     pinned = pin(dataset, "first")
     old = {name: dataset.delta(name, v).to_pyarrow_dataset().to_table() for name, v in pinned.items()}
@@ -130,7 +130,7 @@ def test_a_pinned_version_is_spared_until_it_is_let_go(tmp_path: Path) -> None:
     assert (cleared.parts, cleared.media, cleared.kept) == (6, 1, 0)
 
 
-def test_versions_that_nobody_pinned_go(tmp_path: Path) -> None:
+def test_unpinned_versions_are_deleted(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "data")
     version = dataset.delta("clips").version()
     redo(dataset, 0)
@@ -142,7 +142,7 @@ def test_versions_that_nobody_pinned_go(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "../lease", "a/b", ".hidden", "x" * 101])
-def test_a_pin_is_named_plainly(tmp_path: Path, name: str) -> None:
+def test_invalid_names_of_pins_are_refused(tmp_path: Path, name: str) -> None:
     dataset = make_dataset(tmp_path / "data", videos=1)
     with pytest.raises(UsageError, match="is not a valid name for a version"):
         pin(dataset, name)
@@ -159,7 +159,7 @@ def test_a_pin_is_never_moved(tmp_path: Path) -> None:
         unpin(dataset, "other")
 
 
-def test_pinned_versions_belong_together_also_while_a_commit_is_half_applied(
+def test_pinned_versions_are_consistent_even_while_a_commit_is_half_applied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = make_dataset(tmp_path / "data", videos=1)
@@ -192,7 +192,7 @@ def test_pinned_versions_belong_together_also_while_a_commit_is_half_applied(
 
 
 def holders_of(dataset: Dataset, *needles: str) -> list[str]:
-    """Files anywhere in the dataset that hold one of `needles`: as bytes, in a name, or in a row of Parquet."""
+    """Files anywhere in the dataset that contain one of `needles`: as bytes, in a name, or in a Parquet row."""
     found = []
     for path in folder_of(dataset).rglob("*"):
         name = str(path.relative_to(folder_of(dataset)))
@@ -275,7 +275,7 @@ def test_a_channel_is_forgotten_by_its_name_or_its_id(worn: Dataset) -> None:
     assert not forgotten.video("youtube-new", "Channel 7", "UC7")
 
 
-def test_what_was_forgotten_is_known_when_it_is_asked_for_again(worn: Dataset) -> None:
+def test_a_forgotten_video_is_recognised_when_it_is_requested_again(worn: Dataset) -> None:
     with writer_of(worn) as writer:
         forget(writer, "video", download_of(0).video_id)
     forgotten = ForgottenKeys.load(worn)
@@ -287,7 +287,7 @@ def test_what_was_forgotten_is_known_when_it_is_asked_for_again(worn: Dataset) -
     assert not forgotten.video(download_of(1).video_id, "Channel 1", "UC1")
 
 
-def test_what_is_not_there_yet_can_be_forgotten(worn: Dataset) -> None:
+def test_something_not_yet_in_the_dataset_can_be_forgotten(worn: Dataset) -> None:
     before = contents(worn)
     with writer_of(worn) as writer:
         forgot = forget(writer, "uri", "HTTPS://Videos.Example:443/later")
@@ -298,7 +298,7 @@ def test_what_is_not_there_yet_can_be_forgotten(worn: Dataset) -> None:
     assert ForgottenKeys.load(worn).request("key", "https://videos.example/later")
 
 
-def test_a_video_that_two_requests_gave_goes_with_both(worn: Dataset) -> None:
+def test_forgetting_a_video_of_two_requests_removes_both(worn: Dataset) -> None:
     twin = dataclasses.replace(download_of(1), request_key=request_of(8).request_key, uri=url_of(8))
     with writer_of(worn) as writer:
         commit_rows(writer, "twin", {"requests": [request_of(8)], "downloads": [twin]})
@@ -306,7 +306,7 @@ def test_a_video_that_two_requests_gave_goes_with_both(worn: Dataset) -> None:
     assert holders_of(worn, *names_of(1), url_of(8)) == []
 
 
-def test_an_url_that_gives_another_video_by_now_stays(worn: Dataset) -> None:
+def test_a_url_that_now_leads_to_another_video_is_kept(worn: Dataset) -> None:
     now = dataclasses.replace(download_of(1), video_id="content-new")
     with writer_of(worn) as writer:
         old = frozenset({(request_of(1).request_key,)})
@@ -320,7 +320,7 @@ def test_an_url_that_gives_another_video_by_now_stays(worn: Dataset) -> None:
     assert holders_of(worn, f"{download_of(1).video_id}.", f"'{download_of(1).video_id}'") == []
 
 
-def test_ranges_go_with_their_video(tmp_path: Path) -> None:
+def test_forgetting_a_video_includes_its_ranges(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "data")
     part = dataclasses.replace(
         download_of(7), video_id=f"{download_of(0).video_id}~0-5000000", request_key=request_of(7).request_key
@@ -335,7 +335,7 @@ def test_ranges_go_with_their_video(tmp_path: Path) -> None:
     assert longer.video_id in dataset.read("downloads")["video_id"].to_pylist(), "a longer id is another video"
 
 
-def test_a_pinned_version_that_held_it_is_named(worn: Dataset) -> None:
+def test_pinned_versions_that_lose_parts_are_named(worn: Dataset) -> None:
     pin(worn, "before")
     with writer_of(worn) as writer:
         assert forget(writer, "video", download_of(0).video_id).broken == ("before",)
@@ -354,7 +354,7 @@ KILLS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("point", KILLS)
-def test_a_forgetting_that_was_killed_is_finished_by_the_next(worn: Dataset, point: str) -> None:
+def test_a_killed_forgetting_is_finished_by_the_next(worn: Dataset, point: str) -> None:
     module, function = KILLS[point]
     code = f"""
         import functools, os, signal, sys

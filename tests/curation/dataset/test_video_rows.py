@@ -1,4 +1,4 @@
-"""One video's rows are found in parts of many: all of them, in order, and without reading the rest."""
+"""One video's rows are found in parts of many videos: all of them, in order, without reading the rest."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reads]:
 
 @pytest.fixture
 def merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dataset:
-    """One part a table, of many row groups."""
+    """One part per table, with many row groups."""
     dataset = make_dataset(tmp_path / "data", videos=VIDEOS)
     monkeypatch.setattr("curation.dataset.compact.ROW_GROUP_BYTES", 1024)
     with Writer(dataset, "compact", {"command": "test"}) as writer:
@@ -63,7 +63,7 @@ def test_all_rows_of_a_video_are_found_in_their_order(merged: Dataset, table: st
         assert some.equals(expected.select(["digest", "video_id"]).cast(some.schema))
 
 
-def test_what_is_read_for_one_video_serves_all_beside_it(tmp_path: Path, reads: Reads) -> None:
+def test_row_groups_read_for_one_video_serve_its_neighbours(tmp_path: Path, reads: Reads) -> None:
     dataset = make_dataset(tmp_path / "data", videos=VIDEOS)
     with Writer(dataset, "compact", {"command": "test"}) as writer:
         compact(writer)
@@ -79,10 +79,10 @@ def test_what_is_read_for_one_video_serves_all_beside_it(tmp_path: Path, reads: 
     assert [number for number, _ in reads] == [0, 0]  # once for where the videos are, once for the rows
 
 
-def test_images_are_read_only_where_the_frames_that_are_wanted_lie(
+def test_images_are_read_only_from_row_groups_with_wanted_frames(
     tmp_path: Path, reads: Reads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A long video's frames go into many row groups, though they come at once."""
+    """A long video's frames are written to many row groups, even if they are added at once."""
     dataset = make_dataset(tmp_path / "data", videos=1)
     one = from_row(Frame, next(iter(dataset.read("frames").to_pylist())))
     frames = [replace(one, frame_id=f"long-{n}", video_id="long", time=float(n)) for n in range(40)]
@@ -99,13 +99,13 @@ def test_images_are_read_only_where_the_frames_that_are_wanted_lie(
     assert len({number for number, _ in reads}) >= 10
 
 
-def test_a_part_that_has_gone_is_no_empty_one(tmp_path: Path) -> None:
+def test_a_missing_part_is_an_error_not_an_empty_one(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "data", videos=1)
     with pytest.raises(FileNotFoundError):
         read_video(dataset, "segments", "part-of-old.parquet", "nobody")
 
 
-def test_a_part_from_before_a_column_was_there_has_nulls_in_it(tmp_path: Path) -> None:
+def test_a_part_older_than_a_column_has_nulls_in_it(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "data", videos=1)
     rows = dataset.read("segments")
     old = rows.drop_columns(["scale"])

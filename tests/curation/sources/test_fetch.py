@@ -45,14 +45,14 @@ def web(media: Path) -> Iterator[WebServer]:
 
 @pytest.fixture(autouse=True)
 def _strangers() -> Iterator[None]:
-    """Every test meets its hosts for the first time."""
+    """Every test starts without known hosts."""
     host_limits._hosts.clear()
     yield
 
 
 @pytest.fixture
 def fake_site(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """yt-dlp with tests/support/fake_site as a plugin, in children that are started for this test."""
+    """yt-dlp with tests/support/fake_site as a plugin, in child processes started for this test."""
     monkeypatch.syspath_prepend(str(FAKE_SITE))
     guard.stop_all()
     guard.resume()
@@ -62,7 +62,7 @@ def fake_site(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def ask(url: str, **row: Any) -> FetchTarget:
-    """As a row of a list would."""
+    """A target like that of a row in a list."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "list.jsonl")
         path.write_text(json.dumps({"url": url, **row}))
@@ -86,7 +86,7 @@ def rejected(asked: FetchTarget | str, folder: Path, **changes: Any) -> Rejected
 # --- what works -----------------------------------------------------------------------------------------------------
 
 
-def test_a_direct_file_comes_whole_with_its_row(web: WebServer, media: Path, tmp_path: Path) -> None:
+def test_a_direct_file_is_fetched_completely_with_its_row(web: WebServer, media: Path, tmp_path: Path) -> None:
     fetched = got(ask(web.url("/video.mp4"), note="x"), tmp_path)
     data = (media / "video.mp4").read_bytes()
     assert fetched.media.read_bytes() == data
@@ -99,7 +99,7 @@ def test_a_direct_file_comes_whole_with_its_row(web: WebServer, media: Path, tmp
     assert fetched.attempts == 1
 
 
-def test_the_id_is_the_lists_where_the_site_has_none_and_knows_the_range(web: WebServer, tmp_path: Path) -> None:
+def test_the_id_is_from_the_list_if_the_site_has_none_and_includes_the_range(web: WebServer, tmp_path: Path) -> None:
     fetched = got(ask(web.url("/video.mp4"), id="seven", start=1, end=2.5), tmp_path)
     assert fetched.download.video_id == "list-seven~1000000-2500000"
     assert (fetched.download.start, fetched.download.end) == (1.0, 2.5)
@@ -116,7 +116,7 @@ def test_other_ways_to_serve_a_video(web: WebServer, tmp_path: Path, path: str) 
     assert frames == 24
 
 
-def test_page_metadata_and_manual_subtitles_come_along(web: WebServer, tmp_path: Path) -> None:
+def test_page_metadata_and_manual_subtitles_are_fetched_too(web: WebServer, tmp_path: Path) -> None:
     row = got(web.url("/watch"), tmp_path).download
     assert row.title == "A talk"
     assert [(t.language, t.kind, t.format) for t in row.subtitles] == [("en", "manual", "vtt")]
@@ -131,7 +131,7 @@ def test_subtitles_of_a_stream(web: WebServer, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", ["/watch-broken-track", "/watch-stalling-track"])
-def test_subtitles_that_fail_do_not_cost_the_video(
+def test_failing_subtitles_do_not_cost_the_video(
     web: WebServer, tmp_path: Path, page: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     row = got(web.url(page), tmp_path, attempts=1, stall_s=1.0).download
@@ -139,13 +139,13 @@ def test_subtitles_that_fail_do_not_cost_the_video(
     assert "no manual subtitles in en" in caplog.text
 
 
-def test_subtitles_given_by_the_list_are_fetched_and_decoded(web: WebServer, tmp_path: Path) -> None:
+def test_subtitles_named_in_the_list_are_fetched_and_decoded(web: WebServer, tmp_path: Path) -> None:
     row = got(ask(web.url("/video.mp4"), subtitles=web.url("/subtitles/latin1.srt")), tmp_path).download
     assert [(t.language, t.kind, t.format) for t in row.subtitles] == [("und", "manual", "srt")]
     assert "Übergrößenträger" in row.subtitles[0].text
 
 
-def test_a_page_in_place_of_subtitles_is_none(web: WebServer, tmp_path: Path) -> None:
+def test_a_page_instead_of_subtitles_is_ignored(web: WebServer, tmp_path: Path) -> None:
     asked = ask(web.url("/video.mp4"), subtitles=web.url("/subtitles/page.vtt"))
     assert got(asked, tmp_path).download.subtitles == ()
 
@@ -223,7 +223,7 @@ _STATUSES = {
 
 
 @pytest.mark.parametrize(("path", "kind"), _STATUSES.items(), ids=_STATUSES.keys())
-def test_failures_that_no_second_try_helps(web: WebServer, tmp_path: Path, path: str, kind: Kind) -> None:
+def test_permanent_failures_are_not_retried(web: WebServer, tmp_path: Path, path: str, kind: Kind) -> None:
     error = rejected(web.url(path), tmp_path)
     assert error.kind is kind, error
     assert "tried" not in error.message and "\n" not in error.message
@@ -243,34 +243,34 @@ _PASSING = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("path", "kind"), _PASSING.items(), ids=_PASSING.keys())
-def test_failures_that_may_pass_are_tried_again(web: WebServer, tmp_path: Path, path: str, kind: Kind) -> None:
+def test_transient_failures_are_retried(web: WebServer, tmp_path: Path, path: str, kind: Kind) -> None:
     error = rejected(web.url(path), tmp_path, attempts=2, stall_s=1.0)
     assert error.kind is kind, error
     assert error.retryable and "(tried 2 times)" in error.message
 
 
 @pytest.mark.parametrize("path", ["/busy-once", "/flaky500", "/flaky503"])
-def test_what_passes_is_fetched_in_the_end(web: WebServer, tmp_path: Path, path: str) -> None:
+def test_after_transient_failures_the_video_is_fetched(web: WebServer, tmp_path: Path, path: str) -> None:
     begun = time.monotonic()
     assert got(web.url(path), tmp_path).attempts > 1
     if path == "/busy-once":
         assert time.monotonic() - begun >= 1.0, "Retry-After was not waited for"
 
 
-def test_a_wait_that_the_time_does_not_allow_is_not_begun(web: WebServer, tmp_path: Path) -> None:
+def test_a_wait_beyond_the_time_left_is_not_begun(web: WebServer, tmp_path: Path) -> None:
     begun = time.monotonic()
     assert rejected(web.url("/busy-for-an-hour"), tmp_path).kind is Kind.RATE_LIMITED
     assert time.monotonic() - begun < 60
     assert len(web.asked) == 1
 
 
-def test_a_broken_download_goes_on_where_it_ended(web: WebServer, media: Path, tmp_path: Path) -> None:
+def test_a_broken_download_resumes_where_it_ended(web: WebServer, media: Path, tmp_path: Path) -> None:
     fetched = got(web.url("/reset-in-body-once"), tmp_path)
     assert fetched.media.read_bytes() == (media / "video.mp4").read_bytes()
     assert web.asked[-1][1]["Range"].startswith("bytes=")
 
 
-def test_a_file_that_has_changed_meanwhile_is_fetched_anew(web: WebServer, media: Path, tmp_path: Path) -> None:
+def test_a_file_that_has_changed_is_fetched_from_the_start(web: WebServer, media: Path, tmp_path: Path) -> None:
     fetched = got(web.url("/changed-after-reset"), tmp_path)
     assert fetched.media.read_bytes() == (media / "video.mp4").read_bytes()
 
@@ -291,7 +291,7 @@ def test_bytes_are_counted_as_they_come(web: WebServer, tmp_path: Path, path: st
     assert sum(p.stat().st_size for p in (tmp_path / "download").iterdir()) <= 3_000_000
 
 
-def test_nobody_there(tmp_path: Path) -> None:
+def test_connection_refused(tmp_path: Path) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/video.mp4"
@@ -299,7 +299,7 @@ def test_nobody_there(tmp_path: Path) -> None:
     assert (error.kind, error.message) == (Kind.CONNECTION, "connection refused")
 
 
-def test_no_such_name(tmp_path: Path) -> None:
+def test_an_unknown_host(tmp_path: Path) -> None:
     error = rejected("http://no-such-name.invalid/video.mp4", tmp_path, attempts=1)
     assert error.kind is Kind.CONNECTION and "does not resolve" in error.message
 
@@ -333,7 +333,7 @@ _SITE = {
 
 
 @pytest.mark.usefixtures("fake_site")
-def test_what_a_sites_page_says(web: WebServer, tmp_path: Path) -> None:
+def test_messages_of_a_site(web: WebServer, tmp_path: Path) -> None:
     for name, kind in _SITE.items():
         error = rejected(web.url(f"/site/{name}"), tmp_path, attempts=1)
         assert error.kind is kind, (name, error)
@@ -358,7 +358,7 @@ def test_manual_before_automatic_and_wanted_languages_in_order(web: WebServer, t
 
 
 @pytest.mark.usefixtures("fake_site")
-def test_machine_translations_are_no_captions(web: WebServer, tmp_path: Path) -> None:
+def test_machine_translations_are_not_captions(web: WebServer, tmp_path: Path) -> None:
     assert got(web.url("/site/translated"), tmp_path, subtitle_languages=("en",)).download.subtitles == ()
 
 
@@ -395,8 +395,8 @@ def test_private_addresses_are_refused_in_all_their_forms(web: WebServer, tmp_pa
     assert not web.asked
 
 
-def test_a_names_dns_answer_is_what_counts(web: WebServer, tmp_path: Path) -> None:
-    """Only the check of the connection itself can see it: to the policy the name is one like any other."""
+def test_the_resolved_address_counts_not_the_name(web: WebServer, tmp_path: Path) -> None:
+    """Only the check of the connection itself can detect it: the name looks like any other."""
     with address_policy.enforced(address_policy.Policy()) as policy:
         policy.check_host("some-name.example")
         with pytest.raises(address_policy.AddressRefused):
@@ -438,17 +438,17 @@ def test_a_names_dns_answer_is_what_counts(web: WebServer, tmp_path: Path) -> No
         ("localhost", False, False),
     ],
 )
-def test_which_addresses_may_be_connected_to(address: str, public: bool, with_private: bool) -> None:
+def test_allowed_addresses(address: str, public: bool, with_private: bool) -> None:
     assert (address_policy.refusal_reason(address, False) is None) is public
     assert (address_policy.refusal_reason(address, True) is None) is with_private
 
 
-def test_a_proxy_may_lie_on_a_private_address_and_nothing_else_there(web: WebServer, tmp_path: Path) -> None:
+def test_a_proxy_may_have_a_private_address_but_nothing_else_there(web: WebServer, tmp_path: Path) -> None:
     with address_policy.enforced(address_policy.Policy(proxy=web.url(""))):
         socket.create_connection(("127.0.0.1", int(web.url("").rsplit(":", 1)[1])), 1).close()
         with pytest.raises(address_policy.AddressRefused):
             socket.create_connection(("127.0.0.1", 9), 1)
-    # The server is asked as a proxy is, and has nothing of that name.
+    # The server is used as a proxy, and has nothing under that name.
     error = rejected("http://forest.example/missing.mp4", tmp_path, allow_private=False, proxy=web.url(""))
     assert error.kind is Kind.NOT_FOUND
     assert web.paths() == ["http://forest.example/missing.mp4"]
@@ -475,7 +475,7 @@ def test_opt_out_that_is_not_honoured_is_kept_as_evidence(web: WebServer, tmp_pa
     assert all(o["time"].endswith("+00:00") for o in seen)
 
 
-def test_opting_out_for_somebody_else(web: WebServer, tmp_path: Path) -> None:
+def test_an_opt_out_for_another_agent_is_ignored(web: WebServer, tmp_path: Path) -> None:
     assert got(web.url("/opted-out-for-others"), tmp_path).download.opt_out is None
 
 
@@ -540,7 +540,7 @@ def test_downloads_from_one_host_are_bounded(web: WebServer, tmp_path: Path) -> 
     assert not host_limits._hosts
 
 
-def test_a_host_that_shuts_us_out_is_left_alone(web: WebServer, tmp_path: Path) -> None:
+def test_a_host_that_keeps_refusing_is_left_alone(web: WebServer, tmp_path: Path) -> None:
     for number in range(host_limits.REFUSALS):
         rejected(web.url(f"/captcha?{number}"), tmp_path)
         (tmp_path / "download").rmdir()
@@ -587,15 +587,15 @@ def _local(path: Path) -> FetchTarget:
     ],
     ids=["gone", "empty", "folder", "pipe", "link", "device", "too large"],
 )
-def test_local_files_that_are_something_else_by_now(tmp_path: Path, put: Callable[[Path], object], kind: Kind) -> None:
+def test_local_files_that_have_been_replaced(tmp_path: Path, put: Callable[[Path], object], kind: Kind) -> None:
     asked = _local(tmp_path / "x.mp4")
     put(tmp_path / "x.mp4")
     assert rejected(asked, tmp_path).kind is kind
 
 
 @pytest.mark.slow
-def test_ffmpeg_never_gets_an_url(web: WebServer, tmp_path: Path) -> None:
-    """A machine whose ffmpeg notes its arguments: merging DASH runs it, and on local files only."""
+def test_ffmpeg_never_gets_a_url(web: WebServer, tmp_path: Path) -> None:
+    """A machine whose ffmpeg records its arguments: merging DASH runs it, but on local files only."""
     notes = tmp_path / "notes"
     bin = tmp_path / "bin"
     bin.mkdir()

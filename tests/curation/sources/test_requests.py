@@ -1,4 +1,4 @@
-"""Inputs as requests: lists, files, folders and playlists; one form for each URI; no secret in what is kept."""
+"""From inputs to requests: lists, files, folders and playlists; one form per URI; no secrets are stored."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ _BAD = [
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
-def test_a_bad_row_is_a_reject_and_the_rest_goes_on(tmp_path: Path, suffix: str) -> None:
+def test_an_invalid_row_is_rejected_and_reading_continues(tmp_path: Path, suffix: str) -> None:
     good = {"url": "https://videos.example/good.mp4"}
     found = read_all(write(tmp_path / f"list{suffix}", [*(row for row, _, _ in _BAD), good]))
     assert len(found) == len(_BAD) + 1
@@ -146,7 +146,7 @@ def test_a_bad_row_is_a_reject_and_the_rest_goes_on(tmp_path: Path, suffix: str)
     assert keys == [r.key for r in read_all(tmp_path / f"list{suffix}") if isinstance(r, Reject)]
 
 
-def test_lines_that_are_no_rows(tmp_path: Path) -> None:
+def test_lines_that_are_not_rows(tmp_path: Path) -> None:
     (tmp_path / "list.jsonl").write_text(
         '{"url": "https://a.example/1"}\nnonsense\n[1]\n{"url": 7}\n{"url": "https://a.example/2", "x": NaN}\n'
         + "[" * 100_000
@@ -203,14 +203,14 @@ def test_memory_does_not_grow_with_the_list(tmp_path: Path, suffix: str) -> None
         ("notes.pdf", b"x", "neither a video nor a list"),
     ],
 )
-def test_files_that_cannot_be_what_was_meant(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+def test_files_that_are_not_lists(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message) as caught:
         read_all(tmp_path / name)
     assert "\n" not in str(caught.value)
 
 
-def test_misuse_is_told_before_anything_is_read(tmp_path: Path) -> None:
+def test_misuse_is_reported_before_anything_is_read(tmp_path: Path) -> None:
     good = write(tmp_path / "list.txt", _ROWS)
     (tmp_path / "empty").mkdir()
     os.mkfifo(tmp_path / "pipe.mp4")
@@ -293,7 +293,7 @@ def test_a_page_with_several_videos_and_one_with_one(web: WebServer) -> None:
     assert [r.uri for r in requests_of(web.url("/watch"))] == [web.url("/watch")]
 
 
-def test_a_playlist_that_breaks_off_says_so(web: WebServer) -> None:
+def test_a_playlist_that_fails_midway_is_reported(web: WebServer) -> None:
     first, second = read_all(web.url("/site/broken-list"))
     assert isinstance(first, FetchTarget) and first.request.uri.endswith("/site/one")
     assert isinstance(second, Reject)
@@ -302,7 +302,7 @@ def test_a_playlist_that_breaks_off_says_so(web: WebServer) -> None:
 
 
 @pytest.mark.parametrize("path", ["/missing", "/site/private", "/site/plain", "/stall-before-headers", "/endless-page"])
-def test_what_cannot_be_opened_is_asked_for_as_it_stands(web: WebServer, path: str) -> None:
+def test_a_url_that_cannot_be_listed_becomes_a_single_request(web: WebServer, path: str) -> None:
     assert [r.uri for r in requests_of(web.url(path))] == [web.url(path)]
 
 
@@ -361,7 +361,7 @@ _SIGNED = [
 
 
 @pytest.mark.parametrize("url", _SIGNED)
-def test_a_signed_url_is_the_same_request_when_it_is_signed_anew(url: str) -> None:
+def test_a_url_with_a_new_signature_is_the_same_request(url: str) -> None:
     kept = canonical(url)
     assert SECRET not in kept and is_redacted(kept)
     assert SECRET in forms(url).fetched
@@ -373,12 +373,12 @@ def test_a_signed_url_is_the_same_request_when_it_is_signed_anew(url: str) -> No
     "query",
     ["e=5", "date=2020", "user=bob", "hash=abc", "policy=5", "e=5&sig=x", "v=1&X-Amz-Signature=x", "token=abc", "st=1"],
 )
-def test_what_may_tell_two_videos_apart_does(query: str) -> None:
+def test_parameters_that_may_distinguish_videos_are_kept(query: str) -> None:
     one = forms(f"https://a.example/x?{query}").identity
     assert one != forms(f"https://a.example/x?{query.replace('=', '=9', 1)}").identity
 
 
-def test_what_is_no_secret_can_be_fetched_again() -> None:
+def test_a_url_without_secrets_can_be_fetched_again() -> None:
     for query in ("user=bob", "e=5", "date=2020", "code=abc", "hash=abc", "t=7"):
         assert not is_redacted(canonical(f"https://a.example/x?{query}"))
 
@@ -419,7 +419,7 @@ def test_redaction_leaves_the_rest_alone() -> None:
     st.text(st.characters(codec="utf-8"), max_size=60),
     st.sampled_from(["sig", "X-Amz-Signature", "token", "Signature"]),
 )
-def test_whatever_the_url_its_signature_goes(rest: str, name: str) -> None:
+def test_signatures_are_removed_from_any_url(rest: str, name: str) -> None:
     url = f"https://a.example/{rest}?{name}={SECRET}"
     try:
         kept = canonical(url)
@@ -448,7 +448,7 @@ def test_secrets_stay_out_of_everything_that_is_read(tmp_path: Path) -> None:
         target_of(first.request)
 
 
-def test_a_row_of_the_table_can_be_asked_for_again(tmp_path: Path) -> None:
+def test_a_row_of_the_table_can_be_fetched_again(tmp_path: Path) -> None:
     (asked, _) = read_all(write(tmp_path / "list.csv", _ROWS))
     assert isinstance(asked, FetchTarget)
     assert target_of(asked.request) == asked
@@ -471,7 +471,7 @@ def test_which_subtitles_to_fetch() -> None:
     assert chosen("enm", "", "en") == []
 
 
-def test_what_is_no_subtitle_file() -> None:
+def test_files_that_are_not_subtitles() -> None:
     assert read(b"<html>Sorry</html>", "en", "manual") is None
     track = read("\ufeffWEBVTT\n\n00:00.000 --> 00:01.000\nHi\n".encode("utf-16"), None, "manual")
     assert track and (track.format, track.language) == ("vtt", "und")

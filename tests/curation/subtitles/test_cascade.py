@@ -1,4 +1,4 @@
-"""Subtitle files, clean, broken and hostile, to timed text; the choice of the track."""
+"""From subtitle files, clean, broken or hostile, to timed text; choosing the track."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_clean_webvtt_is_what_webvtt_py_reads() -> None:
         "1\n00:00:01,000 --> 00:00:02,000\nHello\n\nthere.\n\n2\n00:00:03,000 --> 00:00:04,000\nBye now.",  # blank inside  # noqa: E501
     ],
 )  # fmt: skip
-def test_broken_files_say_the_same(file: str) -> None:
+def test_broken_files_give_the_same_text(file: str) -> None:
     pieces = pieces_of(file)
     assert " ".join(p.text for p in pieces) == "Hello there. Bye now."
     assert (pieces[0].start, pieces[-1].start, pieces[-1].end) == (1.0, 3.0, 4.0)
@@ -178,14 +178,14 @@ def rolling(lines: list[list[tuple[float, str]]], end: float) -> str:
     )
 )
 @settings(max_examples=60, deadline=None)
-def test_rolling_files_say_each_word_once_at_its_time(lines: list[list[str]]) -> None:
+def test_scrolling_files_give_each_word_once_at_its_time(lines: list[list[str]]) -> None:
     clock = itertools.count(1)
     timed = [[(next(clock) * 0.5, word) for word in line] for line in lines]
     pieces = pieces_of(rolling(timed, next(clock) * 0.5))
     assert [(p.start, p.text) for p in pieces] == [pair for line in timed for pair in line]
 
 
-def test_growing_lines_are_said_once() -> None:
+def test_growing_lines_are_kept_once() -> None:
     assert texts(
         vtt("and so it", "and so it begins", "and so it begins again", every=1.0, at=0.0).replace(".800", ".999")
     ) == [
@@ -201,7 +201,7 @@ def test_a_file_that_repeats_two_lines_scrolls() -> None:
     ]  # fmt: skip
 
 
-def test_what_is_said_twice_stays_said_twice() -> None:
+def test_a_sentence_spoken_twice_is_kept_twice() -> None:
     assert texts(vtt("No.", "No.", "I said no.", "Why not?")) == ["No.", "No.", "I said no.", "Why not?"]
 
 
@@ -243,7 +243,7 @@ def test_encodings(text: str, encoding: str) -> None:
     assert decode(file.encode(encoding)).removeprefix("\ufeff") == file
 
 
-def test_a_damaged_place_does_not_change_the_encoding() -> None:
+def test_a_few_damaged_bytes_do_not_change_the_encoding() -> None:
     data = vtt(*[RUSSIAN] * 5).encode()
     assert RUSSIAN in decode(data[:-1] + b"\xff")
 
@@ -324,7 +324,7 @@ HOSTILE = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("file", HOSTILE.values(), ids=HOSTILE)
-def test_hostile_files_end_soon(file: str) -> None:
+def test_hostile_files_take_little_time(file: str) -> None:
     began = time.process_time()
     spoken = sentences_of([track("en", "automatic", file)], ["en"], SETTINGS)
     assert time.process_time() - began < 30
@@ -356,7 +356,7 @@ def test_any_bytes_decode(data: bytes) -> None:
 @pytest.mark.skipif(
     "VIDLA_SAMPLE_MEDIA" not in os.environ, reason="VIDLA_SAMPLE_MEDIA, the folder of the sample, is not set"
 )
-def test_both_tracks_of_the_sample_say_the_same() -> None:
+def test_both_tracks_of_the_sample_have_the_same_words() -> None:
     folder = Path(os.environ["VIDLA_SAMPLE_MEDIA"])
     manual, automatic = (pieces_of((folder / name).read_text()) for name in ("sample.en.vtt", "sample.en-auto.vtt"))
 

