@@ -29,7 +29,7 @@ from curation.settings import Settings, resolve
 from curation.sources.requests import FetchTarget
 from pipelines.driver.part_index import VideoParts
 from pipelines.driver.plan import make_plan
-from pipelines.driver.state import State
+from pipelines.driver.state import Retry, State
 from pipelines.worker.work_items import BY_VIDEO, DownloadItem
 from tests.support.dataset_files import download_of, made_of, reject_of, request_of, stored_media
 from tests.support.segmented import segment_videos
@@ -173,7 +173,7 @@ def test_requests_become_items_with_their_rejects_and_their_secrets(dataset: Dat
     assert sorted(plan.downloads, key=lambda item: item.attempts) == [first, again]
     assert plan.downloads[:1][0] == plan.downloads[0] == next(iter(plan.downloads))
     assert [len(plan.downloads[at:]) for at in range(3)] == [2, 1, 0]
-    retried = make_plan(state, {}, lambda rejection: rejection.retryable)
+    retried = make_plan(state, {}, Retry())
     assert list(retried.downloads) == [DownloadItem(lost, None, expected[lost], attempts=2, redo=True)]
 
 
