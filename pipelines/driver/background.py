@@ -1,4 +1,4 @@
-"""Jobs beside the main one, a bounded number at a time; the failure of one ends the others."""
+"""Jobs in the background, a bounded number at once; the failure of one ends the others."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pipelines.worker.worker_process import this_process
 
 
 class BackgroundJobs:
-    """Runs jobs in threads of their own, `most` at a time. Leaving it waits for all of them."""
+    """Runs up to `limit` jobs at once, each in a thread. Leaving it waits for all of them."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._pool = ThreadPoolExecutor(most, "beside")
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._pool = ThreadPoolExecutor(limit, "background")
         self._jobs: set[Future[None]] = set()
 
     def __enter__(self) -> Self:
@@ -32,15 +32,15 @@ class BackgroundJobs:
                 job.result()
 
     def begin(self, job: Callable[[], None]) -> None:
-        """Start `job` as soon as fewer than `most` are under way. Raises what one of these has raised."""
-        while len(self._jobs) == self._most:
+        """Start `job` as soon as fewer than `limit` are under way. Raises the error of one that has failed."""
+        while len(self._jobs) == self._limit:
             done, self._jobs = wait(self._jobs, return_when=FIRST_COMPLETED)
             for ended in done:
                 ended.result()
-        self._jobs.add(self._pool.submit(_ending_all, job))
+        self._jobs.add(self._pool.submit(_halting_on_error, job))
 
 
-def _ending_all(job: Callable[[], None]) -> None:
+def _halting_on_error(job: Callable[[], None]) -> None:
     try:
         job()
     except BaseException as error:

@@ -116,7 +116,7 @@ def _work_in_view(work: Callable[[], None], view: ProgressView, stop_s: float) -
         except KeyboardInterrupt:
             this_process.halt()
             done.wait(stop_s)
-            how = "stopped; everything committed is kept, and the same command goes on from there"
+            how = "stopped; all commits are kept, and the same command goes on from there"
             raise Interrupted(how) from None
         finally:
             signal.signal(signal.SIGTERM, previous)

@@ -1,6 +1,6 @@
-"""One wave as one Beam pipeline, for a runner that takes a job and is not waited for: what a template's launch is.
+"""One wave as one Beam pipeline, for runners that nobody waits for, such as a template's launch.
 
-Elsewhere the driver works out from a stage's commit what the next one has to do. Here a worker does.
+Elsewhere the driver derives the items of a stage from the commit of the one before. Here a worker does.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from pipelines.worker.worker_process import this_process
 
 @dataclass(frozen=True)
 class WaveInOneJob:
-    """A wave of a run: `context` is that of its stages, each of which commits under a token of its own."""
+    """A wave of a run. Its stages share `context`, but each commits under its own token."""
 
     wave: Wave
     context: Context
     settings: Settings
-    texts: str  # digest of all that makes the texts
+    texts: str  # the digest of everything that makes the texts
 
     def run(self, runner: Runner) -> EarlyEnd | None:
-        """Hand it to the runner, which may wait for its end or not; why a commit could not be made, if so."""
+        """Hand it to the runner, which may or may not wait for it; returns why a commit failed, if one did."""
         stages = tuple(Stage)[self._first() :]
 
         def build(pipeline: beam.Pipeline) -> None:
@@ -45,14 +45,14 @@ class WaveInOneJob:
             for stage in stages:
                 part = stage_of(stage, self.settings, self._context(stage), runner)
                 if stage == Stage.DOWNLOAD:
-                    items = pipeline | "What is to be downloaded" >> beam.Create(part.work.lanes(self.wave.downloads))
+                    items = pipeline | "Requests to download" >> beam.Create(part.work.lanes(self.wave.downloads))
                 else:
-                    waited: list[Any] = [beam.pvalue.AsList(committed)] if committed is not None else []
+                    before: list[Any] = [beam.pvalue.AsList(committed)] if committed is not None else []
                     items = (
                         pipeline
                         | f"The wave, for {stage}" >> beam.Create([self])
-                        | f"What is to be done by {stage}" >> beam.ParDo(NextItems(stage, part.work), *waited)
-                        | f"All over the cluster, for {stage}" >> beam.Reshuffle()
+                        | f"Items of {stage}" >> beam.ParDo(NextItems(stage, part.work), *before)
+                        | f"Spread the items of {stage}" >> beam.Reshuffle()
                     )
                 committed = items | f"Stage {stage}" >> part
 
@@ -60,7 +60,7 @@ class WaveInOneJob:
         return runner.run(build, self.context.job_name, ReportReader(self.context.dataset, tokens, this_process.tally))
 
     def _first(self) -> int:
-        """The first stage that has anything to do."""
+        """The index of the first stage with work."""
         if self.wave.downloads:
             return tuple(Stage).index(Stage.DOWNLOAD)
         return tuple(Stage).index(Stage.SEGMENT if self.wave.segment else Stage.CAPTION)
@@ -69,32 +69,32 @@ class WaveInOneJob:
         return replace(self.context, token=f"{self.context.token}:{stage}")
 
     def items(self, stage: Stage) -> list[VideoItem]:
-        """What a stage has to do, as the tables stand. Sources that are segmented go, where they are not to be kept."""
+        """The items of a stage, from the tables as they are now. Deletes segmented sources, unless they are kept."""
         dataset = self.context.dataset
         if self._has_ended():
             return []
         state = State.load(dataset, self.settings, self.texts)
         videos = list(dict.fromkeys([*self.wave.segment, *self.wave.text, *state.fetched(self.wave.downloads)]))
         if stage == Stage.SEGMENT:
-            wanted = [v for v in videos if state.needs(v) == Stage.SEGMENT]
+            needing = [v for v in videos if state.needs(v) == Stage.SEGMENT]
         else:
-            wanted = [v for v in videos if state.needs(v) == Stage.CAPTION]
+            needing = [v for v in videos if state.needs(v) == Stage.CAPTION]
             state.elsewhere = [OtherDataset.locate(location) for location in self.settings.run.reuse]
             if not self.settings.run.keep_sources:
                 segmented = [v for v in videos if state.needs(v) != Stage.SEGMENT]
                 delete_sources(dataset, sources_of(state, segmented))
-        state.locate(wanted)
-        return [state.item(v, stage) for v in wanted]
+        state.locate(needing)
+        return [state.item(v, stage) for v in needing]
 
     def _has_ended(self) -> bool:
-        """Whether a stage has ended early: those behind it are for another run."""
+        """Whether a stage has ended early: the later ones are then left to the next run."""
         records = read_commits(self.context.dataset, self.context.seen)
         return any(record.get("outcome", {}).get("ended") for _, record in records)
 
 
 @dataclass
 class NextItems(beam.DoFn):  # type: ignore[misc]
-    """A wave → lists of what a stage of it has to do, when the stage before has committed."""
+    """A wave → lists of the items of one of its stages, once the stage before has committed."""
 
     stage: Stage
     work: Work

@@ -1,4 +1,4 @@
-"""Which parts hold whose rows: small numbers for what was there before the run, names for what it makes."""
+"""Which parts hold a video's rows: numbers for the parts from before the run, names for those it writes."""
 
 from __future__ import annotations
 
@@ -16,49 +16,49 @@ READERS = 8  # parts read at a time
 class VideoParts:
     """By video and table, the parts that may hold its rows, kept up to date by `add` and `remove`.
 
-    Videos that are new in this run are followed from their first part on. For others the tables are looked through
-    once, when the first of them is asked for. For one thread at a time.
+    New videos are followed from their first part on. For others, all tables are scanned once, when the first of them
+    is looked for. Not thread-safe.
     """
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
-        self._before: dict[str, PartIndex] | None = None  # by table, as it was when the tables were looked through
+        self._before: dict[str, PartIndex] | None = None  # by table, as of the scan
         self._since: dict[str, dict[str, set[str]]] = {}  # video_id: table: parts
         self._followed: set[str] = set()
-        self._gone: set[str] = set()
+        self._removed: set[str] = set()
 
     def follow(self, video_ids: Iterable[str]) -> None:
         """These videos have no rows yet."""
         self._followed.update(video_ids)
 
     def look_for(self, video_ids: Iterable[str]) -> None:
-        """Be able to tell where these videos are."""
+        """Scan the tables if that is needed to know the parts of these videos. Raises DatasetError."""
         if self._before is None and not self._followed.issuperset(video_ids):
             self._before = {table: PartIndex.of(self._dataset, table) for table in BY_VIDEO}
             self._since = {v: parts for v, parts in self._since.items() if v in self._followed}
 
     def add(self, table: str, part: str, video_ids: Iterable[str]) -> None:
-        """`part` is new and holds rows of these videos."""
+        """Add a new `part` with rows of these videos."""
         for video_id in video_ids:
             if self._before is not None or video_id in self._followed:
                 self._since.setdefault(video_id, {}).setdefault(table, set()).add(part)
 
     def remove(self, parts: Iterable[str]) -> None:
-        self._gone.update(parts)
+        self._removed.update(parts)
 
     def forget(self, video_ids: Iterable[str]) -> None:
-        """Nobody will ask for these videos any more."""
+        """Drop videos that are no longer needed."""
         for video_id in video_ids:
             self._since.pop(video_id, None)
             self._followed.discard(video_id)
 
     def of(self, video_id: str) -> dict[str, tuple[str, ...]]:
-        """By table, the parts that may hold rows of a video that was looked for."""
-        found = {table: set(parts) for table, parts in self._since.get(video_id, {}).items()}
+        """By table, the parts that may hold rows of a video, which has been followed or looked for."""
+        by_table = {table: set(parts) for table, parts in self._since.get(video_id, {}).items()}
         for table, index in (self._before or {}).items():
             if parts := index.of_video(video_id):
-                found.setdefault(table, set()).update(parts)
-        return {table: tuple(sorted(left)) for table, parts in found.items() if (left := parts - self._gone)}
+                by_table.setdefault(table, set()).update(parts)
+        return {table: tuple(sorted(left)) for table, parts in by_table.items() if (left := parts - self._removed)}
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class PartIndex:
 
     @classmethod
     def of(cls, dataset: Dataset, table: str) -> PartIndex:
-        """Look through a table. Raises DatasetError."""
+        """Scan a table. Raises DatasetError."""
         parts = list(dataset.live_parts(table))
         with ThreadPoolExecutor(READERS) as pool:
             videos = pool.map(lambda part: dataset.distinct(table, part, ["video_id"])["video_id"], parts)

@@ -1,6 +1,6 @@
-"""What is wanted, less what is done, and the work items that follow from it.
+"""The plan of a run: everything requested, minus everything done, as work items.
 
-A row is done when its digest is the one that today's settings and inputs give. So is a reject, unless it is retried.
+A row is done if its digest is the one that today's settings and inputs give. So is a reject, unless it is retried.
 """
 
 from __future__ import annotations
@@ -24,16 +24,18 @@ from pipelines.driver.state import Retry, State, is_retried
 from pipelines.worker.work_items import DownloadItem
 
 WORK = {"expected": pa.string(), "attempts": pa.int64(), "redo": pa.bool_(), "old_video": pa.string()}
-"""What a request to fetch has beside its own columns: what a DownloadItem says of it, `expected` being its digest."""
+"""The columns of a request to fetch besides its own: the fields of a DownloadItem, `expected` being its digest."""
 
 
 class Downloads(Sequence[DownloadItem]):
-    """Requests to fetch: rows of an Arrow table with the columns of `requests` and WORK, each an item when it is asked
-    for. Millions of them lie in some hundred bytes each."""
+    """Requests to fetch: rows of an Arrow table with the columns of `requests` and WORK, made into items on access.
 
-    def __init__(self, rows: pa.Table, asked: Mapping[str, FetchTarget]) -> None:
+    Each takes a few hundred bytes, so that millions fit in memory.
+    """
+
+    def __init__(self, rows: pa.Table, targets: Mapping[str, FetchTarget]) -> None:
         self.rows = rows
-        self.asked = asked
+        self.targets = targets
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -45,22 +47,22 @@ class Downloads(Sequence[DownloadItem]):
     def __getitem__(self, at: int | slice) -> DownloadItem | Downloads:
         if isinstance(at, slice):
             first, last, _ = at.indices(len(self))
-            return Downloads(self.rows.slice(first, last - first), self.asked)
+            return Downloads(self.rows.slice(first, last - first), self.targets)
         return next(iter(self[at : at + 1]))
 
     def __iter__(self) -> Iterator[DownloadItem]:
         for row in rows_of(self.rows):
-            asked = self.asked.get(row["request_key"])
+            target = self.targets.get(row["request_key"])
             work = (row[name] for name in WORK)
-            yield DownloadItem(from_row(VideoRequest, row), asked, *work)
+            yield DownloadItem(from_row(VideoRequest, row), target, *work)
 
     def redone(self) -> list[str]:
-        """The request_keys of those whose rows are to be replaced."""
+        """The request_keys of those whose rows are replaced."""
         keys: list[str] = self.rows.filter(self.rows["redo"])["request_key"].to_pylist()
         return keys
 
     def sizes(self, unknown: int) -> list[int]:
-        """The bytes of what was named on the command line as a file; `unknown` for what has to be fetched."""
+        """The sizes in bytes: of local files as they are, `unknown` for everything that has to be fetched."""
         local, uris = (self.rows[name].to_pylist() for name in ("local", "uri"))
         return [_file_size(uri) if here else unknown for here, uri in zip(local, uris, strict=True)]
 
@@ -77,21 +79,21 @@ NOTHING = Downloads(pa.schema([*TABLES["requests"].schema, *WORK.items()]).empty
 
 @dataclass
 class Plan:
-    """What is to be done, stage by stage: requests to download, and ids of videos."""
+    """The work of a run by the stage that it begins with: requests to download, and ids of videos."""
 
     downloads: Downloads = NOTHING
     segment: list[str] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
-    fetched_again: int = 0  # downloads that were done before, but whose source is gone
+    fetched_again: int = 0  # downloads that were done before but whose source is gone
 
     def __len__(self) -> int:
         return len(self.downloads) + len(self.segment) + len(self.text)
 
 
-def make_plan(state: State, asked: Mapping[str, FetchTarget], retry: Retry | None = None) -> Plan:
-    """Everything that the requests of the dataset still need; with a `retry`, only what that opens again."""
+def make_plan(state: State, targets: Mapping[str, FetchTarget], retry: Retry | None = None) -> Plan:
+    """All work that the requests of the dataset still need; with a `retry`, only that on the rejects it includes."""
     plan = Plan()
-    again: set[str] = set()  # videos to download anew for the single pass
+    again: set[str] = set()  # videos to download again for the single pass
     for video_id in state.by_video:
         stage = state.needs(video_id, retry)
         if stage is None or (retry is not None and state.needs(video_id) is not None):
@@ -102,21 +104,21 @@ def make_plan(state: State, asked: Mapping[str, FetchTarget], retry: Retry | Non
             plan.segment.append(video_id)
         else:
             plan.text.append(video_id)
-    # one request a video is enough
+    # one request per video is enough
     keys = {min(d.request_key for d in state.downloads_of(video_id)) for video_id in again}
-    plan.downloads = Downloads(_to_download(state, keys, retry), asked)
+    plan.downloads = Downloads(_to_download(state, keys, retry), targets)
     plan.fetched_again = len(keys)
     return plan
 
 
 def _to_download(state: State, again: Collection[str], retry: Retry | None) -> pa.Table:
-    """The requests without an up-to-date download, and those of `again`, whose source is gone; with WORK's columns."""
+    """The requests without an up-to-date download, and those in `again`, whose source is gone; with WORK's columns."""
     expected = {"request_key": list(again), "expected": [state.downloads[key].digest for key in again]}
-    wanted = pa.concat_tables([state.unfetched, pa.table(expected, schema=state.unfetched.schema)])
-    if not wanted:
+    missing = pa.concat_tables([state.unfetched, pa.table(expected, schema=state.unfetched.schema)])
+    if not missing:
         return NOTHING.rows
     rows = state.dataset.read("requests")
-    rows = rows.append_column("expected", lookup(rows["request_key"], wanted, "expected"))
+    rows = rows.append_column("expected", lookup(rows["request_key"], missing, "expected"))
     rows = rows.filter(pc.is_valid(rows["expected"]))
     keep, attempts, redo, old_videos = [], [], [], []
     for key, digest in zip(*(rows[name].to_pylist() for name in ("request_key", "expected")), strict=True):

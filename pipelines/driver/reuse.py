@@ -1,4 +1,4 @@
-"""Texts that another dataset has already: where they are, so that the same text need not be made again."""
+"""Texts that other datasets have: the parts that hold them, so that no text is made twice."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ REUSED = ("captions", "summaries")
 
 @dataclass(frozen=True)
 class OtherDataset:
-    """Another dataset, and by table which of its parts hold texts of which video."""
+    """Another dataset, and by table which of its parts hold a video's texts."""
 
     uri: str
     tables: Mapping[str, PartIndex]
 
     @classmethod
     def locate(cls, location: str) -> Self:
-        """Look through the dataset at `location`, a path or URI. Raises DatasetError where there is none."""
+        """Scan the dataset at `location`, a path or URI. Raises DatasetError if there is none."""
         dataset = Dataset(location)
         if not dataset.exists():
             raise DatasetError(f"run.reuse: there is no vidla dataset at {dataset.uri}")

@@ -1,4 +1,4 @@
-"""A run: what is wanted, in waves, each through download, segment, caption, summarize; texts beside the next media."""
+"""A run: waves of videos through download, segment, caption, summarize; texts while the next media is made."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Run:
-    """One writer's work on a dataset."""
+    """The work of one writer on a dataset."""
 
     dataset: Dataset
     writer: Writer
     settings: Settings
-    texts: str  # digest of all that makes the texts
+    texts: str  # the digest of everything that makes the texts
     stages: Sequence[Stage] = tuple(Stage)
     runner: Runner = field(default_factory=lambda: LocalRunner(()))
     retry: Retry | None = None
     state: State = field(init=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock)  # for what follows, and for `state`
+    _lock: threading.Lock = field(default_factory=threading.Lock)  # for the fields below, and for `state`
     _seen: int = 0  # the last commit that the state knows of
     _in_texts: set[str] = field(default_factory=set)  # videos whose texts are being made
-    _outcomes: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # of commits, by token, till asked for
+    _outcomes: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # of commits, by token, until taken
 
-    def plan(self, asked: Mapping[str, FetchTarget]) -> Plan:
-        """What the dataset still needs, as far as this run's stages go."""
+    def plan(self, targets: Mapping[str, FetchTarget]) -> Plan:
+        """The work that the dataset still needs from this run's stages; `targets` are those of `add_requests`."""
         self._seen = self.writer.seen
         self.state = State.load(self.dataset, self.settings, self.texts)
-        plan = make_plan(self.state, asked, self.retry)
+        plan = make_plan(self.state, targets, self.retry)
         if Stage.DOWNLOAD not in self.stages:
             plan.downloads = NOTHING
         if Stage.SEGMENT not in self.stages:
@@ -68,24 +68,24 @@ class Run:
     # --- doing it ---------------------------------------------------------------------------------------------------
 
     def do(self, plan: Plan) -> None:
-        """Every wave of the plan: while the texts of some are made, the next one is downloaded and segmented."""
+        """Do every wave of the plan: while the texts of some are made, the next one is downloaded and segmented."""
         known = self.state.downloads
-        again = frozenset(known[key].video_id for key in plan.downloads.redone() if key in known)
-        self.state.locate([*plan.segment, *plan.text, *again])
+        redone = frozenset(known[key].video_id for key in plan.downloads.redone() if key in known)
+        self.state.locate([*plan.segment, *plan.text, *redone])
         if Stage.CAPTION in self.stages or Stage.SUMMARIZE in self.stages:
             self.state.elsewhere = [OtherDataset.locate(location) for location in self.settings.run.reuse]
         waves = waves_of(plan, self.state, self.settings.run)
         this_process.tally.add("run", "waves", len(waves))
         if self.runner.here:
             self._start_engines()
-        with self.runner, BackgroundJobs(self._text_waves()) as beside:
+        with self.runner, BackgroundJobs(self._text_waves()) as background:
             for wave in waves:
                 this_process.tally.add("run", "wave")
                 videos = self._media(wave)
-                beside.begin(functools.partial(self._texts, wave, videos, again))
+                background.begin(functools.partial(self._texts, wave, videos, redone))
 
     def do_one_job(self, plan: Plan) -> None:
-        """The first wave of the plan as a single job; whether that has ended then is up to the runner."""
+        """Do the first wave of the plan as a single job, which some runners only start or describe."""
         from pipelines.driver.one_job import WaveInOneJob
 
         first = waves_of(plan, self.state, self.settings.run)[0]
@@ -107,7 +107,7 @@ class Run:
             raise ended.error()
 
     def _media(self, wave: Wave) -> list[str]:
-        """Download and segment a wave; the videos whose texts are to be made."""
+        """Download and segment a wave; returns the videos that then need texts."""
         downloads = list(wave.downloads)
         self._stage(wave, Stage.DOWNLOAD, downloads)
         with self._lock:
@@ -122,18 +122,18 @@ class Run:
                 delete_sources(self.dataset, done)
         with self._lock:
             fresh = [v for v in dict.fromkeys([*segment, *new]) if self.state.needs(v) == Stage.CAPTION]
-            videos = [v for v in [*wave.text, *fresh] if v not in self._in_texts]  # asked for twice, it is made once
+            videos = [v for v in [*wave.text, *fresh] if v not in self._in_texts]  # requested twice, they are made once
             self._in_texts.update(videos)
             return videos
 
-    def _texts(self, wave: Wave, videos: Sequence[str], again: Collection[str]) -> None:
+    def _texts(self, wave: Wave, videos: Sequence[str], redone: Collection[str]) -> None:
         """Caption and summarize a wave."""
         for stage in (Stage.CAPTION, Stage.SUMMARIZE):
             if stage in self.stages:
                 self._stage(wave, stage, self._items(videos, stage))
         with self._lock:
             self._in_texts.difference_update(videos)
-            self.state.forget(set(videos).difference(again))
+            self.state.forget(set(videos).difference(redone))
 
     def _items(self, videos: Sequence[str], stage: Stage) -> list[VideoItem]:
         with self._lock:
@@ -141,7 +141,7 @@ class Run:
             return [self.state.item(v, stage, self.retry) for v in videos]
 
     def _stage(self, wave: Wave, stage: Stage, items: Sequence[DownloadItem | VideoItem]) -> None:
-        """Run one stage of a wave and take in what was committed."""
+        """Run one stage of a wave and take in its commit. Raises RunStopped, or the error that ended it early."""
         if not items:
             return
         from pipelines.stages.stage import run_stage
@@ -161,13 +161,13 @@ class Run:
             raise ended.error()
 
     def _settle(self, stage: Stage, token: str) -> EarlyEnd | None:
-        """Take in what the work of that token came to; why it ended early, if so."""
+        """Take in the commit with that token; returns why the stage ended early, if it did."""
         outcome = self._take_in(token)
         this_process.tally.settle(stage, token, outcome.get("counts", {}))
         return EarlyEnd.from_record(outcome["ended"]) if outcome.get("ended") else None
 
     def _take_in(self, token: str) -> Mapping[str, Any]:
-        """Bring the state up to date with what was committed; what the work of that token came to."""
+        """Bring the state up to date with all commits; returns the outcome of the one with that token."""
         with self._lock:
             for number, record in read_commits(self.dataset, self._seen):
                 self.state.update(record["tables"])
@@ -176,19 +176,19 @@ class Run:
             return self._outcomes.pop(token, {})
 
     def _shared_settings(self) -> Settings:
-        """What one process is told where several ask the same servers: its share of the requests in flight."""
+        """The settings for one process: if several ask the same servers, with its share of the requests in flight."""
         if self.runner.here:
             return self.settings
         processes = self.settings.run.processes or self.runner.processes
         return shared(self.settings, processes * min(self.runner.jobs, self._text_waves()))
 
     def _text_waves(self) -> int:
-        """How many waves have their texts made at once: one, where no server could do more at a time."""
+        """How many waves have their texts made at once: one, unless servers make them."""
         engines = (self.settings.captions.engine, self.settings.summaries.engine)
         return self.settings.run.text_waves if any(map(is_served, engines)) else 1
 
     def _start_engines(self) -> None:
-        """Have served engines ready by the time that the first wave's media is; one that fails ends the run at once."""
+        """Start served engines while the first wave's media is made; one that fails ends the run at once."""
 
         def start(engine: Engine) -> None:
             try:

@@ -1,7 +1,7 @@
-"""The driver's view of a dataset while a run writes to it: what may still need something, and where its rows are.
+"""The driver's view of a dataset while a run writes to it: the videos that may need work, and where their rows are.
 
-A dataset may hold millions of videos of which nothing is wanted. They are told apart in columns when the run begins,
-and only their names are kept. What may need something is a Python object each.
+A dataset may hold millions of videos that need nothing. They are recognised in columns when the run begins, and only
+their ids are kept. Only videos that may need work are Python objects.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from pipelines.worker.work_items import BY_VIDEO, DownloadItem, VideoItem
 
 @dataclass(frozen=True, slots=True)
 class Downloaded:
-    """What the driver knows of a row of `downloads`."""
+    """The columns of `downloads` that the driver keeps."""
 
     request_key: str
     video_id: str
@@ -46,7 +46,7 @@ class Downloaded:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """What the driver knows of a row of `rejects`."""
+    """The columns of `rejects` that the driver keeps."""
 
     stage: str
     key: str
@@ -78,23 +78,23 @@ def is_retried(rejection: Rejection | None, retry: Retry | None) -> bool:
 
 @dataclass
 class State:
-    """The tables' keys and digests, kept up to date as a run commits. For one thread at a time."""
+    """The tables' keys and digests, kept up to date as a run commits. Not thread-safe."""
 
     dataset: Dataset
     settings: Settings
-    texts: str  # digest of all that makes the texts
-    settled: set[str] = field(default_factory=set)  # videos that need nothing; none of what follows is known of them
+    texts: str  # the digest of everything that makes the texts
+    settled: set[str] = field(default_factory=set)  # videos that need nothing; the fields below leave them out
     downloads: dict[str, Downloaded] = field(default_factory=dict)  # by request_key
-    by_video: dict[str, tuple[Downloaded, ...]] = field(default_factory=dict)  # of one request each
-    videos: dict[str, str] = field(default_factory=dict)  # video_id: digest, likewise the next two
+    by_video: dict[str, tuple[Downloaded, ...]] = field(default_factory=dict)  # one for each request
+    videos: dict[str, str] = field(default_factory=dict)  # digests by video_id, as in the next two
     segments: dict[str, str] = field(default_factory=dict)
     clips: dict[str, str] = field(default_factory=dict)
-    rejects: dict[tuple[str, str], Rejection] = field(default_factory=dict)  # by stage and key, of whatever video
-    textless: dict[str, dict[tuple[str, str], Rejection]] = field(default_factory=dict)  # likewise, by video_id first
+    rejects: dict[tuple[str, str], Rejection] = field(default_factory=dict)  # by stage and key, of all videos
+    textless: dict[str, dict[tuple[str, str], Rejection]] = field(default_factory=dict)  # of texts, by video_id
     sources: set[str] = field(default_factory=set)
     # requests without an up-to-date download, and the digest that one would have
     unfetched: pa.Table = field(default_factory=lambda: NO_REQUESTS)
-    fetched_count: int = 0  # downloads, those of settled videos included
+    fetched_count: int = 0  # all downloads, those of settled videos included
     fetched_bytes: int = 0
     elsewhere: Sequence[OtherDataset] = ()
     places: VideoParts = field(init=False)
@@ -124,7 +124,7 @@ class State:
         return state
 
     def _compare(self, downloads: pa.Table) -> None:
-        """Find the requests that have no up-to-date download."""
+        """Find the requests without an up-to-date download."""
         requests = self.dataset.read("requests", ["request_key", "id", "subtitles"])
         expected = as_column(download_digests(requests, self.settings))
         done = lookup(requests["request_key"], downloads, "digest")
@@ -133,7 +133,7 @@ class State:
         self.unfetched = keys.filter(missing).cast(NO_REQUESTS.schema)
 
     def _settled(self, downloads: pa.Table) -> pa.Array:
-        """The ids of videos that need nothing, as far as that is seen from columns alone; what was rejected is not."""
+        """The ids of the videos that need nothing, as far as columns alone show; none with a reject is included."""
         rejected = {r.video_id or key for (stage, key), r in self.rejects.items() if stage != Stage.DOWNLOAD}
         open_ = pc.or_(
             pc.is_in(downloads["request_key"], self.unfetched["request_key"]),
@@ -143,17 +143,17 @@ class State:
         tilings = tiling_digests(downloads["videos"], self.settings)
         clips = clips_digests(as_column(tilings), self.texts, 0)
         done = pc.invert(open_)
-        for table, wanted in (("videos", media), ("segments", tilings), ("clips", clips)):
-            done = pc.and_(done, pc.fill_null(pc.equal(downloads[table], as_column(wanted)), False))
+        for table, expected in (("videos", media), ("segments", tilings), ("clips", clips)):
+            done = pc.and_(done, pc.fill_null(pc.equal(downloads[table], as_column(expected)), False))
         settled = pc.unique(downloads["video_id"].filter(done))
         return settled.filter(pc.invert(pc.is_in(settled, downloads["video_id"].filter(open_))))
 
     def update(self, tables: Mapping[str, Mapping[str, Iterable[Mapping[str, Any]]]]) -> None:
-        """Take in a commit, as its record has it: by table, the parts that it adds and those that it removes.
+        """Take in a commit from its record: by table, the parts that it adds and removes.
 
-        Commits are taken in in their order, since one may rewrite what another has added.
+        Commits must be taken in in order, since one may rewrite the parts of another.
         """
-        for table in sorted(tables, key=lambda name: name == "rejects"):  # these count more than an older download
+        for table in sorted(tables, key=lambda name: name == "rejects"):  # last: they outrank an older download
             added = [part["path"] for part in tables[table]["add"]]
             if table in BY_VIDEO:
                 self.places.remove(part["path"] for part in tables[table]["remove"])
@@ -166,11 +166,11 @@ class State:
             self._take(table, added)
 
     def locate(self, video_ids: Iterable[str]) -> None:
-        """Be able to tell which parts hold rows of these videos; `item` needs it."""
+        """Find the parts that hold rows of these videos; must precede `item`."""
         self.places.look_for(video_ids)
 
     def forget(self, video_ids: Iterable[str]) -> None:
-        """Let go of videos that are finished with; of those that need nothing any more, but for their name."""
+        """Drop everything about these videos that this run no longer needs; those that need nothing are settled."""
         for video_id in video_ids:
             self.places.forget([video_id])
             if video_id not in self.textless and self.needs(video_id) is None:
@@ -188,9 +188,9 @@ class State:
         return VideoItem(video_id, uri, self.places.of(video_id), attempts, retry is not None, elsewhere)
 
     def fetched(self, items: Iterable[DownloadItem]) -> list[str]:
-        """The videos that these items led to; those that were rejected led to none."""
-        made = (item.key for item in items if (Stage.DOWNLOAD, item.key) not in self.rejects)
-        return list(dict.fromkeys(self.downloads[key].video_id for key in made if key in self.downloads))
+        """The videos that these items led to; rejected items led to none."""
+        done = (item.key for item in items if (Stage.DOWNLOAD, item.key) not in self.rejects)
+        return list(dict.fromkeys(self.downloads[key].video_id for key in done if key in self.downloads))
 
     def old_parts(self, items: Iterable[DownloadItem | VideoItem]) -> dict[str, frozenset[str]]:
         """By table, the parts that may hold rows which the work on these items replaces."""
@@ -204,10 +204,10 @@ class State:
                 old.setdefault(table, set()).update(parts)
         return {table: frozenset(parts) for table, parts in old.items()}
 
-    # --- what a video needs -----------------------------------------------------------------------------------------
+    # --- the needs of a video ---------------------------------------------------------------------------------------
 
     def needs(self, video_id: str, retry: Retry | None = None) -> str | None:
-        """The first stage that a downloaded video still needs; None when it is done, or rejected for good."""
+        """The first stage that a downloaded video still needs; None if it is done, or rejected and not retried."""
         if video_id in self.settled:
             return None
         rejection = self.rejects.get((Stage.SEGMENT, video_id))
@@ -234,24 +234,24 @@ class State:
         return {segment_reject_digest(media, self.settings) for media in self.media_digests(video_id)}
 
     def source_bytes(self, video_id: str) -> int:
-        """How large the source media of a downloaded video is."""
+        """The size of a downloaded video's source media."""
         return max((d.source_bytes for d in self.downloads_of(video_id)), default=0)
 
     def has_source(self, video_id: str) -> bool:
-        """Whether the source media of a video still lies where it was put, or where the user has it."""
+        """Whether a source of the video is still in the dataset, or is a file that the user named."""
         uris = (d.source_uri for d in self.downloads_of(video_id))
         return any(not uri.startswith("sources/") or uri in self.sources for uri in uris)
 
     def media_digests(self, video_id: str) -> set[str]:
-        """The digests that an up-to-date row of `videos` may have: one for each request that asked for it."""
+        """The digests that an up-to-date row of `videos` may have: one for each request of the video."""
         return {media_digest(d.digest, self.settings) for d in self.downloads_of(video_id)}
 
     def downloads_of(self, video_id: str) -> tuple[Downloaded, ...]:
-        """What led to a video: a download for each request that did."""
+        """A video's downloads: one for each request that led to it."""
         return self.by_video.get(video_id, ())
 
     def typical_bytes(self) -> int:
-        """The mean size of what was downloaded so far."""
+        """The mean size of the downloads so far, in bytes; 0 before the first."""
         return self.fetched_bytes // self.fetched_count if self.fetched_count else 0
 
     # --- taking rows in ---------------------------------------------------------------------------------------------
@@ -264,7 +264,7 @@ class State:
                 if video_id in self.settled:
                     continue
                 digests[video_id] = digest
-                if table == "segments":  # what was rejected before is made now
+                if table == "segments":  # an earlier reject no longer holds
                     self.rejects.pop((Stage.SEGMENT, video_id), None)
         for path in paths if table == "downloads" else ():
             rows = self.dataset.read_part(table, path, DOWNLOADED)

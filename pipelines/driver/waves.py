@@ -1,4 +1,4 @@
-"""Waves: videos that go through the stages together, so that a failure loses no more than what is under way."""
+"""Waves: videos that go through the stages together, so that a failure loses only the waves under way."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipelines.worker.work_items import DownloadItem
 
 @dataclass(frozen=True)
 class Wave:
-    """What is to be done with its videos: some have to be downloaded first, of some only the texts are to be made."""
+    """Its videos by the work that they need first: `downloads` are requests, the others ids of videos."""
 
     number: int
     downloads: Sequence[DownloadItem] = ()
@@ -24,16 +24,16 @@ class Wave:
 
 
 def waves_of(plan: Plan, state: State, settings: RunSettings) -> list[Wave]:
-    """What was begun earlier first, then what is to be downloaded.
+    """The waves of a plan: videos that were begun earlier first, then those to download.
 
-    A wave has `wave_videos` videos and `wave_bytes` of source media at most, or one video that is larger. A download
-    whose size nobody knows yet counts as the mean of what the dataset has downloaded so far; nothing before the first.
+    A wave has at most `wave_videos` videos and `wave_bytes` of source media, or one video that is larger. A download
+    of unknown size counts as the mean of the dataset's downloads so far, or as 0 before the first.
     """
     to_segment = set(plan.segment)
     bounds = settings.wave_videos, settings.wave_bytes
     begun = batches([*plan.segment, *plan.text], *bounds, lambda v: state.source_bytes(v) if v in to_segment else 0)
     sizes = plan.downloads.sizes(unknown=state.typical_bytes())
-    fetched = batches(range(len(sizes)), *bounds, sizes.__getitem__)
+    to_fetch = batches(range(len(sizes)), *bounds, sizes.__getitem__)
     numbers = count(1)
     return [
         *(
@@ -44,5 +44,5 @@ def waves_of(plan: Plan, state: State, settings: RunSettings) -> list[Wave]:
             )
             for videos in begun
         ),
-        *(Wave(next(numbers), downloads=plan.downloads[rows[0] : rows[-1] + 1]) for rows in fetched),
+        *(Wave(next(numbers), downloads=plan.downloads[rows[0] : rows[-1] + 1]) for rows in to_fetch),
     ]

@@ -1,4 +1,4 @@
-"""What is particular to Dataflow: what each stage wants of its workers, and what a job needs before it is begun."""
+"""Dataflow: the resources that each stage asks for, and the checks before a job begins."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from curation.settings import EngineSettings, Settings
 
 
 def resource_hints(stage: Stage, settings: Settings) -> Mapping[str, str]:
-    """What a stage's workers must have, as Beam's resource hints; nothing where any worker will do.
+    """The resources that a stage's workers need, as Beam's resource hints; empty if any worker will do.
 
-    Only a stage whose engine runs a vLLM beside the worker wants cards, as many as the server takes, and one bundle at
-    a time: more of them would fill the server no better.
+    Only a stage whose engine runs vLLM on the worker needs GPUs, as many as the server uses, and one bundle at once:
+    more bundles would not keep the server busier.
     """
     engine = _engine(stage, settings)
     if engine is None or engine.kind != "vllm":
         return {}
-    wanted = settings.dataflow
+    dataflow = settings.dataflow
     accelerator = {
-        "type": wanted.accelerator,
+        "type": dataflow.accelerator,
         "count": str(engine.vllm.tensor_parallel_size * engine.vllm.data_parallel_size),
-        "machine_type": wanted.machine_type,
-        "install-nvidia-driver": wanted.driver,
+        "machine_type": dataflow.machine_type,
+        "install-nvidia-driver": dataflow.driver,
     }
     return {
         "accelerator": ";".join(name if value is None else f"{name}:{value}" for name, value in accelerator.items()),
-        "min_ram": wanted.min_ram,
+        "min_ram": dataflow.min_ram,
         "max_active_bundles_per_worker": "1",
     }
 
 
 def _engine(stage: Stage, settings: Settings) -> EngineSettings | None:
-    """The engine that a stage asks, if it asks one."""
+    """The engine of a stage; None if it has none."""
     return {Stage.CAPTION: settings.captions.engine, Stage.SUMMARIZE: settings.summaries.engine}.get(stage)
 
 
@@ -45,10 +45,10 @@ def _engine(stage: Stage, settings: Settings) -> EngineSettings | None:
 
 @dataclass(frozen=True)
 class DataflowOptions:
-    """Those of Beam's options that decide what may be done; the rest is Beam's own to check."""
+    """The Beam options that matter here; Beam itself checks the others."""
 
     is_dataflow: bool
-    is_described: bool  # the job is written to a file for somebody else to start, as a template's launcher does
+    is_described: bool  # the job is written to a file, to be started later, as by a template's launcher
     is_dry: bool
 
     @classmethod
@@ -63,7 +63,7 @@ class DataflowOptions:
 
 
 def check(arguments: Sequence[str], dataset: Dataset, one_job: bool) -> None:
-    """See whether a run under Beam's options `arguments` can work, before it writes anything. Raises UsageError."""
+    """Check that a run with Beam's options `arguments` can work, before it writes anything. Raises UsageError."""
     options = DataflowOptions.of(arguments)
     if not options.is_dataflow:
         return
@@ -72,6 +72,6 @@ def check(arguments: Sequence[str], dataset: Dataset, one_job: bool) -> None:
     except ImportError:
         raise UsageError("DataflowRunner needs Beam's parts for Google Cloud: pip install 'vidla[dataflow]'") from None
     if dataset.folder is not None and not options.is_dry:
-        raise UsageError(f"Dataflow's workers do not see {dataset.uri}: --dataset must be a gs:// (or s3://) URI")
+        raise UsageError(f"Dataflow's workers cannot reach {dataset.uri}: --dataset must be a gs:// (or s3://) URI")
     if options.is_described and not one_job:
         raise UsageError("--template_location describes one job, and a run takes several: add --one-job")

@@ -1,4 +1,4 @@
-"""A Flink cluster as the driver needs it: how large it is, Beam's job server beside it, and an end to its jobs."""
+"""A Flink cluster as the driver needs it: its size, Beam's job server, and the cancelling of jobs."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _OVER = ("FINISHED", "FAILED", "CANCELED")
 
 
 class FlinkCluster:
-    """The cluster that `--flink_master` names, between enter and exit. Raises RunnerError where it cannot be used.
+    """The cluster that `--flink_master` names, between enter and exit. Raises RunnerError if it cannot be used.
 
-    `parallelism` is `--parallelism`, or else every slot there is; `jobs` of it find room at a time, and each is worked
-    on by so many `processes`.
+    `parallelism` is `--parallelism`, or else the number of slots; at most `jobs` run at once, each on `processes`
+    workers.
     """
 
     def __init__(self, arguments: list[str]) -> None:
@@ -56,7 +56,7 @@ class FlinkCluster:
         slots = int(overview["slots-total"])
         self.parallelism = self._flink.parallelism if self._flink.parallelism > 0 else max(1, slots)
         if slots < self.parallelism:
-            log.warning("%s has %d slots now; jobs wait until there are %d", self._url, slots, self.parallelism)
+            log.warning("%s has %d slots now; jobs wait until it has %d", self._url, slots, self.parallelism)
         self.jobs = max(1, slots // self.parallelism)
         processes = int(overview["taskmanagers"]) * max(1, int(self._portable.sdk_worker_parallelism or 1))
         self.processes = max(1, min(processes, self.parallelism))
@@ -75,14 +75,14 @@ class FlinkCluster:
         self._held.close()
 
     def cancel(self, name: str) -> None:
-        """Have Flink end the jobs of that name: it does so whatever has become of the job server."""
+        """Have Flink cancel the jobs with this name; works without the job server."""
         for job in self._ask("/jobs/overview")["jobs"]:
             if job["name"] == name and job["state"] not in _OVER:
                 self._ask(f"/jobs/{job['jid']}?mode=cancel", "PATCH")
 
     @property
     def died(self) -> str | None:
-        """What the job server that was started here died of, if it did."""
+        """Why the job server that was started here is dead, if it is."""
         code = self._job_server.popen.poll() if self._job_server else None
         return None if code is None else f"Beam's job server ended by itself (exit status {code})"
 
@@ -93,15 +93,15 @@ class FlinkCluster:
                 return dict(json.loads(answer.read() or b"{}"))
         except (OSError, ValueError) as error:
             why = getattr(error, "reason", error)
-            raise RunnerError(f"no Flink answers at {self._url}: {why}; see to --flink_master=HOST:PORT") from None
+            raise RunnerError(f"no Flink answers at {self._url}: {why}; check --flink_master=HOST:PORT") from None
 
     # --- the job server ---------------------------------------------------------------------------------------------
 
     def _start_job_server(self, held: ExitStack) -> str:
-        """Start one for the whole run, under the guard: it dies with this process. Its address."""
+        """Start one for the whole run, under the guard: it dies with this process. Returns its address."""
         if shutil.which(self._server.job_server_java_launcher) is None:
             raise RunnerError(
-                "FlinkRunner needs Java here: install it (Debian: apt-get install openjdk-17-jre-headless)"
+                "FlinkRunner needs Java on this machine: install it (Debian: apt-get install openjdk-17-jre-headless)"
             )
         folder = held.enter_context(tempfile.TemporaryDirectory(prefix="vidla-job-server-"))
         self._server.artifacts_dir = folder
@@ -124,7 +124,7 @@ class FlinkCluster:
         return str(endpoint)
 
     def _await(self, endpoint: str, tail: list[str]) -> None:
-        """Until the job server answers."""
+        """Wait until the job server answers. Raises RunnerError."""
         until = time.monotonic() + START_S
         with grpc.insecure_channel(endpoint) as channel:
             ready = grpc.channel_ready_future(channel)

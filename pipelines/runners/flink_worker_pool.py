@@ -1,10 +1,10 @@
-"""Starts and ends the workers of the Flink task manager on this machine.
+"""Starts and ends the workers of a Flink task manager on this machine.
 
     vidla-worker-pool --service_port=50000
 
-Beam's own pool (apache_beam.runners.worker.worker_pool_main) ends a worker by the number that its job gave it, and each
-job begins at 1-1: of two jobs at a time, the one that is done first has the other's worker killed. Here a worker
-ends by itself, or once nobody listens any more where it gets its work from; and all of them end with the pool.
+Beam's own pool (apache_beam.runners.worker.worker_pool_main) ends a worker by the id that its job gave it, and every
+job begins at 1-1: of two jobs at once, the one that ends first has the other's worker killed. Here a worker ends by
+itself, or once nobody listens at the endpoint that it gets its work from; and all of them end with the pool.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from curation import guard
 log = logging.getLogger(__name__)
 
 LOOK_S = 1.0
-SILENT = 3  # looks at an endpoint that nobody answers, after which its worker ends
+SILENT = 3  # failed looks at its endpoint in a row, after which a worker is ended
 GRACE_S = 2.0
 WORKER = (
     "import sys; from apache_beam.runners.worker.sdk_worker import SdkHarness; "
@@ -38,24 +38,24 @@ WORKER = (
 
 
 class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):  # type: ignore[misc]
-    """What a task manager asks for workers."""
+    """The service that a task manager asks for workers."""
 
     def StartWorker(self, request: Any, _: Any) -> Any:
         endpoint = request.control_endpoint.url
         command = [sys.executable, "-c", WORKER, endpoint, request.worker_id]
-        said = sys.stderr.fileno()
-        worker = guard.Process(command, 0, stdout=said, stderr=said, environment=dict(os.environ), grace_s=GRACE_S)
+        stderr = sys.stderr.fileno()
+        worker = guard.Process(command, 0, stdout=stderr, stderr=stderr, environment=dict(os.environ), grace_s=GRACE_S)
         log.info("worker %s for %s is process %d", request.worker_id, endpoint, worker.popen.pid)
         threading.Thread(target=_keep, args=(worker, endpoint), name="worker", daemon=True).start()
         return beam_fn_api_pb2.StartWorkerResponse()
 
     def StopWorker(self, request: Any, _: Any) -> Any:
-        """Which of the workers with that number is meant, its endpoint tells."""
+        """Does nothing: ids are not unique across jobs, so that it is unknown which worker is meant."""
         return beam_fn_api_pb2.StopWorkerResponse()
 
 
 def _keep(worker: guard.Process, endpoint: str) -> None:
-    """See a worker to its end, which comes when it has nobody to work for, if not before."""
+    """Wait until a worker ends, and end it once its endpoint is gone."""
     silent = 0
     while silent < SILENT:
         try:

@@ -1,4 +1,4 @@
-"""Where stages run: in this process, by Beam's local runner, or as jobs of a cluster that this process watches."""
+"""Runners: stages run in this process, by Beam's local runner, or as jobs of a cluster that this process watches."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOCAL = ("--runner=FnApiRunner", "--direct_running_mode=in_memory")
-"""Beam's local runner in this process, and one bundle a stage: its items are spread over threads by our own workers."""
+"""Beam's local runner in this process, with one bundle per stage: our own thread pools spread its items."""
 
 CLUSTERS = ("FlinkRunner", "DataflowRunner", "PortableRunner")
-MANY = 100  # jobs at a time, where the runner finds room for each
+MANY = 100  # jobs at once, where the runner has no bound
 LOOK_S = 1.0
-STOP_S = 8.0  # for a job's workers to commit what is done, before it is cancelled
-CANCEL_S = 12.0  # for it to end then
+STOP_S = 8.0  # for a stopped job to commit its finished items, before it is cancelled
+CANCEL_S = 12.0  # for a cancelled job to end
 
 Build = Callable[["beam.Pipeline"], Any]
 
 
 class Runner(Protocol):
-    """Runs a pipeline to its end. `processes` work on each; `jobs` run at a time; `stop_s` is what an early end takes.
+    """Runs pipelines: up to `jobs` at once, each on `processes` workers. Stopping one takes up to `stop_s` seconds.
 
-    `here` says whether the work is done in this process; `takes_hints`, whether stages say what their workers need.
+    `here`: whether the work is done in this process; `takes_hints`: whether it understands resource hints.
     """
 
     here: bool
@@ -51,11 +51,11 @@ class Runner(Protocol):
     def __enter__(self) -> Self: ...
     def __exit__(self, *_: object) -> None: ...
     def run(self, build: Build, name: str, reports: ReportReader) -> EarlyEnd | None:
-        """Run what `build` adds to a pipeline; why it could not commit, if so. Raises RunStopped, RunnerError."""
+        """Run the pipeline that `build` fills; returns why it failed to commit, if so. Raises RunStopped, RunnerError."""
 
 
 def runner_for(arguments: Sequence[str]) -> Runner:
-    """The runner that Beam's options name. Raises UsageError for one that cannot work."""
+    """The runner that Beam's options name. Raises UsageError if it cannot work."""
     parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
     parser.add_argument("--runner", default="FnApiRunner")
     parser.add_argument("--direct_running_mode", default="in_memory")
@@ -64,7 +64,7 @@ def runner_for(arguments: Sequence[str]) -> Runner:
     if name in ("fnapi", "direct"):
         if given.direct_running_mode == "multi_processing":
             why = "multi_processing hangs for ever when a worker dies"
-            raise UsageError(f"{why}; run.workers says how many videos are segmented at a time")
+            raise UsageError(f"{why}; use run.workers to set how many videos are segmented at once")
         return LocalRunner(rest)
     cluster = next((known for known in CLUSTERS if known.lower() == f"{name}runner"), None)
     if cluster is None:
@@ -74,7 +74,7 @@ def runner_for(arguments: Sequence[str]) -> Runner:
 
 
 class LocalRunner:
-    """Beam's local runner, and all the work in this process."""
+    """Beam's local runner: all work is done in this process."""
 
     here = True
     takes_hints = False
@@ -99,7 +99,7 @@ class LocalRunner:
 
 
 class Cluster:
-    """Workers elsewhere: this process hands over jobs, shows what their workers report, and sees to their end."""
+    """A cluster: this process submits jobs, reads the reports of their workers, and ends them."""
 
     here = False
     stop_s = STOP_S + CANCEL_S
@@ -120,7 +120,7 @@ class Cluster:
             self._flink = FlinkCluster(self._arguments).__enter__()
             self._arguments = self._flink.arguments
             self.processes, self.jobs = self._flink.processes, self._flink.jobs
-        self._room = threading.Semaphore(self.jobs)  # a job that finds no slots in time fails
+        self._free = threading.Semaphore(self.jobs)  # a job that gets no slots in time fails
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -128,13 +128,13 @@ class Cluster:
             self._flink.__exit__()
 
     def run(self, build: Build, name: str, reports: ReportReader) -> EarlyEnd | None:
-        while not self._room.acquire(timeout=LOOK_S):
+        while not self._free.acquire(timeout=LOOK_S):
             if this_process.stopping.is_set():
                 raise RunStopped
         try:
             return self._run(build, name, reports)
         finally:
-            self._room.release()
+            self._free.release()
             reports.clear()
 
     def _run(self, build: Build, name: str, reports: ReportReader) -> EarlyEnd | None:
@@ -152,7 +152,9 @@ class Cluster:
             with contextlib.suppress(Exception):
                 self._cancel(name)
             why = (self._flink.died if self._flink else None) or f"the job {name} failed: {_last_line(error)}"
-            raise RunnerError(f"{why}; what is committed is kept, and the same command goes on from there") from error
+            raise RunnerError(
+                f"{why}; everything committed is kept, and the same command goes on from there"
+            ) from error
 
     @contextlib.contextmanager
     def _watching(self, result: Any, name: str, reports: ReportReader) -> Any:
@@ -166,17 +168,17 @@ class Cluster:
             watcher.join()
 
     def _watch(self, result: Any, name: str, reports: ReportReader, done: threading.Event) -> None:
-        """Take in what workers report, and end the job where the run is to end, or where a worker cannot go on."""
-        told: float | None = None
+        """Read the workers' reports, and end the job if the run ends or a worker cannot go on."""
+        stopped: float | None = None  # since when the workers are asked to stop
         while not done.wait(LOOK_S):
             try:
                 reports.look()
-                if told is None and (this_process.stopping.is_set() or reports.ended):
-                    told = time.monotonic()
+                if stopped is None and (this_process.stopping.is_set() or reports.ended):
+                    stopped = time.monotonic()
                     reports.stop()
             except Exception:
                 log.exception("the workers' reports cannot be read")
-            if told is not None and this_process.stopping.is_set() and time.monotonic() - told > STOP_S:
+            if stopped is not None and this_process.stopping.is_set() and time.monotonic() - stopped > STOP_S:
                 with contextlib.suppress(Exception):
                     self._cancel(name, result)
                 return
@@ -196,19 +198,19 @@ def _pipeline(arguments: Sequence[str]) -> beam.Pipeline:
 
 
 def _uncommitted(result: Any) -> EarlyEnd | None:
-    """Why a stage's commit could not be made, as CommitParts says in the metric `ended`."""
+    """Why a stage could not commit, from the metric `ended` of CommitParts."""
     from apache_beam.metrics.metric import MetricsFilter
 
     found = result.metrics().query(MetricsFilter().with_name("ended")).get("string_sets", ())
-    said = sorted(text for metric in found for text in metric.result)
-    return EarlyEnd(*said[0].split(": ", 1)) if said else None
+    reasons = sorted(text for metric in found for text in metric.result)
+    return EarlyEnd(*reasons[0].split(": ", 1)) if reasons else None
 
 
 _ERROR = re.compile(r"(?:Caused by: )?((?:[\w$]+\.)*[\w$]*(?:Error|Exception)\b.*)")
 
 
 def _last_line(error: BaseException) -> str:
-    """The one line that says most, of what Beam and Java made tracebacks of."""
+    """The most telling line of an error that Beam and Java wrapped in tracebacks."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     named = [match[1] for line in lines if (match := _ERROR.fullmatch(line))]
     return (named or lines or [type(error).__name__])[-1]

@@ -1,4 +1,4 @@
-"""Caption: videos in; captions of those frames of their clips that lack an up-to-date one out, or a reject for each."""
+"""Caption: videos in; an up-to-date caption, or a reject, for each frame of their clips that lacks one out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipelines.worker.text_engines import captioner, text_pool
 from pipelines.worker.thread_pools import ThreadPool
 from pipelines.worker.work_items import VideoItem
 
-FRAMES_AT_A_TIME = 256  # of one video, some 8 MB: a long one has no more in memory
+FRAMES_AT_A_TIME = 256  # of one video in memory, some 8 MB, however long it is
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class CaptionFrames(AnyLane):
         frames = _Frames.of(dataset, item, source)
         made = frames.outdated()
         source = source.counting(made.spent)
-        known = frames.known(item)  # by digest, whatever frame it was made for
+        known = frames.known(item)  # by digest, whichever frame they were made for
         to_ask = {frames.digests[f]: f for f in frames.missing if frames.digests[f] not in known}
         rejected: dict[str, Rejected] = {}
         for frame_ids in batches(to_ask.values(), FRAMES_AT_A_TIME):
@@ -71,13 +71,13 @@ class CaptionFrames(AnyLane):
 
 @dataclass(frozen=True)
 class _Frames:
-    """A video's frames, and what there is of their captions."""
+    """A video's frames, and the captions and rejects that they have."""
 
-    times: Mapping[str, float]  # by frame_id, likewise the next
+    times: Mapping[str, float]  # by frame_id, as in the next
     digests: Mapping[str, str]  # of an up-to-date caption
     captions: Sequence[Row[Caption]]
     rejects: Mapping[str, Mapping[str, Any]]  # by frame_id
-    missing: Sequence[str]  # frames that the clips want captioned, and that are not, in order
+    missing: Sequence[str]  # frames that the clips need captioned but that are not, in order
 
     @classmethod
     def of(cls, dataset: Dataset, item: VideoItem, source: TextSource) -> _Frames:
@@ -91,19 +91,19 @@ class _Frames:
         if not item.retry:
             done |= {key for key, r in rejects.items() if key in digests and r["digest"] == reject_digest(digests[key])}
         segments = columns_of_video(dataset, "segments", item, ["frame_ids"])
-        wanted = {frame_id for row in segments for frame_id in row["frame_ids"]} - done
+        needed = {frame_id for row in segments for frame_id in row["frame_ids"]} - done
         times = {row["frame_id"]: row["time"] for row in rows}
-        return cls(times, digests, captions, rejects, [f for f in digests if f in wanted])
+        return cls(times, digests, captions, rejects, [f for f in digests if f in needed])
 
     def known(self, item: VideoItem) -> dict[str, Caption]:
-        """By digest, the captions that need not be made: the video has them, or it does in another dataset."""
+        """By digest, the captions that need not be made: the video has them, here or in another dataset."""
         known = {row.digest: row.record for row in self.captions}
         missing = {self.digests[frame_id] for frame_id in self.missing} - known.keys()
         elsewhere = rows_elsewhere(Caption, item) if missing else []
         return known | {row.digest: row.record for row in elsewhere if row.digest in missing}
 
     def read(self, dataset: Dataset, item: VideoItem, frame_ids: Sequence[str]) -> list[Frame]:
-        """Some of them, with their images."""
+        """These frames, with their images."""
         found: dict[str, Frame] = {}
         for part in item.where.get("frames", ()):
             rows = read_video(dataset, "frames", part, item.video_id, among=frame_ids)
@@ -111,7 +111,7 @@ class _Frames:
         return [found[frame_id] for frame_id in frame_ids]
 
     def outdated(self) -> StageOutput:
-        """Takes out the captions and rejects that no longer hold; those of frames that no clip wants now may stay."""
+        """Removes the captions and rejects that no longer hold; those of frames that no clip uses now may stay."""
         made = StageOutput()
         for row in self.captions:
             if row.digest != self.digests.get(row.record.frame_id):

@@ -1,4 +1,4 @@
-"""Download: requests in; source media in `sources/` and what the source gave of itself out."""
+"""Download: requests in; source media in `sources/` and its metadata out."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class DownloadVideos:
         return this_process.pool(self.name, self.settings.download.workers)
 
     def lanes(self, items: Sequence[DownloadItem]) -> list[list[DownloadItem]]:
-        """As many lists a host as downloads are allowed from it at a time, by the whole cluster."""
+        """Per host, as many lists as downloads from it are allowed at once, over the whole cluster."""
         lanes: defaultdict[str, list[DownloadItem]] = defaultdict(list)
         turns: defaultdict[str, Iterator[int]] = defaultdict(lambda: cycle(range(self.settings.download.per_host)))
         for item in items:
@@ -51,12 +51,12 @@ class DownloadVideos:
         asked = item.asked or target_of(request)
         forgotten = ForgottenKeys.load(dataset)
         if forgotten.request(request.request_key, request.uri):
-            raise Rejected(Kind.FORGOTTEN, "it was forgotten on demand, and is not fetched again")
+            raise Rejected(Kind.FORGOTTEN, "it was forgotten on request, and is not fetched again")
         with dataset.scratch() as scratch:
             fetched = fetch(asked, self.settings.download, scratch)
             found = fetched.download
             if forgotten.video(found.video_id, found.channel, found.channel_id):
-                raise Rejected(Kind.FORGOTTEN, "its video or channel was forgotten on demand, and is not kept")
+                raise Rejected(Kind.FORGOTTEN, "its video or channel was forgotten on request, and is not kept")
             source_uri = request.uri if request.local else store_source(dataset, fetched.media)
         made = StageOutput(video_id=found.video_id)
         made.spent.bytes = found.source_bytes
@@ -80,7 +80,7 @@ class DownloadVideos:
 
 
 def store_source(dataset: Dataset, media: Path) -> str:
-    """Put a downloaded file where the segment stage finds it; where that is, relative to the dataset."""
+    """Move a downloaded file into the dataset; returns its path there, for the segment stage."""
     source_uri = f"sources/{uuid.uuid4().hex}{media.suffix}"
     if dataset.folder is not None:
         target = dataset.folder / source_uri

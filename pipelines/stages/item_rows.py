@@ -1,4 +1,4 @@
-"""How workers read the rows that an item names."""
+"""Reading the rows of an item."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Segment: sources in; stored media, frames and the three tilings out. Of media that is stored, only the tilings."""
+"""Segment: sources in; stored media, frames and the three tilings out. From media already stored, only the tilings."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _downloads(dataset: Dataset, item: VideoItem) -> list[Row[Download]]:
 
 
 def _source(dataset: Dataset, downloads: Sequence[Row[Download]], scratch: Path) -> tuple[Row[Download], Path]:
-    """The first download whose source is there, on this machine's disk."""
+    """The first download whose source still exists, and its path on this machine's disk. Raises Rejected."""
     for download in downloads:
         path = local_source(dataset, download.record.source_uri, scratch)
         if path is not None:
@@ -97,7 +97,7 @@ def _source(dataset: Dataset, downloads: Sequence[Row[Download]], scratch: Path)
 
 
 def local_source(dataset: Dataset, source_uri: str, scratch: Path) -> Path | None:
-    """Where a source lies on this machine's disk; brought into `scratch` from a dataset elsewhere."""
+    """The path of a source on this machine's disk, fetched into `scratch` from a remote dataset; None if it is gone."""
     if source_uri.startswith("file:"):
         path = Path(unquote(urlsplit(source_uri).path))
     elif dataset.folder is not None:

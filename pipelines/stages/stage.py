@@ -1,4 +1,4 @@
-"""The shape that every stage has on Beam: work items in, rows to parts in one fused DoFn, one commit for all tables."""
+"""The shape of every stage on Beam: work items in, rows to parts in one fused DoFn, one commit for all tables."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class BundleResult:
-    """What a bundle sends on: names of parts and keys of replaced rows, never rows; what its items came to, by name;
-    and why it ended early, if so."""
+    """The output of a bundle: names of parts and keys of replaced rows, never rows; the counts of its items; and why
+    it ended early, if it did."""
 
     parts: tuple[Part, ...]
     replaced: tuple[Replaced, ...]
@@ -46,11 +46,11 @@ class BundleResult:
 
 @dataclass
 class StageTransform(beam.PTransform):  # type: ignore[misc]
-    """Lists of work items in; the number of the commit that holds their rows out."""
+    """Lists of work items in; the number of the commit with their rows out."""
 
     work: Work
     context: Context
-    hints: Mapping[str, str] = field(default_factory=dict)  # what those who do the work must have
+    hints: Mapping[str, str] = field(default_factory=dict)  # Beam's resource hints for the workers
 
     def expand(self, items: beam.PCollection[list[Any]]) -> beam.PCollection[int]:
         return (
@@ -62,11 +62,11 @@ class StageTransform(beam.PTransform):  # type: ignore[misc]
 
 
 class WorkToParts(beam.DoFn):  # type: ignore[misc]
-    """Lists of work items, each to be worked on in its order → BundleResult, once a bundle, all under one key.
+    """Lists of work items, each done in order → one BundleResult per bundle, all under one key.
 
-    A bundle's items are worked on by the process's workers, many at once: a slow one holds up none but those that are
-    to come after it. Where an engine gives up, a disk is full, or the run is to end, no more are begun; what was made
-    of the others is written. Nothing is raised, since a runner would then do all of the work again.
+    A bundle's items are done by the threads of the process, many at once: a slow one delays only those behind it in
+    its list. If an engine gives up, the disk is full, or the run ends, no more are begun, and the output of the others
+    is written. Nothing is raised, since a runner would then repeat all of the work.
     """
 
     def __init__(self, work: Work, context: Context) -> None:
@@ -82,21 +82,21 @@ class WorkToParts(beam.DoFn):  # type: ignore[misc]
     def start_bundle(self) -> None:
         self.replaced: list[Replaced] = []
         self.counts: Counter[str] = Counter()
-        self.running: dict[Future[ItemResult], tuple[Item, Iterator[Item]]] = {}  # with what comes after it
+        self.running: dict[Future[ItemResult], tuple[Item, Iterator[Item]]] = {}  # with those behind it in its list
         self.ended: EarlyEnd | None = None
         self.stopped = self.unwritable = False
         try:
             self.writer = PartWriter(self.context.dataset.store, self.context.lineage, self.context.part_bytes)
-        except Exception as error:  # a store that cannot be reached
+        except Exception as error:  # the store cannot be reached
             self._end(error)
             self.unwritable = True
 
     def process(self, items: Sequence[Any]) -> None:
         self._begin(iter(items))
-        self._collect(most=self.work.pool.threads)  # one more is ready when a thread is
+        self._collect(allowed=self.work.pool.threads)  # so that one more is ready when a thread is
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        self._collect(most=0)
+        self._collect(allowed=0)
         written = self._written()
         if written.parts or written.replaced or written.ended:
             window = GlobalWindow()
@@ -111,15 +111,15 @@ class WorkToParts(beam.DoFn):  # type: ignore[misc]
         return BundleResult((), (), {}, self.ended)
 
     def _begin(self, items: Iterator[Item]) -> None:
-        """Have the next one of these worked on."""
+        """Submit the next of these items."""
         item = None if self.stopped else next(items, None)
         if item is not None:
             self.running[self.work.pool.submit(run_item, self.work, self.context.dataset, item)] = item, items
 
-    def _collect(self, most: int) -> None:
-        """Take what is done, until `most` items at most are under way."""
+    def _collect(self, allowed: int) -> None:
+        """Take finished items, until no more than `allowed` are under way."""
         while self.running:
-            done, _ = wait(self.running, 0 if len(self.running) <= most else None, FIRST_COMPLETED)
+            done, _ = wait(self.running, 0 if len(self.running) <= allowed else None, FIRST_COMPLETED)
             for future in done:
                 item, rest = self.running.pop(future, (None, iter(())))
                 if item is not None:
@@ -139,7 +139,7 @@ class WorkToParts(beam.DoFn):  # type: ignore[misc]
             return
         try:
             self.writer.add(made.rows)
-        except Exception as error:  # with half an item in the writer, nothing of the bundle may count
+        except Exception as error:  # half an item is in the writer: nothing of this bundle may count
             self._end(error)
             self.unwritable = True
             return
@@ -166,9 +166,9 @@ class WorkToParts(beam.DoFn):  # type: ignore[misc]
 
 
 class CommitParts(beam.DoFn):  # type: ignore[misc]
-    """All that a stage wrote, and what came of it → one commit.
+    """The results of all bundles of a stage → the number of their one commit.
 
-    Where that cannot be made, the metric `ended` says why: an error would have the runner do the stage's work again.
+    If that fails, the metric `ended` says why: an error would make the runner repeat the work of the stage.
     """
 
     def __init__(self, work: Work, context: Context) -> None:
@@ -176,26 +176,26 @@ class CommitParts(beam.DoFn):  # type: ignore[misc]
         self.context = context
 
     def process(self, gathered: tuple[None, Iterable[BundleResult]]) -> Iterator[int]:
-        written = list(gathered[1])
+        results = list(gathered[1])
         values: dict[tuple[str, tuple[str, ...]], set[tuple[str, ...]]] = {}
-        for table, columns, value in (key for w in written for key in w.replaced):
+        for table, columns, value in (key for result in results for key in result.replaced):
             values.setdefault((table, columns), set()).add(value)
         replacements = [
             Replacement(table, columns, frozenset(v), self.context.parts_to_replace_in(table))
             for (table, columns), v in values.items()
         ]
-        parts = [part for w in written for part in w.parts]
+        parts = [part for result in results for part in result.parts]
         counts: Counter[str] = Counter()
-        for w in written:
-            counts.update(w.counts)
-        ended = next((w.ended for w in written if w.ended), None)
+        for result in results:
+            counts.update(result.counts)
+        ended = next((result.ended for result in results if result.ended), None)
         outcome = {"counts": counts, "ended": ended and vars(ended)}
         try:
             with this_process.committing:
                 committer = Committer(self.context.dataset, self.context.lineage, self.context.seen)
                 number = committer.commit(self.context.token, parts, replacements, outcome=outcome)
         except Exception as error:
-            log.error("%s is not committed: %s", self.work.name, error, exc_info=error)
+            log.error("%s could not be committed: %s", self.work.name, error, exc_info=error)
             why = ended or EarlyEnd.from_error(error)
             Metrics.string_set(self.work.name, "ended").add(f"{why.kind}: {why.message}")
         else:
@@ -208,12 +208,12 @@ class CommitParts(beam.DoFn):  # type: ignore[misc]
 def run_stage(
     stage: Stage, settings: Settings, items: Sequence[Any], context: Context, runner: Runner
 ) -> EarlyEnd | None:
-    """Run one stage over `items` to its commit; why there is none, if so. Raises RunStopped, RunnerError."""
+    """Run one stage over `items` to its commit; returns why that failed, if it did. Raises RunStopped, RunnerError."""
     part = stage_of(stage, settings, context, runner)
 
     def build(pipeline: beam.Pipeline) -> Any:
-        lists = beam.Create(part.work.lanes(items), reshuffle=not runner.here)  # all over a cluster
-        return pipeline | "What is to be done" >> lists | f"Stage {stage}" >> part
+        lists = beam.Create(part.work.lanes(items), reshuffle=not runner.here)  # over all of a cluster
+        return pipeline | "Work items" >> lists | f"Stage {stage}" >> part
 
     return runner.run(
         build, context.job_name, ReportReader(context.dataset, {stage: context.token}, this_process.tally)
@@ -221,13 +221,12 @@ def run_stage(
 
 
 def stage_of(stage: Stage, settings: Settings, context: Context, runner: Runner) -> StageTransform:
-    """A stage as part of a pipeline that `runner` runs."""
+    """A stage as a part of a pipeline for `runner`."""
     hints = resource_hints(stage, settings) if runner.takes_hints else {}
     return StageTransform(_work(stage, settings), context, hints)
 
 
 def _work(stage: Stage, settings: Settings) -> Work:
-    """What a stage does."""
     if stage == Stage.DOWNLOAD:
         return DownloadVideos(settings)
     if stage == Stage.SEGMENT:

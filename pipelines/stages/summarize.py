@@ -1,4 +1,4 @@
-"""Summarize: videos whose clips lack up-to-date texts in; summaries and clips out, and a reject for a clip without."""
+"""Summarize: videos whose clips lack up-to-date texts in; summaries and clips, or rejects of clips, out."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ class SummarizeClips(AnyLane):
 
     def work(self, dataset: Dataset, item: VideoItem) -> StageOutput:
         video = rows_of_video(dataset, Video, item)[-1].record
-        given = _ClipInputs.of(dataset, item, self.settings)
+        inputs = _ClipInputs.of(dataset, item, self.settings)
         older = rows_of_video(dataset, Summary, item)
-        # Under no clip of this dataset, so that what is taken over gets a row here.
+        # With no clip of this dataset, so that a summary taken from there gets a row here.
         elsewhere = [Row(replace(row.record, clip_id=""), row.digest) for row in rows_elsewhere(Summary, item)]
         made = self._superseding(item)
         plan = summariser(self.settings)
         plan = replace(plan, subtitles=plan.subtitles.counting(made.spent), captions=plan.captions.counting(made.spent))
-        outcome = summarize_video(video, given.segments, given.captions, plan, [*elsewhere, *older])
+        outcome = summarize_video(video, inputs.segments, inputs.captions, plan, [*elsewhere, *older])
 
-        made.add(outcome.clips, given.digest)
+        made.add(outcome.clips, inputs.digest)
         known = {row.digest: row.record for row in [*elsewhere, *older]}
         for row in outcome.summaries:
             summary = row.record
@@ -53,7 +53,7 @@ class SummarizeClips(AnyLane):
                 made.spent.reused += 1
             made.add([summary], row.digest)
         for clip_id, why in outcome.rejected.items():
-            made.add([item.rejected(self.name, why, clip_id)], reject_digest(given.digest))
+            made.add([item.rejected(self.name, why, clip_id)], reject_digest(inputs.digest))
         fresh = {(row.record.clip_id, row.record.kind) for row in outcome.summaries}
         statuses = {(c.clip_id, "subtitles"): c.subtitle_status for c in outcome.clips}
         statuses |= {(c.clip_id, "captions"): c.caption_status for c in outcome.clips}
@@ -65,14 +65,14 @@ class SummarizeClips(AnyLane):
         return made
 
     def reject(self, dataset: Dataset, item: VideoItem, why: Rejected) -> StageOutput:
-        given = _ClipInputs.of(dataset, item, self.settings)
+        inputs = _ClipInputs.of(dataset, item, self.settings)
         made = self._superseding(item)
-        for segment in given.segments:
-            made.add([item.rejected(self.name, why, segment.clip_id)], reject_digest(given.digest))
+        for segment in inputs.segments:
+            made.add([item.rejected(self.name, why, segment.clip_id)], reject_digest(inputs.digest))
         return made
 
     def _superseding(self, item: VideoItem) -> StageOutput:
-        """The video's clips go as a whole, and so do the rejects of its clips."""
+        """Removes all of the video's clips, and all rejects of its clips."""
         made = StageOutput()
         made.replace_old(item, "clips", video_id=item.video_id)
         made.replace_old(item, "rejects", video_id=item.video_id, stage=self.name)
@@ -81,7 +81,7 @@ class SummarizeClips(AnyLane):
 
 @dataclass(frozen=True)
 class _ClipInputs:
-    """What a video's clips are made from: its segments, its up-to-date captions by frame_id, and the clips' digest."""
+    """The inputs of a video's clips: its segments, its up-to-date captions by frame_id; and the clips' digest."""
 
     segments: Sequence[Segment]
     captions: Mapping[str, Caption]
@@ -98,7 +98,7 @@ class _ClipInputs:
             if row.digest == expected.get(row.record.frame_id)
         }
         tiled = rows_of_video(dataset, Segment, item)
-        wanted = {frame_id for row in tiled for frame_id in row.record.frame_ids}
+        needed = {frame_id for row in tiled for frame_id in row.record.frame_ids}
         tiling = max(row.digest for row in tiled)
-        digest = clips_digest(tiling, texts_digest(settings), len(wanted - captions.keys()))
+        digest = clips_digest(tiling, texts_digest(settings), len(needed - captions.keys()))
         return cls([row.record for row in tiled], captions, digest)

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line, with the video that it is about, and without secrets."""
+"""Structured logs: one JSON object per line, with the video that it is about, and without secrets."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ log = logging.getLogger(__name__)
 COPY_S = 60.0
 
 subject: contextvars.ContextVar[str | None] = contextvars.ContextVar("subject", default=None)
-"""The video or request that this thread is working on."""
+"""The video or request that this thread works on."""
 
 
 class JsonLines(logging.Formatter):
-    """A log record as a line of JSON."""
+    """Formats a log record as a line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -44,7 +44,7 @@ class JsonLines(logging.Formatter):
 
 
 class StderrToLog(io.TextIOBase):
-    """Takes the place of standard error while libraries that print there are at work: their lines are logged."""
+    """Replaces standard error while libraries that print there are at work: their lines are logged."""
 
     def write(self, text: str) -> int:
         for line in filter(None, map(str.strip, text.splitlines())):
@@ -61,7 +61,7 @@ def log_to(dataset: Dataset, run_id: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _file(dataset: Dataset, path: str) -> Iterator[Path]:
-    """A file on this machine's disk that lies in the dataset: elsewhere as a copy, every minute anew and at the end."""
+    """A local file for the log `path` of the dataset; copied to a remote one every minute and at the end."""
     if dataset.folder is not None:
         file = dataset.folder / path
         file.parent.mkdir(exist_ok=True)
@@ -75,7 +75,7 @@ def _file(dataset: Dataset, path: str) -> Iterator[Path]:
         copied, last = 0, False
         while not last:
             last = ended.wait(COPY_S)
-            with contextlib.suppress(DatasetError, FileNotFoundError):  # it stays where it is, or nothing was logged
+            with contextlib.suppress(DatasetError, FileNotFoundError):  # the store is away, or nothing was logged
                 size = file.stat().st_size
                 if size > copied:
                     put(store, path, file)
@@ -91,7 +91,7 @@ def _file(dataset: Dataset, path: str) -> Iterator[Path]:
         ended.set()
         copying.join()
         if file.exists():
-            sys.stderr.write(f"the log could not be put into {dataset.uri}; it is {file}\n")
+            sys.stderr.write(f"the log could not be put into {dataset.uri}; it is in {file}\n")
         else:
             file.parent.rmdir()
 
@@ -114,7 +114,7 @@ def _logging(handler: logging.Handler) -> Iterator[None]:
 
 @contextlib.contextmanager
 def redacting() -> Iterator[None]:
-    """Keep secrets out of what other handlers than ours pass on: a runner's workers send their logs to the runner."""
+    """Keep secrets out of the logs that other handlers pass on, such as those of a worker to its runner."""
 
     def redacted(record: logging.LogRecord) -> bool:
         text = record.getMessage()

@@ -1,4 +1,4 @@
-"""Memory that one thread frees is there for all: a process here has dozens of threads, and runs for days."""
+"""Memory that is shared by all threads and given back: a process has dozens of threads here, and runs for days."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _LIBC = ctypes.CDLL(None)
 
 
 def share() -> None:
-    """Have no more stores of freed memory than threads can run at a time; usually each thread has its own.
+    """Limit malloc's arenas to the number of processors; by default, nearly every thread gets its own.
 
-    What is large is not put there at all: it goes back to the system.
+    Blocks of LARGE bytes and more bypass them, and return to the system when they are freed.
     """
     if hasattr(_LIBC, "mallopt"):  # glibc
         _LIBC.mallopt(M_ARENA_MAX, os.cpu_count() or 1)
@@ -23,7 +23,7 @@ def share() -> None:
 
 
 def give_back() -> None:
-    """Hand what the work has needed back to the system, before something else wants as much."""
+    """Return freed memory to the system, and the rows that are kept for the next video."""
     video_rows.forget()
     if hasattr(_LIBC, "malloc_trim"):  # glibc
         _LIBC.malloc_trim(0)

@@ -1,4 +1,4 @@
-"""What a run has done so far: counted where the work is done, shown while it runs."""
+"""The progress of a run: counted where the work is done, shown while it runs."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from curation.engines.load import Snapshot, load
 
 PLAIN_INTERVAL_S = 5.0
 LIVE_INTERVAL_S = 0.5
-RATE_S = 15.0  # the rate of tokens is that of so many seconds
+RATE_S = 15.0  # over which the rate of tokens is measured
 Counts = Mapping[str, int]  # by name: "done" or "rejected", "clips", "captions"
 
 
 class Tally:
     """Counts by stage and name, kept in this process; safe to use from several threads.
 
-    While a stage runs, what its items came to is kept by their keys, so that an item which is worked on again counts
-    once; `token` names the stage of a wave. Its commit settles it.
+    While a stage runs, outcomes are kept by the keys of its items, so that an item done twice counts once. `token`
+    names the stage of a wave; its commit settles the counts.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Tally:
             return self._counts.get((stage, name), 0)
 
     def record(self, stage: str, token: str, outcomes: Mapping[str, Counts]) -> None:
-        """Take in what items came to, by key, in place of what they came to before."""
+        """Count the outcomes of items, by key, in place of their earlier ones."""
         with self._lock:
             known = self._outcomes[token]
             for key, counts in outcomes.items():
@@ -55,7 +55,7 @@ class Tally:
             return dict(self._outcomes.get(token, {}))
 
     def settle(self, stage: str, token: str, counts: Counts) -> None:
-        """What was committed stands for the outcomes of its items."""
+        """Replace the outcomes of a stage's items by the counts that were committed."""
         with self._lock:
             for before in self._outcomes.pop(token, {}).values():
                 self._add(stage, before, -1)
@@ -72,7 +72,7 @@ class Tally:
 
 
 class ProgressView:
-    """Shows the tally while `done` is not set: live on a terminal, else a plain line every few seconds."""
+    """Shows a tally: as a live table on a terminal, else as a plain line every few seconds."""
 
     def __init__(self, tally: Tally, stages: Sequence[str], total: int, file: TextIO) -> None:
         self._count = tally.get
@@ -95,7 +95,7 @@ class ProgressView:
                 live.update(self._table(), refresh=True)
 
     def line(self) -> str:
-        """One plain line of everything."""
+        """Everything in one plain line."""
         parts = [
             f"{stage} {self._count(stage, 'done')}/{self._count(stage, 'wanted')}"
             + (f" ({rejected} rejected)" if (rejected := self._count(stage, "rejected")) else "")
@@ -120,14 +120,14 @@ class ProgressView:
         return max(1e-3, time.monotonic() - self._begun)
 
     def _outlook(self) -> str:
-        """Clips so far, the time left at the pace of the videos that are finished, and how busy the servers are."""
+        """Clips so far, the time left at the pace so far, and how busy the servers of text are."""
         finished = self._count(self.stages[-1], "done") + sum(self._count(stage, "rejected") for stage in self.stages)
         left = _clock(self._elapsed() / finished * max(0, self.total - finished)) if finished else "?"
         clips = max(self._count(stage, "clips") for stage in self.stages)
         return f"{clips} clips | about {left} left{self._served()}"
 
     def _served(self) -> str:
-        """How the servers of text are doing; nothing where none is in use."""
+        """The load of the servers of text; empty if none is in use."""
         now = load.snapshot()
         if not now.in_flight and not now.requests:
             return ""
@@ -141,7 +141,7 @@ class ProgressView:
 
 
 def spent_on_texts() -> str | None:
-    """What this run's servers were asked and answered, in a line; None where none was in use."""
+    """The requests, tokens and load of this run's servers of text, in one line; None if none was in use."""
     total = load.snapshot()
     if not total.requests and not total.failures:
         return None

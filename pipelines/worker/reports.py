@@ -1,8 +1,8 @@
-"""How the driver learns what workers in other processes are doing, on any runner: by small files in the dataset.
+"""Reports of workers in other processes to the driver, on any runner: small files in the dataset.
 
-Beam's metrics come when a job has ended. So each worker process writes `progress/<run>/<wave>/<stage>/<process>.json`
-every few seconds: what each of its items came to, by key, and how busy its servers are. The driver reads and, in the
-end, removes them. Where a file `stop` lies beside them, workers end what they are doing.
+Beam's metrics arrive when a job has ended. So each worker process writes `progress/<run>/<wave>/<stage>/<process>.json`
+every few seconds: the outcome of each of its items, by key, and the load of its servers. The driver reads these files
+and deletes them in the end. Workers that find a file `stop` beside them halt.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ def _folder(token: str) -> str:
 
 
 class WorkerReporter:
-    """In a worker process: tells the driver what is done in it, and asks whether to go on, between enter and exit."""
+    """In a worker process: reports its progress to the driver, and halts it on request, between enter and exit."""
 
     def __init__(self, tally: Tally, halt: Callable[[], None]) -> None:
         self._tally = tally
         self._halt = halt
         self.process = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._stages: dict[str, Context] = {}  # by token
-        self._ended: set[str] = set()  # tokens of stages that are to end everywhere
-        self._said: dict[str, str] = {}  # by token
-        self._seen: dict[str, int] = {}  # by token, the last commit that was looked at
+        self._ended: set[str] = set()  # tokens of stages that cannot go on
+        self._last: dict[str, str] = {}  # by token, the last report
+        self._seen: dict[str, int] = {}  # by token, the number of the last commit read
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reports", daemon=True)
 
@@ -64,33 +64,33 @@ class WorkerReporter:
         self._stages.setdefault(context.token, context)
 
     def ended(self, context: Context) -> None:
-        """Nobody can go on with that stage; the driver tells the others."""
+        """Report that a stage cannot go on; the driver then ends it in the other workers."""
         self._ended.add(context.token)
 
     def _run(self) -> None:
         while not self._closing.wait(REPORT_S):
             for token, context in list(self._stages.items()):
                 try:
-                    self._tell(token, context)
-                    why = self._why_to_end(token, context)
-                except Exception:  # the work goes on without; storage that stays away ends it elsewhere
-                    log.exception("no report")
+                    self._report(token, context)
+                    why = self._reason_to_halt(token, context)
+                except Exception:  # the work goes on; storage that stays away ends it by itself
+                    log.exception("cannot report to the driver")
                     continue
                 if why:
-                    log.warning("%s; nothing more is done here", why)
+                    log.warning("%s; this worker halts", why)
                     self._halt()
                     return
 
-    def _tell(self, token: str, context: Context) -> None:
+    def _report(self, token: str, context: Context) -> None:
         report = {"outcomes": self._tally.outcomes(token), "load": load.counts(), "ended": token in self._ended}
-        said = json.dumps(report)
-        if said != self._said.get(token):
-            put(context.dataset.store, f"{_folder(token)}/{self.process}.json", said.encode())
-            self._said[token] = said
+        text = json.dumps(report)
+        if text != self._last.get(token):
+            put(context.dataset.store, f"{_folder(token)}/{self.process}.json", text.encode())
+            self._last[token] = text
 
-    def _why_to_end(self, token: str, context: Context) -> str | None:
+    def _reason_to_halt(self, token: str, context: Context) -> str | None:
         if context.dataset.get_json(f"{_folder(token)}/{_STOP}") is not None:
-            return "the driver says stop"
+            return "the driver ends the stage"
         seen = self._seen.get(token, context.seen)
         for number, record in read_commits(context.dataset, seen):
             if record["kind"] == "open":
@@ -100,7 +100,7 @@ class WorkerReporter:
 
 
 class ReportReader:
-    """In the driver: what the workers of a job report, which does one or more stages of a wave: `tokens`, by stage."""
+    """In the driver: reads the reports of the workers of a job, whose stages have these `tokens`."""
 
     def __init__(self, dataset: Dataset, tokens: Mapping[Stage, str], tally: Tally) -> None:
         self._dataset = dataset
@@ -111,7 +111,7 @@ class ReportReader:
         self.ended = False  # some worker cannot go on
 
     def look(self) -> None:
-        """Take in what is new."""
+        """Read the reports that are new or have changed."""
         for stage, token in self._tokens.items():
             self._look(stage, token)
 
@@ -130,19 +130,19 @@ class ReportReader:
             self.ended = self.ended or bool(report.get("ended"))
 
     def stop(self) -> None:
-        """Have the workers end what they are doing."""
+        """Have the workers halt."""
         for token in self._tokens.values():
             put(self._dataset.store, f"{_folder(token)}/{_STOP}", b"{}")
 
     def clear(self) -> None:
-        """The job has ended: nothing is in flight any more, and nobody needs its files."""
+        """The job has ended: nothing is in flight any more, and its files can be deleted."""
         for path, counts in self._loads.items():
             load.merge(path, {**counts, "in_flight": 0})
         for folder in map(_folder, self._tokens.values()):
             self._clear(folder)
 
     def _clear(self, path: str) -> None:
-        with contextlib.suppress(Exception):  # else the next run clears them away
+        with contextlib.suppress(Exception):  # the next run deletes them otherwise
             self._dataset.delete([file for file, _, _ in self._dataset.list(f"{path}/")])
         if self._dataset.folder is not None:
             emptied = self._dataset.folder / path

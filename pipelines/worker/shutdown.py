@@ -1,4 +1,4 @@
-"""How a run ends before its time: stopped by hand, or by an error that would meet everything else as well."""
+"""How a run ends early: stopped by hand, or by an error that every other item would meet too."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from curation.uris import redact
 
 
 class RunStopped(Exception):
-    """The run is to end."""
+    """The run is ending; the reason is elsewhere: an earlier error, or Ctrl-C."""
 
 
-# --- what ended it --------------------------------------------------------------------------------------------------
+# --- the reason -----------------------------------------------------------------------------------------------------
 
 _KINDS: Mapping[str, type[VidlaError]] = {  # by what commit files call them
     "ConfigError": ConfigError,
@@ -28,7 +28,7 @@ _KINDS: Mapping[str, type[VidlaError]] = {  # by what commit files call them
 
 @dataclass(frozen=True)
 class EarlyEnd:
-    """Why a stage ended early, as it travels from a worker to the driver, by way of the commit."""
+    """Why a stage ended early, in the form in which a worker's commit tells the driver."""
 
     kind: str
     message: str
@@ -44,15 +44,15 @@ class EarlyEnd:
         return cls(record["kind"], record["message"])
 
     def error(self) -> VidlaError:
-        """What the driver raises for it."""
+        """The error that the driver raises for it."""
         return _KINDS.get(self.kind, DatasetError)(self.message)
 
 
 def explained(error: BaseException) -> VidlaError:
-    """What ended a run, as an error of one line that says what to do."""
+    """`error`, which ended a run, as one whose message is a line that says what to do."""
     if isinstance(error, VidlaError):
         return error
     if disk_is_full(error):
-        return DatasetError(f"the disk is full; what is committed is whole: free some room, and go on ({error})")
+        return DatasetError(f"the disk is full; all commits are kept: free some space and run it again ({error})")
     last = str(error).strip().splitlines() or [type(error).__name__]
-    return DatasetError(f"the run failed: {last[-1]} (the log has more); what is committed is kept")
+    return DatasetError(f"the run failed: {last[-1]} (the log has more); all commits are kept")

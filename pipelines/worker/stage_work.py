@@ -1,4 +1,4 @@
-"""What a stage is made of, before any runner: the work on one item, what it made, and where it is written."""
+"""A stage without any runner: the work on one item, and its output."""
 
 from __future__ import annotations
 
@@ -30,38 +30,40 @@ Replaced = tuple[str, tuple[str, ...], tuple[str, ...]]  # table, columns, value
 
 @dataclass
 class StageOutput:
-    """What one work item came to: rows by table, each with its digest, the keys of rows that they replace, and what
-    was spent on it. `video_id` is told where the item itself does not know it."""
+    """The output of one work item: rows, the keys of the rows that they replace, counts, and resources used.
+
+    `video_id` is set where the item itself does not know it.
+    """
 
     rows: list[Row[Any]] = field(default_factory=list)
     replaced: list[Replaced] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=dict)  # beside one "done" or "rejected" a work item
+    counts: dict[str, int] = field(default_factory=dict)  # besides the item's own "done" or "rejected"
     spent: UsageMeter = field(default_factory=UsageMeter)
     video_id: str | None = None
 
     def add(self, records: Iterable[Any], digest: str) -> None:
-        """Rows of these records, which share a digest; their types say of which tables."""
+        """Add records that share a digest; each is a row of the table of its type."""
         self.rows += [Row(record, digest) for record in records]
 
     def replace(self, table: str, **key: str) -> None:
-        """Rows of `table` with these values go when these come."""
+        """The rows of `table` with these values are removed by the commit that adds the new ones."""
         self.replaced.append((table, tuple(key), tuple(key.values())))
 
     def replace_old(self, item: VideoItem, table: str, **key: str) -> None:
-        """`replace`, where the item has older rows in that table: a first run has nothing to look for."""
+        """`replace`, if the item may have older rows in that table: on a first run there are none to look for."""
         if item.where.get(table):
             self.replace(table, **key)
 
 
 class AnyLane:
-    """Work on items that need not wait for one another."""
+    """A mixin for work on independent items."""
 
     def lanes(self, items: Sequence[Any]) -> list[list[Any]]:
         return [[item] for item in items]
 
 
 class Work(Protocol):
-    """What a stage does with one work item. Instances travel to workers: they hold settings, not connections."""
+    """The work of a stage on one item. Instances are sent to workers: they hold settings, not connections."""
 
     @property
     def name(self) -> Stage: ...
@@ -72,23 +74,23 @@ class Work(Protocol):
         """The threads of this process that do it."""
 
     def lanes(self, items: Sequence[Any]) -> list[list[Any]]:
-        """The items in lists, each of which is worked on in its order, anywhere."""
+        """The items in lists: those of one list are worked on in order, different lists anywhere at once."""
 
     def work(self, dataset: Dataset, item: Any) -> StageOutput:
-        """The rows of one item. Raises Rejected for one that cannot be done; anything else counts as our own fault."""
+        """The rows of one item. Raises Rejected if it cannot be done; any other error counts as our own fault."""
 
     def reject(self, dataset: Dataset, item: Any, why: Rejected) -> StageOutput:
-        """What is written for an item that cannot be done."""
+        """The rows for an item that cannot be done."""
 
 
 ItemResult = tuple[StageOutput, Mapping[str, int], Usage]
 
 
 def run_item(stage: Work, dataset: Dataset, item: Item) -> ItemResult:
-    """The rows of one item, or its reject; what it came to, by name ("done" or "rejected", and what was made of it);
-    and what it took: no input is lost, and none stops the others.
+    """The rows of one item, or its reject; its counts ("done" or "rejected", "clips", …); and its usage.
 
-    What would stop every other item as well is raised: a full disk, an engine that cannot work, the end of the run.
+    No input is lost, and none stops the others: only errors that every other item would meet are raised, such as a
+    full disk, an engine that cannot work, or RunStopped.
     """
     token = subject.set(str(item))
     begun, processor = time.perf_counter(), processor_s()

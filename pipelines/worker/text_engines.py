@@ -1,4 +1,4 @@
-"""Where texts come from: the sources that the settings name, opened once a process, and the workers that ask them."""
+"""The sources of texts that the settings name, opened once per process, and the threads that ask them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from curation.texts.summaries import SummaryPlan, summary_plan
 from pipelines.worker.thread_pools import ThreadPool
 from pipelines.worker.worker_process import this_process
 
-BUILTIN_THREADS = 2  # one reads and writes while the other has the model
-MOST_THREADS = 256
+BUILTIN_THREADS = 2  # one reads and writes while the other uses the model
+MAX_THREADS = 256
 FRAMES_IN_MEMORY = 1024
-"""At least; it is four times the requests in flight, so that the servers never wait for the next frame to be read."""
+"""At least; four times the requests in flight if that is more, so that servers never wait for a frame to be read."""
 
 
 def captioner(settings: Settings) -> TextSource:
-    """Where captions come from. Engines are shared by a process, and load their models on first use.
+    """The source of captions. Engines are shared within a process, and load their models on first use.
 
     Raises EngineError, PromptError.
     """
@@ -31,7 +31,7 @@ def captioner(settings: Settings) -> TextSource:
 
 
 def summariser(settings: Settings) -> SummaryPlan:
-    """Where both kinds of summary come from. Raises EngineError, PromptError."""
+    """The sources of both kinds of summary. Raises EngineError, PromptError."""
     return this_process.once(_summariser, settings)
 
 
@@ -48,7 +48,7 @@ def _prompts(settings: Settings) -> Mapping[str, Prompt]:
 
 
 def texts_digest(settings: Settings) -> str:
-    """Stands for everything that decides what a clip's texts say, beside its footage."""
+    """The digest of everything but its footage that a clip's texts depend on."""
     return digest(captioner(settings).digest, summariser(settings).digest)
 
 
@@ -56,21 +56,21 @@ def texts_digest(settings: Settings) -> str:
 
 
 def text_pool(engine: EngineSettings) -> ThreadPool:
-    """Those who ask that engine, with room for the frames that they have in memory: enough to keep its servers busy."""
+    """The threads that ask an engine, with slots for the frames in memory: enough to keep its servers busy."""
     in_flight = engine.max_in_flight * max(1, len(engine.base_urls))
-    threads = min(MOST_THREADS, in_flight) if is_served(engine) else BUILTIN_THREADS
+    threads = min(MAX_THREADS, in_flight) if is_served(engine) else BUILTIN_THREADS
     return this_process.pool(engine, threads, max(FRAMES_IN_MEMORY, 4 * in_flight))
 
 
 def shared(settings: Settings, processes: int) -> Settings:
-    """`settings` for each of so many processes that ask the same servers at a time: with its share of the bound.
+    """`settings` for each of `processes` that ask the same servers at once: with its share of `max_in_flight`.
 
-    Those that ask a vLLM of our own divide among themselves what it may have in flight.
+    Processes that share a vLLM of our own divide its bound among themselves.
     """
 
     def share(texts: CaptionSettings | SummarySettings) -> dict[str, Any]:
-        most = max(1, texts.engine.max_in_flight // processes)
-        update = {"max_in_flight": most} if texts.engine.kind == "openai" else {}
+        bound = max(1, texts.engine.max_in_flight // processes)
+        update = {"max_in_flight": bound} if texts.engine.kind == "openai" else {}
         return {"engine": texts.engine.model_copy(update=update)}
 
     if processes == 1:
@@ -81,12 +81,12 @@ def shared(settings: Settings, processes: int) -> Settings:
 
 
 def is_served(engine: EngineSettings) -> bool:
-    """Whether its model runs elsewhere, and answers many requests at a time."""
+    """Whether its model runs on a server, which answers many requests at once."""
     return engine.kind != "builtin"
 
 
 def served_engines(settings: Settings, stages: Collection[str]) -> list[Engine]:
-    """The engines with servers that these stages ask, each once."""
+    """The engines with servers that these stages use, each once."""
     engines: list[Engine] = []
     if Stage.CAPTION in stages and is_served(settings.captions.engine):
         engines.append(captioner(settings).engine)

@@ -1,4 +1,4 @@
-"""The threads that work on items: one pool a process for each kind of work, whichever wave or bundle asks."""
+"""The threads that work on items, and the bound on what they hold in memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Slots:
-    """Room for so many things at a time. Who wants more than is left waits, and nobody else gets any meanwhile."""
+    """A fair counting semaphore: a request that does not fit yet blocks those behind it."""
 
     def __init__(self, size: int) -> None:
         self._size = self._left = size
@@ -23,31 +23,31 @@ class Slots:
         self._freed = threading.Condition()
 
     @contextlib.contextmanager
-    def taken(self, wanted: int) -> Iterator[None]:
-        """Holds room for `wanted` things, or all there is where they are more."""
-        wanted = min(wanted, self._size)
+    def taken(self, count: int) -> Iterator[None]:
+        """Hold `count` slots, or all of them if `count` is more."""
+        count = min(count, self._size)
         with self._turn, self._freed:
-            self._freed.wait_for(lambda: self._left >= wanted)
-            self._left -= wanted
+            self._freed.wait_for(lambda: self._left >= count)
+            self._left -= count
         try:
             yield
         finally:
             with self._freed:
-                self._left += wanted
+                self._left += count
                 self._freed.notify()
 
 
 class ThreadPool:
-    """So many threads, which take what is submitted in its order; and room for what they have in memory at a time.
+    """Threads that do the submitted calls in order, and slots for the things that they hold in memory at once.
 
-    They do not keep the process from ending, as those of Python's own executor would: what a worker process of a
-    cluster has under way when its runner is gone, nobody waits for.
+    Unlike those of Python's own executor, they do not keep the process alive: when its runner is gone, nobody waits
+    for the work that a worker process still has under way.
     """
 
     def __init__(self, threads: int, slots: int) -> None:
         self.threads = threads
         self.slots = Slots(slots)
-        self._line: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
         self._started = 0
         self._lock = threading.Lock()
 
@@ -57,16 +57,16 @@ class ThreadPool:
             if self._started < self.threads:
                 self._started += 1
                 threading.Thread(target=self._run, name=f"work {self._started}", daemon=True).start()
-        self._line.put((future, partial(work, *args, **kwargs)))
+        self._queue.put((future, partial(work, *args, **kwargs)))
         return future
 
     def close(self) -> None:
-        """Let the threads end once they have done what they were given."""
+        """Let the threads end once they have done everything that was submitted."""
         for _ in range(self._started):
-            self._line.put(None)
+            self._queue.put(None)
 
     def _run(self) -> None:
-        while job := self._line.get():
+        while job := self._queue.get():
             future, call = job
             if not future.set_running_or_notify_cancel():
                 continue

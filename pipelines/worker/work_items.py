@@ -1,4 +1,4 @@
-"""The work items that travel to the workers of the stages: names of things, never rows or media."""
+"""The work items and the context that are sent to the workers of a stage: names of things, never rows or media."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Where = Mapping[str, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class DownloadItem:
-    """A request to fetch. `attempts`: tries so far that ended as a reject; `redo`: older rows are to be replaced.
+    """A request to fetch. `attempts`: tries so far that ended in a reject; `redo`: whether older rows are replaced.
 
-    `asked` holds the URLs to fetch where they were given to this run, secrets included. `old_video` is the video that
-    this request alone led to so far: it goes where the request leads to another one by now.
+    `asked` holds the URLs to fetch if they were given to this run, secrets included. `old_video` is the video that
+    only this request has led to so far: it is removed if the request now leads to another one.
     """
 
     request: VideoRequest
@@ -38,7 +38,7 @@ class DownloadItem:
 
     @property
     def video_id(self) -> None:
-        """Known when it is fetched."""
+        """Unknown until fetched."""
 
     def __str__(self) -> str:
         return f"request {self.key} ({self.request.uri})"
@@ -46,7 +46,7 @@ class DownloadItem:
 
 @dataclass(frozen=True)
 class VideoItem:
-    """A video to work on, and where its rows are, in this dataset and (`elsewhere`, by URI) in others."""
+    """A video to work on, with the parts that hold its rows: in this dataset, and (`elsewhere`, by URI) in others."""
 
     video_id: str
     uri: str
@@ -63,7 +63,7 @@ class VideoItem:
         return f"video {self.video_id}"
 
     def rejected(self, stage: Stage, why: Rejected, key: str | None = None, attempts: int | None = None) -> Reject:
-        """The reject row of the video, or of a part of it by its `key`; `attempts` were made before this one."""
+        """The reject row of the video, or of its frame or clip `key`, after `attempts` earlier ones."""
         attempts = self.attempts if attempts is None else attempts
         return why.row(stage, key or self.video_id, self.uri, self.video_id, attempts)
 

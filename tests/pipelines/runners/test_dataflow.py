@@ -180,7 +180,7 @@ def test_the_graph_holds_names_of_things_and_no_bytes(job: Job) -> None:
 
 def test_a_job_needs_a_dataset_that_its_workers_see(tmp_path: Path) -> None:
     here, there = Dataset(str(tmp_path / "dataset")), Dataset("gs://a-bucket/talks")
-    with pytest.raises(UsageError, match="workers do not see"):
+    with pytest.raises(UsageError, match="workers cannot reach"):
         check(["--runner=DataflowRunner"], here, one_job=False)
     with pytest.raises(UsageError, match="add --one-job"):
         check(["--runner", "dataflow", "--template_location", "gs://a-bucket/job"], there, one_job=False)

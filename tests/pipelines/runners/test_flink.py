@@ -116,7 +116,7 @@ def test_the_main_job_makes_the_same_tables_and_crowds_no_host(
     ("argument", "hint"),
     [
         ("--flink_job_server_jar=/nowhere/job-server.jar", "name its jar with --flink_job_server_jar"),
-        ("--job_server_java_launcher=/nowhere/java", "FlinkRunner needs Java here"),
+        ("--job_server_java_launcher=/nowhere/java", "FlinkRunner needs Java on this machine"),
         ("--job_server_jvm_properties=-Xmx1", "job server ended by itself"),
     ],
 )
