@@ -51,7 +51,7 @@ class Runner(Protocol):
     def __enter__(self) -> Self: ...
     def __exit__(self, *_: object) -> None: ...
     def run(self, build: Build, name: str, reports: ReportReader) -> EarlyEnd | None:
-        """Run the pipeline that `build` fills; returns why it failed to commit, if so. Raises RunStopped, RunnerError."""
+        """Run the pipeline that `build` fills; returns why its commit failed, if so. Raises RunStopped, RunnerError."""
 
 
 def runner_for(arguments: Sequence[str]) -> Runner:
@@ -152,9 +152,7 @@ class Cluster:
             with contextlib.suppress(Exception):
                 self._cancel(name)
             why = (self._flink.died if self._flink else None) or f"the job {name} failed: {_last_line(error)}"
-            raise RunnerError(
-                f"{why}; everything committed is kept, and the same command goes on from there"
-            ) from error
+            raise RunnerError(f"{why}; all commits are kept, and the same command goes on from there") from error
 
     @contextlib.contextmanager
     def _watching(self, result: Any, name: str, reports: ReportReader) -> Any:
