@@ -93,27 +93,27 @@ class Plan:
 def make_plan(state: State, targets: Mapping[str, FetchTarget], retry: Retry | None = None) -> Plan:
     """All work that the requests of the dataset still need; with a `retry`, only that on the rejects it includes."""
     plan = Plan()
-    again: set[str] = set()  # videos to download again for the single pass
+    sourceless: set[str] = set()  # videos to segment whose source is gone
     for video_id in state.by_video:
         stage = state.needs(video_id, retry)
         if stage is None or (retry is not None and state.needs(video_id) is not None):
             continue
         if stage == Stage.SEGMENT and not state.has_media(video_id) and not state.has_source(video_id):
-            again.add(video_id)
+            sourceless.add(video_id)
         elif stage == Stage.SEGMENT:
             plan.segment.append(video_id)
         else:
             plan.text.append(video_id)
     # one request per video is enough
-    keys = {min(d.request_key for d in state.downloads_of(video_id)) for video_id in again}
+    keys = {min(d.request_key for d in state.downloads_of(video_id)) for video_id in sourceless}
     plan.downloads = Downloads(_to_download(state, keys, retry), targets)
     plan.fetched_again = len(keys)
     return plan
 
 
-def _to_download(state: State, again: Collection[str], retry: Retry | None) -> pa.Table:
-    """The requests without an up-to-date download, and those in `again`, whose source is gone; with WORK's columns."""
-    expected = {"request_key": list(again), "expected": [state.downloads[key].digest for key in again]}
+def _to_download(state: State, sourceless: Collection[str], retry: Retry | None) -> pa.Table:
+    """The requests without an up-to-date download, and `sourceless` ones, by key; with WORK's columns."""
+    expected = {"request_key": list(sourceless), "expected": [state.downloads[key].digest for key in sourceless]}
     missing = pa.concat_tables([state.unfetched, pa.table(expected, schema=state.unfetched.schema)])
     if not missing:
         return NOTHING.rows
@@ -125,7 +125,7 @@ def _to_download(state: State, again: Collection[str], retry: Retry | None) -> p
         done, rejection = state.downloads.get(key), state.rejects.get((Stage.DOWNLOAD, key))
         refused = rejection and rejection.digest == download_reject_digest(digest, state.settings)
         opened = bool(refused and is_retried(rejection, retry))
-        keep.append(opened or not refused if retry is None or key in again else opened)
+        keep.append(opened or not refused if retry is None or key in sourceless else opened)
         attempts.append(rejection.attempts if rejection else 0)
         redo.append(done is not None or rejection is not None)
         old_videos.append(done.video_id if done and len(state.downloads_of(done.video_id)) == 1 else None)

@@ -68,7 +68,7 @@ def runner_for(arguments: Sequence[str]) -> Runner:
         return LocalRunner(rest)
     cluster = next((known for known in CLUSTERS if known.lower() == f"{name}runner"), None)
     if cluster is None:
-        why = "DaskRunner mixes up what a stage puts out" if name == "dask" else f"{given.runner} is not supported"
+        why = "DaskRunner mixes up the outputs of a stage" if name == "dask" else f"{given.runner} is not supported"
         raise UsageError(f"{why}; use the local runner, or one of {', '.join(CLUSTERS)}")
     return Cluster(cluster, rest)
 

@@ -1,4 +1,4 @@
-"""The assembly line: many items at once, several waves' texts beside each other, runs that end before their time."""
+"""The assembly line: many items at once, the texts of several waves at once, runs that end early."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_wave_ends_where_it_would_hold_too_many_bytes(tmp_path: Path) -> None:
         state.by_video[download.video_id] = (download,)
     state.fetched_count, state.fetched_bytes = 3, 150
     unknown = [{**dataclasses.asdict(request_of(number)), "attempts": 0, "redo": False} for number in range(3)]
-    downloads = Downloads(pa.Table.from_pylist(unknown, schema=NOTHING.rows.schema), {})  # 50 bytes each, as it seems
+    downloads = Downloads(pa.Table.from_pylist(unknown, schema=NOTHING.rows.schema), {})  # taken to have 50 bytes each
     plan = Plan(downloads, segment=["v0", "v1", "v2"], text=["v3", "v4", "v5"])
     waves = waves_of(plan, state, settings.run)
     assert [wave.number for wave in waves] == [1, 2, 3, 4, 5]

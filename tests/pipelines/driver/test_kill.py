@@ -97,7 +97,7 @@ def test_killed_again_and_again(
 
 
 def kill_at_random_moments(times: int, chance: random.Random, videos: Path, folder: Path) -> None:
-    """Kill so many runs after a random while, then let one end."""
+    """Kill `times` runs after a random while each, then let one end."""
     command = [VIDLA, "curate", videos, "--dataset", folder, *WAVES]
     for _ in range(times):
         run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -114,13 +114,13 @@ def kill_at_random_moments(times: int, chance: random.Random, videos: Path, fold
 
 @pytest.fixture(scope="module")
 def long_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Some minutes of picture: long enough to be decoded still when the run is stopped."""
+    """Two minutes of picture: long enough to be still decoding when the run is stopped."""
     return make_video(tmp_path_factory.mktemp("long") / "long.mp4", 120, size="640x480", rate=25)
 
 
 @pytest.fixture
 def decoding(long_video: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
-    """A run in the midst of decoding, and its processes."""
+    """A run in the middle of decoding, and its child processes."""
     command = [VIDLA, "curate", long_video, "--dataset", tmp_path / "dataset"]
     run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
@@ -150,7 +150,7 @@ def test_a_stopped_run_ends_within_seconds_and_says_how_to_go_on(
     assert "goes on from there" in stderr
     assert "Traceback" not in stderr
     assert not psutil.wait_procs(children, timeout=5)[1]
-    # the next run is not told that the dataset is held, and finishes the work
+    # the next run does not find the dataset locked, and finishes the work
     assert vidla("curate", "--dataset", tmp_path / "dataset", "--set", "run.wave_videos=1").returncode == 0
 
 

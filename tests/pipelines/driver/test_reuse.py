@@ -1,4 +1,4 @@
-"""A text that exists under the same digest is not asked for again: in this dataset, or in another one given for it."""
+"""A text with the same digest is not asked for again, if this dataset or another one named for reuse has it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_frames_that_are_kept_at_other_times_keep_their_captions(tmp_path: Path)
         dataset = segment_videos(tmp_path / "d", settings, range(3))
         assert run(dataset, settings) == 0
         before, made = len(server.asked), texts_of(dataset)
-        # what the single pass gives depends on this setting; here, the same frames half a second later
+        # the output of the single pass depends on this setting; here, the same frames half a second later
         changed = settings_for(server.url, assignments=["media.crf=30"])
         segment_videos(tmp_path / "d", changed, range(3), moved)
         assert run(dataset, changed) == 0

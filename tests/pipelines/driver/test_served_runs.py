@@ -1,4 +1,4 @@
-"""The text side as a whole against a real vLLM: every text where it belongs, whatever is killed meanwhile."""
+"""All text stages against a real vLLM: every text is where it belongs, whatever is killed meanwhile."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ BRIEF = (
 
 
 def assignments(engine: EngineSettings, *more: str) -> list[str]:
-    """What has an engine make both kinds of text, briefly, and in waves that are committed soon."""
+    """Options for an engine that makes both kinds of text, short ones, in waves that are soon committed."""
     engine = engine.model_copy(update={"max_in_flight": 16})
     given = dict(_flat(engine.model_dump(mode="json", exclude_defaults=True)))
     both = [f"{texts}.engine.{key}={value}" for texts in ("captions", "summaries") for key, value in given.items()]
@@ -79,14 +79,14 @@ def at(*urls: str, **more: Any) -> EngineSettings:
 
 
 def jpeg(seed: str) -> bytes:
-    """A small picture, another for another seed."""
+    """A small picture, different for every seed."""
     picture, file = Image.frombytes("RGB", (4, 2), hashlib.sha256(seed.encode()).digest()[:24]), io.BytesIO()
     picture.resize((64, 36)).save(file, "JPEG")
     return file.getvalue()
 
 
 def pictured(rows: Rows) -> Rows:
-    """Every frame has a picture that no other has, but for the first of video 0, whose image is corrupt."""
+    """Every frame gets its own picture, except the first of video 0, whose image is corrupt."""
     frames = list(rows["frames"])
     for number, frame in enumerate(frames):
         if (frame.video_id, number) != ("list-v0", 0):
@@ -96,7 +96,7 @@ def pictured(rows: Rows) -> Rows:
 
 
 def waiting(location: Path, videos: int = VIDEOS) -> Dataset:
-    """A dataset that waits for its texts."""
+    """A dataset that awaits its texts."""
     return segment_videos(location, resolve(), range(videos), pictured)
 
 
@@ -109,7 +109,7 @@ def count(dataset: Dataset, table: str) -> int:
 
 
 def told(dataset: Dataset) -> dict[str, list[dict[str, Any]]]:
-    """What the texts are, and the rejects, whatever engine made them in whichever run."""
+    """The texts and the rejects, whichever engine and run made them."""
     return {
         table: rows(dataset, f"select {columns} from {table} order by all")
         for table, columns in (
@@ -122,7 +122,7 @@ def told(dataset: Dataset) -> dict[str, list[dict[str, Any]]]:
 
 
 def asked(dataset: Dataset) -> list[dict[str, Any]]:
-    """How many requests were sent for what is in the tables, by stage, in all runs together."""
+    """The number of requests sent for the rows of the tables, by stage, over all runs."""
     return rows(
         dataset, "select stage, sum(requests)::int n, sum(failures)::int failed from usage group by stage order by all"
     )
@@ -144,7 +144,7 @@ def undisturbed(text_server: str, tmp_path_factory: pytest.TempPathFactory) -> D
 
 @contextmanager
 def curating(dataset: Dataset, given: Iterable[str]) -> Iterator[subprocess.Popen[str]]:
-    """`vidla curate` on a dataset; killed where it still runs in the end."""
+    """`vidla curate` on a dataset; killed if it still runs in the end."""
     command = [VIDLA, "curate", "--dataset", dataset.uri, *(f"--set={assignment}" for assignment in given)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -154,7 +154,7 @@ def curating(dataset: Dataset, given: Iterable[str]) -> Iterator[subprocess.Pope
 
 
 def family_of(process: subprocess.Popen[str]) -> dict[psutil.Process, str]:
-    """All that a command has started, and these have, with their command lines."""
+    """The processes below a command, with their command lines."""
     family = {}
     for member in psutil.Process(process.pid).children(recursive=True):
         with suppress(psutil.Error):  # it is gone by now
@@ -163,7 +163,7 @@ def family_of(process: subprocess.Popen[str]) -> dict[psutil.Process, str]:
 
 
 def new(before: Mapping[psutil.Process, str], process: subprocess.Popen[str]) -> dict[psutil.Process, str]:
-    """What a command has started since."""
+    """The processes that a command has started since."""
     return {member: line for member, line in family_of(process).items() if member not in before}
 
 
@@ -177,7 +177,7 @@ def assert_nothing_left(*families: Mapping[psutil.Process, str]) -> None:
 
 
 def wait_for_captions(dataset: Dataset, process: subprocess.Popen[str], more_than: int = 0) -> None:
-    """Until some captions are committed; others are being made then."""
+    """Wait until some captions are committed, while others are being made."""
 
     def some() -> bool:
         assert process.poll() is None, process.communicate()[1]
@@ -188,7 +188,7 @@ def wait_for_captions(dataset: Dataset, process: subprocess.Popen[str], more_tha
 
 
 def said_by(process: subprocess.Popen[str]) -> str:
-    """What a command has said on standard error, once it has ended by itself."""
+    """The standard error of a command that has ended by itself."""
     said = process.communicate(timeout=280)[1]
     assert "Traceback" not in said
     return said
@@ -205,7 +205,7 @@ def echo(name: str, words: str, *images: bytes) -> TextRequest:
 
 
 def echoes(number: int) -> tuple[list[TextRequest], set[str]]:
-    """So many requests of shuffled lengths, some with images; and the names of those that the server must refuse."""
+    """Requests of shuffled lengths, some with images; and the names of those that the server must refuse."""
     dice, asked, bad = random.Random(4), [], set()
     for n in range(number):
         name = " ".join([str(n), *dice.choices(WORDS, k=dice.choice((0, 0, 0, 1, 5)))])
@@ -333,7 +333,7 @@ def test_what_is_there_is_not_asked_for_again(
     dataset = waiting(tmp_path / "dataset")
     assert run(dataset, taking) == 0
     assert told(dataset) == told(undisturbed)
-    corrupt = {"stage": "caption", "n": 1, "failed": 1}  # of it there is nothing to take
+    corrupt = {"stage": "caption", "n": 1, "failed": 1}  # its texts cannot be reused
     assert asked(dataset) == [corrupt, {"stage": "summarize", "n": 0, "failed": 0}]
 
 

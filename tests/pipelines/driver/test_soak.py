@@ -1,4 +1,4 @@
-"""A long run of many videos: what it needs does not grow with their number."""
+"""A long run of many videos: its memory, files and processes do not grow with their number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the driver knows: of settled videos their name, which is found in columns; of the rest all that they need."""
+"""The driver's state: only the ids of settled videos, which columns show; all the needs of the others."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def tiling_of(number: int, settings: Settings = SETTINGS) -> str:
 
 
 def give_texts(dataset: Dataset, number: int, uncaptioned: int = 0) -> None:
-    """The clips of a video, as the last stage leaves them, and rejects for so many of its frames."""
+    """The clips of a video, as the last stage leaves them, and rejects for `uncaptioned` of its frames."""
     made = clips_digest(tiling_of(number), TEXTS, uncaptioned)
     with Writer(dataset, "texts", {}) as writer:
         parts = PartWriter(dataset.store, writer.lineage, 1 << 30)
@@ -67,7 +67,7 @@ def update(state: State, after: int) -> None:
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Dataset:
-    """Videos 0 and 1 have their texts, 2 has them but for one caption, 3 waits for them."""
+    """Videos 0 and 1 have their texts, 2 has all but one caption, 3 awaits them."""
     dataset = segment_videos(tmp_path / "data", SETTINGS, range(4))
     for number in range(3):
         give_texts(dataset, number, uncaptioned=int(number == 2))
@@ -191,7 +191,7 @@ def test_places_are_what_looking_through_all_parts_would_find(dataset: Dataset) 
     assert {v: places.of(v) for v in IDS} == {v: looked_through(v) for v in IDS}
     assert places.of("nobody") == {}
     before = max(number for number, _ in read_commits(dataset, 0))
-    with Writer(dataset, "rewrite", {}) as writer:  # the segments of one video go, and those of the others move
+    with Writer(dataset, "rewrite", {}) as writer:  # removes the segments of one video and moves those of the others
         parts = frozenset(dataset.live_parts("segments"))
         writer.commit("rewrite", [], [Replacement("segments", ("video_id",), frozenset({(IDS[0],)}), parts)])
     for _, record in read_commits(dataset, before):

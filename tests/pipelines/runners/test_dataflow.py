@@ -81,7 +81,7 @@ def test_without_a_vllm_no_stage_wants_anything() -> None:
 
 @dataclass
 class Job:
-    """What was handed to the service: its own description of the job, and Beam's of the pipeline."""
+    """The job as submitted: the description for the service, and Beam's own of the pipeline."""
 
     description: Any
     pipeline: Any
@@ -89,7 +89,7 @@ class Job:
 
     @property
     def hints(self) -> dict[str, dict[str, str]]:
-        """The resource hints that each step runs under, by its name."""
+        """The resource hints of each step, by its name."""
         environments = self.pipeline.components.environments
         return {
             step.unique_name: {
@@ -174,7 +174,7 @@ def test_a_wave_is_one_job_with_its_image_machines_and_bounds(job: Job) -> None:
 
 @pytest.mark.slow
 def test_the_graph_holds_names_of_things_and_no_bytes(job: Job) -> None:
-    assert job.size < VIDEOS * 1000 + 200_000  # a kilobyte a video, beside the code
+    assert job.size < VIDEOS * 1000 + 200_000  # a kilobyte per video, and the code
     assert len(json.dumps(job.description)) < 100_000  # Dataflow takes 10 MB
 
 

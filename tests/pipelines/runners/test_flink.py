@@ -1,4 +1,4 @@
-"""`vidla` on a real Flink: the same tables as the local runner makes, whatever is killed meanwhile."""
+"""`vidla` on a real Flink: the same tables as from the local runner, whatever is killed meanwhile."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 @contextmanager
 def running(verb: str, *arguments: str | Path, behind: Sequence[str] = ()) -> Iterator[subprocess.Popen[str]]:
-    """The command, with Beam's options `behind` --; killed where it still runs in the end."""
+    """The command, with Beam's options `behind` --; killed if it still runs in the end."""
     command = [str(VIDLA), verb, *map(str, arguments), "--", *behind]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -48,7 +48,7 @@ def running(verb: str, *arguments: str | Path, behind: Sequence[str] = ()) -> It
 
 
 def said_by(process: subprocess.Popen[str], seconds: float = 500) -> str:
-    """What a command has said on standard error, once it has ended by itself."""
+    """The standard error of a command that has ended by itself."""
     said = process.communicate(timeout=seconds)[1]
     assert "Traceback" not in said
     return said
@@ -72,19 +72,19 @@ def check_whole(location: Path | str, expected: dict[str, list[str]]) -> None:
 
 
 def workers_of(flink: Cluster) -> list[psutil.Process]:
-    """What its worker pool has started, and what those have."""
+    """The processes below its worker pool."""
     pool = psutil.Process(flink.worker_pool.pid)
     return [process for process in pool.children(recursive=True) if process.status() != psutil.STATUS_ZOMBIE]
 
 
 def check_gone(left: list[psutil.Process]) -> None:
-    """These processes, of which there were some, have ended, be it that nobody has asked how."""
+    """These processes, at least one, have ended, even if nobody has waited for them."""
     assert left
     wait_until(lambda: all(not p.is_running() or p.status() == psutil.STATUS_ZOMBIE for p in left), 20)
 
 
 def check_idle(flink: Cluster) -> None:
-    """No job runs, and no worker is left of any."""
+    """No job runs, and no worker is left."""
     wait_until(lambda: not {"RUNNING", "RESTARTING", "CREATED"} & set(flink.jobs().values()))
     wait_until(lambda: not workers_of(flink))
 
@@ -131,7 +131,7 @@ def test_a_job_server_that_cannot_be_started_is_told_in_a_line(flink: Cluster, a
 
 @pytest.fixture
 def downloaded(videos: list[Path], tmp_path: Path) -> Path:
-    """A dataset whose videos wait to be segmented: a short one, and one that is decoded for a while."""
+    """A dataset with videos to segment: a short one, and one that takes a while to decode."""
     inputs = tmp_path / "videos"
     inputs.mkdir()
     shutil.copy(videos[0], inputs)
@@ -143,7 +143,7 @@ def downloaded(videos: list[Path], tmp_path: Path) -> Path:
 
 
 def wait_for_decoding(folder: Path, process: subprocess.Popen[str]) -> None:
-    """Until a worker has begun to write media, in the `scratch` of a folder."""
+    """Wait until a worker has begun to write media in the `scratch` of a dataset."""
 
     def decoding() -> bool:
         assert process.poll() is None, process.communicate()[1]
@@ -271,7 +271,7 @@ VIDEOS = 12
 
 
 def assignments(url: str, *more: str) -> list[str]:
-    """What has a server at `url` make both kinds of text."""
+    """Options that have a server at `url` make both kinds of text."""
     engine = ["kind=openai", "model=m", f'base_urls=["{url}"]', "max_in_flight=6", "patience_s=3"]
     given = [f"{kind}.engine.{setting}" for kind in ("captions", "summaries") for setting in engine]
     return [f"--set={assignment}" for assignment in (*given, "run.text_waves=1", *more)]
@@ -350,7 +350,7 @@ def test_an_engine_that_gives_up_ends_the_run_and_what_was_made_is_kept(flink: C
 
 @pytest.mark.long
 def test_secrets_are_told_to_nobody(flink: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the dataset, with its logs, nor Flink's say a word of a signed URL, though it is fetched by a worker."""
+    """The secrets of a signed URL that a worker fetches are neither in the dataset and its logs, nor in Flink's."""
     site = tmp_path / "site"
     site.mkdir()
     make_video(site / "video.mp4", 7)

@@ -1,4 +1,4 @@
-"""Which runners there are, and what is said of one that cannot work."""
+"""The runners, and the errors for those that cannot work."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_the_requests_in_flight_are_divided_among_processes() -> None:
 
 
 def test_what_travels_for_a_video_is_small(tmp_path: Path) -> None:
-    """All items and results of one video, in the code that Beam sends them in, through all stages: 10 KB at most."""
+    """All items and results of one video, encoded as Beam sends them, through all stages: 10 KB at most."""
     from apache_beam.coders import FastPrimitivesCoder
 
     from pipelines.stages.stage import BundleResult
@@ -108,7 +108,7 @@ def test_what_travels_for_a_video_is_small(tmp_path: Path) -> None:
     replaced = tuple((table, ("video_id", "stage"), ("list-v0", "segment")) for table in BY_VIDEO)
     results = [BundleResult(parts[:5], replaced, {"done": 1, "clips": 7}, None)] * len(
         tuple(Stage)
-    )  # were each alone in a bundle
+    )  # if each were alone in a bundle
     coder = FastPrimitivesCoder()
     sent = sum(len(coder.encode(element)) for element in [*items, *results])
     assert sent <= 10_000, sent

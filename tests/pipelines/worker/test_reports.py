@@ -1,4 +1,4 @@
-"""What workers in other processes report, and what the driver makes of it."""
+"""The reports of workers in other processes, and how the driver reads them."""
 
 from __future__ import annotations
 
