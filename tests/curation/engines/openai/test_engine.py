@@ -34,7 +34,7 @@ from tests.support.project import ROOT
 from tests.support.scripted_server import Asked, Script, ScriptedServer
 
 PROMPT = Prompt("say", 1, "You are brief.", "Say {{ words }}")
-WAIT_S = 60.0
+WAIT_S = 180.0
 """Bounds what should take moments, on a busy machine."""
 
 
@@ -104,7 +104,7 @@ def test_nothing_asked_is_nothing_answered() -> None:
 
 def test_the_first_of_a_call_is_streamed_and_timed_and_reads_the_same() -> None:
     async def slowly(asked: Asked) -> web.StreamResponse:
-        return await scripted.say(asked, f"echo {asked.words}", pause_s=0.1)
+        return await scripted.say(asked, f"echo {asked.words}", pause_s=0.3)
 
     with ScriptedServer(slowly) as server, engine(server.url, max_in_flight=1) as e:
         begun = time.monotonic()
@@ -113,7 +113,7 @@ def test_the_first_of_a_call_is_streamed_and_timed_and_reads_the_same() -> None:
     assert isinstance(first, Completion)
     assert isinstance(second, Completion)
     assert first.first_token_s is not None
-    assert 0.1 <= first.first_token_s <= took - 0.2  # two more words were to come
+    assert 0.25 <= first.first_token_s <= took - 0.3  # two more words were to come, 0.3 s each
     assert second.first_token_s is None
     assert [bool(asked.body.get("stream")) for asked in server.asked] == [True, False]
     assert first.text == second.text == "echo Say same"
@@ -606,7 +606,7 @@ def test_closing_does_not_wait_for_a_server_that_starts() -> None:
         time.sleep(0.2)
         begun = time.monotonic()
         e.close()
-        assert time.monotonic() - begun < 20
+        assert time.monotonic() - begun < 60
         thread.join(WAIT_S)
     wait_for(lambda: threading.active_count() <= before)
 
@@ -779,7 +779,7 @@ def test_closing_is_prompt_and_leaves_nothing() -> None:
             for call in calls[2:]:
                 with pytest.raises(EngineError, match="closed"):
                     call.result(WAIT_S)
-            assert time.monotonic() - begun < 20
+            assert time.monotonic() - begun < 60
         for one in (e, f):
             with pytest.raises(EngineError, match="closed"):
                 one.complete(requests(1))
