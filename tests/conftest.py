@@ -25,6 +25,7 @@ from tests.support.project import ROOT
 SERVED_MODEL = "smollm2-images"  # what `text_server` serves
 VIDLA = Path(sys.executable).parent / "vidla"
 SHADES = ("red", "green", "blue", "orange", "purple", "teal", "brown", "gray")
+collect_ignore = ["support"]  # no tests, and some of it runs when it is imported
 
 
 hypothesis.settings.register_profile("vidla", deadline=None)  # a busy machine is no failure
@@ -33,11 +34,11 @@ hypothesis.settings.load_profile("vidla")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run beside each other, those of one file are one process's, and so are those that share a server.
+    """Under pytest-xdist, run the tests of a file in one process, and those that share a vLLM server in one too.
 
-    The groups with the most slow tests begin, so that in the end none of them is left alone with one process.
+    Groups with the most slow tests start first, so that none of them runs alone at the end.
     """
-    groups = {item: "vllm" if "vllm_python" in getattr(item, "fixturenames", ()) else item.path.name for item in items}
+    groups = {item: "vllm" if "vllm_python" in getattr(item, "fixturenames", ()) else str(item.path) for item in items}
     slow = Counter(group for item, group in groups.items() if item.get_closest_marker("slow"))
     for item, group in groups.items():
         item.add_marker(pytest.mark.xdist_group(group))
@@ -59,7 +60,7 @@ def make_video(path: Path, seconds: float, seed: int = 0, size: str = "160x120",
     encoding = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "aac", "-shortest"]
     maps = ["-filter_complex", mixed + joined, "-map", "[v]", "-map", f"{2 * shots}:a"]
     command = ["ffmpeg", "-nostdin", "-v", "error", "-y", *inputs, *tone, *maps, *encoding, str(path)]
-    subprocess.run(command, check=True, timeout=60)
+    subprocess.run(command, check=True, timeout=180)
     return path
 
 
@@ -74,7 +75,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def curated(videos: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset of the three videos, made once; tests work on copies."""
     folder = tmp_path_factory.mktemp("curated") / "dataset"
-    subprocess.run([VIDLA, "curate", str(videos[0].parent), "--dataset", str(folder)], check=True, timeout=240)
+    subprocess.run([VIDLA, "curate", str(videos[0].parent), "--dataset", str(folder)], check=True, timeout=800)
     return folder
 
 

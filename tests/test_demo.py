@@ -66,7 +66,7 @@ def test_a_page_offers_its_video_and_subtitles(tmp_path: Path, served) -> None: 
     info = extracted(url)
     assert info["url"].endswith(".mp4")
     subtitle = info["subtitles"]["en"][0]["url"]
-    with urllib.request.urlopen(subtitle, timeout=10) as answer:
+    with urllib.request.urlopen(subtitle, timeout=60) as answer:
         assert answer.headers["Content-Type"] == "text/vtt"
         assert answer.read().decode() == footage.plain(SPOKEN)
 

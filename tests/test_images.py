@@ -165,7 +165,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Root]:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_the_worker_image_is_built_step_by_step_and_does_a_job(root: Root) -> None:
     """All in one root: what another stage's image would bring (Beam's boot) is left out, since no engine fetches it."""
     done = [command for stage in lineage(STAGES, "worker") for command in root.build(stage)]

@@ -74,7 +74,7 @@ def _download(folder: Path) -> Path:
     if shutil.which("npm") is None:
         raise NoAnimations("the animations come by npm, which is not installed")
     command = ["npm", "pack", "--silent", *PACKAGES]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=800, check=False)
     names = done.stdout.split()
     if done.returncode or len(names) != len(PACKAGES):
         raise NoAnimations(f"npm cannot fetch {' and '.join(PACKAGES)}: {' '.join(done.stderr.split())[-300:]}")

@@ -39,7 +39,7 @@ def _checkpoints() -> Path:
         CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="checkpoints-", dir=CACHE) as building:
             made = Path(building) / "made"
-            subprocess.run([sys.executable, "-m", "tests.support.checkpoints", made], check=True, timeout=280)
+            subprocess.run([sys.executable, "-m", "tests.support.checkpoints", made], check=True, timeout=840)
             if not folder.exists():  # somebody else may have been faster
                 shutil.move(made, folder)
     return folder

@@ -84,7 +84,7 @@ def _put_together(downloads: Path, home: Path) -> None:
     anywhere = ["--only-binary=:all:", "--python-version=3.11", "--platform=manylinux2014_x86_64"]
     for arguments in ([f"apache-flink-libraries=={FLINK}"], [*anywhere, f"apache-flink=={FLINK}"]):
         command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(downloads), *arguments]
-        run = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+        run = subprocess.run(command, capture_output=True, text=True, timeout=840, check=False)
         if run.returncode:
             why = (run.stderr.strip().splitlines() or ["pip failed"])[-1]
             raise Missing(f"Flink {FLINK} is made from the package {arguments[-1]}, which cannot be had: {why}")
@@ -179,7 +179,7 @@ class Cluster:
         return b"\n".join(map(base64.b64decode, itertools.chain(*payloads)))
 
     def get(self, path: str) -> dict[str, Any]:
-        with urllib.request.urlopen(f"http://localhost:{self.rest}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://localhost:{self.rest}{path}", timeout=30) as answer:
             return dict(json.load(answer))
 
     def processes(self) -> list[psutil.Process]:

@@ -25,7 +25,7 @@ FAST = ["-c:v", "libx264", "-preset", "ultrafast", "-g", "25", "-threads", "1"]
 def ffmpeg(*arguments: str | Path) -> None:
     """Run the system's ffmpeg on files that the tests make themselves."""
     command = ["ffmpeg", "-nostdin", "-v", "error", "-y", *map(str, arguments)]
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, timeout=60)
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, timeout=180)
 
 
 def make(

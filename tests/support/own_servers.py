@@ -26,7 +26,7 @@ def settings(python: Path | str, *extra_args: str, **vllm: Any) -> EngineSetting
 
 
 def get(base_url: str, path: str) -> Any:
-    with urllib.request.urlopen(base_url.removesuffix("/v1") + path, timeout=20) as answer:
+    with urllib.request.urlopen(base_url.removesuffix("/v1") + path, timeout=60) as answer:
         return json.load(answer)
 
 

@@ -36,7 +36,7 @@ def make_media(folder: Path) -> Path:
         [*tone, "sound.mp3"],
         [*picture, "-frames:v", "1", "picture.jpg"],
     ):
-        subprocess.run(["ffmpeg", "-v", "error", "-nostdin", "-y", *arguments], cwd=folder, check=True, timeout=60)
+        subprocess.run(["ffmpeg", "-v", "error", "-nostdin", "-y", *arguments], cwd=folder, check=True, timeout=180)
     return folder
 
 
@@ -478,7 +478,7 @@ def _(h: _Handler) -> None:
 @route("slow")
 def _(h: _Handler) -> None:
     """Waits until somebody else is here too (once), and then a little for more."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while h.web.most_at_once < 2 and time.monotonic() < until:
         h.wait(0.05)
     h.wait(0.3)

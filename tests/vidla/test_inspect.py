@@ -194,7 +194,7 @@ except SystemExit as end:
 heavy = {{"apache_beam", "torch", "transformers", "av", "yt_dlp", "cv2"}} & set(sys.modules)
 sys.exit(f"imported {{heavy}}" if heavy else 0)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=360)
     assert done.returncode == 0, done.stderr
     assert "The books balance." in done.stdout
 

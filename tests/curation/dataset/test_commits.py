@@ -385,7 +385,7 @@ def test_racing_workers_lose_and_duplicate_nothing(dataset: Dataset) -> None:
         for worker in workers:
             worker.start()
         for worker in workers:
-            worker.join(240)
+            worker.join(800)
         assert [worker.exitcode for worker in workers] == [0] * len(workers)
         writer.check()
     assert Counter(keys_of(dataset)) == Counter(names)

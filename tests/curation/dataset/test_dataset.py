@@ -253,7 +253,7 @@ def test_a_process_may_end_in_the_middle_of_a_stream(tmp_path: Path) -> None:
     read = "from curation.dataset.dataset import Dataset; s = Dataset(sys.argv[1]).stream('from frames'); next(s)"
     code = f"import sys; {read}"
     command = [sys.executable, "-c", f"{told}; {code}", dataset.uri]
-    assert subprocess.run(command, check=False, timeout=60).returncode == 0
+    assert subprocess.run(command, check=False, timeout=180).returncode == 0
 
 
 def test_keys_are_read_with_the_part_that_holds_them(added: Dataset) -> None:

@@ -58,7 +58,7 @@ def curate(inputs: list[str], location: Path | str) -> list[str | Path]:
 def on_disk(inputs: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     """The contents of a dataset on disk made from the same inputs."""
     folder = tmp_path_factory.mktemp("disk") / "dataset"
-    subprocess.run([VIDLA, *curate(inputs, folder)], check=True, timeout=240, capture_output=True)
+    subprocess.run([VIDLA, *curate(inputs, folder)], check=True, timeout=800, capture_output=True)
     return contents(folder)
 
 
@@ -75,18 +75,18 @@ def job(s3_server: S3Server) -> Iterator[Bucket]:
 def talks(job: Bucket, inputs: list[str]) -> str:
     """A dataset in the bucket, made from the inputs."""
     uri = f"{job.uri}/talks"
-    subprocess.run([VIDLA, *curate(inputs, uri)], check=True, timeout=240, capture_output=True)
+    subprocess.run([VIDLA, *curate(inputs, uri)], check=True, timeout=800, capture_output=True)
     return uri
 
 
 def run_killed(at: str, how: str, inputs: list[str], uri: str) -> int:
     command = [sys.executable, "-m", "tests.support.killed_run", at, how, *curate(inputs, uri)]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=ROOT)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False, cwd=ROOT)
     assert run.returncode in (0, -signal.SIGKILL), run.stderr
     return run.returncode
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_a_whole_job_gives_the_same_tables_as_on_disk_even_after_a_kill(
     job: Bucket, inputs: list[str], on_disk: dict[str, list[str]], vidla: Vidla
 ) -> None:
@@ -161,7 +161,7 @@ def refusal(uri: str, environment: dict[str, str]) -> str:
     """The one-line message of `vidla curate` for a store that it cannot use."""
     command = [VIDLA, "curate", "nothing.mp4", "--dataset", uri]
     run = subprocess.run(
-        command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=100, check=False
+        command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300, check=False
     )
     assert run.returncode == 1
     assert run.stderr.count("\n") == 1, run.stderr
@@ -176,7 +176,7 @@ def test_an_endpoint_where_nothing_listens(s3_server: S3Server) -> None:
         said = refusal("s3://b/x", s3_server.environment | {"AWS_ENDPOINT": endpoint})
     assert "it does not answer: make sure that it runs and can be reached (AWS_ENDPOINT" in said
     assert endpoint in said
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - begun < 90
 
 
 WRONG = {
@@ -229,7 +229,7 @@ def test_a_server_that_accepts_a_connection_and_never_answers(s3_server: S3Serve
             "s3://b/x", s3_server.environment | {"AWS_ENDPOINT": f"http://127.0.0.1:{mute.getsockname()[1]}"}
         )
     assert "it does not answer" in said
-    assert time.monotonic() - begun < 90
+    assert time.monotonic() - begun < 270
 
 
 def test_a_process_ends_cleanly_during_a_scan(bucket: Bucket, tmp_path: Path, vidla: Vidla) -> None:
@@ -285,7 +285,7 @@ def test_a_server_that_becomes_unreachable_during_a_run(away_s: float | None, sl
         run = subprocess.Popen(
             command, env={**os.environ, **server.environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        deadline = time.monotonic() + 100
+        deadline = time.monotonic() + 300
         while "/x/downloads/part-" not in server.log.read_text():
             assert run.poll() is None and time.monotonic() < deadline
             time.sleep(0.1)
@@ -293,7 +293,7 @@ def test_a_server_that_becomes_unreachable_during_a_run(away_s: float | None, sl
         if away_s is not None:
             time.sleep(away_s)
             server.go_on()
-        _, said = run.communicate(timeout=280)
+        _, said = run.communicate(timeout=840)
     assert "Traceback" not in said
     if away_s is not None:
         assert run.returncode == 0, said
@@ -321,7 +321,7 @@ def test_large_media_is_transferred_in_blocks(bucket: Bucket, tmp_path: Path) ->
         for _ in range(50):
             file.write(random.randbytes(8 << 20))
     command = [sys.executable, "-c", textwrap.dedent(code), bucket.uri, tmp_path]
-    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=280, cwd=ROOT)
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=840, cwd=ROOT)
     assert (tmp_path / "again").read_bytes() == (tmp_path / "large").read_bytes()
     assert int(run.stdout) < 300 << 20  # of which imports take half
     assert len([m for m, path, _ in bucket.answers() if (m, path) == ("PUT", "media/large")]) == 80

@@ -178,7 +178,7 @@ def test_pinned_versions_are_consistent_even_while_a_commit_is_half_applied(
         redo(Dataset(sys.argv[1]), 0)
     """
     command = [sys.executable, "-c", textwrap.dedent(code), dataset.uri]
-    assert subprocess.run(command, cwd=ROOT, check=False, timeout=120).returncode == -signal.SIGKILL
+    assert subprocess.run(command, cwd=ROOT, check=False, timeout=360).returncode == -signal.SIGKILL
     assert dataset.delta("videos").version() == whole["videos"] + 1
     monkeypatch.setattr(pins_module, "PIN_ATTEMPTS", 1)
     with pytest.raises(Exception, match="unfinished"):
@@ -382,7 +382,7 @@ def test_a_killed_forgetting_is_finished_by_the_next(worn: Dataset, point: str) 
             forget(writer, "channel", "Channel 0")
     """
     command = [sys.executable, "-c", textwrap.dedent(code), worn.uri]
-    assert subprocess.run(command, cwd=ROOT, check=False, timeout=120).returncode == -signal.SIGKILL
+    assert subprocess.run(command, cwd=ROOT, check=False, timeout=360).returncode == -signal.SIGKILL
     needles = (*names_of(0), *names_of(2))
     assert holders_of(worn, *needles)
     with writer_of(worn) as writer:

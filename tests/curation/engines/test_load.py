@@ -84,7 +84,7 @@ def test_threads_lose_nothing() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(180)
     total = load.snapshot()
     assert (total.requests, total.output_tokens, total.in_flight) == (16000, 16000, 0)
     assert 0 < total.busy_s <= total.elapsed_s

@@ -21,7 +21,7 @@ from curation import guard
 from curation.guard import Child, Crashed, Limits, OutOfMemory, Overflowed, Stopped, TimedOut
 from curation.rejects import Kind, Rejected
 
-LIMITS = Limits(wall_s=20, memory_bytes=1 << 30)
+LIMITS = Limits(wall_s=120, memory_bytes=1 << 30)
 HERE = __name__
 
 
@@ -150,8 +150,8 @@ def test_what_goes_wrong_costs_the_call(child: Child, function: str, error: type
     pid = child.call(f"{HERE}:echo", {}, LIMITS)["pid"]
     begun = time.monotonic()
     with pytest.raises(error, match=says):
-        child.call(f"{HERE}:{function}", {}, Limits(1 if function == "hang" else 20, 1 << 30))
-    assert time.monotonic() - begun < 10
+        child.call(f"{HERE}:{function}", {}, Limits(1 if function == "hang" else 120, 1 << 30))
+    assert time.monotonic() - begun < 60
     assert gone(pid)
     assert child.call(f"{HERE}:echo", {"next": 1}, LIMITS)["next"] == 1
 
@@ -274,8 +274,8 @@ def test_stop_all_ends_calls_in_other_threads() -> None:
     guard.resume()
     before = descendants(os.getpid())
     hanging = [
-        threading.Thread(target=work, args=(guard.call, f"{HERE}:hang", {}, Limits(30, 1 << 30))),
-        threading.Thread(target=work, args=(guard.run, ["sleep", "1000"], Limits(30, 1 << 30))),
+        threading.Thread(target=work, args=(guard.call, f"{HERE}:hang", {}, Limits(300, 1 << 30))),
+        threading.Thread(target=work, args=(guard.run, ["sleep", "1000"], Limits(300, 1 << 30))),
     ]
     try:
         for thread in hanging:
@@ -285,7 +285,7 @@ def test_stop_all_ends_calls_in_other_threads() -> None:
         guard.stop_all()
         for thread in hanging:
             thread.join()
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 60
         assert [type(error) for error in caught] == [Stopped, Stopped]
         with pytest.raises(Stopped):
             guard.call(f"{HERE}:echo", {}, LIMITS)
@@ -319,7 +319,7 @@ def gone(pid: int) -> bool:
     return True
 
 
-def wait_until(condition: Any, seconds: float = 10) -> None:
+def wait_until(condition: Any, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"

@@ -358,7 +358,7 @@ def _peak(status: str) -> int:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
     peaks = []
     for minutes in (2, 120):

@@ -260,7 +260,7 @@ def test_after_transient_failures_the_video_is_fetched(web: WebServer, tmp_path:
 def test_a_wait_beyond_the_time_left_is_not_begun(web: WebServer, tmp_path: Path) -> None:
     begun = time.monotonic()
     assert rejected(web.url("/busy-for-an-hour"), tmp_path).kind is Kind.RATE_LIMITED
-    assert time.monotonic() - begun < 60
+    assert time.monotonic() - begun < 180
     assert len(web.asked) == 1
 
 
@@ -281,7 +281,7 @@ def test_the_time_is_bounded_however_slowly_it_comes(web: WebServer, tmp_path: P
     begun = time.monotonic()
     error = rejected(web.url(path), tmp_path, timeout_s=4.0)
     assert error.kind is Kind.TIMEOUT
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 60
 
 
 @pytest.mark.slow
@@ -379,7 +379,7 @@ def test_a_wait_ends_when_everything_is_stopped(web: WebServer, tmp_path: Path) 
             got(web.url("/busy-for-an-hour"), tmp_path, timeout_s=7200.0)
     finally:
         guard.resume()
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - begun < 90
 
 
 # --- policy ---------------------------------------------------------------------------------------------------------
@@ -521,7 +521,7 @@ def _together(work: list[Callable[[], object]]) -> list[object]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(180)
     return ended
 
 

@@ -182,7 +182,7 @@ def broken_files(folder: Path) -> dict[str, Path]:
         made[name].write_bytes(data)
     made["sound"] = folder / "sound.mp4"
     tone = ["-f", "lavfi", "-i", "sine=duration=3"]
-    subprocess.run(["ffmpeg", "-v", "error", "-nostdin", *tone, made["sound"]], check=True, timeout=60)
+    subprocess.run(["ffmpeg", "-v", "error", "-nostdin", *tone, made["sound"]], check=True, timeout=180)
     return made
 
 
@@ -208,6 +208,6 @@ assert frame_reader.VideoDecoder is None
 pixels = frame_reader.read_frames(Path({str(path)!r}), {sample_times(3.0, 15.0, 12)}).pixels
 torch.save(pixels, {str(tmp_path / "pixels.pt")!r})
 """
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=360)
     found = torch.load(tmp_path / "pixels.pt")
     assert torch.equal(found, read_frames(path, sample_times(3.0, 15.0, 12)).pixels)

@@ -205,7 +205,7 @@ def test_a_killed_walk_goes_on_where_it_stopped_with_other_workers(
     for workers, lines in ((2, 9), (0, 43), (1, 10**9)):
         process = subprocess.Popen([*command, str(workers)], env=environment)
         workers_of = psutil.Process(process.pid)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 360
         while process.poll() is None and not (out.exists() and out.read_text().count("\n") > lines):
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -214,7 +214,7 @@ def test_a_killed_walk_goes_on_where_it_stopped_with_other_workers(
             kills += 1
             process.send_signal(signal.SIGKILL)
         process.wait(60)
-        assert not psutil.wait_procs(children, timeout=30)[1]  # its workers end too
+        assert not psutil.wait_procs(children, timeout=90)[1]  # its workers end too
     assert kills == 2
     walked = [json.loads(line) for line in out.read_text().splitlines()]
     assert walked == json.loads(json.dumps(walk(samples, make_sampler(samples.clips), 0, 40, 0)))
@@ -321,7 +321,7 @@ def test_workers_end_with_whoever_reads(samples: ClipDataset) -> None:
     workers = workers_now() - before
     assert workers
     batches.close()  # type: ignore[attr-defined]
-    assert not psutil.wait_procs(workers, timeout=30)[1]
+    assert not psutil.wait_procs(workers, timeout=90)[1]
 
 
 def test_a_batch_can_be_moved(samples: ClipDataset) -> None:

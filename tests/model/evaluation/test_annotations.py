@@ -143,7 +143,7 @@ def test_msvd_says_how_to_convert_a_pickle(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"is a pickle, .* if you trust it, convert it") as raised:
         read_msvd(path, ids)
     command = str(raised.value).partition("convert it: ")[2].replace("python", sys.executable, 1)
-    subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True, timeout=60)
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True, timeout=180)
     assert read_msvd(tmp_path / "raw-captions.json", ids) == (PANDA,)
 
 

@@ -33,7 +33,7 @@ def animations() -> tuple[Path, list[Animation]]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # the first time, the animations are fetched and stored
+@pytest.mark.timeout(2700)  # the first time, the animations are fetched and stored
 def test_held_out_clips_are_found_by_their_names(animations: tuple[Path, list[Animation]], tmp_path: Path) -> None:
     found = learn(tmp_path, *animations, 0, io.StringIO(), *LEAN)
     trained, chance = found.trained.every, found.trained.chance
@@ -42,7 +42,7 @@ def test_held_out_clips_are_found_by_their_names(animations: tuple[Path, list[An
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_well_past_chance_and_every_control(
     seed: int, animations: tuple[Path, list[Animation]], tmp_path: Path

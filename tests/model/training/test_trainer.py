@@ -136,7 +136,7 @@ COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile
 
 @COMPILER
 @pytest.mark.long
-@pytest.mark.timeout(1800)  # half a minute when the compiler has two CPUs to itself
+@pytest.mark.timeout(3600)  # half a minute when the compiler has two CPUs to itself
 def test_compiled_it_trains_the_same(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
     told = ("epochs=0.6", "precision=fp32", "optimizer.lr=0.01", "data.held_out=0.4", "evaluate_every=1")
     torch._dynamo.reset()
@@ -301,7 +301,7 @@ def test_killed_in_a_step_and_before_a_checkpoint(
 ) -> None:
     run = tmp_path / "run"
     process = vidla_train(run, dataset, clip, [str(VIDLA)])
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 360
     while process.poll() is None and not ((run / "log.jsonl").exists() and len(log_of(run)) >= 3):
         assert time.monotonic() < deadline
         time.sleep(0.005)

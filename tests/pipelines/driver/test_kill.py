@@ -27,7 +27,7 @@ HOW = ("before", "torn", "after")
 @pytest.fixture(scope="module")
 def undisturbed(videos: list[Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     folder = tmp_path_factory.mktemp("undisturbed") / "dataset"
-    subprocess.run([VIDLA, "curate", videos[0].parent, "--dataset", folder, *WAVES], check=True, timeout=240)
+    subprocess.run([VIDLA, "curate", videos[0].parent, "--dataset", folder, *WAVES], check=True, timeout=800)
     return contents(folder)
 
 
@@ -44,7 +44,7 @@ def run_killed(at: int, how: str, videos: Path, folder: Path) -> int:
         folder,
         *WAVES,
     ]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
     assert run.returncode in (0, -signal.SIGKILL), run.stderr
     return run.returncode
 
@@ -66,7 +66,7 @@ CHAINS = {
 }
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("chain", CHAINS)
 def test_killed_at_its_writes(
     chain: str, videos: list[Path], tmp_path: Path, undisturbed: dict[str, list[str]]
@@ -77,7 +77,7 @@ def test_killed_at_its_writes(
     check_whole(tmp_path / "dataset", undisturbed)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_killed_at_random_moments(videos: list[Path], tmp_path: Path, undisturbed: dict[str, list[str]]) -> None:
     kill_at_random_moments(6, random.Random(1), videos[0].parent, tmp_path / "dataset")
     check_whole(tmp_path / "dataset", undisturbed)
@@ -106,7 +106,7 @@ def kill_at_random_moments(times: int, chance: random.Random, videos: Path, fold
         except subprocess.TimeoutExpired:
             run.kill()
             run.wait()
-    subprocess.run(command, check=True, timeout=240)
+    subprocess.run(command, check=True, timeout=800)
 
 
 # --- stopping -------------------------------------------------------------------------------------------------------
@@ -123,7 +123,7 @@ def decoding(long_video: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Pope
     """A run in the middle of decoding, and its child processes."""
     command = [VIDLA, "curate", long_video, "--dataset", tmp_path / "dataset"]
     run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not list((tmp_path / "dataset" / "scratch").glob("*/stored*")):
         assert run.poll() is None and time.monotonic() < deadline, run.communicate()
         threading.Event().wait(0.05)
@@ -144,12 +144,12 @@ def test_a_stopped_run_ends_within_seconds_and_says_how_to_go_on(
     run, children = decoding
     begun = time.monotonic()
     run.send_signal(by)
-    _, stderr = run.communicate(timeout=30)
-    assert time.monotonic() - begun < 10
+    _, stderr = run.communicate(timeout=90)
+    assert time.monotonic() - begun < 45
     assert run.returncode == 1
     assert "goes on from there" in stderr
     assert "Traceback" not in stderr
-    assert not psutil.wait_procs(children, timeout=5)[1]
+    assert not psutil.wait_procs(children, timeout=30)[1]
     # the next run does not find the dataset locked, and finishes the work
     assert vidla("curate", "--dataset", tmp_path / "dataset", "--set", "run.wave_videos=1").returncode == 0
 
@@ -158,4 +158,4 @@ def test_a_killed_run_leaves_no_process(decoding: tuple[subprocess.Popen[str], l
     run, children = decoding
     os.kill(run.pid, signal.SIGKILL)
     run.wait()
-    assert not psutil.wait_procs(children, timeout=10)[1]
+    assert not psutil.wait_procs(children, timeout=30)[1]

@@ -33,7 +33,7 @@ from tests.support.segmented import CAPTIONS, SUMMARIES, segment_videos, setting
 from tests.support.watching import wait_until
 from tests.support.web_server import WebServer
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2700)]
 
 
 @contextmanager
@@ -80,7 +80,7 @@ def workers_of(flink: Cluster) -> list[psutil.Process]:
 def check_gone(left: list[psutil.Process]) -> None:
     """These processes, at least one, have ended, even if nobody has waited for them."""
     assert left
-    wait_until(lambda: all(not p.is_running() or p.status() == psutil.STATUS_ZOMBIE for p in left), 20)
+    wait_until(lambda: all(not p.is_running() or p.status() == psutil.STATUS_ZOMBIE for p in left), 60)
 
 
 def check_idle(flink: Cluster) -> None:
@@ -149,7 +149,7 @@ def wait_for_decoding(folder: Path, process: subprocess.Popen[str]) -> None:
         assert process.poll() is None, process.communicate()[1]
         return len(list((folder / "scratch").glob("*/stored*"))) > 0
 
-    wait_until(decoding, 120)
+    wait_until(decoding, 360)
 
 
 def test_a_task_manager_killed_in_mid_segment_costs_nothing(flink: Cluster, downloaded: Path, tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_a_stopped_run_cancels_its_job_and_says_how_to_go_on(
         took = time.monotonic() - begun
     assert process.returncode == 1
     assert "goes on from there" in said
-    assert took < 25
+    assert took < 75
     check_idle(flink)
     run("segment", "--dataset", downloaded)
     run("segment", "--dataset", local)
@@ -289,7 +289,7 @@ def test_a_task_manager_killed_in_mid_summarise_costs_nothing(flink: Cluster, tm
         two_processes = [*flink.options, "--sdk_worker_parallelism=2"]
         command = ("curate", "--dataset", tmp_path / "flink", *assignments(server.url))
         with running(*command, behind=two_processes) as process:
-            wait_until(lambda: len(server.asked) > VIDEOS * CAPTIONS + VIDEOS * SUMMARIES // 3, 200)
+            wait_until(lambda: len(server.asked) > VIDEOS * CAPTIONS + VIDEOS * SUMMARIES // 3, 600)
             flink.task_manager.kill()
             flink.task_manager.wait()
             flink.start_task_manager()
@@ -332,7 +332,7 @@ def test_an_engine_that_gives_up_ends_the_run_and_what_was_made_is_kept(flink: C
     with ScriptedServer(after(0.2, texts)) as server:
         dataset = segment_videos(tmp_path / "flink", settings_for(server.url), range(VIDEOS))
         with running("curate", "--dataset", dataset.uri, *assignments(server.url), behind=flink.options) as process:
-            wait_until(lambda: len(server.asked) > VIDEOS * CAPTIONS // 2, 200)
+            wait_until(lambda: len(server.asked) > VIDEOS * CAPTIONS // 2, 600)
             server.stop()
             said = said_by(process)
         assert process.returncode == 1
@@ -381,7 +381,7 @@ def test_a_real_vllm_serves_through_the_loss_of_a_task_manager(
     run("curate", "--dataset", local.uri, *given)
     dataset = waiting(tmp_path / "flink")
     with running("curate", "--dataset", dataset.uri, *given, behind=flink.options) as process:
-        wait_until(lambda: process.poll() is not None or dataset.read("captions").num_rows > 0, 280)
+        wait_until(lambda: process.poll() is not None or dataset.read("captions").num_rows > 0, 840)
         time.sleep(15.0)  # into the summaries
         flink.task_manager.kill()
         flink.task_manager.wait()

@@ -168,7 +168,7 @@ def resolved_in(hf_home: Path, model: str, revision: str | None, **environment: 
         [sys.executable, "-c", code, model, revision or ""],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=360,
         check=True,
         env=kept | ours,
     )

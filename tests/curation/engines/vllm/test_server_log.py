@@ -68,7 +68,7 @@ def hear(log: ServerLog, said: str | bytes) -> None:
     thread = log.follow(reading)
     with os.fdopen(writing, "wb") as pipe:
         pipe.write(said.encode() if isinstance(said, str) else said)
-    thread.join(20)
+    thread.join(60)
     os.close(reading)
 
 
