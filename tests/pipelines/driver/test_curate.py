@@ -281,6 +281,7 @@ def test_on_a_terminal_there_is_a_live_view(videos: list[Path], tmp_path: Path) 
         assert words in seen
 
 
+@pytest.mark.long  # in short runs a retry is what mends the next test
 def test_retry_makes_what_was_rejected_for_a_passing_reason(vidla: Vidla, videos: list[Path], tmp_path: Path) -> None:
     folder = tmp_path / "dataset"
     hurried = ["--set", "media.timeout_s=0.01", "--set", "media.timeout_factor=0.001"]

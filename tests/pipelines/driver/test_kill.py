@@ -59,6 +59,7 @@ def check_whole(folder: Path, expected: dict[str, list[str]]) -> None:
 # Each chain is one dataset whose runs die at these of their writes, one after the other. The first three writes of a
 # run open it; then come, stage by stage, parts, the commit file, and each table's transaction.
 CHAINS = {
+    "one of each": [(2, "torn"), (6, "after"), (14, "before"), (20, "after")],
     "opening": [(1, "before"), (1, "torn"), (1, "after"), (2, "torn"), (3, "after"), (4, "torn")],
     "requests and downloads": [(5, "torn"), (5, "after"), (4, "torn"), (6, "after"), (6, "before"), (7, "after")],
     "segments": [(15, "torn"), (12, "after"), (13, "after"), (14, "before"), (5, "after"), (6, "before")],
@@ -67,7 +68,9 @@ CHAINS = {
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("chain", CHAINS)
+@pytest.mark.parametrize(
+    "chain", [chain if chain == "one of each" else pytest.param(chain, marks=pytest.mark.long) for chain in CHAINS]
+)
 def test_killed_at_its_writes(
     chain: str, videos: list[Path], tmp_path: Path, undisturbed: dict[str, list[str]]
 ) -> None:
@@ -77,6 +80,7 @@ def test_killed_at_its_writes(
     check_whole(tmp_path / "dataset", undisturbed)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_killed_at_random_moments(videos: list[Path], tmp_path: Path, undisturbed: dict[str, list[str]]) -> None:
     kill_at_random_moments(6, random.Random(1), videos[0].parent, tmp_path / "dataset")
@@ -114,8 +118,8 @@ def kill_at_random_moments(times: int, chance: random.Random, videos: Path, fold
 
 @pytest.fixture(scope="module")
 def long_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two minutes of picture: long enough to be still decoding when the run is stopped."""
-    return make_video(tmp_path_factory.mktemp("long") / "long.mp4", 120, size="640x480", rate=25)
+    """A minute of picture: long enough to be still decoding when the run is stopped."""
+    return make_video(tmp_path_factory.mktemp("long") / "long.mp4", 60, size="640x480", rate=25)
 
 
 @pytest.fixture
@@ -134,7 +138,7 @@ def decoding(long_video: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Pope
     run.communicate()
 
 
-@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("by", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_a_stopped_run_ends_within_seconds_and_says_how_to_go_on(
     by: signal.Signals,
     decoding: tuple[subprocess.Popen[str], list[psutil.Process]],

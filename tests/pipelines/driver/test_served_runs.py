@@ -285,7 +285,7 @@ def test_every_request_gets_its_own_answer_though_the_server_dies(vllm_settings:
 # --- in the shape that is wanted --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("free_text_first", [False, True])
+@pytest.mark.parametrize("free_text_first", [pytest.param(False, marks=pytest.mark.long), True])
 def test_answers_come_in_the_shape_that_prompts_want(text_server: str, tmp_path: Path, free_text_first: bool) -> None:
     videos, folder = 3, tmp_path / "prompts"
     folder.mkdir()

@@ -275,6 +275,7 @@ def servers_among(processes: Iterable[psutil.Process]) -> Iterator[psutil.Proces
                 yield process
 
 
+@pytest.mark.long  # in short runs tests/pipelines/driver/test_served_runs.py has a real one with a keeper
 @pytest.mark.timeout(1800)
 def test_the_processes_of_a_pipeline_share_a_real_one(
     vllm_settings: EngineSettings, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch

@@ -317,6 +317,7 @@ def test_a_real_server_looks_at_images(text_server: str) -> None:
     assert one != other
 
 
+@pytest.mark.long  # in short runs test_server_log.py reads the log of a real one
 def test_a_real_server_says_why_it_does_not_come_up(vllm_settings: EngineSettings) -> None:
     vllm = vllm_settings.vllm.model_copy(update={"max_model_len": 1_000_000})
     said = reason(VllmServer(vllm_settings.model_copy(update={"vllm": vllm})))
