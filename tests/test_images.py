@@ -73,7 +73,7 @@ def test_everything_that_is_copied_is_there() -> None:
 
 def test_what_the_project_imports_and_reads_gets_into_an_image() -> None:
     ours = {str(file) for file in context()}
-    packages = [HERE / name for name in ("curation", "model", "pipelines", "prompts")]
+    packages = [HERE / name for name in ("curation", "model", "pipelines", "prompts", "vidla")]
     files = [file for folder in packages for file in (*folder.rglob("*.py"), *folder.glob("*.md"))]
     wanted = {str(file.relative_to(HERE)) for file in files}
     assert len(wanted) > 100
