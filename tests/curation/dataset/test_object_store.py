@@ -232,6 +232,7 @@ def test_a_server_that_accepts_a_connection_and_never_answers(s3_server: S3Serve
     assert time.monotonic() - begun < 270
 
 
+@pytest.mark.long
 def test_a_process_ends_cleanly_during_a_scan(bucket: Bucket, tmp_path: Path, vidla: Vidla) -> None:
     """Read-ahead continues while the process ends."""
     whole = make_dataset(tmp_path / "data", videos=20)
