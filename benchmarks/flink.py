@@ -1,12 +1,12 @@
-"""What Flink adds to the segment stage, to a wave, and to the network.
+"""The overhead of Flink for the segment stage, for a wave, and on the network.
 
     python -m benchmarks.flink VIDEO [--videos 14]
 
-Starts a standalone Flink with two slots and its worker pool, as the tests do. VIDEO is copied so many times, each copy
-another video. The segment stage is run on a few of them and on all of them, locally with two workers and on Flink with
-two slots: what each further video takes is the steady state, what is left is what a job costs. Then a wave of two
-small videos is run through all stages, on both: what Flink takes more is what a wave costs, however large. Flink itself
-counts the bytes that its operators send on. Wall-clock ratios: use a machine that does nothing else.
+Starts a standalone Flink with two slots and its worker pool, as the tests do. VIDEO is copied N times, each copy a
+different video. The segment stage runs on two of them and on all of them, locally with two workers and on Flink with
+two slots: the time per additional video is the steady state, the rest is the overhead of a job. Then a wave of two
+small videos runs through all stages on both: the extra time on Flink is the overhead of a wave of any size. Flink
+counts the bytes that its operators send. Ratios are of wall-clock time: use an idle machine.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SMALL_S = 7.0
 
 @dataclass
 class Measured:
-    """Seconds of the segment stage over a few and over all videos, and of a small wave, by place; bytes a video."""
+    """Seconds of the segment stage on a few and on all videos, and of a small wave, by place; bytes sent per video."""
 
     few: dict[str, float]
     all: dict[str, float]
@@ -76,7 +76,7 @@ def measure(folder: Path, videos: Path, cluster: Cluster) -> Measured:
 
 
 def small_wave(folder: Path, videos: Path, place: str, options: Sequence[str]) -> float:
-    """Seconds that a wave of small videos takes, from the first download to the last text."""
+    """The seconds of a wave of small videos, from the first download to the last text."""
     small = folder / f"small-{place}"
     small.mkdir()
     for video in sorted(videos.iterdir()):
@@ -92,15 +92,15 @@ def show(measured: Measured, videos: int) -> None:
     job = measured.few["flink"] - FEW * each["flink"]
     wave = measured.wave["flink"] - measured.wave["local"]
     enough = wave / MOST_OF_A_WAVE
-    table = Table("figure", "measured", "ratio", "wanted")
+    table = Table("figure", "measured", "ratio", "target")
     steady = f"{each['local']:.2f} / {each['flink']:.2f} s"
     ratio = f"{each['local'] / each['flink']:.2f}"
     table.add_row("segment: two slots ÷ two local workers", steady, ratio, "≥ 0.9")
     table.add_row("a run of one job adds", f"{job:.1f} s", "", "reported")
     table.add_row("a wave of all stages adds", f"{wave:.1f} s", "", "reported")
     table.add_row("a wave in which that is 5 % takes", f"{enough / 60:.0f} min", "", "reported")
-    table.add_row("… segmenting so many of these", f"{enough / each['flink']:.0f} videos", "", "reported")
-    table.add_row("bytes between operators, a video", f"{measured.sent:,.0f}", "", "≤ 10,000")
+    table.add_row("… segmenting this many of these", f"{enough / each['flink']:.0f} videos", "", "reported")
+    table.add_row("bytes between operators, per video", f"{measured.sent:,.0f}", "", "≤ 10,000")
     Console().print(table)
 
 

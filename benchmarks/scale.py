@@ -1,16 +1,16 @@
-"""What a million requests ask of the driver, the tables and the log.
+"""The cost of a million requests for the driver, the tables and the log.
 
     python -m benchmarks.scale [--requests 1000000] [--seconds 30] [--wave 5000] [--at FOLDER] [--leg SECONDS]
 
-Requests are curated by the real driver (requests, plan, waves, commits, what it knows of every video), while the work
-on a video is replaced by the rows that it leaves: two processes write them, as a video of so many seconds has them in
-the paper's proportions, with texts of the paper's lengths, in parts as small as waves make them. There are no media,
-and no images in `frames`. One request in ten is rejected at download, one video in a hundred at segment. Then, each in
-a process of its own: the same list is asked for again; another prompt is planned for; small parts are merged.
+The real driver curates the requests (requests, plan, waves, commits, state of every video), while the work on a video
+is replaced by the rows that it would write: two processes write them, in the paper's proportions for a video of the
+given length, with texts of the paper's lengths, in parts as small as waves make them. There are no media, and no images
+in `frames`. One request in ten is rejected at download, one video in a hundred at segment. Then, each in a separate
+process: the same list is requested again; another prompt is planned for; small parts are merged.
 
-Every figure comes from the process that it is about. The driver's memory is the most that was resident. `--at` keeps
-the dataset and the figures: the same command then goes on where it stopped. `--leg` has the run stopped after so many
-seconds and gone on with in a new process. A quarter of an hour on a machine that does nothing else, and 6 GB of disk.
+Every figure is measured in the process that it describes. The driver's memory is the peak resident size. `--at` keeps
+the dataset and the figures: the same command then continues where it stopped. `--leg` stops the run after SECONDS and
+continues it in a new process. It takes 15 minutes on an idle machine, and 6 GB of disk.
 """
 
 from __future__ import annotations
@@ -70,23 +70,25 @@ from tests.support.memory import peak_bytes
 
 TEXTS = digest("the texts of the first run")
 OTHER_TEXTS = digest("those of another prompt")
-CLIP_S = {"short": 13.2, "medium": 30.4, "long": 60.3}  # means of the paper, and its words in a clip's texts:
+CLIP_S = {"short": 13.2, "medium": 30.4, "long": 60.3}  # means of the paper; below, the words in a clip's texts
 SAID = {"short": 32, "medium": 72, "long": 142}
 SEEN = {"short": 11, "medium": 25, "long": 49}
 SUMMARY = {"medium": 20, "long": 22}
-LETTERS = 6  # of a word, with what parts it from the next
+LETTERS = 6  # of a word, with the space after it
 PHASES = ("ask", "run", "again", "prompt", "compact", "merged", "books")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
     parser.add_argument("--requests", type=int, default=1_000_000)
-    parser.add_argument("--asked", type=int, default=100_000, help="how many of them stand in a list that is read")
-    parser.add_argument("--seconds", type=float, default=30.0, help="how long a video is; the paper's mean is 327")
+    parser.add_argument("--asked", type=int, default=100_000, help="number of them that are read from a list")
+    parser.add_argument("--seconds", type=float, default=30.0, help="length of a video; the paper's mean is 327")
     parser.add_argument("--wave", type=int, default=5000)
     parser.add_argument("--at", type=Path, help="a folder for the dataset and the figures, kept")
-    parser.add_argument("--leg", type=float, default=3600.0, help="stop the run after so many seconds, and go on anew")
-    parser.add_argument("--phase", choices=PHASES, help="do this one alone; with --at, which has what came before")
+    parser.add_argument(
+        "--leg", type=float, default=3600.0, help="stop the run after SECONDS, and continue in a new process"
+    )
+    parser.add_argument("--phase", choices=PHASES, help="run only this phase, with the --at of the earlier ones")
     arguments = parser.parse_args()
     if arguments.phase:
         memory.share()  # as `vidla curate` does
@@ -110,7 +112,7 @@ def in_a_process(phase: str, arguments: argparse.Namespace) -> None:
 
 
 def figures_of(phase: str, at: Path) -> list[dict[str, Any]]:
-    """What a phase has measured, once for every leg of it."""
+    """The figures of a phase, one dict per leg."""
     path = at / f"{phase}.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
@@ -120,11 +122,11 @@ def is_done(phase: str, at: Path) -> bool:
     return bool(legs) and not (phase == "run" and legs[-1]["left"])
 
 
-# --- what is measured -----------------------------------------------------------------------------------------------
+# --- the phases -----------------------------------------------------------------------------------------------------
 
 
 def phase_ask(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The last requests are read from a list; those before are put into the table as reading them would have done."""
+    """Read the last requests from a list; write those before it as reading them would have."""
     before = arguments.requests - arguments.asked
     with (arguments.at / "list.txt").open("w") as urls:
         urls.writelines(f"{url_of(number)}\n" for number in range(before, arguments.requests))
@@ -163,7 +165,7 @@ def phase_run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def phase_again(arguments: argparse.Namespace, ask: bool = True) -> dict[str, Any]:
-    """The same list once more: nothing is to be done."""
+    """The same list again: there is nothing to do."""
     timer = Timer()
     begun = time.perf_counter()
     with opened(arguments) as run:
@@ -180,12 +182,12 @@ def phase_again(arguments: argparse.Namespace, ask: bool = True) -> dict[str, An
 
 
 def phase_merged(arguments: argparse.Namespace) -> dict[str, Any]:
-    """And after small parts were merged."""
+    """The same after small parts were merged."""
     return phase_again(arguments, ask=False)
 
 
 def phase_prompt(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Another prompt: every video needs its texts again, and every one is known to the driver."""
+    """Another prompt: every video needs new texts, and the driver has the state of every one."""
     timer = Timer()
     with opened(arguments) as run:
         with timer("load"):
@@ -212,7 +214,7 @@ def phase_compact(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def phase_books(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What every run ends with."""
+    """The last step of every run."""
     timer = Timer()
     with timer("books"):
         books = balance(Dataset(str(arguments.at / "dataset")))
@@ -232,7 +234,7 @@ def opened(arguments: argparse.Namespace) -> Iterator[Run]:
 
 
 def files(dataset: Dataset) -> dict[str, Any]:
-    """What lies on disk: parts, how many of a table that has several are small, and the logs."""
+    """The files on disk: parts, the number of small ones in tables with several, and the logs."""
     live = {table: list(dataset.live_parts(table).values()) for table in TABLES}
     assert dataset.folder is not None
     logs = [path.stat().st_size for path in dataset.folder.glob("*/_delta_log/*")]
@@ -274,7 +276,7 @@ def simulated(
     context: Context,
     runner: Runner,
 ) -> None:
-    """Stands in for `run_stage`: what a stage would leave of its items, written in other processes, in one commit."""
+    """Stands in for `run_stage`: other processes write the rows that the stage would, in one commit."""
     numbers = np.array([number_of(item) for item in items])
     write = functools.partial(written, context.dataset, context.lineage, context.part_bytes, stage, settings, seconds)
     parts = [part for some in workers.map(write, (numbers[::2], numbers[1::2])) for part in some]
@@ -295,7 +297,7 @@ def written(
     seconds: float,
     numbers: npt.NDArray[np.int64],
 ) -> list[Part]:
-    """The rows that a stage leaves of the videos with these numbers."""
+    """Write the rows that a stage would for the videos with these numbers."""
     refused = (
         numbers % 10 == 7 if stage == Stage.DOWNLOAD else numbers % 100 == 42 if stage == Stage.SEGMENT else numbers < 0
     )
@@ -320,7 +322,7 @@ TABLES_OF = {
 
 @functools.cache
 def words() -> str:
-    """A text from which others are cut."""
+    """The text from which others are cut."""
     random = np.random.default_rng(0)
     letters = random.choice(np.frombuffer(b"etaoinshrdlucmfw", np.uint8), (200_000, LETTERS), p=ODDS)
     letters[:, -1] = ord(" ")
@@ -335,7 +337,7 @@ ODDS = np.linspace(2, 1, 16) / np.linspace(2, 1, 16).sum()
 
 
 class Rows:
-    """What videos leave in each table, in columns. All videos are cut alike."""
+    """The rows of videos in each table, in columns. All videos are cut alike."""
 
     def __init__(self, lineage: Lineage, settings: Settings, seconds: float, numbers: npt.NDArray[np.int64]) -> None:
         self.lineage = lineage
@@ -364,7 +366,7 @@ class Rows:
 
     def downloads(self) -> pa.Table:
         track = [{"language": "en", "kind": "automatic", "format": "vtt"}]
-        said = self._texts(len(self.ids), round(self.seconds * 7))  # a rolling caption says everything twice, and when
+        said = self._texts(len(self.ids), round(self.seconds * 7))  # a rolling caption repeats every line, with times
         tracks = [[{**track[0], "text": text}] for text in said]
         return self._rows(
             "downloads", 1, self.fetched, request_key=self.keys, uri=self.uris, subtitles=tracks,
@@ -456,7 +458,7 @@ class Rows:
         return [f"{v}.{at}" for v in self.ids for at in cut]
 
     def _rows(self, table: str, each: int, digests: pa.Array, **columns: Any) -> pa.Table:
-        """Rows of a table, `each` a video: of what is not given, nothing, or the least that there may be."""
+        """Rows of a table, `each` per video; columns that are not given are null, or empty if they cannot be."""
         n = each * len(self.ids)
         at = pa.array(np.repeat(np.arange(len(self.ids)), each))
         given: dict[str, Any] = {
@@ -509,7 +511,7 @@ class Rows:
                 for text in texts]  # fmt: skip
 
 
-# --- what came out --------------------------------------------------------------------------------------------------
+# --- the results ----------------------------------------------------------------------------------------------------
 
 
 def show(arguments: argparse.Namespace) -> None:
@@ -520,28 +522,28 @@ def show(arguments: argparse.Namespace) -> None:
     run = {name: sum(leg[name] for leg in legs) for name in ("commits", "processor", "do")}
     run["memory"] = max(leg["memory"] for leg in (ask, *legs))
     most = max(run["memory"], *(measured["memory"] for measured in (again, prompt, merged, after, books)))
-    table = Table("figure", "found", "wanted")
+    table = Table("figure", "measured", "target")
     table.add_row("driver's memory in the first run", f"{run['memory'] / 1e9:.2f} GB", "≤ 2 GB")
-    table.add_row("… with every text to be made again", f"{prompt['memory'] / 1e9:.2f} GB", "≤ 2 GB")
-    table.add_row("… the most, merging included", f"{most / 1e9:.2f} GB", "≤ 2 GB")
+    table.add_row("… when all texts are to be redone", f"{prompt['memory'] / 1e9:.2f} GB", "≤ 2 GB")
+    table.add_row("… the peak, with merging", f"{most / 1e9:.2f} GB", "≤ 2 GB")
     table.add_row(f"reading a list of {arguments.asked:,}", f"{ask['ask']:.1f} s", "")
     table.add_row("reading it again", f"{again['ask']:.1f} s", "")
     table.add_row("anti-join of requests and downloads", f"{again['anti-join']:.1f} s", "≤ 5 s")
     for name, measured in (("small parts", again), ("merged", after)):
-        table.add_row(f"what is known of all videos, {name}", f"{measured['load']:.1f} s", "")
+        table.add_row(f"loading the state of all videos, {name}", f"{measured['load']:.1f} s", "")
         table.add_row(f"the plan, nothing to do, {name}", f"{measured['plan']:.1f} s", "")
         table.add_row(f"opening for writing, {name}", f"{measured['open']:.1f} s", "")
-    table.add_row("known, where every text is to be made again", f"{prompt['load']:.1f} s", "")
+    table.add_row("loading the state, when all texts are to be redone", f"{prompt['load']:.1f} s", "")
     table.add_row("the plan for that", f"{prompt['plan'] + prompt['cut']:.1f} s", "")
-    table.add_row("where their rows are", f"{prompt['locate']:.1f} s", "")
+    table.add_row("locating their rows", f"{prompt['locate']:.1f} s", "")
     table.add_row("balancing the books", f"{books['books']:.0f} s, {books['memory'] / 1e9:.2f} GB", "≤ 2 GB")
     table.add_row("rows", f"{after['rows']:,}", "")
-    table.add_row("parts before, after merging", f"{again['parts']:,} → {after['parts']:,}", "")
+    table.add_row("parts before and after merging", f"{again['parts']:,} → {after['parts']:,}", "")
     table.add_row("the smallest of a table with several", f"{after['smallest of several'] / 2**20:.0f} MiB", "≥ 64 MiB")
     table.add_row("merging", f"{merged['compact']:.0f} s, {after['bytes'] / 1e9:.1f} GB", "")
     table.add_row("commits of the first run, in legs", f"{run['commits']:,}, {len(legs)}", "")
     table.add_row("the plan of its first leg", f"{legs[0]['plan']:.1f} s", "")
-    table.add_row("driver's processor time a video", f"{1000 * run['processor'] / arguments.requests:.2f} ms", "")
+    table.add_row("driver's CPU time per request", f"{1000 * run['processor'] / arguments.requests:.2f} ms", "")
     table.add_row("files, bytes of the Delta logs", f"{after['log files']:,}, {after['log bytes'] / 1e6:,.0f} MB", "")
     console = Console()
     console.print(f"{arguments.requests:,} requests of {arguments.seconds:g} s in waves of {arguments.wave:,}")

@@ -1,11 +1,11 @@
-"""What the single pass costs, beside the usual way and beside the least that it could cost.
+"""The cost of the single pass, compared with the usual way and with the least possible.
 
     python -m benchmarks.segment VIDEO [--repeat N]
 
-The usual way: detect shots (PySceneDetect reading the file), cut every clip of the three scales with an encode of its
-own at the same size and settings (ffmpeg), then read the frames to caption out of the short clips. Ours: probe, one
-pass, tilings. The least: the same frames decoded once and encoded once with the same settings and key frames, sound
-included. CPU seconds, children counted, one thread each, all in one run; of N runs the least of each part.
+The usual way: detect shots (PySceneDetect on the file), cut every clip of the three scales by a separate encode at the
+same size and settings (ffmpeg), then read the frames to caption from the short clips. Ours: probe, one pass, tilings.
+The least: the same frames decoded once and encoded once with the same settings and key frames, with sound. Figures are
+CPU seconds including children, with one thread each, all in one run; the minimum of N runs for each part.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def ours(video: Path, folder: Path) -> dict[str, Any]:
 
 
 def copies(video: Path, folder: Path) -> None:
-    """Cut every clip out of the stored media by copying packets, as an export does."""
+    """Cut every clip from the stored media by copying packets, as an export does."""
     for i, (_, start, end, _) in enumerate(_found(folder)["clips"]):
         stored, out = str(folder / "stored.mp4"), str(folder / f"copy{i}.mp4")
         single_pass_child.cut({"stored": stored, "start": start, "end": end, "out": out})
@@ -76,7 +76,7 @@ def encodes(video: Path, folder: Path) -> None:
 
 
 def reading(video: Path, folder: Path) -> None:
-    """The frames to caption of every short clip, read from that clip's file."""
+    """Read the frames to caption of every short clip from that clip's file."""
     for i, (scale, start, _, times) in enumerate(_found(folder)["clips"]):
         for time in times if scale == "short" else ():
             with av.open(str(folder / f"clip{i}.mp4")) as clip:
@@ -96,7 +96,7 @@ def decode(video: Path, folder: Path) -> None:
 
 
 def transcode(video: Path, folder: Path) -> None:
-    """The least: nothing but decoding, scaling and encoding the same frames and the same sound."""
+    """The least possible: only decode, scale and encode the same frames and the same sound."""
     source = Source(video, SETTINGS.media)
     base = stored_time_base(source.time_base)
     keys = {round(b / base) for b in map(Fraction, _found(folder)["boundaries"])}
@@ -136,7 +136,7 @@ def _found(folder: Path) -> Any:
 
 
 def cpu_seconds() -> float:
-    """Of this process, its dead children, and its living descendants."""
+    """CPU seconds of this process, its ended children, and its living descendants."""
     usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(u.ru_utime + u.ru_stime for u in usage) + sum(_living(pid) for pid in _children(os.getpid()))
 
@@ -152,7 +152,7 @@ def _living(pid: int) -> float:
 
 
 def part(name: str, video: Path, folder: Path) -> None:
-    """Do one part in this process and print its CPU seconds; imports and the start of the child are not counted."""
+    """Do one part in this process and print its CPU seconds, without imports and the start of the child."""
     cv2.setNumThreads(1)
     single_pass.probe(video, SETTINGS.media)
     begun = cpu_seconds()
@@ -187,13 +187,13 @@ def report(cost: dict[str, float], clips: int) -> None:
     usual = cost["detection"] + cost["encodes"] + cost["reading"]
     for name, seconds in (
         ("raw decode", cost["decode"]),
-        ("decode and encode, the least", cost["transcode"]),
+        ("the least: decode and encode", cost["transcode"]),
         ("the single pass, ours", cost["ours"]),
-        (f"copying out {clips} clips", cost["copies"]),
+        (f"copying {clips} clips", cost["copies"]),
         ("the usual way: detection", cost["detection"]),
         (f"the usual way: {clips} encodes", cost["encodes"]),
         ("the usual way: reading frames", cost["reading"]),
-        ("the usual way, in all", usual),
+        ("the usual way, in total", usual),
     ):
         print(f"{name:<34}{seconds:8.2f} CPU s")
     print()

@@ -1,11 +1,11 @@
-"""How well sentence ends are found in unpunctuated speech: precision, recall and F1 within half a second.
+"""Accuracy of sentence ends found in unpunctuated speech: precision, recall and F1 within half a second.
 
     python -m benchmarks.sentences [FOLDER]
 
 FOLDER (or the environment variable VIDLA_SAMPLE_MEDIA) holds sample.en-auto.vtt and truth.json; without it only the
-sets made here are measured. Those are texts of several speakers with word times from espeak-ng. In the `hard` sets the
-pauses lie inside the sentences and none between them; in the `mixed` ones most pauses tell the truth and some do not.
-Constants were tuned on the texts named `tune` alone.
+synthetic sets are measured. Those are texts of several speakers with word times from espeak-ng. In the `hard` sets the
+pauses are inside the sentences and never between them; in the `mixed` ones most pauses are at sentence ends and some
+are not. Constants were tuned on the texts named `tune` only.
 """
 
 from __future__ import annotations
@@ -103,12 +103,12 @@ class Speech:
 @dataclass(frozen=True)
 class Score:
     found: int
-    told: int
+    predicted: int
     true: int
 
     @property
     def precision(self) -> float:
-        return self.found / max(1, self.told)
+        return self.found / max(1, self.predicted)
 
     @property
     def recall(self) -> float:
@@ -116,31 +116,30 @@ class Score:
 
     @property
     def f1(self) -> float:
-        return 2 * self.found / max(1, self.told + self.true)
+        return 2 * self.found / max(1, self.predicted + self.true)
 
     def __add__(self, other: Score) -> Score:
-        return Score(self.found + other.found, self.told + other.told, self.true + other.true)
+        return Score(self.found + other.found, self.predicted + other.predicted, self.true + other.true)
 
 
-def score(told: list[float], true: list[float]) -> Score:
-    """Each told end matches at most one true end within TOLERANCE_S, in order of time."""
+def score(predicted: list[float], true: list[float]) -> Score:
+    """Match each predicted end with at most one true end within TOLERANCE_S, in order of time."""
     found = i = j = 0
-    while i < len(told) and j < len(true):
-        if abs(told[i] - true[j]) <= TOLERANCE_S:
+    while i < len(predicted) and j < len(true):
+        if abs(predicted[i] - true[j]) <= TOLERANCE_S:
             found, i, j = found + 1, i + 1, j + 1
-        elif told[i] < true[j]:
+        elif predicted[i] < true[j]:
             i += 1
         else:
             j += 1
-    return Score(found, len(told), len(true))
+    return Score(found, len(predicted), len(true))
 
 
 # --- the sets -------------------------------------------------------------------------------------------------------
 
 
 def spoken_seconds(words: set[str]) -> dict[str, float]:
-    """How long espeak-ng speaks each word, without the silence around it; connected speech is faster than single
-    words."""
+    """The seconds that espeak-ng speaks each word, without the silence around it, shortened as in connected speech."""
     seconds = {}
     for word in sorted(words):
         command = ["espeak-ng", "-v", "en-us", "-s", "165", "-z", "--stdout", "--", word]
@@ -154,7 +153,7 @@ def spoken_seconds(words: set[str]) -> dict[str, float]:
 
 
 def lay_out(name: str, text: str, seconds: dict[str, float], between: Pauses, inside: Pauses) -> Speech:
-    """The text on a timeline, lower case and without punctuation."""
+    """Lay out the text on a timeline, in lower case and without punctuation."""
     chance = random.Random(name)
     pieces: list[Piece] = []
     ends: list[float] = []
@@ -179,7 +178,7 @@ def lay_out(name: str, text: str, seconds: dict[str, float], between: Pauses, in
 
 @dataclass(frozen=True)
 class Pauses:
-    """Silences of `least` to `most` seconds, at a `share` of the places where one may be."""
+    """Silences of `least` to `most` seconds, at a `share` of the possible places."""
 
     share: float
     least: float
@@ -205,8 +204,8 @@ def synthetic(texts: dict[str, str], between: Pauses, inside: Pauses) -> list[Sp
 
 
 def true_ends(truth: Path) -> list[float]:
-    """When each sentence of the sample ends: a cue's end, and inside a cue where a word with a full stop gives way to
-    the next."""
+    """The times at which the sample's sentences end: at a cue's end, and inside a cue at the start of the word after a
+    full stop."""
     ends: list[float] = []
     for cue in json.loads(truth.read_text())["cues"]:
         words = cue["words"]
@@ -232,8 +231,8 @@ def main() -> None:
         true = true_ends(folder / "truth.json")
         for method, settings in METHODS.items():
             began = time.perf_counter()
-            told = [s.end for s in sentences_of(tracks, ["en"], settings).sentences]
-            rows.append(("sample", method, score(told, true), time.perf_counter() - began))
+            predicted = [s.end for s in sentences_of(tracks, ["en"], settings).sentences]
+            rows.append(("sample", method, score(predicted, true), time.perf_counter() - began))
     if shutil.which("espeak-ng"):
         for group, texts in (("tune", TUNE), ("report", REPORT)):
             for kind, pauses in (("hard", HARD), ("mixed", MIXED)):
@@ -243,7 +242,7 @@ def main() -> None:
                     scores = [score([s.end for s in sentences_in(x.pieces, "en", settings)], x.ends) for x in speeches]
                     rows.append((f"{kind}, {group}", method, sum(scores, Score(0, 0, 0)), time.perf_counter() - began))
     else:
-        print("espeak-ng is not installed: the sets made with it are left out")
+        print("espeak-ng is not installed: the synthetic sets are skipped")
     print(f"{'set':<16}{'method':<22}{'precision':>10}{'recall':>8}{'F1':>7}{'ends':>6}{'seconds':>9}")
     for name, method, result, seconds in rows:
         print(

@@ -1,11 +1,10 @@
-"""What Beam, waves and commits add to the work itself, and what a second run costs.
+"""The overhead of Beam, waves and commits, and the cost of a second run.
 
     python -m benchmarks.stages VIDEO [--videos 14]
 
-VIDEO is copied so many times, each copy with a comment of its own and so another video; the segment stage is then run
-on them in a plain loop, by Beam with one worker, and by Beam with two, each on a dataset of its own; last, `vidla
-curate` is run twice. Give enough videos for 300 s of work in the loop. Wall-clock ratios: use a machine that does
-nothing else.
+VIDEO is copied N times, each copy with a different comment and so a different video. The segment stage runs on them in
+a plain loop, by Beam with one worker, and by Beam with two, each on a separate dataset; then `vidla curate` runs twice.
+Give enough videos for 300 s of work in the loop. Ratios are of wall-clock time: use an idle machine.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ def main() -> None:
 
 
 def copies(video: Path, folder: Path, count: int) -> Path:
-    """So many copies of a video in a new folder, each with a comment of its own and so another video."""
+    """Make `count` copies of a video in a new folder, each with a different comment and so a different video."""
     folder.mkdir()
     for number in range(count):
         target = str(folder / f"{number:03}.mp4")
@@ -55,7 +54,7 @@ def copies(video: Path, folder: Path, count: int) -> Path:
 
 
 def measure(folder: Path, videos: Path) -> dict[str, float]:
-    """Seconds of each way, by its name."""
+    """Seconds by method."""
     seconds: dict[str, float] = {}
     with downloaded(folder / "loop", videos, 1) as run:
         seconds["loop"] = timed(lambda: in_a_loop(run))
@@ -70,7 +69,7 @@ def measure(folder: Path, videos: Path) -> dict[str, float]:
 
 @contextlib.contextmanager
 def downloaded(location: Path, videos: Path, workers: int, beam_arguments: Sequence[str] = ()) -> Iterator[Run]:
-    """A run that has downloaded everything and is about to segment it, by the runner that Beam's options name."""
+    """A run that has downloaded everything and will segment it, on the runner that Beam's options name."""
     settings: Settings = resolve(None, [f"run.workers={workers}", "media.codec_threads=1", "run.wave_videos=1000"])
     dataset = Dataset(str(location))
     with this_process, Writer(dataset, "benchmark", {}) as writer:
@@ -98,7 +97,7 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def show(seconds: dict[str, float]) -> None:
-    table = Table("figure", "seconds", "ratio", "wanted")
+    table = Table("figure", "seconds", "ratio", "target")
     loop, one, two, first, second = (seconds[name] for name in ("loop", "beam-1", "beam-2", "first", "second"))
     table.add_row("Beam with one worker ÷ a loop", f"{one:.1f} / {loop:.1f}", f"{one / loop:.3f}", "≤ 1.05")
     table.add_row("two workers ÷ one (throughput)", f"{one:.1f} / {two:.1f}", f"{one / two:.2f}", "≥ 1.8")

@@ -1,17 +1,17 @@
-"""What the pipeline leaves of a text server's speed.
+"""The share of a text server's speed that the pipeline reaches.
 
     python -m benchmarks.texts --python VLLM_PYTHON [--videos 48] [--rounds 2]
 
-Starts a vLLM (of the interpreter that has it) with the small model of the tests, which takes text and images, without a
-prefix cache, so that asking again is no cheaper. Videos that wait for their texts are given captions and summaries by
-the pipeline; the very same requests are then sent by a plain client of so many closed loops, at several concurrencies.
-Every text is asked for once (attempts = 1), so that both sides ask for the same. Ratios of rounds that take turns.
+Starts a vLLM with the interpreter VLLM_PYTHON and the small model of the tests, which takes text and images, without a
+prefix cache, so that repeating a request is not cheaper. The pipeline makes captions and summaries of videos that await
+their texts; a plain client then sends the same requests in N closed loops, for several N. Every text is requested once
+(attempts = 1), so that both send the same requests. Ratios are of alternating rounds.
 
     python -m benchmarks.texts --pending
 
-compares memory with 1,000 and with 100,000 requests pending, and says what a request costs the pipeline in processor
-time; for these a scripted server in a process of its own answers at once. The videos are so short that they take eight
-requests each, so a wave has twice as many as usual, and still fewer requests than one of usual videos.
+compares memory with 1,000 and with 100,000 requests pending, and prints the pipeline's CPU time per request, with a
+scripted server in a separate process that answers at once. The videos are short and take eight requests each, so a wave
+has twice as many videos as by default, and still fewer requests than one of longer videos.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ from tests.support.memory import peak_bytes
 from tests.support.segmented import CAPTIONS, SUMMARIES, Rows, run, segment_videos
 
 CONCURRENCIES = (8, 16, 32, 64)
-SMALL_WAVES = "run.wave_videos=16"  # so that there are several
+SMALL_WAVES = "run.wave_videos=16"  # for several waves
 OF_SHORT_VIDEOS = "run.wave_videos=125"  # a thousand requests
 TOPICS = """river stone market evening teacher garden bridge engine winter letter orange harbour window bread music
 mountain paper doctor silver forest train pocket summer island copper lantern valley coffee blanket ladder"""
@@ -65,7 +65,7 @@ mountain paper doctor silver forest train pocket summer island copper lantern va
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.texts", description=__doc__)
-    parser.add_argument("--python", help="interpreter that vLLM is installed for")
+    parser.add_argument("--python", help="interpreter with vLLM installed")
     parser.add_argument("--videos", type=int, default=48, help="each has four frames and four summaries")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--pending", action="store_true")
@@ -79,7 +79,7 @@ def main() -> None:
         throughput(arguments.python, arguments.videos, arguments.rounds)
 
 
-# --- what is asked --------------------------------------------------------------------------------------------------
+# --- the requests ---------------------------------------------------------------------------------------------------
 
 
 def settings_for(url: str, model: str, in_flight: int, *assignments: str) -> Settings:
@@ -90,7 +90,7 @@ def settings_for(url: str, model: str, in_flight: int, *assignments: str) -> Set
 
 
 def varied(rows: Rows) -> Rows:
-    """The video with pictures and sentences that no other has."""
+    """The video with unique pictures and sentences."""
     video: Video = rows["videos"][0]
     random = np.random.default_rng(int(video.video_id.encode().hex(), 16) % 2**32)
     sentences = tuple(
@@ -109,7 +109,7 @@ def _pictured(frame: Frame, random: np.random.Generator) -> Frame:
 
 
 class Recorder:
-    """An engine that notes what it is asked, and has no answer."""
+    """An engine that records its requests and answers none."""
 
     engine, model, revision, identity, languages = "recorder", "recorder", "", "", None
 
@@ -128,7 +128,7 @@ class Recorder:
 
 
 def requests_of(dataset: Dataset, settings: Settings) -> tuple[list[TextRequest], list[TextRequest]]:
-    """What the text stages have asked for all of `dataset`: for captions, and for summaries."""
+    """The requests that the text stages send for all of `dataset`: for captions, and for summaries."""
     captioning, summing = Recorder(), Recorder()
     caption_frames(
         [from_row(Frame, row) for row in rows_of(dataset.read("frames"))],
@@ -149,7 +149,7 @@ def requests_of(dataset: Dataset, settings: Settings) -> tuple[list[TextRequest]
     return captioning.asked, summing.asked
 
 
-# --- the ways of asking ---------------------------------------------------------------------------------------------
+# --- the clients ----------------------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,8 +159,8 @@ class Measured:
     requests: int
     tokens: int
     seconds: float
-    filled: float = 0.0  # mean of requests in flight while there were any left to send ÷ the most there may be
-    cpu_s: float = 0.0  # processor time of this process
+    filled: float = 0.0  # mean of requests in flight while any were left to send ÷ their limit
+    cpu_s: float = 0.0  # CPU time of this process
 
     @property
     def rate(self) -> float:
@@ -189,7 +189,7 @@ async def closed_loops(url: str, bodies: Sequence[bytes], loops: int) -> Measure
 
 
 def pipeline(folder: Path, settings: Settings, videos: int, stages: Sequence[str], wanted: int = 0) -> Measured:
-    """The text stages on videos that wait for their texts; `wanted` is the number of requests, where it is known."""
+    """The text stages on videos that await their texts; `wanted` is the number of requests, if known."""
     dataset = segment_videos(folder, settings, range(videos), varied)
     load.clear()
     filled: list[int] = []
@@ -221,7 +221,7 @@ def pipeline(folder: Path, settings: Settings, videos: int, stages: Sequence[str
 
 
 def engine_alone(settings: Settings, requests: Sequence[TextRequest]) -> Measured:
-    """The engine, called with everything at once."""
+    """The engine, called with all requests at once."""
     with this_process:
         engine = open_engine(settings.captions.engine, "caption")
         begun = time.perf_counter()
@@ -251,7 +251,7 @@ def throughput(python: str | None, videos: int, rounds: int) -> None:
             alone = engine_alone(settings, captioning)
             beam = pipeline(at / f"captions-{number}", settings, videos, (Stage.CAPTION,), len(captioning))
             pairs.append((plain, ours, alone, beam))
-    table = Table("figure", *(f"round {n}" for n in range(1, rounds + 1)), "wanted")
+    table = Table("figure", *(f"round {n}" for n in range(1, rounds + 1)), "target")
     for n, measured in loops.items():
         table.add_row(f"plain client, {n} in flight: tokens/s", f"{measured.rate:.0f}")
     table.add_row("plain client at its best: tokens/s", *(f"{p.rate:.1f}" for p, _, _, _ in pairs))
@@ -259,15 +259,15 @@ def throughput(python: str | None, videos: int, rounds: int) -> None:
     table.add_row("text stages ÷ plain client", *(f"{o.rate / p.rate:.3f}" for p, o, _, _ in pairs), "≥ 0.95")
     table.add_row("captions, engine alone: tokens/s", *(f"{a.rate:.1f}" for _, _, a, _ in pairs))
     table.add_row("captions through Beam ÷ engine alone", *(f"{b.rate / a.rate:.3f}" for _, _, a, b in pairs), "≥ 0.97")
-    table.add_row("in flight ÷ most, but for the tail", *(f"{o.filled:.3f}" for _, o, _, _ in pairs), "≥ 0.8")
-    table.add_row("processor ms a request", *(f"{1e3 * o.cpu_s / o.requests:.2f}" for _, o, _, _ in pairs), "≤ 3")
+    table.add_row("in flight ÷ limit, without the tail", *(f"{o.filled:.3f}" for _, o, _, _ in pairs), "≥ 0.8")
+    table.add_row("CPU ms per request", *(f"{1e3 * o.cpu_s / o.requests:.2f}" for _, o, _, _ in pairs), "≤ 3")
     Console().print(table)
 
 
 @contextlib.contextmanager
 def served(python: str | None) -> Iterator[tuple[str, str]]:
     """The base URL and name of a small model, served by a vLLM of our own."""
-    # GiB: on a processor vLLM would take most of the machine's memory for it, and leave none to work with
+    # GiB: on a CPU, vLLM would otherwise take most of the machine's memory
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     extra = ("--enforce-eager", "--no-enable-prefix-caching")
     vllm = VllmSettings(python=python, dtype="bfloat16", max_model_len=2048, extra_args=extra)
@@ -279,7 +279,7 @@ def served(python: str | None) -> Iterator[tuple[str, str]]:
         server.close()
 
 
-# --- what is pending ------------------------------------------------------------------------------------------------
+# --- pending requests -----------------------------------------------------------------------------------------------
 
 
 def pending() -> None:
@@ -297,17 +297,15 @@ def pending() -> None:
             found[requests] = json.loads(subprocess.run(one, check=True, stdout=subprocess.PIPE, text=True).stdout)
         server.kill()
     few, many = found.values()
-    table = Table("figure", *(f"{int(f['requests'])} requests" for f in (few, many)), "ratio", "wanted")
+    table = Table("figure", *(f"{int(f['requests'])} requests" for f in (few, many)), "ratio", "target")
     peaks = few["peak_bytes"], many["peak_bytes"]
     table.add_row("peak memory, MB", *(f"{p / 1e6:.0f}" for p in peaks), f"{peaks[1] / peaks[0]:.2f}", "≤ 1.2")
-    table.add_row(
-        "processor ms a request", *(f"{1e3 * f['cpu_s'] / f['requests']:.2f}" for f in (few, many)), "", "≤ 3"
-    )
+    table.add_row("CPU ms per request", *(f"{1e3 * f['cpu_s'] / f['requests']:.2f}" for f in (few, many)), "", "≤ 3")
     Console().print(table)
 
 
 def one_run(url: str, dataset: str) -> None:
-    """The text stages on `dataset`, in this process; what that took, as JSON."""
+    """Run the text stages on `dataset` in this process, and print the cost as JSON."""
     cpu = time.process_time()
     with contextlib.redirect_stdout(sys.stderr):
         code = run(Dataset(dataset), settings_for(url, "m", 32, OF_SHORT_VIDEOS))

@@ -1,4 +1,4 @@
-"""How long the tilings of a video take, and how long their clips are. Run: python -m benchmarks.tilings"""
+"""The time that the tilings of a video take, and the lengths of their clips. Run: python -m benchmarks.tilings"""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FRAME_S = 0.04
 def talk(
     duration: float, sentence_s: float, shot_s: float, seed: int = 0
 ) -> tuple[list[float], list[Sentence], list[Shot]]:
-    """Candidate times, sentences and shots of made-up footage in which somebody talks all the time.
+    """Candidate times, sentences and shots of synthetic footage in which somebody talks all the time.
 
     Sentences last `sentence_s` in the mean (gamma distributed) with pauses of 0.5 s, shots `shot_s` (exponential).
     """
@@ -64,7 +64,7 @@ def main() -> None:
             f"{', '.join(f'{mean:.1f}' for mean in means):35} "
             f"{cut} of {len(sentences)} ({sum(s.end - s.start > settings.short.max_s for s in sentences)} too long)"
         )
-    print("wanted: at most 50 ms for 2 hours; means in the paper: 13.2, 30.4, 60.3")
+    print("target: at most 50 ms for 2 hours; means in the paper: 13.2, 30.4, 60.3")
 
 
 if __name__ == "__main__":

@@ -1,2 +1,1 @@
-"""Real footage for a first run, built when asked for and served on loopback; nothing of it is stored in the
-repository."""
+"""Real footage for a first run, built on demand and served on loopback; none of it is stored in the repository."""

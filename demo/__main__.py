@@ -1,4 +1,4 @@
-"""The main job on real footage: build it, serve it on loopback, curate it, inspect it. All lies under build/demo.
+"""The main job on real footage: build it, serve it on loopback, curate it, inspect it. All files are in build/demo.
 
 python -m demo
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from demo.footage import build
 from demo.serve import start
 
-PORT = 8917  # the same every time where it is free, so that a second demonstration asks for the same URLs
+PORT = 8917  # the same each time if it is free, so that a second run requests the same URLs
 
 
 def main() -> int:

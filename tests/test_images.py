@@ -1,4 +1,4 @@
-"""The images' Dockerfile, as far as that goes without a container engine: there is none on the machines that test."""
+"""The images' Dockerfile, as far as it can be tested without a container engine: the test machines have none."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def tool(name: str) -> str:
     """A command of this environment."""
     found = Path(sysconfig.get_path("scripts")) / name
     if not found.is_file():
-        pytest.skip(f"{name} is not installed; `make setup` does so")
+        pytest.skip(f"{name} is not installed; `make setup` installs it")
     return str(found)
 
 
 def locked(name: str) -> dict[str, str]:
-    """By package, the version that a lock names."""
+    """The version of each package in a lock."""
     text = (HERE / "locks" / f"{name}.txt").read_text()
     return dict(re.findall(r"^([a-z0-9-]+)(?:\[[a-z,-]+\])?==([^ \\\n]+)", text, re.MULTILINE))
 
@@ -45,7 +45,7 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-# --- what is written ------------------------------------------------------------------------------------------------
+# --- the file -------------------------------------------------------------------------------------------------------
 
 
 def test_hadolint_finds_nothing() -> None:
@@ -53,14 +53,14 @@ def test_hadolint_finds_nothing() -> None:
     assert (run.returncode, run.stdout) == (0, "")
 
 
-def test_there_are_the_targets_that_the_documentation_names() -> None:
+def test_the_documented_targets_exist() -> None:
     assert {"worker", "gpu-worker", "command", "launcher"} <= STAGES.keys()
     documented = re.findall(r"--target (\S+)", (HERE / "docs" / "deploy.md").read_text())
     assert documented
     assert set(documented) <= STAGES.keys()
 
 
-def test_everything_that_is_copied_is_there() -> None:
+def test_every_copied_file_exists() -> None:
     ours = {str(file) for file in context()}
     folders = {str(parent) for file in context() for parent in file.parents}
     for stage in STAGES.values():
@@ -138,8 +138,8 @@ def test_the_vllm_of_the_image_is_one_that_the_project_allows() -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", LOCKS)
-def test_every_version_of_a_lock_is_to_be_had(name: str, tmp_path: Path) -> None:
-    """With one of its hashes: uv compares them with what the registry says, and downloads no more than metadata."""
+def test_every_version_of_a_lock_is_available(name: str, tmp_path: Path) -> None:
+    """uv compares the hashes with the registry's, and downloads only metadata."""
     platform = ("--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_28")
     lock = HERE / "locks" / f"{name}.txt"
     command = [tool("uv"), "pip", "install", "--dry-run", "--no-deps", "--require-hashes", *platform]
@@ -155,7 +155,7 @@ def test_every_version_of_a_lock_is_to_be_had(name: str, tmp_path: Path) -> None
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Root]:
     """A fresh root of the Debian release that the images begin with."""
     if os.geteuid() != 0 or not all(map(shutil.which, ("debootstrap", "unshare", "chroot"))):
-        pytest.skip("a fresh root takes root, and: apt-get install debootstrap util-linux")
+        pytest.skip("a fresh root needs root, and: apt-get install debootstrap util-linux")
     folder = tmp_path_factory.mktemp("root")
     release = STAGES["python"].base.partition(":")[2].partition("-")[0]
     try:
@@ -167,7 +167,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Root]:
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_the_worker_image_is_built_step_by_step_and_does_a_job(root: Root) -> None:
-    """All in one root: what another stage's image would bring (Beam's boot) is left out, since no engine fetches it."""
+    """All in one root; files from other images (Beam's boot) are left out, since there is no engine to fetch them."""
     done = [command for stage in lineage(STAGES, "worker") for command in root.build(stage)]
     written = [i for name in ("python", "dependencies", "project", "worker") for i in STAGES[name].instructions]
     assert done == [i.text for i in written if i.name == "RUN"]
@@ -181,5 +181,5 @@ def test_the_worker_image_is_built_step_by_step_and_does_a_job(root: Root) -> No
     assert "1 videos = 1 segmented + 0 rejected + 0 pending" in told
 
     gpu = [i.text for i in STAGES["gpu-worker"].instructions if i.name == "RUN" and "apt-get" in i.text]
-    for command in gpu:  # the packages of the image with cards are there as well
+    for command in gpu:  # the packages of the GPU image are available too
         root.run(command.replace("apt-get install -y", "apt-get install --simulate"))

@@ -21,7 +21,7 @@ from tests.support.project import ROOT
 
 
 class S3Server:
-    """A server of one's own; `environment` is what a client needs."""
+    """A server in a child process; `environment` has the settings that a client needs."""
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.log = folder / "requests.txt"
@@ -41,7 +41,7 @@ class S3Server:
         self._process.communicate()
 
     def stop(self) -> None:
-        """Answer nothing, until `go_on`."""
+        """Stop answering until `go_on`."""
         self._process.send_signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
@@ -53,7 +53,7 @@ class S3Server:
         return keys | {"AWS_ENDPOINT": self.endpoint, "AWS_ALLOW_HTTP": "true"}
 
     def bucket(self) -> Bucket:
-        """A new one."""
+        """A new, empty bucket."""
         name = f"b{uuid.uuid4().hex}"
         urlopen(Request(f"{self.endpoint}/{name}", method="PUT")).close()
         return Bucket(self, name)
@@ -79,19 +79,19 @@ class Bucket:
         obstore.put(self._store, path, data)
 
     def upload(self, folder: Path) -> None:
-        """Put every file of `folder` at its place."""
+        """Upload every file of `folder` under its relative path."""
         for path in folder.rglob("*"):
             if path.is_file():
                 self.put(str(path.relative_to(folder)), path)
 
     def answers(self) -> list[tuple[str, str, int]]:
-        """Method, path in the bucket and bytes of every answer so far."""
+        """Method, path in the bucket and number of bytes of every answer so far."""
         lines = (line.split("\t") for line in self.server.log.read_text().splitlines())
         above = f"/{self.name}/"
         return [(m, path.removeprefix(above), int(size)) for m, path, size in lines if path.startswith(above)]
 
     def given(self) -> Counter[str]:
-        """How many bytes of each file were given so far."""
+        """The bytes sent of each file so far."""
         counted: Counter[str] = Counter()
         for method, path, size in self.answers():
             if method == "GET":

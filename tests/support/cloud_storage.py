@@ -1,5 +1,5 @@
-"""A stand-in for Google's Cloud Storage on loopback, since no machine here can reach a real one: it keeps what Beam's
-Dataflow runner stages there, and says of everything else that it is not there."""
+"""A stand-in for Google Cloud Storage on loopback: it keeps the files that the Dataflow runner stages, and answers 404
+to everything else."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 @dataclass
 class CloudStorage:
-    """`objects` holds what was uploaded, by gs:// URI; `environment` is what Google's clients need to come here."""
+    """`objects` holds the uploads by gs:// URI; `environment` directs Google's clients here."""
 
-    folder: Path  # for the key of an account that there is not
+    folder: Path  # for the key of a made-up account
     objects: dict[str, bytes] = field(default_factory=dict)
 
     def __enter__(self) -> CloudStorage:
@@ -67,7 +67,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(404, {"error": {"code": 404, "message": "there is no such object"}})
 
     def do_POST(self) -> None:
-        """The beginning of a resumable upload, or a wish for a token."""
+        """The start of a resumable upload, or a request for a token."""
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.path == "/token":
             self._answer(200, {"access_token": "a-token", "token_type": "Bearer", "expires_in": 3600})
@@ -79,7 +79,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(200, {}, ("Location", f"{self.storage.url}/resumed/{bucket}/{name}"))
 
     def do_PUT(self) -> None:
-        """Its data, in one piece."""
+        """The data of an upload, in one piece."""
         data = self.rfile.read(int(self.headers["Content-Length"]))
         bucket, _, name = unquote(self.path).removeprefix("/resumed/").partition("/")
         self.storage.objects[f"gs://{bucket}/{name}"] = data

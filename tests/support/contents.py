@@ -1,4 +1,4 @@
-"""What a dataset says, without when and by which run it was said: for comparing two of them."""
+"""The contents of a dataset without times and run ids, for comparing two datasets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def contents(location: Path | str) -> dict[str, list[str]]:
     """Every table's rows and every stored file, sorted; lineage of the run left out."""
     dataset = Dataset(str(location))
     told: dict[str, list[str]] = {}
-    for table in TABLES.keys() - {"usage"}:  # that is what was spent, run by run
+    for table in TABLES.keys() - {"usage"}:  # the cost of each run
         rows = dataset.read(table).to_pylist()
         told[table] = sorted(repr(sorted((k, _short(v)) for k, v in r.items() if _counts(table, k))) for r in rows)
     for place in ("media", "sources"):
@@ -27,7 +27,7 @@ def contents(location: Path | str) -> dict[str, list[str]]:
 
 
 def _counts(table: str, column: str) -> bool:
-    # where a source lay until it was segmented is a name made for that run
+    # the path of a source is a name made for that run
     return column not in RUN_COLUMNS and (table, column) != ("downloads", "source_uri")
 
 
@@ -36,12 +36,12 @@ def _short(value: Any) -> Any:
 
 
 def parts_on_disk(location: Path | str) -> set[str]:
-    """Every Parquet part that lies in a table's folder."""
+    """Every Parquet part in the tables' folders."""
     dataset = Dataset(str(location))
     return {f"{t}/{p}" for t in TABLES for p, _ in vacuum.parts_on_disk(dataset, t)}
 
 
 def live_parts(location: Path | str) -> set[str]:
-    """Every Parquet part that a table is made of now."""
+    """Every Parquet part of the tables' current versions."""
     dataset = Dataset(str(location))
     return {f"{t}/{p}" for t in TABLES for p in dataset.live_parts(t)}

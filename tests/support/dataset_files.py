@@ -1,7 +1,7 @@
 """A small dataset of realistic rows, written through the real writer, with real stored media.
 
-Video 0, 1, 2, … are `seconds` long and tiled into clips of all three scales. Beside them one request is rejected at
-download and one video at segment; of each video's first frame the caption is rejected where `uncaptioned` says so.
+Videos 0, 1, 2, … are SECONDS long and tiled into clips of all three scales. In addition, one request is rejected at
+download and one video at segment, and the captions of each video's first `uncaptioned` frames are rejected.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def download_of(number: int) -> Download:
 
 
 def made_of(number: int, media: bytes, uncaptioned: int = 0) -> dict[str, list[Any]]:
-    """Everything after the download of a video whose stored media is `media`, by table."""
+    """The rows after the download of a video whose stored media is `media`, by table."""
     download = download_of(number)
     video_id = download.video_id
     video = Video(
@@ -212,7 +212,7 @@ def _clip(segment: Segment, video: Video) -> Clip:
 
 
 def usage_of(number: int, stage: str) -> Usage:
-    """What a stage spent on a video."""
+    """The usage of a stage for a video."""
     download, asked = download_of(number), {"caption": 4, "summarize": 6}.get(stage, 0)
     return Usage(
         key=download.request_key if stage == "download" else download.video_id,
@@ -251,7 +251,7 @@ def commit_rows(writer: Writer, token: str, rows: Rows, replacements: Sequence[R
 
 
 def add_videos(writer: Writer, numbers: Iterable[int], uncaptioned: int = 0) -> None:
-    """Videos on their way through all stages: one commit a video and stage, as a run would make them."""
+    """Take videos through all stages: one commit per video and stage, as a run makes them."""
     for number in numbers:
         rows = made_of(number, stored_media(seed=number), uncaptioned)
         put(writer.dataset.store, rows["videos"][0].media_uri, stored_media(seed=number))

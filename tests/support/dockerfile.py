@@ -1,4 +1,4 @@
-"""A Dockerfile as tests need it: its stages, their instructions, and which of our files it may copy."""
+"""A parsed Dockerfile: its stages, their instructions, and the files of ours that it may copy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Instruction:
 
     @property
     def source_stage(self) -> str | None:
-        """Where a COPY takes from, if not from our files."""
+        """The stage that a COPY copies from; None for our files."""
         found = re.match(r"--from=(\S+)", self.text)
         return found[1] if found else None
 
@@ -51,7 +51,7 @@ def stages(text: str) -> dict[str, Stage]:
 
 
 def lineage(found: dict[str, Stage], target: str) -> list[Stage]:
-    """The stages that a target is built from, each behind those that it needs; none twice."""
+    """The stages that a target is built from, each after those that it needs, without repeats."""
     stage = found[target]
     sources = [i.source_stage for i in stage.instructions if i.name == "COPY"]
     needed: dict[str, Stage] = {}

@@ -1,6 +1,6 @@
 """A real Flink on loopback, from packages: a job manager, a task manager with two slots, and a worker pool.
 
-`python -m tests.support.flink_cluster` starts one, prints the options that a command takes behind --, and keeps it up
+`python -m tests.support.flink_cluster` starts one, prints the options that a command takes after --, and keeps it up
 until it is stopped.
 """
 
@@ -36,7 +36,7 @@ MARK = "VIDLA_TEST_CLUSTER"  # in the environment of everything that a cluster s
 
 
 class Missing(Exception):
-    """What a cluster needs is not on this machine; says what, and how to get it."""
+    """A prerequisite of a cluster is missing on this machine; the message names it and how to get it."""
 
 
 # --- its parts ------------------------------------------------------------------------------------------------------
@@ -50,10 +50,10 @@ def java() -> str:
 
 
 def job_server_jar() -> str | None:
-    """The jar that FLINK_JOB_SERVER_JAR names; None stands for the one that Beam has, or gets, by itself."""
+    """The jar that FLINK_JOB_SERVER_JAR names; None for the one that Beam finds or downloads. Raises Missing."""
     named = os.environ.get("FLINK_JOB_SERVER_JAR")
     if named and not Path(named).is_file():
-        raise Missing(f"FLINK_JOB_SERVER_JAR names {named}, which is not there")
+        raise Missing(f"FLINK_JOB_SERVER_JAR names {named}, which does not exist")
     if named:
         return named
     from apache_beam.runners.portability.job_server import JavaJarJobServer
@@ -62,23 +62,23 @@ def job_server_jar() -> str | None:
         JavaJarJobServer.local_jar(JavaJarJobServer.path_to_beam_jar(":runners:flink:1.19:job-server:shadowJar"))
     except Exception as error:
         how = "name one with FLINK_JOB_SERVER_JAR"
-        raise Missing(f"Beam's job server for Flink 1.19 cannot be had; {how} ({error})") from None
+        raise Missing(f"Beam's job server for Flink 1.19 is not available; {how} ({error})") from None
     return None
 
 
 def flink_home() -> Path:
-    """Flink's folder in the cache, put together from its Python packages where it is not there yet."""
+    """Flink's folder in the cache, assembled from its Python packages if it does not exist. Raises Missing."""
     home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "vidla" / f"flink-{FLINK}"
     if not home.is_dir():
         home.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=home.parent, prefix="flink-") as folder:
-            _put_together(Path(folder), Path(folder) / "home")
+            _assemble(Path(folder), Path(folder) / "home")
             if not home.is_dir():
                 (Path(folder) / "home").rename(home)
     return home
 
 
-def _put_together(downloads: Path, home: Path) -> None:
+def _assemble(downloads: Path, home: Path) -> None:
     """The jars come in the sdist of `apache-flink-libraries`, scripts and settings in the wheel of `apache-flink`."""
     # Any wheel's scripts will do, whatever this Python is.
     anywhere = ["--only-binary=:all:", "--python-version=3.11", "--platform=manylinux2014_x86_64"]
@@ -87,7 +87,7 @@ def _put_together(downloads: Path, home: Path) -> None:
         run = subprocess.run(command, capture_output=True, text=True, timeout=840, check=False)
         if run.returncode:
             why = (run.stderr.strip().splitlines() or ["pip failed"])[-1]
-            raise Missing(f"Flink {FLINK} is made from the package {arguments[-1]}, which cannot be had: {why}")
+            raise Missing(f"Flink {FLINK} needs the package {arguments[-1]}, which is not available: {why}")
     (jars,) = downloads.glob("*.tar.gz")
     (scripts,) = downloads.glob("*.whl")
     with tarfile.open(jars) as archive:
@@ -107,19 +107,19 @@ def _put_together(downloads: Path, home: Path) -> None:
 
 
 class Cluster:
-    """Between entering and leaving: a job manager, a task manager and a worker pool, all on ports of their own."""
+    """A context manager: a job manager, a task manager and a worker pool, each on a free port."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
         self.java, self.jar, self.home = java(), job_server_jar(), flink_home()
         self.folder = folder
         self.rest, self._rpc, self._pool_port = _free_ports(3)
-        self.scratch = folder / "scratch"  # of workers whose dataset is elsewhere
+        self.scratch = folder / "scratch"  # of workers whose dataset is not on a local disk
         self._environment = {**os.environ, **(environment or {}), MARK: str(folder), "TMPDIR": str(self.scratch)}
         self._logs = 0
 
     @property
     def options(self) -> list[str]:
-        """What a command takes behind -- to run here."""
+        """The options after -- with which a command runs here."""
         jar = [f"--flink_job_server_jar={self.jar}"] if self.jar else []
         return [
             "--runner=FlinkRunner",
@@ -152,7 +152,7 @@ class Cluster:
         wait_until(lambda: not self.processes())
 
     def start_task_manager(self) -> None:
-        """Start one, and wait until its slots are free to take."""
+        """Start a task manager, and wait until its slots are available."""
         self.task_manager = self._start_flink("taskmanager")
         wait_until(lambda: self.overview().get("slots-available") == SLOTS)
 
@@ -162,7 +162,7 @@ class Cluster:
         wait_until(lambda: _answers(self._pool_port))
 
     def overview(self) -> dict[str, Any]:
-        """What the job manager says of the cluster; nothing while it does not answer."""
+        """The job manager's overview of the cluster; empty while it does not answer."""
         try:
             return self.get("/overview")
         except OSError:
@@ -183,22 +183,22 @@ class Cluster:
             return dict(json.load(answer))
 
     def processes(self) -> list[psutil.Process]:
-        """Everything that it has started, whoever their parents are by now."""
+        """All processes of the cluster, even if their parents have ended."""
         found = []
         for process in psutil.process_iter():
             try:
                 if process.environ().get(MARK) == str(self.folder) and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
-            except psutil.Error:  # it is gone by now, or the kernel's
+            except psutil.Error:  # it has ended, or is the kernel's
                 continue
         return found
 
     def said(self) -> str:
-        """What its processes have written, for a test that fails."""
+        """The output of its processes, for a test that fails."""
         return "\n".join(f"== {path.name}\n{path.read_text(errors='replace')}" for path in self.folder.glob("*.log"))
 
     def _configure(self) -> None:
-        """Flink's own settings, with what a small cluster for many-stage jobs must change."""
+        """Write Flink's default settings with the changes that a small cluster for many-stage jobs needs."""
         conf = self.folder / "conf"
         shutil.copytree(self.home / "conf", conf)
         settings = yaml.safe_load((conf / "config.yaml").read_text())
@@ -215,7 +215,7 @@ class Cluster:
             "restart-strategy.fixed-delay.attempts": 5,
             "restart-strategy.fixed-delay.delay": "2 s",
             "heartbeat.interval": 2000,
-            "heartbeat.timeout": 10000,  # a task manager that was killed is missed after so long
+            "heartbeat.timeout": 10000,  # a killed task manager is noticed after this time
             "io.tmp.dirs": str(self.folder),
         }
         for key, value in changes.items():

@@ -17,7 +17,7 @@ DEVICES = ("null", "zero", "random", "urandom")
 
 
 class Root:
-    """Keeps what the instructions so far have set for the next: environment, shell, working directory."""
+    """A root folder, with the environment, shell and working directory that the instructions so far have set."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -27,19 +27,19 @@ class Root:
 
     @classmethod
     def fresh(cls, folder: Path, release: str) -> Root:
-        """As small as Debian's own slim images. Skips the test where no mirror is reached."""
+        """Make a root as small as Debian's slim images. Skips the test if no mirror can be reached."""
         command = ["debootstrap", "--variant=minbase", release, folder]
         made = subprocess.run(command, capture_output=True, text=True, check=False)
         if made.returncode != 0:
             pytest.skip(f"debootstrap made no root of {release}: {made.stdout.strip().splitlines()[-1:]}")
-        folder.chmod(0o755)  # pytest's folders are for their owner alone
+        folder.chmod(0o755)  # pytest's folders are private to their owner
         shutil.copyfile("/etc/resolv.conf", folder / "etc" / "resolv.conf")
         for device in DEVICES:
             subprocess.run(["cp", "-a", "--remove-destination", f"/dev/{device}", folder / "dev"], check=True)
         return cls(folder)
 
     def build(self, stage: Stage) -> list[str]:
-        """Do what a stage says, in this one root; the commands that were run."""
+        """Follow the instructions of a stage in this root; returns the commands that were run."""
         done = []
         for instruction in stage.instructions:
             if instruction.name == "RUN":
@@ -58,7 +58,7 @@ class Root:
         return done
 
     def copy(self, sources: Sequence[str], target: str) -> None:
-        """Those of our files into the root that .dockerignore lets in."""
+        """Copy those of our files into the root that .dockerignore allows."""
         into = self.folder / self.at[1:] / target
         for file in context():
             if "." in sources or str(file) in sources:
@@ -67,7 +67,7 @@ class Root:
                 shutil.copyfile(HERE / file, there)
 
     def run(self, command: str, user: int = 0) -> str:
-        """Run a command in the root, in namespaces of its own; what it says. Fails the test where it does."""
+        """Run a command in the root, in separate namespaces; returns its output. The test fails if the command does."""
         enter = ["unshare", "--mount", "--pid", "--fork", "--kill-child", f"--mount-proc={self.folder / 'proc'}"]
         chroot = ["chroot", f"--userspec={user}:{user}", str(self.folder)]
         environment = {**self.environment, "HOME": "/root" if user == 0 else "/home/vidla"}
@@ -78,7 +78,7 @@ class Root:
 
 
 def _network(root: Path) -> Mapping[str, str]:
-    """How pip reaches its index on this machine, for a root on it: the settings, and the files that they name."""
+    """This machine's settings for reaching pip's index, with the files that they name copied into `root`."""
     given: dict[str, str] = {}
     for name, value in os.environ.items():
         if not name.startswith("PIP_") and not name.lower().endswith("_proxy"):

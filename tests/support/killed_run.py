@@ -2,9 +2,9 @@
 
     python -m tests.support.killed_run [PREFIX:]N HOW ARGUMENTS...
 
-The Nth write is one to the object store or to a Delta log; with PREFIX, one of those to the store whose path begins so.
-HOW: "before" it, "torn" (with part of the file on disk, as a write cut off leaves it) or "after" it. Exit status 0: the
-run ended before its Nth write.
+Writes to the object store and to Delta logs count; with PREFIX, only writes to the store at paths that begin with it.
+HOW: "before" the write, "torn" (with part of the file on disk, as an interrupted write leaves it) or "after" it. Exit
+status 0: the run ended before its Nth write.
 """
 
 from __future__ import annotations

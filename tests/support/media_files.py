@@ -1,6 +1,6 @@
-"""Makes small media files of every kind that the single pass must live with: odd, broken and hostile ones.
+"""Make small media files of every kind that the single pass must handle: odd, broken and hostile ones.
 
-Each maker writes one file of 160x120 pixels and a few seconds into the folder that it is given, and returns its path.
+Each maker writes one file of 160x120 pixels and a few seconds into the given folder, and returns its path.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FAST = ["-c:v", "libx264", "-preset", "ultrafast", "-g", "25", "-threads", "1"]
 
 
 def ffmpeg(*arguments: str | Path) -> None:
-    """Run the system's ffmpeg on files that the tests make themselves."""
+    """Run the system's ffmpeg; only for files that the tests make themselves."""
     command = ["ffmpeg", "-nostdin", "-v", "error", "-y", *map(str, arguments)]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL, timeout=180)
 
@@ -31,7 +31,7 @@ def ffmpeg(*arguments: str | Path) -> None:
 def make(
     path: Path, *arguments: str, picture: str = PICTURE, sound: str | None = TONE, codec: list[str] = FAST
 ) -> Path:
-    """A test picture with a tone, encoded as `arguments` say."""
+    """A test picture with a tone, encoded with `arguments`."""
     inputs = ["-f", "lavfi", "-i", picture]
     if sound:
         inputs += ["-f", "lavfi", "-i", sound]
@@ -43,7 +43,7 @@ def plain(folder: Path, *arguments: str, name: str = "plain.mp4") -> Path:
     return make(folder / name, "-movflags", "+faststart", *arguments)
 
 
-# --- sound, but out of the ordinary ---------------------------------------------------------------------------------
+# --- valid, but out of the ordinary ---------------------------------------------------------------------------------
 
 
 def vfr_times() -> list[float]:
@@ -68,7 +68,7 @@ def timed(path: Path, times: list[float], time_base: Fraction = Fraction(1, 1000
 
 
 def rotated(folder: Path, clockwise: int = 90) -> Path:
-    """A picture that players turn clockwise: one corner marked, so that every turn looks different."""
+    """A picture that players rotate clockwise, with one corner marked so that every rotation looks different."""
     source = make(folder / "upright.mp4", picture=f"testsrc=size=160x120:rate=25:duration=1,{_MARK}")
     ffmpeg("-i", source, "-c", "copy", "-metadata:s:v", f"rotate={360 - clockwise}", folder / "rotated.mp4")
     return folder / "rotated.mp4"
@@ -88,7 +88,7 @@ def with_cover(folder: Path, source: Path, name: str) -> Path:
 
 
 def joined(folder: Path, name: str, *parts: Path) -> Path:
-    """Transport streams one after the other: the second begins where no clock continues."""
+    """Transport streams concatenated: the second does not continue the clock of the first."""
     path = folder / name
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
     return path
@@ -130,7 +130,7 @@ def patched(source: Path, old: bytes, new: bytes, name: str) -> Path:
 
 
 def without_index(folder: Path) -> Path:
-    """An mp4 whose writer was stopped before it wrote the index."""
+    """An mp4 whose writer was killed before it wrote the index."""
     source = make(folder / "index_last.mp4")
     data = source.read_bytes()
     path = folder / "no_index.mp4"
@@ -139,7 +139,7 @@ def without_index(folder: Path) -> Path:
 
 
 def declared_size(folder: Path, side: int) -> Path:
-    """An mp4 that claims frames of `side` pixels a side."""
+    """An mp4 whose header claims frames of `side` x `side` pixels."""
     source = plain(folder, name="small.mp4")
     data = bytearray(source.read_bytes())
     at = data.index(b"avc1", data.index(b"stsd")) + 4 + 24
@@ -150,7 +150,7 @@ def declared_size(folder: Path, side: int) -> Path:
 
 
 def referring(folder: Path) -> Path:
-    """A QuickTime file whose media lies in another file, by a data reference."""
+    """A QuickTime file with a data reference to media in another file."""
     other = make(folder / "other.mp4")
     data = other.read_bytes()
     url = b"file://" + bytes(other) + b"\0"
@@ -163,7 +163,7 @@ def referring(folder: Path) -> Path:
 
 
 def grown(box: bytes, old: bytes, new: bytes) -> bytes:
-    """`box` (an mp4 box) with `old` replaced by `new` wherever it is, the sizes of the boxes around it corrected."""
+    """The mp4 box `box` with every `old` replaced by `new`, and the sizes of the enclosing boxes corrected."""
     if old not in box:
         return box
     if box == old:
@@ -194,7 +194,7 @@ def noise(path: Path, size: int = 200_000) -> Path:
 
 
 def long_video(path: Path, seconds: float, frame_rate: int = 25, size: tuple[int, int] = (320, 180)) -> Path:
-    """`seconds` of video with sound, made quickly: half a minute, its packets repeated with growing timestamps."""
+    """`seconds` of video with sound, made quickly: 30 s, whose packets are repeated with growing timestamps."""
     block = path.with_name("block.mp4")
     if not block.exists():
         picture = f"testsrc2=size={size[0]}x{size[1]}:rate={frame_rate}:duration=30"

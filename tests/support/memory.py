@@ -1,4 +1,4 @@
-"""The most memory that a process has had."""
+"""The peak memory of a process."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from pathlib import Path
 
 
 def peak_bytes() -> int:
-    """Of this process alone: `ru_maxrss` would count what its parent had when it began it."""
+    """The peak of this process alone; `ru_maxrss` would include its parent's memory at the fork."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024

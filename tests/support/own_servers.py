@@ -1,4 +1,4 @@
-"""Servers of our own in tests: how they are set, looked at and provoked, and commands that use one."""
+"""vLLM servers that tests start: settings, inspection and provocation of them, and commands that use one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from curation.settings import EngineSettings, VllmSettings
 from tests.support.watching import is_closed, is_gone, wait_until
 
 Serve = Callable[..., VllmServer]
-"""What the fixture `serve` is."""
+"""The type of the fixture `serve`."""
 
 
 def settings(python: Path | str, *extra_args: str, **vllm: Any) -> EngineSettings:
@@ -31,7 +31,7 @@ def get(base_url: str, path: str) -> Any:
 
 
 def provoke(base_url: str, path: str) -> None:
-    """Ask for something that may break the connection."""
+    """Send a request that may break the connection."""
     connection = http.client.HTTPConnection("127.0.0.1", port_of(base_url), timeout=1)
     try:
         connection.request("GET", path)

@@ -1,9 +1,9 @@
-"""moto's S3 on loopback, as a process of its own. It says its port, and ends when its standard input does.
+"""moto's S3 on loopback, in a separate process. It prints its port, and ends when its standard input closes.
 
     python -m tests.support.s3_server LOG [--no-conditions] [--keys]
 
-A line of LOG is an answer: its method, path and bytes. With --no-conditions it overwrites what is to be created only
-if absent, as some S3-compatible servers do; with --keys it knows of no access key.
+Each line of LOG is an answer: method, path and bytes. With --no-conditions it ignores "create only if absent" and
+overwrites, as some S3-compatible servers do; with --keys it rejects every access key.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Start = Callable[..., Any]
 
 
 class Server:
-    """moto's application between our log and a lock."""
+    """moto's application with a log, and a lock around conditional writes."""
 
     def __init__(self, log: Path, conditions: bool) -> None:
         self._log = log.open("a", buffering=1)
@@ -45,7 +45,7 @@ class Server:
         if not self._conditions:
             del environ["HTTP_IF_NONE_MATCH"]
             return self._moto(environ, start_logged)
-        with self._lock:  # S3 looks and writes at once; moto looks, then writes
+        with self._lock:  # S3 checks and writes atomically; moto checks, then writes
             return self._moto(environ, start_logged)
 
 

@@ -1,4 +1,4 @@
-"""A model that says what a test wants: real ones do not refuse, stall or answer garbage on demand."""
+"""A model that follows a script: real ones do not refuse, stall or answer garbage on demand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Script = Callable[[TextRequest, int], str | Completion | Failure]
 
 
 class ScriptedEngine:
-    """Answers each request with `script(request, how often it was asked before)`: a text, or a whole answer."""
+    """Answers each request with `script(request, number of earlier tries)`: a text, or a complete answer."""
 
     engine = "scripted"
     model = "scripted"

@@ -1,6 +1,6 @@
-"""An OpenAI-compatible server on loopback that does what a real one will not do on demand: storms, stalls, nonsense.
+"""An OpenAI-compatible server on loopback that misbehaves on demand: storms, stalls, nonsense.
 
-It answers `echo <last user words>`, unless its script says otherwise.
+It answers `echo <last user words>` unless its script does something else.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ Body = dict[str, Any]
 
 @dataclass
 class Asked:
-    """A request as it came in; `time` counts from 1 how often these words were asked for."""
+    """A request as received; `time` is 1 for the first request with these words, 2 for the second, …"""
 
     body: Body
     words: str
     time: int
     at: float
-    in_flight: int  # with this one
+    in_flight: int  # including this one
     headers: dict[str, str]
     http: web.Request = field(repr=False)
     server: ScriptedServer = field(repr=False)
@@ -37,13 +37,13 @@ Script = Callable[[Asked], Awaitable[web.StreamResponse]]
 
 
 def words_of(body: Body) -> str:
-    """What the last user message says, without its images."""
+    """The text of the last user message, without its images."""
     content = next(m["content"] for m in reversed(body["messages"]) if m["role"] == "user")
     return content if isinstance(content, str) else content[-1]["text"]
 
 
 class ScriptedServer:
-    """Serves `script` at `url` between `start` and `stop`, or as a context manager; records what it was asked."""
+    """Serves `script` at `url` between `start` and `stop`, or as a context manager; records its requests."""
 
     def __init__(self, script: Script | None = None, models: tuple[str, ...] = ("m",)) -> None:
         self.script = script or echo
@@ -52,7 +52,7 @@ class ScriptedServer:
         self.times: Counter[str] = Counter()
         self.in_flight = 0
         self.most_in_flight = 0
-        self.peers: set[Any] = set()  # one a connection
+        self.peers: set[Any] = set()  # one per connection
         self.port = 0
 
     @property
@@ -67,17 +67,17 @@ class ScriptedServer:
         self.stop()
 
     def start(self) -> None:
-        """Serve, on the same port as before if there was one."""
+        """Serve, on the same port as before after a `stop`."""
         ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(ready)), daemon=True)
         self._thread.start()
-        if not ready.wait(10):
-            raise TimeoutError("the scripted server does not come up")
+        if not ready.wait(60):
+            raise TimeoutError("the scripted server has not started")
 
     def stop(self) -> None:
-        """Go away, breaking off every connection."""
+        """Stop serving, and abort every connection."""
         self._loop.call_soon_threadsafe(self._ended.set)
-        self._thread.join(10)
+        self._thread.join(60)
 
     async def _serve(self, ready: threading.Event) -> None:
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
@@ -119,11 +119,11 @@ class ScriptedServer:
             self.in_flight -= 1
 
 
-# --- what a script does with a request ------------------------------------------------------------------------------
+# --- scripts: answers to a request ---------------------------------------------------------------------------------
 
 
 def completion(text: str | None, finish_reason: str | None = "stop", **message: Any) -> Body:
-    """A chat completion of one token a word."""
+    """A chat completion with one token per word."""
     tokens = len((text or "").split())
     return {
         "id": "chatcmpl-1",
@@ -140,12 +140,12 @@ def completion(text: str | None, finish_reason: str | None = "stop", **message: 
 
 
 async def echo(asked: Asked) -> web.StreamResponse:
-    """The words that were asked for, streamed where that was asked for."""
+    """Answer with the words of the request, streamed if requested."""
     return await say(asked, f"echo {asked.words}")
 
 
 async def say(asked: Asked, text: str, pause_s: float = 0.0, finish_reason: str = "stop") -> web.StreamResponse:
-    """`text`, in one piece, or word by word with `pause_s` before each where streaming is asked for."""
+    """Answer with `text`: at once, or, if streaming is requested, word by word with `pause_s` before each."""
     if not asked.body.get("stream"):
         return web.json_response(completion(text, finish_reason))
     stream = web.StreamResponse(headers={"Content-Type": "text/event-stream"})

@@ -45,7 +45,7 @@ def settings_for(*urls: str, assignments: Iterable[str] = ()) -> Settings:
 def segment_videos(
     location: Path, settings: Settings, numbers: Iterable[int], change: Callable[[Rows], Rows] = lambda rows: rows
 ) -> Dataset:
-    """Videos of four frames and seven clips, as the first two stages leave them; where they are there, made again."""
+    """Videos of four frames and seven clips, as the first two stages write them; existing ones are replaced."""
     dataset = Dataset(str(location))
     with Writer(dataset, f"segmented-{len(list(location.glob('commits/*')))}", {}) as writer:
         parts, media = PartWriter(dataset.store, writer.lineage, part_bytes=1 << 30), stored_media()
@@ -74,7 +74,7 @@ def segment_videos(
 
 
 def moved(rows: Rows, seconds: float = 0.5) -> Rows:
-    """The same frames, kept at other times, so under other ids."""
+    """The same frames at other times, and so with other ids."""
     renamed: dict[str, str] = {}
     frames = []
     for frame in rows["frames"]:
@@ -87,22 +87,22 @@ def moved(rows: Rows, seconds: float = 0.5) -> Rows:
 
 
 def still(rows: Rows) -> Rows:
-    """Every frame has the image of the first."""
+    """The rows with the first frame's image in every frame."""
     image = rows["frames"][0].image
     frames = [dataclasses.replace(f, image=image, image_digest=content_digest(image)) for f in rows["frames"]]
     return {**rows, "frames": frames}
 
 
 def run(dataset: Dataset, settings: Settings, stages: Iterable[str] = tuple(Stage), one_job: bool = False) -> int:
-    """What `vidla curate --dataset` does, in this process; its exit status."""
+    """Run `vidla curate --dataset` in this process; returns its exit status."""
     return curate([], dataset.uri, settings, tuple(stages), [], 0.0, 1.0, one_job=one_job)
 
 
-# --- what the server says -------------------------------------------------------------------------------------------
+# --- the server's answers -------------------------------------------------------------------------------------------
 
 
 def image_of(asked: Asked) -> str | None:
-    """The image that came with a request, as a data URL; None where there was none."""
+    """The image of a request as a data URL, or None."""
     content = next(m["content"] for m in asked.body["messages"] if m["role"] == "user")
     return (
         next((part["image_url"]["url"] for part in content if part["type"] == "image_url"), None)
@@ -112,13 +112,13 @@ def image_of(asked: Asked) -> str | None:
 
 
 def caption_for(image: str) -> str:
-    """A caption that no other image has."""
+    """A caption that is unique to the image."""
     letters = hashlib.sha256(image.encode()).hexdigest()[:12].translate(str.maketrans("0123456789", "ghijklmnop"))
     return f"A bee dances on the flower {letters}."
 
 
 async def texts(asked: Asked) -> web.StreamResponse:
-    """A caption for an image, and a summary that will do for what these videos say and show."""
+    """Answer with a caption for an image, or with an acceptable summary of these videos' speech or pictures."""
     image = image_of(asked)
     if image is not None:
         return await say(asked, caption_for(image))

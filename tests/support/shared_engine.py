@@ -1,4 +1,4 @@
-"""A pipeline whose processes ask one engine: each answer holds the number of its request, and nothing else will do."""
+"""A pipeline whose processes share one engine; each answer must hold the number of its request."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def request(number: int) -> TextRequest:
 
 
 class Ask(beam.DoFn):  # type: ignore[misc]
-    """Numbers of batches → a file each in `folder`: who asked, and what was answered to which request."""
+    """Numbers of batches → one file per batch in `folder`: the process id, and the answer to each request."""
 
     def __init__(self, settings: EngineSettings, folder: str) -> None:
         self.settings = settings
@@ -46,7 +46,7 @@ class Ask(beam.DoFn):  # type: ignore[misc]
 
 
 def ask(settings: EngineSettings, folder: Path, batches: int, processes: int) -> None:
-    """Ask for so many batches from so many processes of Beam's, and wait until all have ended."""
+    """Send `batches` batches from `processes` processes of Beam, and wait until all have ended."""
     options = ["--runner=FnApiRunner", "--direct_running_mode=multi_processing", f"--direct_num_workers={processes}"]
     with beam.Pipeline(options=PipelineOptions(options)) as pipeline:
         _ = pipeline | beam.Create(range(batches)) | beam.Reshuffle() | beam.ParDo(Ask(settings, str(folder)))

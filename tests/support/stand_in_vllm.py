@@ -1,11 +1,11 @@
-"""A stand-in for vLLM's server, for what the real one does not do on demand: it loads nothing and answers no prompt.
+"""A stand-in for vLLM's server that misbehaves on demand; it loads no model and answers no prompts.
 
     python stand_in_vllm.py --port PORT [--fail] [--slow SECONDS] [--stubborn] …
 
-Like vLLM it opens a port of loopback, has a child and a grandchild, shares memory, and ends when its child dies. GET
-/health says that it is well, /pids who they are, /memory what is shared, /environment and /arguments what they are
-given; /fail makes it end with an error, /sick makes its health 503. Each start adds a line to the file that
-STAND_IN_STARTS names.
+Like vLLM it listens on loopback, has a child and a grandchild, shares memory, and ends when its child dies. GET /health
+answers 200, /pids the process ids, /memory the name of the shared memory, /environment and /arguments those of the
+server; /fail makes it end with an error, /sick makes /health answer 503. Each start adds a line to the file
+STAND_IN_STARTS.
 """
 
 from __future__ import annotations

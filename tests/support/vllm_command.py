@@ -1,9 +1,9 @@
-"""A command that uses a vLLM of our own, and does what a line on its standard input says.
+"""A command that uses a vLLM server of its own, controlled by lines on its standard input.
 
     python -m tests.support.vllm_command SETTINGS
 
-"ready" prints the server's URL once that can be asked, or why it never will be; "fork" makes a copy of this process and
-prints its number; "close" prints that when it is done; "end", "raise" and "exit" are ways to end without closing.
+"ready" prints the server's URL once it answers, or why it never will; "fork" makes a copy of this process and
+prints its pid; "close" closes the server and then prints "closed"; "end", "raise" and "exit" end without closing.
 """
 
 from __future__ import annotations

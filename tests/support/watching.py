@@ -1,4 +1,4 @@
-"""Watching other processes: waiting for what they do, with an end to it, and whether they listen."""
+"""Watching other processes: wait for a condition up to a limit; check whether they run or listen."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ def is_gone(pid: int) -> bool:
 
 
 def is_closed(port: int) -> bool:
-    """Whether nobody listens on a port of loopback."""
+    """Whether nothing listens on a port of loopback."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0

@@ -1,4 +1,4 @@
-"""A web server on loopback that serves a small video well, and misbehaves in every way that the web does."""
+"""A web server on loopback that serves a small video well, and misbehaves in all the ways of the web."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROUTES: dict[str, Route] = {}
 
 
 def make_media(folder: Path) -> Path:
-    """Two seconds of test picture with a tone, as MP4, HLS and DASH (in two files), and a picture and a tone alone."""
+    """Two seconds of test picture with a tone, as MP4, HLS and DASH (in two files), and each of them alone."""
     picture = ["-f", "lavfi", "-i", "testsrc2=size=96x64:rate=12:duration=2"]
     tone = ["-f", "lavfi", "-i", "sine=frequency=440:duration=2"]
     codecs = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "12", "-c:a", "aac"]
@@ -42,7 +42,7 @@ def make_media(folder: Path) -> Path:
 
 @dataclass
 class WebServer:
-    """Serves the files in `media` and the misbehaving ROUTES; remembers what it was asked for."""
+    """Serves the files in `media` and the misbehaving ROUTES; records its requests."""
 
     media: Path
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
@@ -71,7 +71,7 @@ class WebServer:
         return [path for path, _ in self.asked]
 
     def begin(self, path: str, headers: dict[str, str]) -> int:
-        """Count a request; how often its path was asked for so far."""
+        """Count a request; returns the number of requests for its path so far."""
         with self._lock:
             self.asked.append((path, headers))
             self.times[path] += 1
@@ -86,7 +86,7 @@ class WebServer:
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, *_: Any) -> None:
-        """Clients that hang up are what many of these routes are for."""
+        """Ignore clients that hang up: many of these routes provoke that."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -124,7 +124,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def video(self, **headers: str) -> None:
-        """The video, or the range of it that is asked for."""
+        """The video, or the requested range of it."""
         data = self.data("video.mp4")
         wanted = (self.headers.get("Range") or "").removeprefix("bytes=").removesuffix("-")
         if not wanted.isdecimal() or "no-range" in self.path:
@@ -137,14 +137,14 @@ class _Handler(BaseHTTPRequestHandler):
         return (self.web.media / name).read_bytes()
 
     def half(self, length: int | None = -1, **headers: str) -> None:
-        """The first half of the video, with the whole's length or another."""
+        """The first half of the video, announced with the full length or with `length`."""
         data = self.data("video.mp4")
         self.head(200, "video/mp4", len(data) if length == -1 else length, ETag='"1"', **headers)
         self.wfile.write(data[: len(data) // 2])
         self.wfile.flush()
 
     def reset(self) -> None:
-        """Break the connection off, so that the other side sees a reset."""
+        """Abort the connection, so that the client sees a reset."""
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
         self.close_connection = True
@@ -153,7 +153,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.web.ended.wait(seconds)
 
     def browsed(self) -> bool:
-        """Whether this is yt-dlp's first look at an URL, whose body it leaves unread when it is media."""
+        """Whether this is yt-dlp's first request for a URL, whose body it leaves unread if it is media."""
         return self.time % 2 == 1
 
 
@@ -209,7 +209,7 @@ ROUTES |= {
 
 
 def first(times: int, then: Route) -> Callable[[Route], Route]:
-    """A route that misbehaves so many times and then goes on to `then`."""
+    """A route that misbehaves `times` times and then continues with `then`."""
     return lambda bad: lambda h: bad(h) if h.time <= times else then(h)
 
 
@@ -280,7 +280,7 @@ def _(h: _Handler) -> None:
 
 @route("changed-after-reset")
 def _(h: _Handler) -> None:
-    """The file is another one when the rest is asked for; a server that knows better says so, by If-Range."""
+    """The file has changed when the rest is requested; a good server detects that by If-Range."""
     if h.time == 2:
         data = b"\0" * len(h.data("video.mp4"))
         h.head(200, "video/mp4", len(data), ETag='"0"')
@@ -294,7 +294,7 @@ def _(h: _Handler) -> None:
 
 @route("short")
 def _(h: _Handler) -> None:
-    """Says that it is longer than it is."""
+    """Announces more bytes than it sends."""
     h.half()
     h.close_connection = True
 
