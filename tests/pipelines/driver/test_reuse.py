@@ -120,7 +120,7 @@ def test_a_dataset_that_is_not_there_is_said_so(tmp_path: Path) -> None:
     assert not server.asked
 
 
-@pytest.mark.slow
+@pytest.mark.long  # in short runs a scripted server shows it, above
 def test_the_same_video_in_a_second_dataset_needs_no_model(
     tmp_path: Path, videos: list[Path], vidla: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:

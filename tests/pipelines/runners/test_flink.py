@@ -135,7 +135,7 @@ def downloaded(videos: list[Path], tmp_path: Path) -> Path:
     inputs = tmp_path / "videos"
     inputs.mkdir()
     shutil.copy(videos[0], inputs)
-    make_video(inputs / "long.mp4", 60, size="640x480", rate=25)
+    make_video(inputs / "long.mp4", 40, size="640x480", rate=25)
     with this_process, Writer(Dataset(str(tmp_path / "dataset")), "download", {}) as writer:
         download = Run(writer.dataset, writer, resolve(), "", (Stage.DOWNLOAD,))
         download.do(download.plan(add_requests(download.writer, download.settings, [str(inputs)])))
