@@ -10,6 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation.ids import digest
+
 
 class Step(StrEnum):
     """The steps that have a digest, and so a recipe, of their own."""
@@ -39,6 +44,26 @@ def recipe_of(table: str) -> int | None:
     """The recipe of the rows that are written to `table` now."""
     step = STEP_OF.get(table)
     return None if step is None else RECIPES[step]
+
+
+def identity(digest_of_row: str, recipe: int | None) -> str:
+    """Stands for a row as an input of the next step: its digest, and the recipe from the second one on.
+
+    So what follows is made again after a row was refreshed, though its settings and inputs are the same.
+
+    >>> identity("d", None) == identity("d", 1) == "d" != identity("d", 2)
+    True
+    """
+    return digest_of_row if recipe in (None, 1) else digest(digest_of_row, recipe)
+
+
+def identities(digests: pa.ChunkedArray, recipes: pa.ChunkedArray) -> pa.ChunkedArray:
+    """`identity` of many rows at once; null for a null digest."""
+    if pc.max(recipes).as_py() in (None, 1):
+        return digests
+    pairs = zip(digests.to_pylist(), recipes.to_pylist(), strict=True)
+    made = [of_row and identity(of_row, recipe) for of_row, recipe in pairs]
+    return pa.chunked_array([pa.array(made, pa.string())])
 
 
 def is_older(recipe: int | None, step: Step) -> bool:

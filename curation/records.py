@@ -16,10 +16,11 @@ SCALES: tuple[Scale, ...] = ("short", "medium", "long")
 
 @dataclass(frozen=True)
 class Row(Generic[T]):
-    """A record of a table, and the digest of the settings and inputs that made it."""
+    """A record of a table, the digest of the settings and inputs that made it, and the recipe, if not today's."""
 
     record: T
     digest: str
+    recipe: int | None = None
 
 
 # --- values inside rows ---------------------------------------------------------------------------------------------

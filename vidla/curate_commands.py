@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from curation.errors import UsageError
+from curation.recipes import Step
 from curation.rejects import Kind, Stage
 from vidla.options import ConfigOption, DatasetOption, RejectRateOption, SetOption, WaitOption
 
@@ -23,6 +24,10 @@ def curate(
     assignments: SetOption = None,
     wait: WaitOption = 0.0,
     max_reject_rate: RejectRateOption = 1.0,
+    refresh: Annotated[
+        list[Step] | None,
+        typer.Option("--refresh", help="make rows again that an older version of this step's code made; repeatable"),
+    ] = None,
     one_job: Annotated[
         bool,
         typer.Option("--one-job", help="run just the next wave, as a single job (what a flex-template launch does)"),
@@ -35,7 +40,18 @@ def curate(
 
     Example: vidla curate videos.csv --dataset data/talks --set media.lines=480
     """
-    _run(context, tuple(Stage), inputs or [], dataset, config, assignments, wait, max_reject_rate, one_job=one_job)
+    _run(
+        context,
+        tuple(Stage),
+        inputs or [],
+        dataset,
+        config,
+        assignments,
+        wait,
+        max_reject_rate,
+        one_job=one_job,
+        refresh=frozenset(refresh or ()),
+    )
 
 
 def _stage_command(stage: Stage, does: str, reads: str) -> Callable[..., None]:
@@ -94,6 +110,7 @@ def _run(
     retry_kind: str | None = None,
     retry: bool = False,
     one_job: bool = False,
+    refresh: frozenset[Step] = frozenset(),
 ) -> None:
     """Run the stages and exit with the run's status. `context.obj` holds the arguments after --, which are Beam's."""
     from curation.settings import resolve
@@ -111,5 +128,6 @@ def _run(
         retry=retry,
         retry_kind=retry_kind,
         one_job=one_job,
+        refresh=refresh,
     )
     raise typer.Exit(code)

@@ -68,9 +68,12 @@ class PartWriter:
             by_type.setdefault(type(row.record), []).append(row)
         for record, its_rows in by_type.items():
             table = table_of(record)
-            written_by = {"code_version": __version__, "recipe": recipe_of(table), "created_at": datetime.now(UTC)}
-            lineage = {"run_id": self.lineage.run_id, **written_by}
-            values = [{**to_row(row.record), **lineage, "digest": row.digest} for row in its_rows]
+            lineage = {"run_id": self.lineage.run_id, "code_version": __version__, "created_at": datetime.now(UTC)}
+            recipe = recipe_of(table)
+            values = [
+                {**to_row(row.record), **lineage, "digest": row.digest, "recipe": row.recipe or recipe}
+                for row in its_rows
+            ]
             self.add_rows(table, pa.Table.from_pylist(values, schema=TABLES[table].schema))
 
     def add_rows(self, table: str, rows: pa.Table) -> None:

@@ -15,8 +15,9 @@ from curation import __version__
 from curation.dataset.books import balance
 from curation.dataset.dataset import Dataset
 from curation.dataset.writer import Writer
-from curation.errors import DatasetError, Interrupted
+from curation.errors import DatasetError, Interrupted, UsageError
 from curation.ids import new_run_id
+from curation.recipes import Step
 from curation.rejects import Stage
 from curation.settings import Settings
 from pipelines.driver.intake import add_requests
@@ -46,14 +47,18 @@ def curate(
     retry: bool = False,
     retry_kind: str | None = None,
     one_job: bool = False,
+    refresh: frozenset[Step] = frozenset(),
 ) -> int:
     """Do the work that `inputs` and the dataset still need; with `one_job`, only its first wave, as a single job.
 
-    Returns the exit status of the process. Raises DatasetError, InputError, RunnerError.
+    Rows that an older recipe of the steps in `refresh` made are made again. Returns the exit status of the process.
+    Raises DatasetError, InputError, RunnerError.
     """
     runner = runner_for(beam_arguments)
     dataset = Dataset(location)
     dataflow.check(beam_arguments, dataset, one_job)
+    if refresh and one_job:
+        raise UsageError("--refresh needs a run that goes on to its end: leave out --one-job")
     if not inputs and not dataset.exists():
         raise DatasetError(f"no vidla dataset at {dataset.uri}; `vidla curate INPUT... --dataset DIR` makes one")
     run_id = new_run_id()
@@ -62,7 +67,7 @@ def curate(
     with this_process, Writer(dataset, run_id, about, wait_s) as writer, log_to(dataset, run_id):
         log.info("vidla %s begins to %s", __version__, command)
         retried = Retry(retry_kind) if retry else None
-        run = Run(dataset, writer, settings, texts_digest(settings), stages, runner, retried)
+        run = Run(dataset, writer, settings, texts_digest(settings), stages, runner, retried, refresh)
         plan = run.plan(add_requests(writer, settings, inputs))
         if not plan:
             typer.echo("Nothing to do: everything requested is either made or rejected.")

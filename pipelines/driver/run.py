@@ -13,6 +13,7 @@ from curation.dataset.commits import read_commits
 from curation.dataset.dataset import Dataset
 from curation.dataset.writer import Writer
 from curation.engines.interface import Engine
+from curation.recipes import Step
 from curation.rejects import Stage
 from curation.settings import Settings
 from curation.sources.requests import FetchTarget
@@ -42,6 +43,7 @@ class Run:
     stages: Sequence[Stage] = tuple(Stage)
     runner: Runner = field(default_factory=lambda: LocalRunner(()))
     retry: Retry | None = None
+    refresh: frozenset[Step] = frozenset()
     state: State = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)  # for the fields below, and for `state`
     _seen: int = 0  # the last commit that the state knows of
@@ -51,7 +53,7 @@ class Run:
     def plan(self, targets: Mapping[str, FetchTarget]) -> Plan:
         """The work that the dataset still needs from this run's stages; `targets` are those of `add_requests`."""
         self._seen = self.writer.seen
-        self.state = State.load(self.dataset, self.settings, self.texts)
+        self.state = State.load(self.dataset, self.settings, self.texts, self.refresh)
         plan = make_plan(self.state, targets, self.retry)
         if Stage.DOWNLOAD not in self.stages:
             plan.downloads = NOTHING

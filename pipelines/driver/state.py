@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.dataset.dataset import Dataset, lookup, rows_of
+from curation.recipes import RECIPES, Step, identities, identity, older_rows
 from curation.rejects import Stage
 from curation.row_digests import (
     clips_digest,
@@ -42,6 +43,12 @@ class Downloaded:
     digest: str
     source_uri: str
     source_bytes: int
+    recipe: int | None = None
+
+    @property
+    def identity(self) -> str:
+        """Stands for it as an input of the single pass."""
+        return identity(self.digest, self.recipe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +90,13 @@ class State:
     dataset: Dataset
     settings: Settings
     texts: str  # the digest of everything that makes the texts
+    refresh: frozenset[Step] = frozenset()  # steps whose rows are out of date if an older recipe made them
+    stale_texts: set[str] = field(default_factory=set)  # videos with such captions, summaries or clips
+    caption_recipes: dict[str, int] = field(default_factory=dict)  # of videos with captions of recipe 2 or later
     settled: set[str] = field(default_factory=set)  # videos that need nothing; the fields below leave them out
     downloads: dict[str, Downloaded] = field(default_factory=dict)  # by request_key
     by_video: dict[str, tuple[Downloaded, ...]] = field(default_factory=dict)  # one for each request
-    videos: dict[str, str] = field(default_factory=dict)  # digests by video_id, as in the next two
+    videos: dict[str, str] = field(default_factory=dict)  # identities of rows by video_id, as in the next two
     segments: dict[str, str] = field(default_factory=dict)
     clips: dict[str, str] = field(default_factory=dict)
     rejects: dict[tuple[str, str], Rejection] = field(default_factory=dict)  # by stage and key, of all videos
@@ -103,16 +113,19 @@ class State:
         self.places = VideoParts(self.dataset)
 
     @classmethod
-    def load(cls, dataset: Dataset, settings: Settings, texts: str) -> State:
-        state = cls(dataset, settings, texts)
+    def load(cls, dataset: Dataset, settings: Settings, texts: str, refresh: frozenset[Step] = frozenset()) -> State:
+        state = cls(dataset, settings, texts, refresh)
+        state._look_for_recipes()
         state._take("rejects", dataset.live_parts("rejects"))
         state.sources = {path for path, _, _ in dataset.list("sources/")}
         downloads = dataset.read("downloads", DOWNLOADED)
         state._count(downloads)
         state._compare(downloads)
         for table in ("videos", "segments", "clips"):
-            query = f"select video_id, max(digest) as digest from {table} group by video_id"
-            downloads = downloads.append_column(table, lookup(downloads["video_id"], dataset.sql(query), "digest"))
+            query = f"select video_id, max(digest) as digest, max(recipe) as recipe from {table} group by video_id"
+            rows = dataset.sql(query)
+            digests, recipes = (lookup(downloads["video_id"], rows, column) for column in ("digest", "recipe"))
+            downloads = downloads.append_column(table, identities(digests, recipes))
         settled = state._settled(downloads)
         state.settled.update(settled.to_pylist())
         pending = pc.invert(pc.is_in(downloads["video_id"], settled))
@@ -127,8 +140,8 @@ class State:
         """Find the requests without an up-to-date download."""
         requests = self.dataset.read("requests", ["request_key", "id", "subtitles"])
         expected = as_column(download_digests(requests, self.settings))
-        done = lookup(requests["request_key"], downloads, "digest")
-        missing = pc.not_equal(pc.coalesce(done, ""), expected)
+        made = downloads.append_column("identity", identities(downloads["digest"], downloads["recipe"]))
+        missing = pc.invert(self._is_one_of(lookup(requests["request_key"], made, "identity"), expected, Step.DOWNLOAD))
         keys = pa.table([requests["request_key"], expected], NO_REQUESTS.schema.names)
         self.unfetched = keys.filter(missing).cast(NO_REQUESTS.schema)
 
@@ -139,14 +152,49 @@ class State:
             pc.is_in(downloads["request_key"], self.unfetched["request_key"]),
             pc.is_in(downloads["video_id"], pa.array(rejected, pa.string())),
         )
-        media = media_digests(downloads["digest"], self.settings)
+        media = media_digests(identities(downloads["digest"], downloads["recipe"]), self.settings)
         tilings = tiling_digests(downloads["videos"], self.settings)
-        clips = clips_digests(as_column(tilings), self.texts, 0)
+        clips = clips_digests(downloads["segments"], self._texts_of(downloads["video_id"]), 0)
+        open_ = pc.or_(open_, pc.is_in(downloads["video_id"], pa.array(self.stale_texts, pa.string())))
         done = pc.invert(open_)
-        for table, expected in (("videos", media), ("segments", tilings), ("clips", clips)):
-            done = pc.and_(done, pc.fill_null(pc.equal(downloads[table], as_column(expected)), False))
+        made_by = {"videos": (media, Step.MEDIA), "segments": (tilings, Step.TILINGS), "clips": (clips, Step.SUMMARIES)}
+        for table, (expected, step) in made_by.items():
+            done = pc.and_(done, self._is_one_of(downloads[table], as_column(expected), step))
         settled = pc.unique(downloads["video_id"].filter(done))
         return settled.filter(pc.invert(pc.is_in(settled, downloads["video_id"].filter(open_))))
+
+    def _recipes(self, step: Step) -> range:
+        """The recipes whose rows are up to date."""
+        return range(RECIPES[step] if step in self.refresh else 1, RECIPES[step] + 1)
+
+    def _is_one_of(self, made: pa.ChunkedArray, digests: pa.ChunkedArray, step: Step) -> pa.ChunkedArray:
+        """Whether each row that was `made` has the digest that it would have today, from a recipe that will do."""
+        matches = as_column(pa.repeat(False, len(made)))
+        for recipe in self._recipes(step):
+            of_recipe = identities(digests, as_column(pa.repeat(recipe, len(digests))))
+            matches = pc.or_(matches, pc.fill_null(pc.equal(made, of_recipe), False))
+        return matches
+
+    def _texts_of(self, video_ids: pa.ChunkedArray) -> str | pa.ChunkedArray:
+        """`texts` for each video, with the recipe of its captions from the second one on."""
+        if not self.caption_recipes:
+            return self.texts
+        recipes = pa.array([self.caption_recipes.get(video_id) for video_id in video_ids.to_pylist()], pa.int64())
+        return identities(as_column(pa.repeat(self.texts, len(video_ids))), as_column(recipes))
+
+    def _identities(self, digest: str, step: Step) -> set[str]:
+        """What a row with that digest may be, as an input of the next step, for it to be up to date."""
+        return {identity(digest, recipe) for recipe in self._recipes(step)}
+
+    def _look_for_recipes(self) -> None:
+        """Find the videos whose texts were made by other recipes than the first."""
+        stale = {Step.CAPTIONS: ("captions",), Step.SUMMARIES: ("summaries", "clips")}
+        for table in (table for step, tables in stale.items() if step in self.refresh for table in tables):
+            rows = self.dataset.sql(f"select distinct video_id from {table} where {older_rows(table)}")
+            self.stale_texts.update(rows["video_id"].to_pylist())
+        if RECIPES[Step.CAPTIONS] > 1:
+            query = "select video_id, max(recipe) as recipe from captions where recipe > 1 group by video_id"
+            self.caption_recipes = {row["video_id"]: row["recipe"] for row in rows_of(self.dataset.sql(query))}
 
     def update(self, tables: Mapping[str, Mapping[str, Iterable[Mapping[str, Any]]]]) -> None:
         """Take in a commit from its record: by table, the parts that it adds and removes.
@@ -176,8 +224,8 @@ class State:
             if video_id not in self.textless and self.needs(video_id) is None:
                 for download in self.by_video.pop(video_id, ()):
                     self.downloads.pop(download.request_key, None)
-                for digests in (self.videos, self.segments, self.clips):
-                    digests.pop(video_id, None)
+                for known in (self.videos, self.segments, self.clips, self.caption_recipes):
+                    known.pop(video_id, None)
                 self.settled.add(video_id)
 
     def item(self, video_id: str, stage: Stage, retry: Retry | None = None) -> VideoItem:
@@ -185,7 +233,8 @@ class State:
         rejection = self.rejects.get((stage, video_id))
         elsewhere = {other.uri: where for other in self.elsewhere if (where := other.where(video_id))}
         attempts = rejection.attempts if rejection else 0
-        return VideoItem(video_id, uri, self.places.of(video_id), attempts, retry is not None, elsewhere)
+        where = self.places.of(video_id)
+        return VideoItem(video_id, uri, where, attempts, retry is not None, elsewhere, self.refresh)
 
     def fetched(self, items: Iterable[DownloadItem]) -> list[str]:
         """The videos that these items led to; rejected items led to none."""
@@ -217,18 +266,20 @@ class State:
         if not self.has_media(video_id):
             return Stage.SEGMENT
         tiling = tiling_digest(self.videos[video_id], self.settings)
-        if self.segments.get(video_id) != tiling:
+        if self.segments.get(video_id) not in self._identities(tiling, Step.TILINGS):
             return Stage.SEGMENT
         textless = self.textless.get(video_id, {}).values()
-        if any(is_retried(r, retry) for r in textless):
+        if video_id in self.stale_texts or any(is_retried(r, retry) for r in textless):
             return Stage.CAPTION
-        expected = clips_digest(tiling, self.texts, sum(r.stage == Stage.CAPTION for r in textless))
-        settled = self.clips.get(video_id) == expected or any(r.digest == reject_digest(expected) for r in textless)
-        return None if settled else Stage.CAPTION
+        texts = identity(self.texts, self.caption_recipes.get(video_id))
+        expected = clips_digest(self.segments[video_id], texts, sum(r.stage == Stage.CAPTION for r in textless))
+        made = self.clips.get(video_id) in self._identities(expected, Step.SUMMARIES)
+        return None if made or any(r.digest == reject_digest(expected) for r in textless) else Stage.CAPTION
 
     def has_media(self, video_id: str) -> bool:
         """Whether the stored media is up to date."""
-        return self.videos.get(video_id) in self.media_digests(video_id)
+        digests = self.media_digests(video_id)
+        return any(self.videos.get(video_id) in self._identities(digest, Step.MEDIA) for digest in digests)
 
     def _segment_reject_digests(self, video_id: str) -> set[str]:
         return {segment_reject_digest(media, self.settings) for media in self.media_digests(video_id)}
@@ -244,7 +295,7 @@ class State:
 
     def media_digests(self, video_id: str) -> set[str]:
         """The digests that an up-to-date row of `videos` may have: one for each request of the video."""
-        return {media_digest(d.digest, self.settings) for d in self.downloads_of(video_id)}
+        return {media_digest(d.identity, self.settings) for d in self.downloads_of(video_id)}
 
     def downloads_of(self, video_id: str) -> tuple[Downloaded, ...]:
         """A video's downloads: one for each request that led to it."""
@@ -259,13 +310,20 @@ class State:
     def _take(self, table: str, paths: Iterable[str]) -> None:
         digests = {"videos": self.videos, "segments": self.segments, "clips": self.clips}.get(table, {})
         for path in paths if table in ("videos", "segments", "clips") else ():
-            rows = self.dataset.distinct(table, path, ["video_id", "digest"])
-            for video_id, digest in zip(*(rows[name].to_pylist() for name in ("video_id", "digest")), strict=True):
+            rows = self.dataset.distinct(table, path, ["video_id", "digest", "recipe"])
+            for video_id, *made in zip(*(rows[name].to_pylist() for name in rows.schema.names), strict=True):
                 if video_id in self.settled:
                     continue
-                digests[video_id] = digest
+                digests[video_id] = identity(*made)
+                if table == "clips":
+                    self.stale_texts.discard(video_id)
                 if table == "segments":  # an earlier reject no longer holds
                     self.rejects.pop((Stage.SEGMENT, video_id), None)
+        for path in paths if table == "captions" and RECIPES[Step.CAPTIONS] > 1 else ():
+            rows = self.dataset.distinct(table, path, ["video_id", "recipe"])
+            self.caption_recipes |= {
+                row["video_id"]: row["recipe"] for row in rows_of(rows) if (row["recipe"] or 1) > 1
+            }
         for path in paths if table == "downloads" else ():
             rows = self.dataset.read_part(table, path, DOWNLOADED)
             self._count(rows)

@@ -9,13 +9,14 @@ from typing import Any
 from curation.dataset.dataset import Dataset
 from curation.dataset.video_rows import read_video
 from curation.engines.text_source import TextSource
+from curation.recipes import Step
 from curation.records import Caption, Frame, Row
 from curation.rejects import Rejected, Stage
 from curation.row_digests import reject_digest
 from curation.schema import from_row
 from curation.settings import Settings
 from curation.texts.captions import caption_digest, caption_frames
-from pipelines.stages.item_rows import columns_of_video, rows_elsewhere, rows_of_video
+from pipelines.stages.item_rows import columns_of_video, rows_elsewhere, rows_of_video, up_to_date
 from pipelines.worker.batches import batches
 from pipelines.worker.stage_work import AnyLane, StageOutput
 from pipelines.worker.text_engines import captioner, text_pool
@@ -48,13 +49,15 @@ class CaptionFrames(AnyLane):
         for frame_ids in batches(to_ask.values(), FRAMES_AT_A_TIME):
             with self.pool.slots.taken(len(frame_ids)):
                 outcome = caption_frames(frames.read(dataset, item, frame_ids), source)
-            known |= {frames.digests[caption.frame_id]: caption for caption in outcome.captions}
+            made_now = ((frames.digests[caption.frame_id], caption) for caption in outcome.captions)
+            known |= {digest: Row(caption, digest) for digest, caption in made_now}
             rejected |= {frames.digests[frame_id]: why for frame_id, why in outcome.rejected.items()}
         for frame_id in frames.missing:
             digest = frames.digests[frame_id]
             if digest in known:
-                caption = replace(known[digest], frame_id=frame_id, time=frames.times[frame_id])
-                made.add([caption], digest)
+                caption = known[digest].record
+                caption = replace(caption, frame_id=frame_id, time=frames.times[frame_id])
+                made.add([caption], digest, known[digest].recipe)
             else:
                 frames.reject(made, item, rejected[digest], frame_id)
         made.counts["captions"] = len(frames.missing)
@@ -75,7 +78,8 @@ class _Frames:
 
     times: Mapping[str, float]  # by frame_id, as in the next
     digests: Mapping[str, str]  # of an up-to-date caption
-    captions: Sequence[Row[Caption]]
+    captions: Sequence[Row[Caption]]  # up to date or not
+    usable: Sequence[Row[Caption]]  # those that no older recipe made which is to be refreshed
     rejects: Mapping[str, Mapping[str, Any]]  # by frame_id
     missing: Sequence[str]  # frames that the clips need captioned but that are not, in order
 
@@ -87,20 +91,21 @@ class _Frames:
         columns = ["stage", "key", "digest", "attempts"]
         rejects_of_video = columns_of_video(dataset, "rejects", item, columns)
         rejects = {r["key"]: r for r in rejects_of_video if r["stage"] == Stage.CAPTION}
-        done = {c.record.frame_id for c in captions if c.digest == digests.get(c.record.frame_id)}
+        usable = up_to_date(captions, item, Step.CAPTIONS)
+        done = {c.record.frame_id for c in usable if c.digest == digests.get(c.record.frame_id)}
         if not item.retry:
             done |= {key for key, r in rejects.items() if key in digests and r["digest"] == reject_digest(digests[key])}
         segments = columns_of_video(dataset, "segments", item, ["frame_ids"])
         needed = {frame_id for row in segments for frame_id in row["frame_ids"]} - done
         times = {row["frame_id"]: row["time"] for row in rows}
-        return cls(times, digests, captions, rejects, [f for f in digests if f in needed])
+        return cls(times, digests, captions, usable, rejects, [f for f in digests if f in needed])
 
-    def known(self, item: VideoItem) -> dict[str, Caption]:
+    def known(self, item: VideoItem) -> dict[str, Row[Caption]]:
         """By digest, the captions that need not be made: the video has them, here or in another dataset."""
-        known = {row.digest: row.record for row in self.captions}
+        known = {row.digest: row for row in self.usable}
         missing = {self.digests[frame_id] for frame_id in self.missing} - known.keys()
-        elsewhere = rows_elsewhere(Caption, item) if missing else []
-        return known | {row.digest: row.record for row in elsewhere if row.digest in missing}
+        elsewhere = up_to_date(rows_elsewhere(Caption, item) if missing else [], item, Step.CAPTIONS)
+        return known | {row.digest: row for row in elsewhere if row.digest in missing}
 
     def read(self, dataset: Dataset, item: VideoItem, frame_ids: Sequence[str]) -> list[Frame]:
         """These frames, with their images."""
@@ -113,8 +118,10 @@ class _Frames:
     def outdated(self) -> StageOutput:
         """Removes the captions and rejects that no longer hold; those of frames that no clip uses now may stay."""
         made = StageOutput()
+        usable = (row for row in self.usable if row.digest == self.digests.get(row.record.frame_id))
+        kept = {row.record.frame_id for row in usable}
         for row in self.captions:
-            if row.digest != self.digests.get(row.record.frame_id):
+            if row.record.frame_id not in kept:
                 made.replace("captions", frame_id=row.record.frame_id)
         for frame_id in self.rejects:
             if frame_id in self.missing or frame_id not in self.digests:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from curation.dataset.dataset import Dataset
 from curation.dataset.video_rows import read_video
+from curation.recipes import Step, is_older
 from curation.records import Row
 from curation.schema import TABLES, from_row, table_of
 from pipelines.worker.work_items import VideoItem
@@ -53,5 +54,10 @@ def rows_elsewhere(record: type[T], item: VideoItem) -> list[Row[T]]:
     return rows
 
 
+def up_to_date(rows: Iterable[Row[T]], item: VideoItem, step: Step) -> list[Row[T]]:
+    """Those that need not be made again for having an older recipe."""
+    return [row for row in rows if step not in item.refresh or not is_older(row.recipe, step)]
+
+
 def _rows(record: type[T], values: Iterable[dict[str, Any]]) -> list[Row[T]]:
-    return [Row(from_row(record, row), row["digest"]) for row in values]
+    return [Row(from_row(record, row), row["digest"], row["recipe"] or 1) for row in values]

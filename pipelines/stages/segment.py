@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 from curation.dataset.dataset import Dataset
 from curation.dataset.object_store import put
 from curation.ids import digest
+from curation.recipes import RECIPES, Step, identity, is_older
 from curation.records import Download, Row, Video
 from curation.rejects import Kind, Rejected, Stage
 from curation.row_digests import media_digest, segment_reject_digest, tiling_digest
@@ -37,15 +38,17 @@ class SegmentVideos(AnyLane):
 
     def work(self, dataset: Dataset, item: VideoItem) -> StageOutput:
         downloads = _downloads(dataset, item)
-        current = {media_digest(download.digest, self.settings) for download in downloads}
+        current = {media_digest(identity(row.digest, row.recipe), self.settings) for row in downloads}
         for video in rows_of_video(dataset, Video, item):
-            if video.digest in current:
+            stale = Step.MEDIA in item.refresh and is_older(video.recipe, Step.MEDIA)
+            if video.digest in current and not stale:
                 return self._tile(dataset, item, video)
         return self._decode(dataset, item, downloads)
 
     def reject(self, dataset: Dataset, item: VideoItem, why: Rejected) -> StageOutput:
         made = StageOutput()
-        media = media_digest(_downloads(dataset, item)[0].digest, self.settings)
+        download = _downloads(dataset, item)[0]
+        media = media_digest(identity(download.digest, download.recipe), self.settings)
         made.replace_old(item, "rejects", key=item.video_id)
         made.add([item.rejected(self.name, why)], segment_reject_digest(media, self.settings))
         return made
@@ -56,7 +59,7 @@ class SegmentVideos(AnyLane):
         frames = [(row["frame_id"], row["time"], row["sharpness"]) for row in rows]
         made = StageOutput()
         segments = segments_of(video.record, frames, self.settings)
-        made.add(segments, tiling_digest(video.digest, self.settings))
+        made.add(segments, tiling_digest(identity(video.digest, video.recipe), self.settings))
         made.replace_old(item, "segments", video_id=item.video_id)
         made.replace_old(item, "rejects", key=item.video_id)
         made.counts["clips"] = len(segments)
@@ -65,7 +68,7 @@ class SegmentVideos(AnyLane):
     def _decode(self, dataset: Dataset, item: VideoItem, downloads: Sequence[Row[Download]]) -> StageOutput:
         with dataset.scratch() as scratch:
             download, source = _source(dataset, downloads, scratch)
-            media = media_digest(download.digest, self.settings)
+            media = media_digest(identity(download.digest, download.recipe), self.settings)
             media_uri = f"media/{digest(item.video_id)[:2]}/{item.video_id}.{media[:8]}.mp4"
             segmented = segment_video(download.record, source, media_uri, self.settings, scratch)
             put(dataset.store, media_uri, segmented.stored)
@@ -73,7 +76,7 @@ class SegmentVideos(AnyLane):
         made.spent.bytes = download.record.source_bytes
         made.add([segmented.video], media)
         made.add(segmented.frames, media)
-        made.add(segmented.segments, tiling_digest(media, self.settings))
+        made.add(segmented.segments, tiling_digest(identity(media, RECIPES[Step.MEDIA]), self.settings))
         for table in ("videos", "frames", "segments"):
             made.replace_old(item, table, video_id=item.video_id)
         made.replace_old(item, "rejects", key=item.video_id)

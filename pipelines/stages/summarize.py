@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from curation.dataset.dataset import Dataset
-from curation.records import Caption, Row, Segment, Summary, Video
+from curation.recipes import Step, identity
+from curation.records import Caption, Segment, Summary, Video
 from curation.rejects import Rejected, Stage
 from curation.row_digests import clips_digest, reject_digest
 from curation.settings import Settings
 from curation.texts.captions import caption_digest
 from curation.texts.summaries import summarize_video
-from pipelines.stages.item_rows import columns_of_video, rows_elsewhere, rows_of_video
+from pipelines.stages.item_rows import columns_of_video, rows_elsewhere, rows_of_video, up_to_date
 from pipelines.worker.stage_work import AnyLane, StageOutput
 from pipelines.worker.text_engines import captioner, summariser, text_pool, texts_digest
 from pipelines.worker.thread_pools import ThreadPool
@@ -38,20 +39,22 @@ class SummarizeClips(AnyLane):
         inputs = _ClipInputs.of(dataset, item, self.settings)
         older = rows_of_video(dataset, Summary, item)
         # With no clip of this dataset, so that a summary taken from there gets a row here.
-        elsewhere = [Row(replace(row.record, clip_id=""), row.digest) for row in rows_elsewhere(Summary, item)]
+        elsewhere = [replace(row, record=replace(row.record, clip_id="")) for row in rows_elsewhere(Summary, item)]
         made = self._superseding(item)
         plan = summariser(self.settings)
         plan = replace(plan, subtitles=plan.subtitles.counting(made.spent), captions=plan.captions.counting(made.spent))
-        outcome = summarize_video(video, inputs.segments, inputs.captions, plan, [*elsewhere, *older])
+        reusable = up_to_date([*elsewhere, *older], item, Step.SUMMARIES)
+        outcome = summarize_video(video, inputs.segments, inputs.captions, plan, reusable)
 
         made.add(outcome.clips, inputs.digest)
-        known = {row.digest: row.record for row in [*elsewhere, *older]}
+        known = {row.digest: row for row in reusable}
         for row in outcome.summaries:
             summary = row.record
-            if row.digest in known:
-                summary = replace(summary, **{column: getattr(known[row.digest], column) for column in MAKERS})
+            reused = known.get(row.digest)
+            if reused:
+                summary = replace(summary, **{column: getattr(reused.record, column) for column in MAKERS})
                 made.spent.reused += 1
-            made.add([summary], row.digest)
+            made.add([summary], row.digest, reused.recipe if reused else None)
         for clip_id, why in outcome.rejected.items():
             made.add([item.rejected(self.name, why, clip_id)], reject_digest(inputs.digest))
         fresh = {(row.record.clip_id, row.record.kind) for row in outcome.summaries}
@@ -92,13 +95,12 @@ class _ClipInputs:
         source = captioner(settings)
         frames = columns_of_video(dataset, "frames", item, ["image_digest"])
         expected = {frame["frame_id"]: caption_digest(frame["image_digest"], source) for frame in frames}
-        captions = {
-            row.record.frame_id: row.record
-            for row in rows_of_video(dataset, Caption, item)
-            if row.digest == expected.get(row.record.frame_id)
-        }
+        rows = rows_of_video(dataset, Caption, item)
+        rows = [row for row in rows if row.digest == expected.get(row.record.frame_id)]
+        captions = {row.record.frame_id: row.record for row in rows}
         tiled = rows_of_video(dataset, Segment, item)
         needed = {frame_id for row in tiled for frame_id in row.record.frame_ids}
-        tiling = max(row.digest for row in tiled)
-        digest = clips_digest(tiling, texts_digest(settings), len(needed - captions.keys()))
+        tiling = max(identity(row.digest, row.recipe) for row in tiled)
+        texts = identity(texts_digest(settings), max((row.recipe or 1 for row in rows), default=None))
+        digest = clips_digest(tiling, texts, len(needed - captions.keys()))
         return cls([row.record for row in tiled], captions, digest)

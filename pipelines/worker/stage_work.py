@@ -41,9 +41,9 @@ class StageOutput:
     spent: UsageMeter = field(default_factory=UsageMeter)
     video_id: str | None = None
 
-    def add(self, records: Iterable[Any], digest: str) -> None:
-        """Add records that share a digest; each is a row of the table of its type."""
-        self.rows += [Row(record, digest) for record in records]
+    def add(self, records: Iterable[Any], digest: str, recipe: int | None = None) -> None:
+        """Add records that share a digest; each is a row of the table of its type. `recipe`: if not today's."""
+        self.rows += [Row(record, digest, recipe) for record in records]
 
     def replace(self, table: str, **key: str) -> None:
         """The rows of `table` with these values are removed by the commit that adds the new ones."""

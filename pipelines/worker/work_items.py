@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from curation.dataset.dataset import Dataset
 from curation.dataset.parts import Lineage
+from curation.recipes import Step
 from curation.records import Reject, VideoRequest
 from curation.rejects import Rejected, Stage
 from curation.sources.requests import FetchTarget
@@ -46,7 +47,10 @@ class DownloadItem:
 
 @dataclass(frozen=True)
 class VideoItem:
-    """A video to work on, with the parts that hold its rows: in this dataset, and (`elsewhere`, by URI) in others."""
+    """A video to work on, with the parts that hold its rows: in this dataset, and (`elsewhere`, by URI) in others.
+
+    Rows that an older recipe of the steps in `refresh` made are made again.
+    """
 
     video_id: str
     uri: str
@@ -54,6 +58,7 @@ class VideoItem:
     attempts: int = 0
     retry: bool = False
     elsewhere: Mapping[str, Where] = field(default_factory=dict)
+    refresh: frozenset[Step] = frozenset()
 
     @property
     def key(self) -> str:

@@ -1,0 +1,135 @@
+"""`vidla curate --refresh STEP` makes again what an older recipe of the step made, and what follows from it."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curation.dataset.books import balance
+from curation.dataset.dataset import Dataset
+from curation.recipes import STEP_OF, Step
+from curation.rejects import Stage
+from tests.conftest import VIDLA, make_video
+from tests.support.project import ROOT
+
+pytestmark = pytest.mark.slow
+
+FOLLOWS = {  # the tables whose rows are made again after a step was refreshed; texts of the same material are reused
+    Step.DOWNLOAD: {"downloads", "videos", "frames", "segments", "clips"},
+    Step.MEDIA: {"videos", "frames", "segments", "clips"},
+    Step.TILINGS: {"segments", "clips"},
+    Step.CAPTIONS: {"captions", "clips"},
+    Step.SUMMARIES: {"summaries", "clips"},
+}
+QUICK = (Step.MEDIA, Step.CAPTIONS, Step.SUMMARIES)
+LATER = """
+import os, signal, sys
+from curation import recipes
+from curation.dataset import commits
+from curation.recipes import Step
+step, killed_after = sys.argv.pop(1), int(sys.argv.pop(1))
+recipes.RECIPES[Step(step)] = 2  # as a later version of the code would have it
+commit, count = commits.Committer.commit, 0
+def counted(*args, **kwargs):
+    global count
+    number = commit(*args, **kwargs)
+    count += 1
+    if count == killed_after:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+commits.Committer.commit = counted
+from vidla.cli import main
+main()
+"""
+
+
+def curate(
+    step: Step, videos: Path, dataset: Path, *options: str, killed_after: int = 0
+) -> subprocess.CompletedProcess[str]:
+    """A run by a later version, in which the step's recipe is 2; killed after so many commits."""
+    later = [sys.executable, "-c", LATER, step, str(killed_after)]
+    command = [*later, "curate", str(videos), "--dataset", str(dataset), *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=ROOT)
+
+
+def made(dataset: Path) -> dict[str, dict[tuple[Any, ...], Any]]:
+    """By table, the time at which each row was made, by its digest and content."""
+    opened = Dataset(str(dataset))
+    keys = {"downloads": "request_key", "segments": "clip_id", "frames": "frame_id", "captions": "frame_id"}
+    keys |= {"videos": "video_id", "clips": "clip_id", "summaries": "clip_id || kind"}
+    rows = {t: opened.sql(f"select {keys[t]} as key, recipe, created_at from {t}").to_pylist() for t in STEP_OF}
+    return {table: {row["key"]: (row["created_at"], row["recipe"]) for row in its} for table, its in rows.items()}
+
+
+def again(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
+    """The tables whose rows were all made again; fails where some were and some were not."""
+    assert {table: rows.keys() for table, rows in before.items()} == {t: rows.keys() for t, rows in after.items()}
+    changed = {table: {before[table][key][0] != row[0] for key, row in rows.items()} for table, rows in after.items()}
+    assert all(len(kinds) == 1 for kinds in changed.values()), changed
+    return {table for table, kinds in changed.items() if kinds == {True}}
+
+
+@pytest.fixture(scope="module")
+def talk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a video of half a minute in which much is said."""
+    folder = tmp_path_factory.mktemp("talk")
+    make_video(folder / "talk.mp4", 27)
+    said = "The river rises every spring, {} feet or more, and nobody in the valley minds."
+    cues = (f"00:00:{t:02d}.000 --> 00:00:{t + 3:02d}.000\n{said.format(t)}\n" for t in range(0, 24, 3))
+    (folder / "talk.en.vtt").write_text("WEBVTT\n\n" + "\n".join(cues))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def curated_talk(talk: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    dataset = tmp_path_factory.mktemp("curated") / "dataset"
+    subprocess.run([VIDLA, "curate", talk, "--dataset", dataset], check=True, timeout=240)
+    return dataset
+
+
+@pytest.fixture
+def dataset(curated_talk: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(curated_talk, tmp_path / "dataset"))
+
+
+@pytest.mark.parametrize(
+    "step", [*QUICK, *(pytest.param(step, marks=pytest.mark.long) for step in Step if step not in QUICK)]
+)
+def test_a_refreshed_step_is_made_again_with_what_follows(step: Step, dataset: Path, talk: Path) -> None:
+    before = made(dataset)
+    plain = curate(step, talk, dataset)
+    assert "Nothing to do" in plain.stdout, "a new recipe alone redoes nothing" + plain.stdout + plain.stderr
+    inspected = subprocess.run(
+        [sys.executable, "-c", LATER, step, "0", "inspect", dataset],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    assert f"--refresh {step}" in inspected.stdout.replace("\n", " "), inspected.stdout
+    run = curate(step, talk, dataset, "--refresh", step)
+    assert run.returncode == 0, run.stdout + run.stderr
+    after = made(dataset)
+    assert again(before, after) == FOLLOWS[step]
+    newest = {table: {row[1] for row in rows.values()} for table, rows in after.items()}
+    assert all(newest[table] == {2 if STEP_OF[table] == step else 1} for table in FOLLOWS[step]), newest
+    for options in ((), ("--refresh", step)):
+        settled = curate(step, talk, dataset, *options)
+        assert "Nothing to do" in settled.stdout, settled.stdout + settled.stderr
+
+
+@pytest.mark.parametrize("step", [Step.CAPTIONS, pytest.param(Step.MEDIA, marks=pytest.mark.long)])
+def test_a_refresh_that_was_killed_is_finished_by_the_next_run(step: Step, dataset: Path, talk: Path) -> None:
+    before = made(dataset)
+    killed = curate(step, talk, dataset, "--refresh", step, killed_after=1)
+    assert killed.returncode == -signal.SIGKILL
+    run = curate(step, talk, dataset)
+    assert run.returncode == 0 and "Nothing to do" not in run.stdout, run.stdout + run.stderr
+    assert again(before, made(dataset)) == FOLLOWS[step]
+    assert balance(Dataset(str(dataset))).imbalances(list(Stage)) == []
