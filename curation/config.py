@@ -6,53 +6,56 @@ import difflib
 import functools
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from curation.errors import ConfigError
 from curation.ids import digest
 
 
-class Section(BaseModel):
-    """A part of the configuration, frozen and strict.
+class Mark(Enum):
+    """A mark on a field, as in `workers: Annotated[int, Operational]`: a change redoes no more than it must."""
 
-    Marks on fields keep a change from redoing more than it must: an `operational` field decides how the work is done,
-    not its results; a `policy` field decides what is rejected, not what the accepted rows look like.
-    """
+    OPERATIONAL = "decides how the work is done, not its results"
+    POLICY = "decides what is rejected, not what the accepted rows look like"
+    ADDED = "came with a later version: at its default, digests are what they were before it"
+
+
+Operational, Policy, Added = Mark
+
+
+class Section(BaseModel):
+    """A part of the configuration, frozen and strict, whose fields may have a `Mark`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     keys_listed_by: ClassVar[str] = ""  # the command that lists all keys, if they are too many for a message
 
     def digest(self) -> str:
         """Identifies all values that change the results."""
-        return _digest_without(self, ("operational", "policy"))
+        return _digest_without(self, (Operational, Policy))
 
     def policy_digest(self) -> str:
         """Identifies these and all values that decide what is rejected."""
-        return _digest_without(self, ("operational",))
+        return _digest_without(self, (Operational,))
+
+    def values(self, *without: Mark) -> dict[str, Any]:
+        """The values as they go into digests, JSON values by field, but for fields with these marks."""
+        dumped = self.model_dump(mode="json")
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if set(without) & set(field.metadata) or (Added in field.metadata and value == field.default):
+                del dumped[name]
+            elif isinstance(value, Section):
+                dumped[name] = value.values(*without)
+        return dumped
 
 
 @functools.lru_cache
-def _digest_without(section: Section, marks: tuple[str, ...]) -> str:
-    fields = type(section).model_fields.items()
-    return digest(section.model_dump(mode="json", exclude={name for name, f in fields if _mark(f) in marks}))
-
-
-def _mark(field: FieldInfo) -> Any:
-    return field.json_schema_extra.get("mark") if isinstance(field.json_schema_extra, dict) else None
-
-
-def _op(default: Any, description: str, **constraints: Any) -> Any:
-    """An operational field."""
-    return Field(default, description=description, json_schema_extra={"mark": "operational"}, **constraints)
-
-
-def _policy(default: Any, description: str, **constraints: Any) -> Any:
-    """A policy field."""
-    return Field(default, description=description, json_schema_extra={"mark": "policy"}, **constraints)
+def _digest_without(section: Section, marks: tuple[Mark, ...]) -> str:
+    return digest(section.values(*marks))
 
 
 AnySection = TypeVar("AnySection", bound=Section)

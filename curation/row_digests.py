@@ -46,7 +46,8 @@ def _media(download: Any, settings: Settings) -> tuple[Any, ...]:
 
 @functools.lru_cache
 def _single_pass(frames: FrameSettings, *sections: Section) -> tuple[Any, ...]:
-    return (frames.model_dump(exclude={"every_s"}), *(section.digest() for section in sections))
+    kept = {name: value for name, value in frames.values().items() if name != "every_s"}
+    return (kept, *(section.digest() for section in sections))
 
 
 def tiling_digest(media: str, settings: Settings) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from curation.config import Section, _op, _policy, check, merge, read
+from curation.config import Operational, Policy, Section, check, merge, read
 from curation.languages import LANGUAGES
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -22,25 +22,33 @@ class DownloadSettings(Section):
         description="yt-dlp format selection",
     )
     subtitle_languages: tuple[str, ...] = Field(("en",), description="subtitle languages to fetch, best first")
-    cookies_file: str | None = _op(None, "Netscape cookie file for sites that require a login")
-    proxy: str | None = _op(None, "proxy URL for every request")
-    user_agent: str | None = _op(None, "User-Agent header; yt-dlp's own if unset")
-    rate_limit: int | None = _op(None, "bytes per second of each download", gt=0)
-    sleep_interval_s: float = _op(0.0, "pause before each download", ge=0)
-    sleep_requests_s: float = _op(0.0, "pause between requests to a site", ge=0)
-    per_host: int = _op(2, "concurrent downloads from one host", ge=1)
-    workers: int = _op(8, "concurrent downloads in all", ge=1)
-    attempts: int = _op(3, "attempts at one download before it is rejected", ge=1)
-    retry_wait_s: float = _op(2.0, "first pause between attempts; doubles; Retry-After is obeyed up to timeout_s", ge=0)
-    timeout_s: float = _op(3600.0, "seconds for one video in all", gt=0)
-    stall_s: float = _op(30.0, "seconds without a byte before a connection is given up", gt=0)
-    max_redirects: int = _op(5, "redirects to follow", ge=0)
-    max_bytes: int = _policy(4 * 2**30, "larger media is rejected", gt=0)
-    max_duration_s: float = _policy(
-        4 * 3600.0, "longer media is rejected; of a range, only its own length counts", gt=0
+    cookies_file: Annotated[str | None, Operational] = Field(
+        None, description="Netscape cookie file for sites that require a login"
     )
-    allow_private: bool = _policy(False, "allow loopback and private addresses")
-    honour_opt_out: bool = _policy(True, "reject media that X-Robots-Tag (noai, noimageai and the like) opts out")
+    proxy: Annotated[str | None, Operational] = Field(None, description="proxy URL for every request")
+    user_agent: Annotated[str | None, Operational] = Field(None, description="User-Agent header; yt-dlp's own if unset")
+    rate_limit: Annotated[int | None, Operational] = Field(None, description="bytes per second of each download", gt=0)
+    sleep_interval_s: Annotated[float, Operational] = Field(0.0, description="pause before each download", ge=0)
+    sleep_requests_s: Annotated[float, Operational] = Field(0.0, description="pause between requests to a site", ge=0)
+    per_host: Annotated[int, Operational] = Field(2, description="concurrent downloads from one host", ge=1)
+    workers: Annotated[int, Operational] = Field(8, description="concurrent downloads in all", ge=1)
+    attempts: Annotated[int, Operational] = Field(3, description="attempts at one download before it is rejected", ge=1)
+    retry_wait_s: Annotated[float, Operational] = Field(
+        2.0, description="first pause between attempts; doubles; Retry-After is obeyed up to timeout_s", ge=0
+    )
+    timeout_s: Annotated[float, Operational] = Field(3600.0, description="seconds for one video in all", gt=0)
+    stall_s: Annotated[float, Operational] = Field(
+        30.0, description="seconds without a byte before a connection is given up", gt=0
+    )
+    max_redirects: Annotated[int, Operational] = Field(5, description="redirects to follow", ge=0)
+    max_bytes: Annotated[int, Policy] = Field(4 * 2**30, description="larger media is rejected", gt=0)
+    max_duration_s: Annotated[float, Policy] = Field(
+        4 * 3600.0, description="longer media is rejected; of a range, only its own length counts", gt=0
+    )
+    allow_private: Annotated[bool, Policy] = Field(False, description="allow loopback and private addresses")
+    honour_opt_out: Annotated[bool, Policy] = Field(
+        True, description="reject media that X-Robots-Tag (noai, noimageai and the like) opts out"
+    )
 
 
 class SubtitleSettings(Section):
@@ -68,15 +76,25 @@ class MediaSettings(Section):
     key_frame_interval: int = Field(12, description="maximum number of frames from one key frame to the next", ge=1)
     audio_bit_rate: int = Field(96_000, description="AAC bits per second", gt=0)
     stride_s: float = Field(2.0, description="step of the grid of times at which a clip may also begin or end", gt=0)
-    max_pixels: int = _policy(8192 * 4320, "larger frames are rejected", gt=0)
-    max_duration_s: float = _policy(4 * 3600.0, "longer media is rejected", gt=0)
-    max_frame_rate: float = _policy(240.0, "media with a higher mean frame rate is rejected", gt=0)
+    max_pixels: Annotated[int, Policy] = Field(8192 * 4320, description="larger frames are rejected", gt=0)
+    max_duration_s: Annotated[float, Policy] = Field(4 * 3600.0, description="longer media is rejected", gt=0)
+    max_frame_rate: Annotated[float, Policy] = Field(
+        240.0, description="media with a higher mean frame rate is rejected", gt=0
+    )
     max_gap_s: float = Field(10.0, description="a longer jump between timestamps is closed and flagged", gt=0)
-    max_damage: float = _policy(0.1, "share of frames that may be missing or corrupt", ge=0, le=1)
-    codec_threads: int = _op(1, "decoder threads; the encoder has one, so that its bytes never vary", ge=1)
-    memory_bytes: int = _op(4 * 2**30, "address space of the child process that decodes", gt=0)
-    timeout_factor: float = _op(20.0, "seconds allowed per second of source", gt=0)
-    timeout_s: float = _op(120.0, "seconds allowed in addition", gt=0)
+    max_damage: Annotated[float, Policy] = Field(
+        0.1, description="share of frames that may be missing or corrupt", ge=0, le=1
+    )
+    codec_threads: Annotated[int, Operational] = Field(
+        1, description="decoder threads; the encoder has one, so that its bytes never vary", ge=1
+    )
+    memory_bytes: Annotated[int, Operational] = Field(
+        4 * 2**30, description="address space of the child process that decodes", gt=0
+    )
+    timeout_factor: Annotated[float, Operational] = Field(
+        20.0, description="seconds allowed per second of source", gt=0
+    )
+    timeout_s: Annotated[float, Operational] = Field(120.0, description="seconds allowed in addition", gt=0)
 
 
 class ShotSettings(Section):
@@ -134,16 +152,28 @@ class FrameSettings(Section):
 class VllmSettings(Section):
     """The vLLM server that the command starts where an engine's kind is "vllm"."""
 
-    python: str | None = _op(None, "Python interpreter that has vLLM; vidla's own if unset")
-    dtype: str = _op("auto", "type of weights and activations, as vLLM names it")
-    max_model_len: int | None = _op(None, "maximum tokens of a request and its answer; the model's own if unset", ge=1)
-    tensor_parallel_size: int = _op(1, "GPUs that share one copy of the model", ge=1)
-    data_parallel_size: int = _op(1, "copies of the model", ge=1)
-    extra_args: tuple[str, ...] = _op((), 'further arguments of vLLM\'s server, e.g. ["--max-num-seqs", "512"]')
-    start_timeout_s: float = _op(1800.0, "seconds for the server to start, downloads of weights included", gt=0)
-    restarts: int = _op(3, "times per run that a server that died is restarted", ge=0)
-    linger_s: float = _op(
-        0.0, "seconds that an unused server keeps running: a minute or so where workers come and go", ge=0
+    python: Annotated[str | None, Operational] = Field(
+        None, description="Python interpreter that has vLLM; vidla's own if unset"
+    )
+    dtype: Annotated[str, Operational] = Field("auto", description="type of weights and activations, as vLLM names it")
+    max_model_len: Annotated[int | None, Operational] = Field(
+        None, description="maximum tokens of a request and its answer; the model's own if unset", ge=1
+    )
+    tensor_parallel_size: Annotated[int, Operational] = Field(
+        1, description="GPUs that share one copy of the model", ge=1
+    )
+    data_parallel_size: Annotated[int, Operational] = Field(1, description="copies of the model", ge=1)
+    extra_args: Annotated[tuple[str, ...], Operational] = Field(
+        (), description='further arguments of vLLM\'s server, e.g. ["--max-num-seqs", "512"]'
+    )
+    start_timeout_s: Annotated[float, Operational] = Field(
+        1800.0, description="seconds for the server to start, downloads of weights included", gt=0
+    )
+    restarts: Annotated[int, Operational] = Field(
+        3, description="times per run that a server that died is restarted", ge=0
+    )
+    linger_s: Annotated[float, Operational] = Field(
+        0.0, description="seconds that an unused server keeps running: a minute or so where workers come and go", ge=0
     )
 
 
@@ -157,13 +187,19 @@ class EngineSettings(Section):
     )
     model: str | None = Field(None, description="hub name or directory; for openai, the name that it is served under")
     revision: str | None = Field(None, description="revision on the hub; what it resolves to is always recorded")
-    base_urls: tuple[str, ...] = _op(
-        (), 'openai: servers, e.g. ["http://10.0.0.7:8000/v1"]; requests are spread over all of them'
+    base_urls: Annotated[tuple[str, ...], Operational] = Field(
+        (), description='openai: servers, e.g. ["http://10.0.0.7:8000/v1"]; requests are spread over all of them'
     )
-    api_key_env: str = _op("OPENAI_API_KEY", "openai: environment variable with the API key, if one is needed")
-    max_in_flight: int = _op(256, "maximum requests in flight at each server; fewer if the server handles fewer", ge=1)
-    timeout_s: float = _op(300.0, "seconds for one request", gt=0)
-    patience_s: float = _op(600.0, "seconds to wait for a busy or unreachable server before the run stops", gt=0)
+    api_key_env: Annotated[str, Operational] = Field(
+        "OPENAI_API_KEY", description="openai: environment variable with the API key, if one is needed"
+    )
+    max_in_flight: Annotated[int, Operational] = Field(
+        256, description="maximum requests in flight at each server; fewer if the server handles fewer", ge=1
+    )
+    timeout_s: Annotated[float, Operational] = Field(300.0, description="seconds for one request", gt=0)
+    patience_s: Annotated[float, Operational] = Field(
+        600.0, description="seconds to wait for a busy or unreachable server before the run stops", gt=0
+    )
     vllm: VllmSettings = VllmSettings()
 
     @model_validator(mode="after")
@@ -182,7 +218,7 @@ class TextSettings(Section):
     max_tokens: int | None = Field(None, description="longest answer in tokens; the prompt's default if unset", ge=1)
     temperature: float | None = Field(None, description="sampling temperature; the prompt's default if unset", ge=0)
     seed: int = Field(0, description="sampling seed")
-    attempts: int = _op(3, "attempts at a text before it falls back", ge=1)
+    attempts: Annotated[int, Operational] = Field(3, description="attempts at a text before it falls back", ge=1)
 
 
 class CaptionSettings(TextSettings):
@@ -218,25 +254,45 @@ class SummarySettings(Section):
 class RunSettings(Section):
     """How the work is divided. Nothing here changes the results."""
 
-    wave_videos: int = _op(64, "videos in one wave; a failure loses at most the waves under way", ge=1)
-    wave_bytes: int = _op(32 * 2**30, "bytes of source media in one wave, where sizes are known", ge=1)
-    text_waves: int = _op(3, "concurrent waves of texts with a served engine; the built-in one does one", ge=1)
-    workers: int = _op(0, "videos segmented concurrently; 0 = one per processor", ge=0)
-    processes: int = _op(0, "worker processes on a cluster, which share max_in_flight; 0 = as many as Flink has", ge=0)
-    part_bytes: int = _op(64 * 2**20, "rows are flushed to a Parquet part at about this size", ge=1)
-    keep_sources: bool = _op(False, "keep the downloaded media in sources/")
+    wave_videos: Annotated[int, Operational] = Field(
+        64, description="videos in one wave; a failure loses at most the waves under way", ge=1
+    )
+    wave_bytes: Annotated[int, Operational] = Field(
+        32 * 2**30, description="bytes of source media in one wave, where sizes are known", ge=1
+    )
+    text_waves: Annotated[int, Operational] = Field(
+        3, description="concurrent waves of texts with a served engine; the built-in one does one", ge=1
+    )
+    workers: Annotated[int, Operational] = Field(
+        0, description="videos segmented concurrently; 0 = one per processor", ge=0
+    )
+    processes: Annotated[int, Operational] = Field(
+        0, description="worker processes on a cluster, which share max_in_flight; 0 = as many as Flink has", ge=0
+    )
+    part_bytes: Annotated[int, Operational] = Field(
+        64 * 2**20, description="rows are flushed to a Parquet part at about this size", ge=1
+    )
+    keep_sources: Annotated[bool, Operational] = Field(False, description="keep the downloaded media in sources/")
     prompts: str | None = Field(None, description="folder of prompts that override the bundled ones, by id")
-    reuse: tuple[str, ...] = _op((), "other datasets (paths or URIs) whose texts are reused where they fit")
+    reuse: Annotated[tuple[str, ...], Operational] = Field(
+        (), description="other datasets (paths or URIs) whose texts are reused where they fit"
+    )
 
 
 class DataflowSettings(Section):
     """Dataflow workers that run a vLLM server. Other stages use the job's machines, without GPUs."""
 
-    accelerator: str = _op("nvidia-l4", "GPU type; as many GPUs as the server uses", pattern="^[a-z0-9-]+$")
-    machine_type: str = _op("g2-standard-8", "machine type, which must hold that many GPUs", pattern="^[a-z0-9-]+$")
-    min_ram: str = _op("24GB", "minimum memory", pattern="^[0-9]+(KB|MB|GB|TB|KiB|MiB|GiB|TiB)$")
-    driver: str | None = _op(
-        None, 'version of the GPU driver, e.g. "580"; Dataflow\'s choice if unset', pattern="^[0-9a-z.]+$"
+    accelerator: Annotated[str, Operational] = Field(
+        "nvidia-l4", description="GPU type; as many GPUs as the server uses", pattern="^[a-z0-9-]+$"
+    )
+    machine_type: Annotated[str, Operational] = Field(
+        "g2-standard-8", description="machine type, which must hold that many GPUs", pattern="^[a-z0-9-]+$"
+    )
+    min_ram: Annotated[str, Operational] = Field(
+        "24GB", description="minimum memory", pattern="^[0-9]+(KB|MB|GB|TB|KiB|MiB|GiB|TiB)$"
+    )
+    driver: Annotated[str | None, Operational] = Field(
+        None, description='version of the GPU driver, e.g. "580"; Dataflow\'s choice if unset', pattern="^[0-9a-z.]+$"
     )
 
 
