@@ -33,13 +33,9 @@ def modules() -> dict[str, Path]:
     return {name.removesuffix(".__init__"): file for name, file in names.items()}
 
 
-def imports(name: str, at_start: bool = False) -> Iterator[str]:
-    """The modules of the product that `name` imports; with `at_start`, only those that its own import needs."""
-    tree = ast.parse(modules()[name].read_text())
-    inside = {id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for n in ast.walk(f)} if at_start else ()
-    for node in ast.walk(tree):
-        if id(node) in inside:
-            continue
+def imports(name: str) -> Iterator[str]:
+    """The modules of the product that `name` imports, inside functions too."""
+    for node in ast.walk(ast.parse(modules()[name].read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in modules())
         elif isinstance(node, ast.ImportFrom) and node.module in modules():
@@ -73,7 +69,7 @@ def test_the_rooms_of_pipelines_are_a_ladder() -> None:
 
 def test_no_imports_form_a_circle() -> None:
     packages = {name for name, file in modules().items() if file.name == "__init__.py"}
-    graph = {name: set(imports(name, at_start=True)) - packages for name in modules()}
+    graph = {name: set(imports(name)) - packages for name in modules()}
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -96,9 +92,6 @@ def test_no_two_public_classes_have_one_name() -> None:
 
 
 def test_no_two_rooms_of_different_subjects_have_one_name() -> None:
-    same = {
-        "settings": "the settings of curation, of the trainer",
-        "download": "the stage; nothing else",
-    }
+    one_subject = {"settings"}  # of a run, of the trainer
     names = Counter(file.stem for file in modules().values() if file.name != "__init__.py")
-    assert {name for name, count in names.items() if count > 1} <= same.keys()
+    assert {name for name, count in names.items() if count > 1} <= one_subject
