@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import threading
 from collections import ChainMap, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -11,6 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from torch._C import _error_if_any_worker_fails
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from curation.clip_tokenizer import clip_tokenizer
@@ -213,7 +216,10 @@ def load_batches(
         worker_init_fn=_init_worker,
         **(worker_options if workers else {}),
     )
+    handler = signal.getsignal(signal.SIGCHLD)
     iterator = iter(loader)
+    if _in_main_thread():
+        signal.signal(signal.SIGCHLD, handler)  # not PyTorch's: see _worker_deaths_interrupt
     seen: deque[torch.Tensor] = deque(maxlen=BUFFERS * workers)  # keeps their memory mapped
     try:
         while (batch := _next(iterator)) is not None:
@@ -227,12 +233,34 @@ def load_batches(
 
 def _next(iterator: Iterator[Batch | DatasetError]) -> Batch | None:
     try:
-        batch = next(iterator, None)
+        with _worker_deaths_interrupt():
+            batch = next(iterator, None)
     except RuntimeError as error:  # a worker was killed or is stuck
         raise DatasetError(f"no more clips are coming in: {' '.join(str(error).split())}") from error
     if isinstance(batch, DatasetError):
         raise batch
     return batch
+
+
+@contextlib.contextmanager
+def _worker_deaths_interrupt() -> Iterator[None]:
+    """Have the death of a worker process raise RuntimeError while a batch is waited for, and at no other time.
+
+    PyTorch's own handler raises in whatever the main thread runs: in the middle of a step, or of a checkpoint.
+    """
+    if not _in_main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGCHLD, lambda *_: _error_if_any_worker_fails())
+    try:
+        _error_if_any_worker_fails()  # those that died since
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def _init_worker(worker: int) -> None:

@@ -36,6 +36,7 @@ from model.settings import DataSettings
 from tests.support.bucket import Bucket
 from tests.support.dataset_files import commit_rows, made_of, make_dataset, stored_media
 from tests.support.project import ROOT
+from tests.support.watching import wait_until
 
 FRAMES, SIZE = 4, 16
 AUGMENTATION = Augmentation((1.0, 0.8), True)
@@ -311,6 +312,21 @@ def test_says_in_one_line_that_a_worker_was_killed(samples: ClipDataset) -> None
         for _ in batches:
             pass
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_in_the_middle_of_a_step_interrupts_the_next_wait_and_not_the_step(
+    samples: ClipDataset,
+) -> None:
+    before = workers_now()
+    batches = load_batches(samples, TrainBatchSampler(make_sampler(samples.clips), 0, 10**6, 4), workers=1)
+    next(batches)
+    (worker,) = workers_now() - before
+    worker.kill()
+    wait_until(lambda: worker.status() == psutil.STATUS_ZOMBIE, 30)
+    sum(range(10**6))  # the step
+    with pytest.raises(DatasetError, match=rf"no more clips are coming in: .*{worker.pid}"):
+        next(batches)
 
 
 @pytest.mark.slow
