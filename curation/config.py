@@ -38,7 +38,7 @@ class Section(BaseModel):
         return _digest_without(self, (Operational, Policy))
 
     def policy_digest(self) -> str:
-        """Identifies these and all values that decide what is rejected."""
+        """Identifies all values that change the results or decide what is rejected."""
         return _digest_without(self, (Operational,))
 
     def values(self, *without: Mark) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def _digest_without(section: Section, marks: tuple[Mark, ...]) -> str:
 AnySection = TypeVar("AnySection", bound=Section)
 
 
-# --- resolving ------------------------------------------------------------------------------------------------------
+# --- reading and checking -------------------------------------------------------------------------------------------
 
 
 def read(file: Path | None, assignments: Sequence[str]) -> dict[str, Any]:
@@ -114,8 +114,8 @@ def merge(defaults: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]
     """
     merged = dict(defaults)
     for key, value in raw.items():
-        below = defaults.get(key)
-        merged[key] = merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+        section = defaults.get(key)
+        merged[key] = merge(section, value) if isinstance(section, dict) and isinstance(value, dict) else value
     return merged
 
 
@@ -127,8 +127,8 @@ def _explain(error: Any, kind: type[Section]) -> str:
         return f"{path}: {error['msg'].removeprefix('Value error, ')}".removeprefix(": ")
     known = list(_paths(kind))
     near = difflib.get_close_matches(path, known, n=1, cutoff=0.5)
-    every = f"`{kind.keys_listed_by}` lists all keys" if kind.keys_listed_by else f"the keys are {', '.join(known)}"
-    hint = f"did you mean '{near[0]}'?" if near else every
+    all_keys = f"`{kind.keys_listed_by}` lists all keys" if kind.keys_listed_by else f"the keys are {', '.join(known)}"
+    hint = f"did you mean '{near[0]}'?" if near else all_keys
     return f"unknown key '{path}'; {hint}"
 
 

@@ -62,9 +62,9 @@ class Selection:
 
 @dataclass
 class ExportReport:
-    """How many clips (or rows) exist now, how many of them existed before, and the failures, one line each."""
+    """The numbers of clips (or rows) `present` now and `kept` from before, and the failures, one line each."""
 
-    there: int = 0
+    present: int = 0
     kept: int = 0
     failed: list[str] = field(default_factory=list)
 
@@ -103,7 +103,7 @@ def count_clips(dataset: Dataset, selection: Selection) -> int:
 
 
 def cut_clip(dataset: Dataset, clip_id: str, out: Path) -> Path:
-    """Cut one clip out of its stored media by packet copy; returns `out`, an mp4 that appears whole or not at all.
+    """Cut one clip out of its stored media by packet copy; returns `out`, an mp4 that appears complete or not at all.
 
     Raises UsageError if there is no such clip; DatasetError if it cannot be cut.
     """
@@ -190,7 +190,7 @@ def _recorded(exported: ExportReport, clip: Row) -> Iterator[None]:
     except (Rejected, FileNotFoundError) as error:
         exported.failed.append(f"{clip['clip_id']}: {error}")
     else:
-        exported.there += 1
+        exported.present += 1
 
 
 def _files(media: _Media, out: Path, clips: Iterable[Row], progress: Progress) -> ExportReport:
@@ -234,7 +234,7 @@ def _shards(media: _Media, out: Path, clips: Iterable[Row], shard_clips: int, pr
     while batch := list(itertools.islice(rows, shard_clips)):
         shard = out / f"clips-{number:06d}.tar"
         if _holds(shard, batch):
-            exported.there += len(batch)
+            exported.present += len(batch)
             exported.kept += len(batch)
             progress(len(batch))
         else:
@@ -292,7 +292,7 @@ def _tables(dataset: Dataset, out: Path, selection: Selection, progress: Progres
         else:
             query = f"select * from {table}" + ("" if everything else f" where {_belonging(table, selection)}")
             rows = _write_table(table, dataset.stream(query, versions), out, progress)
-        exported.there += rows
+        exported.present += rows
     return exported
 
 

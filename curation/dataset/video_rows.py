@@ -1,7 +1,7 @@
 """The rows of single videos, read from parts that hold many videos.
 
-Parts never change. So each part is indexed once, and the last row groups are cached for the videos stored beside one
-another. Thread-safe.
+Parts never change. So each part is indexed once, and the last row groups are cached for the videos stored next to
+each other. Thread-safe.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from curation.schema import TABLES
 
 T = TypeVar("T")
 
-PARTS = 64  # parts with a cached index: the waves under way need a few dozen
-ROW_GROUPS = 16  # cached row groups of ROW_GROUP_BYTES each: some 64 MB at most
+CACHED_PARTS = 64  # parts with a cached index: the waves under way need a few dozen
+CACHED_ROW_GROUPS = 16  # cached row groups of ROW_GROUP_BYTES each: some 64 MB at most
 
 
 @dataclass(frozen=True)
@@ -152,16 +152,15 @@ class _Part:
             yield file
 
 
-_part = functools.lru_cache(maxsize=PARTS)(_Part)
+_part = functools.lru_cache(maxsize=CACHED_PARTS)(_Part)
 
 
-@functools.lru_cache(maxsize=ROW_GROUPS)
+@functools.lru_cache(maxsize=CACHED_ROW_GROUPS)
 def _row_group(part: _Part, number: int, columns: tuple[str, ...]) -> Lazy[_ByVideo]:
     return Lazy(lambda: _ByVideo.of_rows(part.read(number, columns)))
 
 
-def forget() -> None:
-    """Clear the caches."""
+def clear_caches() -> None:
     _row_group.cache_clear()
     _part.cache_clear()
 

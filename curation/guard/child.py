@@ -41,7 +41,7 @@ def processor_s() -> float:
 
 
 def _count(seconds: Any) -> None:
-    """Add the CPU seconds that a child reports. Raises ValueError or TypeError if they make no sense."""
+    """Add the CPU seconds that a child reports. Raises ValueError or TypeError if they are not a valid number."""
     if not 0 <= seconds < float("inf"):
         raise ValueError
     _answered.seconds = getattr(_answered, "seconds", 0.0) + seconds
@@ -59,9 +59,9 @@ class Child:
         self._calls = 0
 
     def call(self, function: str, argument: dict[str, Any], limits: Limits) -> dict[str, Any]:
-        """`function` ("package.module:name") called with `argument` in the child; both ways JSON.
+        """Call `function` ("package.module:name") in the child. Its argument and its result travel as JSON.
 
-        A function may answer with a dataclass, which arrives as a dict.
+        A function may return a dataclass, which arrives as a dict.
 
         Raises Rejected as the function did, OSError for a full disk, OutOfMemory, TimedOut, Overflowed, Stopped, and
         Crashed for anything else.
@@ -107,7 +107,7 @@ class Child:
     def _start(self) -> Process:
         request, self._requests = os.pipe()
         self._replies, reply = os.pipe()
-        serve = f"import curation.guard.pool; curation.guard.child._serve({request}, {reply})"
+        serve = f"import curation.guard.child; curation.guard.child._serve({request}, {reply})"
         try:
             # Libraries print to standard output: send that to standard error; replies have their own pipe.
             command = [sys.executable, "-c", f"import os; os.dup2(2, 1); {serve}"]

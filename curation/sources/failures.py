@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from yt_dlp.networking.exceptions import HTTPError, IncompleteRead, ProxyError, RequestError
 from yt_dlp.utils import ContentTooShortError, DownloadError, ExtractorError, GeoRestrictedError, UnsupportedError
 
-from curation.rejects import Kind, Rejected
+from curation.rejects import Kind
 from curation.retry_after import parse_retry_after
-from curation.uris import redact
 
 # Messages of sites and yt-dlp. The first matching kind wins: a bot check comes before the login that it asks for.
 _PATTERNS: tuple[tuple[Kind, tuple[str, ...]], ...] = (
@@ -90,16 +89,13 @@ class FetchFailure:
     message: str
     retry_after: float | None = None
 
-    def rejected(self) -> Rejected:
-        return Rejected(self.kind, redact(self.message))
 
-
-def of_status(status: int, headers: Mapping[str, str], body: str, phase: str) -> FetchFailure:
+def failure_of_status(status: int, headers: Mapping[str, str], body: str, phase: str) -> FetchFailure:
     """The failure that an HTTP status stands for; the start of the `body` decides where the status is ambiguous.
 
     `phase` is "page" or "media": a media server that refuses what the page promised takes us for a bot.
 
-    >>> of_status(403, {}, "", "page").kind, of_status(403, {}, "", "media").kind
+    >>> failure_of_status(403, {}, "", "page").kind, failure_of_status(403, {}, "", "media").kind
     (<Kind.LOGIN_REQUIRED: 'login_required'>, <Kind.BOT_CHECK: 'bot_check'>)
     """
     retry_after = parse_retry_after(headers.get("Retry-After"))
@@ -114,20 +110,20 @@ def of_status(status: int, headers: Mapping[str, str], body: str, phase: str) ->
         return FetchFailure(Kind.GEO_BLOCKED, f"{message}: unavailable for legal reasons")
     if status in (401, 402, 403, 503):
         if headers.get("cf-mitigated") == "challenge":
-            return _failure(Kind.BOT_CHECK, message)
+            return _with_advice(Kind.BOT_CHECK, message)
         kind = _kind_in(body)
         if kind and kind in (_KINDS_OF_403 if status != 503 else {Kind.BOT_CHECK}):
-            return _failure(kind, message)
+            return _with_advice(kind, message)
     if status in (401, 402) or (status == 403 and phase == "page"):
-        return _failure(Kind.LOGIN_REQUIRED, message)
+        return _with_advice(Kind.LOGIN_REQUIRED, message)
     if status == 403:
-        return _failure(Kind.BOT_CHECK, message)
+        return _with_advice(Kind.BOT_CHECK, message)
     if status >= 500:
         return FetchFailure(Kind.SERVER_ERROR, message, retry_after)
     return FetchFailure(Kind.UNSUPPORTED, message)
 
 
-def of_transport(error: BaseException, stall_s: float) -> FetchFailure:
+def failure_of_connection(error: BaseException, stall_s: float) -> FetchFailure:
     """The failure of a connection that could not be made, or broke."""
     causes = list(_causes(error))
 
@@ -154,22 +150,22 @@ def of_transport(error: BaseException, stall_s: float) -> FetchFailure:
     return FetchFailure(Kind.CONNECTION, f"the connection failed: {error}")
 
 
-def of_extraction(error: BaseException, seen: FetchFailure | None) -> FetchFailure:
+def failure_of_extraction(error: BaseException, seen: FetchFailure | None) -> FetchFailure:
     """The failure behind yt-dlp's `error`; `seen` is the last failure on the network, which may be its cause."""
     causes = list(_causes(error))
     if any(isinstance(c, GeoRestrictedError) for c in causes):
-        return _failure(Kind.GEO_BLOCKED, _plain(error))
+        return _with_advice(Kind.GEO_BLOCKED, _plain(error))
     if (seen and any(isinstance(c, RequestError | ContentTooShortError) for c in causes)) or _is_network_message(error):
-        return seen or of_transport(error, 0)
+        return seen or failure_of_connection(error, 0)
     if any(isinstance(c, UnsupportedError) for c in causes):
         return FetchFailure(Kind.NO_VIDEO, "no video in the page")
     if kind := _kind_in(str(error)):
-        return _failure(kind, _plain(error))
+        return _with_advice(kind, _plain(error))
     return seen or FetchFailure(Kind.UNSUPPORTED, f"yt-dlp cannot handle it: {_plain(error)}")
 
 
 def _is_network_message(error: BaseException) -> bool:
-    """Whether a message tells of a network error: yt-dlp's downloaders keep only the text of the exception."""
+    """Whether a message is about a network error: yt-dlp's downloaders keep only the text of the exception."""
     return isinstance(error, DownloadError) and bool(
         re.search(
             r"\[download\] Got error|giving up after|unable to download video data|fragment .* not found",
@@ -199,7 +195,7 @@ def _kind_in(text: str) -> Kind | None:
     )
 
 
-def _failure(kind: Kind, message: str) -> FetchFailure:
+def _with_advice(kind: Kind, message: str) -> FetchFailure:
     return FetchFailure(kind, f"{message}; {_ADVICE[kind]}" if kind in _ADVICE else message)
 
 
@@ -210,12 +206,12 @@ def _plain(error: BaseException) -> str:
     return " ".join(text.split())[:500]
 
 
-def status_of(error: HTTPError, phase: str) -> FetchFailure:
-    """`of_status` for yt-dlp's exception, reading the start of its body."""
+def failure_of_http_error(error: HTTPError, phase: str) -> FetchFailure:
+    """The failure behind yt-dlp's `error` for an HTTP status; reads the start of the body."""
     if error.redirect_loop:
         return FetchFailure(Kind.REFUSED, "redirected more often than download.max_redirects allows")
     try:
         body = error.response.read(1 << 16).decode("utf-8", "replace")
     except (RequestError, OSError):
         body = ""
-    return of_status(error.status, error.response.headers, body, phase)
+    return failure_of_status(error.status, error.response.headers, body, phase)

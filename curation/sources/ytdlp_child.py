@@ -24,7 +24,7 @@ from curation.ids import file_digest
 from curation.rejects import Kind, Rejected
 from curation.settings import DownloadSettings
 from curation.sources.address_policy import Policy, enforced
-from curation.sources.failures import FetchFailure, of_extraction
+from curation.sources.failures import FetchFailure, failure_of_extraction
 from curation.sources.ytdlp import TRANSIENT, pause_s
 from curation.sources.ytdlp_client import BoundedYoutubeDL
 from curation.subtitles.tracks import FILE_BYTES
@@ -91,7 +91,7 @@ def _subtitle_file(client: BoundedYoutubeDL, file: dict[str, Any], path: Path) -
     if file.get("data") is not None:
         path.write_text(str(file["data"]), encoding="utf-8")
         return {}
-    for tries in range(1, client.settings.attempts + 1):
+    for attempt in range(1, client.settings.attempts + 1):
         client.failure = None
         client.expect_media()
         try:
@@ -99,9 +99,9 @@ def _subtitle_file(client: BoundedYoutubeDL, file: dict[str, Any], path: Path) -
             break
         except YoutubeDLError:
             failure = client.failure
-            if not failure or failure.kind not in TRANSIENT or tries == client.settings.attempts:
+            if not failure or failure.kind not in TRANSIENT or attempt == client.settings.attempts:
                 raise
-            wait = pause_s(client.settings, tries, failure.retry_after)
+            wait = pause_s(client.settings, attempt, failure.retry_after)
             if time.monotonic() + wait >= client.deadline:
                 raise
             time.sleep(wait)
@@ -199,7 +199,7 @@ def _caught(client: BoundedYoutubeDL, work: Callable[[], dict[str, Any]]) -> dic
             return {"failed": {"kind": None, "message": "no space left on the disk for a download"}}
         if isinstance(error, OSError):
             raise
-        failure = of_extraction(error, client.failure)
+        failure = failure_of_extraction(error, client.failure)
     message = redact(failure.message)
     return {"failed": {"kind": failure.kind.value, "message": message, "retry_after": failure.retry_after}}
 

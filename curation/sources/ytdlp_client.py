@@ -24,7 +24,7 @@ from curation.ids import digest
 from curation.rejects import Kind, Rejected
 from curation.settings import DownloadSettings
 from curation.sources.address_policy import AddressRefused, Policy
-from curation.sources.failures import FetchFailure, of_transport, status_of
+from curation.sources.failures import FetchFailure, failure_of_connection, failure_of_http_error
 from curation.uris import redact
 
 log = logging.getLogger(__name__)
@@ -92,12 +92,12 @@ class BoundedYoutubeDL(YoutubeDL):  # type: ignore[misc]
             raise next(known, error) from None
         except HTTPError as error:
             self._bounded(error.response, _SIDE_BODY_BYTES)
-            self.failure = status_of(error, self.phase)
+            self.failure = failure_of_http_error(error, self.phase)
             raise
         except RequestError as error:
             if self.policy.refusal:
                 raise Rejected(Kind.REFUSED, self._refused()) from None
-            self.failure = of_transport(error, self.settings.stall_s)
+            self.failure = failure_of_connection(error, self.settings.stall_s)
             raise
 
     def check_url(self, url: str) -> None:
@@ -110,7 +110,7 @@ class BoundedYoutubeDL(YoutubeDL):  # type: ignore[misc]
         except AddressRefused:
             raise Rejected(Kind.REFUSED, self._refused()) from None
 
-    def redirected(self, url: str) -> None:
+    def check_redirect(self, url: str) -> None:
         """Raises Rejected unless following a redirect to `url` is allowed."""
         self.check_url(url)
         self._redirected += self.phase == "page"
@@ -120,8 +120,8 @@ class BoundedYoutubeDL(YoutubeDL):  # type: ignore[misc]
     def _refused(self) -> str:
         return f"refusing to connect: {self.policy.refusal}; download.allow_private allows loopback and private ones"
 
-    def seen(self, url: str, headers: Any) -> None:
-        """Check the headers of a response, or a redirect, for opt-outs. Raises Rejected if they are honoured."""
+    def check_opt_out(self, url: str, headers: Any) -> None:
+        """Record an opt-out in the headers of a response or redirect. Raises Rejected if opt-outs are honoured."""
         if _NEITHER_PAGE_NOR_MEDIA.match(headers.get("Content-Type") or ""):
             return
         for header in ("X-Robots-Tag", "TDM-Reservation"):
@@ -155,7 +155,7 @@ class BoundedYoutubeDL(YoutubeDL):  # type: ignore[misc]
             try:
                 data: bytes = read(amount)
             except RequestError as error:
-                self.failure = of_transport(error, self.settings.stall_s)
+                self.failure = failure_of_connection(error, self.settings.stall_s)
                 raise
             self._received += len(data)
             if self._received > (self.settings.max_bytes if media else PAGES_BYTES):
@@ -218,10 +218,10 @@ class WatchedRH(RequestsRH):  # type: ignore[misc]
 
     def _watch(self, response: Any, **_: Any) -> None:
         if response.status_code < 400:  # servers keep their error pages out of indexes
-            self.client.seen(response.url, response.headers)
+            self.client.check_opt_out(response.url, response.headers)
         if response.is_redirect:
             self._skip_body(response)
-            self.client.redirected(urljoin(response.url, response.headers["Location"]))
+            self.client.check_redirect(urljoin(response.url, response.headers["Location"]))
 
     def _skip_body(self, response: Any) -> None:
         """Read a redirect's body, or close the connection: `requests` would read it to its end, however long it is."""
@@ -231,7 +231,7 @@ class WatchedRH(RequestsRH):  # type: ignore[misc]
 
 
 def opts_out(header: str, value: str, user_agent: str | None) -> bool:
-    """Whether `header: value` opts out of training, for everybody or for us.
+    """Whether `header: value` opts out of training, for every user agent or for ours.
 
     X-Robots-Tag with the directives that img2dataset honours, bare or scoped to a user agent, and the TDM Reservation
     Protocol's `tdm-reservation: 1`.

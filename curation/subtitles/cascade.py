@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from curation.languages import UNKNOWN, language_of, matches
 from curation.records import Sentence, SubtitleTrack
 from curation.settings import SubtitleSettings
-from curation.subtitles.cues import Piece, decode, pieces_of
+from curation.subtitles.cues import Piece, pieces_of
 from curation.subtitles.sentences import sentence_end_method, sentences_in
-
-__all__ = ["Spoken", "decode", "language_of", "sentences_of"]
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

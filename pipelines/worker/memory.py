@@ -24,6 +24,6 @@ def share() -> None:
 
 def give_back() -> None:
     """Return freed memory to the system, and the rows that are kept for the next video."""
-    video_rows.forget()
+    video_rows.clear_caches()
     if hasattr(_LIBC, "malloc_trim"):  # glibc
         _LIBC.malloc_trim(0)

@@ -56,7 +56,7 @@ def stamps(folder: Path) -> dict[str, int]:
 def test_each_clip_is_a_file_of_its_range_with_its_texts(shared: Dataset, tmp_path: Path) -> None:
     out = tmp_path / "out"
     told: list[int] = []
-    assert export(shared, out, "mp4", progress=told.append) == ExportReport(there=14)
+    assert export(shared, out, "mp4", progress=told.append) == ExportReport(present=14)
     assert sum(told) == 14
     clips = {row["clip_id"]: row for row in shared.read("clips").to_pylist()}
     assert names_in(out) == {f"{c}{s}" for c in clips for s in (".mp4", ".json")} | {"vidla-export.json"}
@@ -79,7 +79,7 @@ def test_each_clip_is_a_file_of_its_range_with_its_texts(shared: Dataset, tmp_pa
 def test_a_second_export_writes_nothing(shared: Dataset, tmp_path: Path) -> None:
     export(shared, tmp_path, "mp4", Selection(scale="long"))
     before = stamps(tmp_path)
-    assert export(shared, tmp_path, "mp4", Selection(scale="long")) == ExportReport(there=2, kept=2)
+    assert export(shared, tmp_path, "mp4", Selection(scale="long")) == ExportReport(present=2, kept=2)
     assert stamps(tmp_path) == before
 
 
@@ -100,7 +100,7 @@ def test_an_interrupted_export_continues(shared: Dataset, tmp_path: Path, monkey
     (tmp_path / ".vidla-left" / "clip.mp4").write_bytes(b"half")
     before = stamps(tmp_path)
     monkeypatch.setattr(export_module, "cut", cut)
-    assert export(shared, tmp_path, "mp4") == ExportReport(there=14, kept=3)
+    assert export(shared, tmp_path, "mp4") == ExportReport(present=14, kept=3)
     assert not list(tmp_path.glob(".vidla-*"))
     assert {n: t for n, t in stamps(tmp_path).items() if n in before} == {
         n: t for n, t in before.items() if n != ".vidla-left"
@@ -118,7 +118,7 @@ def test_new_texts_leave_the_media_alone_and_removed_clips_are_deleted(tmp_path:
         ids = frozenset((c.clip_id,) for c in clips)
         replaced = Replacement("clips", ("clip_id",), ids, frozenset(dataset.live_parts("clips")))
         commit_rows(writer, "told anew", {"clips": told}, [replaced])
-    assert export(dataset, out, "mp4", Selection(scale="short")) == ExportReport(there=7, kept=4)
+    assert export(dataset, out, "mp4", Selection(scale="short")) == ExportReport(present=7, kept=4)
     after = stamps(out)
     assert set(before) - set(after) == {f"{clips[0].clip_id}.mp4", f"{clips[0].clip_id}.json"}
     assert {n for n in after if after[n] != before[n]} == {f"{c.clip_id}.json" for c in clips[1:]}
@@ -129,7 +129,7 @@ def test_missing_media_does_not_stop_other_clips(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "data")
     (dataset.folder / made_of(0, stored_media(seed=0))["videos"][0].media_uri).unlink()  # type: ignore[operator]
     exported = export(dataset, tmp_path / "out", "mp4", Selection(scale="medium"))
-    assert exported.there == 2
+    assert exported.present == 2
     assert len(exported.failed) == 2
     assert all(line.startswith(f"{download_of(0).video_id}.medium.") and "\n" not in line for line in exported.failed)
 
@@ -163,7 +163,7 @@ def test_a_clip_of_a_strangers_dataset_is_not_written_elsewhere(tmp_path: Path, 
 
 def test_clips_are_selected_by_scale_and_condition(shared: Dataset, tmp_path: Path) -> None:
     selection = Selection("subtitle_text is null -- no speech", "short")
-    assert export(shared, tmp_path, "mp4", selection).there == 4
+    assert export(shared, tmp_path, "mp4", selection).present == 4
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def members(shard: Path) -> list[str]:
 
 def test_shards_hold_three_files_a_clip_in_order_and_are_the_same_each_time(shared: Dataset, tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
-    assert export(shared, first, "webdataset", shard_clips=5).there == 14
+    assert export(shared, first, "webdataset", shard_clips=5).present == 14
     export(shared, second, "webdataset", shard_clips=5)
     shards = ["clips-000000.tar", "clips-000001.tar", "clips-000002.tar"]
     assert names_in(first) == {*shards, "vidla-export.json"}
@@ -238,7 +238,7 @@ def test_complete_shards_are_kept_and_the_others_written_again(tmp_path: Path) -
     export(dataset, out, "webdataset", shard_clips=5)
     before = stamps(out)
     (out / "clips-000001.tar").unlink()
-    assert export(dataset, out, "webdataset", shard_clips=5) == ExportReport(there=14, kept=9)
+    assert export(dataset, out, "webdataset", shard_clips=5) == ExportReport(present=14, kept=9)
     after = stamps(out)
     assert {n for n in before if before[n] != after[n]} == {"clips-000001.tar"}
     clips = shard_order(dataset)
@@ -246,7 +246,7 @@ def test_complete_shards_are_kept_and_the_others_written_again(tmp_path: Path) -
         parts = frozenset(dataset.live_parts("clips"))
         gone = Replacement("clips", ("clip_id",), frozenset((c,) for c in clips[7:]), parts)
         commit_rows(writer, "fewer", {}, [gone])
-    assert export(dataset, out, "webdataset", shard_clips=5) == ExportReport(there=7, kept=5)
+    assert export(dataset, out, "webdataset", shard_clips=5) == ExportReport(present=7, kept=5)
     assert names_in(out) == {"clips-000000.tar", "clips-000001.tar", "vidla-export.json"}
     assert len(members(out / "clips-000001.tar")) == 6
 
@@ -269,7 +269,7 @@ def test_tables_become_plain_folders_that_a_glob_reads(shared: Dataset, tmp_path
     exported = export(shared, tmp_path, "parquet")
     assert {name: count(tmp_path, name) for name in TABLES} == {name: shared.read(name).num_rows for name in TABLES}
     again = export(shared, tmp_path, "parquet")
-    assert (again.there, again.kept) == (exported.there, exported.there)
+    assert (again.present, again.kept) == (exported.present, exported.present)
 
 
 def test_a_selection_takes_what_belongs_to_its_clips(shared: Dataset, tmp_path: Path) -> None:

@@ -36,8 +36,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reads]:
         return read_row_group(file, number, columns or None, **more)
 
     monkeypatch.setattr(pq.ParquetFile, "read_row_group", noted)
-    video_rows._part.cache_clear()
-    video_rows._row_group.cache_clear()
+    video_rows.clear_caches()
     yield read
 
 
