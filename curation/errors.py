@@ -22,7 +22,7 @@ class ConfigError(UsageError):
 
 
 class InputError(UsageError):
-    """An input that cannot be read, or is not what it should be."""
+    """An input that cannot be read or used."""
 
 
 class PromptError(UsageError):
@@ -42,4 +42,4 @@ class RunnerError(VidlaError):
 
 
 class Interrupted(VidlaError):
-    """The run was stopped by hand: how to go on."""
+    """The run was stopped by hand: how to continue it."""

@@ -4,4 +4,4 @@ VIDEO_SUFFIXES = (
     *("mp4", "m4v", "mov", "mkv", "webm", "avi", "ts", "mts", "m2ts", "mpg", "mpeg", "vob", "flv", "f4v", "wmv", "asf"),
     *("ogv", "ogm", "3gp", "3g2", "mxf", "dv", "divx", "y4m", "nut"),
 )
-"""What the name of a video file ends in, after the dot, in upper or lower case."""
+"""The suffixes of video files, without the dot, in lower case; file names may have them in upper case too."""

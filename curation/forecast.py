@@ -22,12 +22,12 @@ from curation.rejects import Stage
 from curation.schema import TABLES
 from curation.settings import Settings
 
-TEXTS = (Stage.CAPTION, Stage.SUMMARIZE)
+TEXT_STAGES = (Stage.CAPTION, Stage.SUMMARIZE)
 RUNNERS = ("flink", "dataflow")
 MEASURES = ("processor_s", "seconds", "requests", "input_tokens", "output_tokens", "bytes")
 COLUMNS = (*(f"{stage}.{measure}" for stage in Stage for measure in MEASURES), "videos", "duration", "media", "clips")
-STARTING = 0.05  # share of time that waves may spend on starting their stages
-JOBS_A_WAVE = 2  # on the critical path: a wave's texts are made during the next wave's media
+STARTING_SHARE = 0.05  # share of the time that waves may spend on starting their stages
+JOBS_PER_WAVE = 2  # on the critical path: a wave's texts are made during the next wave's media
 DRAWS = 1000
 Array = npt.NDArray[np.float64]
 
@@ -81,7 +81,7 @@ class Sample:
         return len(self.rows)
 
 
-_SPENT = """
+_USAGE_QUERY = """
     select
         coalesce(downloads.request_key, usage.key) as request, usage.stage, {measures},
         coalesce(usage.engine || '/' || usage.model, '') as made_by
@@ -93,7 +93,7 @@ _SPENT = """
         on usage.stage <> 'download' and downloads.video_id = usage.key
     where nth = 1"""
 
-_MADE = """
+_VIDEOS_QUERY = """
     select downloads.request_key as request, 1 as videos, duration, media_bytes as media, coalesce(n, 0) as clips
     from videos
     join (select video_id, min(request_key) as request_key from downloads group by video_id) as downloads
@@ -112,7 +112,7 @@ def measure(datasets: Sequence[Dataset]) -> Sample:
         requests = dataset.read("requests", ["request_key"])["request_key"].to_pylist()
         found = np.zeros((len(requests), len(COLUMNS)))
         number = {key: at for at, key in enumerate(requests)}
-        for row in dataset.sql(_SPENT.format(measures=", ".join(MEASURES))).to_pylist():
+        for row in dataset.sql(_USAGE_QUERY.format(measures=", ".join(MEASURES))).to_pylist():
             if row["processor_s"] is None:
                 raise DatasetError(f"{dataset.uri} was made by an older vidla, which did not measure processor time")
             if row["request"] not in number:
@@ -120,7 +120,7 @@ def measure(datasets: Sequence[Dataset]) -> Sample:
             for name in MEASURES:
                 found[number[row["request"]], COLUMNS.index(f"{row['stage']}.{name}")] += row[name]
             engines.setdefault(row["stage"], set()).update({row["made_by"]} - {""})
-        for row in dataset.sql(_MADE).to_pylist():
+        for row in dataset.sql(_VIDEOS_QUERY).to_pylist():
             found[number[row["request"]], -4:] += [row[name] for name in COLUMNS[-4:]]
         rows.append(found)
     sample = Sample(
@@ -148,7 +148,7 @@ def resampled(rows: Array, draws: int = DRAWS, seed: int = 0) -> Array:
 
 @dataclass(frozen=True)
 class Target:
-    """The number of videos, and either days or machines; `seconds` is their mean length, if not the sample's."""
+    """The number of videos, and either days or machines; `seconds` is their mean length, by default the sample's."""
 
     videos: int
     days: float | None = None
@@ -188,7 +188,7 @@ def plan(sample: Sample, target: Target, prices: Prices, settings: Settings) -> 
 def served(sample: Sample, prices: Prices) -> Array:
     """The sample's rows as if servers had made all texts: assumed costs replace those of the built-in engine."""
     rows = sample.rows.copy()
-    for stage in TEXTS:
+    for stage in TEXT_STAGES:
         if is_builtin(sample, stage):
             requests = rows[:, COLUMNS.index(f"{stage}.requests")]
             rows[:, COLUMNS.index(f"{stage}.output_tokens")] = requests * getattr(prices, f"{stage}_tokens")
@@ -212,7 +212,7 @@ def figures(
     longer = np.divide(seconds, duration, out=np.ones_like(duration), where=duration > 0)
     total = {name: target.videos * mean * longer for name, mean in means.items() if name not in ("videos", "duration")}
     found: dict[str, Array] = {"videos": target.videos * videos, "clips": total["clips"]}
-    busy = 3600 * prices.processors * prices.utilisation * (1 - STARTING)
+    busy = 3600 * prices.processors * prices.utilisation * (1 - STARTING_SHARE)
     for stage in Stage:
         found[f"{stage}.machine_hours"] = total[f"{stage}.processor_s"] / busy
     machine_hours = sum((found[f"{stage}.machine_hours"] for stage in Stage), np.zeros(1))
@@ -222,22 +222,22 @@ def figures(
     found |= {"days": hours / 24, "machine_hours": machine_hours, "machines": np.ceil(machine_hours / hours)}
     for stage in Stage:
         found[f"{stage}.machines"] = found[f"{stage}.machine_hours"] / hours
-    for stage in TEXTS:
+    for stage in TEXT_STAGES:
         for name in ("requests", "input_tokens", "output_tokens"):
             found[f"{stage}.{name}"] = total[f"{stage}.{name}"]
-        rate = getattr(prices, f"{stage}_tokens_s") * 3600 * (1 - STARTING)
+        rate = getattr(prices, f"{stage}_tokens_s") * 3600 * (1 - STARTING_SHARE)
         found[f"{stage}.server_hours"] = total[f"{stage}.output_tokens"] / rate
         found[f"{stage}.servers"] = np.ceil(found[f"{stage}.server_hours"] / hours)
     for runner in RUNNERS:
         for stage in Stage:
             money = found[f"{stage}.machine_hours"] * getattr(prices, f"{runner}_hour")
-            if stage in TEXTS:
+            if stage in TEXT_STAGES:
                 money = money + found[f"{stage}.server_hours"] * getattr(prices, f"{stage}_{runner}_hour")
             found[f"{runner}.{stage}.money"] = money
         found[f"{runner}.money"] = sum((found[f"{runner}.{stage}.money"] for stage in Stage), np.zeros(1))
-        starting = JOBS_A_WAVE * getattr(prices, f"{runner}_start_s")
-        found[f"{runner}.wave_videos"] = np.ceil(target.videos * starting / (STARTING * hours * 3600))
-        found[f"{runner}.starting_days"] = target.videos / settings.run.wave_videos * starting / 86400 + 0 * hours
+        starting_s = JOBS_PER_WAVE * getattr(prices, f"{runner}_start_s")
+        found[f"{runner}.wave_videos"] = np.ceil(target.videos * starting_s / (STARTING_SHARE * hours * 3600))
+        found[f"{runner}.starting_days"] = target.videos / settings.run.wave_videos * starting_s / 86400 + 0 * hours
     found["download.bytes"] = total["download.bytes"]
     found["download.gbit_s"] = total["download.bytes"] * 8 / 1e9 / (hours * 3600)
     found["download.at_a_time"] = total["download.seconds"] / (hours * 3600)
@@ -260,15 +260,15 @@ def bottlenecks(found: Mapping[str, Figure], settings: Settings) -> list[str]:
     dearest = max(money, key=lambda stage: money[stage])
     share = money[dearest] / (found["flink.money"].value or 1.0)
     lines.append(f"money: '{dearest}' takes {share:.0%}")
-    for stage in TEXTS:
+    for stage in TEXT_STAGES:
         rate = found[f"{stage}.output_tokens"].value / (found["days"].value * 86400)
         lines.append(f"texts: '{stage}' needs {rate:,.0f} output tokens per second throughout")
     for runner in RUNNERS:
-        needed, starting = found[f"{runner}.wave_videos"].value, found[f"{runner}.starting_days"].value
+        needed, days = found[f"{runner}.wave_videos"].value, found[f"{runner}.starting_days"].value
         if needed > settings.run.wave_videos:
             lines.append(
                 f"waves on {runner}: with {settings.run.wave_videos} videos (run.wave_videos) they would spend "
-                f"{starting:,.0f} days on starting; with {needed:,.0f} it is below {STARTING:.0%}, as assumed here"
+                f"{days:,.0f} days on starting; with {needed:,.0f} it is below {STARTING_SHARE:.0%}, as assumed here"
             )
     return lines
 
@@ -283,7 +283,7 @@ def assumed(sample: Sample, target: Target, prices: Prices) -> list[str]:
     ]
     if target.seconds is not None:
         lines.append("that every cost is proportional to a video's duration")
-    for stage in TEXTS:
+    for stage in TEXT_STAGES:
         rate, tokens = getattr(prices, f"{stage}_tokens_s"), getattr(prices, f"{stage}_tokens")
         lines.append(f"that a server for '{stage}' generates {rate:,.0f} output tokens per second ({stage}_tokens_s)")
         if is_builtin(sample, stage):
@@ -294,13 +294,13 @@ def assumed(sample: Sample, target: Target, prices: Prices) -> list[str]:
     return lines
 
 
-def as_json(sample: Sample, target: Target, prices: Prices, made: Forecast) -> dict[str, Any]:
+def as_json(sample: Sample, target: Target, prices: Prices, forecast: Forecast) -> dict[str, Any]:
     """The plan as a JSON object."""
     return {
         "videos": target.videos,
         "sample": {"requests": sample.count, "engines": dict(sample.engines)},
-        "figures": {name: [f.value, f.low, f.high] for name, f in made.figures.items()},
-        "bottlenecks": list(made.bottlenecks),
+        "figures": {name: [f.value, f.low, f.high] for name, f in forecast.figures.items()},
+        "bottlenecks": list(forecast.bottlenecks),
         "assumed": assumed(sample, target, prices),
         "prices": prices.model_dump(mode="json"),
     }

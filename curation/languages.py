@@ -32,7 +32,7 @@ LANGUAGES = {code: name for code, _, name in (entry.strip().partition(" ") for e
 """English names by code, of the languages that can be identified; texts can be requested in these."""
 
 UNKNOWN = "und"
-"""The tag for a language that nobody states."""
+"""The tag for an unstated language."""
 
 SURE = 0.9  # from this probability on, the identified language overrides the stated one
 
@@ -58,7 +58,7 @@ def primary(tag: str | None) -> str:
 
 
 def matches(stated: str | None, wanted: str) -> bool:
-    """Whether the tag `stated` (None if nobody states one) is `wanted`, or a variety of it; "all" matches every tag.
+    """Whether the tag `stated` (None if unstated) is `wanted`, or a variety of it; "all" matches every tag.
 
     >>> matches("en_GB", "en"), matches("en", "en-GB"), matches("eng", "en"), matches(None, "all")
     (True, False, False, True)

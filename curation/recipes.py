@@ -17,7 +17,7 @@ from curation.ids import digest
 
 
 class Step(StrEnum):
-    """The steps that have a digest, and so a recipe, of their own."""
+    """The steps with a separate digest, and therefore a separate recipe."""
 
     DOWNLOAD = "download"
     MEDIA = "media"
@@ -47,9 +47,9 @@ def recipe_of(table: str) -> int | None:
 
 
 def identity(digest_of_row: str, recipe: int | None) -> str:
-    """Stands for a row as an input of the next step: its digest, and the recipe from the second one on.
+    """Identifies a row as an input of the next step: its digest, combined with its recipe from the second recipe on.
 
-    So what follows is made again after a row was refreshed, though its settings and inputs are the same.
+    So the rows that depend on a refreshed row are made again, although its settings and inputs are the same.
 
     >>> identity("d", None) == identity("d", 1) == "d" != identity("d", 2)
     True

@@ -19,7 +19,7 @@ from curation.ids import new_run_id
 from vidla.options import DatasetArgument, WaitOption, WhereOption
 
 if TYPE_CHECKING:
-    from curation.dataset.forget import What
+    from curation.dataset.forget import TargetKind
     from curation.dataset.writer import Writer
 
 PLAIN_INTERVAL_S = 5.0
@@ -127,7 +127,7 @@ def forget(
     """
     from curation.dataset.forget import forget as forget_in
 
-    choices: dict[What, str | None] = {"video": video, "uri": url, "channel": channel}
+    choices: dict[TargetKind, str | None] = {"video": video, "uri": url, "channel": channel}
     chosen = [(what, name) for what, name in choices.items() if name]
     if len(chosen) != 1:
         raise UsageError("name one of --video, --url and --channel")

@@ -13,7 +13,7 @@ from rich.table import Table
 from curation.config import check, merge, read
 from curation.dataset.dataset import Dataset
 from curation.errors import UsageError
-from curation.forecast import RUNNERS, TEXTS, Figure, Forecast, Prices, Target, as_json, assumed, measure
+from curation.forecast import RUNNERS, TEXT_STAGES, Figure, Forecast, Prices, Target, as_json, assumed, measure
 from curation.forecast import plan as make_plan
 from curation.rejects import Stage
 from curation.settings import resolve
@@ -83,7 +83,7 @@ def _stages(forecast: Forecast, currency: str) -> Table:
     f = forecast.figures
     table = new_table("stage", "machines", "machine-hours", "servers", "server-hours", *RUNNERS, numbers=6)
     for stage in Stage:
-        servers = [short(f[f"{stage}.{name}"]) if stage in TEXTS else "–" for name in ("servers", "server_hours")]
+        servers = [short(f[f"{stage}.{name}"]) if stage in TEXT_STAGES else "–" for name in ("servers", "server_hours")]
         hours = [short(f[f"{stage}.{name}"]) for name in ("machines", "machine_hours")]
         table.add_row(stage, *hours, *servers, *(short(f[f"{runner}.{stage}.money"]) for runner in RUNNERS))
     money = [f"{short(f[f'{runner}.money'])} {currency}" for runner in RUNNERS]
@@ -95,7 +95,7 @@ def _totals(forecast: Forecast, currency: str) -> Iterator[str]:
     f = forecast.figures
     yield f"time      {short(f['days'])} days"
     yield f"download  {short(f['download.bytes'], 1e12)} TB, {short(f['download.gbit_s'])} Gbit/s sustained"
-    for stage in TEXTS:
+    for stage in TEXT_STAGES:
         requests, sent, received = (f[f"{stage}.{name}"] for name in ("requests", "input_tokens", "output_tokens"))
         yield (f"{stage:9} {short(requests)} requests for texts, {short(sent)} tokens in, {short(received)} tokens out")
     media, tables = short(f["storage.media"], 1e12), short(f["storage.tables"], 1e12)

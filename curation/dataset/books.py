@@ -1,4 +1,4 @@
-"""The books of a dataset: at each stage, the wanted items are those made, those rejected and those pending.
+"""The books of a dataset: at each stage, wanted items = made + rejected + pending.
 
 An item that was made counts as made, even if a later attempt at it was rejected.
 """
@@ -58,7 +58,7 @@ class Books:
 def balance(dataset: Dataset) -> Books:
     """The current books of `dataset`."""
     # One by one: a single query would hold all its lookups in memory at once.
-    counts = [_counted(stage, items) for stage, (_, _, items) in _STAGES.items()]
+    counts = [_count_query(stage, items) for stage, (_, _, items) in _STAGES.items()]
     rows = [answer.to_pylist()[0] for answer in dataset.sql_each([*counts, *_STRAYS])]
     counted, found = rows[: len(counts)], rows[len(counts) :]
     accounts = tuple(
@@ -77,9 +77,9 @@ def _media_strays(dataset: Dataset) -> list[str]:
         sizes.append(size)
     listed = pa.table([pa.array(paths, pa.string()), pa.array(sizes, pa.int64())], ["media_uri", "size"])
     videos = dataset.read("videos", ["media_uri", "media_bytes"])
-    found_sizes = lookup(videos["media_uri"], listed, "size")
-    missing = found_sizes.null_count
-    torn = pc.sum(pc.not_equal(found_sizes, videos["media_bytes"])).as_py() or 0
+    stored_sizes = lookup(videos["media_uri"], listed, "size")
+    missing = stored_sizes.null_count
+    torn = pc.sum(pc.not_equal(stored_sizes, videos["media_bytes"])).as_py() or 0
     found = ((missing, "videos whose stored media is missing"), (torn, "videos whose stored media has another size"))
     return [f"{count} {what}" for count, what in found if count]
 
@@ -110,38 +110,38 @@ _STAGES = {
 }
 
 
-def _counted(stage: str, items: str) -> str:
+def _count_query(stage: str, items: str) -> str:
     """Counts the `items` that are wanted, made and rejected. A reject may have an item's key or its video's."""
-    refused = f"(select key from rejects where stage = '{stage}')"
+    rejected_keys = f"(select key from rejects where stage = '{stage}')"
     return f"""
     select
         count(*) as wanted,
         count(*) filter (made) as made,
-        count(*) filter (not made and (key in {refused} or video in {refused})) as rejected
+        count(*) filter (not made and (key in {rejected_keys} or video in {rejected_keys})) as rejected
     from ({items})
     """
 
 
-def _unasked(child: str, key: str, parent: str, what: str) -> str:
+def _orphans(child: str, key: str, parent: str, what: str) -> str:
     return f"select '{what}' as what, count(*) as count from {child} where {key} not in (select {key} from {parent})"
 
 
-def _doubled(table: str, key: tuple[str, ...]) -> str:
+def _duplicates(table: str, key: tuple[str, ...]) -> str:
     names = ", ".join(key)
     what = f"duplicate rows of {table}"
     return f"select '{what}' as what, count(*) - count(distinct ({names})) as count from {table}"
 
 
 _STRAYS = [
-    _unasked("downloads", "request_key", "requests", "downloads that no request asked for"),
-    _unasked("videos", "video_id", "downloads", "videos without a download"),
-    _unasked("frames", "video_id", "videos", "frames without a video"),
-    _unasked("captions", "frame_id", "frames", "captions of missing frames"),
-    _unasked("segments", "video_id", "videos", "segments without a video"),
-    _unasked(
+    _orphans("downloads", "request_key", "requests", "downloads that no request asked for"),
+    _orphans("videos", "video_id", "downloads", "videos without a download"),
+    _orphans("frames", "video_id", "videos", "frames without a video"),
+    _orphans("captions", "frame_id", "frames", "captions of missing frames"),
+    _orphans("segments", "video_id", "videos", "segments without a video"),
+    _orphans(
         "(select unnest(frame_ids) as frame_id from segments)", "frame_id", "frames", "frames to caption not kept"
     ),
-    _unasked("summaries", "clip_id", "segments", "summaries without a segment"),
-    _unasked("clips", "clip_id", "segments", "clips without a segment"),
-    *(_doubled(table.name, table.key) for table in TABLES.values()),
+    _orphans("summaries", "clip_id", "segments", "summaries without a segment"),
+    _orphans("clips", "clip_id", "segments", "clips without a segment"),
+    *(_duplicates(table.name, table.key) for table in TABLES.values()),
 ]

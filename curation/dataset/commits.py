@@ -88,8 +88,9 @@ class Committer:
 
         `merged` parts are removed as a whole: the added ones hold exactly the same rows.
         `token` names the work: a second commit with the same token changes nothing and returns the first one's number.
-        `outcome` (JSON) records the result of the work for readers of the commit. Raises Superseded after deleting the
-        parts.
+        `outcome` (JSON) records the result of the work for readers of the commit.
+
+        Raises Superseded after deleting the parts.
         """
         written = {f"{part.table}/{part.path}" for part in parts}
         with self._lock:
@@ -97,7 +98,7 @@ class Committer:
                 try:
                     self._catch_up()
                 except Superseded:
-                    if token not in self._numbers:  # the successor has swept already: delete them here
+                    if token not in self._numbers:  # the successor's sweep may have missed them
                         self.dataset.delete(written)
                     raise
                 if token in self._numbers:
@@ -149,23 +150,23 @@ class Committer:
             removed.setdefault(part.table, []).append(part)
         rewritten: list[Part] = []
         for table in {replacement.table for replacement in replacements}:
-            gone, kept = self._without(table, [r for r in replacements if r.table == table])
-            removed.setdefault(table, []).extend(gone)
-            rewritten += kept
+            old, new = self._without(table, [r for r in replacements if r.table == table])
+            removed.setdefault(table, []).extend(old)
+            rewritten += new
         for part in [*parts, *rewritten]:
             share = shares.setdefault(part.table, {"add": [], "remove": []})
             share["add"].append({"path": part.path, "size": part.size, "rows": part.rows})
-        for table, gone in removed.items():
-            if gone:
+        for table, old in removed.items():
+            if old:
                 share = shares.setdefault(table, {"add": [], "remove": []})
-                share["remove"] += [{"path": part.path, "size": part.size, "rows": part.rows} for part in gone]
+                share["remove"] += [{"path": part.path, "size": part.size, "rows": part.rows} for part in old]
         return shares
 
     def _without(self, table: str, replacements: Sequence[Replacement]) -> tuple[list[Part], list[Part]]:
         """The live parts that hold rows to remove, and new parts with their other rows."""
         ours = f"part-{self.lineage.epoch:020d}"
         named = frozenset[str]().union(*(r.parts for r in replacements))
-        gone: list[Part] = []
+        old: list[Part] = []
         writer = PartWriter(self.dataset.store, self.lineage, part_bytes=1 << 62)
         for path, part in self.dataset.live_parts(table).items():
             if path not in named and not path.startswith(ours):
@@ -174,10 +175,10 @@ class Committer:
             doomed = functools.reduce(pc.or_, [r.matches(keys) for r in replacements])
             if not pc.any(doomed).as_py():
                 continue
-            gone.append(part)
+            old.append(part)
             if not pc.all(doomed).as_py():
                 writer.add_rows(table, self.dataset.read_part(table, path).filter(pc.invert(doomed)))
-        return gone, writer.finish()
+        return old, writer.finish()
 
 
 # --- the files ------------------------------------------------------------------------------------------------------
@@ -202,7 +203,7 @@ def recent_commits(dataset: Dataset, count: int) -> list[tuple[int, dict[str, An
 
 
 def unfinished(dataset: Dataset) -> list[int]:
-    """Commits that are not applied to all tables: under way, or left by a dead writer for the next to finish."""
+    """The numbers of commits that are not applied to all tables: under way, or left half done by a dead writer."""
     applied: dict[str, int] = {}
     behind: list[int] = []
     for number, record in read_commits(dataset, _settled(dataset)):

@@ -16,7 +16,7 @@ from curation.dataset.writer import Writer
 from curation.schema import TABLES
 
 TARGET_BYTES = 64 * 2**20
-_MARGIN = 1.1  # the size of the rest is estimated: too small a rest would become a small part
+_MARGIN = 1.1  # the size of the rest is only estimated, and a rest below the target becomes another small part
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ def compact(writer: Writer, target: int = TARGET_BYTES) -> CompactReport:
     merged = {table: parts for table, parts in small.items() if len(parts) > 1}
     made = {table: list(_merge(dataset, writer.lineage.epoch, parts, target)) for table, parts in merged.items()}
     if merged:
-        gone = [part for parts in merged.values() for part in parts]
+        old = [part for parts in merged.values() for part in parts]
         new = [part for parts in made.values() for part in parts]
-        writer.commit(f"{writer.lineage.run_id}:compact", new, merged=gone)
+        writer.commit(f"{writer.lineage.run_id}:compact", new, merged=old)
     return CompactReport(merged, made)
 
 
@@ -60,20 +60,20 @@ def _merge(dataset: Dataset, epoch: int, parts: Sequence[Part], target: int) -> 
     A part ends only where the remaining rows fill another one, so that only a single new part may be smaller.
     """
     table = parts[0].table
-    left = sum(part.size for part in parts)
+    total = sum(part.size for part in parts)
     groups = _row_groups(dataset, parts)
     taken = written = 0  # bytes of the old parts so far, and of the new ones
-    more = next(groups, None)
+    group = next(groups, None)
     with dataset.scratch() as scratch:
-        while more is not None:
+        while group is not None:
             new = _NewPart(table, epoch, scratch)
-            while more is not None:
-                rows, read = more
+            while group is not None:
+                rows, read = group
                 new.write(rows)
                 taken += read
-                more = next(groups, None)
+                group = next(groups, None)
                 shrunk = (written + new.size) / max(1, taken)
-                if new.size >= target and (left - taken) * shrunk >= _MARGIN * target:
+                if new.size >= target and (total - taken) * shrunk >= _MARGIN * target:
                     break
             part = new.finish(dataset)
             written += part.size

@@ -121,10 +121,10 @@ class Dataset:
                     configuration={"delta.enableExpiredLogCleanup": "false", "delta.checkpointInterval": "10"},
                     storage_options=self.options,
                 )
-                there = {field.name: field.type for field in pa.schema(delta.schema())}
-                new = [field for field in table.schema if there.get(field.name) != field.type]
+                existing = {field.name: field.type for field in pa.schema(delta.schema())}
+                new = [field for field in table.schema if existing.get(field.name) != field.type]
                 if new:
-                    added = [_uncommented(field) if field.name in there else field for field in new]
+                    added = [_uncommented(field) if field.name in existing else field for field in new]
                     delta.alter.add_columns(Schema.from_arrow(pa.schema(added)).fields)
 
     # --- reading ----------------------------------------------------------------------------------------------------
@@ -139,7 +139,7 @@ class Dataset:
 
     def live_parts(self, table: str) -> dict[str, Part]:
         """The parts that make up the table now, by path."""
-        delta = self.delta_if_there(table)
+        delta = self.delta_or_none(table)
         if delta is None:
             return {}
         actions = pa.table(delta.get_add_actions(flatten=True))
@@ -147,12 +147,12 @@ class Dataset:
         return {path: Part(table, path, size, rows) for path, size, rows in zip(*columns, strict=True)}
 
     def arrow(self, table: str, version: int | None = None) -> pa.dataset.Dataset:
-        """The table for Arrow's readers, with the columns of today: those that are newer than the table are null.
+        """The table for Arrow's readers, with the current columns: those that are newer than the table are null.
 
-        Through Arrow's own file systems: one that calls Python reads ahead in threads that need the interpreter, and a
-        process that ends during a scan then waits for them for ever, or crashes.
+        Uses Arrow's own file systems. One that calls Python reads ahead in threads that need the interpreter: a process
+        that ends during a scan would wait for them forever, or crash.
         """
-        delta = self.delta_if_there(table, version)
+        delta = self.delta_or_none(table, version)
         if delta is None:
             return pa.dataset.dataset(TABLES[table].schema.empty_table())
         if self.folder is None:
@@ -162,8 +162,8 @@ class Dataset:
         further = [field for field in pa.schema(delta.schema()) if field.name not in TABLES[table].schema.names]
         return delta.to_pyarrow_dataset(filesystem=files, schema=pa.schema([*TABLES[table].schema, *further]))
 
-    def delta_if_there(self, table: str, version: int | None = None) -> DeltaTable | None:
-        """`delta`, or None where the dataset is of an older version, which had no such table."""
+    def delta_or_none(self, table: str, version: int | None = None) -> DeltaTable | None:
+        """`delta`, or None if the dataset was made by an older version, which had no such table."""
         try:
             return self.delta(table, version)
         except DatasetError as error:
@@ -205,7 +205,7 @@ class Dataset:
         return answer
 
     def sql_each(self, queries: Sequence[str]) -> list[pa.Table]:
-        """The answers to several queries, one after the other, all on the tables as they are now."""
+        """The answers to several queries, one after the other, on the current tables."""
         with self._database(queries) as database:
             return [database.sql(query).to_arrow_table() for query in queries]
 
@@ -268,10 +268,10 @@ class Dataset:
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
         """A temporary folder for one item's work. After a kill, the next writer of a dataset on disk deletes it."""
-        above = None if self.folder is None else self.folder / "scratch"
-        if above is not None:
-            above.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="vidla-", dir=above, ignore_cleanup_errors=True) as folder:
+        parent = None if self.folder is None else self.folder / "scratch"
+        if parent is not None:
+            parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="vidla-", dir=parent, ignore_cleanup_errors=True) as folder:
             yield Path(folder)
 
     def delete(self, paths: Iterable[str]) -> int:

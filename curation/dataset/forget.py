@@ -26,14 +26,14 @@ from curation.records import ForgottenKey, Row
 from curation.schema import TABLES
 from curation.uris import InvalidUri, canonical, is_redacted
 
-What = Literal["video", "uri", "channel"]
+TargetKind = Literal["video", "uri", "channel"]
 Values = Mapping[str, Any]
 _COLUMNS = ("request_key", "video_id", "key", "uri", "webpage_uri", "channel", "channel_id", "source_uri")
 
 
 @dataclass(frozen=True)
 class ForgottenKeys:
-    """The digests of everything that must not be fetched again. Is sent to workers."""
+    """The digests of everything that must not be fetched again; workers get a copy."""
 
     keys: frozenset[str]
 
@@ -41,22 +41,22 @@ class ForgottenKeys:
     def load(cls, dataset: Dataset) -> Self:
         return cls(frozenset(dataset.read("forgotten", ["key"])["key"].to_pylist()))
 
-    def request(self, request_key: str, uri: str) -> bool:
-        """Whether a request is for something forgotten. Needs nothing that is only known after fetching."""
-        return self._any(("request", request_key), ("uri", uri))
+    def has_request(self, request_key: str, uri: str) -> bool:
+        """Whether a request is for something forgotten, as far as that is known before fetching."""
+        return self._has_any(("request", request_key), ("uri", uri))
 
-    def video(self, video_id: str, channel: str | None = None, channel_id: str | None = None) -> bool:
+    def has_video(self, video_id: str, channel: str | None = None, channel_id: str | None = None) -> bool:
         """Whether a video was forgotten: itself, the whole video that it is a range of, or its channel."""
         whole = video_id.partition("~")[0]
-        return self._any(("video", video_id), ("video", whole), ("channel", channel), ("channel", channel_id))
+        return self._has_any(("video", video_id), ("video", whole), ("channel", channel), ("channel", channel_id))
 
-    def row(self, row: Values) -> bool:
+    def has_row(self, row: Values) -> bool:
         """Whether a row of any table is about something forgotten."""
         about = [("video", row.get("video_id")), ("request", row.get("request_key"))]
-        return self._any(*about, ("video", row.get("key")), ("request", row.get("key")))
+        return self._has_any(*about, ("video", row.get("key")), ("request", row.get("key")))
 
-    def _any(self, *named: tuple[str, str | None]) -> bool:
-        return any(_key(kind, name) in self.keys for kind, name in named if name)
+    def _has_any(self, *names: tuple[str, str | None]) -> bool:
+        return any(_key(kind, name) in self.keys for kind, name in names if name)
 
 
 def _key(kind: str, name: str) -> str:
@@ -75,24 +75,24 @@ class ForgetReport:
     broken: tuple[str, ...]
 
 
-def forget(writer: Writer, what: What, name: str) -> ForgetReport:
+def forget(writer: Writer, kind: TargetKind, name: str) -> ForgetReport:
     """Forget a video (by id, including ranges of it), a URL, or a channel (by name or id), and never fetch it again.
 
     If it is interrupted, a second call finishes it. Raises UsageError for a malformed URL.
     """
     dataset = writer.dataset
-    if what == "uri" and not name.startswith("file:"):
+    if kind == "uri" and not name.startswith("file:"):
         try:
             name = canonical(name)
         except InvalidUri as error:
             raise UsageError(str(error)) from None
-    found = _find(dataset, what, name)
+    found = _find(dataset, kind, name)
     _scrub_logs(dataset, found)
-    _commit(writer, {(what, name), *found.all()}, found)
+    _commit(writer, {(kind, name), *found.all()}, found)
     return _delete(writer, ForgottenKeys.load(dataset), found)
 
 
-# --- finding it -------------------------------------------------------------------------------------------------------
+# --- finding --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -111,16 +111,16 @@ class _Found:
         yield from (("uri", u) for u in self.uris if not is_redacted(u))
 
 
-def _find(dataset: Dataset, what: What, name: str) -> _Found:
-    """Everything about the target, in the current tables and in all older parts on disk."""
+def _find(dataset: Dataset, kind: TargetKind, name: str) -> _Found:
+    """The videos, requests, URIs and channels to forget, from the current tables and all older parts on disk."""
     found = _Found()
-    matches = _matcher(what, name)
+    matches = _matcher(kind, name)
     for table in ("requests", "downloads", "videos", "rejects", "usage"):
         for row in filter(matches, _rows(dataset, table, _on_disk(dataset, table))):
             found.videos.update(_of(row, "video_id"))
-            if what == "uri":
+            if kind == "uri":
                 found.requests.update(_of(row, "key" if row.get("stage") == "download" else "request_key"))
-            if what == "channel" and row.get("channel") == name:
+            if kind == "channel" and row.get("channel") == name:
                 found.channels.update(_of(row, "channel_id"))
     leading = {
         row["request_key"]
@@ -139,10 +139,10 @@ def _find(dataset: Dataset, what: What, name: str) -> _Found:
     return found
 
 
-def _matcher(what: What, name: str) -> Callable[[Values], bool]:
-    if what == "video":
+def _matcher(kind: TargetKind, name: str) -> Callable[[Values], bool]:
+    if kind == "video":
         return lambda row: row.get("video_id") == name or str(row.get("video_id")).startswith(f"{name}~")
-    columns = ("uri", "webpage_uri") if what == "uri" else ("channel", "channel_id")
+    columns = ("uri", "webpage_uri") if kind == "uri" else ("channel", "channel_id")
     return lambda row: any(row.get(column) == name for column in columns)
 
 
@@ -155,17 +155,17 @@ def _on_disk(dataset: Dataset, table: str) -> list[str]:
 
 
 def _rows(dataset: Dataset, table: str, parts: Iterable[str]) -> Iterator[Values]:
-    """Of each row, the columns that show what it is about."""
+    """The columns of each row that identify its video, request or channel."""
     columns = [c for c in (*_COLUMNS, "stage") if c in TABLES[table].schema.names]
     for part in parts:
         yield from rows_of(dataset.read_part(table, part, columns))
 
 
-# --- deleting it ------------------------------------------------------------------------------------------------------
+# --- deleting -------------------------------------------------------------------------------------------------------
 
 
 def _scrub_logs(dataset: Dataset, found: _Found) -> None:
-    """Remove the lines of the dataset's logs that name any of it."""
+    """Remove the lines that name any of it from the dataset's logs."""
     names = {json.dumps(n, ensure_ascii=False)[1:-1] for n in (*found.videos, *found.requests, *found.uris)}
     if not names:
         return
@@ -181,7 +181,7 @@ def _scrub_logs(dataset: Dataset, found: _Found) -> None:
 
 
 def _commit(writer: Writer, names: Collection[tuple[str, str]], found: _Found) -> None:
-    """Remove all rows from the tables and remember what they were about, in one commit."""
+    """Remove all rows about it from the tables and remember its digests, in one commit."""
     dataset = writer.dataset
     known = ForgottenKeys.load(dataset).keys
     parts = PartWriter(dataset.store, writer.lineage, part_bytes=1 << 30)
@@ -202,9 +202,9 @@ def _commit(writer: Writer, names: Collection[tuple[str, str]], found: _Found) -
 
 
 def _delete(writer: Writer, forgotten: ForgottenKeys, found: _Found) -> ForgetReport:
-    """Delete every file that still holds something forgotten, now or in an earlier call.
+    """Delete every file that holds something forgotten by this call, or by an earlier one that was interrupted.
 
-    No current part does. Parts are deleted last: they show which other files to delete.
+    Current parts hold none of it. Old parts are deleted last: they show which other files to delete.
     """
     dataset = writer.dataset
     parts: dict[str, set[str]] = {}
@@ -212,12 +212,12 @@ def _delete(writer: Writer, forgotten: ForgottenKeys, found: _Found) -> ForgetRe
     for table in TABLES:
         live = dataset.live_parts(table)
         for part in (p for p in _on_disk(dataset, table) if p not in live):
-            held = [row for row in _rows(dataset, table, [part]) if forgotten.row(row)]
+            held = [row for row in _rows(dataset, table, [part]) if forgotten.has_row(row)]
             if held:
                 parts.setdefault(table, set()).add(part)
             sources.update(u for row in held for u in _of(row, "source_uri") if u.startswith("sources/"))
     existing = {path for path, _, _ in dataset.list("sources/")}
-    media = [path for path, _, _ in dataset.list("media/") if forgotten.video(Path(path).name.partition(".")[0])]
+    media = [path for path, _, _ in dataset.list("media/") if forgotten.has_video(Path(path).name.partition(".")[0])]
     broken = tuple(name for name, versions in pins(dataset).items() if _uses(dataset, versions, parts))
     writer.check()
     dataset.delete([*sorted(sources), *media])

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 BLOCK = 8 * 2**20
 # A single request times out after half a minute.
 _BACKOFF_S, _LONGEST_BACKOFF_S = 0.2, 10.0
-_RETRIES, _PATIENCE_S = 20, 60.0  # for a store that fails during a run; waiting longer is no option
+_RETRIES, _PATIENCE_S = 20, 60.0  # for a store that fails during a run
 _FIRST_RETRIES, _FIRST_PATIENCE_S = 2, 10.0  # for one that may not exist at all
 
 
@@ -64,17 +64,17 @@ def connect(uri: str, patient: bool) -> Connection:
     return Connection(store, options)
 
 
-def _retries(most: int, patience_s: float) -> RetryConfig:
+def _retries(max_retries: int, patience_s: float) -> RetryConfig:
     backoff: BackoffConfig = {
         "init_backoff": timedelta(seconds=_BACKOFF_S),
         "max_backoff": timedelta(seconds=_LONGEST_BACKOFF_S),
         "base": 2,
     }
-    return {"max_retries": most, "retry_timeout": timedelta(seconds=patience_s), "backoff": backoff}
+    return {"max_retries": max_retries, "retry_timeout": timedelta(seconds=patience_s), "backoff": backoff}
 
 
 def arrow_files(uri: str) -> FileSystem:
-    """The same files through Arrow's own client, configured by the same variables."""
+    """The files at a remote URI through Arrow's own client, configured by the same environment variables."""
     parts = urlsplit(uri)
     if parts.scheme == "gs":
         return SubTreeFileSystem(parts.netloc + parts.path, GcsFileSystem())

@@ -42,7 +42,7 @@ class Lineage:
 
 @dataclasses.dataclass
 class _RowGroup:
-    """Rows as they came, concatenated when they are written, and their size in bytes."""
+    """Tables of rows, concatenated only when they are written, and their size in bytes."""
 
     pieces: list[pa.Table] = dataclasses.field(default_factory=list)
     size: int = 0
@@ -118,7 +118,7 @@ class PartWriter:
 
 
 def conform(rows: pa.Table, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
-    """`rows` with the current schema: columns that they are too old to have are null."""
+    """`rows` with the current schema: columns newer than the rows are null."""
     for name in columns:
         if name not in rows.schema.names:
             rows = rows.append_column(schema.field(name), pa.nulls(len(rows), schema.field(name).type))

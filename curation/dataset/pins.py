@@ -52,7 +52,7 @@ def versions_now(dataset: Dataset) -> dict[str, int]:
     for _ in range(PIN_ATTEMPTS):
         before = _last_commit(dataset)
         behind = unfinished(dataset)
-        deltas = {table: dataset.delta_if_there(table) for table in TABLES}
+        deltas = {table: dataset.delta_or_none(table) for table in TABLES}
         versions = {table: delta.version() for table, delta in deltas.items() if delta is not None}
         if not behind and _last_commit(dataset) == before:
             return versions

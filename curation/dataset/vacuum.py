@@ -68,7 +68,7 @@ def parts_on_disk(dataset: Dataset, table: str) -> Iterator[tuple[str, int]]:
 
 
 def _uris(dataset: Dataset, table: str, column: str, parts: Mapping[str, Collection[str]]) -> set[str]:
-    """The values of a column in those `parts` of a table that exist: forgetting deletes parts of pinned versions."""
-    there = {name for name, _ in parts_on_disk(dataset, table)}
-    columns = (dataset.read_part(table, name, [column])[column] for name in there.intersection(parts[table]))
+    """The values of a column in the existing `parts` of a table: forgetting deletes some of pinned versions."""
+    existing = {name for name, _ in parts_on_disk(dataset, table)}
+    columns = (dataset.read_part(table, name, [column])[column] for name in existing.intersection(parts[table]))
     return {uri for values in columns for uri in values.unique().to_pylist()}

@@ -43,7 +43,7 @@ class Fetched:
 
 
 def fetch(target: FetchTarget, settings: DownloadSettings, folder: Path) -> Fetched:
-    """Fetch the video at `target`, with subtitles in the configured languages, into `folder`, which is for it alone.
+    """Fetch the video at `target`, with subtitles in the configured languages, into an otherwise unused `folder`.
 
     Waits for a free slot at its host (`settings.per_host`), then takes up to `settings.timeout_s`. Always fetches the
     whole video: a requested range is only recorded. Raises Rejected, OSError if the disk is full, and guard.Stopped.
@@ -54,15 +54,15 @@ def fetch(target: FetchTarget, settings: DownloadSettings, folder: Path) -> Fetc
     with at_host(name, settings.per_host) as host:
         deadline = time.monotonic() + settings.timeout_s
         found, attempts = _fetch_media(target, settings, folder, deadline, host)
-        tracks = _fetch_subtitles(target, settings, folder, deadline, found)
+        subtitles = _fetch_subtitles(target, settings, folder, deadline, found)
     video_id = _video_id(target.request, found.extractor, found.id, found.digest)
-    download = _download(target.request, video_id, found.path, found.digest, tracks)
+    download = _download(target.request, video_id, found.path, found.digest, subtitles)
     download = replace(download, extractor=found.extractor, opt_out=found.opt_out, **asdict(found.metadata))
     return Fetched(found.path, download, attempts)
 
 
 def _download(
-    request: VideoRequest, video_id: str, media: Path, digest: str, tracks: tuple[SubtitleTrack, ...]
+    request: VideoRequest, video_id: str, media: Path, digest: str, subtitles: tuple[SubtitleTrack, ...]
 ) -> Download:
     return Download(
         request_key=request.request_key,
@@ -73,7 +73,7 @@ def _download(
         source_uri="",
         source_bytes=media.stat().st_size,
         source_digest=digest,
-        subtitles=tracks,
+        subtitles=subtitles,
         metadata=request.metadata,
     )
 

@@ -21,7 +21,7 @@ MEMORY_BYTES = 4 * 2**30  # address space of the child process, which may have d
 ANSWER_BYTES = 64 * 2**20
 _GRACE_S = 1.0  # for the child to report by itself that its time is up
 TRANSIENT = frozenset({Kind.RATE_LIMITED, Kind.SERVER_ERROR, Kind.CONNECTION, Kind.TIMEOUT})
-"""The kinds of failure that may be gone at the next attempt."""
+"""The kinds of failure that may be gone on the next attempt."""
 
 
 def pause_s(settings: DownloadSettings, attempt: int, retry_after: float | None) -> float:
@@ -48,7 +48,7 @@ class FetchRejected(Rejected):
 
 @dataclass(frozen=True)
 class SiteMetadata:
-    """What a site states of a video: columns of `downloads`."""
+    """The metadata that a site states of a video: columns of `downloads`."""
 
     title: str | None
     channel: str | None
@@ -93,7 +93,7 @@ class FetchedSubtitle:
 
 @dataclass(frozen=True)
 class PlaylistEntry:
-    """A video of a playlist, and what the playlist states of it."""
+    """A video of a playlist, and the metadata that the playlist states of it."""
 
     url: str
     metadata: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""Subtitle tracks: which files to fetch for a video, which lie beside it, and decoding them."""
+"""Subtitle tracks: which files to fetch for a video, which lie next to a local one, and decoding them."""
 
 from __future__ import annotations
 

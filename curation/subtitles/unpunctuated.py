@@ -18,10 +18,10 @@ log = logging.getLogger(__name__)
 
 SLACK = 1.2  # a word may take this multiple of the time for its letters; the rest counts as a pause
 BINS = (0.33, 1.0, 2.0)  # multiples of pause_s that separate four lengths of pauses
-# Prior: how often pauses of these four lengths follow the last word of a sentence, and any other word; and how many
-# words of the file weigh as much as this prior.
+# Prior: how often pauses of these four lengths follow the last word of a sentence, and any other word. It weighs as
+# much as PRIOR_WORDS words of the file.
 AT_ENDS, ELSEWHERE = np.array([0.25, 0.20, 0.30, 0.25]), np.array([0.85, 0.09, 0.045, 0.015])
-BELIEF = 12.0
+PRIOR_WORDS = 12.0
 ROUNDS = 8
 
 
@@ -105,8 +105,8 @@ def _pause_log_odds(odds: np.ndarray, pauses: np.ndarray, pause_s: float) -> np.
     at_ends, elsewhere = AT_ENDS, ELSEWHERE
     for _ in range(ROUNDS):
         chance = 1 / (1 + np.exp(-np.clip(odds + np.log(at_ends / elsewhere)[bins], -50, 50)))
-        at_ends = BELIEF * AT_ENDS + np.bincount(bins, chance, len(AT_ENDS))
-        elsewhere = BELIEF * ELSEWHERE + np.bincount(bins, 1 - chance, len(ELSEWHERE))
+        at_ends = PRIOR_WORDS * AT_ENDS + np.bincount(bins, chance, len(AT_ENDS))
+        elsewhere = PRIOR_WORDS * ELSEWHERE + np.bincount(bins, 1 - chance, len(ELSEWHERE))
         at_ends, elsewhere = at_ends / at_ends.sum(), elsewhere / elsewhere.sum()
     return np.asarray(np.log(at_ends / elsewhere)[bins])
 

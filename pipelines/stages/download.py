@@ -50,12 +50,12 @@ class DownloadVideos:
         request = item.request
         asked = item.asked or target_of(request)
         forgotten = ForgottenKeys.load(dataset)
-        if forgotten.request(request.request_key, request.uri):
+        if forgotten.has_request(request.request_key, request.uri):
             raise Rejected(Kind.FORGOTTEN, "it was forgotten on request, and is not fetched again")
         with dataset.scratch() as scratch:
             fetched = fetch(asked, self.settings.download, scratch)
             found = fetched.download
-            if forgotten.video(found.video_id, found.channel, found.channel_id):
+            if forgotten.has_video(found.video_id, found.channel, found.channel_id):
                 raise Rejected(Kind.FORGOTTEN, "its video or channel was forgotten on request, and is not kept")
             source_uri = request.uri if request.local else store_source(dataset, fetched.media)
         made = StageOutput(video_id=found.video_id)

@@ -16,7 +16,7 @@ from curation.dataset.commits import Replacement
 from curation.dataset.dataset import Dataset
 from curation.dataset.writer import Writer
 from curation.errors import DatasetError
-from curation.forecast import COLUMNS, TEXTS, Prices, Sample, Target, figures, measure, plan, resampled
+from curation.forecast import COLUMNS, TEXT_STAGES, Prices, Sample, Target, figures, measure, plan, resampled
 from curation.rejects import Stage
 from curation.settings import fields, resolve
 from tests.support.dataset_files import commit_rows, make_dataset, usage_of
@@ -177,7 +177,7 @@ def test_the_last_run_that_requested_texts_counts(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "data", videos=2)
     for run, asked in (("first", 9), ("second", 4), ("third", 0)):
         rows = [
-            dataclasses.replace(usage_of(number, stage), processor_s=1.0, requests=asked * (stage in TEXTS))
+            dataclasses.replace(usage_of(number, stage), processor_s=1.0, requests=asked * (stage in TEXT_STAGES))
             for number in range(2)
             for stage in Stage
         ]

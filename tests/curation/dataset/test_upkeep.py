@@ -231,7 +231,7 @@ def worn(tmp_path: Path) -> Dataset:
     return dataset
 
 
-WAYS: dict[str, tuple[forgetting.What, str]] = {
+WAYS: dict[str, tuple[forgetting.TargetKind, str]] = {
     "video": ("video", download_of(0).video_id),
     "url": ("uri", url_of(0)),
     "url with tracking": ("uri", url_of(0) + "?utm_source=mail#t=3"),
@@ -269,22 +269,22 @@ def test_a_channel_is_forgotten_by_its_name_or_its_id(worn: Dataset) -> None:
         assert forget(writer, "channel", "UC1").videos == 2  # 1, and 91 that was rejected
     assert worn.read("videos").num_rows == 0
     forgotten = ForgottenKeys.load(worn)
-    assert forgotten.video("youtube-new", "Channel 0", "UC7"), "another video of that name"
-    assert forgotten.video("youtube-new", "Renamed", "UC0"), "the channel under another name"
-    assert forgotten.video("youtube-new", None, "UC1")
-    assert not forgotten.video("youtube-new", "Channel 7", "UC7")
+    assert forgotten.has_video("youtube-new", "Channel 0", "UC7"), "another video of that name"
+    assert forgotten.has_video("youtube-new", "Renamed", "UC0"), "the channel under another name"
+    assert forgotten.has_video("youtube-new", None, "UC1")
+    assert not forgotten.has_video("youtube-new", "Channel 7", "UC7")
 
 
 def test_a_forgotten_video_is_recognised_when_it_is_requested_again(worn: Dataset) -> None:
     with writer_of(worn) as writer:
         forget(writer, "video", download_of(0).video_id)
     forgotten = ForgottenKeys.load(worn)
-    assert forgotten.request(request_of(0).request_key, url_of(0))
-    assert forgotten.request("another range of it", url_of(0))
-    assert forgotten.video(download_of(0).video_id)
-    assert forgotten.video(download_of(0).video_id + "~0-5000000"), "nor a range of it"
-    assert not forgotten.request(request_of(1).request_key, url_of(1))
-    assert not forgotten.video(download_of(1).video_id, "Channel 1", "UC1")
+    assert forgotten.has_request(request_of(0).request_key, url_of(0))
+    assert forgotten.has_request("another range of it", url_of(0))
+    assert forgotten.has_video(download_of(0).video_id)
+    assert forgotten.has_video(download_of(0).video_id + "~0-5000000"), "nor a range of it"
+    assert not forgotten.has_request(request_of(1).request_key, url_of(1))
+    assert not forgotten.has_video(download_of(1).video_id, "Channel 1", "UC1")
 
 
 def test_something_not_yet_in_the_dataset_can_be_forgotten(worn: Dataset) -> None:
@@ -295,7 +295,7 @@ def test_something_not_yet_in_the_dataset_can_be_forgotten(worn: Dataset) -> Non
         with pytest.raises(UsageError):
             forget(writer, "uri", "not an url")
     assert {**contents(worn), "forgotten": []} == before
-    assert ForgottenKeys.load(worn).request("key", "https://videos.example/later")
+    assert ForgottenKeys.load(worn).has_request("key", "https://videos.example/later")
 
 
 def test_forgetting_a_video_of_two_requests_removes_both(worn: Dataset) -> None:
