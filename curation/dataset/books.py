@@ -133,7 +133,7 @@ def _duplicates(table: str, key: tuple[str, ...]) -> str:
 
 
 _STRAYS = [
-    _orphans("downloads", "request_key", "requests", "downloads that no request asked for"),
+    _orphans("downloads", "request_key", "requests", "downloads without a request"),
     _orphans("videos", "video_id", "downloads", "videos without a download"),
     _orphans("frames", "video_id", "videos", "frames without a video"),
     _orphans("captions", "frame_id", "frames", "captions of missing frames"),

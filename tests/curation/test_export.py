@@ -34,15 +34,15 @@ def names_in(folder: Path) -> set[str]:
 
 
 def contents_of(folder: Path) -> dict[str, Any]:
-    """The contents of all files but the one that names the dataset; of parts, whose names are random, the rows."""
-    told: dict[str, Any] = {}
+    """The contents of all files except the manifest; for tables, whose parts have random names, their rows."""
+    contents: dict[str, Any] = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != export_module.MANIFEST):
         name = str(path.relative_to(folder))
         if path.suffix == ".parquet":
-            told[name.split("/")[0]] = pq.read_table(path).to_pylist()
+            contents[name.split("/")[0]] = pq.read_table(path).to_pylist()
         else:
-            told[name] = path.read_bytes()
-    return told
+            contents[name] = path.read_bytes()
+    return contents
 
 
 def stamps(folder: Path) -> dict[str, int]:
@@ -55,9 +55,9 @@ def stamps(folder: Path) -> dict[str, int]:
 
 def test_each_clip_is_a_file_of_its_range_with_its_texts(shared: Dataset, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    told: list[int] = []
-    assert export(shared, out, "mp4", progress=told.append) == ExportReport(present=14)
-    assert sum(told) == 14
+    reported: list[int] = []
+    assert export(shared, out, "mp4", progress=reported.append) == ExportReport(present=14)
+    assert sum(reported) == 14
     clips = {row["clip_id"]: row for row in shared.read("clips").to_pylist()}
     assert names_in(out) == {f"{c}{s}" for c in clips for s in (".mp4", ".json")} | {"vidla-export.json"}
     for clip_id, clip in clips.items():
@@ -113,11 +113,11 @@ def test_new_texts_leave_the_media_alone_and_removed_clips_are_deleted(tmp_path:
     export(dataset, out, "mp4", Selection(scale="short"))
     before = stamps(out)
     clips = [c for c in made_of(0, stored_media())["clips"] if c.scale == "short"]
-    told = [type(c)(**{**vars(c), "caption_text": "Another text"}) for c in clips[1:]]
+    changed = [type(c)(**{**vars(c), "caption_text": "Another text"}) for c in clips[1:]]
     with Writer(dataset, "run-2", {}) as writer:
         ids = frozenset((c.clip_id,) for c in clips)
         replaced = Replacement("clips", ("clip_id",), ids, frozenset(dataset.live_parts("clips")))
-        commit_rows(writer, "told anew", {"clips": told}, [replaced])
+        commit_rows(writer, "new texts", {"clips": changed}, [replaced])
     assert export(dataset, out, "mp4", Selection(scale="short")) == ExportReport(present=7, kept=4)
     after = stamps(out)
     assert set(before) - set(after) == {f"{clips[0].clip_id}.mp4", f"{clips[0].clip_id}.json"}

@@ -217,9 +217,9 @@ def test_a_plan_from_a_real_sample(
     stored = sum(path.stat().st_size for path in data.glob("media/*/*"))
     assert spent["media"].sum() == stored
 
-    told = vidla("plan", "--videos", "20000000", "--dataset", data, "--seconds", "327", "--json")
-    assert told.returncode == 0, told.stderr
-    answer = json.loads(told.stdout)
+    planned = vidla("plan", "--videos", "20000000", "--dataset", data, "--seconds", "327", "--json")
+    assert planned.returncode == 0, planned.stderr
+    answer = json.loads(planned.stdout)
     assert answer["figures"]["videos"][0] == 15_000_000
     assert answer["figures"]["days"] == [30.0, 30.0, 30.0]
     low, high = answer["figures"]["flink.money"][1:]

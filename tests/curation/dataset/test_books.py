@@ -101,12 +101,12 @@ def test_clips_may_be_rejected_one_by_one_or_with_their_video(tmp_path: Path, ke
         made = {name: rows[name] for name in ("videos", "frames", "segments", "captions")}
         rejects = [reject_of(k, video_id, download_of(5).uri, "summarize", "engine") for k in keys]
         asked = {"requests": [request_of(5)], "downloads": [download_of(5)]}
-        commit_rows(writer, "untold", {**asked, **made, "rejects": rejects})
+        commit_rows(writer, "without texts", {**asked, **made, "rejects": rejects})
     assert counts(dataset)["summarize"] == (21, 14, 7, 0)
 
 
 STRAYS = {
-    "downloads": "1 downloads that no request asked for",
+    "downloads": "1 downloads without a request",
     "videos": "1 videos without a download",
     "frames": "4 frames without a video",
     "captions": "4 captions of missing frames",
@@ -117,7 +117,7 @@ STRAYS = {
 
 
 @pytest.mark.parametrize("table", STRAYS)
-def test_a_row_that_nobody_asked_for_is_an_imbalance(tmp_path: Path, table: str) -> None:
+def test_a_row_without_its_parent_is_an_imbalance(tmp_path: Path, table: str) -> None:
     dataset = make_dataset(tmp_path / "data")
     media = stored_media(seed=5)
     rows = {**made_of(5, media), "downloads": [download_of(5)]}[table]

@@ -183,14 +183,14 @@ def child(dataset: Dataset, code: str) -> Iterator[subprocess.Popen[str]]:
             process.wait()
 
 
-def heard(process: subprocess.Popen[str]) -> str:
+def read_line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     return process.stdout.readline().strip()
 
 
-def tell(process: subprocess.Popen[str]) -> None:
+def let_continue(process: subprocess.Popen[str]) -> None:
     assert process.stdin is not None
-    process.stdin.write("go on\n")
+    process.stdin.write("continue\n")
     process.stdin.flush()
 
 
@@ -204,7 +204,7 @@ HOLDING = """
 
 def test_a_second_writer_learns_who_holds_the_dataset(dataset: Dataset) -> None:
     with child(dataset, HOLDING) as other:
-        assert heard(other) == "holding"
+        assert read_line(other) == "holding"
         with pytest.raises(DatasetLocked, match=f"process {other.pid} on .* is writing"), writer_of(dataset):
             pass
         other.send_signal(signal.SIGSTOP)  # alive, but stopped
@@ -217,8 +217,8 @@ def test_a_second_writer_learns_who_holds_the_dataset(dataset: Dataset) -> None:
 
 def test_a_second_writer_waits_for_the_first(dataset: Dataset) -> None:
     with child(dataset, HOLDING) as other:
-        assert heard(other) == "holding"
-        threading.Timer(1.0, tell, [other]).start()
+        assert read_line(other) == "holding"
+        threading.Timer(1.0, let_continue, [other]).start()
         begun = time.monotonic()
         with writer_of(dataset, wait_s=60) as writer:
             assert time.monotonic() - begun >= 0.9
@@ -252,15 +252,15 @@ def test_a_writer_that_was_presumed_dead_and_comes_back_cannot_commit(dataset: D
             say(f"lost: {writer.lost.is_set()}")
     """
     with child(dataset, code) as other:
-        assert heard(other) == "holding"
+        assert read_line(other) == "holding"
         other.send_signal(signal.SIGSTOP)
         _pretend_elsewhere(dataset)
         with writer_of(dataset) as writer:
             commit_rows(writer, "1", {"rejects": rejects_of("ours")})
             other.send_signal(signal.SIGCONT)
-            tell(other)
-            assert f"process {os.getpid()}" in heard(other)
-            assert heard(other) == "lost: True"
+            let_continue(other)
+            assert f"process {os.getpid()}" in read_line(other)
+            assert read_line(other) == "lost: True"
             assert other.wait(60) == 0
             commit_rows(writer, "2", {"rejects": rejects_of("ours again")})
             lease = dataset.get_json(LEASE)
@@ -278,7 +278,7 @@ def test_the_job_of_a_dead_driver_cannot_commit_once_it_has_a_successor(dataset:
         os.kill(os.getpid(), signal.SIGKILL)
     """
     with child(dataset, driver) as dead:
-        epoch = int(heard(dead))
+        epoch = int(read_line(dead))
         assert dead.wait(60) == -signal.SIGKILL
     job = f"""
         from curation.dataset.commits import Committer, Lineage, Superseded
@@ -295,10 +295,10 @@ def test_the_job_of_a_dead_driver_cannot_commit_once_it_has_a_successor(dataset:
         commit("after")
     """
     with child(dataset, job) as worker:
-        assert heard(worker) == str(epoch + 1)  # a driver's death alone does not stop it
+        assert read_line(worker) == str(epoch + 1)  # a driver's death alone does not stop it
         with writer_of(dataset) as successor:
-            tell(worker)
-            assert f"process {os.getpid()}" in heard(worker)
+            let_continue(worker)
+            assert f"process {os.getpid()}" in read_line(worker)
             commit_rows(successor, "1", {"rejects": rejects_of("ours")})
             assert live_files(dataset, "rejects") == set(dataset.live_parts("rejects")), "its parts went with it"
     assert keys_of(dataset) == ["before", "ours"]
@@ -353,7 +353,7 @@ def test_a_writer_killed_while_writing_a_part_leaves_nothing(dataset: Dataset) -
             os.kill(os.getpid(), signal.SIGKILL)
     """
     with child(dataset, code) as other:
-        assert heard(other) == "written"
+        assert read_line(other) == "written"
         assert other.wait(60) == -signal.SIGKILL
     assert len(live_files(dataset, "rejects")) == 2
     with writer_of(dataset):

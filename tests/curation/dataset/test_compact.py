@@ -231,9 +231,9 @@ def test_memory_holds_a_row_group_not_a_part(tmp_path: Path) -> None:
             print(compact(writer).parts, peak_bytes() - begun)
     """
     command = [sys.executable, "-c", textwrap.dedent(code), dataset.uri]
-    told = subprocess.run(command, cwd=ROOT, check=True, timeout=360, capture_output=True, text=True).stdout
-    *parts_told, grown = told.replace("(", "").replace(")", "").replace(",", "").split()
-    assert parts_told == ["160", "1"]
+    output = subprocess.run(command, cwd=ROOT, check=True, timeout=360, capture_output=True, text=True).stdout
+    *parts, grown = output.replace("(", "").replace(")", "").replace(",", "").split()
+    assert parts == ["160", "1"]
     assert int(grown) < 107 << 20
 
 

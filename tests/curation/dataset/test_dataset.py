@@ -249,10 +249,10 @@ def test_a_process_may_end_in_the_middle_of_a_stream(tmp_path: Path) -> None:
             frames = [type(frame)(**{**vars(frame), "frame_id": f"f{number}.{i}"}) for i in range(1000)]
             parts.add(Row(record, "d") for record in frames)
         writer.commit("many", parts.finish())
-    told = "import faulthandler; faulthandler.dump_traceback_later(50)"  # shows what hangs, if anything does
+    watchdog = "import faulthandler; faulthandler.dump_traceback_later(50)"  # shows what hangs, if anything does
     read = "from curation.dataset.dataset import Dataset; s = Dataset(sys.argv[1]).stream('from frames'); next(s)"
     code = f"import sys; {read}"
-    command = [sys.executable, "-c", f"{told}; {code}", dataset.uri]
+    command = [sys.executable, "-c", f"{watchdog}; {code}", dataset.uri]
     assert subprocess.run(command, check=False, timeout=180).returncode == 0
 
 

@@ -1,4 +1,4 @@
-"""docs/data.md says what the schema says."""
+"""docs/data.md agrees with the schema."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.support.project import ROOT
 DOCUMENT = ROOT / "docs" / "data.md"
 
 
-def test_the_document_is_what_the_schema_gives() -> None:
+def test_the_document_is_up_to_date() -> None:
     assert DOCUMENT.read_text(encoding="utf-8") == page(), "run `make docs`"
 
 

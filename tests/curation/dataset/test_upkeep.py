@@ -293,7 +293,7 @@ def test_something_not_yet_in_the_dataset_can_be_forgotten(worn: Dataset) -> Non
         forgot = forget(writer, "uri", "HTTPS://Videos.Example:443/later")
         assert (forgot.videos, forgot.requests, forgot.parts) == (0, 0, 0)
         with pytest.raises(UsageError):
-            forget(writer, "uri", "not an url")
+            forget(writer, "uri", "not a url")
     assert {**contents(worn), "forgotten": []} == before
     assert ForgottenKeys.load(worn).has_request("key", "https://videos.example/later")
 
@@ -341,7 +341,7 @@ def test_pinned_versions_that_lose_parts_are_named(worn: Dataset) -> None:
         assert forget(writer, "video", download_of(0).video_id).broken == ("before",)
         pin(worn, "after")
         assert forget(writer, "uri", "https://videos.example/never").broken == ()
-        vacuum(writer)  # and clearing up does not stumble over what is gone
+        vacuum(writer)  # and does not fail on the deleted parts
     assert contents(worn)["videos"]
 
 

@@ -25,7 +25,7 @@ LIMITS = Limits(wall_s=120, memory_bytes=1 << 30)
 HERE = __name__
 
 
-# --- what the child is asked to do ----------------------------------------------------------------------------------
+# --- functions for the child ----------------------------------------------------------------------------------------
 
 
 def echo(argument: dict[str, Any]) -> dict[str, Any]:
@@ -110,11 +110,11 @@ def test_a_healthy_child_is_used_again_and_may_print(child: Child) -> None:
     assert child.call(f"{HERE}:echo", {}, LIMITS)["pid"] == first["pid"] != os.getpid()
 
 
-def test_the_time_of_a_processor_that_an_answer_took_is_told_to_who_asked(child: Child) -> None:
+def test_the_processor_seconds_of_an_answer_count_for_the_thread_that_asked(child: Child) -> None:
     child.call(f"{HERE}:echo", {}, LIMITS)
     begun = guard.processor_s()
     child.call(f"{HERE}:toil", {"seconds": 0.3}, LIMITS)
-    assert 0.25 <= guard.processor_s() - begun < 2.0  # it is told in hundredths
+    assert 0.25 <= guard.processor_s() - begun < 2.0  # measured in hundredths of a second
     of_others: list[float] = []
     thread = threading.Thread(target=lambda: of_others.append(guard.processor_s()))
     thread.start()

@@ -44,7 +44,7 @@ def web(media: Path) -> Iterator[WebServer]:
 
 
 @pytest.fixture(autouse=True)
-def _strangers() -> Iterator[None]:
+def _no_known_hosts() -> Iterator[None]:
     """Every test starts without known hosts."""
     host_limits._hosts.clear()
     yield
@@ -352,7 +352,7 @@ def test_a_sites_own_id_and_metadata(web: WebServer, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("fake_site")
 def test_manual_before_automatic_and_wanted_languages_in_order(web: WebServer, tmp_path: Path) -> None:
     row = got(web.url("/site/subtitled"), tmp_path, subtitle_languages=("en", "de", "nl")).download
-    # English's manual file is missing, so its automatic captions stand in, but only after what is manual.
+    # English's manual file is missing, so its automatic captions stand in, but after all manual ones.
     assert [(t.language, t.kind) for t in row.subtitles] == [("de", "manual"), ("en", "automatic")]
     assert "auto-en-orig" in row.subtitles[1].text
 
@@ -613,6 +613,6 @@ def test_ffmpeg_never_gets_a_url(web: WebServer, tmp_path: Path) -> None:
         os.environ["PATH"] = path
         guard.stop_all()
         guard.resume()
-    said = notes.read_text()
-    assert "-c copy" in said and "-protocol_whitelist file" in said
-    assert "http" not in said
+    arguments = notes.read_text()
+    assert "-c copy" in arguments and "-protocol_whitelist file" in arguments
+    assert "http" not in arguments

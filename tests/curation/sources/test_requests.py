@@ -365,8 +365,8 @@ def test_a_url_with_a_new_signature_is_the_same_request(url: str) -> None:
     kept = canonical(url)
     assert SECRET not in kept and is_redacted(kept)
     assert SECRET in forms(url).fetched
-    anew = url.replace(SECRET, "another").replace("1700000000", "1800000000")
-    assert forms(url).identity == forms(anew).identity
+    signed_again = url.replace(SECRET, "another").replace("1700000000", "1800000000")
+    assert forms(url).identity == forms(signed_again).identity
 
 
 @pytest.mark.parametrize(

