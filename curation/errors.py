@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import ClassVar
 
 
@@ -43,3 +44,14 @@ class RunnerError(VidlaError):
 
 class Interrupted(VidlaError):
     """The run was stopped by hand: how to continue it."""
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether an error of the operating system, a store or a child process means that the disk (or a quota) is full.
+
+    >>> disk_is_full(OSError(errno.ENOSPC, "no space for a download")), disk_is_full(OSError("Disk quota exceeded"))
+    (True, True)
+    """
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return "No space left on device" in str(error) or "Disk quota exceeded" in str(error)

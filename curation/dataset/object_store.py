@@ -7,7 +7,6 @@ All clients read the server and the credentials from environment variables: AWS_
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import os
 import re
@@ -24,7 +23,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import ObjectStore, from_url
 from pyarrow.fs import FileSystem, GcsFileSystem, S3FileSystem, SubTreeFileSystem
 
-from curation.errors import DatasetError
+from curation.errors import DatasetError, disk_is_full
 
 if TYPE_CHECKING:
     from obstore.store import BackoffConfig, RetryConfig
@@ -171,9 +170,8 @@ def write_errors(what: str) -> Iterator[None]:
     except (AlreadyExistsError, CommitFailedError):
         raise  # another process was first
     except (BaseError, OSError, NotImplementedError) as error:
-        full = "os error 28" in str(error) or getattr(error, "errno", None) == errno.ENOSPC
-        hint = "; the disk is full: everything committed is intact, make room and run again" if full else ""
-        raise DatasetError(f"cannot write {what}: {explained(error)}{hint}") from error
+        hint = "; the disk is full: everything committed is intact, make room and run again"
+        raise DatasetError(f"cannot write {what}: {explained(error)}{hint if disk_is_full(error) else ''}") from error
 
 
 @contextlib.contextmanager
@@ -185,8 +183,3 @@ def read_errors(what: str) -> Iterator[None]:
         if is_of_store(error):
             raise DatasetError(f"cannot read {what}: {explained(error)}") from error
         raise
-
-
-def disk_is_full(error: BaseException) -> bool:
-    """Whether an error of the operating system, the store or a child process means that the disk is full."""
-    return "No space left on device" in str(error) or "Disk quota exceeded" in str(error)

@@ -150,13 +150,16 @@ def failure_of_connection(error: BaseException, stall_s: float) -> FetchFailure:
     return FetchFailure(Kind.CONNECTION, f"the connection failed: {error}")
 
 
-def failure_of_extraction(error: BaseException, seen: FetchFailure | None) -> FetchFailure:
-    """The failure behind yt-dlp's `error`; `seen` is the last failure on the network, which may be its cause."""
+def failure_of_extraction(error: BaseException, seen: FetchFailure | None, stall_s: float) -> FetchFailure:
+    """The failure behind yt-dlp's `error`; `seen` is the last failed request, which may be its cause.
+
+    `stall_s` is the number of seconds after which a silent connection was given up.
+    """
     causes = list(_causes(error))
     if any(isinstance(c, GeoRestrictedError) for c in causes):
         return _with_advice(Kind.GEO_BLOCKED, _plain(error))
     if (seen and any(isinstance(c, RequestError | ContentTooShortError) for c in causes)) or _is_network_message(error):
-        return seen or failure_of_connection(error, 0)
+        return seen or failure_of_connection(error, stall_s)
     if any(isinstance(c, UnsupportedError) for c in causes):
         return FetchFailure(Kind.NO_VIDEO, "no video in the page")
     if kind := _kind_in(str(error)):

@@ -6,7 +6,6 @@ if the disk is full.
 
 from __future__ import annotations
 
-import errno
 import json
 import re
 import shutil
@@ -20,6 +19,7 @@ import av
 from yt_dlp.cookies import CookieLoadError
 from yt_dlp.utils import PagedList, YoutubeDLError
 
+from curation.errors import disk_is_full
 from curation.ids import file_digest
 from curation.rejects import Kind, Rejected
 from curation.settings import DownloadSettings
@@ -195,11 +195,11 @@ def _caught(client: BoundedYoutubeDL, work: Callable[[], dict[str, Any]]) -> dic
     except CookieLoadError:
         failure = FetchFailure(Kind.INVALID_REQUEST, "download.cookies_file is not a Netscape cookie file")
     except (YoutubeDLError, OSError) as error:
-        if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error):
+        if disk_is_full(error):
             return {"failed": {"kind": None, "message": "no space left on the disk for a download"}}
         if isinstance(error, OSError):
             raise
-        failure = failure_of_extraction(error, client.failure)
+        failure = failure_of_extraction(error, client.failure, client.settings.stall_s)
     message = redact(failure.message)
     return {"failed": {"kind": failure.kind.value, "message": message, "retry_after": failure.retry_after}}
 

@@ -6,8 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from curation.dataset.object_store import disk_is_full
-from curation.errors import ConfigError, DatasetError, EngineError, PromptError, RunnerError, VidlaError
+from curation.errors import (
+    ConfigError,
+    DatasetError,
+    EngineError,
+    PromptError,
+    RunnerError,
+    VidlaError,
+    disk_is_full,
+)
 from curation.uris import redact
 
 

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from curation.dataset.dataset import Dataset
-from curation.dataset.object_store import disk_is_full
 from curation.engines.usage import UsageMeter
-from curation.errors import DatasetError, EngineError, UsageError
+from curation.errors import DatasetError, EngineError, UsageError, disk_is_full
 from curation.guard import Stopped as ChildStopped
 from curation.guard import processor_s
 from curation.ids import digest

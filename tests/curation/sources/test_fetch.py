@@ -20,6 +20,7 @@ import av
 import pytest
 
 from curation import guard
+from curation.errors import disk_is_full
 from curation.ids import content_digest
 from curation.rejects import Kind, Rejected
 from curation.settings import DownloadSettings
@@ -368,6 +369,7 @@ def test_a_full_disk_is_not_the_videos_fault(web: WebServer, tmp_path: Path) -> 
     with pytest.raises(OSError) as caught:
         fetch(ask(web.url("/video.mp4")), QUICK, tmp_path / "download")
     assert caught.value.errno == errno.ENOSPC
+    assert disk_is_full(caught.value), "so it ends the run instead of rejecting the video"
 
 
 @pytest.mark.slow
