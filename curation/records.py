@@ -16,7 +16,7 @@ SCALES: tuple[Scale, ...] = ("short", "medium", "long")
 
 @dataclass(frozen=True)
 class Row(Generic[T]):
-    """A record of a table, the digest of the settings and inputs that made it, and the recipe, if not today's."""
+    """A table's record, the digest of the settings and inputs that made it, and its recipe if not the current one."""
 
     record: T
     digest: str

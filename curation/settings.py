@@ -169,9 +169,7 @@ class VllmSettings(Section):
     start_timeout_s: Annotated[float, Operational] = Field(
         1800.0, description="seconds for the server to start, downloads of weights included", gt=0
     )
-    restarts: Annotated[int, Operational] = Field(
-        3, description="times per run that a server that died is restarted", ge=0
-    )
+    restarts: Annotated[int, Operational] = Field(3, description="times per run that a dead server is restarted", ge=0)
     linger_s: Annotated[float, Operational] = Field(
         0.0, description="seconds that an unused server keeps running: a minute or so where workers come and go", ge=0
     )

@@ -59,7 +59,7 @@ def balance(dataset: Dataset) -> Books:
     """The current books of `dataset`."""
     # One by one: a single query would hold all its lookups in memory at once.
     counts = [_count_query(stage, items) for stage, (_, _, items) in _STAGES.items()]
-    rows = [answer.to_pylist()[0] for answer in dataset.sql_each([*counts, *_STRAYS])]
+    rows = [answer.to_pylist()[0] for answer in dataset.sql_each([*counts, *_STRAY_QUERIES])]
     counted, found = rows[: len(counts)], rows[len(counts) :]
     accounts = tuple(
         Account(stage, subject, outcome, **row)
@@ -132,7 +132,8 @@ def _duplicates(table: str, key: tuple[str, ...]) -> str:
     return f"select '{what}' as what, count(*) - count(distinct ({names})) as count from {table}"
 
 
-_STRAYS = [
+# For each kind of stray, a query for its description and count.
+_STRAY_QUERIES = [
     _orphans("downloads", "request_key", "requests", "downloads without a request"),
     _orphans("videos", "video_id", "downloads", "videos without a download"),
     _orphans("frames", "video_id", "videos", "frames without a video"),

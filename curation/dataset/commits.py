@@ -269,6 +269,7 @@ def _remove(part: Mapping[str, Any], data_change: bool) -> RemoveAction:
 
 
 def stamp(committer: Committer) -> dict[str, Any]:
+    """The origin of an opening or commit: its run, vidla's version and the time."""
     return {
         "run_id": committer.lineage.run_id,
         "code_version": __version__,

@@ -57,7 +57,9 @@ def versions_now(dataset: Dataset) -> dict[str, int]:
         if not behind and _last_commit(dataset) == before:
             return versions
         time.sleep(0.5)
-    raise DatasetError("a commit is unfinished because its writer died; the next run, or `vidla vacuum`, finishes it")
+    raise DatasetError(
+        "a commit stays unfinished: if its writer has died, the next run, or `vidla vacuum`, finishes it"
+    )
 
 
 def _last_commit(dataset: Dataset) -> int:

@@ -252,6 +252,7 @@ def run(command: Sequence[str], limits: Limits) -> bytes:
 
 
 def prefixed(error: GuardError, name: str) -> GuardError:
+    """`error` with the name of the command or function in front; Stopped if `stop_all` caused it."""
     return Stopped(f"{name}: stopped") if running.stopped else type(error)(f"{Path(name).name}: {error}")
 
 

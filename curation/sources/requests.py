@@ -157,7 +157,7 @@ def _reject(kind: Kind, message: str, uri: str, *key: Any) -> Reject:
 
 
 def _from_row(row: Mapping[str, Any]) -> FetchTarget:
-    """Raises Rejected."""
+    """The target in a list's row. Raises Rejected."""
     url = _url(row.get("url"), "url")
     if url is None:
         raise Rejected(Kind.INVALID_REQUEST, "no url")

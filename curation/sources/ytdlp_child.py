@@ -187,6 +187,7 @@ def _client(argument: dict[str, Any], settings: DownloadSettings, **params: Any)
 
 
 def _caught(client: BoundedYoutubeDL, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The answer of `work` under the client's address policy, or its failure (see above)."""
     try:
         with enforced(client.policy):
             return work()

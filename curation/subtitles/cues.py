@@ -39,7 +39,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class _Cue:
-    """A cue: its lines, each a list of pieces. A piece without an end of its own has the cue's."""
+    """A cue: its lines, each a list of pieces. A piece without its own end has the cue's."""
 
     start: float
     end: float
