@@ -152,7 +152,7 @@ def test_what_goes_wrong_costs_the_call(child: Child, function: str, error: type
     with pytest.raises(error, match=says):
         child.call(f"{HERE}:{function}", {}, Limits(1 if function == "hang" else 120, 1 << 30))
     assert time.monotonic() - begun < 60
-    assert gone(pid)
+    assert has_ended(pid)
     assert child.call(f"{HERE}:echo", {"next": 1}, LIMITS)["next"] == 1
 
 
@@ -237,7 +237,7 @@ def test_a_command_that_is_not_there() -> None:
 
 def test_what_a_command_left_running_is_ended() -> None:
     code = "import subprocess; print(subprocess.Popen(['sleep', '1000'], stdout=-3, stderr=-3).pid)"
-    assert gone(int(guard.run([sys.executable, "-c", code], LIMITS)))
+    assert has_ended(int(guard.run([sys.executable, "-c", code], LIMITS)))
 
 
 @pytest.mark.parametrize("function", ["hang_holding_the_gil", "grandchild"])
@@ -258,7 +258,7 @@ def test_a_parent_killed_leaves_no_process(tmp_path: Path, function: str) -> Non
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     for pid in family:
-        assert gone(pid)
+        assert has_ended(pid)
 
 
 def test_stop_all_ends_calls_in_other_threads() -> None:
@@ -306,7 +306,7 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
-def gone(pid: int) -> bool:
+def has_ended(pid: int) -> bool:
     """Whether the process ends within seconds; one that is dead but not yet reaped has ended."""
 
     def ended() -> bool:
