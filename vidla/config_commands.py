@@ -11,7 +11,12 @@ import typer
 from curation.settings import Settings, fields, resolve
 from vidla.options import ConfigOption, SetOption
 
-app = typer.Typer(no_args_is_help=True, help="Print, check and show the configuration.", rich_markup_mode=None)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Print, check and show the configuration.",
+    rich_markup_mode=None,
+)
 
 
 @app.command()

@@ -26,7 +26,11 @@ def curate(
     max_reject_rate: RejectRateOption = 1.0,
     refresh: Annotated[
         list[Step] | None,
-        typer.Option("--refresh", help="make rows again that an older version of this step's code made; repeatable"),
+        typer.Option(
+            "--refresh",
+            metavar="STEP",
+            help="remake rows of an older version of STEP: download, media, tilings, captions or summaries; repeatable",
+        ),
     ] = None,
     one_job: Annotated[
         bool,

@@ -44,7 +44,7 @@ def inspect(
     source = Dataset(dataset)
     if table is None:
         if where or columns or as_json:
-            raise UsageError("--where, --columns and --json go with a TABLE: vidla inspect DIR TABLE …")
+            raise UsageError("--where, --columns and --json need a TABLE: vidla inspect DIR TABLE …")
         show(source, Console())
         return
     names = [name.strip() for name in columns.split(",")] if columns else None
@@ -183,7 +183,9 @@ def compact(dataset: DatasetArgument, wait: WaitOption = 0.0) -> None:
 
 def pin(
     dataset: DatasetArgument,
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="of the pin; without it, pins are listed")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="the pin's name; without it, pins are listed")
+    ] = None,
     remove: Annotated[bool, typer.Option("--remove", help="remove the pin")] = False,
 ) -> None:
     """Keep the current version of the tables under a name, so that vacuum spares its files.

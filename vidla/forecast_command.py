@@ -35,7 +35,7 @@ def plan(
         Path | None, typer.Option("--prices", metavar="FILE", help="TOML with your prices, like docs/prices.toml")
     ] = None,
     days: Annotated[
-        float | None, typer.Option("--days", metavar="DAYS", min=0.01, help="time available; 30, unless --machines")
+        float | None, typer.Option("--days", metavar="DAYS", min=0.01, help="days available; 30 without --machines")
     ] = None,
     machines: Annotated[
         int | None, typer.Option("--machines", metavar="N", min=1, help="number of machines for media")

@@ -191,7 +191,7 @@ def _runs(dataset: Dataset) -> Table:
 
 
 def _standing(dataset: Dataset, books: Books) -> Iterator[str]:
-    """Who writes, which commits are unfinished, which rows are of an older recipe, and whether the books balance."""
+    """The writer, unfinished commits, rows of older recipes, and whether the books balance."""
     lease = dataset.get_json(LEASE) or {}
     writing = bool(lease.get("open")) and is_alive(lease)
     if writing:

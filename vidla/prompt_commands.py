@@ -1,4 +1,4 @@
-"""The verbs of `vidla prompts`: list the prompts, show one, and try one on some rows."""
+"""`vidla prompts`: list the prompts, show one, and try one on some rows."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from curation.dataset.dataset import Dataset
 from curation.engines.interface import Failure
@@ -19,7 +16,8 @@ from curation.errors import DatasetError, PromptError, UsageError
 from curation.languages import LANGUAGES
 from curation.prompts import BUNDLED, Prompt, load_prompts
 from curation.settings import Settings, resolve
-from vidla.console import escape
+from vidla.console import escape, new_table, wide_console
+from vidla.options import ConfigOption, SetOption
 
 if TYPE_CHECKING:
     from curation.texts.trial import TrialRow
@@ -30,9 +28,7 @@ TASKS: dict[PromptInput, str] = {
     "subtitles": "summaries.subtitles",
     "captions": "summaries.captions",
 }
-"""The input of a prompt, and the section of the configuration that names the prompt for it."""
-
-PIPED_WIDTH = 160  # columns, if the output is not a terminal
+"""By the input of a prompt, the section of the configuration that names the prompt."""
 
 EXAMPLE: Mapping[str, Any] = {
     "text": "First we wash the rice. Then we let it stand in cold water for an hour <or two>.",
@@ -41,50 +37,46 @@ EXAMPLE: Mapping[str, Any] = {
     "language": None,
 }
 
-app = typer.Typer(no_args_is_help=True, help="List, show and try the prompts.", rich_markup_mode=None)
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="List, show and try the prompts.", rich_markup_mode=None
+)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="a prompt's id; `vidla prompts list` shows them")]
 Folder = Annotated[
     Path | None,
     typer.Option("--prompts", metavar="FOLDER", help="your prompts; they override bundled ones with the same id"),
 ]
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="TOML; `vidla config template` prints one")
-]
-Assignments = Annotated[
-    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="override one key; repeatable")
-]
 
 
 @app.command("list")
-def list_prompts(folder: Folder = None, config: ConfigFile = None, assignments: Assignments = None) -> None:
-    """List the prompts: which tasks use them, and whether they are ours or yours.
+def list_prompts(folder: Folder = None, config: ConfigOption = None, assignments: SetOption = None) -> None:
+    """List the prompts, with the tasks that use them.
 
     Example: vidla prompts list --prompts my-prompts
     """
     settings, prompts = _resolved(folder, config, assignments)
-    table = _table("id", "version", "used by", "whose", "digest", "file")
+    table = new_table("id", "version", "used by", "origin", "digest", "file")
     for name, prompt in sorted(prompts.items()):
         used = ", ".join(TASKS[kind] for kind in _uses(settings, name)) or "–"
-        cells = (name, str(prompt.version), used, _whose(prompt), prompt.digest[:12], str(prompt.path))
+        cells = (name, str(prompt.version), used, _origin(prompt), prompt.digest[:12], str(prompt.path))
         table.add_row(*map(escape, cells))
-    _console().print(table)
+    wide_console().print(table)
 
 
 @app.command()
-def show(id: Id, folder: Folder = None, config: ConfigFile = None, assignments: Assignments = None) -> None:
-    """Show a prompt: its file, the shape of its answer, and an example of what a model reads.
+def show(id: Id, folder: Folder = None, config: ConfigOption = None, assignments: SetOption = None) -> None:
+    """Show a prompt, the shape of its answer, and an example.
 
     Example: vidla prompts show summarize-subtitles --set summaries.language=de
     """
     settings, prompts = _resolved(folder, config, assignments)
     prompt = _known(prompts, id)
-    console = _console()
+    console = wide_console()
     used = ", ".join(TASKS[kind] for kind in _uses(settings, id)) or "nothing"
     schema = f"JSON, as {json.dumps(prompt.output_schema)}" if prompt.output_schema else "free text"
     facts = {
         "id": f"{prompt.id}, version {prompt.version}",
-        "file": f"{prompt.path} ({_whose(prompt)})",
+        "file": f"{prompt.path} ({_origin(prompt)})",
         "digest": prompt.digest,
         "used by": used,
         "answer": f"free text, then {schema}" if prompt.free_text_first else schema,
@@ -113,17 +105,18 @@ def try_prompt(
     dataset: Annotated[
         str, typer.Option("--dataset", metavar="DIR", help="a path, or a file://, s3:// or gs:// URI; only read")
     ],
-    n: Annotated[int, typer.Option("--n", min=1, help="number of rows to try it on; always the same rows")] = 5,
+    n: Annotated[int, typer.Option("--n", min=1, metavar="N", help="number of rows to try it on, always the same")] = 5,
     given: Annotated[
-        str | None, typer.Option("--as", metavar="WHAT", help="the prompt's input: frames, subtitles or captions")
+        str | None, typer.Option("--as", metavar="INPUT", help="the prompt's input: frames, subtitles or captions")
     ] = None,
     folder: Folder = None,
-    config: ConfigFile = None,
-    assignments: Assignments = None,
+    config: ConfigOption = None,
+    assignments: SetOption = None,
 ) -> None:
-    """Run a prompt on some rows of a dataset and show inputs and answers; nothing is written.
+    """Try a prompt on some rows of a dataset; nothing is written.
 
-    The input is the one that the configuration uses the prompt for; for a prompt that it does not use, set --as.
+    Prints inputs and answers. The input is the one that the configuration uses the prompt for; for a prompt that it
+    does not use, set --as.
 
     Example: vidla prompts try my-summary --as subtitles --dataset data/talks --n 5 --prompts my-prompts
     """
@@ -134,7 +127,7 @@ def try_prompt(
     source = Dataset(dataset)
     if not source.exists():
         raise DatasetError(f"no vidla dataset at {source.uri}")
-    table = _table("input", "raw answer", "text", "status", "tokens in, out", lines=True)
+    table = new_table("input", "raw answer", "text", "status", "tokens in, out", lines=True)
     for column in table.columns[:3]:
         column.ratio = 3
     try:
@@ -147,9 +140,9 @@ def try_prompt(
         close_engines()
     for row in trial.rows:
         table.add_row(*map(_cell, _cells(row)))
-    console = _console()
-    what = "frame" if kind == "frames" else "clip"
-    console.print(f"{len(trial.rows)} {what}{'s' if len(trial.rows) > 1 else ''}, by {escape(maker)}", highlight=False)
+    console = wide_console()
+    unit = "frame" if kind == "frames" else "clip"
+    console.print(f"{len(trial.rows)} {unit}{'s' if len(trial.rows) > 1 else ''}, by {escape(maker)}", highlight=False)
     console.print(table)
 
 
@@ -194,8 +187,8 @@ def _input_of(settings: Settings, prompt: Prompt, given: str | None) -> PromptIn
     return uses[0]
 
 
-def _whose(prompt: Prompt) -> str:
-    return "ours" if prompt.path is not None and prompt.path.parent == BUNDLED else "yours"
+def _origin(prompt: Prompt) -> str:
+    return "bundled" if prompt.path is not None and prompt.path.parent == BUNDLED else "yours"
 
 
 def _language(settings: Settings) -> str | None:
@@ -203,18 +196,6 @@ def _language(settings: Settings) -> str | None:
 
 
 # --- showing --------------------------------------------------------------------------------------------------------
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=PIPED_WIDTH)
-
-
-def _table(*headings: str, lines: bool = False) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold", show_lines=lines)
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    return table
 
 
 def _cells(row: TrialRow) -> tuple[str, str, str, str, str]:

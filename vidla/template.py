@@ -121,7 +121,7 @@ def command_line(given: Sequence[str], folder: Path) -> list[str]:
         if not value:
             continue
         if parameter.kind == "GCS_READ_FILE":
-            value = str(fetched(value, folder))
+            value = str(fetch_file(value, folder))
         if parameter.means == "INPUT":
             command.append(value)
         elif parameter.means == "--set":
@@ -135,8 +135,8 @@ def command_line(given: Sequence[str], folder: Path) -> list[str]:
     return [*command, "--", *beam, *rest]
 
 
-def fetched(uri: str, folder: Path) -> Path:
-    """Copy a file from an object store into `folder`. Raises InputError."""
+def fetch_file(uri: str, folder: Path) -> Path:
+    """Copy a file from an object store into `folder`; returns the copy. Raises InputError."""
     above, _, name = uri.rpartition("/")
     copy = folder / name
     try:
@@ -175,7 +175,7 @@ def _metadata(parameter: Parameter) -> dict[str, Any]:
 
 
 def faults(given: Any) -> Iterator[str]:
-    """What is wrong with a container specification, in itself or for this version's launcher: one line per fault."""
+    """The faults of a container specification, in itself or for this version's launcher, each in one line."""
     try:
         from google.cloud import dataflow
         from google.protobuf.json_format import MessageToDict, ParseError

@@ -11,7 +11,12 @@ import typer
 from curation.errors import UsageError
 from vidla.template import IMAGE, PARAMETERS, faults, specification
 
-app = typer.Typer(no_args_is_help=True, help="Make and check a flex template for Dataflow.", rich_markup_mode=None)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Make and check a flex template for Dataflow.",
+    rich_markup_mode=None,
+)
 
 
 @app.command()
@@ -27,7 +32,7 @@ def make(
         ),
     ] = "n2-standard-8",
 ) -> None:
-    """Print the template as a JSON file, to be put into a bucket.
+    """Print the template, a JSON file for a bucket.
 
     Example: vidla template make --image docker.io/me/vidla-launcher:0.1.0 > vidla.json
     """
@@ -48,7 +53,6 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="as printed 
         spec = json.loads(file.read_text())
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UsageError(f"cannot read {file}: {error}") from None
-    found = list(faults(spec))
-    if found:
-        raise UsageError("\n".join(f"{file}: {line}" for line in found))
+    if lines := list(faults(spec)):
+        raise UsageError("\n".join(f"{file}: {line}" for line in lines))
     typer.echo(f"{file} is valid: {len(PARAMETERS)} parameters, launched by {spec['image']}")

@@ -14,18 +14,13 @@ import typer
 from curation.dataset.dataset import Dataset
 from curation.errors import UsageError
 from model.settings import DataSettings, resolve_training
-
-DatasetOption = Annotated[
-    str, typer.Option("--dataset", metavar="DIR", help="a path, or a file://, s3:// or gs:// URI")
-]
+from vidla.options import DatasetOption, SetOption
 
 
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="a TOML file; docs/training.md lists all keys")],
     dataset: DatasetOption,
-    assignments: Annotated[
-        list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="override one key; repeatable")
-    ] = None,
+    assignments: SetOption = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="RUN", help="folder of the run [default: runs/ and the name of CONFIG]"),
@@ -148,9 +143,12 @@ def evaluate(
 def hierarchical_set(
     dataset: DatasetOption,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="a new Parquet file")],
-    n: Annotated[int, typer.Option("--n", min=1, help="number of triplets")] = 1000,
+    n: Annotated[int, typer.Option("--n", metavar="N", min=1, help="number of triplets")] = 1000,
     held_out: Annotated[
-        float, typer.Option("--held-out", min=0.0, max=1.0, help="fraction of the videos that training holds out")
+        float,
+        typer.Option(
+            "--held-out", metavar="SHARE", min=0.0, max=1.0, help="share of the videos that training holds out"
+        ),
     ] = DataSettings().held_out,
 ) -> None:
     """Choose triplets of a short, a medium and a long clip around one moment, from held-out videos.

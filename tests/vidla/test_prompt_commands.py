@@ -73,7 +73,7 @@ def test_list_says_what_uses_a_prompt_and_whose_it_is(vidla: Vidla, mine: Path) 
     for id_, prompt in load_prompts(mine).items():
         assert f" {prompt.version} " in lines[id_] and prompt.digest[:12] in lines[id_]
     assert " captions " in lines["caption-frame"] and "yours" in lines["caption-frame"]
-    assert "summaries.subtitles" in lines["summarize-subtitles"] and "ours" in lines["summarize-subtitles"]
+    assert "summaries.subtitles" in lines["summarize-subtitles"] and "bundled" in lines["summarize-subtitles"]
     assert "summaries.captions" in lines["joined"] and "–" in lines["summarize-captions"]
 
 

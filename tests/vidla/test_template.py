@@ -17,7 +17,7 @@ from curation.errors import InputError, UsageError
 from curation.settings import fields
 from tests.support.bucket import Bucket
 from vidla.cli import app, load
-from vidla.template import PARAMETERS, command_line, faults, fetched, specification
+from vidla.template import PARAMETERS, command_line, faults, fetch_file, specification
 
 LAUNCHER = "europe-docker.pkg.dev/a-project/vidla/launcher:0.1.0"
 WORKER = "europe-docker.pkg.dev/a-project/vidla/worker:0.1.0"
@@ -130,8 +130,8 @@ def test_a_launch_that_makes_no_sense_is_refused(tmp_path: Path, given: tuple[st
 
 def test_files_of_a_launch_are_brought_to_the_launcher(bucket: Bucket, tmp_path: Path) -> None:
     bucket.put("lists/videos.csv", b"url\nhttps://videos.example/1.mp4\n")
-    copied = fetched(f"s3://{bucket.name}/lists/videos.csv", tmp_path)
+    copied = fetch_file(f"s3://{bucket.name}/lists/videos.csv", tmp_path)
     assert copied == tmp_path / "videos.csv"
     assert copied.read_text().startswith("url")
     with pytest.raises(InputError, match=f"cannot read s3://{bucket.name}/lists/gone"):
-        fetched(f"s3://{bucket.name}/lists/gone.csv", tmp_path)
+        fetch_file(f"s3://{bucket.name}/lists/gone.csv", tmp_path)
