@@ -1,8 +1,8 @@
 # Images of vidla. Targets: worker (a Beam worker without GPUs), gpu-worker (the same with vLLM, for the text stages),
 # command (`vidla` itself) and launcher (of a flex template). docs/deploy.md has the commands.
 #
-# Workers unpickle what the driver has pickled, so both need the same minor version of Python: that of Beam's image
-# below, which is also Debian's.
+# Workers unpickle objects that the driver has pickled, so both need the same minor version of Python: that of Beam's
+# image below, which is also Debian's.
 
 FROM apache/beam_python3.11_sdk:2.77.0 AS beam
 FROM gcr.io/dataflow-templates-base/python311-template-launcher-base:20240812-rc01 AS template

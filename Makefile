@@ -53,7 +53,7 @@ locks: setup  ## write the images' dependencies with their hashes, from pyprojec
 setup: $(READY)  ## create the virtual environment, and install what is missing
 	@PYTHONWARNINGS=ignore $(BIN)/pip install -q --no-deps --no-build-isolation -e .
 
-$(READY): 
+$(READY):
 	@PYTHON=$(PYTHON) ./setup.sh
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -U pip setuptools wheel

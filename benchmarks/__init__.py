@@ -1,1 +1,1 @@
-"""What it costs and how good it is: each module prints the table that it measures."""
+"""Benchmarks of cost and quality: each module measures and prints one table."""

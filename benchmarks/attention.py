@@ -140,7 +140,7 @@ def utilisation(frames: int) -> str:
 def main() -> None:
     torch.manual_seed(0)
     torch.set_num_threads(2)
-    print(f"B/16, U=3, V=4, {CLIPS} clip(s), {DTYPE} on {DEVICE}, least of {RUNS}")
+    print(f"B/16, U=3, V=4, {CLIPS} clip(s), {DTYPE} on {DEVICE}, minimum of {RUNS} runs")
     for name, measure, bounds in (
         ("global attention, forward and backward", attention_alone, {12: 0.35, 32: 0.15}),
         ("whole layer, forward and backward", whole_layer, {12: 0.75, 32: 0.5}),
@@ -149,13 +149,13 @@ def main() -> None:
             ours, dense = measure(frames)
             print(
                 f"{name}, T={frames}: {ours * 1000:.0f} ms, dense mask {dense * 1000:.0f} ms, "
-                f"ratio {ours / dense:.2f} (wanted: at most {bound})"
+                f"ratio {ours / dense:.2f} (target: at most {bound})"
             )
     for frames in (12, 32):
         ours, theirs, flops = against_frames(frames, 12 if GPU else 3)
         print(
             f"forward pass ÷ frame-wise CLIP, T={frames}: time {ours:.2f}, operations {flops:.2f}, "
-            f"one ÷ the other {ours / flops:.2f} (wanted: at most 1.15); by transformers' CLIP {theirs / flops:.2f}"
+            f"one ÷ the other {ours / flops:.2f} (target: at most 1.15); by transformers' CLIP {theirs / flops:.2f}"
         )
     if GPU:
         for frames in (12, 32):

@@ -11,7 +11,7 @@ Prints clips per second of wall-clock time, and CPU seconds per clip of the N pr
 machine. Start-up is not counted. The best of several rounds counts.
 
 Then the trainer itself trains a small model (4 layers of width 192 per tower, patches of 32 pixels) on the stored media
-with N workers, and the share of the time in which it waits for clips is printed, once the first ones have come.
+with N workers. Prints the share of time that it waits for clips, without the start-up of the workers.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ def main() -> None:
     parser.add_argument("video", type=Path)
     spare = max(1, (os.cpu_count() or 2) - 1)
     parser.add_argument("--workers", type=int, default=spare, help="default: all CPUs but one, for the trainer")
-    parser.add_argument("--clips", type=int, default=320, help="with more, uneven finishing of workers matters less")
+    parser.add_argument("--clips", type=int, default=320, help="with more, it matters less when each worker finishes")
     parser.add_argument("--repeat", type=int, default=3)
     arguments = parser.parse_args()
     best = dict.fromkeys(("decoding", "loading", "source"), Cost())

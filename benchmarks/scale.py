@@ -69,19 +69,19 @@ from pipelines.worker.worker_process import this_process
 from tests.support.memory import peak_bytes
 
 TEXTS = digest("the texts of the first run")
-OTHER_TEXTS = digest("those of another prompt")
+OTHER_TEXTS = digest("the texts of another prompt")
 CLIP_S = {"short": 13.2, "medium": 30.4, "long": 60.3}  # means of the paper; below, the words in a clip's texts
 SAID = {"short": 32, "medium": 72, "long": 142}
 SEEN = {"short": 11, "medium": 25, "long": 49}
 SUMMARY = {"medium": 20, "long": 22}
 LETTERS = 6  # of a word, with the space after it
-PHASES = ("ask", "run", "again", "prompt", "compact", "merged", "books")
+PHASES = ("intake", "run", "again", "prompt", "compact", "merged", "books")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
     parser.add_argument("--requests", type=int, default=1_000_000)
-    parser.add_argument("--asked", type=int, default=100_000, help="number of them that are read from a list")
+    parser.add_argument("--listed", type=int, default=100_000, help="how many of them are read from a list")
     parser.add_argument("--seconds", type=float, default=30.0, help="length of a video; the paper's mean is 327")
     parser.add_argument("--wave", type=int, default=5000)
     parser.add_argument("--at", type=Path, help="a folder for the dataset and the figures, kept")
@@ -125,9 +125,9 @@ def is_done(phase: str, at: Path) -> bool:
 # --- the phases -----------------------------------------------------------------------------------------------------
 
 
-def phase_ask(arguments: argparse.Namespace) -> dict[str, Any]:
+def phase_intake(arguments: argparse.Namespace) -> dict[str, Any]:
     """Read the last requests from a list; write those before it as reading them would have."""
-    before = arguments.requests - arguments.asked
+    before = arguments.requests - arguments.listed
     with (arguments.at / "list.txt").open("w") as urls:
         urls.writelines(f"{url_of(number)}\n" for number in range(before, arguments.requests))
     timer = Timer()
@@ -137,7 +137,7 @@ def phase_ask(arguments: argparse.Namespace) -> dict[str, Any]:
             parts = PartWriter(run.dataset.store, run.writer.lineage, 1 << 30)
             parts.add_rows("requests", Rows(run.writer.lineage, run.settings, 1.0, numbers).requests())
             run.writer.commit(f"requests:{first}", parts.finish())
-        with timer("ask"):
+        with timer("intake"):
             add_requests(run.writer, run.settings, [str(arguments.at / "list.txt")])
     return timer.seconds
 
@@ -160,30 +160,30 @@ def phase_run(arguments: argparse.Namespace) -> dict[str, Any]:
         end.cancel()
         timer.seconds["processor"] = time.process_time() - cpu
         left = len(run.plan({}))
-        made = {"asked": len(plan), "left": left, "commits": run.writer.seen - begun}
+        made = {"planned": len(plan), "left": left, "commits": run.writer.seen - begun}
         return {**timer.seconds, **made, **files(run.dataset)}
 
 
-def phase_again(arguments: argparse.Namespace, ask: bool = True) -> dict[str, Any]:
+def phase_again(arguments: argparse.Namespace, intake: bool = True) -> dict[str, Any]:
     """The same list again: there is nothing to do."""
     timer = Timer()
     begun = time.perf_counter()
     with opened(arguments) as run:
         timer.seconds["open"] = time.perf_counter() - begun
-        with timer("ask"):
-            add_requests(run.writer, run.settings, [str(arguments.at / "list.txt")] if ask else [])
+        with timer("intake"):
+            add_requests(run.writer, run.settings, [str(arguments.at / "list.txt")] if intake else [])
         with timer("load"):
             state = State.load(run.dataset, run.settings, TEXTS)
         with timer("plan"):
             plan = make_plan(state, {})
         with timer("anti-join"):
-            state._compare(run.dataset.read("downloads", ["request_key", "digest"]))
+            state._compare(run.dataset.read("downloads", ["request_key", "digest", "recipe"]))
         return {**timer.seconds, "left": len(plan), "settled": len(state.settled), **files(run.dataset)}
 
 
 def phase_merged(arguments: argparse.Namespace) -> dict[str, Any]:
     """The same after small parts were merged."""
-    return phase_again(arguments, ask=False)
+    return phase_again(arguments, intake=False)
 
 
 def phase_prompt(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -346,10 +346,10 @@ class Rows:
         self.uris = [url_of(number) for number in numbers]
         self.ids = [f"generic-{number}" for number in numbers]
         self.keys = [digest("request", uri, None, None) for uri in self.uris]
-        asked = pa.table({"request_key": pa.array(self.keys, pa.string())})
+        requests = pa.table({"request_key": pa.array(self.keys, pa.string())})
         for name in ("id", "subtitles"):
-            asked = asked.append_column(name, pa.nulls(len(asked), pa.string()))
-        self.fetched = download_digests(asked, settings)
+            requests = requests.append_column(name, pa.nulls(len(requests), pa.string()))
+        self.fetched = download_digests(requests, settings)
         self.decoded = media_digests(as_column(self.fetched), settings)
         self.tiled = tiling_digests(as_column(self.decoded), settings)
         self.texted = clips_digests(as_column(self.tiled), TEXTS, 0)
@@ -366,8 +366,8 @@ class Rows:
 
     def downloads(self) -> pa.Table:
         track = [{"language": "en", "kind": "automatic", "format": "vtt"}]
-        said = self._texts(len(self.ids), round(self.seconds * 7))  # a rolling caption repeats every line, with times
-        tracks = [[{**track[0], "text": text}] for text in said]
+        speech = self._texts(len(self.ids), round(self.seconds * 7))  # a rolling caption repeats every line, with times
+        tracks = [[{**track[0], "text": text}] for text in speech]
         return self._rows(
             "downloads", 1, self.fetched, request_key=self.keys, uri=self.uris, subtitles=tracks,
             source_uri=[f"sources/{self._hex()}.mp4" for _ in self.ids], source_digest=self._digests(1),
@@ -516,18 +516,18 @@ class Rows:
 
 def show(arguments: argparse.Namespace) -> None:
     legs = figures_of("run", arguments.at)
-    (ask,), (again,), (prompt,), (merged,), (after,), (books,) = (
+    (intake,), (again,), (prompt,), (merged,), (after,), (books,) = (
         figures_of(p, arguments.at) for p in PHASES if p != "run"
     )
     run = {name: sum(leg[name] for leg in legs) for name in ("commits", "processor", "do")}
-    run["memory"] = max(leg["memory"] for leg in (ask, *legs))
+    run["memory"] = max(leg["memory"] for leg in (intake, *legs))
     most = max(run["memory"], *(measured["memory"] for measured in (again, prompt, merged, after, books)))
     table = Table("figure", "measured", "target")
     table.add_row("driver's memory in the first run", f"{run['memory'] / 1e9:.2f} GB", "≤ 2 GB")
     table.add_row("… when all texts are to be redone", f"{prompt['memory'] / 1e9:.2f} GB", "≤ 2 GB")
     table.add_row("… the peak, with merging", f"{most / 1e9:.2f} GB", "≤ 2 GB")
-    table.add_row(f"reading a list of {arguments.asked:,}", f"{ask['ask']:.1f} s", "")
-    table.add_row("reading it again", f"{again['ask']:.1f} s", "")
+    table.add_row(f"reading a list of {arguments.listed:,}", f"{intake['intake']:.1f} s", "")
+    table.add_row("reading it again", f"{again['intake']:.1f} s", "")
     table.add_row("anti-join of requests and downloads", f"{again['anti-join']:.1f} s", "≤ 5 s")
     for name, measured in (("small parts", again), ("merged", after)):
         table.add_row(f"loading the state of all videos, {name}", f"{measured['load']:.1f} s", "")

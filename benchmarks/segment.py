@@ -1,11 +1,11 @@
-"""The cost of the single pass, compared with the usual way and with the least possible.
+"""The cost of the single pass, compared with the usual way and with the minimum.
 
     python -m benchmarks.segment VIDEO [--repeat N]
 
 The usual way: detect shots (PySceneDetect on the file), cut every clip of the three scales by a separate encode at the
 same size and settings (ffmpeg), then read the frames to caption from the short clips. Ours: probe, one pass, tilings.
-The least: the same frames decoded once and encoded once with the same settings and key frames, with sound. Figures are
-CPU seconds including children, with one thread each, all in one run; the minimum of N runs for each part.
+The minimum: the same frames decoded once and encoded once with the same settings and key frames, with sound. Figures
+are CPU seconds including children, with one thread each, all in one run; the minimum of N runs for each part.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def decode(video: Path, folder: Path) -> None:
 
 
 def transcode(video: Path, folder: Path) -> None:
-    """The least possible: only decode, scale and encode the same frames and the same sound."""
+    """The minimum: only decode, scale and encode the same frames and the same sound."""
     source = Source(video, SETTINGS.media)
     base = stored_time_base(source.time_base)
     keys = {round(b / base) for b in map(Fraction, _found(folder)["boundaries"])}
@@ -187,8 +187,8 @@ def report(cost: dict[str, float], clips: int) -> None:
     usual = cost["detection"] + cost["encodes"] + cost["reading"]
     for name, seconds in (
         ("raw decode", cost["decode"]),
-        ("the least: decode and encode", cost["transcode"]),
-        ("the single pass, ours", cost["ours"]),
+        ("the minimum: decode and encode", cost["transcode"]),
+        ("ours: the single pass", cost["ours"]),
         (f"copying {clips} clips", cost["copies"]),
         ("the usual way: detection", cost["detection"]),
         (f"the usual way: {clips} encodes", cost["encodes"]),

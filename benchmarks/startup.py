@@ -1,7 +1,7 @@
-"""How much processor time the command needs to start: `python -m benchmarks.startup`.
+"""The processor time that the command takes to start: `python -m benchmarks.startup`.
 
-Runs `vidla --help`, `vidla --version`, and `vidla inspect` of a small dataset several times each, and prints the least
-processor seconds (user and system) of each beside those of `yt-dlp --help`.
+Runs `vidla --help`, `vidla --version`, and `vidla inspect` of a small dataset several times each, and prints the
+minimum of the processor seconds (user and system) of each, compared with `yt-dlp --help`.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def start(folder: Path, port: int = 0) -> ThreadingHTTPServer:
 
 
 def _page(video: Path) -> str:
-    """An HTML page with the video and the subtitles beside it (x.mp4, x.en.vtt)."""
+    """An HTML page with the video and its subtitles (x.mp4, x.en.vtt)."""
     tracks = "".join(
         f'<track kind="subtitles" srclang="{html.escape(file.name.split(".")[-2])}" src="{quote(file.name)}">'
         for file in sorted(video.parent.glob(f"{video.stem}.*.vtt"))

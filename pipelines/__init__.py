@@ -1,1 +1,1 @@
-"""Beam pipelines over the domain, and the `vidla` command."""
+"""Beam pipelines over the domain: the driver of a run, the stages, their runners, and their workers."""

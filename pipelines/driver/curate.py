@@ -51,14 +51,14 @@ def curate(
 ) -> int:
     """Do the work that `inputs` and the dataset still need; with `one_job`, only its first wave, as a single job.
 
-    Rows that an older recipe of the steps in `refresh` made are made again. Returns the exit status of the process.
+    Rows of older recipes of the steps in `refresh` are made again. Returns the exit status of the process.
     Raises DatasetError, InputError, RunnerError.
     """
     runner = runner_for(beam_arguments)
     dataset = Dataset(location)
     dataflow.check(beam_arguments, dataset, one_job)
     if refresh and one_job:
-        raise UsageError("--refresh needs a run that goes on to its end: leave out --one-job")
+        raise UsageError("--refresh does not work with --one-job: leave out one of them")
     if not inputs and not dataset.exists():
         raise DatasetError(f"no vidla dataset at {dataset.uri}; `vidla curate INPUT... --dataset DIR` makes one")
     run_id = new_run_id()
@@ -96,9 +96,8 @@ def _announce(plan: Plan) -> None:
 def _work_in_view(work: Callable[[], None], view: ProgressView, stop_s: float) -> None:
     """Do `work` in a thread, while this one shows its progress and waits for Ctrl-C or SIGTERM.
 
-    Stopped by either, work under way gets `stop_s` seconds to end.
-
-    Raises the error that ended it, as one with a message of one line; Interrupted if it was stopped.
+    After either, the work gets `stop_s` seconds to end. Raises Interrupted then; if the work fails, its error as a
+    VidlaError.
     """
     failures: list[BaseException] = []
     done = threading.Event()
@@ -121,8 +120,8 @@ def _work_in_view(work: Callable[[], None], view: ProgressView, stop_s: float) -
         except KeyboardInterrupt:
             this_process.halt()
             done.wait(stop_s)
-            how = "stopped; all commits are kept, and the same command goes on from there"
-            raise Interrupted(how) from None
+            message = "stopped; all commits are kept, and the same command goes on from there"
+            raise Interrupted(message) from None
         finally:
             signal.signal(signal.SIGTERM, previous)
     for failure in failures:
@@ -142,6 +141,6 @@ def _account(dataset: Dataset, stages: Sequence[Stage], worked_on: int, max_reje
         typer.echo(f"vidla: the books do not balance: {line}", err=True)
     if rejected:
         typer.echo(
-            f"{rejected} of {worked_on} rejected in this run; `vidla inspect {dataset.uri} rejects` says why", err=True
+            f"{rejected} of {worked_on} rejected in this run; `vidla inspect {dataset.uri} rejects` shows why", err=True
         )
     return 1 if imbalances or (rejected and rejected >= max_reject_rate * worked_on) else 0

@@ -1,6 +1,6 @@
-"""One wave as one Beam pipeline, for runners that nobody waits for, such as a template's launch.
+"""One wave as one Beam pipeline, for a driver that does not wait for it, such as a template's launch.
 
-Elsewhere the driver derives the items of a stage from the commit of the one before. Here a worker does.
+Otherwise the driver derives the items of a stage from the commit of the previous one. Here a worker does.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ class WaveInOneJob:
     texts: str  # the digest of everything that makes the texts
 
     def run(self, runner: Runner) -> EarlyEnd | None:
-        """Hand it to the runner, which may or may not wait for it; returns why a commit failed, if one did."""
+        """Pass it to the runner, which may or may not wait for it; returns why a commit failed, if one did."""
         stages = tuple(Stage)[self._first() :]
 
         def build(pipeline: beam.Pipeline) -> None:
             committed = None
             for stage in stages:
-                part = stage_of(stage, self.settings, self._context(stage), runner)
+                transform = stage_of(stage, self.settings, self._context(stage), runner)
                 if stage == Stage.DOWNLOAD:
-                    items = pipeline | "Requests to download" >> beam.Create(part.work.lanes(self.wave.downloads))
+                    items = pipeline | "Requests to download" >> beam.Create(transform.work.lanes(self.wave.downloads))
                 else:
                     before: list[Any] = [beam.pvalue.AsList(committed)] if committed is not None else []
                     items = (
                         pipeline
                         | f"The wave, for {stage}" >> beam.Create([self])
-                        | f"Items of {stage}" >> beam.ParDo(NextItems(stage, part.work), *before)
+                        | f"Items of {stage}" >> beam.ParDo(NextItems(stage, transform.work), *before)
                         | f"Spread the items of {stage}" >> beam.Reshuffle()
                     )
-                committed = items | f"Stage {stage}" >> part
+                committed = items | f"Stage {stage}" >> transform
 
         tokens = {stage: self._context(stage).token for stage in stages}
         return runner.run(build, self.context.job_name, ReportReader(self.context.dataset, tokens, this_process.tally))
@@ -87,14 +87,14 @@ class WaveInOneJob:
         return [state.item(v, stage) for v in needing]
 
     def _has_ended(self) -> bool:
-        """Whether a stage has ended early: the later ones are then left to the next run."""
+        """Whether a stage has ended early; later ones are then left to the next run."""
         records = read_commits(self.context.dataset, self.context.seen)
         return any(record.get("outcome", {}).get("ended") for _, record in records)
 
 
 @dataclass
 class NextItems(beam.DoFn):  # type: ignore[misc]
-    """A wave → lists of the items of one of its stages, once the stage before has committed."""
+    """A wave → lists of the items of one of its stages, once the previous stage has committed."""
 
     stage: Stage
     work: Work

@@ -1,4 +1,4 @@
-"""Which parts hold a video's rows: numbers for the parts from before the run, names for those it writes."""
+"""An index of the parts that hold a video's rows: by number if written before the run, by name if during it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class VideoParts:
         self._removed: set[str] = set()
 
     def follow(self, video_ids: Iterable[str]) -> None:
-        """These videos have no rows yet."""
+        """Follow these videos, which have no rows yet."""
         self._followed.update(video_ids)
 
     def look_for(self, video_ids: Iterable[str]) -> None:

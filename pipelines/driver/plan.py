@@ -24,7 +24,7 @@ from pipelines.driver.state import Retry, State, is_retried
 from pipelines.worker.work_items import DownloadItem
 
 WORK = {"expected": pa.string(), "attempts": pa.int64(), "redo": pa.bool_(), "old_video": pa.string()}
-"""The columns of a request to fetch besides its own: the fields of a DownloadItem, `expected` being its digest."""
+"""The columns that are added to a request to fetch: the last fields of a DownloadItem (`expected` is its digest)."""
 
 
 class Downloads(Sequence[DownloadItem]):

@@ -124,7 +124,7 @@ class Run:
                 delete_sources(self.dataset, done)
         with self._lock:
             fresh = [v for v in dict.fromkeys([*segment, *new]) if self.state.needs(v) == Stage.CAPTION]
-            videos = [v for v in [*wave.text, *fresh] if v not in self._in_texts]  # requested twice, they are made once
+            videos = [v for v in [*wave.text, *fresh] if v not in self._in_texts]  # once, even if requested twice
             self._in_texts.update(videos)
             return videos
 
@@ -143,7 +143,7 @@ class Run:
             return [self.state.item(v, stage, self.retry) for v in videos]
 
     def _stage(self, wave: Wave, stage: Stage, items: Sequence[DownloadItem | VideoItem]) -> None:
-        """Run one stage of a wave and take in its commit. Raises RunStopped, or the error that ended it early."""
+        """Run one stage of a wave and apply its commit. Raises RunStopped, or the error that ended it early."""
         if not items:
             return
         from pipelines.stages.stage import run_stage
@@ -163,13 +163,13 @@ class Run:
             raise ended.error()
 
     def _settle(self, stage: Stage, token: str) -> EarlyEnd | None:
-        """Take in the commit with that token; returns why the stage ended early, if it did."""
+        """Apply the commit with that token; returns why the stage ended early, if it did."""
         outcome = self._take_in(token)
         this_process.tally.settle(stage, token, outcome.get("counts", {}))
         return EarlyEnd.from_record(outcome["ended"]) if outcome.get("ended") else None
 
     def _take_in(self, token: str) -> Mapping[str, Any]:
-        """Bring the state up to date with all commits; returns the outcome of the one with that token."""
+        """Apply all new commits to the state; returns the outcome of the one with that token."""
         with self._lock:
             for number, record in read_commits(self.dataset, self._seen):
                 self.state.update(record["tables"])
@@ -185,7 +185,7 @@ class Run:
         return shared(self.settings, processes * min(self.runner.jobs, self._text_waves()))
 
     def _text_waves(self) -> int:
-        """How many waves have their texts made at once: one, unless servers make them."""
+        """The number of waves whose texts are made at once: one, unless servers make them."""
         engines = (self.settings.captions.engine, self.settings.summaries.engine)
         return self.settings.run.text_waves if any(map(is_served, engines)) else 1
 

@@ -22,5 +22,5 @@ def unneeded_sources(state: State, retry: Retry | None) -> set[str]:
 
 
 def delete_sources(dataset: Dataset, uris: Iterable[str]) -> None:
-    """Delete those that lie in the dataset; files that the user named stay."""
+    """Delete these sources if they are in the dataset; files that the user named stay."""
     dataset.delete(uri for uri in uris if uri.startswith("sources/"))

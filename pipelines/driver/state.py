@@ -47,7 +47,7 @@ class Downloaded:
 
     @property
     def identity(self) -> str:
-        """Stands for it as an input of the single pass."""
+        """Its digest and recipe, as an input of the single pass."""
         return identity(self.digest, self.recipe)
 
 
@@ -90,7 +90,7 @@ class State:
     dataset: Dataset
     settings: Settings
     texts: str  # the digest of everything that makes the texts
-    refresh: frozenset[Step] = frozenset()  # steps whose rows are out of date if an older recipe made them
+    refresh: frozenset[Step] = frozenset()  # steps whose rows of older recipes are out of date
     stale_texts: set[str] = field(default_factory=set)  # videos with such captions, summaries or clips
     caption_recipes: dict[str, int] = field(default_factory=dict)  # of videos with captions of recipe 2 or later
     settled: set[str] = field(default_factory=set)  # videos that need nothing; the fields below leave them out
@@ -107,10 +107,10 @@ class State:
     fetched_count: int = 0  # all downloads, those of settled videos included
     fetched_bytes: int = 0
     elsewhere: Sequence[OtherDataset] = ()
-    places: VideoParts = field(init=False)
+    video_parts: VideoParts = field(init=False)
 
     def __post_init__(self) -> None:
-        self.places = VideoParts(self.dataset)
+        self.video_parts = VideoParts(self.dataset)
 
     @classmethod
     def load(cls, dataset: Dataset, settings: Settings, texts: str, refresh: frozenset[Step] = frozenset()) -> State:
@@ -164,11 +164,11 @@ class State:
         return settled.filter(pc.invert(pc.is_in(settled, downloads["video_id"].filter(open_))))
 
     def _recipes(self, step: Step) -> range:
-        """The recipes whose rows are up to date."""
+        """The recipes of a step whose rows are up to date."""
         return range(RECIPES[step] if step in self.refresh else 1, RECIPES[step] + 1)
 
     def _is_one_of(self, made: pa.ChunkedArray, digests: pa.ChunkedArray, step: Step) -> pa.ChunkedArray:
-        """Whether each row that was `made` has the digest that it would have today, from a recipe that will do."""
+        """Whether each row that was `made` has the digest that it would have today, and an up-to-date recipe."""
         matches = as_column(pa.repeat(False, len(made)))
         for recipe in self._recipes(step):
             of_recipe = identities(digests, as_column(pa.repeat(recipe, len(digests))))
@@ -176,18 +176,18 @@ class State:
         return matches
 
     def _texts_of(self, video_ids: pa.ChunkedArray) -> str | pa.ChunkedArray:
-        """`texts` for each video, with the recipe of its captions from the second one on."""
+        """`texts` for each video, with the recipe of its captions if that is the second or later."""
         if not self.caption_recipes:
             return self.texts
         recipes = pa.array([self.caption_recipes.get(video_id) for video_id in video_ids.to_pylist()], pa.int64())
         return identities(as_column(pa.repeat(self.texts, len(video_ids))), as_column(recipes))
 
     def _identities(self, digest: str, step: Step) -> set[str]:
-        """What a row with that digest may be, as an input of the next step, for it to be up to date."""
+        """The identities of up-to-date rows with that digest."""
         return {identity(digest, recipe) for recipe in self._recipes(step)}
 
     def _look_for_recipes(self) -> None:
-        """Find the videos whose texts were made by other recipes than the first."""
+        """Find the videos whose texts are of an older recipe to be refreshed, and the recipes of their captions."""
         stale = {Step.CAPTIONS: ("captions",), Step.SUMMARIES: ("summaries", "clips")}
         for table in (table for step, tables in stale.items() if step in self.refresh for table in tables):
             rows = self.dataset.sql(f"select distinct video_id from {table} where {older_rows(table)}")
@@ -197,30 +197,30 @@ class State:
             self.caption_recipes = {row["video_id"]: row["recipe"] for row in rows_of(self.dataset.sql(query))}
 
     def update(self, tables: Mapping[str, Mapping[str, Iterable[Mapping[str, Any]]]]) -> None:
-        """Take in a commit from its record: by table, the parts that it adds and removes.
+        """Apply a commit, given as in its record: by table, the parts that it adds and removes.
 
-        Commits must be taken in in order, since one may rewrite the parts of another.
+        Commits must come in order, since one may rewrite the parts of another.
         """
         for table in sorted(tables, key=lambda name: name == "rejects"):  # last: they outrank an older download
             added = [part["path"] for part in tables[table]["add"]]
             if table in BY_VIDEO:
-                self.places.remove(part["path"] for part in tables[table]["remove"])
+                self.video_parts.remove(part["path"] for part in tables[table]["remove"])
                 for part in added:
                     videos = self.dataset.distinct(table, part, ["video_id"])["video_id"].drop_null().to_pylist()
                     unsettled = [v for v in videos if v not in self.settled]
                     if table == "downloads":
-                        self.places.follow(v for v in unsettled if v not in self.by_video)
-                    self.places.add(table, part, unsettled)
+                        self.video_parts.follow(v for v in unsettled if v not in self.by_video)
+                    self.video_parts.add(table, part, unsettled)
             self._take(table, added)
 
     def locate(self, video_ids: Iterable[str]) -> None:
         """Find the parts that hold rows of these videos; must precede `item`."""
-        self.places.look_for(video_ids)
+        self.video_parts.look_for(video_ids)
 
     def forget(self, video_ids: Iterable[str]) -> None:
         """Drop everything about these videos that this run no longer needs; those that need nothing are settled."""
         for video_id in video_ids:
-            self.places.forget([video_id])
+            self.video_parts.forget([video_id])
             if video_id not in self.textless and self.needs(video_id) is None:
                 for download in self.by_video.pop(video_id, ()):
                     self.downloads.pop(download.request_key, None)
@@ -233,7 +233,7 @@ class State:
         rejection = self.rejects.get((stage, video_id))
         elsewhere = {other.uri: where for other in self.elsewhere if (where := other.where(video_id))}
         attempts = rejection.attempts if rejection else 0
-        where = self.places.of(video_id)
+        where = self.video_parts.of(video_id)
         return VideoItem(video_id, uri, where, attempts, retry is not None, elsewhere, self.refresh)
 
     def fetched(self, items: Iterable[DownloadItem]) -> list[str]:
@@ -247,7 +247,7 @@ class State:
         redone = [item for item in items if isinstance(item, DownloadItem) and item.redo]
         for table in ("downloads", "rejects") if redone else ():
             old[table] = set(self.dataset.live_parts(table))
-        where = [self.places.of(item.old_video) for item in redone if item.old_video is not None]
+        where = [self.video_parts.of(item.old_video) for item in redone if item.old_video is not None]
         for parts_by_table in (*where, *(item.where for item in items if isinstance(item, VideoItem))):
             for table, parts in parts_by_table.items():
                 old.setdefault(table, set()).update(parts)

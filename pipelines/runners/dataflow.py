@@ -1,4 +1,4 @@
-"""Dataflow: the resources that each stage asks for, and the checks before a job begins."""
+"""Dataflow: the resources that each stage requests, and the checks before a job begins."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class FlinkCluster:
 
     @property
     def died(self) -> str | None:
-        """Why the job server that was started here is dead, if it is."""
+        """The reason if the job server that was started here is dead."""
         code = self._job_server.popen.poll() if self._job_server else None
         return None if code is None else f"Beam's job server ended by itself (exit status {code})"
 
@@ -98,7 +98,7 @@ class FlinkCluster:
     # --- the job server ---------------------------------------------------------------------------------------------
 
     def _start_job_server(self, held: ExitStack) -> str:
-        """Start one for the whole run, under the guard: it dies with this process. Returns its address."""
+        """Start one for the whole run, under the guard, so that it dies with this process. Returns its address."""
         if shutil.which(self._server.job_server_java_launcher) is None:
             raise RunnerError(
                 "FlinkRunner needs Java on this machine: install it (Debian: apt-get install openjdk-17-jre-headless)"

@@ -2,9 +2,9 @@
 
     vidla-worker-pool --service_port=50000
 
-Beam's own pool (apache_beam.runners.worker.worker_pool_main) ends a worker by the id that its job gave it, and every
-job begins at 1-1: of two jobs at once, the one that ends first has the other's worker killed. Here a worker ends by
-itself, or once nobody listens at the endpoint that it gets its work from; and all of them end with the pool.
+Beam's own pool (apache_beam.runners.worker.worker_pool_main) ends workers by an id that every job counts from 1-1: of
+two concurrent jobs, the first to end kills the other's worker. Here a worker ends by itself, or when its endpoint, from
+which it gets its work, stops answering; and all of them end with the pool.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):  # type
         return beam_fn_api_pb2.StartWorkerResponse()
 
     def StopWorker(self, request: Any, _: Any) -> Any:
-        """Does nothing: ids are not unique across jobs, so that it is unknown which worker is meant."""
+        """Does nothing: ids are not unique across jobs, so the request does not identify a worker."""
         return beam_fn_api_pb2.StopWorkerResponse()
 
 
 def _keep(worker: guard.Process, endpoint: str) -> None:
-    """Wait until a worker ends, and end it once its endpoint is gone."""
+    """Wait until a worker ends; end it if its endpoint stops answering."""
     silent = 0
     while silent < SILENT:
         try:

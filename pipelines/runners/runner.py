@@ -63,7 +63,7 @@ def runner_for(arguments: Sequence[str]) -> Runner:
     name = given.runner.rpartition(".")[2].lower().removesuffix("runner")
     if name in ("fnapi", "direct"):
         if given.direct_running_mode == "multi_processing":
-            why = "multi_processing hangs for ever when a worker dies"
+            why = "multi_processing hangs forever when a worker dies"
             raise UsageError(f"{why}; use run.workers to set how many videos are segmented at once")
         return LocalRunner(rest)
     cluster = next((known for known in CLUSTERS if known.lower() == f"{name}runner"), None)
@@ -120,7 +120,7 @@ class Cluster:
             self._flink = FlinkCluster(self._arguments).__enter__()
             self._arguments = self._flink.arguments
             self.processes, self.jobs = self._flink.processes, self._flink.jobs
-        self._free = threading.Semaphore(self.jobs)  # a job that gets no slots in time fails
+        self._free = threading.Semaphore(self.jobs)  # more would fail for lack of slots
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -167,7 +167,7 @@ class Cluster:
 
     def _watch(self, result: Any, name: str, reports: ReportReader, done: threading.Event) -> None:
         """Read the workers' reports, and end the job if the run ends or a worker cannot go on."""
-        stopped: float | None = None  # since when the workers are asked to stop
+        stopped: float | None = None  # when the workers were asked to stop
         while not done.wait(LOOK_S):
             try:
                 reports.look()

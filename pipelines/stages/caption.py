@@ -74,12 +74,12 @@ class CaptionFrames(AnyLane):
 
 @dataclass(frozen=True)
 class _Frames:
-    """A video's frames, and the captions and rejects that they have."""
+    """A video's frames, with their captions and rejects."""
 
     times: Mapping[str, float]  # by frame_id, as in the next
     digests: Mapping[str, str]  # of an up-to-date caption
     captions: Sequence[Row[Caption]]  # up to date or not
-    usable: Sequence[Row[Caption]]  # those that no older recipe made which is to be refreshed
+    usable: Sequence[Row[Caption]]  # except those of an older recipe to be refreshed
     rejects: Mapping[str, Mapping[str, Any]]  # by frame_id
     missing: Sequence[str]  # frames that the clips need captioned but that are not, in order
 
@@ -101,7 +101,7 @@ class _Frames:
         return cls(times, digests, captions, usable, rejects, [f for f in digests if f in needed])
 
     def known(self, item: VideoItem) -> dict[str, Row[Caption]]:
-        """By digest, the captions that need not be made: the video has them, here or in another dataset."""
+        """By digest, the captions that the video already has, here or in another dataset."""
         known = {row.digest: row for row in self.usable}
         missing = {self.digests[frame_id] for frame_id in self.missing} - known.keys()
         elsewhere = up_to_date(rows_elsewhere(Caption, item) if missing else [], item, Step.CAPTIONS)

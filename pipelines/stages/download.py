@@ -42,18 +42,18 @@ class DownloadVideos:
         lanes: defaultdict[str, list[DownloadItem]] = defaultdict(list)
         turns: defaultdict[str, Iterator[int]] = defaultdict(lambda: cycle(range(self.settings.download.per_host)))
         for item in items:
-            host = host_of(item.asked.url if item.asked else item.request.uri)
+            host = host_of(item.target.url if item.target else item.request.uri)
             lanes[item.key if host is None else f"{next(turns[host])} {host}"].append(item)
         return list(lanes.values())
 
     def work(self, dataset: Dataset, item: DownloadItem) -> StageOutput:
         request = item.request
-        asked = item.asked or target_of(request)
+        target = item.target or target_of(request)
         forgotten = ForgottenKeys.load(dataset)
         if forgotten.has_request(request.request_key, request.uri):
             raise Rejected(Kind.FORGOTTEN, "it was forgotten on request, and is not fetched again")
         with dataset.scratch() as scratch:
-            fetched = fetch(asked, self.settings.download, scratch)
+            fetched = fetch(target, self.settings.download, scratch)
             found = fetched.download
             if forgotten.has_video(found.video_id, found.channel, found.channel_id):
                 raise Rejected(Kind.FORGOTTEN, "its video or channel was forgotten on request, and is not kept")

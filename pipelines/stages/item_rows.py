@@ -55,7 +55,7 @@ def rows_elsewhere(record: type[T], item: VideoItem) -> list[Row[T]]:
 
 
 def up_to_date(rows: Iterable[Row[T]], item: VideoItem, step: Step) -> list[Row[T]]:
-    """Those that need not be made again for having an older recipe."""
+    """`rows`, except those of an older recipe if `item` refreshes the step."""
     return [row for row in rows if step not in item.refresh or not is_older(row.recipe, step)]
 
 

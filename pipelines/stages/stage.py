@@ -64,9 +64,9 @@ class StageTransform(beam.PTransform):  # type: ignore[misc]
 class WorkToParts(beam.DoFn):  # type: ignore[misc]
     """Lists of work items, each done in order → one BundleResult per bundle, all under one key.
 
-    A bundle's items are done by the threads of the process, many at once: a slow one delays only those behind it in
-    its list. If an engine gives up, the disk is full, or the run ends, no more are begun, and the output of the others
-    is written. Nothing is raised, since a runner would then repeat all of the work.
+    A bundle's items are done by the threads of the process, many at once: a slow one delays only those after it in its
+    list. If an engine gives up, the disk is full, or the run ends, no more are begun, and the output of the others is
+    written. Nothing is raised, since a runner would then repeat all of the work.
     """
 
     def __init__(self, work: Work, context: Context) -> None:
@@ -82,7 +82,7 @@ class WorkToParts(beam.DoFn):  # type: ignore[misc]
     def start_bundle(self) -> None:
         self.replaced: list[Replaced] = []
         self.counts: Counter[str] = Counter()
-        self.running: dict[Future[ItemResult], tuple[Item, Iterator[Item]]] = {}  # with those behind it in its list
+        self.running: dict[Future[ItemResult], tuple[Item, Iterator[Item]]] = {}  # with those after it in its list
         self.ended: EarlyEnd | None = None
         self.stopped = self.unwritable = False
         try:
@@ -93,7 +93,7 @@ class WorkToParts(beam.DoFn):  # type: ignore[misc]
 
     def process(self, items: Sequence[Any]) -> None:
         self._begin(iter(items))
-        self._collect(allowed=self.work.pool.threads)  # so that one more is ready when a thread is
+        self._collect(allowed=self.work.pool.threads)  # so that an item is ready when a thread is
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         self._collect(allowed=0)
@@ -208,12 +208,12 @@ class CommitParts(beam.DoFn):  # type: ignore[misc]
 def run_stage(
     stage: Stage, settings: Settings, items: Sequence[Any], context: Context, runner: Runner
 ) -> EarlyEnd | None:
-    """Run one stage over `items` to its commit; returns why that failed, if it did. Raises RunStopped, RunnerError."""
-    part = stage_of(stage, settings, context, runner)
+    """Run one stage over `items`, to its commit; returns why that failed, if it did. Raises RunStopped, RunnerError."""
+    transform = stage_of(stage, settings, context, runner)
 
     def build(pipeline: beam.Pipeline) -> Any:
-        lists = beam.Create(part.work.lanes(items), reshuffle=not runner.here)  # over all of a cluster
-        return pipeline | "Work items" >> lists | f"Stage {stage}" >> part
+        lists = beam.Create(transform.work.lanes(items), reshuffle=not runner.here)  # over all of a cluster
+        return pipeline | "Work items" >> lists | f"Stage {stage}" >> transform
 
     return runner.run(
         build, context.job_name, ReportReader(context.dataset, {stage: context.token}, this_process.tally)

@@ -19,7 +19,7 @@ from pipelines.worker.text_engines import captioner, summariser, text_pool, text
 from pipelines.worker.thread_pools import ThreadPool
 from pipelines.worker.work_items import VideoItem
 
-MAKERS = ("engine", "model", "revision", "prompt_digest", "sampling")  # the columns that say what made a summary
+MAKERS = ("engine", "model", "revision", "prompt_digest", "sampling")  # the columns with the origin of a summary
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class SummarizeClips(AnyLane):
         video = rows_of_video(dataset, Video, item)[-1].record
         inputs = _ClipInputs.of(dataset, item, self.settings)
         older = rows_of_video(dataset, Summary, item)
-        # With no clip of this dataset, so that a summary taken from there gets a row here.
+        # Without their clip_id, so that a summary taken from there gets a row here.
         elsewhere = [replace(row, record=replace(row.record, clip_id="")) for row in rows_elsewhere(Summary, item)]
         made = self._superseding(item)
         plan = summariser(self.settings)

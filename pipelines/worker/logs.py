@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object per line, with the video that it is about, and without secrets."""
+"""Structured logs: one JSON object per line, with the video that it concerns, and without secrets."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _file(dataset: Dataset, path: str) -> Iterator[Path]:
         copied, last = 0, False
         while not last:
             last = ended.wait(COPY_S)
-            with contextlib.suppress(DatasetError, FileNotFoundError):  # the store is away, or nothing was logged
+            with contextlib.suppress(DatasetError, FileNotFoundError):  # no connection, or nothing was logged
                 size = file.stat().st_size
                 if size > copied:
                     put(store, path, file)

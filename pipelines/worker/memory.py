@@ -1,4 +1,4 @@
-"""Memory that is shared by all threads and given back: a process has dozens of threads here, and runs for days."""
+"""Memory shared by all threads, and returned to the system: a process has dozens of threads, and runs for days."""
 
 from __future__ import annotations
 

@@ -120,14 +120,14 @@ class ProgressView:
         return max(1e-3, time.monotonic() - self._begun)
 
     def _outlook(self) -> str:
-        """Clips so far, the time left at the pace so far, and how busy the servers of text are."""
+        """Clips so far, the time left at the pace so far, and the load of the text servers."""
         finished = self._count(self.stages[-1], "done") + sum(self._count(stage, "rejected") for stage in self.stages)
         left = _clock(self._elapsed() / finished * max(0, self.total - finished)) if finished else "?"
         clips = max(self._count(stage, "clips") for stage in self.stages)
         return f"{clips} clips | about {left} left{self._served()}"
 
     def _served(self) -> str:
-        """The load of the servers of text; empty if none is in use."""
+        """The load of the text servers; empty if none is in use."""
         now = load.snapshot()
         if not now.in_flight and not now.requests:
             return ""
@@ -141,7 +141,7 @@ class ProgressView:
 
 
 def spent_on_texts() -> str | None:
-    """The requests, tokens and load of this run's servers of text, in one line; None if none was in use."""
+    """The requests, tokens and load of this run's text servers, in one line; None if none was in use."""
     total = load.snapshot()
     if not total.requests and not total.failures:
         return None

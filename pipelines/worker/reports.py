@@ -2,7 +2,7 @@
 
 Beam's metrics arrive when a job has ended. So each worker process writes `progress/<run>/<wave>/<stage>/<process>.json`
 every few seconds: the outcome of each of its items, by key, and the load of its servers. The driver reads these files
-and deletes them in the end. Workers that find a file `stop` beside them halt.
+and deletes them in the end. Workers that find a file `stop` in that folder halt.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class WorkerReporter:
                 try:
                     self._report(token, context)
                     why = self._reason_to_halt(token, context)
-                except Exception:  # the work goes on; storage that stays away ends it by itself
+                except Exception:  # the work continues; if the storage stays away, it ends by itself
                     log.exception("cannot report to the driver")
                     continue
                 if why:
@@ -135,7 +135,7 @@ class ReportReader:
             put(self._dataset.store, f"{_folder(token)}/{_STOP}", b"{}")
 
     def clear(self) -> None:
-        """The job has ended: nothing is in flight any more, and its files can be deleted."""
+        """Delete the files of a job that has ended; nothing of it is in flight any more."""
         for path, counts in self._loads.items():
             load.merge(path, {**counts, "in_flight": 0})
         for folder in map(_folder, self._tokens.values()):

@@ -24,7 +24,7 @@ class RunStopped(Exception):
 
 # --- the reason -----------------------------------------------------------------------------------------------------
 
-_KINDS: Mapping[str, type[VidlaError]] = {  # by what commit files call them
+_KINDS: Mapping[str, type[VidlaError]] = {  # by name in commit files
     "ConfigError": ConfigError,
     "EngineError": EngineError,
     "PromptError": PromptError,
@@ -35,7 +35,7 @@ _KINDS: Mapping[str, type[VidlaError]] = {  # by what commit files call them
 
 @dataclass(frozen=True)
 class EarlyEnd:
-    """Why a stage ended early, in the form in which a worker's commit tells the driver."""
+    """Why a stage ended early, in the form in which its commit reports it to the driver."""
 
     kind: str
     message: str
@@ -56,7 +56,7 @@ class EarlyEnd:
 
 
 def explained(error: BaseException) -> VidlaError:
-    """`error`, which ended a run, as one whose message is a line that says what to do."""
+    """The error that ended a run as a VidlaError, whose message is one line and says how to continue."""
     if isinstance(error, VidlaError):
         return error
     if disk_is_full(error):

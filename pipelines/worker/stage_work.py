@@ -41,15 +41,15 @@ class StageOutput:
     video_id: str | None = None
 
     def add(self, records: Iterable[Any], digest: str, recipe: int | None = None) -> None:
-        """Add records that share a digest; each is a row of the table of its type. `recipe`: if not today's."""
+        """Add records that share a digest; each is a row of the table of its type. `recipe`: if not the current one."""
         self.rows += [Row(record, digest, recipe) for record in records]
 
     def replace(self, table: str, **key: str) -> None:
-        """The rows of `table` with these values are removed by the commit that adds the new ones."""
+        """Mark the rows of `table` with these values to be removed by the commit that adds the new ones."""
         self.replaced.append((table, tuple(key), tuple(key.values())))
 
     def replace_old(self, item: VideoItem, table: str, **key: str) -> None:
-        """`replace`, if the item may have older rows in that table: on a first run there are none to look for."""
+        """`replace`, if the item may have older rows in that table; on a first run it has none."""
         if item.where.get(table):
             self.replace(table, **key)
 
@@ -76,7 +76,7 @@ class Work(Protocol):
         """The items in lists: those of one list are worked on in order, different lists anywhere at once."""
 
     def work(self, dataset: Dataset, item: Any) -> StageOutput:
-        """The rows of one item. Raises Rejected if it cannot be done; any other error counts as our own fault."""
+        """The rows of one item. Raises Rejected if it cannot be done; other errors count as internal."""
 
     def reject(self, dataset: Dataset, item: Any, why: Rejected) -> StageOutput:
         """The rows for an item that cannot be done."""

@@ -1,4 +1,4 @@
-"""The sources of texts that the settings name, opened once per process, and the threads that ask them."""
+"""The sources of texts that the settings name, opened once per process, and the threads that use them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipelines.worker.worker_process import this_process
 BUILTIN_THREADS = 2  # one reads and writes while the other uses the model
 MAX_THREADS = 256
 FRAMES_IN_MEMORY = 1024
-"""At least; four times the requests in flight if that is more, so that servers never wait for a frame to be read."""
+"""Four times the requests in flight if that is more, so that servers never wait for a frame to be read."""
 
 
 def captioner(settings: Settings) -> TextSource:
@@ -48,7 +48,7 @@ def _prompts(settings: Settings) -> Mapping[str, Prompt]:
 
 
 def texts_digest(settings: Settings) -> str:
-    """The digest of everything but its footage that a clip's texts depend on."""
+    """The digest of everything that a clip's texts depend on, except its footage."""
     return digest(captioner(settings).digest, summariser(settings).digest)
 
 
@@ -56,14 +56,14 @@ def texts_digest(settings: Settings) -> str:
 
 
 def text_pool(engine: EngineSettings) -> ThreadPool:
-    """The threads that ask an engine, with slots for the frames in memory: enough to keep its servers busy."""
+    """The threads that use an engine, with slots for the frames in memory: enough to keep its servers busy."""
     in_flight = engine.max_in_flight * max(1, len(engine.base_urls))
     threads = min(MAX_THREADS, in_flight) if is_served(engine) else BUILTIN_THREADS
     return this_process.pool(engine, threads, max(FRAMES_IN_MEMORY, 4 * in_flight))
 
 
 def shared(settings: Settings, processes: int) -> Settings:
-    """`settings` for each of `processes` that ask the same servers at once: with its share of `max_in_flight`.
+    """`settings` for each of `processes` that use the same servers at once: with its share of `max_in_flight`.
 
     Processes that share a vLLM of our own divide its bound among themselves.
     """

@@ -40,8 +40,8 @@ class Slots:
 class ThreadPool:
     """Threads that do the submitted calls in order, and slots for the things that they hold in memory at once.
 
-    Unlike those of Python's own executor, they do not keep the process alive: when its runner is gone, nobody waits
-    for the work that a worker process still has under way.
+    Unlike those of Python's own executor, they do not keep the process alive: once its runner is gone, a worker process
+    does not wait for the work that it still has under way.
     """
 
     def __init__(self, threads: int, slots: int) -> None:

@@ -22,12 +22,12 @@ Where = Mapping[str, tuple[str, ...]]
 class DownloadItem:
     """A request to fetch. `attempts`: tries so far that ended in a reject; `redo`: whether older rows are replaced.
 
-    `asked` holds the URLs to fetch if they were given to this run, secrets included. `old_video` is the video that
+    `target` holds the URLs to fetch if they were given to this run, secrets included. `old_video` is the video that
     only this request has led to so far: it is removed if the request now leads to another one.
     """
 
     request: VideoRequest
-    asked: FetchTarget | None
+    target: FetchTarget | None
     digest: str
     attempts: int = 0
     redo: bool = False
@@ -49,7 +49,7 @@ class DownloadItem:
 class VideoItem:
     """A video to work on, with the parts that hold its rows: in this dataset, and (`elsewhere`, by URI) in others.
 
-    Rows that an older recipe of the steps in `refresh` made are made again.
+    Rows of older recipes of the steps in `refresh` are made again.
     """
 
     video_id: str
@@ -97,5 +97,5 @@ class Context:
 
     @property
     def job_name(self) -> str:
-        """The name of the job that does this, on a cluster."""
+        """The name of the stage's job on a cluster."""
         return f"vidla-{self.token.replace(':', '-').lower()}"

@@ -1,6 +1,6 @@
 """Everything that this process holds while it works on runs: one object, the only global that Beam forces on us.
 
-Beam makes DoFns wherever and whenever it likes, so what they share cannot be handed to them: they find it here.
+Beam creates DoFns wherever and whenever it likes, so shared objects cannot be passed to them: they find them here.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ class WorkerProcess:
     """The thread pools, text sources, engines, children, counts, log and reports of a process, and its stop flag.
 
     The driver holds them for a run (`with this_process:`), whichever stages it works on itself. In a worker of a
-    cluster, each stage's DoFn joins and leaves. Everything is closed when the last of them has gone.
+    cluster, each stage's DoFn joins and leaves. Everything is closed when the last of them has left.
     """
 
     def __init__(self) -> None:
         self.stopping = threading.Event()  # once set, no item is begun
         self.error: Exception | None = None  # the first that halted this process
         self.tally = Tally()
-        self.committing = threading.Lock()  # commits take turns: each would rewrite parts for another's sake
+        self.committing = threading.Lock()  # commits take turns: the loser of a race would rewrite parts twice
         self._lock = threading.Lock()  # for the next two, and for opening and closing
         self._drivers = self._stages = 0
         self._reporter: WorkerReporter | None = None
@@ -44,10 +44,10 @@ class WorkerProcess:
         self._made: dict[tuple[Callable[[Any], Any], Hashable], Any] = {}
         self._sharing = threading.RLock()  # for the last two
 
-    # --- who uses it ------------------------------------------------------------------------------------------------
+    # --- its users --------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        """Begin a run that this process drives, with a clean slate: whatever stopped an earlier one is forgotten."""
+        """Begin a run that this process drives, with a clean slate: no earlier stop, error or count remains."""
         with self._lock:
             self._drivers += 1
             if self._drivers == 1:
@@ -98,7 +98,7 @@ class WorkerProcess:
         self._held.close()
         memory.give_back()
 
-    # --- what they share --------------------------------------------------------------------------------------------
+    # --- shared objects ---------------------------------------------------------------------------------------------
 
     def pool(self, kind: Hashable, threads: int, slots: int = 1) -> ThreadPool:
         """The pool for a kind of work, the same for every wave and bundle."""
@@ -109,7 +109,7 @@ class WorkerProcess:
             return self._pools[key]
 
     def once(self, make: Callable[[Any], T], argument: Hashable) -> T:
-        """`make(argument)`, made by the first thread that asks and kept for the others."""
+        """`make(argument)`, made by the first thread that needs it and kept for the others."""
         with self._sharing:
             key = (make, argument)
             if key not in self._made:
@@ -130,7 +130,7 @@ class WorkerProcess:
         close_engines()
 
     def report_end(self, context: Context) -> None:
-        """Report to the driver that a stage cannot go on, so that it is ended in other processes too."""
+        """Report to the driver that a stage cannot continue, so that it is ended in other processes too."""
         if self._reporter is not None:
             self._reporter.ended(context)
 

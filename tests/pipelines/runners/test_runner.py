@@ -27,7 +27,7 @@ from tests.support.segmented import segment_videos
         (["--runner=DaskRunner"], "DaskRunner mixes up"),
         (["--runner", "apache_beam.runners.dask.dask_runner.DaskRunner"], "DaskRunner mixes up"),
         (["--runner=SparkRunner"], "use the local runner, or one of FlinkRunner"),
-        (["--direct_running_mode=multi_processing"], "hangs for ever"),
+        (["--direct_running_mode=multi_processing"], "hangs forever"),
     ],
 )
 def test_a_runner_that_cannot_work_is_refused(arguments: list[str], hint: str) -> None:
