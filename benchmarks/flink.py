@@ -48,7 +48,9 @@ class Measured:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.flink", description=__doc__)
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.flink", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("video", type=Path)
     parser.add_argument("--videos", type=int, default=14)
     arguments = parser.parse_args()

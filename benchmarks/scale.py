@@ -79,7 +79,9 @@ PHASES = ("intake", "run", "again", "prompt", "compact", "merged", "books")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.scale", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--requests", type=int, default=1_000_000)
     parser.add_argument("--listed", type=int, default=100_000, help="how many of them are read from a list")
     parser.add_argument("--seconds", type=float, default=30.0, help="length of a video; the paper's mean is 327")

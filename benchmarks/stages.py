@@ -36,7 +36,9 @@ from pipelines.worker.worker_process import this_process
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.stages", description=__doc__)
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.stages", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("video", type=Path)
     parser.add_argument("--videos", type=int, default=14)
     arguments = parser.parse_args()

@@ -64,7 +64,9 @@ mountain paper doctor silver forest train pocket summer island copper lantern va
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.texts", description=__doc__)
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.texts", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--python", help="interpreter with vLLM installed")
     parser.add_argument("--videos", type=int, default=48, help="each has four frames and four summaries")
     parser.add_argument("--rounds", type=int, default=2)

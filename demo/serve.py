@@ -52,7 +52,9 @@ def _page(video: Path) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m demo.serve", description=__doc__)
+    parser = argparse.ArgumentParser(
+        "python -m demo.serve", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--port", type=int, default=0)
     arguments = parser.parse_args()

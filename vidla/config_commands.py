@@ -9,14 +9,9 @@ from typing import Annotated
 import typer
 
 from curation.settings import Settings, fields, resolve
-from vidla.options import ConfigOption, SetOption
+from vidla.options import ConfigOption, SetOption, new_group
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    help="Print, check and show the configuration.",
-    rich_markup_mode=None,
-)
+app = new_group("Print, check and show the configuration.")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The options and arguments that several commands share."""
+"""The options and arguments that several commands share, and groups of commands."""
 
 from __future__ import annotations
 
@@ -29,3 +29,8 @@ RejectRateOption = Annotated[
     ),
 ]
 WhereOption = Annotated[str | None, typer.Option("--where", metavar="SQL", help="a condition in DuckDB's SQL")]
+
+
+def new_group(description: str) -> typer.Typer:
+    """A command that has subcommands, such as `vidla config`."""
+    return typer.Typer(no_args_is_help=True, add_completion=False, help=description, rich_markup_mode=None)

@@ -17,7 +17,7 @@ from curation.languages import LANGUAGES
 from curation.prompts import BUNDLED, Prompt, load_prompts
 from curation.settings import Settings, resolve
 from vidla.console import escape, new_table, wide_console
-from vidla.options import ConfigOption, SetOption
+from vidla.options import ConfigOption, SetOption, new_group
 
 if TYPE_CHECKING:
     from curation.texts.trial import TrialRow
@@ -37,9 +37,7 @@ EXAMPLE: Mapping[str, Any] = {
     "language": None,
 }
 
-app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="List, show and try the prompts.", rich_markup_mode=None
-)
+app = new_group("List, show and try the prompts.")
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="a prompt's id; `vidla prompts list` shows them")]
 Folder = Annotated[

@@ -9,14 +9,10 @@ from typing import Annotated
 import typer
 
 from curation.errors import UsageError
+from vidla.options import new_group
 from vidla.template import IMAGE, PARAMETERS, faults, specification
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    help="Make and check a flex template for Dataflow.",
-    rich_markup_mode=None,
-)
+app = new_group("Make and check a flex template for Dataflow.")
 
 
 @app.command()

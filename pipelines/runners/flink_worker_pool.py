@@ -76,8 +76,10 @@ def _answers(endpoint: str) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--service_port", type=int, required=True)
+    parser = argparse.ArgumentParser(
+        "vidla-worker-pool", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--service_port", type=int, required=True, help="port on which task managers request workers")
     port = parser.parse_args(arguments).service_port
     logging.basicConfig(level=logging.INFO)
     server = grpc.server(thread_pool_executor.shared_unbounded_instance())
