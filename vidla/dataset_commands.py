@@ -80,7 +80,7 @@ def export(
     for line in report.failed:
         typer.echo(f"vidla: {line}", err=True)
     failed = f", {len(report.failed)} could not be cut" if report.failed else ""
-    typer.echo(f"{report.present} {unit} in {out}, {report.kept} of them from before{failed}")
+    typer.echo(f"{report.present} {unit} in {out}, {report.kept} of them from an earlier run{failed}")
     if report.failed:
         raise typer.Exit(1)
 

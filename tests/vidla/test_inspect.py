@@ -204,7 +204,7 @@ def test_the_verbs_from_pin_to_vacuum(tmp_path: Path, vidla: Vidla) -> None:
     dataset = make_dataset(tmp_path / "data", videos=2)
     folder, out = dataset.folder, tmp_path / "out"
     done = vidla("export", folder, out, "--format", "webdataset", "--scale", "long")
-    assert (done.returncode, done.stdout) == (0, f"2 clips in {out}, 0 of them from before\n")
+    assert (done.returncode, done.stdout) == (0, f"2 clips in {out}, 0 of them from an earlier run\n")
     assert vidla("pin", folder, "first").stdout.startswith("first: requests 3, ")
     assert vidla("pin", folder).stdout.startswith("first: ")
     done = vidla("forget", folder, "--url", request_of(0).uri)
@@ -216,4 +216,4 @@ def test_the_verbs_from_pin_to_vacuum(tmp_path: Path, vidla: Vidla) -> None:
     assert done.stdout.startswith("Deleted: ")
     assert dataset.read("videos")["video_id"].to_pylist() == [download_of(1).video_id]
     done = vidla("export", folder, out, "--format", "webdataset", "--scale", "long")
-    assert done.stdout == f"1 clips in {out}, 0 of them from before\n"
+    assert done.stdout == f"1 clips in {out}, 0 of them from an earlier run\n"
