@@ -79,7 +79,7 @@ class WaveInOneJob:
             needing = [v for v in videos if state.needs(v) == Stage.SEGMENT]
         else:
             needing = [v for v in videos if state.needs(v) == Stage.CAPTION]
-            state.elsewhere = [OtherDataset.locate(location) for location in self.settings.run.reuse]
+            state.reused = [OtherDataset.locate(location) for location in self.settings.run.reuse]
             if not self.settings.run.keep_sources:
                 segmented = [v for v in videos if state.needs(v) != Stage.SEGMENT]
                 delete_sources(dataset, sources_of(state, segmented))

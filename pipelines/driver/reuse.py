@@ -9,7 +9,7 @@ from typing import Self
 from curation.dataset.dataset import Dataset
 from curation.errors import DatasetError
 from pipelines.driver.part_index import PartIndex
-from pipelines.worker.work_items import Where
+from pipelines.worker.work_items import PartsByTable
 
 REUSED = ("captions", "summaries")
 
@@ -29,6 +29,6 @@ class OtherDataset:
             raise DatasetError(f"run.reuse: there is no vidla dataset at {dataset.uri}")
         return cls(dataset.uri, {table: PartIndex.of(dataset, table) for table in REUSED})
 
-    def where(self, video_id: str) -> Where:
+    def parts_of(self, video_id: str) -> PartsByTable:
         """By table, the parts that may hold texts of a video."""
         return {table: tuple(parts) for table, index in self.tables.items() if (parts := index.of_video(video_id))}

@@ -75,10 +75,10 @@ class Run:
         redone = frozenset(known[key].video_id for key in plan.downloads.redone() if key in known)
         self.state.locate([*plan.segment, *plan.text, *redone])
         if Stage.CAPTION in self.stages or Stage.SUMMARIZE in self.stages:
-            self.state.elsewhere = [OtherDataset.locate(location) for location in self.settings.run.reuse]
+            self.state.reused = [OtherDataset.locate(location) for location in self.settings.run.reuse]
         waves = waves_of(plan, self.state, self.settings.run)
         this_process.tally.add("run", "waves", len(waves))
-        if self.runner.here:
+        if self.runner.is_local:
             self._start_engines()
         with self.runner, BackgroundJobs(self._text_waves()) as background:
             for wave in waves:
@@ -179,7 +179,7 @@ class Run:
 
     def _shared_settings(self) -> Settings:
         """The settings for one process: if several ask the same servers, with its share of the requests in flight."""
-        if self.runner.here:
+        if self.runner.is_local:
             return self.settings
         processes = self.settings.run.processes or self.runner.processes
         return shared(self.settings, processes * min(self.runner.jobs, self._text_waves()))

@@ -106,7 +106,7 @@ class State:
     unfetched: pa.Table = field(default_factory=lambda: NO_REQUESTS)
     fetched_count: int = 0  # all downloads, those of settled videos included
     fetched_bytes: int = 0
-    elsewhere: Sequence[OtherDataset] = ()
+    reused: Sequence[OtherDataset] = ()  # datasets that texts are taken from
     video_parts: VideoParts = field(init=False)
 
     def __post_init__(self) -> None:
@@ -231,10 +231,10 @@ class State:
     def item(self, video_id: str, stage: Stage, retry: Retry | None = None) -> VideoItem:
         uri = min((d.uri for d in self.downloads_of(video_id)), default="")
         rejection = self.rejects.get((stage, video_id))
-        elsewhere = {other.uri: where for other in self.elsewhere if (where := other.where(video_id))}
+        elsewhere = {other.uri: parts for other in self.reused if (parts := other.parts_of(video_id))}
         attempts = rejection.attempts if rejection else 0
-        where = self.video_parts.of(video_id)
-        return VideoItem(video_id, uri, where, attempts, retry is not None, elsewhere, self.refresh)
+        parts = self.video_parts.of(video_id)
+        return VideoItem(video_id, uri, parts, attempts, retry is not None, elsewhere, self.refresh)
 
     def fetched(self, items: Iterable[DownloadItem]) -> list[str]:
         """The videos that these items led to; rejected items led to none."""
@@ -247,8 +247,8 @@ class State:
         redone = [item for item in items if isinstance(item, DownloadItem) and item.redo]
         for table in ("downloads", "rejects") if redone else ():
             old[table] = set(self.dataset.live_parts(table))
-        where = [self.video_parts.of(item.old_video) for item in redone if item.old_video is not None]
-        for parts_by_table in (*where, *(item.where for item in items if isinstance(item, VideoItem))):
+        superseded = [self.video_parts.of(item.old_video) for item in redone if item.old_video is not None]
+        for parts_by_table in (*superseded, *(item.parts for item in items if isinstance(item, VideoItem))):
             for table, parts in parts_by_table.items():
                 old.setdefault(table, set()).update(parts)
         return {table: frozenset(parts) for table, parts in old.items()}

@@ -39,10 +39,10 @@ Build = Callable[["beam.Pipeline"], Any]
 class Runner(Protocol):
     """Runs pipelines: up to `jobs` at once, each on `processes` workers. Stopping one takes up to `stop_s` seconds.
 
-    `here`: whether the work is done in this process; `takes_hints`: whether it understands resource hints.
+    `is_local`: whether the work is done in this process; `takes_hints`: whether it understands resource hints.
     """
 
-    here: bool
+    is_local: bool
     takes_hints: bool
     processes: int
     jobs: int
@@ -76,7 +76,7 @@ def runner_for(arguments: Sequence[str]) -> Runner:
 class LocalRunner:
     """Beam's local runner: all work is done in this process."""
 
-    here = True
+    is_local = True
     takes_hints = False
     processes = jobs = 1
     stop_s = 10.0
@@ -101,7 +101,7 @@ class LocalRunner:
 class Cluster:
     """A cluster: this process submits jobs, reads the reports of their workers, and ends them."""
 
-    here = False
+    is_local = False
     stop_s = STOP_S + CANCEL_S
 
     def __init__(self, runner: str, arguments: Sequence[str]) -> None:

@@ -110,7 +110,7 @@ class _Frames:
     def read(self, dataset: Dataset, item: VideoItem, frame_ids: Sequence[str]) -> list[Frame]:
         """These frames, with their images."""
         found: dict[str, Frame] = {}
-        for part in item.where.get("frames", ()):
+        for part in item.parts.get("frames", ()):
             rows = read_video(dataset, "frames", part, item.video_id, among=frame_ids)
             found |= {row["frame_id"]: from_row(Frame, row) for row in rows.to_pylist()}
         return [found[frame_id] for frame_id in frame_ids]

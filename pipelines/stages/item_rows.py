@@ -28,7 +28,7 @@ def columns_of_video(
     latest: dict[tuple[Any, ...], dict[str, Any]] = {}
     key = TABLES[table].key
     read = None if columns is None else list(dict.fromkeys([*columns, *key]))
-    for part in item.where.get(table, ()):
+    for part in item.parts.get(table, ()):
         rows = read_video(dataset, table, part, item.video_id, read)
         latest.update((tuple(row[k] for k in key), row) for row in rows.to_pylist())
     return list(latest.values())
@@ -43,8 +43,8 @@ def rows_elsewhere(record: type[T], item: VideoItem) -> list[Row[T]]:
     """The same video's rows in the other datasets that texts are taken from."""
     rows: list[Row[T]] = []
     table = table_of(record)
-    for uri, where in item.elsewhere.items():
-        for part in where.get(table, ()):
+    for uri, parts in item.parts_elsewhere.items():
+        for part in parts.get(table, ()):
             try:
                 values = read_video(Dataset(uri), table, part, item.video_id)
             except FileNotFoundError:

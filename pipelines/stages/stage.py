@@ -212,7 +212,7 @@ def run_stage(
     transform = stage_of(stage, settings, context, runner)
 
     def build(pipeline: beam.Pipeline) -> Any:
-        lists = beam.Create(transform.work.lanes(items), reshuffle=not runner.here)  # over all of a cluster
+        lists = beam.Create(transform.work.lanes(items), reshuffle=not runner.is_local)  # over all of a cluster
         return pipeline | "Work items" >> lists | f"Stage {stage}" >> transform
 
     return runner.run(

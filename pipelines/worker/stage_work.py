@@ -50,7 +50,7 @@ class StageOutput:
 
     def replace_old(self, item: VideoItem, table: str, **key: str) -> None:
         """`replace`, if the item may have older rows in that table; on a first run it has none."""
-        if item.where.get(table):
+        if item.parts.get(table):
             self.replace(table, **key)
 
 

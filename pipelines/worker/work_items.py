@@ -14,8 +14,8 @@ from curation.sources.requests import FetchTarget
 
 BY_VIDEO = ("downloads", "videos", "frames", "segments", "captions", "summaries", "clips", "rejects")
 
-Where = Mapping[str, tuple[str, ...]]
-"""By table, the parts that may hold a video's rows."""
+PartsByTable = Mapping[str, tuple[str, ...]]
+"""By table, the names of the parts that may hold a video's rows."""
 
 
 @dataclass(frozen=True)
@@ -47,17 +47,17 @@ class DownloadItem:
 
 @dataclass(frozen=True)
 class VideoItem:
-    """A video to work on, with the parts that hold its rows: in this dataset, and (`elsewhere`, by URI) in others.
+    """A video to work on, with the parts that may hold its rows: in this dataset, and (by URI) in others.
 
     Rows of older recipes of the steps in `refresh` are made again.
     """
 
     video_id: str
     uri: str
-    where: Where
+    parts: PartsByTable
     attempts: int = 0
     retry: bool = False
-    elsewhere: Mapping[str, Where] = field(default_factory=dict)
+    parts_elsewhere: Mapping[str, PartsByTable] = field(default_factory=dict)
     refresh: frozenset[Step] = frozenset()
 
     @property

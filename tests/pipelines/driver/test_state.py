@@ -143,7 +143,7 @@ def test_what_is_finished_with_is_let_go(dataset: Dataset) -> None:
     before = max(number for number, _ in read_commits(dataset, 0))
     give_texts(dataset, 3)
     update(state, before)
-    assert state.item(IDS[3], Stage.CAPTION).where["clips"]
+    assert state.item(IDS[3], Stage.CAPTION).parts["clips"]
     assert state.needs(IDS[3]) is None
     state.forget([IDS[3]])
     assert state.settled == {IDS[0], IDS[1], IDS[3]}
