@@ -26,7 +26,7 @@ def pin(dataset: Dataset, name: str) -> dict[str, int]:
     try:
         put(dataset.store, _path(name), json.dumps(versions).encode(), create=True)
     except AlreadyExistsError:
-        raise UsageError(f"a version is already pinned as '{name}'; choose another name, or unpin it") from None
+        raise UsageError(f"a version is already pinned as '{name}'; take another name, or --remove that one") from None
     return versions
 
 

@@ -321,9 +321,9 @@ class State:
                     self.rejects.pop((Stage.SEGMENT, video_id), None)
         for path in paths if table == "captions" and RECIPES[Step.CAPTIONS] > 1 else ():
             rows = self.dataset.distinct(table, path, ["video_id", "recipe"])
-            self.caption_recipes |= {
-                row["video_id"]: row["recipe"] for row in rows_of(rows) if (row["recipe"] or 1) > 1
-            }
+            for row in rows_of(rows):
+                if (row["recipe"] or 1) > self.caption_recipes.get(row["video_id"], 1):
+                    self.caption_recipes[row["video_id"]] = row["recipe"]
         for path in paths if table == "downloads" else ():
             rows = self.dataset.read_part(table, path, DOWNLOADED)
             self._count(rows)
