@@ -24,10 +24,10 @@ from curation.settings import MediaSettings
 # they would make the library open other files or hosts.
 FORMATS = "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg,mxf,ivf,nut,gif,rm,dv,mp3,wav,flac,aac"
 _PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
-_STALE_PACKETS_BYTES = 16 << 20  # sound this far ahead of the picture outlasts it
-_PROMISE_DURATION = ("matroska,webm", "flv", "asf")  # others state a number of frames, or ffmpeg estimates it
-_ROUNDED = 0.02  # relative error by which such a duration may be rounded
-_SUSPICIOUS = 10  # decoding errors that may be caused by a lack of memory
+_MAX_QUEUED_SOUND_BYTES = 16 << 20  # sound this far ahead of the picture outlasts it, and is dropped
+_DURATION_IN_HEADER = ("matroska,webm", "flv", "asf")  # others state a number of frames, or ffmpeg estimates it
+_ROUNDING = 0.02  # relative error of such a duration that may be due to rounding
+_CHECKED_ERRORS = 10  # the first decoding errors are checked for a lack of memory
 _FRAMES_IN_FLIGHT = 6
 _BACKWARDS_S = 1.0  # a smaller step back is a stray timestamp, a larger one a new clock
 _SOUND_LAG_S = 1.0  # sound is decoded this far behind the picture, which detects jumps between timestamps
@@ -53,8 +53,8 @@ def video_stream(container: av.container.InputContainer, settings: MediaSettings
     """The video stream of `container`, its size checked; cover art does not count. Raises Rejected."""
     moving = [s for s in container.streams.video if not s.disposition & _PICTURES]
     if not moving:
-        what = "a still picture" if container.streams.video else "sound" if container.streams.audio else "nothing"
-        raise Rejected(Kind.NO_VIDEO, f"it contains {what}, but no video")
+        content = "a still picture" if container.streams.video else "sound" if container.streams.audio else "nothing"
+        raise Rejected(Kind.NO_VIDEO, f"it contains {content}, but no video")
     known = [s for s in moving if s.codec_context is not None]
     if not known:
         raise Rejected(Kind.UNSUPPORTED, "its video codec is unknown")
@@ -64,6 +64,7 @@ def video_stream(container: av.container.InputContainer, settings: MediaSettings
 
 
 def check_size(width: int, height: int, settings: MediaSettings) -> None:
+    """Raises Rejected for frames of more than `media.max_pixels`."""
     if width * height > settings.max_pixels:
         raise Rejected(
             Kind.TOO_LARGE, f"frames of {width}x{height} pixels, media.max_pixels allows {settings.max_pixels}"
@@ -71,7 +72,7 @@ def check_size(width: int, height: int, settings: MediaSettings) -> None:
 
 
 def declared_duration(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> float | None:
-    """Seconds of video by the container's header; None if it states none."""
+    """Seconds of video, according to the container's header; None if it states no duration."""
     if stream.duration and stream.duration > 0:
         return float(stream.duration * stream.time_base)
     return container.duration / av.time_base if container.duration and container.duration > 0 else None
@@ -109,9 +110,9 @@ class Clock:
         """Seconds to subtract from `time`, a timestamp of the source, whose frame lasts `duration`."""
         jump = 0.0 if self._due is None else time - self._due
         if jump > self.max_gap or jump < -_BACKWARDS_S:
-            led = self.leader.jumps[len(self.jumps) :][:1] if self.leader else []
-            if led and abs(led[0] - jump) < self.max_gap / 2:
-                jump = led[0]
+            leading = self.leader.jumps[len(self.jumps) :][:1] if self.leader else []
+            if leading and abs(leading[0] - jump) < self.max_gap / 2:
+                jump = leading[0]
             self.jumps.append(jump)
             self._offset += jump
         self._due = time + duration
@@ -134,12 +135,12 @@ class Picture:
 class Damage:
     """The damage counted while a source was read."""
 
-    frames: int = 0
-    lost: int = 0
-    corrupt: int = 0
-    stray: int = 0
-    sound: int = 0
-    missing: float = 0.0  # share of the frames or duration that the header states
+    frames: int = 0  # decoded
+    lost: int = 0  # packets that cannot be decoded
+    corrupt: int = 0  # frames that were decoded with errors
+    stray: int = 0  # frames dropped for their timestamps
+    sound: int = 0  # packets of sound that cannot be decoded
+    missing: float = 0.0  # share of the frames or duration stated in the header
     cut_short: bool = False  # reading ended with an error
 
     def judge(self, settings: MediaSettings, jumps: list[float]) -> str | None:
@@ -189,7 +190,7 @@ class Source:
         self._sound_bytes = 0
         self._sound_until = 0.0
         self._zero: int | None = None  # the first frame's timestamp
-        self._kept = 0.0  # seconds from there to the first frame of the range
+        self._range_start = 0.0  # seconds from there to the first frame of the range
         self._packets = 0
         self._reached = 0.0
 
@@ -202,13 +203,13 @@ class Source:
             check_size(frame.width, frame.height, self._settings)
             self.damage.frames += 1
             self.damage.corrupt += bool(frame.is_corrupt)
-            lasts = frame.duration or step
+            duration = frame.duration or step
             due = pts = frame.pts if frame.pts is not None else due
-            due += lasts
+            due += duration
             if self._zero is None:
                 self._zero = pts
             pts -= self._zero
-            offset = self.clock.offset(float(pts * self.time_base), float(lasts * self.time_base))
+            offset = self.clock.offset(float(pts * self.time_base), float(duration * self.time_base))
             ticks = pts - round(offset / self.time_base)
             if ticks <= last:
                 self.damage.stray += 1
@@ -220,7 +221,7 @@ class Source:
             if ticks * self.time_base >= end:
                 return
             if first is None:
-                first, self._kept = ticks, float(ticks * self.time_base)
+                first, self._range_start = ticks, float(ticks * self.time_base)
             self._check_rate(last - first)
             yield Picture(frame, ticks - first, float((ticks - first) * self.time_base))
 
@@ -228,7 +229,7 @@ class Source:
         seconds = float(ticks * self.time_base)
         if seconds > self._settings.max_duration_s:
             raise Rejected(Kind.TOO_LONG, f"longer than {self._settings.max_duration_s:g} s (media.max_duration_s)")
-        if self.damage.frames > self._settings.max_frame_rate * max(1.0, seconds + self._kept):
+        if self.damage.frames > self._settings.max_frame_rate * max(1.0, seconds + self._range_start):
             raise Rejected(
                 Kind.UNSUPPORTED, f"more than {self._settings.max_frame_rate:g} frames a second (media.max_frame_rate)"
             )
@@ -261,28 +262,28 @@ class Source:
             return list(self.video.codec_context.decode(packet))
         except av.FFmpegError as error:
             raise_resource_error(error)
-            self._unless_out_of_memory()
+            self._check_memory()
             self.damage.lost += 1
             return []
 
-    def _unless_out_of_memory(self) -> None:
-        """Raise MemoryError if memory for a few frames cannot be had: decoders report that as invalid data."""
-        if self.damage.lost < _SUSPICIOUS:
+    def _check_memory(self) -> None:
+        """Raise MemoryError if a few frames cannot be allocated: decoders report that as invalid data."""
+        if self.damage.lost < _CHECKED_ERRORS:
             np.empty(_FRAMES_IN_FLIGHT * 3 * self.video.width * self.video.height // 2, np.uint8)
 
     def _count_missing(self) -> None:
-        """Compare what was read with what the header states, since a truncated file ends without an error."""
+        """Compare the packets read with the header, since a truncated file ends without an error."""
         container = self.container
         if self.video.frames > 0:
             self.damage.missing = max(0.0, 1 - self._packets / self.video.frames)
-        elif container.format.name in _PROMISE_DURATION and container.duration:
+        elif container.format.name in _DURATION_IN_HEADER and container.duration:
             missing = 1 - self._reached * av.time_base / container.duration
-            self.damage.missing = missing if missing > _ROUNDED else 0.0
+            self.damage.missing = missing if missing > _ROUNDING else 0.0
 
     # --- sound ------------------------------------------------------------------------------------------------------
 
     def _keep_sound(self, packet: av.Packet) -> None:
-        if packet.size and self._sound_bytes < _STALE_PACKETS_BYTES:
+        if packet.size and self._sound_bytes < _MAX_QUEUED_SOUND_BYTES:
             self._sound_packets.append(packet)
             self._sound_bytes += packet.size
 
@@ -301,12 +302,12 @@ class Source:
                 yield frame, self._sound_time(frame)
 
     def _sound_time(self, frame: av.AudioFrame) -> float:
-        lasts = frame.samples / frame.sample_rate
+        duration = frame.samples / frame.sample_rate
         if frame.pts is None:
             time = self._sound_until
         else:
             zero = float((self._zero or 0) * self.time_base)
-            source = float(frame.pts * frame.time_base) - zero
-            time = source - self._sound_clock.offset(source, lasts) - self._kept
-        self._sound_until = time + lasts
+            source_time = float(frame.pts * frame.time_base) - zero
+            time = source_time - self._sound_clock.offset(source_time, duration) - self._range_start
+        self._sound_until = time + duration
         return time

@@ -134,7 +134,7 @@ class AudioTrack:
     def __init__(self, container: av.container.OutputContainer, source: av.AudioCodecContext, bit_rate: int) -> None:
         self.rate = next((r for r in _RATES if r >= source.sample_rate), _RATES[-1])
         self._layout = "mono" if source.channels == 1 else "stereo"
-        # By the encoder's documentation the fast coder is better at such bit rates; it takes a third of the time.
+        # According to FFmpeg's documentation, the fast coder is better at such bit rates; it takes a third of the time.
         stream = container.add_stream(
             "aac", rate=self.rate, layout=self._layout, format="fltp", bit_rate=bit_rate, options={"aac_coder": "fast"}
         )
@@ -144,14 +144,14 @@ class AudioTrack:
         self._stream = stream
         self._written = 0
         self._resampler: av.AudioResampler | None = None
-        self._kind: tuple[object, ...] = ()
+        self._format: tuple[object, ...] = ()  # of the frames that the resampler takes
 
     def write(self, frame: av.AudioFrame, time: float, until: float | None = None) -> None:
         """Encode `frame` to be played at `time`, cut at `until`, the end of the picture, if known (both seconds)."""
-        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if kind != self._kind:
+        source_format = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if source_format != self._format:
             self._drain()
-            self._kind = kind
+            self._format = source_format
             self._resampler = av.AudioResampler("fltp", self._layout, self.rate)
         frame.pts, frame.time_base = round(time * frame.sample_rate), Fraction(1, frame.sample_rate)
         self._place(self._resampler.resample(frame) if self._resampler else [], until)

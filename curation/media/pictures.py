@@ -20,7 +20,7 @@ _STUDIO_RANGE = 1
 _ROTATIONS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
 
 
-def even(number: float) -> int:
+def _even(number: float) -> int:
     """The nearest even number, at least 2: chroma has half the lines and columns."""
     return max(2, 2 * round(number / 2))
 
@@ -38,7 +38,7 @@ class Geometry:
     def size_for_height(self, lines: int) -> tuple[int, int]:
         """(width, height), both even, with at most `lines` lines; never enlarged."""
         height = min(lines, self.height)
-        return even(self.width * height / self.height), even(height)
+        return _even(self.width * height / self.height), _even(height)
 
     def size_for_side(self, side: int) -> tuple[int, int]:
         """(width, height) whose longer side has at most `side` pixels; never enlarged."""
@@ -74,7 +74,7 @@ class Scaler:
     def _rotated(self, frame: av.VideoFrame, rotation: int) -> av.VideoFrame:
         if self._pixels != "yuv420p":
             return av.VideoFrame.from_ndarray(cv2.rotate(frame.to_ndarray(), rotation), format=self._pixels)
-        planes = [cv2.rotate(plane_of(frame, i), rotation) for i in range(3)]
+        planes = [cv2.rotate(_plane_of(frame, i), rotation) for i in range(3)]
         width = planes[0].shape[1]
         flat = np.concatenate([plane.ravel() for plane in planes]).reshape(-1, width)
         rotated = av.VideoFrame.from_ndarray(flat, format=self._pixels)
@@ -83,7 +83,7 @@ class Scaler:
         return rotated
 
 
-def plane_of(frame: av.VideoFrame, index: int) -> np.ndarray:
+def _plane_of(frame: av.VideoFrame, index: int) -> np.ndarray:
     """A view of one 8-bit plane, uint8 [height, width]."""
     plane = frame.planes[index]
     return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
@@ -127,10 +127,10 @@ class Deinterlacer:
         source = graph.add_buffer(
             width=frame.width, height=frame.height, format=frame.format, time_base=self._stream.time_base
         )
-        weave = graph.add("bwdif", "mode=send_frame:deint=interlaced")
+        deinterlace = graph.add("bwdif", "mode=send_frame:deint=interlaced")
         sink = graph.add("buffersink")
-        source.link_to(weave)
-        weave.link_to(sink)
+        source.link_to(deinterlace)
+        deinterlace.link_to(sink)
         graph.configure()
         return graph
 

@@ -14,7 +14,7 @@ from scenedetect.detectors import AdaptiveDetector, ContentDetector
 from curation.settings import ShotSettings
 
 WIDTH = 256  # pixels; PySceneDetect itself scales frames down to about this
-_NARROW = 1e-6  # seconds by which a shot may be shorter than the minimum: 15 frames at 25/s must count as 0.6 s
+_TOLERANCE_S = 1e-6  # a shot may be this much shorter than the minimum: 15 frames at 25/s must count as 0.6 s
 
 
 class _Scored:
@@ -40,7 +40,7 @@ class _Adaptive(_Scored, AdaptiveDetector):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class ShotUpdate:
-    """News after one more frame: first frames of shots, and frames that may turn out to be one (both in ticks)."""
+    """Results of one more frame, in ticks: first frames of shots, and frames that may turn out to be one."""
 
     cuts: tuple[int, ...] = ()
     suspects: tuple[int, ...] = ()
@@ -58,7 +58,7 @@ class ShotDetector:
     """
 
     def __init__(self, settings: ShotSettings, time_base: Fraction, frame_rate: Fraction) -> None:
-        shortest = max(0.0, settings.min_shot_s - _NARROW)
+        shortest = max(0.0, settings.min_shot_s - _TOLERANCE_S)
         if settings.detector == "content":
             self._detector = _Content(threshold=settings.threshold, min_scene_len=shortest)
             self.lateness = 0

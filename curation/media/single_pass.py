@@ -67,7 +67,7 @@ class PassResult:
 
 @dataclass(frozen=True)
 class Cut:
-    """The answer to a CutTask, of which nothing but the file is left."""
+    """The answer to a CutTask: empty, since the result is the file."""
 
 
 # --- the tasks of the child, which cross to it as JSON ---------------------------------------------------------------
@@ -83,7 +83,7 @@ class ProbeTask:
 
 @dataclass(frozen=True)
 class PassTask:
-    """Decode `source` once, as `decode_once` describes; the stored media is left in pieces, for `encode` to finish."""
+    """Decode `source` once, as `decode_once` describes; the stored media is left in pieces, for encode.py to join."""
 
     source: Path
     boundaries: tuple[float, ...]
@@ -139,7 +139,7 @@ def decode_once(
     limits = guard.Limits(wall, media.memory_bytes, _ANSWER_BYTES)
     try:
         decoded = _guarded("single_pass", task, limits, PassResult)
-        # In another process, without the pass's codecs and libraries: the index of a long video needs their memory.
+        # In another process: the index of a long video needs the memory that the pass's codecs and libraries take.
         arguments = [str(task.pieces), str(stored), str(decoded.duration)]
         command = [sys.executable, "-m", "curation.media.encode", *arguments]
         with _rejecting():

@@ -111,9 +111,9 @@ class _SinglePass:
         self._step, self._last = ticks - self._last, ticks
         stored = self._scaler.scale(frame)
         small = self._thumbnailer.bgr(stored)
-        seen = self._detector.feed(ticks, small)
-        self._cuts.extend(seen.cuts)
-        self._suspects.update(seen.suspects)
+        update = self._detector.feed(ticks, small)
+        self._cuts.extend(update.cuts)
+        self._suspects.update(update.suspects)
         if self._is_requested(time):
             self._boundaries.add(ticks)
         self._spool.offer(frame, time, sharpness(small))
@@ -140,8 +140,9 @@ class _SinglePass:
             requested = True
         return requested
 
-    def _encode(self, behind: int) -> None:
-        while len(self._queue) > behind:
+    def _encode(self, lateness: int) -> None:
+        """Encode the queued frames but for the last `lateness`, which may still turn out to begin a shot."""
+        while len(self._queue) > lateness:
             frame, ticks = self._queue.popleft()
             key = ticks in self._boundaries or ticks in self._suspects
             self._suspects.discard(ticks)
@@ -165,8 +166,8 @@ class _SinglePass:
                 self._write_sound(self._audio, sound, time, duration)
             self._audio.close(duration)
         self._container.close()
-        seconds = [float(ticks * self._time_base) for ticks in self._cuts]
-        edges = [0.0, *seconds, duration]
+        cuts = [float(ticks * self._time_base) for ticks in self._cuts]
+        edges = [0.0, *cuts, duration]
         return PassResult(
             duration=duration,
             width=self._size[0],

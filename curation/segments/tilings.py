@@ -26,7 +26,7 @@ _OVERLAP_S = 0.5  # a smaller overlap means imprecise times of successive senten
 _MARGIN_S = 0.1  # precision of sentence times: a boundary should keep this distance
 _WORD_S = 0.5  # about a word: a boundary this deep inside a sentence pays the full price
 _SAME_FRAME_S = 0.005  # a boundary this close to a cut is at the cut
-_OUT_OF_BOUNDS = 1e6  # price per second out of bounds: more than it could ever save
+_OUT_OF_BOUNDS = 1e6  # price per second out of bounds: more than any violation could save
 _GRAIN = 13  # candidates per short clip of target duration; more take time and change almost nothing
 
 
