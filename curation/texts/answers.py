@@ -1,4 +1,4 @@
-"""Judge a model's answer: its text without wrappings, with a status; and find what a summary adds to its source."""
+"""Judge a model's answer: its text without wrappings, with a status; and find a summary's additions to its source."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Status = Literal["ok", "repaired", "truncated", "refused", "unparseable", "empty
 
 @dataclass(frozen=True)
 class Answer:
-    """`text` is None where the status is refused, unparseable or empty."""
+    """A judged answer. `text` is None if the status is refused, unparseable or empty."""
 
     text: str | None
     status: Status
@@ -87,8 +87,8 @@ def _parsed(text: str) -> Any:
 def _from_cut_json(raw: str, schema: dict[str, Any]) -> str | None:
     """The text in a JSON answer that is cut off inside or after the text; None if before."""
     found = re.search(rf'"{re.escape(text_field(schema) or "")}"\s*:\s*("(?:[^"\\]|\\u[0-9a-fA-F]{{4}}|\\[^u])*)', raw)
-    begun = _parsed(found[1].replace("\n", " ") + '"') if found else None
-    return " ".join(begun.split()) if begun else None
+    beginning = _parsed(found[1].replace("\n", " ") + '"') if found else None
+    return " ".join(beginning.split()) if beginning else None
 
 
 # --- free text ------------------------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ _FUNCTION_WORDS = frozenset(
 
 
 def additions(summary: str, source: str, language: str | None = None) -> tuple[float, list[str]]:
-    """What `summary` adds to `source`: the share of its content words that are new, and the new names and numbers.
+    """The additions of `summary` to `source`: the share of new content words, and the new names and numbers.
 
     Words are compared by their beginnings, so that "walks" supports "walking"; scripts without spaces, by characters.
     This is a cheap guard against invention, not a proof of truth: it does not check relations.
@@ -156,20 +156,20 @@ def additions(summary: str, source: str, language: str | None = None) -> tuple[f
     """
     known = {word.lower() for word in _WORD.findall(source)}
     numbers = {_DIGITS.get(word, word) for word in known}
-    content, missing, invented = 0, 0, []
+    content, new, invented = 0, 0, []
     for match in _WORD.finditer(summary):
         word = match[0].lower()
         if not spaced(word):
-            content, missing = content + len(word), missing + len(set(word) - set(source))
+            content, new = content + len(word), new + len(set(word) - set(source))
         elif word in _DIGITS or any(c.isdigit() for c in word):
             invented += [match[0]] if _DIGITS.get(word, word) not in numbers else []
         elif word.replace("’", "'").partition("'")[0] not in _FUNCTION_WORDS:
             content += 1
             if word not in known and not any(_share_stem(word, other) for other in known):
-                missing += 1
+                new += 1
                 # German writes every noun like a name.
                 invented += [match[0]] if match.start() > 0 and match[0][0].isupper() and language != "de" else []
-    return (missing / content if content else 0.0), invented
+    return (new / content if content else 0.0), invented
 
 
 def _share_stem(word: str, other: str) -> bool:

@@ -36,15 +36,15 @@ def caption_frames(frames: Sequence[Frame], source: TextSource) -> Captioned:
     or empty, the caption has no text. A frame without any answer is rejected, which affects no other frame. Raises
     EngineError if the engine as a whole cannot work.
     """
-    outcome = Captioned()
+    captioned = Captioned()
     outcomes = ask_captions(frames, source)
     for frame in frames:
         answer = outcomes[frame.frame_id]
         if isinstance(answer, Failure):
-            outcome.rejected[frame.frame_id] = _rejected(answer)
+            captioned.rejected[frame.frame_id] = _rejected(answer)
         else:
-            outcome.captions.append(_caption(frame, source, answer))
-    return outcome
+            captioned.captions.append(_caption(frame, source, answer))
+    return captioned
 
 
 def ask_captions(frames: Sequence[Frame], source: TextSource) -> dict[str, Outcome | Failure]:

@@ -13,7 +13,7 @@ from curation.clip_tokenizer import clip_tokenizer
 from curation.languages import UNSPACED_SCRIPTS
 
 MAX_CHARS = 20_000
-"""Longer than any text that could fit; anything after it is ignored."""
+"""More than any text that fits; the rest is ignored."""
 
 _UNSPACED = re.compile(f"[{UNSPACED_SCRIPTS}]")
 
@@ -38,19 +38,19 @@ class TextLimits:
 
 
 def spaced(text: str) -> bool:
-    """Whether the words of `text` are written apart, by the script that most of its letters are in."""
-    looked_at = text[:MAX_CHARS]
-    unspaced = sum(map(str.isalpha, _UNSPACED.findall(looked_at)))
-    return unspaced == 0 or 2 * unspaced <= sum(map(str.isalpha, looked_at))
+    """Whether `text` has spaces between its words, judged by the script of most of its letters."""
+    head = text[:MAX_CHARS]
+    unspaced = sum(map(str.isalpha, _UNSPACED.findall(head)))
+    return unspaced == 0 or 2 * unspaced <= sum(map(str.isalpha, head))
 
 
 def count_words(text: str) -> int:
-    """Words of `text`, or 0 where its script does not write them apart."""
+    """The number of words in `text`; 0 if its script has no spaces between them."""
     return len(text.split()) if spaced(text) else 0
 
 
 def clip_tokens(text: str) -> int:
-    """Tokens of `text` in CLIP's vocabulary, both end marks included."""
+    """The number of tokens of `text` in CLIP's vocabulary, both end marks included."""
     return len(clip_tokenizer()(text[:MAX_CHARS]).input_ids)
 
 
@@ -63,8 +63,8 @@ def split_sentences(text: str, language: str | None = "en") -> list[str]:
     if _UNPUNCTUATED.fullmatch(text):
         return [text.strip()] if text.strip() else []
     code = language if language in LANGUAGE_CODES else "en"
-    found = pysbd.Segmenter(language=code, clean=False).segment(text[:MAX_CHARS])
-    return [sentence.strip() for sentence in found if sentence.strip()]
+    sentences = pysbd.Segmenter(language=code, clean=False).segment(text[:MAX_CHARS])
+    return [sentence.strip() for sentence in sentences if sentence.strip()]
 
 
 def truncate(sentences: Sequence[str], limits: TextLimits) -> str:
@@ -83,8 +83,8 @@ def _cut(text: str, limits: TextLimits) -> str:
     ends = clip_tokenizer()(text[:MAX_CHARS], return_offsets_mapping=True)["offset_mapping"][1:-1]
     cut = text[: ends[: limits.tokens - 2][-1][1]] if ends else ""
     if spaced(text):
-        whole = cut if text[len(cut) : len(cut) + 1].strip() == "" else cut.rpartition(" ")[0]
-        cut = " ".join((whole or cut).split()[: limits.words])
+        words = cut if text[len(cut) : len(cut) + 1].strip() == "" else cut.rpartition(" ")[0]
+        cut = " ".join((words or cut).split()[: limits.words])
     while cut and not limits.hold(cut):  # a cut inside a word may need more tokens than it had as part of it
         cut = cut[:-1]
     return cut.rstrip(" ,;:-–—、，；：")

@@ -17,7 +17,7 @@ from curation.prompts import Prompt, Turn, as_data
 from curation.texts.answers import Answer, read_answer
 
 MAX_EARLIER_CHARS = 2000
-"""Of an earlier answer that is shown to the model again; acceptable texts are much shorter."""
+"""The part of an earlier answer that is shown to the model again; acceptable texts are much shorter."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Outcome:
 
     @property
     def raw_text(self) -> str:
-        """The last answer, unchanged but for halves of characters, which cannot be stored."""
+        """The last answer, unchanged but for unpaired surrogates, which cannot be stored."""
         return self.completions[-1].raw_text.encode("utf-8", "replace").decode()
 
 
@@ -80,7 +80,7 @@ class _Conversation:
         self.attempts = 0
         self._question, self._prompt = question, prompt
         self._completions: tuple[Completion, ...] = ()
-        self._restarts = 0  # how often the question started over
+        self._restarts = 0  # times that the question started over
         self._draft: Completion | None = None
         self._misshapen: Completion | None = None
 

@@ -29,7 +29,7 @@ TextKind = Literal["subtitles", "captions"]
 KINDS: tuple[TextKind, ...] = ("subtitles", "captions")
 _Key = tuple[str, TextKind]  # clip_id and kind
 FEWEST_WORDS = 8
-"""The shortest summary that is ever asked for."""
+"""The lowest word limit that a summary is requested with, unless max_words is lower."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def summary_plan(settings: SummarySettings, prompts: Mapping[str, Prompt]) -> Su
 class Summarized:
     """The clips of a video: each is in `clips` or, by clip_id, in `rejected`.
 
-    `summaries` are the new ones.
+    `summaries` are the rows to add: those that are not among the existing ones.
     """
 
     clips: list[Clip] = field(default_factory=list)
@@ -105,29 +105,31 @@ def summarize_video(
         for kind in KINDS
         if (source := sources.get((s.clip_id, kind))) and s.scale != "short" and not source.needs_no_summary(plan)
     }
-    made: dict[str, _Text | Failure] = {}
-    rows: set[tuple[str, str]] = set()  # clip_id and digest
+    by_digest: dict[str, _Text | Failure] = {}
+    stored: set[tuple[str, str]] = set()  # clip_id and digest
     for row in existing:
-        made[row.digest] = _Text(row.record.text, row.record.status, row.record.raw_text)
-        rows.add((row.record.clip_id, row.digest))
+        by_digest[row.digest] = _Text(row.record.text, row.record.status, row.record.raw_text)
+        stored.add((row.record.clip_id, row.digest))
     for kind in KINDS:
-        made |= _make_texts(
-            kind, {d: sources[key] for key, d in digests.items() if key[1] == kind and d not in made}, plan
+        by_digest |= _make_texts(
+            kind, {d: sources[key] for key, d in digests.items() if key[1] == kind and d not in by_digest}, plan
         )
 
-    texts = {key: made[digests[key]] if key in digests else _Text(s.text, "verbatim") for key, s in sources.items()}
-    outcome = Summarized()
+    texts = {
+        key: by_digest[digests[key]] if key in digests else _Text(s.text, "verbatim") for key, s in sources.items()
+    }
+    summarized = Summarized()
     for segment in segments:
         own = {kind: texts[segment.clip_id, kind] for kind in KINDS if (segment.clip_id, kind) in texts}
         for kind, text in own.items():
-            wanted = digests.get((segment.clip_id, kind))
+            summary_digest = digests.get((segment.clip_id, kind))
             if isinstance(text, Failure):
-                outcome.rejected[segment.clip_id] = Rejected(Kind.ENGINE, text.message)
-            elif wanted and (segment.clip_id, wanted) not in rows:
-                outcome.summaries.append(Row(_summary(segment, kind, text, plan), wanted))
-        if segment.clip_id not in outcome.rejected:
-            outcome.clips.append(_clip(segment, video, sources, texts))
-    return outcome
+                summarized.rejected[segment.clip_id] = Rejected(Kind.ENGINE, text.message)
+            elif summary_digest and (segment.clip_id, summary_digest) not in stored:
+                summarized.summaries.append(Row(_summary(segment, kind, text, plan), summary_digest))
+        if segment.clip_id not in summarized.rejected:
+            summarized.clips.append(_clip(segment, video, sources, texts))
+    return summarized
 
 
 # --- sources --------------------------------------------------------------------------------------------------------
@@ -137,7 +139,7 @@ def summarize_video(
 class SourceText:
     """The sentences or captions that a clip's text is made from, and their origin.
 
-    `language` is None where it is unknown, as that of captions always is.
+    `language` is None if it is unknown, which it always is for captions.
     """
 
     parts: tuple[str, ...]
@@ -160,22 +162,22 @@ class SourceText:
 
 
 def sources_of(video: Video, segments: Sequence[Segment], captions: Mapping[str, Caption]) -> dict[_Key, SourceText]:
-    """The source texts by clip and kind, of those that have any."""
+    """The source texts by clip and kind; a clip without words of a kind has none."""
     sources: dict[_Key, SourceText] = {}
     for segment in segments:
         spoken = [s.text.strip() for s in video.sentences if segment.start <= (s.start + s.end) / 2 < segment.end]
         seen = [c for frame_id in segment.frame_ids if (c := captions.get(frame_id)) and c.text]
         shown = dict.fromkeys(c.text for c in seen if c.text)  # a lasting scene is described once
         models = sorted({f"{c.engine}/{c.model}" for c in seen})
-        given: dict[TextKind, SourceText] = {
-            "subtitles": SourceText(_worded(spoken), video.language, video.subtitle_kind),
-            "captions": SourceText(_worded(shown), None, ", ".join(models)),
+        by_kind: dict[TextKind, SourceText] = {
+            "subtitles": SourceText(_with_words(spoken), video.language, video.subtitle_kind),
+            "captions": SourceText(_with_words(shown), None, ", ".join(models)),
         }
-        sources |= {(segment.clip_id, kind): source for kind, source in given.items() if source.parts}
+        sources |= {(segment.clip_id, kind): source for kind, source in by_kind.items() if source.parts}
     return sources
 
 
-def _worded(texts: Iterable[str]) -> tuple[str, ...]:
+def _with_words(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(text for text in texts if any(c.isalnum() for c in text))
 
 
@@ -205,15 +207,15 @@ def _make_texts(kind: TextKind, sources: Mapping[str, SourceText], plan: Summary
     """A text for each of `sources`, by digest: a summary, else a truncation; a Failure if a later run may succeed."""
     made: dict[str, _Text | Failure] = {}
     outcomes = ask_summaries(kind, sources, plan)
-    for known, source in sources.items():
-        answer = outcomes.get(known)
+    for key, source in sources.items():
+        answer = outcomes.get(key)
         if isinstance(answer, Failure) and answer.retryable:
-            made[known] = answer
+            made[key] = answer
         elif isinstance(answer, Outcome) and answer.fault is None:
-            made[known] = _Text(answer.answer.text, answer.answer.status, answer.raw_text)
+            made[key] = _Text(answer.answer.text, answer.answer.status, answer.raw_text)
         else:
             raw_text = answer.raw_text if isinstance(answer, Outcome) else None
-            made[known] = _Text(truncate(source.parts, plan.limits), "truncated", raw_text)
+            made[key] = _Text(truncate(source.parts, plan.limits), "truncated", raw_text)
     return made
 
 
@@ -261,7 +263,7 @@ def _fault(answer: Answer, source: SourceText, plan: SummaryPlan) -> str | None:
     added, invented = additions(text, source.text[:MAX_CHARS], source.language)
     if invented:
         return f"not in the text: {', '.join(invented[:3])}"
-    return "says what the text does not" if 1 - added < plan.min_support else None
+    return "too many words that are not in the text" if 1 - added < plan.min_support else None
 
 
 # --- rows -----------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Trying a prompt on some rows of a dataset: always the same rows, and nothing is written."""
+"""Try a prompt on rows of a dataset: always the same rows; nothing is written."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from curation.texts.questions import Outcome
 from curation.texts.summaries import SourceText, SummaryPlan, TextKind, ask_summaries, sources_of, summary_plan
 
 CANDIDATES = 50
-"""Clips that are looked at for each that is requested: some are silent, some have texts that need no summary."""
+"""Clips to examine per clip requested: some are silent, some have texts that need no summary."""
 
 
 @dataclass(frozen=True)
 class TrialRow:
-    """One frame or clip: what the model was shown, in words, and the outcome (None: the engine lacks the language).
+    """One frame or clip: the model's input, in words, and the outcome (None: the engine lacks the language).
 
-    A clip keeps `fallback` where the outcome is not acceptable; a frame has none.
+    `fallback` is the text that a clip gets if the outcome is not acceptable; a frame has none.
     """
 
     shown: str
