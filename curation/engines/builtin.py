@@ -283,8 +283,8 @@ class Summariser:
         """The tokens of the constant system message, and those of the rest."""
         messages = request.messages()
         constant = self._tokenizer.apply_chat_template(messages[:1], return_dict=False)
-        whole = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
-        return tuple(constant), whole[len(constant) :]
+        tokens = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        return tuple(constant), tokens[len(constant) :]
 
     def _generate(
         self, constant: tuple[int, ...], group: Sequence[tuple[TextRequest, list[int]]]

@@ -58,7 +58,7 @@ class Completion:
     id: str
     text: str
     finish_reason: Literal["stop", "length"] = "stop"
-    evidence: str | None = None  # behind the text, if there is more: a tagger's probabilities
+    evidence: str | None = None  # details behind the text, if any: a tagger's probabilities
     input_tokens: int = 0
     output_tokens: int = 0
     retries: int = 0  # failed tries before the answer
@@ -67,7 +67,7 @@ class Completion:
 
     @property
     def raw_text(self) -> str:
-        """The part of the answer that a row keeps unchanged."""
+        """The answer as rows keep it, unchanged: its evidence, if it has any."""
         return self.text if self.evidence is None else self.evidence
 
 

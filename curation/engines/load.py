@@ -38,7 +38,7 @@ class Load:
         self._lock = threading.Lock()
         self._total = Snapshot()
         self._since: float | None = None
-        self._until = 0.0  # when the total was last brought up to date
+        self._updated_at = 0.0  # when the total was last brought up to date
         self._others: dict[str, Counts] = {}
 
     def sent(self) -> int:
@@ -47,7 +47,7 @@ class Load:
             return self._add(in_flight=1).in_flight
 
     def ended(self, answer: Completion | Failure | None) -> None:
-        """Count the end of a request: with its answer, or None if nobody waits for it any more."""
+        """Count the end of a request: with its answer, or None if it was dropped."""
         with self._lock:
             if isinstance(answer, Completion):
                 tokens = {"input_tokens": answer.input_tokens, "output_tokens": answer.output_tokens}
@@ -61,7 +61,7 @@ class Load:
             self._add(in_flight=-1, retries=1)
 
     def merge(self, process: str, counts: Counts) -> None:
-        """Add what another process, with a unique name, has counted since its first request."""
+        """Add the counts of another process, which has a unique name, since its first request."""
         with self._lock:
             before = self._others.get(process, {})
             self._others[process] = counts
@@ -74,7 +74,7 @@ class Load:
         return {name: getattr(now, name) for name in COUNTED}
 
     def snapshot(self) -> Snapshot:
-        """Everything up to now."""
+        """The totals up to now."""
         with self._lock:
             return self._total if self._since is None else self._add()
 
@@ -83,15 +83,15 @@ class Load:
         with self._lock:
             self._total = Snapshot(in_flight=self._total.in_flight)
             self._others.clear()
-            self._since = self._until = self._clock()
+            self._since = self._updated_at = self._clock()
             if not self._total.in_flight:
                 self._since = None
 
     def _add(self, **more: int) -> Snapshot:
         now, total = self._clock(), self._total
         if self._since is None:
-            self._since = self._until = now
-        elapsed_s, self._until = now - self._until, now
+            self._since = self._updated_at = now
+        elapsed_s, self._updated_at = now - self._updated_at, now
         self._total = replace(
             total,
             busy_s=total.busy_s + (elapsed_s if total.in_flight else 0.0),

@@ -32,7 +32,7 @@ class TextSource:
     prompt: Prompt
     sampling: Sampling
     attempts: int = 3
-    spent: UsageMeter | None = field(default=None, compare=False)
+    meter: UsageMeter | None = field(default=None, compare=False)
 
     @functools.cached_property
     def digest(self) -> str:
@@ -50,12 +50,12 @@ class TextSource:
             "sampling": self.sampling.to_json(),
         }
 
-    def counting(self, spent: UsageMeter) -> TextSource:
-        """The same source, which adds its requests to `spent`."""
-        return dataclasses.replace(self, spent=spent)
+    def counting(self, meter: UsageMeter) -> TextSource:
+        """The same source, which adds its requests to `meter`."""
+        return dataclasses.replace(self, meter=meter)
 
     def knows(self, language: str | None) -> bool:
-        """Whether texts in `language` (a tag such as "en" or "en-GB"; None where it is unknown) can be handed to it."""
+        """Whether texts in `language` (a tag such as "en" or "en-GB"; None if unknown) can be its input."""
         known = self.engine.languages
         return known is None or primary(language) in known
 
@@ -76,9 +76,9 @@ class TextSource:
             raise ValueError("two requests have the same id")
         answers = {answer.id: answer for answer in self.engine.complete(requests)} if requests else {}
         if answers.keys() != ids:
-            raise EngineError(f"the engine {self.engine.engine} did not answer exactly what it was asked")
-        if self.spent is not None:
-            self.spent.add(self.engine, answers.values())
+            raise EngineError(f"the engine {self.engine.engine} did not answer exactly the requests it was sent")
+        if self.meter is not None:
+            self.meter.add(self.engine, answers.values())
         return answers
 
 
@@ -92,7 +92,7 @@ def text_source(
     unknown = prompt.variables - VARIABLES[task]
     if unknown:
         names = f"{', '.join(sorted(unknown))}; there are {', '.join(sorted(VARIABLES[task]))}"
-        raise PromptError(f"prompt '{prompt.id}' uses variables that it is not given: {names}")
+        raise PromptError(f"prompt '{prompt.id}' uses unknown variables: {names}")
     sampling = Sampling(
         max_tokens=prompt.max_tokens if settings.max_tokens is None else settings.max_tokens,
         temperature=prompt.temperature if settings.temperature is None else settings.temperature,

@@ -100,7 +100,7 @@ def test_bad_input_is_refused_in_a_line(vidla: Vidla, mine: Path, dataset: Datas
     done = vidla("prompts", "try", "joined", "--as", "titles", "--prompts", mine, *at)
     assert "--as titles: the inputs of prompts are frames, subtitles, captions" in refused(done, 2)
     done = vidla("prompts", "try", "titled", "--as", "subtitles", "--prompts", mine, *at)
-    assert "'titled' uses variables that it is not given: title" in refused(done, 2)
+    assert "'titled' uses unknown variables: title" in refused(done, 2)
     (mine / "titled.md").write_text("no front matter")
     assert "titled.md: it must be front matter" in refused(vidla("prompts", "list", "--prompts", mine), 2)
 

@@ -93,7 +93,7 @@ class Blame:
     """Decides after each failed exchange: repeat the request, fail it alone, or give up on all.
 
     A request fails alone after TRIES, or `patience_s` after it first reached a server. All are given up once no server
-    has answered any request for `patience_s` and more than this one request suffers.
+    has answered any request for `patience_s`, unless only this one request fails.
     """
 
     patience_s: float
@@ -103,7 +103,7 @@ class Blame:
     _failed: set[int] = field(default_factory=set)  # numbers of requests that failed since the last answer, at most two
     _warned: bool = False
     _refusals: int = 0
-    _served: bool = False  # whether any request ever succeeded
+    _served: bool = False  # whether any request has succeeded
 
     def sent(self, request: RequestHistory, now: float) -> None:
         """`request` is sent to a server."""

@@ -1,4 +1,4 @@
-"""Requests to an OpenAI-compatible server and its answers, as bytes; and what its error statuses mean."""
+"""Requests to an OpenAI-compatible server and its answers, as bytes; and the meaning of its error statuses."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def has_content(raw: bytearray) -> bool:
 def _validated(
     content: Any, refusal: Any, finish_reason: Any, usage: Any, first_token_s: float | None = None
 ) -> ChatAnswer:
-    """The answer from its parts. Raises ValueError if they are not one."""
+    """The answer from its parts. Raises ValueError if they do not form one."""
     text = content or refusal or content
     if text is None and finish_reason in ("length", "content_filter"):
         text = ""  # cut off before its first token

@@ -17,7 +17,7 @@ CONNECT_S = 10.0
 KEEP_ALIVE_S = 4.0
 """An unused connection is closed before the server closes it, which vLLM does after five seconds."""
 MAX_ANSWER_BYTES = 16 * 2**20
-"""No answer within max_tokens comes near."""
+"""Far more than any answer within max_tokens."""
 MAX_MESSAGE_CHARS = 300
 """Length of an error message."""
 _MODELS_TIMEOUT = aiohttp.ClientTimeout(total=10)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from curation.engines.interface import Completion, Failure, TextRequest
-from curation.engines.openai.scheduler import Call, Scheduler
+from curation.engines.openai.scheduler import RequestBatch, Scheduler
 from curation.engines.openai.servers import Server
 from curation.errors import EngineError
 from curation.settings import EngineSettings
@@ -21,7 +21,7 @@ CLOSE_S = 10.0
 
 
 class RemoteServers:
-    """Endpoints that somebody else runs."""
+    """Servers that are not ours to start or stop."""
 
     def __init__(self, base_urls: tuple[str, ...]) -> None:
         self.base_urls = base_urls
@@ -55,7 +55,7 @@ def open_openai(settings: EngineSettings) -> OpenAIEngine:
 class OpenAIEngine:
     """An engine that sends all callers' requests to the /chat/completions of its servers.
 
-    Rows record `revision`. Where it is None, the server is asked for it; "unstated" if the server does not say.
+    Rows record `revision`. If None, the server is asked for it; it is "unstated" if the server does not report it.
     """
 
     languages = None
@@ -93,9 +93,8 @@ class OpenAIEngine:
             loop, scheduler = self._open()
             cards = asyncio.run_coroutine_threadsafe(scheduler.model_cards(bases), loop)
         card = next((card for card in cards.result() if card["id"] == self.model), {})
-        snapshot = re.search(
-            r"/snapshots/([0-9a-f]{40})\b", str(card.get("root"))
-        )  # vLLM names its folder in the hub's cache
+        # vLLM reports its folder in the hub's cache, which is named by the commit.
+        snapshot = re.search(r"/snapshots/([0-9a-f]{40})\b", str(card.get("root")))
         return str(card.get("revision") or (snapshot[1] if snapshot else "unstated"))
 
     def start(self) -> None:
@@ -110,7 +109,7 @@ class OpenAIEngine:
         """
         if not requests:
             return []
-        batch = Call(requests)
+        batch = RequestBatch(requests)
         with self._lock:
             loop, scheduler = self._open()
             loop.call_soon_threadsafe(scheduler.submit, batch)

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Trouble = Literal["busy", "slow", "broken", "absent"]
-"""Why an exchange failed: the server reported too much load; it did not answer in time; it broke off or answered
+"""Why an exchange failed: the server reported too much load; it did not answer in time; it broke off or returned
 nonsense; there was no connection."""
 
-CUT = 0.8
+DECREASE = 0.8  # the factor by which a server that is busy or slow lowers its limit
 FIRST_PAUSE_S = 0.025
 LONGEST_PAUSE_S = 5.0
 MISHAPS = 5
@@ -90,7 +90,7 @@ class Pace:
         if retry_after is not None:
             self.opens_at = max(self.opens_at, now + min(retry_after, self.patience_s))
         if trouble == "slow" and self._answered - sent.answered >= self.limit:
-            return  # everyone else was served meanwhile: this request is slow, not the server
+            return  # all others were served meanwhile: this request is slow, not the server
         self._mishaps += trouble != "busy"
         self.away = self.away or trouble == "absent" or self._mishaps >= MISHAPS
         if sent.at <= self._struck_at or (trouble == "broken" and not self.away):
@@ -103,8 +103,8 @@ class Pace:
 
     def _slow_down(self, too_many: int) -> None:
         if self._strikes == 0:  # repeated refusals do not show how much the server takes
-            self._goal = max(1.0, self.limit * CUT)
-        self.limit = max(1.0, min(self.limit, too_many) * CUT)
+            self._goal = max(1.0, self.limit * DECREASE)
+        self.limit = max(1.0, min(self.limit, too_many) * DECREASE)
 
     def _pause(self) -> float:
         longest = min(LONGEST_PAUSE_S, self.patience_s / 4)

@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 Answer = Completion | Failure
 
 
-class Call:
-    """The requests of one call, and the answers so far."""
+class RequestBatch:
+    """The requests of one caller's call, and the answers so far."""
 
     def __init__(self, requests: Sequence[TextRequest]) -> None:
         self.requests = requests
@@ -41,7 +41,7 @@ class Call:
 class _Job:
     """A request that is in flight or will be repeated."""
 
-    batch: Call
+    batch: RequestBatch
     index: int
     history: RequestHistory  # its number: in the order of first sending
     sent: int = 0  # times
@@ -64,8 +64,8 @@ class Scheduler:
         self._key = key
         self._server = server
         self._endpoints = Endpoints(settings, server.ready)
-        self._batches: set[Call] = set()
-        self._queue: deque[Call] = deque()  # batches with requests not yet sent
+        self._batches: set[RequestBatch] = set()
+        self._queue: deque[RequestBatch] = deque()  # batches with requests not yet sent
         self._retries: list[tuple[float, int, _Job]] = []  # a heap, by time of the next try
         self._tasks: dict[asyncio.Task[None], tuple[Endpoint, _Job] | None] = {}
         self._discovering = False
@@ -91,7 +91,7 @@ class Scheduler:
         """The entries of the servers' /models lists."""
         return [card for base in bases for card in await self._client.model_cards(base.rstrip("/"))]
 
-    def submit(self, batch: Call) -> None:
+    def submit(self, batch: RequestBatch) -> None:
         if not self._batches:
             self._server.set_active(True)
         self._batches.add(batch)
@@ -99,7 +99,7 @@ class Scheduler:
         self._blame.silence.asked(self._now())
         self._pump()
 
-    def withdraw(self, batch: Call) -> None:
+    def withdraw(self, batch: RequestBatch) -> None:
         """Drop `batch`: its caller no longer waits."""
         self._forget(batch)
         batch.done.cancel()
@@ -204,7 +204,7 @@ class Scheduler:
             self._forget(batch)
             batch.done.set_result([batch.answers[index] for index in range(len(batch.requests))])
 
-    def _forget(self, batch: Call) -> None:
+    def _forget(self, batch: RequestBatch) -> None:
         self._batches.discard(batch)
         if not self._batches:
             self._nothing_left()

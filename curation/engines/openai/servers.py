@@ -59,7 +59,7 @@ class Endpoints:
         self._all: list[Endpoint] = []
 
     async def discover(self) -> None:
-        """Ask `ready` which servers there are, however long that takes. Raises as `ready` does."""
+        """Get the servers from `ready`, however long that takes. Raises as `ready` does."""
         bases = await _in_thread(self._ready)
         known = {endpoint.base: endpoint for endpoint in self._all}
         current = dict.fromkeys(base.rstrip("/") for base in bases)
@@ -74,7 +74,7 @@ class Endpoints:
         return any(endpoint.pace.room(now) for endpoint in self._all)
 
     def roomiest(self, now: float, last: Endpoint | None) -> Endpoint:
-        """The server with the most room for a request; `last`, where it failed, only if no other has any."""
+        """The server with the most room for a request; `last`, which failed on it, only if no other has any."""
         free = (endpoint for endpoint in self._all if endpoint.pace.room(now))
         return max(free, key=lambda endpoint: (endpoint is not last, endpoint.pace.room(now)))
 

@@ -79,7 +79,7 @@ def main(lock: int, link: int) -> None:
     # The socket is gone: a new user waits until this process and its server have ended.
     users.broadcast(over=server.over)
     server.close()
-    for user in last:  # who waits for the end
+    for user in last:  # they wait for the end
         user.close()
 
 

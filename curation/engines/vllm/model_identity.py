@@ -105,7 +105,7 @@ def _counts(file: Path, folder: Path) -> bool:
 
 
 def _digest(file: Path) -> str:
-    """Of the whole file, or of blocks spread evenly over a large one: training changes weights everywhere."""
+    """The digest of a file, or of blocks spread evenly over a large one: training changes weights everywhere."""
     size = file.stat().st_size
     with file.open("rb") as data:
         if size <= WHOLE_BYTES:

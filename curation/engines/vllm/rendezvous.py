@@ -24,8 +24,8 @@ def private_folder(name: str) -> Path:
         for folder in (above, above / name):
             with contextlib.suppress(FileExistsError):
                 folder.mkdir(0o700)
-            found = folder.lstat()
-            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            status = folder.lstat()
+            if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
                 raise EngineError(f"{folder} is not private to you; remove it, or set TMPDIR to another place")
     except OSError as error:
         raise EngineError(f"cannot use {above}: {error.strerror}; set TMPDIR to another place") from None

@@ -234,6 +234,6 @@ def _cause(code: int, last_output: str) -> str:
 
 
 def died(deaths: int, reason: str, server_log: Path) -> str:
-    """The message that it is not restarted again."""
+    """The message for a server that is not restarted again."""
     times = "once" if deaths == 1 else f"{deaths} times"
-    return f"the vLLM server died {times}; at last: {reason} (its log: {server_log})"
+    return f"the vLLM server died {times}; the last time: {reason} (its log: {server_log})"

@@ -109,7 +109,7 @@ class VllmServer:
         return max(1, self._active_processes)
 
     def close(self) -> None:
-        """Leave the server, which ends if nobody else uses it. Every later `ready` raises EngineError."""
+        """Leave the server, which ends if no other process uses it. Every later `ready` raises EngineError."""
         self._end("the vLLM server was stopped")
         with self._changed:
             thread = self._thread
@@ -168,7 +168,7 @@ class VllmServer:
             return None
         with lock:
             if self._deaths is not None:  # the previous keeper did not end by itself
-                deaths, why = self._deaths + 1, "the process that kept it was killed"
+                deaths, why = self._deaths + 1, "its keeper was killed"
                 log.warning("the vLLM server died: %s", why)
                 if deaths > config.launch.restarts:
                     raise EngineError(died(deaths, why, folder / LOG))
@@ -199,7 +199,7 @@ class VllmServer:
                 self._link = None
         started, self._keeper = self._keeper, None
         if started is not None and not received:
-            raise EngineError(f"the vLLM server cannot be kept: {_last_words(started, folder)}")
+            raise EngineError(f"the keeper of the vLLM server did not start: {_last_words(started, folder)}")
 
     def _receive(self, news: dict[str, Any]) -> None:
         if "log" in news:

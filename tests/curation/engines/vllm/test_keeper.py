@@ -204,7 +204,7 @@ def test_everyone_gets_the_new_one_when_it_dies(serve: Serve, stand_in: Path) ->
     assert starts(stand_in) == 2
     provoke(one.ready()[0], "/fail")
     for why in whys(servers):
-        assert "died 2 times; at last: torch.AcceleratorError: CUDA error" in why
+        assert "died 2 times; the last time: torch.AcceleratorError: CUDA error" in why
 
 
 def test_its_keeper_is_killed(use: Use, stand_in: Path) -> None:
@@ -220,7 +220,7 @@ def test_its_keeper_is_killed(use: Use, stand_in: Path) -> None:
     os.kill(keeper_of(new), signal.SIGKILL)
     wait_until(lambda: not url_of(commands[0]).startswith("http"))
     for said in urls_of(commands):
-        assert "died 2 times; at last: the process that kept it was killed" in said
+        assert "died 2 times; the last time: its keeper was killed" in said
     assert_nothing_left(family, new)
 
 
@@ -244,7 +244,7 @@ def test_a_new_one_waits_for_the_end_of_one_whose_keeper_is_killed(serve: Serve,
 def test_a_keeper_that_cannot_start(serve: Serve, stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (stand_in.parent / "selectors.py").write_text("raise RuntimeError('broken')")
     monkeypatch.syspath_prepend(stand_in.parent)
-    assert whys([serve()]) == ["the vLLM server cannot be kept: RuntimeError: broken (exit status 1)"]
+    assert whys([serve()]) == ["the keeper of the vLLM server did not start: RuntimeError: broken (exit status 1)"]
 
 
 def test_a_folder_that_others_can_write_to_is_not_used(serve: Serve, stand_in: Path) -> None:

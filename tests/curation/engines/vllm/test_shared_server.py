@@ -246,7 +246,7 @@ def test_any_of_its_processes_killed(serve: Serve, stand_in: Path, victim: str) 
 def test_it_is_not_started_again_for_ever(serve: Serve, stand_in: Path) -> None:
     server = serve(restarts=1)
     provoke(server.ready()[0], "/fail")
-    with pytest.raises(EngineError, match=r"died 2 times; at last: torch\.AcceleratorError: CUDA error"):
+    with pytest.raises(EngineError, match=r"died 2 times; the last time: torch\.AcceleratorError: CUDA error"):
         while True:
             provoke(server.ready()[0], "/fail")
     assert starts(stand_in) == 2
