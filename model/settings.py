@@ -76,7 +76,7 @@ class DataSettings(Section):
 
     @field_validator("scales")
     @classmethod
-    def _shares(cls, scales: dict[Scale, float] | None) -> dict[Scale, float] | None:
+    def _check_weights(cls, scales: dict[Scale, float] | None) -> dict[Scale, float] | None:
         if scales is not None and not (scales and min(scales.values()) >= 0 < max(scales.values())):
             raise ValueError("weights must be 0 or more, with at least one above 0")
         return scales

@@ -51,6 +51,12 @@ def pin_version(dataset: Dataset, run: str) -> DatasetVersion:
     return DatasetVersion(name, tables, configuration_digest(dataset, tables["clips"]))
 
 
+def current_version(dataset: Dataset) -> DatasetVersion:
+    """The current version of the dataset, not pinned."""
+    tables = versions_now(dataset)
+    return DatasetVersion("", tables, configuration_digest(dataset, tables["clips"]))
+
+
 def resume_version(dataset: Dataset, version: DatasetVersion, run: str, allow_changed: bool) -> DatasetVersion:
     """The version that a resumed run continues on: the one it began with, as long as the clips have not changed.
 
@@ -241,9 +247,3 @@ def write_clips(rows: Iterable[pa.Table], selection: str, path: Path) -> Clips:
     finally:
         temporary.unlink(missing_ok=True)
     return Clips(path)
-
-
-def current_version(dataset: Dataset) -> DatasetVersion:
-    """The current version of the dataset, not pinned."""
-    tables = versions_now(dataset)
-    return DatasetVersion("", tables, configuration_digest(dataset, tables["clips"]))

@@ -92,7 +92,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         else:
             view = centre_view(height, width)
         return {
-            "frames": apply_view(pixels, view, self.size).movedim(1, -1),  # their order in memory
+            "frames": apply_view(pixels, view, self.size).movedim(1, -1),  # [T, size, size, 3], their order in memory
             "subtitle": clip.subtitle or "",
             "caption": clip.caption or "",
             "has_subtitle": clip.subtitle is not None,
@@ -120,7 +120,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
 _shared_buffers: deque[torch.Tensor] = deque()
 
 
-def _shared_buffer(pictures: Sequence[torch.Tensor]) -> torch.Tensor | None:
+def _shared_buffer(frames: Sequence[torch.Tensor]) -> torch.Tensor | None:
     """A worker's buffer for the frames of its next batch, in memory shared with the trainer.
 
     Allocating one costs fifteen times as much as filling it, so a few are used in turn.
@@ -128,10 +128,10 @@ def _shared_buffer(pictures: Sequence[torch.Tensor]) -> torch.Tensor | None:
     if get_worker_info() is None:
         return None
     if len(_shared_buffers) < BUFFERS:
-        _shared_buffers.append(torch.empty((len(pictures), *pictures[0].shape), dtype=torch.uint8).share_memory_())
+        _shared_buffers.append(torch.empty((len(frames), *frames[0].shape), dtype=torch.uint8).share_memory_())
     else:
         _shared_buffers.rotate(-1)
-    return _shared_buffers[-1][: len(pictures)]
+    return _shared_buffers[-1][: len(frames)]
 
 
 def tokenize(texts: Sequence[str], context: int = 77) -> torch.Tensor:

@@ -80,7 +80,7 @@ class MediaCache:
 
     @contextmanager
     def _locked(self) -> Iterator[Callable[[], int]]:
-        """Hold the cache's lock. Yields a function that returns the bytes in use, or more, never fewer."""
+        """Hold the cache's lock. Yields a function that returns the bytes in use, or an upper bound."""
         with (self.folder / "lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
 

@@ -105,7 +105,7 @@ class TrainBatchSampler:
     """One rank's micro-batches of the steps `first` to `last`, for DataLoader's `batch_sampler`.
 
     Each step's batch is split evenly among the ranks, in order, and each part into micro-batches. Raises ConfigError if
-    that does not work out.
+    the batch cannot be split like that.
 
     >>> sampler = EpochSampler({"short": 8, "medium": 0, "long": 0}, batch=8, seed=0)
     >>> ranks = [TrainBatchSampler(sampler, 0, 1, micro_batch=2, rank=rank, world_size=2) for rank in range(2)]

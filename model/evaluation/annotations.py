@@ -2,7 +2,7 @@
 
 Every reader returns annotations in the order of the file: a video, its texts, and the names that its media file may
 have. `find_videos` finds these in a folder; videos disappear from the web, so missing ones are counted, not fatal. A
-file that its reader does not expect raises InputError: one line that says what was expected and what was found.
+file that its reader does not expect raises InputError: one line with the expected and the actual content.
 """
 
 from __future__ import annotations

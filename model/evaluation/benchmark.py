@@ -43,7 +43,7 @@ READERS: dict[str, tuple[Callable[..., tuple[Annotation, ...]], str, int]] = {
     "vatex": (read_vatex, "vatex_validation_v1.0.json,test_ids.txt", 2),
     KINETICS: (read_kinetics, "val.csv", 1),
 }
-"""Each benchmark's reader, an example of the files that it takes, and their maximal number (for MSVD the exact one)."""
+"""Each benchmark's reader, an example of the files that it takes, and how many it takes at most (MSVD: exactly)."""
 
 
 def read_annotations(source: str) -> tuple[Annotation, ...]:

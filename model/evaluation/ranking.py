@@ -53,17 +53,17 @@ class Ranks:
         return 1 - miss
 
 
-def normalised(features: Any, what: str) -> torch.Tensor:
-    """`features` (n, d) in float32, each divided by its norm. Raises DatasetError, naming them as `what`."""
+def normalised(features: Any, name: str) -> torch.Tensor:
+    """`features` (n, d) in float32, each divided by its norm. Raises DatasetError, naming them as `name`."""
     tensor = torch.as_tensor(features).detach().float()
     if tensor.ndim != 2:
         raise ValueError(f"features must be a matrix (n, d), not of shape {tuple(tensor.shape)}")
     if not len(tensor):
-        raise DatasetError(f"there is no {what} to evaluate")
+        raise DatasetError(f"there is no {name} to evaluate")
     bad = torch.nonzero(~torch.isfinite(tensor).all(1)).flatten().tolist()
     if bad:
         raise DatasetError(
-            f"{len(bad)} of {len(tensor)} {what} features are not finite, the first for {what} {bad[0]}: the model "
+            f"{len(bad)} of {len(tensor)} {name} features are not finite, the first for {name} {bad[0]}: the model "
             "has diverged; evaluate an earlier checkpoint"
         )
     return torch.nn.functional.normalize(tensor, dim=1)

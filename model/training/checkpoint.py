@@ -84,12 +84,7 @@ def save(
             _sync(checkpoints)
             _prune(checkpoints, keep)
         world.barrier()
-    except (
-        OSError,
-        CheckpointException,
-        SafetensorError,
-        RuntimeError,
-    ) as error:  # the last from torch's writers
+    except (OSError, CheckpointException, SafetensorError, RuntimeError) as error:  # the last from torch's writers
         reason = " ".join(str(error).split())[:300]
         raise TrainingError(f"cannot write a checkpoint into {checkpoints}: {reason}") from error
 

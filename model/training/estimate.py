@@ -29,7 +29,7 @@ def describe(settings: TrainSettings, dataset: Dataset, world_size: int = 1) -> 
         counts, held_out_counts = clips.counts, held_out.counts
         without_text = clips.without_text
         sampler = make_sampler(clips, settings)
-    TrainBatchSampler(sampler, 0, 1, settings.micro_batch, 0, world_size)
+    TrainBatchSampler(sampler, 0, 1, settings.micro_batch, 0, world_size)  # raises if the batch cannot be split
     steps, shares, config, micro = count_steps(sampler, settings), sampler.shares(), model.config, settings.micro_batch
     forward = video_flops(config) + 2 * text_flops(config)
     passes = 3 + settings.activation_checkpointing + settings.gradient_cache

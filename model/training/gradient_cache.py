@@ -45,6 +45,6 @@ def backward(
     gradients = feature_gradients.split([len(part) for part in parts])
     for number, (micro_batch, gradient) in enumerate(zip(micro_batches, gradients, strict=True), 1):
         with no_sync() if number < len(micro_batches) else nullcontext():
-            # a scalar whose gradients are the cached one for the features and so the loss's for the parameters
+            # a scalar whose gradients are the cached ones for the features, and so the loss's for the parameters
             ((encode(micro_batch) * gradient).sum() + logit_scale * scale_gradient / len(micro_batches)).backward()
     return value.detach()

@@ -31,7 +31,7 @@ from model.settings import CHANGEABLE, TrainingError, TrainSettings
 from model.training import checkpoint
 
 METADATA, CHECKPOINTS = "run.json", "checkpoints"
-OWN = frozenset((f"{METADATA}.part", "lock"))  # may be in the folder of a run that has not begun
+LEFTOVERS = frozenset((f"{METADATA}.part", "lock"))  # of a run that never began
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def _open_run(folder: Path, dataset: Dataset, settings: TrainSettings) -> Traini
         raise DatasetError(f"there is no dataset at {dataset.uri}")
     metadata = _read(folder)
     try:
-        if metadata is None and folder.exists() and {path.name for path in folder.iterdir()} - OWN:
+        if metadata is None and folder.exists() and {path.name for path in folder.iterdir()} - LEFTOVERS:
             raise ConfigError(f"{folder} is not empty and is not a run's folder: give another --out")
         if metadata is None or not any((folder / CHECKPOINTS).glob("step-*")):
             return _create(folder, dataset, settings, metadata)

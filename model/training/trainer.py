@@ -183,7 +183,7 @@ class Trainer:
             )
 
     def _not_finite(self, micro_batches: Sequence[Batch], loss: float, norm: float) -> None:
-        """Report a step that left the parameters unchanged. Raises TrainingError if it is to stop the run."""
+        """Report a step that left the parameters unchanged. Raises TrainingError if it must stop the run."""
         own_clips = [self.clips[int(index)].clip_id for micro_batch in micro_batches for index in micro_batch.index]
         clips = [clip for of_rank in self.world.all_gather(own_clips) for clip in of_rank]
         more = f" and {len(clips) - NAMED_CLIPS} more" if len(clips) > NAMED_CLIPS else ""
