@@ -44,6 +44,12 @@ class DatasetVersion:
     configuration: str
 
 
+def check_exists(dataset: Dataset) -> None:
+    """Raises DatasetError if there is no dataset."""
+    if not dataset.exists():
+        raise DatasetError(f"there is no dataset at {dataset.uri}")
+
+
 def pin_version(dataset: Dataset, run: str) -> DatasetVersion:
     """Pin the current version of the dataset for the training run `run`, so that `vidla vacuum` keeps it."""
     name = f"train-{run}-{secrets.token_hex(4)}"

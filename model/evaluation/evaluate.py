@@ -17,7 +17,7 @@ from curation.dataset.dataset import Dataset
 from curation.errors import DatasetError, UsageError
 from curation.records import SCALES
 from model.data.augment import normalise
-from model.data.clips import CLIP_SCHEMA, ClipRow, Clips, current_version, select_clips, write_clips
+from model.data.clips import CLIP_SCHEMA, ClipRow, Clips, check_exists, current_version, select_clips, write_clips
 from model.data.loader import Batch, ClipDataset, load_batches, tokenize
 from model.data.media_cache import MediaStore, media_store
 from model.data.sampler import SequentialBatchSampler
@@ -184,8 +184,7 @@ def evaluate_dataset(encoder: Encoder, dataset: Dataset, settings: DataSettings)
 
     Raises DatasetError.
     """
-    if not dataset.exists():
-        raise DatasetError(f"there is no dataset at {dataset.uri}")
+    check_exists(dataset)
     with tempfile.TemporaryDirectory() as folder:
         clips = select_clips(dataset, current_version(dataset), settings, "held_out", Path(folder) / "held_out.arrow")
         media = media_store(dataset, settings.cache_folder, settings.cache_bytes)
@@ -203,8 +202,7 @@ def evaluate_triplets(
     A triplet with an unreadable clip is left out at all scales, so that the three metrics are for the same moments.
     Raises UsageError for videos that training with `settings` does not hold out, and DatasetError.
     """
-    if not dataset.exists():
-        raise DatasetError(f"there is no dataset at {dataset.uri}")
+    check_exists(dataset)
     _check_held_out(triplets["video_id"].to_pylist(), settings.held_out)
     rows = sorted(triplets.to_pylist(), key=lambda row: SCALES.index(row["scale"]))
     clip_rows = [{**row, "scale": SCALES.index(row["scale"]), "caption": row["text"]} for row in rows]

@@ -6,9 +6,8 @@ import tempfile
 from pathlib import Path
 
 from curation.dataset.dataset import Dataset
-from curation.errors import DatasetError
 from curation.records import SCALES
-from model.data.clips import current_version, select_clips
+from model.data.clips import check_exists, current_version, select_clips
 from model.data.sampler import TrainBatchSampler
 from model.network.flops import count_parameters, text_flops, training_memory, video_flops
 from model.network.initial import initial_model
@@ -18,8 +17,7 @@ from model.training.trainer import check_vocabulary, count_steps, make_sampler
 
 def describe(settings: TrainSettings, dataset: Dataset, world_size: int = 1) -> str:
     """The run's size and cost, as lines of text. Writes nothing; raises the errors that the run would."""
-    if not dataset.exists():
-        raise DatasetError(f"there is no dataset at {dataset.uri}")
+    check_exists(dataset)
     model = initial_model(settings.model)
     check_vocabulary(model, settings.model.weights)
     version = current_version(dataset)

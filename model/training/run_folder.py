@@ -21,9 +21,9 @@ from curation import __version__
 from curation.config import check, merge, read
 from curation.dataset.dataset import Dataset
 from curation.dataset.pins import pins, unpin
-from curation.errors import ConfigError, DatasetError
+from curation.errors import ConfigError
 from curation.settings import fields
-from model.data.clips import DatasetVersion, pin_version
+from model.data.clips import DatasetVersion, check_exists, pin_version
 from model.distributed import World
 from model.network.architecture import ModelError
 from model.network.vidla import VidLA
@@ -62,8 +62,7 @@ def open_run(folder: Path, dataset: Dataset, settings: TrainSettings, world: Wor
 
 
 def _open_run(folder: Path, dataset: Dataset, settings: TrainSettings) -> TrainingRun:
-    if not dataset.exists():
-        raise DatasetError(f"there is no dataset at {dataset.uri}")
+    check_exists(dataset)
     metadata = _read(folder)
     try:
         if metadata is None and folder.exists() and {path.name for path in folder.iterdir()} - LEFTOVERS:
