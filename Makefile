@@ -24,7 +24,7 @@ help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 test: setup try-vllm  ## run all tests but the long ones
-	$(PYTEST) $(PARALLEL) -m "not long"
+	$(PYTEST) $(PARALLEL) --durations 25 --durations-min 5 -m "not long"
 
 test-quick: setup  ## run the quick tests, up to the first failure
 	$(PYTEST) -x -m "not slow and not long"

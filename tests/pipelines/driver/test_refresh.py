@@ -27,7 +27,7 @@ FOLLOWS = {  # the tables whose rows are made again after a step was refreshed; 
     Step.CAPTIONS: {"captions", "clips"},
     Step.SUMMARIES: {"summaries", "clips"},
 }
-QUICK = (Step.MEDIA, Step.CAPTIONS, Step.SUMMARIES)
+QUICK = (Step.MEDIA,)
 LATER = """
 import os, signal, sys
 from curation import recipes
