@@ -131,11 +131,20 @@ class Dataset:
 
     def delta(self, table: str, version: int | None = None) -> DeltaTable:
         """The table now, or at `version`. Raises DatasetError if there is none."""
+        delta = self._open(table, version)
+        if delta is None:
+            raise self._missing()
+        return delta
+
+    def _open(self, table: str, version: int | None) -> DeltaTable | None:
         try:
             with read_errors(self.uri):
                 return DeltaTable(f"{self.uri}/{table}", version=version, storage_options=self.options)
         except TableNotFoundError:
-            raise DatasetError(f"no vidla dataset at {self.uri}; `vidla curate INPUT --dataset …` makes one") from None
+            return None
+
+    def _missing(self) -> DatasetError:
+        return DatasetError(f"no vidla dataset at {self.uri}; `vidla curate INPUT --dataset …` makes one")
 
     def live_parts(self, table: str) -> dict[str, Part]:
         """The parts that make up the table now, by path."""
@@ -164,12 +173,10 @@ class Dataset:
 
     def delta_or_none(self, table: str, version: int | None = None) -> DeltaTable | None:
         """`delta`, or None if the dataset was made by an older version, which had no such table."""
-        try:
-            return self.delta(table, version)
-        except DatasetError as error:
-            if isinstance(error.__context__, TableNotFoundError) and self.exists():
-                return None
-            raise
+        delta = self._open(table, version)
+        if delta is None and not self.exists():
+            raise self._missing()
+        return delta
 
     def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """The whole table (or some columns of it) in memory."""

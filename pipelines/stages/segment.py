@@ -11,13 +11,13 @@ from urllib.parse import unquote, urlsplit
 from curation.dataset.dataset import Dataset
 from curation.dataset.object_store import put
 from curation.ids import digest
-from curation.recipes import RECIPES, Step, identity, is_older
+from curation.recipes import RECIPES, Step, identity
 from curation.records import Download, Row, Video
 from curation.rejects import Kind, Rejected, Stage
 from curation.row_digests import media_digest, segment_reject_digest, tiling_digest
 from curation.segments.segmentation import segment_video, segments_of
 from curation.settings import Settings
-from pipelines.stages.item_rows import columns_of_video, rows_of_video
+from pipelines.stages.item_rows import columns_of_video, rows_of_video, up_to_date
 from pipelines.worker.stage_work import AnyLane, StageOutput
 from pipelines.worker.thread_pools import ThreadPool
 from pipelines.worker.work_items import VideoItem
@@ -39,9 +39,8 @@ class SegmentVideos(AnyLane):
     def work(self, dataset: Dataset, item: VideoItem) -> StageOutput:
         downloads = _downloads(dataset, item)
         current = {media_digest(identity(row.digest, row.recipe), self.settings) for row in downloads}
-        for video in rows_of_video(dataset, Video, item):
-            stale = Step.MEDIA in item.refresh and is_older(video.recipe, Step.MEDIA)
-            if video.digest in current and not stale:
+        for video in up_to_date(rows_of_video(dataset, Video, item), item, Step.MEDIA):
+            if video.digest in current:
                 return self._tile(dataset, item, video)
         return self._decode(dataset, item, downloads)
 
