@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(shell cat pyproject.toml constraints.txt models.txt | sha256sum | cut -c1-12)
 VLLM_VENV ?= .venv-vllm
 VLLM_READY := $(VLLM_VENV)/.ready-$(shell sha256sum vllm.txt | cut -c1-12)
-# Two test processes: tests wait for servers and time-outs as much as they compute.
-PARALLEL ?= -n 2 --dist loadgroup --no-loadscope-reorder
+# Three test processes on two processors: tests wait for servers and time-outs as much as they compute.
+PARALLEL ?= -n 3 --dist loadgroup --no-loadscope-reorder
 # Interpreter of the vLLM tests: VIDLA_VLLM_PYTHON, else the one of `make vllm`. They are skipped if there is neither.
 PYTEST = VIDLA_VLLM_PYTHON=$${VIDLA_VLLM_PYTHON-$$(ls $(VLLM_READY) >/dev/null 2>&1 && echo $(abspath $(VLLM_VENV))/bin/python)} \
 	$(BIN)/python -m pytest -q
