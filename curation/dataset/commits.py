@@ -155,11 +155,11 @@ class Committer:
             rewritten += new
         for part in [*parts, *rewritten]:
             share = shares.setdefault(part.table, {"add": [], "remove": []})
-            share["add"].append({"path": part.path, "size": part.size, "rows": part.rows})
+            share["add"].append(part.entry())
         for table, old in removed.items():
             if old:
                 share = shares.setdefault(table, {"add": [], "remove": []})
-                share["remove"] += [{"path": part.path, "size": part.size, "rows": part.rows} for part in old]
+                share["remove"] += [part.entry() for part in old]
         return shares
 
     def _without(self, table: str, replacements: Sequence[Replacement]) -> tuple[list[Part], list[Part]]:

@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 
 from curation.dataset.dataset import Dataset
 from curation.dataset.object_store import put, write_errors
-from curation.dataset.parts import ROW_GROUP_BYTES, Part, conform, part_name
+from curation.dataset.parts import FORMAT, ROW_GROUP_BYTES, Part, conform, part_name
 from curation.dataset.writer import Writer
+from curation.ids import file_digest
 from curation.schema import TABLES
 
 TARGET_BYTES = 64 * 2**20
@@ -106,7 +107,7 @@ class _NewPart:
         self.name = part_name(epoch)
         self.rows = 0
         self._path = scratch / self.name
-        self._writer = pq.ParquetWriter(self._path, TABLES[table].schema, compression="zstd")
+        self._writer = pq.ParquetWriter(self._path, TABLES[table].schema, **FORMAT)
 
     @property
     def size(self) -> int:
@@ -121,7 +122,7 @@ class _NewPart:
     def finish(self, dataset: Dataset) -> Part:
         with write_errors(f"{self.table}/{self.name}"):
             self._writer.close()
-        size = self.size
+        size, content = self.size, file_digest(self._path)
         put(dataset.store, f"{self.table}/{self.name}", self._path)
         self._path.unlink()
-        return Part(self.table, self.name, size, self.rows)
+        return Part(self.table, self.name, size, self.rows, content)

@@ -15,21 +15,32 @@ from obstore.store import ObjectStore
 
 from curation import __version__
 from curation.dataset.object_store import put
+from curation.ids import content_digest
 from curation.recipes import recipe_of
 from curation.records import Row
 from curation.schema import TABLES, table_of, to_row
 
 ROW_GROUP_BYTES = 4 * 2**20
+FORMAT: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}  # how parts are written
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A Parquet file of one table: its name in the table's folder, its size in bytes, and its number of rows."""
+    """A Parquet file of one table: its name in the table's folder, its size in bytes, and its number of rows.
+
+    `digest` identifies its content (`content_digest`); it is None where only the table's log was read.
+    """
 
     table: str
     path: str
     size: int
     rows: int
+    digest: str | None = None
+
+    def entry(self) -> dict[str, Any]:
+        """The part in the record of a commit."""
+        entry = {"path": self.path, "size": self.size, "rows": self.rows}
+        return entry if self.digest is None else {**entry, "digest": self.digest}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,13 +119,14 @@ class PartWriter:
         if not groups:
             return
         buffer = io.BytesIO()
-        with pq.ParquetWriter(buffer, TABLES[table].schema, compression="zstd") as writer:
+        with pq.ParquetWriter(buffer, TABLES[table].schema, **FORMAT) as writer:
             for group in groups:
                 writer.write_table(pa.concat_tables(group.pieces).combine_chunks())
         name = part_name(self.lineage.epoch)
         data = buffer.getvalue()
         put(self.store, f"{table}/{name}", data)
-        self._parts.append(Part(table, name, len(data), sum(len(piece) for group in groups for piece in group.pieces)))
+        rows = sum(len(piece) for group in groups for piece in group.pieces)
+        self._parts.append(Part(table, name, len(data), rows, content_digest(data)))
 
 
 def conform(rows: pa.Table, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
