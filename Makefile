@@ -41,8 +41,9 @@ format: setup  ## format the code and apply automatic fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: setup  ## write docs/data.md from the schema
+docs: setup  ## write docs/data.md from the schema, and the table of docs/security.md from the tests
 	$(BIN)/python -m curation.dataset.schema_doc docs/data.md
+	$(BIN)/python -m tests.support.hostile
 
 locks: setup  ## write the images' dependencies with their hashes, from pyproject.toml and constraints.txt
 	mkdir -p $(VENV)/locks && cd $(VENV)/locks && echo torch >without && echo setuptools >build && echo vllm==0.33.0 >vllm

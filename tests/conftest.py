@@ -19,6 +19,7 @@ from curation.settings import EngineSettings, VllmSettings
 from tests.support.bucket import Bucket, S3Server
 from tests.support.checkpoints import image_text_model
 from tests.support.flink_cluster import Cluster, Missing
+from tests.support.hostile import CASES, collected
 from tests.support.own_servers import Serve, settings, start_command, url_of
 from tests.support.project import ROOT
 
@@ -33,11 +34,12 @@ hypothesis.settings.load_profile("vidla")
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Under pytest-xdist, run the tests of a file in one process, and those that share a vLLM server in one too.
 
     Groups with the most slow tests start first, so that none of them runs alone at the end.
     """
+    config.stash[CASES] = collected(items)
     groups = {item: "vllm" if "vllm_python" in getattr(item, "fixturenames", ()) else str(item.path) for item in items}
     slow = Counter(group for item, group in groups.items() if item.get_closest_marker("slow"))
     for item, group in groups.items():
