@@ -166,15 +166,13 @@ class Learned:
     trained: Found
 
 
-def learn(
-    folder: Path, videos: Path, animations: Sequence[Animation], seed: int, shown: TextIO, *settings: str
-) -> Learned:
-    """Train twice, from the same random towers, with SETTINGS and `settings`; progress goes to `shown`."""
+def learn(folder: Path, videos: Path, animations: Sequence[Animation], seed: int, shown: TextIO) -> Learned:
+    """Train twice, from the same random towers; progress goes to `shown`."""
     towers = random_towers(folder / "towers", seed)
     true = write_dataset(folder / "true", videos, animations)
     shuffled = write_dataset(folder / "shuffled", videos, animations, shuffled=seed)
-    trainer = trainer_of(folder / "run", true, towers, seed, *settings)
-    control = trainer_of(folder / "control", shuffled, towers, seed, *settings)
+    trainer = trainer_of(folder / "run", true, towers, seed)
+    control = trainer_of(folder / "control", shuffled, towers, seed)
     untrained = find(trainer.model, true, animations, folder)
     for each in (trainer, control):
         each.train(shown)
