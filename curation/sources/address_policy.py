@@ -7,13 +7,15 @@ are checked when a socket is about to connect, after all redirects and name reso
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 import sys
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 # Cloud services that hand out credentials, at addresses that a rule for address classes would allow.
 _METADATA = frozenset(
@@ -23,8 +25,15 @@ _METADATA = frozenset(
 _METADATA_NAMES = frozenset(
     {"metadata", "metadata.google.internal", "metadata.goog", "instance-data", "instance-data.ec2.internal"}
 )
-_NAT64 = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
-_SHARED = ipaddress.ip_network("100.64.0.0/10")
+_LOCAL_NAME = re.compile(r"[^.]+|.*\.(local|localdomain|internal|intranet|lan|home\.arpa)")
+_NAME = re.compile(r"[\w.-]+")
+_NUMBER = re.compile(r"\d+|0x[0-9a-f]*", re.ASCII)  # a last label by which programs take a name for an IPv4 address
+_EMBEDDING = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96")))
+_GLOBAL6 = ipaddress.ip_network("2000::/3")
+# Not public, whatever the version of Python knows of them.
+_SPECIAL = tuple(
+    map(ipaddress.ip_network, ("100.64.0.0/10", "192.0.0.0/24", "192.88.99.0/24", "2001:db8::/32", "3fff::/20"))
+)
 
 
 class AddressRefused(OSError):
@@ -49,7 +58,8 @@ def refusal_reason(address: str, allow_private: bool) -> str | None:
         return "a link-local or metadata address"
     if ip.is_multicast or ip.is_unspecified or (ip.is_reserved and not ip.is_loopback):
         return "a multicast or reserved address"
-    private = ip.is_loopback or ip.is_private or not ip.is_global or (ip.version == 4 and ip in _SHARED)
+    special = any(ip in network for network in _SPECIAL) or (ip.version == 6 and ip not in _GLOBAL6)
+    private = ip.is_loopback or ip.is_private or not ip.is_global or special
     return "a loopback or private address" if private and not allow_private else None
 
 
@@ -57,12 +67,61 @@ def _unwrapped(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.I
     """The IPv4 address inside an IPv6 one that embeds it, else `ip`."""
     if isinstance(ip, ipaddress.IPv4Address):
         return ip
-    if any(ip in network for network in _NAT64) or (ip not in (_ANY6, _LOOPBACK6) and int(ip) < 1 << 32):
+    if any(ip in network for network in _EMBEDDING) or (ip not in (_ANY6, _LOOPBACK6) and int(ip) < 1 << 32):
         return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
     return ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None) or ip
 
 
 _ANY6, _LOOPBACK6 = ipaddress.IPv6Address("::"), ipaddress.IPv6Address("::1")
+
+
+def name_refusal_reason(host: str, allow_private: bool) -> str | None:
+    """Why not to ask anybody, such as a proxy, to connect to `host` (a name or address); None if it is allowed.
+
+    Others may decode or fold its characters, and read a number in it as an address.
+
+    >>> name_refusal_reason("0x7f.1", allow_private=False), name_refusal_reason("example.org", allow_private=False)
+    ('a loopback or private address', None)
+    """
+    name = _folded(host)
+    last = name.rpartition(".")[2]
+    if ":" in name or _canonical_ipv4(name):
+        return refusal_reason(name, allow_private)
+    if not _NAME.fullmatch(name):
+        return "not the name of a host"
+    if name in _METADATA_NAMES:
+        return "a metadata service"
+    if _NUMBER.fullmatch(last):
+        return _number_refusal_reason(name, allow_private)
+    if allow_private:
+        return None
+    if name == "localhost" or name.endswith(".localhost"):
+        return "a loopback or private address"
+    if _LOCAL_NAME.fullmatch(name):
+        return "a name in a local network"
+    return "a name that ends in a digit, as no public one does" if last[-1].isdigit() else None
+
+
+def _folded(host: str) -> str:
+    """`host` as it may be read in the end: decoded, its digits and dots folded, without invisible characters."""
+    name = unicodedata.normalize("NFKC", unquote(host)).replace("。", ".")
+    return "".join(c for c in name if unicodedata.category(c) != "Cf").lower().rstrip(".")
+
+
+def _canonical_ipv4(name: str) -> bool:
+    try:
+        return str(ipaddress.IPv4Address(name)) == name
+    except ValueError:
+        return False
+
+
+def _number_refusal_reason(name: str, allow_private: bool) -> str:
+    """The reason for the address that `name` may spell; none is allowed, since programs read them differently."""
+    try:
+        reason = refusal_reason(socket.inet_ntoa(socket.inet_aton(name)), allow_private)
+    except OSError:
+        reason = None
+    return reason or "an address in an unusual spelling"
 
 
 @dataclass
@@ -86,16 +145,8 @@ class Policy:
 
     def check_host(self, host: str | None) -> None:
         """Check the host of a URL: behind a proxy, its address is not visible here. Raises AddressRefused."""
-        name = (host or "").lower().rstrip(".")
-        reason = refusal_reason(name, self.allow_private)
-        if name in _METADATA_NAMES:
-            reason = "a metadata service"
-        elif name == "localhost" or name.endswith(".localhost"):
-            reason = None if self.allow_private else "a loopback or private address"
-        elif reason == "not an IP address":
-            reason = None
-        if reason:
-            self._refuse(name, reason)
+        if reason := name_refusal_reason(host or "", self.allow_private):
+            self._refuse(host or "it", reason)
 
     def check_connection(self, address: Any) -> None:
         """Check the address that a socket connects to. Raises AddressRefused."""

@@ -10,12 +10,14 @@ import logging
 import re
 import time
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from yt_dlp import YoutubeDL
 from yt_dlp.downloader import PROTOCOL_MAP, DashSegmentsFD, FFmpegFD, FileDownloader, HlsFD, HttpFD, IsmFD
+from yt_dlp.extractor.openload import PhantomJSwrapper
 from yt_dlp.networking import Request, Response
 from yt_dlp.networking._requests import RequestsRH
 from yt_dlp.networking.exceptions import HTTPError, NoSupportingHandlers, RequestError
@@ -25,6 +27,7 @@ from curation.rejects import Kind, Rejected
 from curation.settings import DownloadSettings
 from curation.sources.address_policy import AddressRefused, Policy
 from curation.sources.failures import FetchFailure, failure_of_connection, failure_of_http_error
+from curation.sources.opt_out import OPT_OUT_HEADERS, opts_out
 from curation.uris import redact
 
 log = logging.getLogger(__name__)
@@ -35,8 +38,7 @@ PAGES = 500  # requests made before the media
 PAGE_REDIRECTS = 50  # of all these requests together: yt-dlp starts again where a URL leads elsewhere
 _SIDE_BODY_BYTES = 1 << 20  # of the body of an error or a redirect
 
-_OPT_OUT = frozenset({"noai", "noimageai", "noindex", "noimageindex", "none"})
-_VALUED = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"})
+_AUTHORITY = re.compile(r"([^@\\\s]*@)?(\[[0-9a-fA-F:.%\w]+\]|[^@:\\\s\[\]]+)(:\d*)?")
 _NEITHER_PAGE_NOR_MEDIA = re.compile(r"(application|text)/([\w.-]+\+)?(json|javascript|x-javascript|css)\b")
 
 
@@ -105,6 +107,8 @@ class BoundedYoutubeDL(YoutubeDL):  # type: ignore[misc]
         parts = urlsplit(url)
         if parts.scheme.lower() not in ("http", "https"):
             raise Rejected(Kind.REFUSED, f"a {parts.scheme}: URL; only http and https are fetched")
+        if not _AUTHORITY.fullmatch(parts.netloc) or re.search(r"[\t\r\n]", url):
+            raise Rejected(Kind.REFUSED, "a URL of which programs may read different hosts")
         try:
             self.policy.check_host(parts.hostname)
         except AddressRefused:
@@ -121,12 +125,15 @@ class BoundedYoutubeDL(YoutubeDL):  # type: ignore[misc]
         return f"refusing to connect: {self.policy.refusal}; download.allow_private allows loopback and private ones"
 
     def check_opt_out(self, url: str, headers: Any) -> None:
-        """Record an opt-out in the headers of a response or redirect. Raises Rejected if opt-outs are honoured."""
+        """Record an opt-out in the headers of a response or redirect, each of which may come several times.
+
+        Raises Rejected if opt-outs are honoured.
+        """
         if _NEITHER_PAGE_NOR_MEDIA.match(headers.get("Content-Type") or ""):
             return
-        for header in ("X-Robots-Tag", "TDM-Reservation"):
-            value = headers.get(header)
-            if not value or not opts_out(header, value, self.settings.user_agent):
+        lines = [(header, value) for header in OPT_OUT_HEADERS for value in headers.getlist(header)]
+        for header, value in lines:
+            if not opts_out(header, value, self.settings.user_agent):
                 continue
             if self.settings.honour_opt_out:
                 raise Rejected(Kind.OPTED_OUT, f"the {self.phase}'s server opts out: {header}: {value[:200]}")
@@ -213,43 +220,21 @@ class WatchedRH(RequestsRH):  # type: ignore[misc]
     def _create_instance(self, **kwargs: Any) -> Any:
         session = super()._create_instance(**kwargs)
         session.max_redirects = self.client.settings.max_redirects
-        session.hooks["response"].append(self._watch)
+        session.hooks["response"].append(partial(self._watch, session))
         return session
 
-    def _watch(self, response: Any, **_: Any) -> None:
+    def _watch(self, session: Any, response: Any, **_: Any) -> None:
         if response.status_code < 400:  # servers keep their error pages out of indexes
-            self.client.check_opt_out(response.url, response.headers)
+            self.client.check_opt_out(response.url, response.raw.headers)  # `requests` joins equal headers
         if response.is_redirect:
             self._skip_body(response)
-            self.client.check_redirect(urljoin(response.url, response.headers["Location"]))
+            self.client.check_redirect(urljoin(response.url, session.get_redirect_target(response)))
 
     def _skip_body(self, response: Any) -> None:
         """Read a redirect's body, or close the connection: `requests` would read it to its end, however long it is."""
         if len(response.raw.read(_SIDE_BODY_BYTES, decode_content=False)) == _SIDE_BODY_BYTES:
             response.raw.close()
         response._content = b""
-
-
-def opts_out(header: str, value: str, user_agent: str | None) -> bool:
-    """Whether `header: value` opts out of training, for every user agent or for ours.
-
-    X-Robots-Tag with the directives that img2dataset honours, bare or scoped to a user agent, and the TDM Reservation
-    Protocol's `tdm-reservation: 1`.
-
-    >>> opts_out("X-Robots-Tag", "vidla: noai", None), opts_out("X-Robots-Tag", "otherbot: noai", None)
-    (True, False)
-    """
-    if header.lower() == "tdm-reservation":
-        return value.strip() == "1"
-    ours = {"vidla", "*", (user_agent or "").split("/")[0].strip().lower()} - {""}
-    applies = True
-    for item in value.lower().split(","):
-        name, colon, rest = item.partition(":")
-        if colon and name.strip() not in _VALUED:
-            applies, item = name.strip() in ours, rest
-        if applies and item.strip() in _OPT_OUT:
-            return True
-    return False
 
 
 # --- yt-dlp's options and downloaders -------------------------------------------------------------------------------
@@ -326,6 +311,10 @@ class _Refused(FileDownloader):  # type: ignore[misc]
         )
 
 
+def _no_phantomjs(*_: Any, **__: Any) -> None:
+    raise Rejected(Kind.UNSUPPORTED, "a page whose scripts yt-dlp would run in PhantomJS, which is not allowed")
+
+
 def _no_ffmpeg(*_: Any) -> None:
     raise Rejected(Kind.UNSUPPORTED, "a stream that yt-dlp would pass to ffmpeg, which is not allowed")
 
@@ -336,6 +325,7 @@ def _restrict_downloaders() -> None:
         PROTOCOL_MAP[protocol] = _Hls if protocol.startswith("m3u8") else native.get(protocol, _Refused)
     PROTOCOL_MAP.update(http=HttpFD, https=HttpFD)
     FFmpegFD._call_downloader = _no_ffmpeg
+    PhantomJSwrapper.__new__ = _no_phantomjs  # a browser without updates, which would make requests of its own
 
 
 _restrict_downloaders()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 VTT = "WEBVTT\n\n00:00:00.000 --> 00:00:01.000\n{}\n"
 SRT = "1\n00:00:00,000 --> 00:00:01,000\n{}\n"
@@ -92,6 +92,7 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     web: WebServer
+    lines: list[tuple[str, str]]  # more headers, of which several may have one name
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -99,6 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.web = self.server.web  # type: ignore[attr-defined]
         self.route, _, self.rest = urlsplit(self.path).path.lstrip("/").partition("/")
+        self.lines = []
         self.time = self.web.begin(self.path, dict(self.headers))
         try:
             ROUTES.get(self.route, _file)(self)
@@ -121,6 +123,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(length))
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
+        for name, value in self.lines:
+            self.send_header(name, value)
         self.end_headers()
 
     def video(self, **headers: str) -> None:
@@ -360,6 +364,12 @@ def _(h: _Handler) -> None:
     _pour(h, b"<html>" + b"more " * 10_000)
 
 
+@route("to")
+def _(h: _Handler) -> None:
+    """A redirect to the URL that is the query, in UTF-8."""
+    h.answer(302, Location=unquote(urlsplit(h.path).query).encode().decode("latin-1"))
+
+
 @route("hops")
 def _(h: _Handler) -> None:
     left = int(h.rest)
@@ -427,8 +437,14 @@ ROUTES |= {
     "opted-out-page": page(_VIDEO.format(""), X_Robots_Tag="noai"),
     "opted-out-media": lambda h: h.video(**({} if h.browsed() else {"X_Robots_Tag": "noai"})),
     "reserved": lambda h: h.video(TDM_Reservation="1"),
-    "opted-out-for-others": lambda h: h.video(X_Robots_Tag="otherbot: noai"),
 }
+
+
+@route("saying")
+def _(h: _Handler) -> None:
+    """The video, with the header lines that the query names."""
+    h.lines = parse_qsl(urlsplit(h.path).query)
+    h.video()
 
 
 @route("opted-out-redirect")

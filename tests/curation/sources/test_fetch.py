@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import json
 import logging
 import os
 import shutil
 import socket
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import av
 import pytest
@@ -23,66 +20,11 @@ from curation import guard
 from curation.errors import disk_is_full
 from curation.ids import content_digest
 from curation.rejects import Kind, Rejected
-from curation.settings import DownloadSettings
-from curation.sources import address_policy, host_limits
+from curation.sources import host_limits
 from curation.sources.fetch import Fetched, fetch
 from curation.sources.requests import FetchTarget, read_inputs
-from tests.support.project import FAKE_SITE
-from tests.support.web_server import SECRET, WebServer, make_media
-
-QUICK = DownloadSettings(allow_private=True, attempts=3, retry_wait_s=0.05, stall_s=5.0, timeout_s=60.0)
-
-
-@pytest.fixture(scope="session")
-def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_media(tmp_path_factory.mktemp("media"))
-
-
-@pytest.fixture
-def web(media: Path) -> Iterator[WebServer]:
-    with WebServer(media) as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def _no_known_hosts() -> Iterator[None]:
-    """Every test starts without known hosts."""
-    host_limits._hosts.clear()
-    yield
-
-
-@pytest.fixture
-def fake_site(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """yt-dlp with tests/support/fake_site as a plugin, in child processes started for this test."""
-    monkeypatch.syspath_prepend(str(FAKE_SITE))
-    guard.stop_all()
-    guard.resume()
-    yield
-    guard.stop_all()
-    guard.resume()
-
-
-def ask(url: str, **row: Any) -> FetchTarget:
-    """A target like that of a row in a list."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "list.jsonl")
-        path.write_text(json.dumps({"url": url, **row}))
-        (asked,) = read_inputs([str(path)], QUICK)
-    assert isinstance(asked, FetchTarget), asked
-    return asked
-
-
-def got(asked: FetchTarget | str, folder: Path, settings: DownloadSettings = QUICK, **changes: Any) -> Fetched:
-    target = folder / "download"
-    target.mkdir()
-    return fetch(ask(asked) if isinstance(asked, str) else asked, settings.model_copy(update=changes), target)
-
-
-def rejected(asked: FetchTarget | str, folder: Path, **changes: Any) -> Rejected:
-    with pytest.raises(Rejected) as caught:
-        got(asked, folder, **changes)
-    return caught.value
-
+from tests.support.fetching import QUICK, ask, got, rejected
+from tests.support.web_server import SECRET, WebServer
 
 # --- what works -----------------------------------------------------------------------------------------------------
 
@@ -130,6 +72,7 @@ def test_subtitles_of_a_stream(web: WebServer, tmp_path: Path) -> None:
     assert "1.vtt" in track.text and "2.vtt" in track.text
 
 
+@pytest.mark.hostile("pages")
 @pytest.mark.slow
 @pytest.mark.parametrize("page", ["/watch-broken-track", "/watch-stalling-track"])
 def test_failing_subtitles_do_not_cost_the_video(
@@ -146,11 +89,13 @@ def test_subtitles_named_in_the_list_are_fetched_and_decoded(web: WebServer, tmp
     assert "Übergrößenträger" in row.subtitles[0].text
 
 
+@pytest.mark.hostile("pages")
 def test_a_page_instead_of_subtitles_is_ignored(web: WebServer, tmp_path: Path) -> None:
     asked = ask(web.url("/video.mp4"), subtitles=web.url("/subtitles/page.vtt"))
     assert got(asked, tmp_path).download.subtitles == ()
 
 
+@pytest.mark.hostile("addresses")
 def test_subtitles_are_fetched_under_the_same_policy(
     web: WebServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -215,14 +160,10 @@ _STATUSES = {
     "/bomb": Kind.TOO_LARGE,
     "/endless-page": Kind.TOO_LARGE,
     "/endless-error": Kind.LOGIN_REQUIRED,
-    "/opted-out": Kind.OPTED_OUT,
-    "/opted-out-page": Kind.OPTED_OUT,
-    "/opted-out-media": Kind.OPTED_OUT,
-    "/opted-out-redirect": Kind.OPTED_OUT,
-    "/reserved": Kind.OPTED_OUT,
 }
 
 
+@pytest.mark.hostile("pages")
 @pytest.mark.parametrize(("path", "kind"), _STATUSES.items(), ids=_STATUSES.keys())
 def test_permanent_failures_are_not_retried(web: WebServer, tmp_path: Path, path: str, kind: Kind) -> None:
     error = rejected(web.url(path), tmp_path)
@@ -242,6 +183,7 @@ _PASSING = {
 }
 
 
+@pytest.mark.hostile("pages")
 @pytest.mark.slow
 @pytest.mark.parametrize(("path", "kind"), _PASSING.items(), ids=_PASSING.keys())
 def test_transient_failures_are_retried(web: WebServer, tmp_path: Path, path: str, kind: Kind) -> None:
@@ -258,6 +200,7 @@ def test_after_transient_failures_the_video_is_fetched(web: WebServer, tmp_path:
         assert time.monotonic() - begun >= 1.0, "Retry-After was not waited for"
 
 
+@pytest.mark.hostile("pages")
 def test_a_wait_beyond_the_time_left_is_not_begun(web: WebServer, tmp_path: Path) -> None:
     begun = time.monotonic()
     assert rejected(web.url("/busy-for-an-hour"), tmp_path).kind is Kind.RATE_LIMITED
@@ -271,11 +214,13 @@ def test_a_broken_download_resumes_where_it_ended(web: WebServer, media: Path, t
     assert web.asked[-1][1]["Range"].startswith("bytes=")
 
 
+@pytest.mark.hostile("pages")
 def test_a_file_that_has_changed_is_fetched_from_the_start(web: WebServer, media: Path, tmp_path: Path) -> None:
     fetched = got(web.url("/changed-after-reset"), tmp_path)
     assert fetched.media.read_bytes() == (media / "video.mp4").read_bytes()
 
 
+@pytest.mark.hostile("pages")
 @pytest.mark.slow
 @pytest.mark.parametrize("path", ["/drip", "/drip-headers"])
 def test_the_time_is_bounded_however_slowly_it_comes(web: WebServer, tmp_path: Path, path: str) -> None:
@@ -285,6 +230,7 @@ def test_the_time_is_bounded_however_slowly_it_comes(web: WebServer, tmp_path: P
     assert time.monotonic() - begun < 60
 
 
+@pytest.mark.hostile("pages")
 @pytest.mark.slow
 @pytest.mark.parametrize("path", ["/endless", "/endless-segment"])
 def test_bytes_are_counted_as_they_come(web: WebServer, tmp_path: Path, path: str) -> None:
@@ -305,6 +251,7 @@ def test_an_unknown_host(tmp_path: Path) -> None:
     assert error.kind is Kind.CONNECTION and "does not resolve" in error.message
 
 
+@pytest.mark.hostile("pages")
 def test_too_long_unless_a_range_is_asked_for(web: WebServer, tmp_path: Path) -> None:
     error = rejected(web.url("/video.mp4"), tmp_path, max_duration_s=1.5)
     assert error.kind is Kind.TOO_LONG
@@ -363,6 +310,7 @@ def test_machine_translations_are_not_captions(web: WebServer, tmp_path: Path) -
     assert got(web.url("/site/translated"), tmp_path, subtitle_languages=("en",)).download.subtitles == ()
 
 
+@pytest.mark.hostile("failures")
 def test_a_full_disk_is_not_the_videos_fault(web: WebServer, tmp_path: Path) -> None:
     (tmp_path / "download").mkdir()
     (tmp_path / "download" / "media.mp4.part").symlink_to("/dev/full")
@@ -387,80 +335,7 @@ def test_a_wait_ends_when_everything_is_stopped(web: WebServer, tmp_path: Path) 
 # --- policy ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "host", ["127.0.0.1", "localhost", "127.1", "2130706433", "0x7f000001", "[::ffff:127.0.0.1]", "[::1]"]
-)
-def test_private_addresses_are_refused_in_all_their_forms(web: WebServer, tmp_path: Path, host: str) -> None:
-    error = rejected(web.url("/video.mp4", host), tmp_path, allow_private=False)
-    assert error.kind is Kind.REFUSED
-    assert "loopback or private" in error.message
-    assert not web.asked
-
-
-def test_the_resolved_address_counts_not_the_name(web: WebServer, tmp_path: Path) -> None:
-    """Only the check of the connection itself can detect it: the name looks like any other."""
-    with address_policy.enforced(address_policy.Policy()) as policy:
-        policy.check_host("some-name.example")
-        with pytest.raises(address_policy.AddressRefused):
-            socket.create_connection(("localhost", int(web.url("").rsplit(":", 1)[1])), 1)
-        assert policy.refusal == "127.0.0.1 is a loopback or private address"
-    socket.create_connection(("localhost", int(web.url("").rsplit(":", 1)[1])), 1).close()
-
-
-@pytest.mark.parametrize(
-    ("address", "public", "with_private"),
-    [
-        ("93.184.215.14", True, True),
-        ("2606:2800:21f:cb07:6820:80da:af6b:8b2c", True, True),
-        ("127.8.9.10", False, True),
-        ("10.1.2.3", False, True),
-        ("172.31.0.1", False, True),
-        ("192.168.1.1", False, True),
-        ("100.64.0.1", False, True),
-        ("::1", False, True),
-        ("fd12::1", False, True),
-        ("::ffff:10.0.0.1", False, True),
-        ("2002:7f00:1::", False, True),
-        ("64:ff9b::127.0.0.1", False, True),
-        ("::127.0.0.1", False, True),
-        ("169.254.169.254", False, False),
-        ("::ffff:169.254.169.254", False, False),
-        ("64:ff9b::169.254.169.254", False, False),
-        ("fe80::1", False, False),
-        ("fe80::1%eth0", False, False),
-        ("fd00:ec2::254", False, False),
-        ("100.100.100.200", False, False),
-        ("168.63.129.16", False, False),
-        ("0.0.0.0", False, False),
-        ("::", False, False),
-        ("224.0.0.1", False, False),
-        ("ff02::1", False, False),
-        ("240.0.0.1", False, False),
-        ("255.255.255.255", False, False),
-        ("localhost", False, False),
-    ],
-)
-def test_allowed_addresses(address: str, public: bool, with_private: bool) -> None:
-    assert (address_policy.refusal_reason(address, False) is None) is public
-    assert (address_policy.refusal_reason(address, True) is None) is with_private
-
-
-def test_a_proxy_may_have_a_private_address_but_nothing_else_there(web: WebServer, tmp_path: Path) -> None:
-    with address_policy.enforced(address_policy.Policy(proxy=web.url(""))):
-        socket.create_connection(("127.0.0.1", int(web.url("").rsplit(":", 1)[1])), 1).close()
-        with pytest.raises(address_policy.AddressRefused):
-            socket.create_connection(("127.0.0.1", 9), 1)
-    # The server is used as a proxy, and has nothing under that name.
-    error = rejected("http://forest.example/missing.mp4", tmp_path, allow_private=False, proxy=web.url(""))
-    assert error.kind is Kind.NOT_FOUND
-    assert web.paths() == ["http://forest.example/missing.mp4"]
-
-
-def test_behind_a_proxy_private_hosts_are_still_refused(web: WebServer, tmp_path: Path) -> None:
-    error = rejected("http://10.0.0.1/video.mp4", tmp_path, allow_private=False, proxy=web.url(""))
-    assert error.kind is Kind.REFUSED and not web.asked
-
-
+@pytest.mark.hostile("pages")
 def test_a_file_url_that_was_not_named_on_the_command_line(media: Path, tmp_path: Path) -> None:
     asked = next(read_inputs([str(media / "video.mp4")], QUICK))
     assert isinstance(asked, FetchTarget)
@@ -468,22 +343,10 @@ def test_a_file_url_that_was_not_named_on_the_command_line(media: Path, tmp_path
     assert rejected(stranger, tmp_path).kind is Kind.REFUSED
 
 
-def test_opt_out_that_is_not_honoured_is_kept_as_evidence(web: WebServer, tmp_path: Path) -> None:
-    row = got(web.url("/opted-out"), tmp_path, honour_opt_out=False).download
-    seen = json.loads(row.opt_out or "[]")
-    assert {(o["header"], o["value"], o["of"]) for o in seen} == {
-        ("X-Robots-Tag", "noai, noimageai", of) for of in ("page", "media")
-    }
-    assert all(o["time"].endswith("+00:00") for o in seen)
-
-
-def test_an_opt_out_for_another_agent_is_ignored(web: WebServer, tmp_path: Path) -> None:
-    assert got(web.url("/opted-out-for-others"), tmp_path).download.opt_out is None
-
-
 # --- secrets --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.hostile("secrets")
 def test_a_signed_url_is_fetched_as_it_is_and_never_seen_again(
     web: WebServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -494,6 +357,7 @@ def test_a_signed_url_is_fetched_as_it_is_and_never_seen_again(
     assert SECRET not in repr(asked) + repr(fetched) + caplog.text
 
 
+@pytest.mark.hostile("secrets")
 @pytest.mark.parametrize(
     "path", ["/busy", "/missing.mp4", "/text.html", "/reset-at-once", "/short", "/to-signed", "/opted-out"]
 )
@@ -542,6 +406,7 @@ def test_downloads_from_one_host_are_bounded(web: WebServer, tmp_path: Path) -> 
     assert not host_limits._hosts
 
 
+@pytest.mark.hostile("pages")
 def test_a_host_that_keeps_refusing_is_left_alone(web: WebServer, tmp_path: Path) -> None:
     for number in range(host_limits.REFUSALS):
         rejected(web.url(f"/captcha?{number}"), tmp_path)
@@ -576,6 +441,7 @@ def _local(path: Path) -> FetchTarget:
     return asked
 
 
+@pytest.mark.hostile("neighbours")
 @pytest.mark.parametrize(
     ("put", "kind"),
     [
@@ -595,6 +461,24 @@ def test_local_files_that_have_been_replaced(tmp_path: Path, put: Callable[[Path
     assert rejected(asked, tmp_path).kind is kind
 
 
+@pytest.mark.hostile("pages")
+def test_scripts_of_a_page_are_not_run_in_phantomjs(
+    web: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """A machine that has it: yt-dlp would start it, and it would make requests of its own."""
+    started = tmp_path / "started"
+    tool = tmp_path / "bin" / "phantomjs"
+    tool.parent.mkdir()
+    tool.write_text(f"#!/bin/sh\ntouch {started}\necho 2.1.1\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    request.getfixturevalue("fake_site")  # starts new children, which see that PATH
+    error = rejected(web.url("/site/scripted"), tmp_path)
+    assert error.kind is Kind.UNSUPPORTED and "PhantomJS" in error.message
+    assert not started.exists()
+
+
+@pytest.mark.hostile("pages")
 @pytest.mark.slow
 def test_ffmpeg_never_gets_a_url(web: WebServer, tmp_path: Path) -> None:
     """A machine whose ffmpeg records its arguments: merging DASH runs it, but on local files only."""

@@ -6,6 +6,7 @@ yt-dlp loads it as a plugin, so that all else on the way is real. It raises what
 from typing import Any, ClassVar
 
 from yt_dlp.extractor.common import InfoExtractor
+from yt_dlp.extractor.openload import PhantomJSwrapper
 from yt_dlp.utils import ExtractorError
 
 
@@ -34,6 +35,8 @@ class FakeSiteIE(InfoExtractor):
             raise ExtractorError(self.SAYS[name], expected=True)
         if name == "geo":
             self.raise_geo_restricted(countries=["DE"])
+        if name == "scripted":
+            PhantomJSwrapper(self).execute("console.log('hello')")
         if name == "bug":
             raise ExtractorError("Unable to extract player version")
         if name == "list":
