@@ -32,6 +32,7 @@ from curation.dataset.dataset import Dataset, now_ms
 from curation.dataset.lease import LEASE, holder_text
 from curation.dataset.object_store import put, write_errors
 from curation.dataset.parts import Lineage, Part, PartWriter
+from curation.dataset.seals import sealed
 from curation.errors import DatasetError
 from curation.schema import TABLES
 
@@ -114,7 +115,7 @@ class Committer:
                     **stamp(self),
                 }
                 try:
-                    put(self.dataset.store, path_of(self._seen + 1), json.dumps(record).encode(), create=True)
+                    put(self.dataset.store, path_of(self._seen + 1), sealed(record), create=True)
                 except AlreadyExistsError:
                     continue  # the number is taken: read that commit, then try the next
                 self._catch_up()

@@ -32,7 +32,7 @@ from deltalake.fs import DeltaStorageHandler
 from obstore.store import ObjectStore, from_url
 from pyarrow.fs import FileSystem, LocalFileSystem, PyFileSystem, SubTreeFileSystem
 
-from curation.dataset import object_store
+from curation.dataset import object_store, seals
 from curation.dataset.object_store import read_errors, write_errors
 from curation.dataset.parts import Part
 from curation.errors import DatasetError, UsageError
@@ -255,14 +255,25 @@ class Dataset:
         with read_errors(f"{self.uri}/{path}"):
             object_store.fetch(self.store, path, target)
 
+    def has(self, path: str) -> bool:
+        with read_errors(f"{self.uri}/{path}"):
+            try:
+                obstore.head(self.store, path)
+            except FileNotFoundError:
+                return False
+        return True
+
     def get_json(self, path: str) -> dict[str, Any] | None:
-        """A small JSON file, or None if there is none."""
+        """A small JSON file, or None if there is none. Raises DatasetError if it is damaged."""
         try:
-            value = json.loads(self.get(path))
+            data = self.get(path)
         except FileNotFoundError:
             return None
-        if not isinstance(value, dict):
-            raise DatasetError(f"{self.uri}/{path} is not a JSON object")
+        if fault := seals.fault_of(data):
+            raise DatasetError(f"{self.uri}/{path} is damaged: {fault}; `vidla verify {self.uri} --repair` mends it")
+        value: dict[str, Any] = json.loads(data)
+        if seals.is_sealed(data):
+            del value[seals.KEY]
         return value
 
     def list(self, prefix: str, after: str | None = None) -> Iterator[tuple[str, int, datetime]]:

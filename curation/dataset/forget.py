@@ -17,8 +17,8 @@ from curation.dataset.commits import Replacement
 from curation.dataset.dataset import Dataset, rows_of
 from curation.dataset.object_store import put
 from curation.dataset.parts import PartWriter
-from curation.dataset.pins import pins
-from curation.dataset.vacuum import parts_at, parts_on_disk
+from curation.dataset.pins import parts_at, pins
+from curation.dataset.vacuum import parts_on_disk
 from curation.dataset.writer import Writer
 from curation.errors import UsageError
 from curation.ids import digest

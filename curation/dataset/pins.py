@@ -6,8 +6,10 @@ import json
 import re
 import time
 
+import pyarrow as pa
 from obstore.exceptions import AlreadyExistsError
 
+from curation.dataset.checksums import copy_of_pin, record_pin
 from curation.dataset.commits import recent_commits, unfinished
 from curation.dataset.dataset import Dataset
 from curation.dataset.object_store import put
@@ -25,6 +27,7 @@ def pin(dataset: Dataset, name: str) -> dict[str, int]:
     versions = versions_now(dataset)
     try:
         put(dataset.store, _path(name), json.dumps(versions).encode(), create=True)
+        record_pin(dataset, _path(name))
     except AlreadyExistsError:
         raise UsageError(f"a version is already pinned as '{name}'; take another name, or --remove that one") from None
     return versions
@@ -32,15 +35,26 @@ def pin(dataset: Dataset, name: str) -> dict[str, int]:
 
 def unpin(dataset: Dataset, name: str) -> None:
     """Release a pinned version; the next vacuum deletes what only it needed. Raises UsageError."""
-    if name not in pins(dataset):
+    if not dataset.has(_path(name)):
         raise UsageError(f"no version is pinned as '{name}'")
-    dataset.delete([_path(name)])
+    dataset.delete([_path(name), copy_of_pin(_path(name))])
 
 
 def pins(dataset: Dataset) -> dict[str, dict[str, int]]:
     """The pinned versions by name, each with the version of every table."""
     names = sorted(path.removeprefix("pins/").removesuffix(".json") for path, _, _ in dataset.list("pins/"))
     return {name: dataset.get_json(_path(name)) or {} for name in names}
+
+
+def parts_at(dataset: Dataset, table: str, version: int) -> set[str]:
+    """The names of the parts that made up a table at a version."""
+    return set(pa.table(dataset.delta(table, version).get_add_actions(flatten=True))["path"].to_pylist())
+
+
+def listed_parts(dataset: Dataset, table: str) -> set[str]:
+    """The names of the parts that make up a table now or at a pinned version."""
+    versions = {pinned[table] for pinned in pins(dataset).values() if table in pinned}
+    return set(dataset.live_parts(table)).union(*(parts_at(dataset, table, version) for version in versions))
 
 
 def _path(name: str) -> str:

@@ -6,10 +6,8 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-import pyarrow as pa
-
 from curation.dataset.dataset import Dataset
-from curation.dataset.pins import pins
+from curation.dataset.pins import parts_at, pins
 from curation.dataset.writer import Writer
 from curation.schema import TABLES
 
@@ -52,11 +50,6 @@ def vacuum(writer: Writer) -> VacuumReport:
     writer.check()
     dataset.delete(path for path, _ in doomed)
     return VacuumReport(len(parts), len(unused_media), len(unused_sources), sum(size for _, size in doomed), kept)
-
-
-def parts_at(dataset: Dataset, table: str, version: int) -> set[str]:
-    """The names of the parts that made up a table at a version."""
-    return set(pa.table(dataset.delta(table, version).get_add_actions(flatten=True))["path"].to_pylist())
 
 
 def parts_on_disk(dataset: Dataset, table: str) -> Iterator[tuple[str, int]]:

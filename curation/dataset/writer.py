@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import json
 import shutil
 import threading
 import time
@@ -15,11 +14,15 @@ from typing import Any, Self
 
 from obstore.exceptions import AlreadyExistsError
 
+from curation.dataset import checksums
+from curation.dataset.alignment import check_alignment, numbers_applied
 from curation.dataset.commits import Committer, apply, path_of, read_commits, stamp
 from curation.dataset.dataset import Dataset
 from curation.dataset.lease import HEARTBEAT_S, LEASE, holder, holder_text, is_alive
 from curation.dataset.object_store import put
 from curation.dataset.parts import Lineage
+from curation.dataset.pins import listed_parts
+from curation.dataset.seals import sealed
 from curation.errors import DatasetError
 from curation.schema import TABLES
 
@@ -49,6 +52,8 @@ class Writer(Committer):
         before = self._await_lease()
         last = int(before.get("settled", 0))
         swept = int(before.get("swept", 0))
+        self._applied = numbers_applied(self.dataset)
+        check_alignment(self.dataset, swept, self._applied)
         epoch = self._open(last)
         self.lineage = dataclasses.replace(self.lineage, epoch=epoch)
         self._write_lease(swept=swept, settled=last)
@@ -71,6 +76,8 @@ class Writer(Committer):
         if self._beat is not None:
             self._beat.join()
         with contextlib.suppress(Exception):  # the dataset is consistent without it; an error under way matters more
+            checksums.record(self.dataset, self.lineage.epoch)
+        with contextlib.suppress(Exception):
             self._renew_lease(open_=False)
 
     def _await_lease(self) -> dict[str, Any]:
@@ -89,10 +96,10 @@ class Writer(Committer):
         while True:
             for number, _ in read_commits(self.dataset, last):
                 last = number
-            record = {"kind": "open", "holder": holder(), "about": dict(self._about), **stamp(self)}
-            opening = functools.partial(
-                put, self.dataset.store, path_of(last + 1), json.dumps(record).encode(), create=True
-            )
+            applied = {table: number for table, number in self._applied.items() if number}
+            about = {"about": dict(self._about), "applied": applied}
+            record = {"kind": "open", "holder": holder(), **about, **stamp(self)}
+            opening = functools.partial(put, self.dataset.store, path_of(last + 1), sealed(record), create=True)
             try:
                 opening()
             except AlreadyExistsError:
@@ -113,12 +120,17 @@ class Writer(Committer):
         )
 
     def _sweep(self, swept: int, added: set[tuple[str, str]]) -> None:
-        """Delete the uncommitted parts of writers since the last sweep, none of which can commit any more."""
+        """Delete the uncommitted parts of writers since the last sweep, none of which can commit any more.
+
+        A part that a table or a pinned version lists stays, whatever the commits say.
+        """
         low, high = f"part-{swept:020d}", f"part-{self.lineage.epoch:020d}"
         for table in TABLES:
             names = [path.rpartition("/")[2] for path, _, _ in self.dataset.list(f"{table}/", after=f"{table}/{low}")]
-            orphans = [n for n in names if low <= n < high and (table, n) not in added]
-            self.dataset.delete(f"{table}/{name}" for name in orphans)
+            orphans = {n for n in names if low <= n < high and (table, n) not in added}
+            if orphans:
+                orphans -= listed_parts(self.dataset, table)
+                self.dataset.delete(f"{table}/{name}" for name in orphans)
         if self.dataset.folder is not None:
             for pattern in ("*#[0-9]*", "*/*#[0-9]*", "*/*/*#[0-9]*"):  # left by interrupted writes on disk
                 for torn in self.dataset.folder.glob(pattern):
@@ -137,7 +149,7 @@ class Writer(Committer):
             "settled": settled,
             "swept": swept,
         }
-        put(self._lease.store, LEASE, json.dumps(lease).encode())
+        put(self._lease.store, LEASE, sealed(lease))
 
     def _keep_lease(self) -> None:
         while not self._closing.wait(HEARTBEAT_S):

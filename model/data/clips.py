@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 
 from curation.dataset.commits import path_of
 from curation.dataset.dataset import Dataset
-from curation.dataset.pins import pin, pins, versions_now
-from curation.dataset.vacuum import parts_at, parts_on_disk
+from curation.dataset.pins import parts_at, pin, pins, versions_now
+from curation.dataset.vacuum import parts_on_disk
 from curation.errors import DatasetError, UsageError
 from curation.ids import digest
 from curation.records import SCALES, Scale
