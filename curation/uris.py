@@ -7,37 +7,20 @@ in memory.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import Enum
-from urllib.parse import SplitResult, quote, unquote, unquote_plus, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, unquote_plus, urlsplit, urlunsplit
 
-REDACTED = "REDACTED"
+from curation.redaction import REDACTED as REDACTED
+from curation.redaction import is_redacted as is_redacted
+from curation.redaction import redact as redact
+from curation.redaction import signature_parameters
+
 LONGEST = 16_384  # characters of a URL
 
 _TRACKING = re.compile(
     r"utm_.+|fbclid|gclid|gclsrc|dclid|gbraid|wbraid|msclkid|twclid|ttclid|yclid|mc_[ce]id|igshid|igsh|_ga|_gl",
     re.IGNORECASE,
 )
-# Signatures, and the parameters that belong to them, differ each time the same URL is signed.
-_SIGNATURE = re.compile(
-    r"x-(amz|goog|ms|oss|cos)-.+|(l|url)?_?sig(nature)?|key-pair-id|awsaccesskeyid|googleaccessid|hdn(ea|ts|tl)|__token__",
-    re.IGNORECASE,
-)
-# These belong to a signature if there is one, or an expiry; alone they may distinguish two videos.
-_TOKEN = re.compile(
-    r"((access|auth|id|refresh|security|session|bearer|csrf|download)[_-]?)?token|policy|sign|hmac|jwt", re.IGNORECASE
-)
-_HASH = re.compile(r"st|hash|md5", re.IGNORECASE)  # only if there is an expiry
-_EXPIRY = re.compile(r"(expires?|expiry|expiration|exp|ts|timestamp)=.*|e=\d{10,13}", re.IGNORECASE)
-_AZURE = re.compile(r"s[etprv]|spr|sip|sk[tesv]|sk[ot]id", re.IGNORECASE)  # only if there is a `sig`
-# Secrets other than signatures.
-_SECRET = re.compile(
-    r"((api|access|secret|private|subscription|auth)?[_-]?key)|(client[_-]?)?secret|pass|passw(or)?d|pwd|auth"
-    r"|authorization|session(_?id)?|sid|jsessionid|phpsessid|cookie|credentials?",
-    re.IGNORECASE,
-)
-_JWT = re.compile(r"eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]*")
 _YOUTUBE = re.compile(r"(?:www\.|m\.|music\.)?youtube(?:-nocookie)?\.com|(?:www\.)?youtu\.be")
 _YOUTUBE_ID = re.compile(r"[\w-]{11}", re.ASCII)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -118,7 +101,8 @@ def _normalised(parts: SplitResult) -> SplitResult:
 
 
 def _unsigned(parts: SplitResult) -> str:
-    kept = (p for p, kind in _parameters(parts.query) if kind is not _ParameterKind.SIGNATURE)
+    parameters = [p for p, _ in _named(parts.query)]
+    kept = (p for p, signs in zip(parameters, signature_parameters(parameters), strict=True) if not signs)
     return urlunsplit(parts._replace(query="&".join(kept)))
 
 
@@ -136,61 +120,3 @@ def _youtube_id(parts: SplitResult) -> str | None:
 def _named(query: str) -> list[tuple[str, str]]:
     """The parameters of `query`, unchanged, each with its decoded name."""
     return [(p, unquote_plus(p.partition("=")[0])) for p in query.split("&") if p]
-
-
-# --- secrets --------------------------------------------------------------------------------------------------------
-
-
-def is_redacted(uri: str) -> bool:
-    """Whether `redact` has removed something from `uri`, so that it cannot be fetched."""
-    return REDACTED in uri
-
-
-def redact(text: str) -> str:
-    """`text`, a URI or a message that contains some, with signatures, keys, tokens and users replaced by REDACTED.
-
-    >>> redact("cannot open https://me:pw@host/a?key=s3cret&page=2")
-    'cannot open https://REDACTED@host/a?key=REDACTED&page=2'
-    """
-    text = re.sub(r"(?<=//)[^/?#@\s]+@", f"{REDACTED}@", text)
-    text = _JWT.sub(REDACTED, text)
-    text = re.sub(r"(?<=[;/])(hdn\w+|jsessionid|exp)=[^/;?\s]+", rf"\1={REDACTED}", text, flags=re.IGNORECASE)
-    return re.sub(r"(?<=[?#;])[^\s'\"<>?#]*=[^\s'\"<>?#]*", _redact_query, text)
-
-
-def _redact_query(match: re.Match[str]) -> str:
-    return "&".join(_redact_parameter(p, kind is not _ParameterKind.PLAIN) for p, kind in _parameters(match[0]))
-
-
-def _redact_parameter(parameter: str, secret: bool) -> str:
-    name, equals, value = parameter.partition("=")
-    if secret and value:
-        return f"{name}={REDACTED}"
-    plain = unquote(value)
-    inner = redact(plain) if "//" in plain else plain  # a URL inside a URL
-    return parameter if inner == plain else f"{name}{equals}{quote(inner, safe='')}"
-
-
-class _ParameterKind(Enum):
-    """The kind of a parameter in a query."""
-
-    PLAIN = "plain"
-    SIGNATURE = "signature"
-    SECRET = "secret"
-
-
-def _parameters(query: str) -> Iterator[tuple[str, _ParameterKind]]:
-    """Each parameter of `query`, unchanged, with its kind."""
-    named = _named(query)
-    names = [name for _, name in named]
-    expires = any(_EXPIRY.fullmatch(p) for p, _ in named)
-    signing = [_SIGNATURE, _TOKEN, _HASH] if expires else [_SIGNATURE]
-    signed = any(p.fullmatch(n) for n in names for p in signing)
-    companions = [*signing, _TOKEN, *([_AZURE] if "sv" in names else [])] if signed else []
-    for parameter, name in named:
-        if any(p.fullmatch(name) for p in companions) or (signed and _EXPIRY.fullmatch(parameter)):
-            yield parameter, _ParameterKind.SIGNATURE
-        elif _TOKEN.fullmatch(name) or _SECRET.fullmatch(name):
-            yield parameter, _ParameterKind.SECRET
-        else:
-            yield parameter, _ParameterKind.PLAIN

@@ -360,6 +360,7 @@ _SIGNED = [
 ]
 
 
+@pytest.mark.hostile("secrets")
 @pytest.mark.parametrize("url", _SIGNED)
 def test_a_url_with_a_new_signature_is_the_same_request(url: str) -> None:
     kept = canonical(url)
@@ -383,6 +384,7 @@ def test_a_url_without_secrets_can_be_fetched_again() -> None:
         assert not is_redacted(canonical(f"https://a.example/x?{query}"))
 
 
+@pytest.mark.hostile("secrets")
 @pytest.mark.parametrize("name", ["key", "api_key", "password", "sessionid", "auth"])
 def test_other_secrets_are_kept_out_but_part_of_the_request(name: str) -> None:
     url = f"https://a.example/x?{name}={SECRET}&v=1"
@@ -390,6 +392,7 @@ def test_other_secrets_are_kept_out_but_part_of_the_request(name: str) -> None:
     assert forms(url).identity != forms(url.replace(SECRET, "another")).identity
 
 
+@pytest.mark.hostile("secrets")
 @pytest.mark.parametrize(
     "text",
     [
@@ -415,6 +418,7 @@ def test_redaction_leaves_the_rest_alone() -> None:
     assert redact(plain) == plain
 
 
+@pytest.mark.hostile("secrets")
 @given(
     st.text(st.characters(codec="utf-8"), max_size=60),
     st.sampled_from(["sig", "X-Amz-Signature", "token", "Signature"]),
