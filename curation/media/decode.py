@@ -1,4 +1,4 @@
-"""Read untrusted media: open it, choose its streams, and give its frames in order on one clean clock.
+"""Read untrusted media: choose its streams, and give its frames in order on one clean clock.
 
 Everything here runs inside a guarded child (curation/guard). Damage is counted while a source is read and judged at the
 end: a reject, or a note on the damage if most of the source is sound.
@@ -6,7 +6,6 @@ end: a reject, or a note on the damage if most of the source is sound.
 
 from __future__ import annotations
 
-import errno
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,13 +16,10 @@ import av
 import numpy as np
 from av.stream import Discard, Disposition
 
+from curation.media.containers import PICTURES, open_media, raise_resource_error
 from curation.rejects import Kind, Rejected
 from curation.settings import MediaSettings
 
-# Containers that hold their media themselves. Playlists, concat lists, SDP, image patterns and the like are left out:
-# they would make the library open other files or hosts.
-FORMATS = "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg,mxf,ivf,nut,gif,rm,dv,mp3,wav,flac,aac"
-_PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 _MAX_QUEUED_SOUND_BYTES = 16 << 20  # sound this far ahead of the picture outlasts it, and is dropped
 _DURATION_IN_HEADER = ("matroska,webm", "flv", "asf")  # others state a number of frames, or ffmpeg estimates it
 _ROUNDING = 0.02  # relative error of such a duration that may be due to rounding
@@ -33,25 +29,9 @@ _BACKWARDS_S = 1.0  # a smaller step back is a stray timestamp, a larger one a n
 _SOUND_LAG_S = 1.0  # sound is decoded this far behind the picture, which detects jumps between timestamps
 
 
-def open_media(path: Path) -> av.container.InputContainer:
-    """The container at `path`, which may open nothing else. Raises Rejected (UNREADABLE, UNSUPPORTED)."""
-    if not path.is_file():  # a pipe would block
-        raise Rejected(Kind.UNREADABLE, "no such file" if not path.exists() else "it is not a regular file")
-    if path.stat().st_size == 0:
-        raise Rejected(Kind.UNREADABLE, "the file is empty")
-    options = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
-    try:
-        return av.open(f"file:{path.absolute()}", options=options, metadata_errors="replace")
-    except av.FFmpegError as error:
-        raise_resource_error(error)
-        if error.errno in (errno.EINVAL, errno.EPERM):
-            raise Rejected(Kind.UNSUPPORTED, f"not a supported container ({FORMATS})") from None
-        raise Rejected(Kind.UNREADABLE, f"not media: {error.strerror}") from None
-
-
 def video_stream(container: av.container.InputContainer, settings: MediaSettings) -> av.video.stream.VideoStream:
     """The video stream of `container`, its size checked; cover art does not count. Raises Rejected."""
-    moving = [s for s in container.streams.video if not s.disposition & _PICTURES]
+    moving = [s for s in container.streams.video if not s.disposition & PICTURES]
     if not moving:
         content = "a still picture" if container.streams.video else "sound" if container.streams.audio else "nothing"
         raise Rejected(Kind.NO_VIDEO, f"it contains {content}, but no video")
@@ -76,14 +56,6 @@ def declared_duration(container: av.container.InputContainer, stream: av.video.s
     if stream.duration and stream.duration > 0:
         return float(stream.duration * stream.time_base)
     return container.duration / av.time_base if container.duration and container.duration > 0 else None
-
-
-def raise_resource_error(error: av.FFmpegError) -> None:
-    """Raise errors that are not the media's fault: no memory, no disk space."""
-    if error.errno == errno.ENOMEM:
-        raise MemoryError(str(error)) from None
-    if error.errno == errno.ENOSPC:
-        raise error
 
 
 # --- clocks ---------------------------------------------------------------------------------------------------------

@@ -16,7 +16,8 @@ from typing import Any
 import av
 from pydantic import TypeAdapter
 
-from curation.media.decode import Picture, Source, declared_duration, open_media, raise_resource_error, video_stream
+from curation.media.containers import open_media, raise_resource_error
+from curation.media.decode import Picture, Source, declared_duration, video_stream
 from curation.media.encode import AudioTrack, VideoTrack, copy_packets, open_stored, stored_time_base
 from curation.media.pictures import Deinterlacer, Geometry, Scaler, Spool, Thumbnailer, sharpness
 from curation.media.shots import ShotDetector

@@ -10,22 +10,24 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import av
 from yt_dlp.cookies import CookieLoadError
 from yt_dlp.utils import PagedList, YoutubeDLError
 
+from curation import guard
 from curation.errors import disk_is_full
 from curation.ids import file_digest
+from curation.media.containers import contents_of
+from curation.media.merge import merge
 from curation.rejects import Kind, Rejected
 from curation.settings import DownloadSettings
 from curation.sources.address_policy import Policy, enforced
 from curation.sources.failures import FetchFailure, failure_of_extraction
-from curation.sources.ytdlp import TRANSIENT, pause_s
+from curation.sources.ytdlp import MEMORY_BYTES, TRANSIENT, pause_s
 from curation.sources.ytdlp_client import BoundedYoutubeDL
 from curation.subtitles.tracks import FILE_BYTES
 from curation.uris import redact
@@ -33,6 +35,8 @@ from curation.uris import redact
 PLAYLIST_ENTRIES = 200_000
 PLAYLISTS = 100  # inside a playlist: a channel has several
 TEXT_LIMIT = 100_000  # characters of one text from a site
+_TEXTS = (b"<!doctype", b"<html", b"<?xml", b"<svg", b"{", b"#extm3u", b"ffconcat")
+_IMAGES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"BM", b"II*\0", b"MM\0*", b"8BPS")
 _ROW = {
     "title": ("title",),
     "channel": ("channel", "uploader"),
@@ -211,16 +215,11 @@ def _media(client: BoundedYoutubeDL, url: str, settings: DownloadSettings, range
         info = next((e for e in info.get("entries") or () if e), None)
     if not info:
         raise Rejected(Kind.NO_VIDEO, "no video in the page")
-    files = [Path(d["filepath"]) for d in info.get("requested_downloads") or () if d.get("filepath")]
-    if len(files) != 1 or not files[0].is_file():  # yt-dlp skips some videos silently
-        raise Rejected(Kind.NO_VIDEO, "yt-dlp found nothing to download")
-    if not files[0].stat().st_size:
-        raise Rejected(Kind.NO_VIDEO, "the media is an empty file")
-    probe(files[0], None if ranged else settings.max_duration_s)
-    digest = file_digest(files[0])
+    file = _one_file(client, info.get("requested_downloads") or ())
+    probe(file, None if ranged else settings.max_duration_s)
     return {
-        "media": str(files[0]),
-        "digest": digest,
+        "media": str(file),
+        "digest": file_digest(file),
         "opt_out": client.opt_out_json(),
         "extractor": str(info.get("extractor_key") or "Generic"),
         "id": str(info["id"]),
@@ -228,6 +227,19 @@ def _media(client: BoundedYoutubeDL, url: str, settings: DownloadSettings, range
         "subtitles": _subtitle_files(info.get("subtitles")),
         "automatic": _subtitle_files(info.get("automatic_captions")),
     }
+
+
+def _one_file(client: BoundedYoutubeDL, downloads: Sequence[dict[str, Any]]) -> Path:
+    """The media on disk; a picture and a sound that came as two files are merged. Raises Rejected."""
+    files = [Path(f["filepath"]) for d in downloads for f in d.get("requested_formats") or [d] if f.get("filepath")]
+    if len(downloads) != 1 or not files or not all(file.is_file() for file in files):  # it skips some videos silently
+        raise Rejected(Kind.NO_VIDEO, "yt-dlp found nothing to download")
+    if not all(file.stat().st_size for file in files):
+        raise Rejected(Kind.NO_VIDEO, "the media is an empty file")
+    if len(files) == 1:
+        return files[0]
+    limits = guard.Limits(max(0.0, client.deadline - time.monotonic()), MEMORY_BYTES)
+    return merge(files, Path(downloads[0]["filepath"]), limits)
 
 
 def _check(info: dict[str, Any], settings: DownloadSettings, ranged: bool) -> None:
@@ -252,17 +264,20 @@ def _check(info: dict[str, Any], settings: DownloadSettings, ranged: bool) -> No
 def probe(path: Path, max_duration_s: float | None) -> None:
     """Raises Rejected if `path` is certainly not a video, or is too long."""
     with path.open("rb") as file:
-        head = file.read(512).lstrip().lower()
-    if head.startswith((b"<!doctype", b"<html", b"<?xml", b"{", b"#extm3u", b"ffconcat")):
+        head = file.read(512)
+    if head.lstrip().lower().startswith(_TEXTS):
         raise Rejected(Kind.NO_VIDEO, "a text instead of media")
+    if head.startswith(_IMAGES):
+        raise Rejected(Kind.NO_VIDEO, "an image")
     try:
-        with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
-            moving = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
-            if not moving or container.format.name.endswith("_pipe") or container.format.name == "image2":
-                raise Rejected(Kind.NO_VIDEO, "an image" if moving else "sound only")
-            seconds = (container.duration or 0) / 1_000_000
-    except av.FFmpegError:
+        found = contents_of(path)
+    except Rejected as error:
+        if error.kind is Kind.UNSUPPORTED:
+            raise
         return
+    if not found.video:
+        raise Rejected(Kind.NO_VIDEO, "sound only")
+    seconds = found.duration or 0
     if max_duration_s is not None and seconds > max_duration_s:
         raise _too_long(seconds, max_duration_s)
 

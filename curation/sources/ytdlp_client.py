@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sys
 import time
 from datetime import UTC, datetime
 from functools import partial
@@ -21,6 +22,8 @@ from yt_dlp.extractor.openload import PhantomJSwrapper
 from yt_dlp.networking import Request, Response
 from yt_dlp.networking._requests import RequestsRH
 from yt_dlp.networking.exceptions import HTTPError, NoSupportingHandlers, RequestError
+from yt_dlp.postprocessor import FFmpegPostProcessor
+from yt_dlp.postprocessor.common import PostProcessor
 
 from curation.ids import digest
 from curation.rejects import Kind, Rejected
@@ -255,7 +258,6 @@ class _Log:
 
 
 def _params(settings: DownloadSettings) -> dict[str, Any]:
-    limited = {"merger+ffmpeg_i": ["-protocol_whitelist", "file", "-nostdin"]}
     params: dict[str, Any] = {
         "logger": _Log(),
         "quiet": True,
@@ -281,7 +283,6 @@ def _params(settings: DownloadSettings) -> dict[str, Any]:
         "allow_unplayable_formats": False,
         "fixup": "never",
         "updatetime": False,
-        "postprocessor_args": limited,
     }
     if settings.user_agent:
         params["http_headers"] = {"User-Agent": settings.user_agent}
@@ -315,17 +316,28 @@ def _no_phantomjs(*_: Any, **__: Any) -> None:
     raise Rejected(Kind.UNSUPPORTED, "a page whose scripts yt-dlp would run in PhantomJS, which is not allowed")
 
 
+class _LeftApart(PostProcessor):  # type: ignore[misc]
+    """Replaces the merger: yt-dlp would let ffmpeg open whatever the two files turn out to be (see media/merge.py)."""
+
+    available = True
+
+    def run(self, info: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
+        return [], info
+
+
 def _no_ffmpeg(*_: Any) -> None:
     raise Rejected(Kind.UNSUPPORTED, "a stream that yt-dlp would pass to ffmpeg, which is not allowed")
 
 
-def _restrict_downloaders() -> None:
+def _restrict_ytdlp() -> None:
     native = {"http_dash_segments": DashSegmentsFD, "http_dash_segments_generator": DashSegmentsFD, "ism": IsmFD}
     for protocol in PROTOCOL_MAP:
         PROTOCOL_MAP[protocol] = _Hls if protocol.startswith("m3u8") else native.get(protocol, _Refused)
     PROTOCOL_MAP.update(http=HttpFD, https=HttpFD)
     FFmpegFD._call_downloader = _no_ffmpeg
     PhantomJSwrapper.__new__ = _no_phantomjs  # a browser without updates, which would make requests of its own
+    FFmpegPostProcessor._determine_executables = lambda _: {}  # as if neither ffmpeg nor ffprobe were installed
+    sys.modules[YoutubeDL.__module__].FFmpegMergerPP = _LeftApart  # type: ignore[attr-defined]
 
 
-_restrict_downloaders()
+_restrict_ytdlp()

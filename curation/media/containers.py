@@ -1,0 +1,84 @@
+"""Open untrusted media: only containers that hold their media themselves, so that no parser opens anything else.
+
+Playlists, manifests, concat lists, SDP, image patterns, subtitle indexes and the like are formats too, and what they
+name is opened by the library that reads them: a file of this machine, or a host. Everything that opens media, anywhere
+in this project, opens it here.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+from av.stream import Disposition
+
+from curation.rejects import Kind, Rejected
+
+FORMATS = (
+    *("mov", "matroska", "avi", "mpegts", "mpeg", "flv", "asf", "ogg", "mxf", "ivf", "nut", "gif", "rm", "dv"),
+    *("mp3", "wav", "flac", "aac"),  # sound, so that it is called sound
+)
+"""FFmpeg's names of the demuxers that may be used; for those with several names, the first."""
+WHITELISTS = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"}
+"""Options for every FFmpeg library and program that opens media."""
+PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A container: FFmpeg's name of its format, its duration in seconds if stated, and what it holds.
+
+    `video` is a moving picture, `pictures` are still ones, such as cover art; `audio` is the codec of the first sound.
+    """
+
+    format: str
+    duration: float | None
+    video: bool
+    pictures: bool
+    audio: str | None
+
+
+def open_container(source: Path | BinaryIO) -> av.container.InputContainer:
+    """The container at a path or in an open file, if it is one of FORMATS. Raises av.FFmpegError."""
+    file = f"file:{source.absolute()}" if isinstance(source, Path) else source
+    return av.open(file, options=dict(WHITELISTS), metadata_errors="replace")
+
+
+def open_media(path: Path) -> av.container.InputContainer:
+    """The container at `path`, which may open nothing else. Raises Rejected (UNREADABLE, UNSUPPORTED)."""
+    if not path.is_file():  # a pipe would block
+        raise Rejected(Kind.UNREADABLE, "no such file" if not path.exists() else "it is not a regular file")
+    if path.stat().st_size == 0:
+        raise Rejected(Kind.UNREADABLE, "the file is empty")
+    try:
+        return open_container(path)
+    except av.FFmpegError as error:
+        raise_resource_error(error)
+        if error.errno in (errno.EINVAL, errno.EPERM):
+            raise Rejected(Kind.UNSUPPORTED, f"not a supported container ({','.join(FORMATS)})") from None
+        raise Rejected(Kind.UNREADABLE, f"not media: {error.strerror}") from None
+
+
+def contents_of(path: Path) -> Contents:
+    """What the container at `path` holds, by its header. Raises Rejected as `open_media` does."""
+    with open_media(path) as container:
+        moving = [s for s in container.streams.video if not s.disposition & PICTURES]
+        sound = [s.codec_context for s in container.streams.audio[:1]]
+        return Contents(
+            format=container.format.name.partition(",")[0],
+            duration=container.duration / av.time_base if container.duration else None,
+            video=bool(moving),
+            pictures=len(moving) < len(container.streams.video),
+            audio=sound[0].name if sound and sound[0] is not None else None,
+        )
+
+
+def raise_resource_error(error: av.FFmpegError) -> None:
+    """Raise errors that are not the media's fault: no memory, no disk space."""
+    if error.errno == errno.ENOMEM:
+        raise MemoryError(str(error)) from None
+    if error.errno == errno.ENOSPC:
+        raise error
