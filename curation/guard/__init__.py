@@ -15,8 +15,12 @@ from curation.guard.process import (
     start_detached,
     start_server,
 )
+from curation.guard.variables import CLOUD, MODELS, SYSTEM, environment
 
 __all__ = [
+    "CLOUD",
+    "MODELS",
+    "SYSTEM",
     "Child",
     "Crashed",
     "GuardError",
@@ -27,6 +31,7 @@ __all__ = [
     "Stopped",
     "TimedOut",
     "call",
+    "environment",
     "processor_s",
     "resume",
     "run",

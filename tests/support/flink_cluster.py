@@ -157,7 +157,8 @@ class Cluster:
         wait_until(lambda: self.overview().get("slots-available") == SLOTS)
 
     def start_worker_pool(self) -> None:
-        command = [sys.executable, "-m", "pipelines.runners.flink_worker_pool", f"--service_port={self._pool_port}"]
+        pool = [sys.executable, "-m", "pipelines.runners.flink_worker_pool", f"--service_port={self._pool_port}"]
+        command = [*pool, f"--env={MARK}"]
         self.worker_pool = self._start("workers", command, {})
         wait_until(lambda: _answers(self._pool_port))
 

@@ -1,4 +1,4 @@
-"""Watching other processes: wait for a condition up to a limit; check whether they run or listen."""
+"""Watching other processes: wait for a condition up to a limit; check whether they run or listen; find a free port."""
 
 from __future__ import annotations
 
@@ -27,3 +27,10 @@ def is_closed(port: int) -> bool:
     """Whether nothing listens on a port of loopback."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def free_port() -> int:
+    """A port of loopback on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
