@@ -29,7 +29,7 @@ COMMANDS = {
     "retry": Command("vidla.curate_commands:retry", "Try rejected work again where a retry can help."),
     "inspect": Command("vidla.dataset_commands:inspect", "Show the state of a dataset, or the rows of a table."),
     "export": Command("vidla.dataset_commands:export", "Export clips with their texts, or the tables."),
-    "forget": Command("vidla.dataset_commands:forget", "Remove a video, URL or channel for good."),
+    "forget": Command("vidla.forget_command:forget", "Remove a video, URL or channel for good."),
     "compact": Command("vidla.dataset_commands:compact", "Merge small parts into larger ones."),
     "vacuum": Command("vidla.dataset_commands:vacuum", "Delete superseded parts, media and sources."),
     "pin": Command("vidla.dataset_commands:pin", "Keep the current version under a name."),

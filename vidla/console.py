@@ -37,4 +37,9 @@ def escape(text: str) -> str:
     >>> escape("\x1b[2J [red]a[/red]")
     ' [2J \\[red]a\\[/red]'
     """
-    return escape_markup(re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", text))
+    return escape_markup(plain(text))
+
+
+def plain(text: str) -> str:
+    """`text` from anywhere without commands to a terminal."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", text)

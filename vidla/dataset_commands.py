@@ -19,7 +19,6 @@ from curation.ids import new_run_id
 from vidla.options import DatasetArgument, WaitOption, WhereOption
 
 if TYPE_CHECKING:
-    from curation.dataset.forget import TargetKind
     from curation.dataset.writer import Writer
 
 PLAIN_INTERVAL_S = 5.0
@@ -110,37 +109,6 @@ def _progress(unit: str, total: int | None) -> Iterator[Callable[[int], None]]:
     yield print_line
 
 
-def forget(
-    dataset: DatasetArgument,
-    video: Annotated[str | None, typer.Option("--video", metavar="ID", help="a video_id, with all its ranges")] = None,
-    url: Annotated[
-        str | None, typer.Option("--url", metavar="URL", help="the URL of a request, or the page it came from")
-    ] = None,
-    channel: Annotated[
-        str | None, typer.Option("--channel", metavar="CHANNEL", help="the name or id of a channel")
-    ] = None,
-    wait: WaitOption = 0.0,
-) -> None:
-    """Remove a video, a URL or a channel from every row, file and older version, and never fetch it again.
-
-    Example: vidla forget data/talks --url https://videos.example/watch/17.mp4
-    """
-    from curation.dataset.forget import forget as forget_in
-
-    choices: dict[TargetKind, str | None] = {"video": video, "uri": url, "channel": channel}
-    chosen = [(what, name) for what, name in choices.items() if name]
-    if len(chosen) != 1:
-        raise UsageError("name one of --video, --url and --channel")
-    with _writer(dataset, "forget", wait) as writer:
-        report = forget_in(writer, *chosen[0])
-    typer.echo(
-        f"Forgotten, and not to be fetched again: {report.videos} video(s) of {report.requests} request(s). "
-        f"Deleted: {report.parts} parts, {report.media} media file(s), {report.sources} source(s)"
-    )
-    for name in report.broken:
-        typer.echo(f"The version pinned as '{name}' held some of it and can no longer be read: pin a new one", err=True)
-
-
 def vacuum(dataset: DatasetArgument, wait: WaitOption = 0.0) -> None:
     """Delete superseded files: parts, stored media and sources that neither the tables nor a pinned version need.
 
@@ -149,7 +117,7 @@ def vacuum(dataset: DatasetArgument, wait: WaitOption = 0.0) -> None:
     from curation.dataset.pins import pins
     from curation.dataset.vacuum import vacuum as vacuum_in
 
-    with _writer(dataset, "vacuum", wait) as writer:
+    with open_writer(dataset, "vacuum", wait) as writer:
         report = vacuum_in(writer)
     typer.echo(
         f"Deleted: {report.parts} parts, {report.media} media file(s), {report.sources} source(s), "
@@ -169,7 +137,7 @@ def compact(dataset: DatasetArgument, wait: WaitOption = 0.0) -> None:
     """
     from curation.dataset.compact import compact as compact_in
 
-    with _writer(dataset, "compact", wait) as writer:
+    with open_writer(dataset, "compact", wait) as writer:
         report = compact_in(writer)
     before, after = report.parts
     if before:
@@ -197,26 +165,27 @@ def pin(
 
     source = Dataset(dataset)
     if name is None:
-        for pinned, versions in pins(_existing(source)).items():
+        for pinned, versions in pins(existing(source)).items():
             typer.echo(f"{pinned}: {_versions(versions)}")
     elif remove:
         unpin(source, name)
     else:
-        typer.echo(f"{name}: {_versions(pin_in(_existing(source), name))}")
+        typer.echo(f"{name}: {_versions(pin_in(existing(source), name))}")
 
 
 def _versions(versions: Mapping[str, int]) -> str:
     return ", ".join(f"{table} {version}" for table, version in versions.items())
 
 
-def _writer(location: str, command: str, wait_s: float) -> Writer:
+def open_writer(location: str, command: str, wait_s: float) -> Writer:
+    """The writer of an existing dataset, not yet entered. Raises DatasetError."""
     from curation.dataset.writer import Writer
 
     run_id = new_run_id()
-    return Writer(_existing(Dataset(location)), run_id, {"command": command}, wait_s)
+    return Writer(existing(Dataset(location)), run_id, {"command": command}, wait_s)
 
 
-def _existing(dataset: Dataset) -> Dataset:
+def existing(dataset: Dataset) -> Dataset:
     """`dataset`, if there is one at its URI: opening for writing would create it. Raises DatasetError."""
     if not dataset.exists():
         raise DatasetError(f"no vidla dataset at {dataset.uri}")

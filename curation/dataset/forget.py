@@ -1,13 +1,14 @@
 """Forgetting: a video, URL or channel is removed from all rows, files and older versions, and never fetched again.
 
 The table `forgotten` remembers it by digests alone. They also identify older files that still hold something of it, so
-that the next call finishes one that was interrupted.
+that the next call finishes one that was interrupted. `look` says what there is to forget, `undo` takes it back.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from curation.dataset.dataset import Dataset, rows_of
 from curation.dataset.object_store import put
 from curation.dataset.parts import PartWriter
 from curation.dataset.pins import parts_at, pins
-from curation.dataset.vacuum import parts_on_disk
+from curation.dataset.vacuum import parts_on_disk, uncommitted_files
 from curation.dataset.writer import Writer
 from curation.errors import UsageError
 from curation.ids import digest
@@ -64,32 +65,111 @@ def _key(kind: str, name: str) -> str:
 
 
 @dataclass(frozen=True)
+class Findings:
+    """What there is to forget: ids of videos, keys of requests, numbers of stored media and sources.
+
+    `pins` names the pinned versions that hold some of it; they cannot be read any more once it is forgotten. `known`:
+    it was forgotten before.
+    """
+
+    videos: tuple[str, ...]
+    requests: tuple[str, ...]
+    media: int
+    sources: int
+    pins: tuple[str, ...]
+    known: bool
+
+    def __bool__(self) -> bool:
+        return bool(self.videos or self.requests or self.known)
+
+
+@dataclass(frozen=True)
 class ForgetReport:
-    """The numbers of deleted items; `broken` names the pinned versions that lost parts and cannot be read any more."""
+    """The numbers of deleted items; `swept`: files that no table names, left by killed runs.
+
+    `broken` names the pinned versions that lost parts and cannot be read any more.
+    """
 
     videos: int
     requests: int
     parts: int
     media: int
     sources: int
+    swept: int
     broken: tuple[str, ...]
 
 
-def forget(writer: Writer, kind: TargetKind, name: str) -> ForgetReport:
+def look(dataset: Dataset, kind: TargetKind, name: str) -> Findings:
+    """What `forget` would remove. Writes nothing. Raises UsageError for a malformed URL."""
+    name = _plain_name(kind, name)
+    found = _find(dataset, kind, name)
+    forgotten = ForgottenKeys.load(dataset)
+    doomed = ForgottenKeys(forgotten.keys | {_key(*each) for each in found.all()})
+    parts: dict[str, set[str]] = {}
+    sources: set[str] = set()
+    for table in TABLES:
+        for part in _on_disk(dataset, table):
+            held = [row for row in _rows(dataset, table, [part]) if doomed.has_row(row)]
+            if held:
+                parts.setdefault(table, set()).add(part)
+            sources.update(u for row in held for u in _of(row, "source_uri"))
+    return Findings(
+        videos=tuple(sorted(found.videos)),
+        requests=tuple(sorted(found.requests)),
+        media=len(_media_of(dataset, doomed)),
+        sources=sum(path in sources for path, _, _ in dataset.list("sources/")),
+        pins=_broken(dataset, parts),
+        known=_key(kind, name) in forgotten.keys,
+    )
+
+
+def forget(writer: Writer, kind: TargetKind, name: str, *, ahead: bool = False) -> ForgetReport:
     """Forget a video (by id, including ranges of it), a URL, or a channel (by name or id), and never fetch it again.
 
-    If it is interrupted, a second call finishes it. Raises UsageError for a malformed URL.
+    If it is interrupted, a second call finishes it. Raises UsageError for a malformed URL and, unless `ahead`, for what
+    is not in the dataset: it may be misspelt.
     """
     dataset = writer.dataset
-    if kind == "uri" and not name.startswith("file:"):
-        try:
-            name = canonical(name)
-        except InvalidUri as error:
-            raise UsageError(str(error)) from None
+    name = _plain_name(kind, name)
     found = _find(dataset, kind, name)
+    if not ahead and not any(found.all()) and _key(kind, name) not in ForgottenKeys.load(dataset).keys:
+        raise UsageError(nothing_of(dataset, kind))
     _scrub_logs(dataset, found)
-    _commit(writer, {(kind, name), *found.all()}, found)
+    _commit(writer, (kind, name), found)
     return _delete(writer, ForgottenKeys.load(dataset), found)
+
+
+def nothing_of(dataset: Dataset, kind: TargetKind) -> str:
+    what = {"video": "video", "uri": "request or page with this URL", "channel": "channel of this name or id"}[kind]
+    return f"{dataset.uri} has no such {what}; --ahead forbids to fetch it all the same"
+
+
+def undo(writer: Writer, kind: TargetKind, name: str) -> dict[str, int]:
+    """Allow again what was forgotten under this name, with all that the same call forgot; the numbers by kind.
+
+    What was deleted stays deleted. Raises UsageError if it was not forgotten, or was together with its channel.
+    """
+    dataset = writer.dataset
+    rows = dataset.read("forgotten").to_pylist()
+    named = next((row for row in rows if row["key"] == _key(kind, _plain_name(kind, name))), None)
+    if named is None:
+        raise UsageError(f"{dataset.uri} has not forgotten it; `vidla forget DIR --list` shows what it has")
+    same_call = [row for row in rows if (row["run_id"], row["created_at"]) == (named["run_id"], named["created_at"])]
+    if kind != "channel" and any(row["kind"] == "channel" for row in same_call):
+        raise UsageError("it was forgotten with its channel: undo that")
+    keys = frozenset((row["key"],) for row in same_call)
+    replaced = Replacement("forgotten", ("key",), keys, frozenset(dataset.live_parts("forgotten")))
+    writer.commit(f"{writer.lineage.run_id}:undo:{named['key']}", [], [replaced])
+    return dict(Counter(row["kind"] for row in same_call))
+
+
+def _plain_name(kind: TargetKind, name: str) -> str:
+    if kind != "uri" or name.startswith("file:"):
+        return name
+    try:
+        return canonical(name)
+    except InvalidUri as error:
+        raise UsageError(str(error)) from None
 
 
 # --- finding --------------------------------------------------------------------------------------------------------
@@ -180,12 +260,12 @@ def _scrub_logs(dataset: Dataset, found: _Found) -> None:
                 put(dataset.store, path, scrubbed)
 
 
-def _commit(writer: Writer, names: Collection[tuple[str, str]], found: _Found) -> None:
+def _commit(writer: Writer, target: tuple[str, str], found: _Found) -> None:
     """Remove all rows about it from the tables and remember its digests, in one commit."""
     dataset = writer.dataset
     known = ForgottenKeys.load(dataset).keys
     parts = PartWriter(dataset.store, writer.lineage, part_bytes=1 << 30)
-    keys = [ForgottenKey(key=_key(kind, name), kind=kind) for kind, name in sorted(names)]
+    keys = [ForgottenKey(key=_key(kind, name), kind=kind) for kind, name in sorted({target, *found.all()})]
     new = [key for key in keys if key.key not in known]
     parts.add(Row(key, digest("forgotten")) for key in new)
     replacements = [
@@ -198,7 +278,7 @@ def _commit(writer: Writer, names: Collection[tuple[str, str]], found: _Found) -
         )
         if column in table.schema.names and values
     ]
-    writer.commit(f"{writer.lineage.run_id}:forget", parts.finish(), replacements)
+    writer.commit(f"{writer.lineage.run_id}:forget:{_key(*target)}", parts.finish(), replacements)
 
 
 def _delete(writer: Writer, forgotten: ForgottenKeys, found: _Found) -> ForgetReport:
@@ -217,20 +297,33 @@ def _delete(writer: Writer, forgotten: ForgottenKeys, found: _Found) -> ForgetRe
                 parts.setdefault(table, set()).add(part)
             sources.update(u for row in held for u in _of(row, "source_uri") if u.startswith("sources/"))
     existing = {path for path, _, _ in dataset.list("sources/")}
-    media = [path for path, _, _ in dataset.list("media/") if forgotten.has_video(Path(path).name.partition(".")[0])]
-    broken = tuple(name for name, versions in pins(dataset).items() if _uses(dataset, versions, parts))
+    media = _media_of(dataset, forgotten)
+    broken = _broken(dataset, parts)
     writer.check()
     dataset.delete([*sorted(sources), *media])
     dataset.delete(f"{table}/{name}" for table, names in parts.items() for name in names)
+    swept = uncommitted_files(dataset)
+    writer.check()
+    dataset.delete(swept)
     return ForgetReport(
         videos=len(found.videos),
         requests=len(found.requests),
         parts=sum(map(len, parts.values())),
         media=len(media),
         sources=len(sources & existing),
+        swept=len(swept),
         broken=broken,
     )
 
 
-def _uses(dataset: Dataset, versions: Mapping[str, int], parts: Mapping[str, Collection[str]]) -> bool:
-    return any(parts_at(dataset, table, versions[table]) & set(names) for table, names in parts.items())
+def _media_of(dataset: Dataset, forgotten: ForgottenKeys) -> list[str]:
+    return [path for path, _, _ in dataset.list("media/") if forgotten.has_video(Path(path).name.partition(".")[0])]
+
+
+def _broken(dataset: Dataset, parts: Mapping[str, Collection[str]]) -> tuple[str, ...]:
+    """The pinned versions that need some of these parts."""
+    return tuple(
+        name
+        for name, versions in pins(dataset).items()
+        if any(parts_at(dataset, table, versions[table]) & set(names) for table, names in parts.items())
+    )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from curation.dataset.dataset import Dataset
 from curation.dataset.pins import parts_at, pins
 from curation.dataset.writer import Writer
+from curation.errors import DatasetError
 from curation.schema import TABLES
 
 _PART = re.compile(r"part-\d{20}-[0-9a-f]{32}\.parquet")
@@ -58,6 +59,20 @@ def parts_on_disk(dataset: Dataset, table: str) -> Iterator[tuple[str, int]]:
         name = path.removeprefix(f"{table}/")
         if _PART.fullmatch(name):
             yield name, size
+
+
+def uncommitted_files(dataset: Dataset) -> list[str]:
+    """Media and sources that no part names, of any version: what killed runs have left. Needs the writer's lease.
+
+    Raises DatasetError if a part is missing, which may have named some.
+    """
+    named: set[str] = set()
+    for table, column in (("videos", "media_uri"), ("clips", "media_uri"), ("downloads", "source_uri")):
+        parts = {table: {name for name, _ in parts_on_disk(dataset, table)}}
+        if missing := dataset.live_parts(table).keys() - parts[table]:
+            raise DatasetError(f"{dataset.uri}/{table} lacks {len(missing)} of its parts, such as {min(missing)}")
+        named |= _uris(dataset, table, column, parts)
+    return [path for folder in ("media/", "sources/") for path, _, _ in dataset.list(folder) if path not in named]
 
 
 def _uris(dataset: Dataset, table: str, column: str, parts: Mapping[str, Collection[str]]) -> set[str]:

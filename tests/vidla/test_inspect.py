@@ -207,10 +207,12 @@ def test_the_verbs_from_pin_to_vacuum(tmp_path: Path, vidla: Vidla) -> None:
     assert (done.returncode, done.stdout) == (0, f"2 clips in {out}, 0 of them from an earlier run\n")
     assert vidla("pin", folder, "first").stdout.startswith("first: requests 3, ")
     assert vidla("pin", folder).stdout.startswith("first: ")
-    done = vidla("forget", folder, "--url", request_of(0).uri)
+    done = vidla("forget", folder, "--url", request_of(0).uri, "--yes")
     assert done.returncode == 0
-    assert done.stdout.startswith("Forgotten, and not to be fetched again: 1 video(s) of 1 request(s).")
-    assert "pinned as 'first'" in done.stderr
+    assert "\nForgotten, and not to be fetched again: 1 video(s) of 1 request(s)." in done.stdout
+    before, _, after = done.stderr.partition("Copies elsewhere stay")
+    assert "pinned as 'first' holds some of it" in before
+    assert "pinned as 'first' held some of it" in after
     assert vidla("pin", folder, "first", "--remove").returncode == 0
     done = vidla("vacuum", folder)
     assert done.stdout.startswith("Deleted: ")

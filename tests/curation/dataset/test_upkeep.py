@@ -22,13 +22,13 @@ from curation.dataset import pins as pins_module
 from curation.dataset.books import balance
 from curation.dataset.commits import Replacement
 from curation.dataset.dataset import Dataset
-from curation.dataset.forget import ForgetReport, ForgottenKeys, forget
+from curation.dataset.forget import Findings, ForgetReport, ForgottenKeys, forget, look, undo
 from curation.dataset.object_store import put
 from curation.dataset.parts import PartWriter
 from curation.dataset.pins import pin, pins, unpin, versions_now
 from curation.dataset.vacuum import vacuum
 from curation.dataset.writer import Writer
-from curation.errors import UsageError
+from curation.errors import DatasetError, UsageError
 from curation.schema import TABLES
 from tests.support.dataset_files import (
     commit_rows,
@@ -246,7 +246,7 @@ def test_nothing_remains_of_what_was_forgotten(worn: Dataset, way: str) -> None:
     with writer_of(worn) as writer:
         forgot = forget(writer, *WAYS[way])
     assert holders_of(worn, *needles) == []
-    assert forgot == ForgetReport(videos=1, requests=1, parts=forgot.parts, media=2, sources=1, broken=())
+    assert forgot == ForgetReport(videos=1, requests=1, parts=forgot.parts, media=2, sources=1, swept=0, broken=())
     about = {download_of(0).video_id, request_of(0).request_key}
     columns = ("video_id", "request_key", "key")
     left = {
@@ -287,15 +287,96 @@ def test_a_forgotten_video_is_recognised_when_it_is_requested_again(worn: Datase
     assert not forgotten.has_video(download_of(1).video_id, "Channel 1", "UC1")
 
 
-def test_something_not_yet_in_the_dataset_can_be_forgotten(worn: Dataset) -> None:
+def test_something_not_yet_in_the_dataset_can_be_forgotten_ahead(worn: Dataset) -> None:
     before = contents(worn)
     with writer_of(worn) as writer:
-        forgot = forget(writer, "uri", "HTTPS://Videos.Example:443/later")
+        forgot = forget(writer, "uri", "HTTPS://Videos.Example:443/later", ahead=True)
         assert (forgot.videos, forgot.requests, forgot.parts) == (0, 0, 0)
         with pytest.raises(UsageError):
-            forget(writer, "uri", "not a url")
+            forget(writer, "uri", "not a url", ahead=True)
     assert {**contents(worn), "forgotten": []} == before
     assert ForgottenKeys.load(worn).has_request("key", "https://videos.example/later")
+
+
+TYPOS: dict[str, tuple[forgetting.TargetKind, str]] = {
+    "video": ("video", download_of(0).video_id[:-1]),
+    "url": ("uri", url_of(0) + "/"),
+    "channel": ("channel", "channel 0"),
+    "a channel's id as a video": ("video", "UC0"),
+}
+
+
+@pytest.mark.parametrize("typo", TYPOS)
+def test_a_typo_bans_nothing(worn: Dataset, typo: str) -> None:
+    before = contents(worn)
+    assert not look(worn, *TYPOS[typo])
+    with writer_of(worn) as writer, pytest.raises(UsageError, match=r"has no such .*; --ahead forbids to fetch it"):
+        forget(writer, *TYPOS[typo])
+    assert contents(worn) == before
+    assert ForgottenKeys.load(worn).keys == frozenset()
+
+
+def test_what_there_is_to_forget_is_told_before_it_is_forgotten(worn: Dataset) -> None:
+    pin(worn, "mine")
+    before = contents(worn)
+    found = look(worn, *WAYS["url with tracking"])
+    key = request_of(0).request_key
+    assert found == Findings((download_of(0).video_id,), (key,), media=2, sources=1, pins=("mine",), known=False)
+    assert contents(worn) == before
+    with writer_of(worn) as writer:
+        forgot = forget(writer, *WAYS["url"])
+    assert (forgot.media, forgot.sources, forgot.broken) == (found.media, found.sources, found.pins)
+    assert look(worn, *WAYS["url"]) == Findings((), (), media=0, sources=0, pins=(), known=True)
+
+
+def test_forgetting_sweeps_what_killed_runs_have_left(worn: Dataset) -> None:
+    folder = folder_of(worn)
+    strays = [folder / "sources" / "stray.mp4", folder / "media" / "aa" / "list-stray.0123.mp4"]
+    for stray in strays:
+        stray.parent.mkdir(exist_ok=True)
+        stray.write_bytes(b"x")
+    media = {row["media_uri"] for row in worn.read("videos").to_pylist() if row["video_id"] != download_of(0).video_id}
+    with writer_of(worn) as writer:
+        assert forget(writer, "video", download_of(0).video_id).swept == 2
+    assert not any(stray.exists() for stray in strays)
+    assert {str(path.relative_to(folder)) for path in folder.glob("media/*/*")} == media
+    assert {path.name for path in folder.glob("sources/*")} == {Path(download_of(n).source_uri).name for n in (1, 2)}
+
+
+def test_nothing_is_swept_while_a_part_is_missing_that_may_name_it(worn: Dataset) -> None:
+    folder = folder_of(worn)
+    lost = next(iter(worn.live_parts("videos")))
+    (folder / "videos" / lost).unlink()
+    media = set(folder.glob("media/*/*"))
+    with writer_of(worn) as writer, pytest.raises(DatasetError, match="lacks 1 of its parts"):
+        forget(writer, "uri", "https://videos.example/never", ahead=True)
+    assert set(folder.glob("media/*/*")) == media
+
+
+def test_forgetting_is_undone_by_the_name(worn: Dataset) -> None:
+    for way in ("video", "url"):
+        with writer_of(worn, f"do {way}") as writer:
+            forget(writer, *WAYS["video"])
+        with writer_of(worn, f"undo {way}") as writer:
+            assert undo(writer, *WAYS[way]) == {"video": 1, "request": 1, "uri": 1}
+        forgotten = ForgottenKeys.load(worn)
+        assert forgotten.keys == frozenset()
+        with writer_of(worn, f"again {way}") as writer:
+            commit_rows(writer, "again", {"requests": [request_of(0)], "downloads": [download_of(0)]})
+
+
+def test_undoing_takes_back_one_call_and_no_other(worn: Dataset) -> None:
+    with writer_of(worn) as writer:
+        forget(writer, "video", download_of(0).video_id)
+        forget(writer, "channel", "Channel 0")  # 2, and the channel
+        with pytest.raises(UsageError, match="was forgotten with its channel: undo that"):
+            undo(writer, "video", download_of(2).video_id)
+        with pytest.raises(UsageError, match="has not forgotten it"):
+            undo(writer, "video", download_of(1).video_id)
+        assert undo(writer, "channel", "UC0")["channel"] == 2
+    forgotten = ForgottenKeys.load(worn)
+    assert forgotten.has_video(download_of(0).video_id)
+    assert not forgotten.has_video(download_of(2).video_id, "Channel 0", "UC0")
 
 
 def test_forgetting_a_video_of_two_requests_removes_both(worn: Dataset) -> None:
@@ -340,7 +421,7 @@ def test_pinned_versions_that_lose_parts_are_named(worn: Dataset) -> None:
     with writer_of(worn) as writer:
         assert forget(writer, "video", download_of(0).video_id).broken == ("before",)
         pin(worn, "after")
-        assert forget(writer, "uri", "https://videos.example/never").broken == ()
+        assert forget(writer, "uri", "https://videos.example/never", ahead=True).broken == ()
         vacuum(writer)  # and does not fail on the deleted parts
     assert contents(worn)["videos"]
 
