@@ -30,6 +30,7 @@ from curation.settings import SubtitleSettings
 from curation.subtitles.cascade import sentences_of
 from curation.subtitles.cues import Piece
 from curation.subtitles.sentences import sentences_in
+from curation.subtitles.transcript import Transcript
 
 TOLERANCE_S = 0.5
 
@@ -214,6 +215,10 @@ def true_ends(truth: Path) -> list[float]:
     return ends
 
 
+def predicted_ends(speech: Speech, settings: SubtitleSettings) -> list[float]:
+    return [s.end for s in sentences_in(Transcript(speech.pieces), None, "en", settings)]
+
+
 # --- the table ------------------------------------------------------------------------------------------------------
 
 METHODS = {
@@ -239,7 +244,7 @@ def main() -> None:
                 speeches = synthetic(texts, *pauses)
                 for method, settings in METHODS.items():
                     began = time.perf_counter()
-                    scores = [score([s.end for s in sentences_in(x.pieces, "en", settings)], x.ends) for x in speeches]
+                    scores = [score(predicted_ends(x, settings), x.ends) for x in speeches]
                     rows.append((f"{kind}, {group}", method, sum(scores, Score(0, 0, 0)), time.perf_counter() - began))
     else:
         print("espeak-ng is not installed: the synthetic sets are skipped")

@@ -11,8 +11,6 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
 _NAMES = """
     af Afrikaans, am Amharic, an Aragonese, ar Arabic, as Assamese, az Azerbaijani, ba Bashkir, be Belarusian,
     bg Bulgarian, bn Bengali, br Breton, bs Bosnian, ca Catalan, cs Czech, cy Welsh, da Danish, de German, dz Dzongkha,
@@ -113,4 +111,6 @@ _lock = threading.Lock()  # many threads ask for the identifier at the same mome
 
 @functools.cache
 def _identifier() -> Any:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # slow to import, and not needed for tags
+
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

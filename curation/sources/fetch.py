@@ -12,6 +12,7 @@ import os
 import shutil
 import stat
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -121,8 +122,23 @@ def _fetch_subtitles(
         fetched = ytdlp.FetchedSubtitles(missed=(error.message,))
     for message in fetched.missed:
         log.warning("%s: no %s", target.request.request_key, message)
-    read = [tracks.read(file.path.read_bytes(), file.language, file.kind) for file in fetched.files]
-    return tuple(sorted((t for t in read if t), key=lambda t: t.kind != "manual"))
+    return tuple(sorted(_read(fetched.files, target.request.request_key), key=lambda t: t.kind != "manual"))
+
+
+def _read(files: Sequence[ytdlp.FetchedSubtitle], key: str) -> Iterator[SubtitleTrack]:
+    """The tracks in `files`, as many as fit into a row."""
+    room = tracks.ROW_CHARACTERS
+    for file in files:
+        try:
+            track = tracks.read(file.path.read_bytes(), file.language, file.kind)
+        except Rejected as error:
+            log.warning("%s: no %s subtitles in %s: %s", key, file.kind, file.language, error.message)
+            continue
+        if track and len(track.text) > room:
+            log.warning("%s: no %s subtitles in %s: those before fill a row", key, file.kind, file.language)
+        elif track:
+            room -= len(track.text)
+            yield track
 
 
 def _video_id(request: VideoRequest, extractor: str, identity: str, digest: str) -> str:

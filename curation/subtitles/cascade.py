@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from curation.languages import UNKNOWN, language_of, matches
+from curation.languages import UNKNOWN, language_of, matches, primary
 from curation.records import Sentence, SubtitleTrack
 from curation.settings import SubtitleSettings
-from curation.subtitles.cues import Piece, pieces_of
-from curation.subtitles.sentences import sentence_end_method, sentences_in
+from curation.subtitles.cues import MAX_CHARACTERS, MAX_PIECES
+from curation.subtitles.parsing import PARSE_S, Parsed, parse
+from curation.subtitles.sentences import sentences_in
+from curation.subtitles.unpunctuated import end_method
+
+log = logging.getLogger(__name__)
+
+MODEL_WORDS = 40_000  # spoken in more than four hours; a model needs minutes for them
 
 
 @dataclass(frozen=True)
@@ -30,20 +38,38 @@ def sentences_of(
     wanted: Sequence[str],
     settings: SubtitleSettings,
     hint: str | None = None,
-    duration: float | None = None,
 ) -> Spoken:
     """The sentences of the best track: manual before automatic, then by the order of the `wanted` languages.
 
-    `hint` is the video's language as its source states it. Text after `duration` seconds is dropped. Tracks without
-    speech are skipped; if none is left, the result is empty. Never raises, whatever the tracks contain.
+    `hint` is the video's language as its source states it. Tracks without speech are skipped; if none is left, the
+    result is empty. Raises Rejected if the tracks cannot be read within PARSE_S.
     """
+    deadline = time.monotonic() + PARSE_S
     for track in _ranked(tracks, wanted):
-        pieces = _within(pieces_of(track.text), duration)
-        if pieces:
-            language = language_of(" ".join(p.text for p in pieces), track.language, hint)
-            ends = sentence_end_method(pieces, language, settings)
-            return Spoken(sentences_in(pieces, language, settings), language, track.kind, ends)
+        found, language = _parsed(track, hint, deadline)
+        if found:
+            if len(found.spoken.text.split()) > MODEL_WORDS:
+                log.warning("subtitles of more than %d words: no model looks for their sentence ends", MODEL_WORDS)
+                settings = settings.model_copy(update={"sentence_ends": "pauses", "sentence_model": None})
+            ends = "punctuation" if found.spans is not None else end_method(language, settings)
+            sentences = sentences_in(found.spoken, found.spans, language, settings)
+            return Spoken(sentences, language, track.kind, ends)
     return Spoken()
+
+
+def _parsed(track: SubtitleTrack, hint: str | None, deadline: float) -> tuple[Parsed | None, str | None]:
+    """A track's spoken text, None if there is none, and its language. Raises Rejected."""
+    text = track.text[:MAX_CHARACTERS]
+    stated = primary(hint if track.language == UNKNOWN else track.language)
+    found = parse(text, stated, deadline - time.monotonic())
+    if found is None:
+        return None, None
+    if len(track.text) > MAX_CHARACTERS or len(found.spoken.pieces) == MAX_PIECES:
+        log.warning("a subtitle file of %d characters is not read to its end", len(track.text))
+    language = language_of(" ".join(p.text for p in found.spoken.pieces), track.language, hint)
+    if language != stated and found.spans is not None:  # by the rules of another language
+        found = parse(text, language, deadline - time.monotonic())
+    return found, language
 
 
 def _ranked(tracks: Sequence[SubtitleTrack], wanted: Sequence[str]) -> Iterator[SubtitleTrack]:
@@ -55,9 +81,3 @@ def _ranked(tracks: Sequence[SubtitleTrack], wanted: Sequence[str]) -> Iterator[
             yield from sorted(
                 matching, key=lambda t: (t.language.lower() != language.lower(), not t.language.endswith("-orig"))
             )
-
-
-def _within(pieces: list[Piece], duration: float | None) -> list[Piece]:
-    if duration is None:
-        return pieces
-    return [Piece(p.start, min(p.end, duration), p.text, p.turn) for p in pieces if p.start < duration]

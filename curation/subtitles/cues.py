@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import html
 import itertools
-import logging
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from charset_normalizer import from_bytes
-
-log = logging.getLogger(__name__)
-
 MAX_CHARACTERS = 16_000_000  # text beyond this is not read; a four-hour film has less than one million
 MAX_CUES = 100_000
+MAX_CUE = 50_000  # characters of one cue
 MAX_SPEECH = 500_000  # characters between the times
+MAX_PIECES = 100_000
 ROLLING_SHARE = 0.3  # if this share of cues repeats the previous line, the file scrolls
 
 
@@ -59,53 +56,10 @@ def pieces_of(text: str) -> list[Piece]:
     1.0 1.6 Hello! True
     1.6 3.0 Who is there? True
     """
-    if len(text) > MAX_CHARACTERS:
-        log.warning("a subtitle file of %d characters is read up to the first %d", len(text), MAX_CHARACTERS)
     cues = [_Cue(start, end, _lines(start, end, payload)) for start, end, payload in _blocks(text[:MAX_CHARACTERS])]
     cues.sort(key=lambda cue: (cue.start, cue.end))
-    return _repair([p for cue in _unroll([c for c in cues if c.lines]) for line in cue.lines for p in line])
-
-
-# --- bytes to text --------------------------------------------------------------------------------------------------
-
-_BOMS = (
-    (b"\xef\xbb\xbf", "utf-8-sig"),
-    (b"\xff\xfe\x00\x00", "utf-32"),
-    (b"\x00\x00\xfe\xff", "utf-32"),
-    (b"\xff\xfe", "utf-16"),
-    (b"\xfe\xff", "utf-16"),
-)
-# Common encodings of subtitle files; a closed list, since a short text looks plausible in dozens of encodings.
-_ENCODINGS = [
-    *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258", "cp874"),
-    *("koi8_r", "iso8859_2", "mac_roman", "cp932", "euc_jp", "iso2022_jp", "gb18030", "big5", "cp949"),
-]
-
-
-def decode(data: bytes) -> str:
-    """The text of a subtitle file in any encoding: by its byte order mark, as UTF-8, or as charset-normalizer guesses.
-
-    >>> decode("Où est-il ?".encode("utf-16"))
-    'Où est-il ?'
-    """
-    for bom, encoding in _BOMS:
-        if data.startswith(bom):
-            return data.decode(encoding, "replace").removeprefix("\ufeff")
-    if b"\x00" in data[:4096]:  # UTF-16 without a mark: the ASCII in the timing lines shows the byte order
-        head = data[:4096]
-        return data.decode("utf-16-be" if head[::2].count(0) > head[1::2].count(0) else "utf-16-le", "replace")
-    if b"\x1b$" not in data:
-        text = data.decode("utf-8", "replace")
-        wrong = text.count("\ufffd")
-        if wrong == 0 or wrong * 20 < sum(not c.isascii() for c in text):  # UTF-8 with a few damaged bytes
-            return text
-    # Times and numbers are the same in all encodings and would drown the informative bytes.
-    telling = b"\n".join(line for line in data.splitlines() if b"-->" not in line and not line.strip().isdigit())
-    matches = from_bytes(telling[:100_000], cp_isolation=_ENCODINGS)
-    best = matches.best()
-    # Similar encodings such as cp1250 and cp1252 often fit equally well: take the more common one, listed first.
-    equal = {m.encoding for m in matches if best and m.chaos <= best.chaos and m.coherence >= best.coherence - 0.05}
-    return data.decode(next((e for e in _ENCODINGS if e in equal), "cp1252"), "replace")
+    pieces = (p for cue in _unroll([c for c in cues if c.lines]) for line in cue.lines for p in line)
+    return _repair(list(itertools.islice(pieces, MAX_PIECES)))
 
 
 # --- text to blocks -------------------------------------------------------------------------------------------------
@@ -126,7 +80,7 @@ def _blocks(text: str) -> Iterator[tuple[float, float, list[str]]]:
     """Start, end and lines of text of each cue, in the file's order; at most MAX_CUES."""
     times: tuple[float, float] | None = None
     payload: list[str] = []
-    room = MAX_SPEECH
+    room, left = MAX_SPEECH, MAX_CUE  # characters that may follow in the file, and in the cue
     skipping = False  # inside a NOTE, STYLE or REGION block
     blank = True  # whether the previous line was
     count = 0
@@ -137,18 +91,19 @@ def _blocks(text: str) -> Iterator[tuple[float, float, list[str]]]:
                 yield *times, _without_name(payload)
                 count += 1
                 if count == MAX_CUES:
-                    log.warning("a subtitle file is read up to its first %d cues", MAX_CUES)
                     return
             times = _seconds(timing.groups()[:4]), _seconds(timing.groups()[4:])
-            payload, skipping = [], False
+            payload, left, skipping = [], MAX_CUE, False
         elif line == "":
             skipping = False
-            payload.append("")
+            if not blank:
+                payload.append("")
         elif blank and _NOT_TEXT.match(line):
             skipping = True
-        elif not skipping:
-            payload.append(line[:room])
-            room -= len(line[:room]) if times else 0
+        elif not skipping and (kept := line[: min(room, left)]):
+            payload.append(kept)
+            left -= len(kept)
+            room -= len(kept) if times else 0
         blank = line == ""
     if times:
         yield *times, _tidy(payload)
@@ -175,16 +130,17 @@ _AT, _TURN = "\ue000", "\ue001"
 _MARK = re.compile(f"{_AT}([0-9.]+){_AT}")
 _PRIVATE = re.compile("[\ue000-\ue0ff]")
 _INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\ufffc\x00-\x08\x0e-\x1f\x7f]")
+_SPACES, _BLANKS = re.compile(r"[^\S\n]{2,}"), re.compile(r"\n(?:\s?\n)+")  # those that references have brought
 _VOICE = re.compile(r"<v(?:\.[^<>\s]{0,50})?(?:\s[^<>]{0,200})?>", re.IGNORECASE)
 _TAG = re.compile(r"</?[a-zA-Z!][^<>]{0,500}>|</?>|<[\d:.]{1,20}>")
 _RUBY = re.compile(r"<rt>[^<>]{0,100}</rt>", re.IGNORECASE)
 _OVERRIDE = re.compile(r"\{\\[^{}]{0,200}\}|\{[a-zA-Z]:[^{}]{0,100}\}")
 _BRACKETS = re.compile(r"\[[^\[\]]{0,200}\]|【[^【】]{0,100}】|［[^［］]{0,100}］")
 _NOTES = "♪♫♬♩🎵🎶"
-_SUNG = re.compile(rf"[{_NOTES}][^{_NOTES}]{{0,1000}}(?:[{_NOTES}]+|$)|^\s*#\s[^#]{{0,1000}}\s#\s*$")
+_SUNG = re.compile(rf"[{_NOTES}][^{_NOTES}]{{0,1000}}(?:[{_NOTES}]+|$)|^\s*+#\s[^#]{{0,1000}}\s#\s*+$")
 _ROUND = r"(?:\([^()]{0,120}\)|（[^（）]{0,120}）)"
-_ROUND_FIRST = re.compile(rf"^(?:\s*{_ROUND})+[ \t]*:?", re.MULTILINE)
-_ROUND_AFTER_END = re.compile(rf"(?<=[.!?…。！？؟।])\s*{_ROUND}(?=\s*$)", re.MULTILINE)
+_ROUND_FIRST = re.compile(rf"^(?:[^\S\n]*+{_ROUND})+[ \t]*+:?", re.MULTILINE)
+_ROUND_AFTER_END = re.compile(rf"(?<=[.!?…。！？؟।])[^\S\n]*+{_ROUND}(?=[^\S\n]*+$)", re.MULTILINE)
 _SOUNDS = (
     "applau|audience|bark|beep|bell|breath|buzz|chatter|cheer|chime|chuckl|clap|clear|cough|cry|crowd|crying|foreign|gasp|giggl|groan|"
     "gunshot|horn|humm|inaudible|indistinct|instrumental|laugh|mumbl|music|phone|ring|scream|shout|sigh|silence|sing|siren|sniff|sob|"
@@ -194,8 +150,12 @@ _ROUND_SOUND = re.compile(rf"\([^()]{{0,60}}?\b(?:{_SOUNDS})[^()]{{0,60}}\)", re
 _ARROWS = re.compile(
     r"(?:^|(?<=\s))>{2,3}(?:\s{0,3}[A-Z][\w.'’-]{0,20}(?: [A-Z][\w.'’-]{0,20}){0,2}:(?=\s))?", re.MULTILINE
 )
-_DASH = re.compile(r"^\s*(?:[-–—‐−]\s+(?=\S)|[-–—‐](?=[^\W\d]))", re.MULTILINE)
-_NAME = re.compile(r"^\s*([^\W_][^:：\n]{0,30})[:：](?=\s|$)", re.MULTILINE)
+_DASH = re.compile(r"^[^\S\n]*+(?:[-–—‐−]\s++(?=\S)|[-–—‐](?=[^\W\d]))", re.MULTILINE)
+_NAME = re.compile(r"^[^\S\n]*+([^\W_][^:：\n]{0,30})[:：](?=\s|$)", re.MULTILINE)
+# Longer references stand for nothing; `html.unescape` raises ValueError for the number of some.
+_REFERENCE = re.compile(
+    r"&(?:#[0-9]{1,9}+(?![0-9])|#[xX][0-9a-fA-F]{1,8}+(?![0-9a-fA-F])|[^\W\d_][^\t\n\f <&#;]{0,31});?"
+)
 
 
 def _lines(start: float, end: float, payload: list[str]) -> tuple[tuple[Piece, ...], ...]:
@@ -211,7 +171,8 @@ def _speech(text: str) -> str:
     text = _INNER_TIME.sub(lambda m: f"{_AT}{_seconds(m.groups()):.3f}{_AT}", text)
     text = _VOICE.sub(f" {_TURN}", _RUBY.sub("", text))
     text = _OVERRIDE.sub("", _TAG.sub("", text)).replace("\\N", "\n").replace("\\n", "\n").replace("\\h", " ")
-    text = _INVISIBLE.sub("", html.unescape(text) if "&" in text else text)
+    text = _INVISIBLE.sub("", _REFERENCE.sub(_meant, text) if "&" in text else text)
+    text = _BLANKS.sub("\n", _SPACES.sub(" ", text))
     text = _SUNG.sub(" ", _BRACKETS.sub(" ", text))
     if "(" in text or "（" in text:
         text = _ROUND_SOUND.sub(" ", _ROUND_AFTER_END.sub("", _ROUND_FIRST.sub(_TURN, text)))
@@ -221,6 +182,11 @@ def _speech(text: str) -> str:
     if ":" in text or "：" in text:
         text = _NAME.sub(lambda m: _TURN if _is_name(m[1]) else m[0], text)
     return text
+
+
+def _meant(reference: re.Match[str]) -> str:
+    """The characters that an HTML reference stands for; none of our marks."""
+    return _PRIVATE.sub("", html.unescape(reference[0]))
 
 
 def _is_name(label: str) -> bool:

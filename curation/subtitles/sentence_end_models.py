@@ -18,6 +18,8 @@ STYLE = "Hello, everyone. This is a talk. It is written down here.\n\n"  # this 
 CONTEXT = 60  # preceding words that the model sees, split into the sentences found so far
 STEP = 20  # words that are judged together; the model does not yet see the ends among them
 AHEAD = 2  # words after a possible end that are judged with it
+LONGEST_WORD = 40  # characters of a word that a model sees
+MOST_TOKENS = 16  # of a word; their number bounds the memory that a model needs
 HOPELESS = -6.0  # below this log-probability of a full stop, the place is not examined further
 
 _lock = threading.Lock()  # the models are shared by all threads of a worker
@@ -30,14 +32,14 @@ def log_odds(words: Sequence[str]) -> np.ndarray:
     preceding text split into the sentences found so far, so a word's odds depend on the text before it and on AHEAD
     words after it.
     """
-    words = [re.sub(r"^i(?=$|')", "I", word) for word in words]
+    words = [re.sub(r"^i(?=$|')", "I", word[:LONGEST_WORD]) for word in words]
     odds = np.zeros(max(0, len(words) - 1))
     ends: set[int] = set()  # indices of the words that end a sentence
-    with _lock:
-        for first in range(0, len(odds), STEP):
-            last = min(len(odds), first + STEP)
+    for first in range(0, len(odds), STEP):
+        last = min(len(odds), first + STEP)
+        with _lock:  # between two steps, other videos get their turn
             odds[first:last] = _compare(words, ends, first, last)
-            ends.update(i for i in range(first, last) if odds[i] > 0)
+        ends.update(i for i in range(first, last) if odds[i] > 0)
     return odds
 
 
@@ -58,7 +60,7 @@ def _compare(words: Sequence[str], ends: set[int], first: int, last: int) -> np.
     lowest, highest = max(0, first - CONTEXT), min(len(words), last + AHEAD)
     stops, comma = [encode(mark)[0] for mark in ".?!"], encode(",")[0]
 
-    trunk = list(encode(STYLE))
+    trunk = list(tokenizer(STYLE, add_special_tokens=False)["input_ids"])
     tips: dict[int, int] = {}  # index in the trunk of each word's last token
     for i in range(lowest, highest):
         begins = i == lowest or i - 1 in ends
@@ -118,7 +120,7 @@ def _capital(word: str) -> str:
 
 @functools.lru_cache(maxsize=50_000)
 def _encode(tokenizer: Any, text: str) -> tuple[int, ...]:
-    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"][:MOST_TOKENS])
 
 
 # --- a token-classification model -----------------------------------------------------------------------------------
@@ -138,17 +140,18 @@ def classified_log_odds(words: Sequence[str], name: str) -> np.ndarray:
     torch = load_torch()
     with _lock:
         tokenizer, model, ends = _classifier(name)
-        odds = np.zeros(max(0, len(words) - 1))
-        for first in range(0, len(odds), WINDOW):
-            lowest, last = max(0, first - MARGIN), min(len(odds), first + WINDOW)
-            shown = list(words[lowest : last + MARGIN])
+    odds = np.zeros(max(0, len(words) - 1))
+    for first in range(0, len(odds), WINDOW):
+        lowest, last = max(0, first - MARGIN), min(len(odds), first + WINDOW)
+        shown = [word[:LONGEST_WORD] for word in words[lowest : last + MARGIN]]
+        with _lock:
             encoded = tokenizer(shown, is_split_into_words=True, return_tensors="pt", truncation=True)
             with torch.inference_mode():
                 chances = torch.softmax(model(**encoded).logits[0].float(), dim=-1)[:, ends].sum(-1).numpy()
-            for token, word in enumerate(encoded.word_ids()):  # the last token of a word decides
-                if word is not None and first <= lowest + word < last:
-                    chance = float(np.clip(chances[token], 1e-6, 1 - 1e-6))
-                    odds[lowest + word] = np.log(chance / (1 - chance))
+        for token, word in enumerate(encoded.word_ids()):  # the last token of a word decides
+            if word is not None and first <= lowest + word < last:
+                chance = float(np.clip(chances[token], 1e-6, 1 - 1e-6))
+                odds[lowest + word] = np.log(chance / (1 - chance))
     return odds
 
 

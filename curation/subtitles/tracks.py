@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +13,21 @@ from typing import Any
 
 from curation.languages import UNKNOWN, rank
 from curation.records import SubtitleTrack
-from curation.subtitles.cues import decode
+from curation.subtitles.text_encoding import decode
 
 SUFFIXES = (".vtt", ".srt")
 FILE_BYTES = 16 * 2**20  # the rest of a larger file is not read
 _LANGUAGE = r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*"
 
-SubtitleFiles = Mapping[str, Mapping[str, Any]]
-"""For each language the file that a site offers: {url or data, ext, ...}, as yt-dlp lists it and takes it back."""
+ROW_CHARACTERS = 64 * 2**20  # of the tracks of one video
+MAX_LANGUAGES = 200  # of one video
+MAX_ALTERNATIVES = 10  # of one language
+
+SubtitleFile = Mapping[str, Any]
+"""A file that a site offers: {url or data, ext, ...}, as yt-dlp lists it and takes it back."""
+
+SubtitleFiles = Mapping[str, SubtitleFile]
+"""For each language the file that a site offers."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +36,7 @@ class SubtitleChoice:
 
     language: str
     kind: str
-    file: Mapping[str, Any]
+    file: SubtitleFile
 
 
 def plan(manual: SubtitleFiles, automatic: SubtitleFiles, wanted: Sequence[str]) -> list[list[SubtitleChoice]]:
@@ -36,12 +44,14 @@ def plan(manual: SubtitleFiles, automatic: SubtitleFiles, wanted: Sequence[str])
 
     Groups are in the order of the `wanted` languages; "all" stands for every other one.
     """
-    spoken = _not_translated(automatic)
+    spoken: defaultdict[str, list[SubtitleFile]] = defaultdict(list)
+    for stated, file in _not_translated(automatic).items():
+        spoken[_base(stated)].append(file)
     groups = []
-    for language in _languages([*manual, *(_base(a) for a in spoken)], wanted):
+    for language in _languages(list({**manual, **spoken}), wanted)[:MAX_LANGUAGES]:
         group = [SubtitleChoice(language, "manual", manual[language])] if language in manual else []
-        group += [SubtitleChoice(language, "automatic", spoken[a]) for a in spoken if _base(a) == language]
-        groups.append(group)
+        group += [SubtitleChoice(language, "automatic", file) for file in spoken.get(language, ())]
+        groups.append(group[:MAX_ALTERNATIVES])
     return groups
 
 
@@ -57,11 +67,12 @@ def _base(language: str) -> str:
 
 def _languages(offered: Sequence[str], wanted: Sequence[str]) -> list[str]:
     """The `offered` languages to fetch: for each of `wanted` the nearest one, and for "all" every one."""
-    chosen: list[str] = []
+    chosen: dict[str, None] = {}
     for want in wanted:
-        near = sorted({o for o in offered if rank(o, (want,)) is not None}, key=lambda o: (rank(o, (want,)), o))
-        chosen += [o for o in (near if want == "all" else near[:1]) if o not in chosen]
-    return chosen
+        places = {o: place for o in offered if (place := rank(o, (want,))) is not None}
+        near = sorted(places, key=lambda o: (places[o], o))
+        chosen |= dict.fromkeys(near if want == "all" else near[:1])
+    return list(chosen)
 
 
 def subtitles_beside(video: Path, names: Sequence[str], wanted: Sequence[str]) -> tuple[Path | None, str | None]:
@@ -95,7 +106,7 @@ def language_in(name: str) -> str | None:
 
 
 def read(data: bytes, language: str | None, kind: str) -> SubtitleTrack | None:
-    """The track in a file's bytes; None if they are not subtitles (but an error page, say)."""
+    """The track in a file's bytes; None if they are not subtitles (but an error page, say). Raises Rejected."""
     text = decode(data[:FILE_BYTES])
     if "-->" not in text:
         return None

@@ -10,11 +10,14 @@ import pytest
 
 from curation.errors import ConfigError
 from curation.local_models import has_smollm2, smollm2
+from curation.records import Sentence
 from curation.settings import SubtitleSettings
 from curation.subtitles import sentence_end_models
 from curation.subtitles.cues import Piece
-from curation.subtitles.sentences import Transcript, sentence_end_method, sentences_in
-from curation.subtitles.unpunctuated import pauses_of, sentence_ends
+from curation.subtitles.punctuation import sentence_spans
+from curation.subtitles.sentences import sentences_in, words_in
+from curation.subtitles.transcript import Transcript
+from curation.subtitles.unpunctuated import end_method, pauses_of, sentence_ends
 
 PAUSES = SubtitleSettings(sentence_ends="pauses")
 
@@ -23,15 +26,20 @@ def cues(*texts: str, seconds: float = 2.0) -> list[Piece]:
     return [Piece(seconds * i, seconds * (i + 1), text) for i, text in enumerate(texts)]
 
 
+def sentences_of(pieces: list[Piece], language: str, settings: SubtitleSettings = PAUSES) -> tuple[Sentence, ...]:
+    spoken = Transcript(pieces)
+    return sentences_in(spoken, sentence_spans(spoken, language), language, settings)
+
+
 def texts(pieces: list[Piece], language: str, settings: SubtitleSettings = PAUSES) -> list[str]:
-    return [s.text for s in sentences_in(pieces, language, settings)]
+    return [s.text for s in sentences_of(pieces, language, settings)]
 
 
 # --- punctuated -----------------------------------------------------------------------------------------------------
 
 
 def test_a_sentence_spans_cues_and_a_cue_holds_several() -> None:
-    sentences = sentences_in(cues("One two. Three", "four five", "six. Seven."), "en", PAUSES)
+    sentences = sentences_of(cues("One two. Three", "four five", "six. Seven."), "en", PAUSES)
     assert [s.text for s in sentences] == ["One two.", "Three four five six.", "Seven."]
     assert sentences[0].start == 0.0
     assert sentences[0].end == pytest.approx(2.0 * 8 / 14)
@@ -122,7 +130,7 @@ def spoken_words(text: str, pauses: dict[int, float] | None = None) -> list[Piec
 
 
 def test_pauses_are_the_time_that_letters_do_not_need() -> None:
-    words = Transcript(spoken_words("a rather extraordinary dog barked", {2: 1.0})).words(0, 33)
+    words = words_in(Transcript(spoken_words("a rather extraordinary dog barked", {2: 1.0})), 0, 33)
     spoken, pauses = pauses_of(words)
     assert pauses == pytest.approx([0, 0, 1.0, 0], abs=0.25)
     assert spoken[2] == pytest.approx(words[3].start - 1.0, abs=0.25)
@@ -140,23 +148,23 @@ def test_unpunctuated_chinese_gets_its_own_full_stop() -> None:
 
 def test_no_sentence_lasts_longer_than_allowed() -> None:
     settings = SubtitleSettings(sentence_ends="pauses", max_sentence_s=10.0)
-    sentences = sentences_in(spoken_words("word " * 200), "en", settings)
+    sentences = sentences_of(spoken_words("word " * 200), "en", settings)
     assert all(s.end - s.start <= 10.0 for s in sentences)
     assert sum(len(s.text.split()) for s in sentences) == 200
 
 
 def test_the_method_of_finding_ends_is_known() -> None:
     plain, stopped = spoken_words("so this is how we talk on and on"), cues("This is one. This is another.")
-    named = SubtitleSettings(sentence_model="somewhere")
-    assert sentence_end_method(stopped, "en", named) == "punctuation"
-    assert sentence_end_method(plain, "en", named) == "model"
-    assert sentence_end_method(plain, "en", PAUSES) == "pauses"
-    assert sentence_end_method(plain, "de", SubtitleSettings()) == "pauses"
-    assert sentence_end_method(plain, "en", SubtitleSettings()) == ("language" if has_smollm2() else "pauses")
+    assert sentence_spans(Transcript(stopped), "en") == [(0, 12), (13, 29)]
+    assert sentence_spans(Transcript(plain), "en") is None
+    assert end_method("en", SubtitleSettings(sentence_model="somewhere")) == "model"
+    assert end_method("en", PAUSES) == "pauses"
+    assert end_method("de", SubtitleSettings()) == "pauses"
+    assert end_method("en", SubtitleSettings()) == ("language" if has_smollm2() else "pauses")
 
 
 def test_silence_has_no_sentences() -> None:
-    assert sentences_in([], "en", PAUSES) == ()
+    assert texts([], "en") == []
     assert sentence_ends([], "en", PAUSES) == []
     assert texts([Piece(1, 2, "hello")], "en") == ["Hello."]
 

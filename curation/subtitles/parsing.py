@@ -1,0 +1,55 @@
+"""Subtitle files read in a guarded child, which bounds what a stranger's file costs in time and memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from curation import guard
+from curation.rejects import Kind, Rejected
+from curation.subtitles.cues import Piece
+from curation.subtitles.transcript import Transcript
+
+PARSE_S = 60.0  # for all tracks of a video
+_GUESS_S = 30.0
+_MEMORY_BYTES = 4 * 2**30  # address space of the child process, which may have decoded video before
+_ANSWER_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A track's spoken text, with the offsets of its sentences; None if it is not punctuated."""
+
+    spoken: Transcript
+    spans: tuple[tuple[int, int], ...] | None
+
+
+def parse(text: str, language: str | None, seconds: float) -> Parsed | None:
+    """The spoken text of a subtitle file, read within `seconds`; None if there is none.
+
+    Its sentences end as the rules of `language`, an ISO 639-1 code, say. Raises Rejected.
+    """
+    found = _guarded("parse", {"text": text, "language": language}, seconds)
+    if not found["pieces"]:
+        return None
+    spans = found["spans"]
+    pieces = (Piece(*piece) for piece in found["pieces"])
+    return Parsed(Transcript(pieces), None if spans is None else tuple((a, b) for a, b in spans))
+
+
+def guess_encoding(sample: bytes) -> str:
+    """The likeliest encoding of `sample`. Raises Rejected."""
+    return str(_guarded("guess_encoding", {"sample": sample.decode("latin-1")}, _GUESS_S)["encoding"])
+
+
+def _guarded(function: str, argument: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """The answer of a function of subtitles_child.py, within `seconds`. Raises Rejected."""
+    limits = guard.Limits(seconds, _MEMORY_BYTES, _ANSWER_BYTES)
+    try:
+        return guard.call(f"curation.subtitles.subtitles_child:{function}", argument, limits)
+    except guard.TimedOut:
+        raise Rejected(Kind.TIMEOUT, f"its subtitles could not be read within {seconds:.0f} s") from None
+    except guard.OutOfMemory:
+        raise Rejected(Kind.OUT_OF_MEMORY, f"its subtitles need more than {_MEMORY_BYTES} bytes of memory") from None
+    except (guard.Crashed, guard.Overflowed) as error:
+        raise Rejected(Kind.CRASHED, f"its subtitles cannot be read: {error}") from None

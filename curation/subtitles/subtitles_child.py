@@ -1,0 +1,27 @@
+"""The functions that the guarded child runs on subtitle files. JSON in, JSON out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from curation.subtitles.cues import pieces_of
+from curation.subtitles.punctuation import sentence_spans
+from curation.subtitles.text_encoding import likeliest
+from curation.subtitles.transcript import Transcript
+
+
+def parse(argument: dict[str, Any]) -> dict[str, Any]:
+    """The pieces of {text, language}, and the offsets of their sentences.
+
+    Returns {pieces: [[start, end, text, turn]], spans: [[start, end]]}; `spans` is null if the text is not punctuated.
+    """
+    pieces = pieces_of(argument["text"])
+    return {
+        "pieces": [(p.start, p.end, p.text, p.turn) for p in pieces],
+        "spans": sentence_spans(Transcript(pieces), argument["language"]),
+    }
+
+
+def guess_encoding(argument: dict[str, Any]) -> dict[str, Any]:
+    """Returns {encoding}: the likeliest one of {sample}, whose characters stand for bytes."""
+    return {"encoding": likeliest(argument["sample"].encode("latin-1"))}
