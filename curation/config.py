@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from curation.errors import ConfigError
 from curation.ids import digest
+from curation.redaction import redact
+from curation.secret import REVEAL
 
 
 class Mark(Enum):
@@ -52,6 +54,23 @@ class Section(BaseModel):
                 dumped[name] = value.values(*without)
         return dumped
 
+    def shown(self) -> dict[str, Any]:
+        """All values as JSON values, for records and logs: secrets are masked."""
+        return {name: _shown(value) for name, value in self.model_dump(mode="json").items()}
+
+    def revealed(self) -> dict[str, Any]:
+        """All values as JSON values, secrets included, for another process of ours that they are piped to."""
+        return self.model_dump(mode="json", context={REVEAL: True})
+
+
+def _shown(value: Any) -> Any:
+    """`value` with its texts redacted, in case that one holds a secret which is none by its type."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {name: _shown(inner) for name, inner in value.items()}
+    return [_shown(inner) for inner in value] if isinstance(value, list) else value
+
 
 @functools.lru_cache
 def _digest_without(section: Section, marks: tuple[Mark, ...]) -> str:
@@ -88,14 +107,14 @@ def check(kind: type[AnySection], raw: Mapping[str, Any]) -> AnySection:
     try:
         return kind.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(e, kind) for e in error.errors())) from None
+        raise ConfigError("\n".join(redact(_explain(e, kind)) for e in error.errors())) from None
 
 
 def _assign(raw: dict[str, Any], assignment: str) -> None:
     path, equals, value = assignment.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
-        raise ConfigError(f"'{assignment}' is not of the form section.key=value")
+        raise ConfigError(f"'{redact(assignment)}' is not of the form section.key=value")
     for key in keys[:-1]:
         raw = raw.setdefault(key, {})
         if not isinstance(raw, dict):

@@ -10,6 +10,8 @@ from pydantic import Field, field_validator, model_validator
 
 from curation.config import Operational, Policy, Section, check, merge, read
 from curation.languages import LANGUAGES
+from curation.redaction import is_secret_name
+from curation.secret import Secret
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -25,7 +27,7 @@ class DownloadSettings(Section):
     cookies_file: Annotated[str | None, Operational] = Field(
         None, description="Netscape cookie file for sites that require a login"
     )
-    proxy: Annotated[str | None, Operational] = Field(None, description="proxy URL for every request")
+    proxy: Annotated[Secret | None, Operational] = Field(None, description="proxy URL for every request")
     user_agent: Annotated[str | None, Operational] = Field(None, description="User-Agent header; yt-dlp's own if unset")
     rate_limit: Annotated[int | None, Operational] = Field(None, description="bytes per second of each download", gt=0)
     sleep_interval_s: Annotated[float, Operational] = Field(0.0, description="pause before each download", ge=0)
@@ -163,7 +165,7 @@ class VllmSettings(Section):
         1, description="GPUs that share one copy of the model", ge=1
     )
     data_parallel_size: Annotated[int, Operational] = Field(1, description="copies of the model", ge=1)
-    extra_args: Annotated[tuple[str, ...], Operational] = Field(
+    extra_args: Annotated[tuple[Secret, ...], Operational] = Field(
         (), description='further arguments of vLLM\'s server, e.g. ["--max-num-seqs", "512"]'
     )
     start_timeout_s: Annotated[float, Operational] = Field(
@@ -173,6 +175,17 @@ class VllmSettings(Section):
     linger_s: Annotated[float, Operational] = Field(
         0.0, description="seconds that an unused server keeps running: a minute or so where workers come and go", ge=0
     )
+
+    @field_validator("extra_args")
+    @classmethod
+    def _public(cls, extra_args: tuple[Secret, ...]) -> tuple[Secret, ...]:
+        for option in (argument.reveal().partition("=")[0] for argument in extra_args):
+            if option.startswith("--") and option != "--api-key" and is_secret_name(option.rpartition("-")[2]):
+                raise ValueError(
+                    f"{option} must not be there: every user of a machine can read the arguments of its programs; "
+                    "put the secret into the environment (HF_TOKEN, …)"
+                )
+        return extra_args
 
 
 class EngineSettings(Section):
@@ -185,11 +198,16 @@ class EngineSettings(Section):
     )
     model: str | None = Field(None, description="hub name or directory; for openai, the name that it is served under")
     revision: str | None = Field(None, description="revision on the hub; what it resolves to is always recorded")
-    base_urls: Annotated[tuple[str, ...], Operational] = Field(
+    base_urls: Annotated[tuple[Secret, ...], Operational] = Field(
         (), description='openai: servers, e.g. ["http://10.0.0.7:8000/v1"]; requests are spread over all of them'
     )
     api_key_env: Annotated[str, Operational] = Field(
-        "OPENAI_API_KEY", description="openai: environment variable with the API key, if one is needed"
+        "OPENAI_API_KEY",
+        description="openai: environment variable with the API key, if one is needed",
+        pattern="^[A-Za-z_][A-Za-z0-9_]*$",
+    )
+    key_over_http: Annotated[bool, Operational] = Field(
+        False, description="openai: send the key to other machines by plain http too, where the network can read it"
     )
     max_in_flight: Annotated[int, Operational] = Field(
         256, description="maximum requests in flight at each server; fewer if the server handles fewer", ge=1

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from curation.errors import Interrupted, VidlaError
+from curation.redaction import redact
 
 
 class Command(NamedTuple):
@@ -115,6 +116,6 @@ def main() -> None:
 
 
 def fail(error: Exception, code: int) -> None:
-    """Print the error in one line (one per wrong key), without a traceback, and exit."""
-    typer.echo(f"vidla: {error}", err=True)
+    """Print the error in one line (one per wrong key), without a traceback and secrets, and exit."""
+    typer.echo(f"vidla: {redact(str(error))}", err=True)
     raise SystemExit(code)

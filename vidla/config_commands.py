@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from curation.secret import MASK, Secret
 from curation.settings import Settings, fields, resolve
 from vidla.options import ConfigOption, SetOption, new_group
 
@@ -57,7 +58,9 @@ def to_toml(settings: Settings, comments: bool) -> str:
             lines += ["", f"[{section}]"]
         if comments:
             lines.append(f"# {description}")
-        if value is not None:
+        if isinstance(value, Secret) or (isinstance(value, tuple) and any(isinstance(v, Secret) for v in value)):
+            lines.append(f"# {key} = {MASK}  (set, and not shown)")
+        elif value is not None:
             lines.append(
                 f"{key} = {json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)}"
             )

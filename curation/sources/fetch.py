@@ -49,7 +49,7 @@ def fetch(target: FetchTarget, settings: DownloadSettings, folder: Path) -> Fetc
     Waits for a free slot at its host (`settings.per_host`), then takes up to `settings.timeout_s`. Always fetches the
     whole video: a requested range is only recorded. Raises Rejected, OSError if the disk is full, and guard.Stopped.
     """
-    name = host_of(target.url)
+    name = host_of(target.url.reveal())
     if name is None:
         return _fetch_local(target, settings, folder)
     with at_host(name, settings.per_host) as host:
@@ -90,7 +90,7 @@ def _fetch_media(
         host.check()
         left = deadline - time.monotonic()
         try:
-            found = ytdlp.fetch_media(target.url, folder, settings, left, ranged=ranged)
+            found = ytdlp.fetch_media(target.url.reveal(), folder, settings, left, ranged=ranged)
         except ytdlp.FetchRejected as error:
             host.record(error.kind, error.retry_after)
             pause = ytdlp.pause_s(settings, attempt, error.retry_after)
@@ -112,7 +112,9 @@ def _fetch_subtitles(
     groups = tracks.plan(found.manual, found.automatic, settings.subtitle_languages)
     if target.subtitles_url:
         language = target.request.subtitle_language or UNKNOWN
-        groups.insert(0, [tracks.SubtitleChoice(language, "manual", {"url": target.subtitles_url, "ext": "vtt"})])
+        groups.insert(
+            0, [tracks.SubtitleChoice(language, "manual", {"url": target.subtitles_url.reveal(), "ext": "vtt"})]
+        )
     if not groups:
         return ()
     seconds = min(deadline - time.monotonic(), SUBTITLES_S)
@@ -156,7 +158,7 @@ def _video_id(request: VideoRequest, extractor: str, identity: str, digest: str)
 def _fetch_local(target: FetchTarget, settings: DownloadSettings, folder: Path) -> Fetched:
     if not target.request.local:
         raise Rejected(Kind.REFUSED, "a file: URL that was not named on the command line")
-    source = Path(unquote(urlsplit(target.url).path))
+    source = Path(unquote(urlsplit(target.url.reveal()).path))
     media = folder / f"media{source.suffix.lower()}"
     _link(source, media, settings.max_bytes)
     digest = file_digest(media)

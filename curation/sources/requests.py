@@ -25,6 +25,7 @@ from curation.file_types import VIDEO_SUFFIXES
 from curation.ids import digest
 from curation.records import Reject, VideoRequest
 from curation.rejects import Kind, Rejected, Stage
+from curation.secret import Secret
 from curation.settings import DownloadSettings
 from curation.sources import ytdlp
 from curation.sources.input_lists import READERS, rows
@@ -37,14 +38,15 @@ _OWN_COLUMNS = frozenset({"url", "id", "subtitles", "start", "end"})
 
 @dataclass(frozen=True)
 class FetchTarget:
-    """A request's row and the URLs to fetch, secrets included. Must not be stored or logged."""
+    """A request's row and the URLs to fetch, which may hold secrets."""
 
     request: VideoRequest
-    url: str
-    subtitles_url: str | None = None
+    url: Secret
+    subtitles_url: Secret | None = None
 
-    def __repr__(self) -> str:
-        return f"FetchTarget({self.request!r})"
+    @classmethod
+    def of(cls, request: VideoRequest, url: str, subtitles_url: str | None = None) -> FetchTarget:
+        return cls(request, Secret(url), Secret(subtitles_url) if subtitles_url else None)
 
 
 def target_of(request: VideoRequest) -> FetchTarget:
@@ -53,7 +55,7 @@ def target_of(request: VideoRequest) -> FetchTarget:
         raise Rejected(
             Kind.INVALID_REQUEST, "its URL was signed or held a secret, which is not stored; give the list again"
         )
-    return FetchTarget(request, request.uri, request.subtitles)
+    return FetchTarget.of(request, request.uri, request.subtitles)
 
 
 def read_inputs(inputs: Sequence[str], settings: DownloadSettings) -> Iterator[FetchTarget | Reject]:
@@ -111,7 +113,7 @@ def _local(path: Path, names: Sequence[str], settings: DownloadSettings) -> Fetc
         subtitle_language=language,
         local=True,
     )
-    return FetchTarget(request, uri, request.subtitles)
+    return FetchTarget.of(request, uri, request.subtitles)
 
 
 def _from_folder(folder: Path, settings: DownloadSettings) -> Iterator[FetchTarget | Reject]:
@@ -196,7 +198,7 @@ def _target(
         subtitle_language=language_in(urlsplit(subtitles.fetched).path) if subtitles else None,
         metadata=json.dumps(_redacted(metadata), ensure_ascii=False, default=str) if metadata else None,
     )
-    return FetchTarget(request, url.fetched, subtitles.fetched if subtitles else None)
+    return FetchTarget.of(request, url.fetched, subtitles.fetched if subtitles else None)
 
 
 def _redacted(value: Any) -> Any:

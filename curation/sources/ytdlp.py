@@ -143,7 +143,7 @@ def read_playlist(file: Path) -> Iterator[PlaylistEntry]:
 
 def _call(function: str, settings: DownloadSettings, seconds: float, **argument: Any) -> dict[str, Any]:
     """The answer of a function of ytdlp_child.py to `settings` and `argument` (JSON values), within `seconds`."""
-    argument |= {"settings": settings.model_dump(mode="json"), "seconds": seconds}
+    argument |= {"settings": settings.revealed(), "seconds": seconds}
     limits = guard.Limits(max(seconds, 0.0) + _GRACE_S, MEMORY_BYTES, ANSWER_BYTES)
     try:
         answer = guard.call(f"curation.sources.ytdlp_child:{function}", argument, limits)

@@ -186,7 +186,7 @@ def _address(entry: dict[str, Any]) -> str | None:
 
 
 def _client(argument: dict[str, Any], settings: DownloadSettings, **params: Any) -> BoundedYoutubeDL:
-    policy = Policy(settings.allow_private, settings.proxy)
+    policy = Policy(settings.allow_private, settings.proxy.reveal() if settings.proxy else None)
     return BoundedYoutubeDL(settings, policy, time.monotonic() + argument["seconds"], **params)
 
 

@@ -26,6 +26,7 @@ from pipelines.driver.run import Run
 from pipelines.driver.state import Retry
 from pipelines.runners import dataflow
 from pipelines.runners.runner import runner_for
+from pipelines.worker import job_key
 from pipelines.worker.logs import StderrToLog, log_to
 from pipelines.worker.progress import ProgressView, spent_on_texts
 from pipelines.worker.shutdown import explained
@@ -63,8 +64,10 @@ def curate(
         raise DatasetError(f"no vidla dataset at {dataset.uri}; `vidla curate INPUT... --dataset DIR` makes one")
     run_id = new_run_id()
     command = "retry" if retry else "curate" if len(stages) > 1 else stages[0]
-    about = {"command": command, "settings": settings.model_dump(mode="json")}
-    with this_process, Writer(dataset, run_id, about, wait_s) as writer, log_to(dataset, run_id):
+    about = {"command": command, "settings": settings.shown()}
+    is_described = dataflow.DataflowOptions.of(beam_arguments).is_described
+    key = contextlib.nullcontext() if runner.is_local else job_key.published(dataset, run_id, keep=is_described)
+    with this_process, Writer(dataset, run_id, about, wait_s) as writer, log_to(dataset, run_id), key:
         log.info("vidla %s begins to %s", __version__, command)
         retried = Retry(retry_kind) if retry else None
         run = Run(dataset, writer, settings, texts_digest(settings), stages, runner, retried, refresh)
@@ -76,7 +79,7 @@ def curate(
             work = run.do_one_job if one_job else run.do
             view = ProgressView(this_process.tally, stages, len(plan), sys.stderr)
             _work_in_view(lambda: work(plan), view, runner.stop_s)
-            if one_job and dataflow.DataflowOptions.of(beam_arguments).is_described:
+            if one_job and is_described:
                 typer.echo("The job is described. It does its wave when it is started; nothing is made yet.")
                 return 0
     return _account(dataset, () if retry or one_job else stages, len(plan), max_reject_rate)

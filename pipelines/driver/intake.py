@@ -44,7 +44,8 @@ def add_requests(writer: Writer, settings: Settings, inputs: Sequence[str]) -> d
 
 
 def _has_secrets(target: FetchTarget) -> bool:
-    return (target.url, target.subtitles_url) != (target.request.uri, target.request.subtitles)
+    subtitles = target.subtitles_url.reveal() if target.subtitles_url else None
+    return (target.url.reveal(), subtitles) != (target.request.uri, target.request.subtitles)
 
 
 def _request_of(reject: Reject) -> VideoRequest:

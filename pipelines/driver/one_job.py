@@ -39,6 +39,8 @@ class WaveInOneJob:
     def run(self, runner: Runner) -> EarlyEnd | None:
         """Pass it to the runner, which may or may not wait for it; returns why a commit failed, if one did."""
         stages = tuple(Stage)[self._first() :]
+        fetched = [replace(item, target=None) for item in self.wave.downloads]
+        after = replace(self, wave=replace(self.wave, downloads=fetched))  # only the downloads need the URLs
 
         def build(pipeline: beam.Pipeline) -> None:
             committed = None
@@ -50,7 +52,7 @@ class WaveInOneJob:
                     before: list[Any] = [beam.pvalue.AsList(committed)] if committed is not None else []
                     items = (
                         pipeline
-                        | f"The wave, for {stage}" >> beam.Create([self])
+                        | f"The wave, for {stage}" >> beam.Create([after])
                         | f"Items of {stage}" >> beam.ParDo(NextItems(stage, transform.work), *before)
                         | f"Spread the items of {stage}" >> beam.Reshuffle()
                     )

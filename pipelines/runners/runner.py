@@ -33,6 +33,8 @@ LOOK_S = 1.0
 STOP_S = 8.0  # for a stopped job to commit its finished items, before it is cancelled
 CANCEL_S = 12.0  # for a cancelled job to end
 
+_SECRET_OPTION = re.compile(r"secret|token|password|connection_string")
+
 Build = Callable[["beam.Pipeline"], Any]
 
 
@@ -56,6 +58,7 @@ class Runner(Protocol):
 
 def runner_for(arguments: Sequence[str]) -> Runner:
     """The runner that Beam's options name. Raises UsageError if it cannot work."""
+    _refuse_secrets(arguments)
     parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
     parser.add_argument("--runner", default="FnApiRunner")
     parser.add_argument("--direct_running_mode", default="in_memory")
@@ -71,6 +74,16 @@ def runner_for(arguments: Sequence[str]) -> Runner:
         why = "DaskRunner mixes up the outputs of a stage" if name == "dask" else f"{given.runner} is not supported"
         raise UsageError(f"{why}; use the local runner, or one of {', '.join(CLUSTERS)}")
     return Cluster(cluster, rest)
+
+
+def _refuse_secrets(arguments: Sequence[str]) -> None:
+    """Raises UsageError for an option of Beam that takes a secret: it would be in the description of every job."""
+    for option in (argument.partition("=")[0] for argument in arguments if argument.startswith("--")):
+        if _SECRET_OPTION.search(option):
+            raise UsageError(
+                f"{option} would be written into the job's description, for others to read: leave it out, and put "
+                "storage keys into the environment (docs/object-stores.md)"
+            )
 
 
 class LocalRunner:

@@ -42,7 +42,7 @@ class DownloadVideos:
         lanes: defaultdict[str, list[DownloadItem]] = defaultdict(list)
         turns: defaultdict[str, Iterator[int]] = defaultdict(lambda: cycle(range(self.settings.download.per_host)))
         for item in items:
-            host = host_of(item.target.url if item.target else item.request.uri)
+            host = host_of(item.target.url.reveal() if item.target else item.request.uri)
             lanes[item.key if host is None else f"{next(turns[host])} {host}"].append(item)
         return list(lanes.values())
 

@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar, cast
 from curation import guard
 from curation.engines.load import load
 from curation.engines.registry import close_engines
-from pipelines.worker import memory
+from pipelines.worker import job_key, memory
 from pipelines.worker.logs import log_to, redacting
 from pipelines.worker.progress import Tally
 from pipelines.worker.reports import WorkerReporter
@@ -70,6 +70,7 @@ class WorkerProcess:
             self._stages += 1
             if self._drivers:
                 return
+            job_key.read_key(context.dataset, context.lineage.run_id)
             if self._reporter is None:
                 memory.share()
                 reporter = WorkerReporter(self.tally, self.halt)

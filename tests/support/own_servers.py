@@ -59,7 +59,7 @@ def assert_nothing_left(pids: list[int], base_url: str) -> None:
 
 
 def start_command(settings: EngineSettings) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.support.vllm_command", settings.model_dump_json()]
+    command = [sys.executable, "-m", "tests.support.vllm_command", json.dumps(settings.revealed())]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import os
 import re
 import threading
@@ -13,6 +14,7 @@ from curation.engines.interface import Completion, Failure, TextRequest
 from curation.engines.openai.scheduler import RequestBatch, Scheduler
 from curation.engines.openai.servers import Server
 from curation.errors import EngineError
+from curation.redaction import redact
 from curation.settings import EngineSettings
 from curation.uris import InvalidUri, parse
 
@@ -46,10 +48,40 @@ class RemoteServers:
 
 
 def open_openai(settings: EngineSettings) -> OpenAIEngine:
-    """The engine of a model that settings of the kind "openai" name."""
+    """The engine of a model that settings of the kind "openai" name.
+
+    Raises EngineError if another machine would get a key by plain http, unless that is allowed.
+    """
+    _check_keys(settings)
     model = settings.model or ""
     identity = f"{model}@{settings.revision or ''}"
-    return OpenAIEngine("openai", settings, model, identity, settings.revision, RemoteServers(settings.base_urls))
+    servers = RemoteServers(tuple(url.reveal() for url in settings.base_urls))
+    return OpenAIEngine("openai", settings, model, identity, settings.revision, servers)
+
+
+def _check_keys(settings: EngineSettings) -> None:
+    key = os.environ.get(settings.api_key_env, "").strip() and f"the key in {settings.api_key_env}"
+    for url in settings.base_urls:
+        try:
+            parts = parse(url.reveal())
+        except InvalidUri:
+            continue  # `ready` reports it
+        name, password = redact(url.reveal()), "@" in parts.netloc and "its password"
+        if password and key:
+            raise EngineError(f"base_urls: {name} takes {password} or {key}, not both: leave out one of them")
+        plain = parts.scheme == "http" and not _is_this_machine(parts.hostname or "")
+        if (password or key) and plain and not settings.key_over_http:
+            raise EngineError(
+                f"base_urls: {name} would get {password or key} by plain http, where the network can read it: "
+                "use https, do without, or allow it with key_over_http = true"
+            )
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 class OpenAIEngine:

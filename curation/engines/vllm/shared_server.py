@@ -240,7 +240,8 @@ os.register_at_fork(after_in_child=_forget)
 
 def _command(settings: EngineSettings, revision: str) -> list[str]:
     vllm, path = settings.vllm, model_path(settings)
-    options = {argument.partition("=")[0].replace("_", "-") for argument in vllm.extra_args}
+    extra_args = [argument.reveal() for argument in vllm.extra_args]
+    options = {argument.partition("=")[0].replace("_", "-") for argument in extra_args}
     if clash := sorted(options.intersection(RESERVED_OPTIONS)):
         raise EngineError(f"vllm.extra_args must not have {clash[0]}, which vidla chooses; leave it out")
     arguments = {
@@ -264,7 +265,7 @@ def _command(settings: EngineSettings, revision: str) -> list[str]:
     flat = [part for pair in arguments.items() for part in pair]
     # As a module: the command `vllm` is missing or broken in some builds.
     module = ["-m", "vllm.entrypoints.openai.api_server", "--disable-uvicorn-access-log"]
-    return [str(Path(vllm.python or sys.executable).expanduser()), *module, *flat, *vllm.extra_args]
+    return [str(Path(vllm.python or sys.executable).expanduser()), *module, *flat, *extra_args]
 
 
 def _environment(folder: Path) -> dict[str, str]:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curation.rejects import Kind
+from curation.secret import Secret
 from curation.sources import address_policy
 from curation.sources.address_policy import name_refusal_reason, refusal_reason
 from tests.support.fetching import rejected
@@ -272,7 +273,7 @@ def test_a_proxy_may_have_a_private_address_but_nothing_else_there(web: WebServe
         with pytest.raises(address_policy.AddressRefused):
             socket.create_connection(("127.0.0.1", 9), 1)
     # The server is used as a proxy, and has nothing under that name.
-    error = rejected("http://forest.example/missing.mp4", tmp_path, allow_private=False, proxy=web.url(""))
+    error = rejected("http://forest.example/missing.mp4", tmp_path, allow_private=False, proxy=Secret(web.url("")))
     assert error.kind is Kind.NOT_FOUND
     assert web.paths() == ["http://forest.example/missing.mp4"]
 
@@ -280,7 +281,7 @@ def test_a_proxy_may_have_a_private_address_but_nothing_else_there(web: WebServe
 @pytest.mark.hostile("addresses")
 @pytest.mark.parametrize("host", ["10.0.0.1", "2130706433", "0x7f.1", "127.1", "１２７.0.0.1", "server.1", "[fec0::1]"])
 def test_a_proxy_is_not_asked_for_private_hosts(web: WebServer, tmp_path: Path, host: str) -> None:
-    error = rejected(f"http://{host}/video.mp4", tmp_path, allow_private=False, proxy=web.url(""))
+    error = rejected(f"http://{host}/video.mp4", tmp_path, allow_private=False, proxy=Secret(web.url("")))
     assert error.kind is Kind.REFUSED and not web.asked
 
 
@@ -305,6 +306,6 @@ def test_a_proxy_is_not_asked_for_private_hosts(web: WebServer, tmp_path: Path, 
 )
 def test_a_redirect_through_a_proxy_leads_to_no_private_host(web: WebServer, tmp_path: Path, target: str) -> None:
     url = f"http://forest.example/to?{quote(target, safe='')}"
-    error = rejected(url, tmp_path, allow_private=False, proxy=web.url(""))
+    error = rejected(url, tmp_path, allow_private=False, proxy=Secret(web.url("")))
     assert error.kind is Kind.REFUSED, error
     assert web.paths() == [url]

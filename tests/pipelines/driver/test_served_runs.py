@@ -28,6 +28,7 @@ from curation.engines.openai.engine import open_openai
 from curation.engines.vllm.shared_server import VllmServer, open_vllm
 from curation.ids import content_digest
 from curation.prompts import Prompt
+from curation.secret import REVEAL
 from curation.settings import EngineSettings, resolve
 from curation.texts.limits import TextLimits
 from tests.conftest import SERVED_MODEL, VIDLA
@@ -58,7 +59,7 @@ BRIEF = (
 def assignments(engine: EngineSettings, *more: str) -> list[str]:
     """Options for an engine that makes both kinds of text, short ones, in waves that are soon committed."""
     engine = engine.model_copy(update={"max_in_flight": 16})
-    given = dict(_flat(engine.model_dump(mode="json", exclude_defaults=True)))
+    given = dict(_flat(engine.model_dump(mode="json", exclude_defaults=True, context={REVEAL: True})))
     both = [f"{texts}.engine.{key}={value}" for texts in ("captions", "summaries") for key, value in given.items()]
     return [*both, *BRIEF, *more]
 

@@ -153,7 +153,7 @@ def test_what_is_finished_with_is_let_go(dataset: Dataset) -> None:
 
 def test_requests_become_items_with_their_rejects_and_their_secrets(dataset: Dataset) -> None:
     new, lost, other = request_of(5), request_of(6), request_of(7)
-    asked = FetchTarget(new, f"{new.uri}?token=hush")
+    asked = FetchTarget.of(new, f"{new.uri}?token=hush")
     with Writer(dataset, "ask", {}) as writer:
         parts = PartWriter(dataset.store, writer.lineage, 1 << 30)
         parts.add(Row(record, digest("request")) for record in [new, lost, other])

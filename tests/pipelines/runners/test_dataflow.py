@@ -20,20 +20,25 @@ from curation.rejects import Stage
 from curation.settings import Settings, resolve
 from pipelines.runners.dataflow import check, resource_hints
 from tests.support.cloud_storage import CloudStorage
+from tests.support.leaks import holds
+from tests.support.secret_urls import CANARY
 
 dataflow = pytest.importorskip("google.cloud.dataflow", reason="pip install 'vidla[dataflow]' brings Dataflow's types")
 
 IMAGE = "europe-docker.pkg.dev/a-project/vidla/gpu-worker:0.1.0"
-CONFIG = """
+CONFIG = f"""
+[download]
+proxy = "http://me:{CANARY}@proxy.example:3128"
+
 [captions.engine]
 kind = "vllm"
 model = "Qwen/Qwen2.5-VL-7B-Instruct"
-vllm = { python = "/opt/vllm/bin/python", data_parallel_size = 2 }
+vllm = {{ python = "/opt/vllm/bin/python", data_parallel_size = 2 }}
 
 [summaries.engine]
 kind = "openai"
 model = "Qwen/Qwen2.5-7B-Instruct"
-base_urls = ["http://10.0.0.9:8000/v1"]
+base_urls = ["https://me:{CANARY}@models.example/v1"]
 
 [run]
 wave_videos = 1000
@@ -86,6 +91,7 @@ class Job:
     description: Any
     pipeline: Any
     size: int
+    objects: dict[str, bytes]  # everything that was put into the cloud
 
     @property
     def hints(self) -> dict[str, dict[str, str]]:
@@ -114,7 +120,7 @@ def job(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> Job:
 
     folder = tmp_path_factory.mktemp("job")
     videos = folder / "videos.txt"
-    videos.write_text("".join(f"https://videos.example/watch/{n}.mp4\n" for n in range(VIDEOS)))
+    videos.write_text("".join(f"https://videos.example/watch/{n}.mp4?api_token={CANARY}\n" for n in range(VIDEOS)))
     dataset = Dataset(str(folder / "dataset"))
     with CloudStorage(folder) as storage, pytest.MonkeyPatch.context() as patch:
         for name, value in storage.environment.items():
@@ -124,7 +130,7 @@ def job(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> Job:
             run.do_one_job(run.plan(add_requests(run.writer, run.settings, [str(videos)])))
     (staged,) = (data for uri, data in storage.objects.items() if uri.endswith("/pipeline.pb"))
     description = json.loads(storage.objects["gs://a-bucket/templates/job.json"])
-    return Job(description, beam_runner_api_pb2.Pipeline.FromString(staged), len(staged))
+    return Job(description, beam_runner_api_pb2.Pipeline.FromString(staged), len(staged), dict(storage.objects))
 
 
 VIDEOS = 200
@@ -170,6 +176,13 @@ def test_a_wave_is_one_job_with_its_image_machines_and_bounds(job: Job) -> None:
     }
     working = {name.partition("/")[0] for name in job.hints if name.startswith("Stage ")}
     assert working == {f"Stage {stage}" for stage in Stage}
+
+
+@pytest.mark.slow
+@pytest.mark.hostile("secrets")
+def test_the_job_holds_its_secrets_encrypted(job: Job) -> None:
+    assert len(job.objects) >= 2
+    assert [uri for uri, data in job.objects.items() if holds(data, CANARY)] == []
 
 
 @pytest.mark.slow

@@ -28,7 +28,9 @@ from tests.conftest import VIDLA, make_video
 from tests.support.bucket import Bucket
 from tests.support.contents import contents, live_parts, parts_on_disk
 from tests.support.flink_cluster import Cluster
+from tests.support.leaks import files_with
 from tests.support.scripted_server import ScriptedServer, after
+from tests.support.secret_urls import CANARY
 from tests.support.segmented import CAPTIONS, SUMMARIES, segment_videos, settings_for, texts
 from tests.support.watching import wait_until
 from tests.support.web_server import WebServer
@@ -354,18 +356,18 @@ def test_secrets_are_told_to_nobody(flink: Cluster, tmp_path: Path, monkeypatch:
     site = tmp_path / "site"
     site.mkdir()
     make_video(site / "video.mp4", 7)
-    secret = "s3cr3t"
+    secret = CANARY
     with WebServer(site) as web:
         urls = tmp_path / "urls.txt"
-        urls.write_text(
-            f"{web.url(f'/signed/video.mp4?X-Amz-Signature={secret}')}\n{web.url(f'/busy?X-Amz-Signature={secret}')}\n"
-        )
-        allowed = ["--set", "download.allow_private=true", "--set", "download.attempts=1"]
+        urls.write_text(f"{web.url(f'/video.mp4?api_token={secret}')}\n{web.url(f'/busy?X-Amz-Signature={secret}')}\n")
+        unused = f'captions.engine.base_urls=["https://me:{secret}@models.example/v1"]'
+        allowed = ["--set", "download.allow_private=true", "--set", "download.attempts=1", "--set", unused]
         run("curate", urls, "--dataset", tmp_path / "dataset", *allowed, behind=flink.options)
+        assert any(secret in path for path in web.paths()), "a worker has fetched with it"
     assert Dataset(str(tmp_path / "dataset")).read("videos").num_rows == 1
+    assert not list((tmp_path / "dataset").rglob("*.key")), "it is deleted with the run"
     for folder in (tmp_path / "dataset", flink.folder):
-        for file in (p for p in folder.rglob("*") if p.is_file()):
-            assert secret.encode() not in file.read_bytes(), file
+        assert files_with(folder, secret) == []
 
 
 @pytest.mark.long

@@ -28,6 +28,8 @@ from tests.support.segmented import segment_videos
         (["--runner", "apache_beam.runners.dask.dask_runner.DaskRunner"], "DaskRunner mixes up"),
         (["--runner=SparkRunner"], "use the local runner, or one of FlinkRunner"),
         (["--direct_running_mode=multi_processing"], "hangs forever"),
+        (["--runner=FlinkRunner", "--s3_secret_access_key=x"], "would be written into the job's description"),
+        (["--runner=DataflowRunner", "--s3_session_token", "x"], "would be written into the job's description"),
     ],
 )
 def test_a_runner_that_cannot_work_is_refused(arguments: list[str], hint: str) -> None:
@@ -64,7 +66,7 @@ def test_a_flink_that_is_not_there_is_told_in_a_line(arguments: list[str], hint:
 
 def item_of(url: str, asked: str | None = None) -> DownloadItem:
     request = VideoRequest(request_key=url, uri=url)
-    return DownloadItem(request, FetchTarget(request, asked, None) if asked else None, "digest")
+    return DownloadItem(request, FetchTarget.of(request, asked) if asked else None, "digest")
 
 
 def test_a_host_has_as_many_lanes_as_downloads_are_allowed_from_it() -> None:

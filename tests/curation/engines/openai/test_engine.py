@@ -660,6 +660,46 @@ def test_what_is_no_url_is_said_to_be_none(url: str) -> None:
                 call()
 
 
+@pytest.mark.hostile("secrets")
+@pytest.mark.parametrize(
+    ("url", "key", "hint"),
+    [
+        ("http://10.0.0.7:8000/v1", "a-key", "the key in A_KEY by plain http"),
+        ("http://models.example/v1", "a-key", "the key in A_KEY by plain http"),
+        ("http://localhost.example/v1", "a-key", "the key in A_KEY by plain http"),
+        ("http://[2001:db8::1]:8000/v1", "a-key", "the key in A_KEY by plain http"),
+        ("http://me:a-password@10.0.0.7:8000/v1", "", "its password by plain http"),
+        ("https://me:a-password@models.example/v1", "a-key", "not both"),
+    ],
+)
+def test_a_key_is_not_sent_where_others_can_read_it(
+    url: str, key: str, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A_KEY", key)
+    with pytest.raises(EngineError, match=hint) as raised:
+        open_openai(settings(url, api_key_env="A_KEY"))
+    assert "a-key" not in str(raised.value) and "a-password" not in str(raised.value)
+    if "not both" not in hint:
+        open_openai(settings(url, api_key_env="A_KEY", key_over_http=True))
+
+
+@pytest.mark.parametrize(
+    ("url", "key"),
+    [
+        ("http://127.0.0.1:8000/v1", "a-key"),
+        ("http://127.8.0.1:8000/v1", "a-key"),
+        ("http://[::1]:8000/v1", "a-key"),
+        ("http://localhost:8000/v1", "a-key"),
+        ("https://models.example/v1", "a-key"),
+        ("https://me:a-password@models.example/v1", ""),
+        ("http://10.0.0.7:8000/v1", ""),
+    ],
+)
+def test_a_key_is_sent_to_this_machine_and_by_https(url: str, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_KEY", key)
+    open_openai(settings(url, api_key_env="A_KEY"))
+
+
 def test_a_server_that_refuses_everything_is_not_the_requests_fault() -> None:
     script = scripted.status(400, "this model takes no images")
     with ScriptedServer(script) as server, engine(server.url, max_in_flight=4) as e:
