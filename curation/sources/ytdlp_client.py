@@ -265,9 +265,7 @@ def _params(settings: DownloadSettings) -> dict[str, Any]:
         "color": "never",
         "format": settings.format,
         "cookiefile": settings.cookies_file,
-        "proxy": settings.proxy.reveal()
-        if settings.proxy
-        else "",  # "" means no proxy, not even one from the environment
+        "proxy": settings.proxy.reveal() if settings.proxy else "",  # "": not even one from the environment
         "ratelimit": settings.rate_limit,
         "sleep_interval": settings.sleep_interval_s or None,
         "sleep_interval_requests": settings.sleep_requests_s or None,

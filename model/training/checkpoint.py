@@ -23,7 +23,6 @@ from typing import Any
 import torch
 import torch.distributed.checkpoint as dcp
 from safetensors import SafetensorError
-from torch.distributed.checkpoint import FileSystemReader
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 
@@ -31,6 +30,7 @@ from model.data.clips import DatasetVersion
 from model.distributed import World
 from model.network.vidla import VidLA
 from model.settings import TrainingError
+from model.training.safe_reader import SafePlanner, SafeReader, load_plain
 
 METADATA, OPTIMIZER = "checkpoint.json", "optimizer"
 UNFINISHED = ".unfinished"
@@ -131,16 +131,28 @@ def read(folder: Path) -> Checkpoint:
 def restore(checkpoint: Checkpoint, model: VidLA, optimizer: torch.optim.Optimizer, world: World) -> None:
     """Restore the optimiser's and this process's random state; `model` is already loaded from the checkpoint.
 
-    A rank that did not exist when the checkpoint was written keeps its own random state.
+    A rank that did not exist when the checkpoint was written keeps its own random state. Runs nothing that the files
+    may hold. Raises TrainingError for files that do not hold such a state.
     """
+    try:
+        _restore(checkpoint, model, optimizer, world)
+    except (Exception, CheckpointException) as error:  # for crafted files torch raises almost anything
+        causes = [cause for cause, _ in error.failures.values()] if isinstance(error, CheckpointException) else [error]
+        reason = " ".join(str(causes[0]).split()) or type(causes[0]).__name__
+        raise TrainingError(
+            f"{checkpoint.folder} cannot be resumed: its files do not hold the state of an optimiser ({reason[:200]})"
+        ) from None
+
+
+def _restore(checkpoint: Checkpoint, model: VidLA, optimizer: torch.optim.Optimizer, world: World) -> None:
     state = {"optimizer": get_optimizer_state_dict(model, optimizer)}
     with _quiet():
-        reader = FileSystemReader(checkpoint.folder / OPTIMIZER)
-        dcp.load(state, storage_reader=reader, no_dist=world.size == 1)
+        reader = SafeReader(checkpoint.folder / OPTIMIZER)
+        dcp.load(state, storage_reader=reader, planner=SafePlanner(), no_dist=world.size == 1)
     set_optimizer_state_dict(model, optimizer, state["optimizer"])
     random = checkpoint.folder / f"random-{world.rank}.pt"
     if random.exists():
-        states = torch.load(random, weights_only=True)
+        states = load_plain(random)
         torch.set_rng_state(states["cpu"])
         if world.device.type == "cuda" and "cuda" in states:
             torch.cuda.set_rng_state(states["cuda"], world.device)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import os
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -103,12 +107,91 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.hostile("failures")
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_one_that_is_not_whole_is_ignored(damage: str, folder: Path) -> None:
     DAMAGE[damage](folder / "step-00000003")
     found, faults = latest(folder)
     assert found is not None and found.progress.step == 2
     assert len(faults) == 1 and "step-00000003 is not a complete checkpoint" in faults[0] and "\n" not in faults[0]
+
+
+# --- files that somebody else has written -----------------------------------------------------------------------------
+
+
+class Runs:
+    """A pickle of it calls `function` when it is opened."""
+
+    def __init__(self, function: Callable[..., object], *arguments: object) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return self.call
+
+
+def touch(step: Path) -> Runs:
+    return Runs(os.system, f"touch {step.parent / 'it-ran'}")
+
+
+def with_value(step: Path, value: object) -> None:
+    """Put `value` in the place of the first learning rate."""
+    description = step / OPTIMIZER / ".metadata"
+    metadata = pickle.loads(description.read_bytes())
+    place = next(index for index in metadata.storage_data if index.fqn == "optimizer.param_groups.0.lr")
+    values = step / OPTIMIZER / "more.distcp"
+    torch.save(value, values)
+    metadata.storage_data[place] = dataclasses.replace(
+        metadata.storage_data[place], relative_path=values.name, offset=0, length=values.stat().st_size
+    )
+    description.write_bytes(pickle.dumps(metadata))
+
+
+def with_description(step: Path, change: Callable[[Any], object]) -> None:
+    description = step / OPTIMIZER / ".metadata"
+    metadata = pickle.loads(description.read_bytes())
+    description.write_bytes(pickle.dumps(change(metadata) or metadata))
+
+
+def elsewhere(metadata: Any) -> None:
+    for index, info in metadata.storage_data.items():
+        metadata.storage_data[index] = dataclasses.replace(info, relative_path=f"../../../{info.relative_path}")
+
+
+CRAFTED: dict[str, Callable[[Path], object]] = {
+    "a description that runs a command": lambda step: with_description(step, lambda _: touch(step)),
+    "one inside its data": lambda step: with_description(step, lambda m: setattr(m, "planner_data", touch(step))),
+    "one inside a shape": lambda step: with_description(step, lambda m: m.state_dict_metadata.update(x=touch(step))),
+    "eval": lambda step: with_description(step, lambda _: Runs(eval, f"open({str(step.parent / 'it-ran')!r}, 'w')")),
+    "any pickle by way of torch": lambda step: with_description(step, lambda _: Runs(torch.load, "x")),
+    "a description of other files": lambda step: with_description(step, elsewhere),
+    "a description that is none": lambda step: with_description(step, lambda _: {"a": 1}),
+    "no pickle at all": lambda step: (step / OPTIMIZER / ".metadata").write_bytes(b"hello"),
+    "a learning rate that runs a command": lambda step: with_value(step, touch(step)),
+    "betas that hold one that does": lambda step: with_value(step, (0.9, [touch(step)])),
+    "a learning rate that is a class": lambda step: with_value(step, Path),
+    "a random state that runs a command": lambda step: torch.save(touch(step), step / "random-0.pt"),
+    "a random state that holds one": lambda step: torch.save({"cpu": touch(step)}, step / "random-0.pt"),
+    "a random state that is none": lambda step: torch.save({"cpu": "x"}, step / "random-0.pt"),
+}
+
+
+@pytest.mark.hostile("neighbours")
+@pytest.mark.parametrize("crafted", CRAFTED)
+def test_one_that_somebody_made_runs_nothing(crafted: str, folder: Path) -> None:
+    """Its digests are right: whoever makes a checkpoint makes them too."""
+    step = folder / "step-00000003"
+    CRAFTED[crafted](step)
+    metadata = json.loads((step / METADATA).read_text())
+    files = [path for path in step.rglob("*") if path.is_file() and path.name != METADATA]
+    metadata["files"] = {str(path.relative_to(step)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    (step / METADATA).write_text(json.dumps(metadata))
+    found, faults = latest(folder)
+    assert found is not None and found.folder == step and not faults
+    model = VidLA.load(step)
+    with pytest.raises(TrainingError, match="cannot be resumed") as raised:
+        restore(found, model, make_optimizer(model, OptimizerSettings(lr=1e-3)), ALONE)
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 600
+    assert not (folder / "it-ran").exists()
 
 
 def test_where_there_is_none(tmp_path: Path) -> None:
