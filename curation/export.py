@@ -22,6 +22,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curation.dataset.conditions import one_condition
 from curation.dataset.dataset import Dataset
 from curation.dataset.parts import Lineage, PartWriter
 from curation.dataset.pins import versions_now
@@ -55,7 +56,7 @@ class Selection:
 
     @property
     def sql(self) -> str:
-        conditions = [f"({self.where}\n)"] if self.where else []
+        conditions = [one_condition(self.where)] if self.where else []
         conditions += [f"scale = '{self.scale}'"] if self.scale else []
         return f"(select * from clips where {' and '.join(conditions) or 'true'})"
 

@@ -33,6 +33,7 @@ COMMANDS = {
     "forget": Command("vidla.forget_command:forget", "Remove a video, URL or channel for good."),
     "compact": Command("vidla.dataset_commands:compact", "Merge small parts into larger ones."),
     "vacuum": Command("vidla.dataset_commands:vacuum", "Delete superseded parts, media and sources."),
+    "verify": Command("vidla.verify_command:verify", "Check every file of a dataset, and repair it."),
     "pin": Command("vidla.dataset_commands:pin", "Keep the current version under a name."),
     "plan": Command("vidla.forecast_command:plan", "Estimate the time and cost of a large run."),
     "train": Command("vidla.training_commands:train", "Train VidLA on the clips of a dataset."),

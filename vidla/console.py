@@ -1,15 +1,19 @@
-"""The terminal: its width, tables, and text that is safe to print."""
+"""The terminal: its width, tables, progress, and text that is safe to print."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
+import typer
 from rich import box
 from rich.console import Console
 from rich.markup import escape as escape_markup
 from rich.table import Table
 
+PLAIN_INTERVAL_S = 5.0
 PIPED_WIDTH = 160  # columns, where the output is not a terminal
 
 
@@ -43,3 +47,27 @@ def escape(text: str) -> str:
 def plain(text: str) -> str:
     """`text` from anywhere without commands to a terminal."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", text)
+
+
+@contextmanager
+def counting(unit: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Yields a function that counts progress: a bar on a terminal, else a plain line every few seconds."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if console.is_terminal:
+        columns = (TextColumn(unit), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task("", total=total)
+            yield lambda more: bar.advance(task, more)
+        return
+    done, printed = 0, time.monotonic()
+
+    def print_line(more: int) -> None:
+        nonlocal done, printed
+        done += more
+        if time.monotonic() - printed >= PLAIN_INTERVAL_S:
+            printed = time.monotonic()
+            typer.echo(f"{done} of {total or '?'} {unit}", err=True)
+
+    yield print_line

@@ -5,9 +5,7 @@ Each imports its work when it runs, so that `vidla inspect` is quick.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,12 +14,11 @@ import typer
 from curation.dataset.dataset import Dataset
 from curation.errors import DatasetError, UsageError
 from curation.ids import new_run_id
+from vidla.console import counting
 from vidla.options import DatasetArgument, WaitOption, WhereOption
 
 if TYPE_CHECKING:
     from curation.dataset.writer import Writer
-
-PLAIN_INTERVAL_S = 5.0
 
 
 def inspect(
@@ -44,7 +41,8 @@ def inspect(
     if table is None:
         if where or columns or as_json:
             raise UsageError("--where, --columns and --json need a TABLE: vidla inspect DIR TABLE …")
-        show(source, Console())
+        if show(source, Console()).imbalances():
+            raise typer.Exit(1)
         return
     names = [name.strip() for name in columns.split(",")] if columns else None
     show_rows(select(source, table, where, names, limit), Console(), as_json)
@@ -74,7 +72,7 @@ def export(
         raise UsageError(f"no format is called '{form}'; there are {', '.join(FORMATS)}")
     total = None if form == "parquet" else count_clips(source, selection)
     unit = "rows" if form == "parquet" else "clips"
-    with _progress(unit, total) as advance:
+    with counting(unit, total) as advance:
         report = export_to(source, out, form, selection, shard_clips, advance)
     for line in report.failed:
         typer.echo(f"vidla: {line}", err=True)
@@ -82,31 +80,6 @@ def export(
     typer.echo(f"{report.present} {unit} in {out}, {report.kept} of them from an earlier run{failed}")
     if report.failed:
         raise typer.Exit(1)
-
-
-@contextmanager
-def _progress(unit: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Yields a function that counts progress: a bar on a terminal, else a plain line every few seconds."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if console.is_terminal:
-        columns = (TextColumn(unit), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console, transient=True) as bar:
-            task = bar.add_task("", total=total)
-            yield lambda more: bar.advance(task, more)
-        return
-    done, printed = 0, time.monotonic()
-
-    def print_line(more: int) -> None:
-        nonlocal done, printed
-        done += more
-        if time.monotonic() - printed >= PLAIN_INTERVAL_S:
-            printed = time.monotonic()
-            typer.echo(f"{done} of {total or '?'} {unit}", err=True)
-
-    yield print_line
 
 
 def vacuum(dataset: DatasetArgument, wait: WaitOption = 0.0) -> None:

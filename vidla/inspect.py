@@ -13,8 +13,11 @@ from rich.table import Table
 
 from curation.dataset.books import Books, balance
 from curation.dataset.commits import recent_commits, unfinished
+from curation.dataset.conditions import one_condition
 from curation.dataset.dataset import Dataset
 from curation.dataset.lease import LEASE, holder_text, is_alive
+from curation.dataset.pins import UnfinishedCommit, versions_now
+from curation.dataset.snapshots import DatasetSnapshot
 from curation.errors import UsageError
 from curation.recipes import RECIPES, STEP_OF, older_rows
 from curation.records import SCALES
@@ -25,6 +28,7 @@ from vidla.console import escape, new_table
 BINS = 24
 RUNS = 5
 COMMITS_READ = 200  # the latest ones, in which the runs are found
+ATTEMPTS = 6  # to read all tables as of one commit, half a second apart
 WIDE = 8  # a table with more columns is shown with one line per value
 
 Row = Mapping[str, Any]
@@ -34,18 +38,32 @@ Row = Mapping[str, Any]
 
 def show(dataset: Dataset, console: Console) -> Books:
     """Print the state of `dataset` on one screen. Raises DatasetError if there is no dataset."""
-    books = balance(dataset)
-    stored, *answers = (
-        answer.to_pylist() for answer in dataset.sql_each([_STORED, *(query for query, _ in _SECTIONS)])
-    )
+    now = as_of_one_commit(dataset)
+    books = balance(now)
+    stored, *answers = (answer.to_pylist() for answer in now.sql_each([_STORED, *(query for query, _ in _SECTIONS)]))
     console.print(f"[bold]{escape(dataset.uri)}[/]  {_stored(stored[0])}")
     sections = (section(rows) for (_, section), rows in zip(_SECTIONS, answers, strict=True))
     for table in (_accounts(books), *sections, _runs(dataset)):
         if table.row_count:
             console.print(table)
-    for line in _standing(dataset, books):
+    for line in _standing(now, books):
         console.print(line)
     return books
+
+
+def as_of_one_commit(dataset: Dataset) -> Dataset:
+    """The dataset as of one commit while a writer is at work; else as it is, with a commit that stays unfinished."""
+    if not is_written_to(dataset) and unfinished(dataset):
+        return dataset
+    try:
+        return DatasetSnapshot(dataset.uri, versions_now(dataset, ATTEMPTS))
+    except UnfinishedCommit:
+        return dataset
+
+
+def is_written_to(dataset: Dataset) -> bool:
+    lease = dataset.get_json(LEASE) or {}
+    return bool(lease.get("open")) and is_alive(lease)
 
 
 _STORED = "select count(*) as count, sum(duration) / 3600 as hours, sum(media_bytes) / 1e6 as megabytes from videos"
@@ -193,7 +211,7 @@ def _runs(dataset: Dataset) -> Table:
 def _standing(dataset: Dataset, books: Books) -> Iterator[str]:
     """The writer, unfinished commits, rows of older recipes, and whether the books balance."""
     lease = dataset.get_json(LEASE) or {}
-    writing = bool(lease.get("open")) and is_alive(lease)
+    writing = is_written_to(dataset)
     if writing:
         yield f"{escape(holder_text(lease['holder']))} is writing to the dataset"
     pending_commits = unfinished(dataset)
@@ -236,7 +254,7 @@ def select(
         raise UsageError(f"{name} has no column '{unknown}'; {_nearest(unknown, schema.names)}")
     selected = ", ".join(_expression(schema.field(c)) for c in columns or schema.names)
     query = f"select {selected} from {name}"
-    query += f" where ({where}\n)" if where else ""
+    query += f" where {one_condition(where)}" if where else ""
     query += f" limit {limit}" if limit else ""
     for batch in dataset.stream(query):
         yield from batch.to_pylist()

@@ -17,6 +17,7 @@ import pyarrow.dataset
 from curation.dataset.books import Books, balance
 from curation.dataset.dataset import Dataset
 from curation.dataset.pins import pins, versions_now
+from curation.dataset.snapshots import DatasetSnapshot
 from curation.errors import DatasetError, UsageError
 from curation.records import Clip
 from curation.schema import TABLES, from_row
@@ -42,7 +43,7 @@ class DatasetReader:
         self.uri = dataset.uri
         self.pin = pin
         self.versions = dict(versions_now(dataset) if pin is None else _pinned(dataset, pin))
-        self._dataset = _DatasetVersion(location, self.versions)
+        self._dataset = DatasetSnapshot(location, self.versions)
 
     @property
     def pins(self) -> dict[str, dict[str, int]]:
@@ -169,20 +170,6 @@ class FrameImage:
 
     def __repr__(self) -> str:
         return f"FrameImage(time={self.time:g}, caption={self.caption!r}, jpeg of {len(self.jpeg):,} bytes)"
-
-
-class _DatasetVersion(Dataset):
-    """A dataset whose tables are read at fixed versions."""
-
-    def __init__(self, location: str, versions: Mapping[str, int]) -> None:
-        super().__init__(location, patient=False)
-        self._versions = versions
-
-    def arrow(self, table: str, version: int | None = None) -> pa.dataset.Dataset:
-        at = self._versions.get(table) if version is None else version
-        if at is None:  # the table is newer than this version of the dataset
-            return pa.dataset.dataset(TABLES[table].schema.empty_table())
-        return super().arrow(table, at)
 
 
 def _pinned(dataset: Dataset, name: str) -> Mapping[str, int]:

@@ -94,7 +94,9 @@ _STAGES = {
     Stage.SEGMENT: (
         "videos",
         "segmented",
-        "select distinct video_id as key, null as video, key in (select video_id from videos) as made from downloads",
+        """select distinct video_id as key, null as video,
+            key in (select video_id from videos) and key in (select video_id from segments) as made
+        from downloads""",
     ),
     Stage.CAPTION: (
         "frames",
@@ -122,8 +124,20 @@ def _count_query(stage: str, items: str) -> str:
     """
 
 
-def _orphans(child: str, key: str, parent: str, what: str) -> str:
-    return f"select '{what}' as what, count(*) as count from {child} where {key} not in (select {key} from {parent})"
+# Rows of a video that waits for a stage, as after a repair, keep texts that need not be made again: no strays.
+_TO_DOWNLOAD = """uri in (
+    select uri from requests where request_key not in (select request_key from downloads)
+        and request_key not in (select key from rejects where stage = 'download'))"""
+_TO_SEGMENT = """video_id in (
+    select video_id from downloads
+    where (video_id not in (select video_id from videos) or video_id not in (select video_id from segments))
+        and video_id not in (select key from rejects where stage = 'segment'))"""
+
+
+def _orphans(child: str, key: str, parent: str, what: str, waiting: str = "false") -> str:
+    return f"""
+    select '{what}' as what, count(*) as count from {child}
+    where {key} not in (select {key} from {parent}) and not ({waiting})"""
 
 
 def _duplicates(table: str, key: tuple[str, ...]) -> str:
@@ -135,14 +149,18 @@ def _duplicates(table: str, key: tuple[str, ...]) -> str:
 # For each kind of stray, a query for its description and count.
 _STRAY_QUERIES = [
     _orphans("downloads", "request_key", "requests", "downloads without a request"),
-    _orphans("videos", "video_id", "downloads", "videos without a download"),
-    _orphans("frames", "video_id", "videos", "frames without a video"),
-    _orphans("captions", "frame_id", "frames", "captions of missing frames"),
-    _orphans("segments", "video_id", "videos", "segments without a video"),
+    _orphans("videos", "video_id", "downloads", "videos without a download", _TO_DOWNLOAD),
+    _orphans("frames", "video_id", "videos", "frames without a video", _TO_SEGMENT),
+    _orphans("captions", "frame_id", "frames", "captions of missing frames", _TO_SEGMENT),
+    _orphans("segments", "video_id", "videos", "segments without a video", _TO_SEGMENT),
     _orphans(
-        "(select unnest(frame_ids) as frame_id from segments)", "frame_id", "frames", "frames to caption not kept"
+        "(select video_id, unnest(frame_ids) as frame_id from segments)",
+        "frame_id",
+        "frames",
+        "frames to caption not kept",
+        _TO_SEGMENT,
     ),
-    _orphans("summaries", "clip_id", "segments", "summaries without a segment"),
-    _orphans("clips", "clip_id", "segments", "clips without a segment"),
+    _orphans("summaries", "clip_id", "segments", "summaries without a segment", _TO_SEGMENT),
+    _orphans("clips", "clip_id", "segments", "clips without a segment", _TO_SEGMENT),
     *(_duplicates(table.name, table.key) for table in TABLES.values()),
 ]

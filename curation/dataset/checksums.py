@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+import uuid
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import obstore
 from obstore.store import ObjectStore
@@ -47,20 +49,34 @@ def recorded(dataset: Dataset) -> dict[str, Checksum]:
     """The checksums that writers have recorded, by path; later ones outrank earlier ones. Raises DatasetError."""
     known: dict[str, Checksum] = {}
     for path in sorted(path for path, _, _ in dataset.list(FOLDER) if not path.startswith(FOLDER + PINS)):
-        files = (dataset.get_json(path) or {}).get("files", {})
-        known.update((name, Checksum(*entry)) for name, entry in files.items())
+        take_in(known, dataset.get_json(path) or {})
     return known
 
 
-def record(dataset: Dataset, epoch: int) -> None:
-    """Record the checksums of the files that have changed, or are new, since they were last recorded."""
+def take_in(known: dict[str, Checksum], listed: Mapping[str, Any]) -> None:
+    """Add a list of checksums to those that are known; None stands for a file that is no longer there."""
+    for name, entry in listed["files"].items():
+        if entry is None:
+            known.pop(name, None)
+        else:
+            known[name] = Checksum(*entry)
+
+
+def record(dataset: Dataset, epoch: int, renewed: Collection[str] = ()) -> None:
+    """Record the checksums of the files that have changed, or are new, since they were last recorded.
+
+    Those of `renewed` files are recorded again, whatever they were.
+    """
     known = recorded(dataset)
+    for path in renewed:
+        known.pop(path, None)
     changed = list(_changed(dataset, known))
-    if changed:
+    if changed or renewed:
         with ThreadPoolExecutor(READERS) as pool:
             sums = pool.map(lambda path: checksum_of(dataset.store, path), changed)
             files = {path: (each.size, each.digest) for path, each in zip(changed, sums, strict=True)}
-        put(dataset.store, f"{FOLDER}{epoch:020d}.json", sealed({"files": files}))
+        path = f"{FOLDER}{epoch:020d}-{uuid.uuid4().hex[:8]}.json"
+        put(dataset.store, path, sealed({"files": dict.fromkeys(renewed) | files}))
     copies = {path for path, _, _ in dataset.list(FOLDER + PINS)}
     for path, _, _ in dataset.list(PINS):
         if copy_of_pin(path) not in copies:

@@ -149,8 +149,10 @@ class Dataset:
     def live_parts(self, table: str) -> dict[str, Part]:
         """The parts that make up the table now, by path."""
         delta = self.delta_or_none(table)
-        if delta is None:
-            return {}
+        return {} if delta is None else self.parts_of(table, delta)
+
+    def parts_of(self, table: str, delta: DeltaTable) -> dict[str, Part]:
+        """The parts that make up a version of a table, by path."""
         actions = pa.table(delta.get_add_actions(flatten=True))
         columns = (actions[name].to_pylist() for name in ("path", "size_bytes", "num_records"))
         return {path: Part(table, path, size, rows) for path, size, rows in zip(*columns, strict=True)}
@@ -164,12 +166,15 @@ class Dataset:
         delta = self.delta_or_none(table, version)
         if delta is None:
             return pa.dataset.dataset(TABLES[table].schema.empty_table())
-        if self.folder is None:
-            files = object_store.arrow_files(f"{self.uri}/{table}")
-        else:
-            files = SubTreeFileSystem(str(self.folder / table), LocalFileSystem())
+        files = self.arrow_files(table)
         further = [field for field in pa.schema(delta.schema()) if field.name not in TABLES[table].schema.names]
         return delta.to_pyarrow_dataset(filesystem=files, schema=pa.schema([*TABLES[table].schema, *further]))
+
+    def arrow_files(self, table: str) -> FileSystem:
+        """A table's folder through Arrow's own file systems."""
+        if self.folder is None:
+            return object_store.arrow_files(f"{self.uri}/{table}")
+        return SubTreeFileSystem(str(self.folder / table), LocalFileSystem())
 
     def delta_or_none(self, table: str, version: int | None = None) -> DeltaTable | None:
         """`delta`, or None if the dataset was made by an older version, which had no such table."""

@@ -20,6 +20,10 @@ PIN_ATTEMPTS = 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
+class UnfinishedCommit(DatasetError):
+    """A commit is applied to some tables only, and stays so."""
+
+
 def pin(dataset: Dataset, name: str) -> dict[str, int]:
     """Keep the current versions of the tables under `name`, and return them. Raises UsageError for an invalid name."""
     if not _NAME.fullmatch(name):
@@ -46,6 +50,11 @@ def pins(dataset: Dataset) -> dict[str, dict[str, int]]:
     return {name: dataset.get_json(_path(name)) or {} for name in names}
 
 
+def pins_on_disk(dataset: Dataset) -> list[str]:
+    """The paths of the pins, damaged ones included."""
+    return [path for path, _, _ in dataset.list("pins/")]
+
+
 def parts_at(dataset: Dataset, table: str, version: int) -> set[str]:
     """The names of the parts that made up a table at a version."""
     return set(pa.table(dataset.delta(table, version).get_add_actions(flatten=True))["path"].to_pylist())
@@ -61,9 +70,12 @@ def _path(name: str) -> str:
     return f"pins/{name}.json"
 
 
-def versions_now(dataset: Dataset) -> dict[str, int]:
-    """The version of each table. They are consistent, even during writes: all show the same commits."""
-    for _ in range(PIN_ATTEMPTS):
+def versions_now(dataset: Dataset, attempts: int | None = None) -> dict[str, int]:
+    """The version of each table. They are consistent, even during writes: all show the same commits.
+
+    Raises DatasetError if a commit stays unfinished for as many `attempts`.
+    """
+    for _ in range(attempts or PIN_ATTEMPTS):
         before = _last_commit(dataset)
         behind = unfinished(dataset)
         deltas = {table: dataset.delta_or_none(table) for table in TABLES}
@@ -71,7 +83,7 @@ def versions_now(dataset: Dataset) -> dict[str, int]:
         if not behind and _last_commit(dataset) == before:
             return versions
         time.sleep(0.5)
-    raise DatasetError(
+    raise UnfinishedCommit(
         "a commit stays unfinished: if its writer has died, the next run, or `vidla vacuum`, finishes it"
     )
 

@@ -28,6 +28,8 @@ A dataset is a folder, or a prefix in an object store:
 | `commits/`, `lease.json` | the order of all commits, and the current writer |
 | `pins/` | pinned versions: the version of each table, which `vidla vacuum` keeps |
 | `logs/` | the logs of runs, as lines of JSON |
+| `checksums/` | checksums of the logs of tables and runs, and copies of pins |
+| `quarantine/` | damaged files that `vidla verify --repair` has set aside; `vidla vacuum` deletes them |
 
 Times are seconds (float64) on the stored media's clock, which starts at 0, unless a column says otherwise. Ids are
 derived from the input, so that they are the same everywhere. Digests are BLAKE2, 32 hex digits. Unknown values are
@@ -57,6 +59,26 @@ load_dataset("parquet", data_files="data/clips/*.parquet", streaming=True)
 
 A clip's media is the range from `start` to `end` of `media_uri`; `vidla export` cuts it out without re-encoding.
 The images in `frames` are JPEGs: `cast_column("image", datasets.Image())` displays them.
+
+## Verifying, repairing, backing up
+
+`vidla verify DIR` checks every file: parts against the digests in their commits, stored media and sources against
+those in their rows, the logs of tables against the commits and `checksums/`, commits, pins and the lease against their
+own checksums, and the rows of the tables against each other. It lists what is missing or damaged by kind, and exits
+with 1. `--sample N` reads only N parts and N media files, chosen at random. Parts of older versions have no digest:
+they are read, and counted as "without digest".
+
+`vidla verify DIR --repair` works as the writer of the dataset, in one commit. Rows of lost parts, and videos whose
+stored media is damaged, become pending, and the next `vidla curate --dataset DIR` makes them again; texts that are
+still good are not paid for twice. Lost `requests` need their lists again. Damaged pins, commits and logs of tables are
+written again from what else is known. Nothing is deleted: damaged files go to `quarantine/`. An interrupted repair is
+repeated.
+
+A backup is a copy of the whole folder or prefix, made while no run writes to it (`vidla inspect` shows a writer), or a
+snapshot of the file system or bucket. Do not leave out `commits/`, `lease.json`, `pins/` and `checksums/`. A copy made
+while a run commits is torn: some of its tables have commits that others lack. No command writes to such a copy or
+deletes from it; it says which table is ahead or behind, and `vidla verify COPY --repair` mends it: what the copy lacks
+is pending then. Verify each backup once: `vidla verify COPY`.
 
 ## Tables
 """

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from curation.dataset.dataset import Dataset
 from curation.dataset.pins import parts_at, pins
+from curation.dataset.quarantine import set_aside_files
 from curation.dataset.writer import Writer
 from curation.errors import DatasetError
 from curation.schema import TABLES
@@ -29,6 +30,8 @@ class VacuumReport:
 def vacuum(writer: Writer) -> VacuumReport:
     """Delete parts, stored media and sources that neither the current tables nor a pinned version need.
 
+    Files that a repair has set aside are deleted too.
+
     Afterwards `table/*.parquet` is exactly the table, unless a pinned version needs superseded parts. Files that vidla
     did not write are left alone.
     """
@@ -47,7 +50,7 @@ def vacuum(writer: Writer) -> VacuumReport:
     ]
     unused_media = [(path, size) for path, size, _ in dataset.list("media/") if path not in media]
     unused_sources = [(path, size) for path, size, _ in dataset.list("sources/") if path not in sources]
-    doomed = [*parts, *unused_media, *unused_sources]
+    doomed = [*parts, *unused_media, *unused_sources, *set_aside_files(dataset)]
     writer.check()
     dataset.delete(path for path, _ in doomed)
     return VacuumReport(len(parts), len(unused_media), len(unused_sources), sum(size for _, size in doomed), kept)

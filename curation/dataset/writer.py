@@ -63,11 +63,16 @@ class Writer(Committer):
                 apply(self.dataset, number, record, self._applied)
                 added |= {(table, part["path"]) for table, share in record["tables"].items() for part in share["add"]}
         self._sweep(swept, added)
+        self._begin(epoch)
+        return self
+
+    def _begin(self, epoch: int) -> None:
+        """Keep the lease from now on, in an epoch whose older commits are settled."""
+        self.lineage = dataclasses.replace(self.lineage, epoch=epoch)
         self._seen = epoch
         self._write_lease(swept=epoch, settled=epoch)
         self._beat = threading.Thread(target=self._keep_lease, name="lease", daemon=True)
         self._beat.start()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

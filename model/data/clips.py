@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.dataset.commits import path_of
+from curation.dataset.conditions import one_condition
 from curation.dataset.dataset import Dataset
 from curation.dataset.pins import parts_at, pin, pins, versions_now
 from curation.dataset.vacuum import parts_on_disk
@@ -208,13 +209,14 @@ def _rows(
 ) -> Iterator[pa.Table]:
     held_out = held_out_sql(settings.held_out)
     in_split = held_out if split == "held_out" else f"{in_subset_sql(settings.subset)} and not {held_out}"
-    # The user's condition is in a subquery, so that no bracket in it can reach the held-out videos.
-    query = f"""
-        select clip_id, video_id, list_position([{_quoted(SCALES)}], scale) - 1 as scale, media_uri, start, "end",
-            nullif(trim(subtitle_text), '') as subtitle, nullif(trim(caption_text), '') as caption
-        from (select * from clips where {settings.where or "true"}\n) where scale in ({_quoted(scales)}) and {in_split}
-        order by scale, clip_id"""
     try:
+        chosen = one_condition(settings.where) if settings.where else "true"
+        # The user's condition is in a subquery, so that nothing in it can reach the held-out videos.
+        query = f"""
+            select clip_id, video_id, list_position([{_quoted(SCALES)}], scale) - 1 as scale, media_uri, start, "end",
+                nullif(trim(subtitle_text), '') as subtitle, nullif(trim(caption_text), '') as caption
+            from (select * from clips where {chosen}) where scale in ({_quoted(scales)}) and {in_split}
+            order by scale, clip_id"""
         for batch in dataset.stream(query, version.tables):
             yield pa.table(batch).cast(CLIP_SCHEMA)
     except UsageError as error:

@@ -94,6 +94,7 @@ class State:
     stale_texts: set[str] = field(default_factory=set)  # videos with such captions, summaries or clips
     caption_recipes: dict[str, int] = field(default_factory=dict)  # of videos with captions of recipe 2 or later
     settled: set[str] = field(default_factory=set)  # videos that need nothing; the fields below leave them out
+    undownloaded: set[str] = field(default_factory=set)  # videos with rows but no download, as after a repair
     downloads: dict[str, Downloaded] = field(default_factory=dict)  # by request_key
     by_video: dict[str, tuple[Downloaded, ...]] = field(default_factory=dict)  # one for each request
     videos: dict[str, str] = field(default_factory=dict)  # identities of rows by video_id, as in the next two
@@ -124,6 +125,7 @@ class State:
         for table in ("videos", "segments", "clips"):
             query = f"select video_id, max(digest) as digest, max(recipe) as recipe from {table} group by video_id"
             rows = dataset.sql(query)
+            state._look_for_undownloaded(table, rows, downloads)
             digests, recipes = (lookup(downloads["video_id"], rows, column) for column in ("digest", "recipe"))
             downloads = downloads.append_column(table, identities(digests, recipes))
         settled = state._settled(downloads)
@@ -135,6 +137,13 @@ class State:
                 if row[table] is not None:
                     digests[str(row["video_id"])] = str(row[table])
         return state
+
+    def _look_for_undownloaded(self, table: str, rows: pa.Table, downloads: pa.Table) -> None:
+        """Keep what is known of videos whose download was lost: once they are downloaded again, they may be done."""
+        known = {"videos": self.videos, "segments": self.segments, "clips": self.clips}[table]
+        for row in rows_of(rows.filter(pc.invert(pc.is_in(rows["video_id"], downloads["video_id"])))):
+            known[row["video_id"]] = identity(row["digest"], row["recipe"])
+            self.undownloaded.add(row["video_id"])
 
     def _compare(self, downloads: pa.Table) -> None:
         """Find the requests without an up-to-date download."""
@@ -209,7 +218,8 @@ class State:
                     videos = self.dataset.distinct(table, part, ["video_id"])["video_id"].drop_null().to_pylist()
                     unsettled = [v for v in videos if v not in self.settled]
                     if table == "downloads":
-                        self.video_parts.follow(v for v in unsettled if v not in self.by_video)
+                        new = (v for v in unsettled if v not in self.by_video and v not in self.undownloaded)
+                        self.video_parts.follow(new)
                     self.video_parts.add(table, part, unsettled)
             self._take(table, added)
 

@@ -1,0 +1,41 @@
+"""Conditions that a user gives as SQL: one expression each, and nothing else."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any
+
+import duckdb
+
+from curation.errors import UsageError
+
+
+@functools.lru_cache
+def one_condition(text: str) -> str:
+    """`text`, if DuckDB reads it as one expression, in parentheses. Raises UsageError.
+
+    >>> one_condition("scale = 'short' -- of the three")
+    "(scale = 'short' -- of the three\\n)"
+    """
+    with duckdb.connect(config={"enable_external_access": False}) as parser:
+        node = _parsed(parser, text)
+        plain = _parsed(parser, "true")
+    expressions = node.pop("select_list", [])
+    plain.pop("select_list")
+    if node != plain or len(expressions) != 1 or expressions[0]["alias"]:
+        raise UsageError(f"'{text}' is not one condition, such as \"scale = 'short'\"")
+    return f"({text}\n)"  # a comment at the end does not hide the parenthesis
+
+
+def _parsed(parser: duckdb.DuckDBPyConnection, text: str) -> dict[str, Any]:
+    """The parts of the query `select <text>`. Raises UsageError."""
+    (answer,) = parser.execute("select json_serialize_sql(?)", [f"select {text}"]).fetchone() or ("{}",)
+    tree = json.loads(answer)
+    if tree.get("error") or len(tree["statements"]) != 1:
+        why = " ".join(str(tree.get("error_message", "")).partition("\n")[0].split())
+        raise UsageError(f"'{text}' is not one condition, such as \"scale = 'short'\": {why}")
+    node: dict[str, Any] = tree["statements"][0]["node"]
+    if isinstance(node.get("from_table"), dict):
+        node["from_table"] = node["from_table"].get("type")  # without its place in the text
+    return node
