@@ -32,13 +32,18 @@ class DownloadSettings(Section):
     rate_limit: Annotated[int | None, Operational] = Field(None, description="bytes per second of each download", gt=0)
     sleep_interval_s: Annotated[float, Operational] = Field(0.0, description="pause before each download", ge=0)
     sleep_requests_s: Annotated[float, Operational] = Field(0.0, description="pause between requests to a site", ge=0)
-    per_host: Annotated[int, Operational] = Field(2, description="concurrent downloads from one host", ge=1)
+    per_host: Annotated[int, Operational] = Field(
+        2, description="concurrent requests to one site or server, from one machine and in one run", ge=1
+    )
     workers: Annotated[int, Operational] = Field(8, description="concurrent downloads in total", ge=1)
     attempts: Annotated[int, Operational] = Field(3, description="attempts at one download before it is rejected", ge=1)
     retry_wait_s: Annotated[float, Operational] = Field(
         2.0, description="first pause between attempts; doubles; Retry-After is obeyed up to timeout_s", ge=0
     )
     timeout_s: Annotated[float, Operational] = Field(3600.0, description="seconds for one video in total", gt=0)
+    page_timeout_s: Annotated[float, Operational] = Field(
+        120.0, description="seconds of these for what leads to the media: pages, scripts, manifests", gt=0
+    )
     stall_s: Annotated[float, Operational] = Field(
         30.0, description="seconds without a byte before a connection is given up", gt=0
     )

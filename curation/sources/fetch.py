@@ -24,8 +24,9 @@ from curation.records import Download, SubtitleTrack, VideoRequest
 from curation.rejects import Kind, Rejected
 from curation.settings import DownloadSettings
 from curation.sources import ytdlp
-from curation.sources.host_limits import HostState, at_host, host_of
+from curation.sources.host_limits import HostState, at_site
 from curation.sources.requests import FetchTarget
+from curation.sources.sites import site_of
 from curation.subtitles import tracks
 
 log = logging.getLogger(__name__)
@@ -46,15 +47,16 @@ class Fetched:
 def fetch(target: FetchTarget, settings: DownloadSettings, folder: Path) -> Fetched:
     """Fetch the video at `target`, with subtitles in the configured languages, into an otherwise unused `folder`.
 
-    Waits for a free slot at its host (`settings.per_host`), then takes up to `settings.timeout_s`. Always fetches the
-    whole video: a requested range is only recorded. Raises Rejected, OSError if the disk is full, and guard.Stopped.
+    Waits for a free slot at its site (`settings.per_host`), then takes up to `settings.timeout_s`, not counting waits
+    for places at the hosts that requests lead to. Always fetches the whole video: a requested range is only recorded.
+    Raises Rejected, OSError if the disk is full, and guard.Stopped.
     """
-    name = host_of(target.url.reveal())
-    if name is None:
+    site = site_of(target.request.uri)
+    if site is None:
         return _fetch_local(target, settings, folder)
-    with at_host(name, settings.per_host) as host:
+    with at_site(site, settings.per_host) as host:
         deadline = time.monotonic() + settings.timeout_s
-        found, attempts = _fetch_media(target, settings, folder, deadline, host)
+        found, attempts, deadline = _fetch_media(target, settings, folder, deadline, host)
         subtitles = _fetch_subtitles(target, settings, folder, deadline, found)
     video_id = _video_id(target.request, found.extractor, found.id, found.digest)
     download = _download(target.request, video_id, found.path, found.digest, subtitles)
@@ -81,8 +83,11 @@ def _download(
 
 def _fetch_media(
     target: FetchTarget, settings: DownloadSettings, folder: Path, deadline: float, host: HostState
-) -> tuple[ytdlp.FetchedMedia, int]:
-    """Fetch the media, repeating transient failures with growing pauses; returns it and the number of attempts."""
+) -> tuple[ytdlp.FetchedMedia, int, float]:
+    """Fetch the media, repeating transient failures with growing pauses.
+
+    Returns it, the number of attempts, and the deadline, later by the waits for places.
+    """
     ranged = target.request.start is not None or target.request.end is not None
     attempt = 0
     while True:
@@ -92,17 +97,18 @@ def _fetch_media(
         try:
             found = ytdlp.fetch_media(target.url.reveal(), folder, settings, left, ranged=ranged)
         except ytdlp.FetchRejected as error:
+            deadline += error.waited
             host.record(error.kind, error.retry_after)
             pause = ytdlp.pause_s(settings, attempt, error.retry_after)
             in_time = time.monotonic() + pause < deadline
-            if error.kind not in ytdlp.TRANSIENT or attempt >= settings.attempts or not in_time:
+            if not error.transient or attempt >= settings.attempts or not in_time:
                 tried = f" (tried {attempt} times)" if attempt > 1 else ""
                 raise Rejected(error.kind, error.message + tried) from None
             log.info("%s: %s; next attempt in %.1f s", target.request.request_key, error.message, pause)
             ytdlp.wait(pause)
         else:
             host.record(None)
-            return found, attempt
+            return found, attempt, deadline + found.waited
 
 
 def _fetch_subtitles(

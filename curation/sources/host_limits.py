@@ -1,4 +1,4 @@
-"""Politeness within one process: per-host concurrency, and a pause after repeated refusals."""
+"""Politeness within one process: concurrent downloads by site, and a pause after repeated refusals."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 from curation.rejects import Kind, Rejected
 
@@ -18,7 +17,7 @@ _SHUT_OUT = frozenset({Kind.BOT_CHECK, Kind.RATE_LIMITED})
 
 @dataclass
 class HostState:
-    """A host that is in use or has refused us: its free slots and its recent refusals."""
+    """A site that is in use or has refused us: its free slots and its recent refusals."""
 
     free: threading.Semaphore
     users: int = 0
@@ -48,15 +47,9 @@ _hosts: dict[str, HostState] = {}
 _lock = threading.Lock()
 
 
-def host_of(url: str) -> str | None:
-    """The name of the host that a URL is fetched from; None for a file: URL."""
-    parts = urlsplit(url)
-    return None if parts.scheme == "file" else parts.hostname or ""
-
-
 @contextmanager
-def at_host(name: str, limit: int) -> Iterator[HostState]:
-    """Hold one of this process's `limit` slots at host `name`. Raises Rejected as `HostState.check` does."""
+def at_site(name: str, limit: int) -> Iterator[HostState]:
+    """Hold one of this process's `limit` slots at the site `name`. Raises Rejected as `HostState.check` does."""
     with _lock:
         host = _hosts.setdefault(name, HostState(threading.Semaphore(limit)))
         host.users += 1

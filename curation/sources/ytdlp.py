@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from curation.uris import redact
 
 MEMORY_BYTES = 4 * 2**30  # address space of the child process, which may have decoded video before
 ANSWER_BYTES = 64 * 2**20
-_GRACE_S = 1.0  # for the child to report by itself that its time is up
+_GRACE_S = 10.0  # for the child to report by itself that its time is up
 TRANSIENT = frozenset({Kind.RATE_LIMITED, Kind.SERVER_ERROR, Kind.CONNECTION, Kind.TIMEOUT})
 """The kinds of failure that may be gone on the next attempt."""
 
@@ -39,11 +40,21 @@ def wait(seconds: float) -> None:
 
 
 class FetchRejected(Rejected):
-    """A Rejected with the wait that the server asked for, in seconds."""
+    """A Rejected with the wait that the server asked for, and the time spent on waiting for places, in seconds.
 
-    def __init__(self, kind: Kind, message: str, retry_after: float | None = None) -> None:
+    `transient`: whether another attempt may soon succeed.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        message: str,
+        retry_after: float | None = None,
+        transient: bool = False,
+        waited: float = 0.0,
+    ) -> None:
         super().__init__(kind, message)
-        self.retry_after = retry_after
+        self.retry_after, self.transient, self.waited = retry_after, transient, waited
 
 
 @dataclass(frozen=True)
@@ -62,7 +73,10 @@ class SiteMetadata:
 
 @dataclass(frozen=True)
 class FetchedMedia:
-    """One video's media file, with its extractor and id; `manual` and `automatic` are the subtitle files it offers."""
+    """One video's media file, with its extractor and id; `manual` and `automatic` are the subtitle files it offers.
+
+    `waited`: the seconds spent on waiting for places at hosts.
+    """
 
     path: Path
     digest: str
@@ -72,6 +86,7 @@ class FetchedMedia:
     metadata: SiteMetadata
     manual: SubtitleFiles
     automatic: SubtitleFiles
+    waited: float
 
 
 @dataclass(frozen=True)
@@ -114,6 +129,7 @@ def fetch_media(url: str, folder: Path, settings: DownloadSettings, seconds: flo
         metadata=SiteMetadata(**answer["row"]),
         manual=answer["subtitles"],
         automatic=answer["automatic"],
+        waited=answer["waited"],
     )
 
 
@@ -142,9 +158,12 @@ def read_playlist(file: Path) -> Iterator[PlaylistEntry]:
 
 
 def _call(function: str, settings: DownloadSettings, seconds: float, **argument: Any) -> dict[str, Any]:
-    """The answer of a function of ytdlp_child.py to `settings` and `argument` (JSON values), within `seconds`."""
+    """The answer of a function of ytdlp_child.py to `settings` and `argument` (JSON values), within `seconds`.
+
+    It measures them itself, since it may wait for places as long again as a download may take.
+    """
     argument |= {"settings": settings.revealed(), "seconds": seconds}
-    limits = guard.Limits(max(seconds, 0.0) + _GRACE_S, MEMORY_BYTES, ANSWER_BYTES)
+    limits = guard.Limits(max(seconds, 0.0) + settings.timeout_s + _GRACE_S, MEMORY_BYTES, ANSWER_BYTES)
     try:
         answer = guard.call(f"curation.sources.ytdlp_child:{function}", argument, limits)
     except guard.TimedOut:
@@ -152,9 +171,11 @@ def _call(function: str, settings: DownloadSettings, seconds: float, **argument:
     except guard.OutOfMemory:
         raise FetchRejected(Kind.OUT_OF_MEMORY, f"yt-dlp needed more than {MEMORY_BYTES} bytes of memory") from None
     except (guard.Crashed, guard.Overflowed) as error:
+        if re.search(r"exit code 1\b", str(error)):  # no error of a function ends it like that: time_limit.py does
+            raise FetchRejected(Kind.TIMEOUT, "it hung, and was ended when its time was up") from None
         raise FetchRejected(Kind.CRASHED, redact(str(error))) from None
     if failed := answer.get("failed"):
         if failed["kind"] is None:
             raise OSError(errno.ENOSPC, failed["message"])
-        raise FetchRejected(Kind(failed["kind"]), failed["message"], failed["retry_after"])
+        raise FetchRejected(**failed | {"kind": Kind(failed["kind"])})
     return answer

@@ -1,11 +1,12 @@
 """The functions that run in the guarded child process: yt-dlp on one URL. JSON in, JSON out.
 
-Failures are returned as {"failed": {kind, message, retry_after}}, since a Rejected has no Retry-After. `kind` is null
-if the disk is full.
+Failures are returned as {"failed": {kind, message, retry_after, transient, waited}}, since a Rejected lacks the rest.
+`kind` is null if the disk is full.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -61,11 +62,10 @@ def media(argument: dict[str, Any]) -> dict[str, Any]:
     def check(info: dict[str, Any], *, incomplete: bool) -> None:
         _check(info, settings, argument["ranged"])
         if not incomplete:
-            client.expect_media(folder)
+            client.expect_media(folder, info.get("duration"))
 
-    with _client(
-        argument, settings, match_filter=check, playlist_items="1:2", outtmpl=str(folder / "media.%(ext)s")
-    ) as client:
+    options = {"match_filter": check, "playlist_items": "1:2", "outtmpl": str(folder / "media.%(ext)s")}
+    with _client(argument, settings, page_seconds=settings.page_timeout_s, **options) as client:
         return _caught(client, lambda: _media(client, argument["url"], settings, bool(argument["ranged"])))
 
 
@@ -187,14 +187,15 @@ def _address(entry: dict[str, Any]) -> str | None:
 
 def _client(argument: dict[str, Any], settings: DownloadSettings, **params: Any) -> BoundedYoutubeDL:
     policy = Policy(settings.allow_private, settings.proxy.reveal() if settings.proxy else None)
-    return BoundedYoutubeDL(settings, policy, time.monotonic() + argument["seconds"], **params)
+    return BoundedYoutubeDL(settings, policy, argument["seconds"], **params)
 
 
 def _caught(client: BoundedYoutubeDL, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The answer of `work` under the client's address policy, or its failure (see above)."""
+    """The answer of `work` under the client's address policy and within its time, or its failure (see above)."""
+    transient = False
     try:
-        with enforced(client.policy):
-            return work()
+        with enforced(client.policy), client.in_time():
+            return work() | {"waited": client.waited}
     except Rejected as error:
         failure = FetchFailure(error.kind, error.message)
     except CookieLoadError:
@@ -205,8 +206,9 @@ def _caught(client: BoundedYoutubeDL, work: Callable[[], dict[str, Any]]) -> dic
         if isinstance(error, OSError):
             raise
         failure = failure_of_extraction(error, client.failure, client.settings.stall_s)
-    message = redact(failure.message)
-    return {"failed": {"kind": failure.kind.value, "message": message, "retry_after": failure.retry_after}}
+        transient = failure.kind in TRANSIENT
+    failed = dataclasses.asdict(failure) | {"message": redact(failure.message)}
+    return {"failed": failed | {"transient": transient, "waited": client.waited}}
 
 
 def _media(client: BoundedYoutubeDL, url: str, settings: DownloadSettings, ranged: bool) -> dict[str, Any]:

@@ -8,37 +8,37 @@ from __future__ import annotations
 import json
 import logging
 import re
-import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from yt_dlp import YoutubeDL
-from yt_dlp.downloader import PROTOCOL_MAP, DashSegmentsFD, FFmpegFD, FileDownloader, HlsFD, HttpFD, IsmFD
-from yt_dlp.extractor.openload import PhantomJSwrapper
 from yt_dlp.networking import Request, Response
 from yt_dlp.networking._requests import RequestsRH
 from yt_dlp.networking.exceptions import HTTPError, NoSupportingHandlers, RequestError
-from yt_dlp.postprocessor import FFmpegPostProcessor
-from yt_dlp.postprocessor.common import PostProcessor
 
 from curation.ids import digest
 from curation.rejects import Kind, Rejected
 from curation.settings import DownloadSettings
+from curation.sources import time_limit, ytdlp_restrictions
 from curation.sources.address_policy import AddressRefused, Policy
 from curation.sources.failures import FetchFailure, failure_of_connection, failure_of_http_error
+from curation.sources.host_places import HostPlaces, server_of
 from curation.sources.opt_out import OPT_OUT_HEADERS, opts_out
+from curation.sources.request_bounds import RequestBounds
+from curation.sources.sites import site_of
 from curation.uris import redact
 
 log = logging.getLogger(__name__)
 
 PAGE_BYTES = 64 * 2**20  # of one page, playlist or manifest
 PAGES_BYTES = 4 * PAGE_BYTES  # of everything read before the media
-PAGES = 500  # requests made before the media
-PAGE_REDIRECTS = 50  # of all these requests together: yt-dlp starts again where a URL leads elsewhere
 _SIDE_BODY_BYTES = 1 << 20  # of the body of an error or a redirect
 
 _AUTHORITY = re.compile(r"([^@\\\s]*@)?(\[[0-9a-fA-F:.%\w]+\]|[^@:\\\s\[\]]+)(:\d*)?")
@@ -46,29 +46,40 @@ _NEITHER_PAGE_NOR_MEDIA = re.compile(r"(application|text)/([\w.-]+\+)?(json|java
 
 
 class BoundedYoutubeDL(YoutubeDL):  # type: ignore[misc]
-    """A YoutubeDL limited to http(s), allowed addresses, a deadline and a number of bytes.
+    """A YoutubeDL limited to http(s), allowed addresses, places at hosts, a time, and numbers of requests and bytes.
 
-    `failure` is the last failed request, `opt_outs` the opt-out headers received. Raises Rejected in addition to
-    yt-dlp's errors.
+    `failure` is the last failed request, `opt_outs` the opt-out headers received, `waited` the seconds spent on waiting
+    for places, which do not count. Raises Rejected in addition to yt-dlp's errors.
     """
 
-    def __init__(self, settings: DownloadSettings, policy: Policy, deadline: float, **params: Any) -> None:
-        self.settings, self.policy, self.deadline = settings, policy, deadline
+    def __init__(
+        self, settings: DownloadSettings, policy: Policy, seconds: float, page_seconds: float = inf, **params: Any
+    ) -> None:
+        self.settings, self.policy = settings, policy
+        self.deadline = time.monotonic() + seconds
+        self.page_deadline = time.monotonic() + page_seconds + settings.sleep_requests_s
+        self.places, self.waited = HostPlaces(settings.per_host), 0.0
+        self.bounds = RequestBounds(settings.max_duration_s)
         self.failure: FetchFailure | None = None
         self.opt_outs: list[dict[str, str]] = []
         self.phase = "page"
-        self._received = self._requested = self._redirected = 0
+        self.received = 0
         self._versions: _Versions | None = None
         super().__init__(_params(settings) | params)
 
     def save_cookies(self) -> None:
         """Do nothing: the file is the user's, and many processes read it at once."""
 
-    def expect_media(self, folder: Path | None = None) -> None:
-        """Treat the following responses as media, part of which may be in `folder` already, from an earlier attempt."""
-        self.phase, self._received = "media", 0
+    def expect_media(self, folder: Path | None = None, duration: float | None = None) -> None:
+        """Treat the following responses as media of `duration` seconds, or as subtitles if there is no `folder`.
+
+        Part of the media may be in `folder` already, from an earlier attempt.
+        """
+        self.phase, self.received = "media", 0
+        self.bounds.expect_media(duration, brings_bytes=folder is not None)
+        self._limit_time()
         if folder:
-            self._received = sum(p.stat().st_size for p in folder.iterdir() if p.is_file())
+            self.received = sum(p.stat().st_size for p in folder.iterdir() if p.is_file())
             self._versions = _Versions(folder / "versions.json")
 
     def build_request_director(self, handlers: Any, preferences: Any = None) -> Any:
@@ -80,9 +91,6 @@ class BoundedYoutubeDL(YoutubeDL):  # type: ignore[misc]
     def urlopen(self, req: Request | str) -> Response:
         request = Request(req) if isinstance(req, str) else req
         self._check_time()
-        self._requested += self.phase == "page"
-        if self._requested > PAGES:
-            raise Rejected(Kind.UNSUPPORTED, f"more than {PAGES} requests without reaching media")
         self.check_url(request.url)
         offset = self._versions.resume(request) if self._versions else 0
         try:
@@ -90,7 +98,7 @@ class BoundedYoutubeDL(YoutubeDL):  # type: ignore[misc]
             self.failure = None
             if self._versions and response.status == 200:
                 self._versions.note(request.url, response.headers.get("ETag"))
-                self._received -= offset  # the existing part is discarded
+                self.received -= offset  # the existing part is discarded
             return self._bounded(response)
         except NoSupportingHandlers as error:
             known = (e for e in error.unexpected_errors if isinstance(e, Rejected))
@@ -98,8 +106,10 @@ class BoundedYoutubeDL(YoutubeDL):  # type: ignore[misc]
         except HTTPError as error:
             self._bounded(error.response, _SIDE_BODY_BYTES)
             self.failure = failure_of_http_error(error, self.phase)
+            self.places.leave()
             raise
         except RequestError as error:
+            self.places.leave()
             if self.policy.refusal:
                 raise Rejected(Kind.REFUSED, self._refused()) from None
             self.failure = failure_of_connection(error, self.settings.stall_s)
@@ -120,9 +130,29 @@ class BoundedYoutubeDL(YoutubeDL):  # type: ignore[misc]
     def check_redirect(self, url: str) -> None:
         """Raises Rejected unless following a redirect to `url` is allowed."""
         self.check_url(url)
-        self._redirected += self.phase == "page"
-        if self._redirected > PAGE_REDIRECTS:
-            raise Rejected(Kind.REFUSED, f"redirected more than {PAGE_REDIRECTS} times in all")
+        if self.phase == "page":
+            self.bounds.count_redirect()
+
+    def begin_request(self, url: str) -> None:
+        """Count a request, be it to where a redirect leads, and wait for a place at its server."""
+        site = site_of(url) or ""
+        if self.phase == "page":
+            self.bounds.count_page(site)
+            self.page_deadline += self.settings.sleep_requests_s
+        else:
+            self.bounds.count_media(site, self.received)
+        self._take_place(server_of(url, proxied=bool(self.settings.proxy)))
+
+    def _take_place(self, server: tuple[str, ...]) -> None:
+        """Wait for a place at `server`, as long as a download may take in addition to it."""
+        time_limit.lift()
+        try:
+            waited = self.places.take(server, self.settings.timeout_s - self.waited)
+            self.waited += waited
+            self.deadline += waited
+            self.page_deadline += waited
+        finally:
+            self._limit_time()
 
     def _refused(self) -> str:
         return f"refusing to connect: {self.policy.refusal}; download.allow_private allows loopback and private ones"
@@ -147,29 +177,59 @@ class BoundedYoutubeDL(YoutubeDL):  # type: ignore[misc]
     def opt_out_json(self) -> str | None:
         return json.dumps(self.opt_outs) if self.opt_outs else None
 
+    @contextmanager
+    def in_time(self) -> Iterator[None]:
+        """Raise Rejected when the time is up; leave the place in the end."""
+        self._limit_time()
+        try:
+            yield
+        finally:
+            time_limit.lift()
+            self.places.leave()
+
+    def _time_limit(self) -> tuple[float, str]:
+        if self.phase == "page" and self.page_deadline < self.deadline:
+            seconds = self.settings.page_timeout_s
+            return self.page_deadline, f"the page led to no media within {seconds:g} s (download.page_timeout_s)"
+        return self.deadline, f"not finished after {self.settings.timeout_s:g} s (download.timeout_s)"
+
+    def _limit_time(self) -> None:
+        time_limit.end_at(*self._time_limit())
+
     def _check_time(self) -> None:
-        if time.monotonic() > self.deadline:
-            raise Rejected(Kind.TIMEOUT, f"not finished after {self.settings.timeout_s:g} s (download.timeout_s)")
+        moment, message = self._time_limit()
+        if time.monotonic() > moment:
+            raise Rejected(Kind.TIMEOUT, message)
 
     def _bounded(self, response: Response, limit: int | None = None) -> Response:
-        """`response` with a `read` that enforces the limits of time and bytes, and stops at `limit`, if given."""
-        read, media = response.read, self.phase == "media"
+        """`response` with a `read` that enforces the limits of time and bytes, and stops at `limit`, if given.
+
+        The place at its server is left at its end.
+        """
+        read, media, server = response.read, self.phase == "media", self.places.held
         length = response.headers.get("Content-Length") or ""
-        if limit is None and length.isdecimal() and int(length) > self.settings.max_bytes:
-            raise self._too_large(f"{int(length)} bytes")
+        left = int(length) if length.isdecimal() else None
+        if limit is None and left is not None and left > self.settings.max_bytes:
+            raise self._too_large(f"{left} bytes")
 
         def bounded(amount: int | None = None) -> bytes:
+            nonlocal left
             if amount is None or amount < 0:
                 return self._read_all(bounded, limit)
             self._check_time()
+            if left != 0 and self.places.held != server:  # another request was made since
+                self._take_place(server)
             try:
                 data: bytes = read(amount)
             except RequestError as error:
                 self.failure = failure_of_connection(error, self.settings.stall_s)
                 raise
-            self._received += len(data)
-            if self._received > (self.settings.max_bytes if media else PAGES_BYTES):
-                raise self._too_large(f"more than {self._received} bytes")
+            self.received += len(data)
+            if self.received > (self.settings.max_bytes if media else PAGES_BYTES):
+                raise self._too_large(f"more than {self.received} bytes")
+            left = 0 if not data else left if left is None else max(0, left - len(data))
+            if left == 0 and self.places.held == server:
+                self.places.leave()
             return data
 
         response.read = bounded
@@ -224,7 +284,13 @@ class WatchedRH(RequestsRH):  # type: ignore[misc]
         session = super()._create_instance(**kwargs)
         session.max_redirects = self.client.settings.max_redirects
         session.hooks["response"].append(partial(self._watch, session))
+        adapter = session.get_adapter("https://")  # the one that is mounted for http too
+        adapter.send = partial(self._send_in_turn, adapter.send)
         return session
+
+    def _send_in_turn(self, send: Any, request: Any, **kwargs: Any) -> Any:
+        self.client.begin_request(request.url)
+        return send(request, **kwargs)
 
     def _watch(self, session: Any, response: Any, **_: Any) -> None:
         if response.status_code < 400:  # servers keep their error pages out of indexes
@@ -240,7 +306,7 @@ class WatchedRH(RequestsRH):  # type: ignore[misc]
         response._content = b""
 
 
-# --- yt-dlp's options and downloaders -------------------------------------------------------------------------------
+# --- yt-dlp's options -------------------------------------------------------------------------------------------
 
 
 class _Log:
@@ -289,55 +355,4 @@ def _params(settings: DownloadSettings) -> dict[str, Any]:
     return params
 
 
-class _Hls(HlsFD):  # type: ignore[misc]
-    """HLS by yt-dlp's own code, or not at all: it would pass the URLs of other streams to ffmpeg."""
-
-    @classmethod
-    def can_download(cls, manifest: str, info_dict: Any, allow_unplayable_formats: bool = False) -> bool:
-        if "#EXTINF" in manifest and "#EXT-X-ENDLIST" not in manifest:
-            raise Rejected(Kind.LIVE, "a live stream, whose playlist has no end yet; retry when it has ended")
-        if not super().can_download(manifest, info_dict, allow_unplayable_formats):
-            raise Rejected(
-                Kind.UNSUPPORTED, "an HLS stream that is encrypted, or in a format that yt-dlp cannot fetch itself"
-            )
-        return True
-
-
-class _Refused(FileDownloader):  # type: ignore[misc]
-    """Replaces the downloaders that would run a program on a URL, or use a protocol other than HTTP."""
-
-    def real_download(self, filename: str, info_dict: dict[str, Any]) -> bool:
-        raise Rejected(
-            Kind.UNSUPPORTED, f"a stream by {info_dict.get('protocol')}, which only an external program could fetch"
-        )
-
-
-def _no_phantomjs(*_: Any, **__: Any) -> None:
-    raise Rejected(Kind.UNSUPPORTED, "a page whose scripts yt-dlp would run in PhantomJS, which is not allowed")
-
-
-class _LeftApart(PostProcessor):  # type: ignore[misc]
-    """Replaces the merger: yt-dlp would let ffmpeg open whatever the two files turn out to be (see media/merge.py)."""
-
-    available = True
-
-    def run(self, info: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
-        return [], info
-
-
-def _no_ffmpeg(*_: Any) -> None:
-    raise Rejected(Kind.UNSUPPORTED, "a stream that yt-dlp would pass to ffmpeg, which is not allowed")
-
-
-def _restrict_ytdlp() -> None:
-    native = {"http_dash_segments": DashSegmentsFD, "http_dash_segments_generator": DashSegmentsFD, "ism": IsmFD}
-    for protocol in PROTOCOL_MAP:
-        PROTOCOL_MAP[protocol] = _Hls if protocol.startswith("m3u8") else native.get(protocol, _Refused)
-    PROTOCOL_MAP.update(http=HttpFD, https=HttpFD)
-    FFmpegFD._call_downloader = _no_ffmpeg
-    PhantomJSwrapper.__new__ = _no_phantomjs  # a browser without updates, which would make requests of its own
-    FFmpegPostProcessor._determine_executables = lambda _: {}  # as if neither ffmpeg nor ffprobe were installed
-    sys.modules[YoutubeDL.__module__].FFmpegMergerPP = _LeftApart  # type: ignore[attr-defined]
-
-
-_restrict_ytdlp()
+ytdlp_restrictions.apply()

@@ -17,8 +17,8 @@ from curation.rejects import Kind, Rejected, Stage
 from curation.row_digests import download_reject_digest
 from curation.settings import Settings
 from curation.sources.fetch import fetch
-from curation.sources.host_limits import host_of
 from curation.sources.requests import target_of
+from curation.sources.sites import site_of
 from pipelines.worker.stage_work import StageOutput
 from pipelines.worker.thread_pools import ThreadPool
 from pipelines.worker.work_items import BY_VIDEO, DownloadItem
@@ -38,12 +38,12 @@ class DownloadVideos:
         return this_process.pool(self.name, self.settings.download.workers)
 
     def lanes(self, items: Sequence[DownloadItem]) -> list[list[DownloadItem]]:
-        """Per host, as many lists as downloads from it are allowed at once, over the whole cluster."""
+        """Per site, as many lists as downloads from it are allowed at once, over the whole cluster."""
         lanes: defaultdict[str, list[DownloadItem]] = defaultdict(list)
         turns: defaultdict[str, Iterator[int]] = defaultdict(lambda: cycle(range(self.settings.download.per_host)))
         for item in items:
-            host = host_of(item.target.url.reveal() if item.target else item.request.uri)
-            lanes[item.key if host is None else f"{next(turns[host])} {host}"].append(item)
+            site = site_of(item.request.uri)
+            lanes[item.key if site is None else f"{next(turns[site])} {site}"].append(item)
         return list(lanes.values())
 
     def work(self, dataset: Dataset, item: DownloadItem) -> StageOutput:

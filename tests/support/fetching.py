@@ -13,6 +13,7 @@ from curation.rejects import Rejected
 from curation.settings import DownloadSettings
 from curation.sources.fetch import Fetched, fetch
 from curation.sources.requests import FetchTarget, read_inputs
+from tests.support.web_server import WebServer
 
 QUICK = DownloadSettings(allow_private=True, attempts=3, retry_wait_s=0.05, stall_s=5.0, timeout_s=60.0)
 
@@ -37,3 +38,10 @@ def rejected(asked: FetchTarget | str, folder: Path, **changes: Any) -> Rejected
     with pytest.raises(Rejected) as caught:
         got(asked, folder, **changes)
     return caught.value
+
+
+def warmed(web: WebServer, folder: Path) -> Path:
+    """`folder`, after a fetch into it: the next one uses a child process in which all modules are loaded."""
+    got(web.url("/video.mp4"), folder)
+    (folder / "download").rename(folder / "before")
+    return folder

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 
 VTT = "WEBVTT\n\n00:00:00.000 --> 00:00:01.000\n{}\n"
 SRT = "1\n00:00:00,000 --> 00:00:01,000\n{}\n"
@@ -253,6 +253,21 @@ def _(h: _Handler) -> None:
         h.wfile.write(b"X")
 
 
+@route("drip-redirects")
+def _(h: _Handler) -> None:
+    """Each page refers to the next one after a while, so that no single one takes long."""
+    h.wait(0.3)
+    h.answer(200, f'<meta http-equiv="refresh" content="0; url=/drip-redirects/{h.rest}1">'.encode())
+
+
+@route("drip-page")
+def _(h: _Handler) -> None:
+    h.head(200, "text/html", None)
+    h.wfile.write(b"<html>")
+    while not h.web.ended.wait(0.1):
+        h.wfile.write(b"more ")
+
+
 @route("drip")
 def _(h: _Handler) -> None:
     h.head(200, "video/mp4", 1 << 20)
@@ -466,7 +481,19 @@ MASTER = """#EXTM3U
 #EXT-X-STREAM-INF:BANDWIDTH=100000,RESOLUTION=96x64,SUBTITLES="s"
 /vod.m3u8
 """
+
+
+@route("playlist")
+def _(h: _Handler) -> None:
+    """The playlist of which the query names the segments' seconds, number, and URLs (in turns, numbered)."""
+    asked = parse_qs(urlsplit(h.path).query)
+    urls, seconds = asked["url"], asked["seconds"][0]
+    lines = (f"#EXTINF:{seconds},\n{urls[n % len(urls)]}?{n}" for n in range(int(asked["count"][0])))
+    playlist(*lines)(h)
+
+
 ROUTES |= {
+    "tiny.ts": lambda h: h.answer(200, b"tiny", "video/mp2t"),
     "captioned": lambda h: h.answer(200, MASTER.encode(), "application/vnd.apple.mpegurl"),
     "captions": playlist("#EXTINF:1.0,", "/subtitles/1.vtt", "#EXTINF:1.0,", "/subtitles/2.vtt"),
     "live": playlist("#EXTINF:1.0,", "/vod0.ts", end=False),
@@ -489,6 +516,13 @@ def _(h: _Handler) -> None:
 @route("signed")
 def _(h: _Handler) -> None:
     h.video() if f"X-Amz-Signature={SECRET}" in h.path else h.answer(403)
+
+
+@route("held")
+def _(h: _Handler) -> None:
+    """A segment or a video, after a while in which others could come."""
+    h.wait(0.3)
+    h.answer(200, h.data("vod0.ts"), "video/mp2t") if h.rest.endswith(".ts") else h.video()
 
 
 @route("slow")

@@ -79,6 +79,16 @@ def test_a_host_has_as_many_lanes_as_downloads_are_allowed_from_it() -> None:
     assert sorted(url for lane in lanes for url in lane) == sorted(urls)
 
 
+def test_the_names_of_one_site_share_its_lanes() -> None:
+    work = DownloadVideos(resolve(None, ["download.per_host=2"]))
+    names = ("youtu.be/{}", "m.youtube.com/watch?v={}", "music.youtube.com/watch?v={}", "www.youtube-nocookie.com/{}")
+    urls = [f"https://{name.format(n)}" for n in range(3) for name in (*names, "a.cdn.example", "b.cdn.example")]
+    lanes = [
+        [item.key for item in lane] for lane in work.lanes([item_of(url, "http://signed.example") for url in urls])
+    ]
+    assert sorted(map(len, lanes)) == [3, 3, 6, 6]
+
+
 def test_files_need_not_wait_for_one_another() -> None:
     items = [item_of(Path(f"/videos/{n}.mp4").as_uri()) for n in range(5)]
     assert DownloadVideos(resolve()).lanes(items) == [[item] for item in items]

@@ -3,6 +3,9 @@
 yt-dlp loads it as a plugin, so that all else on the way is real. It raises what yt-dlp's extractors raise.
 """
 
+import contextlib
+import re
+import time
 from typing import Any, ClassVar
 
 from yt_dlp.extractor.common import InfoExtractor
@@ -35,6 +38,15 @@ class FakeSiteIE(InfoExtractor):
             raise ExtractorError(self.SAYS[name], expected=True)
         if name == "geo":
             self.raise_geo_restricted(countries=["DE"])
+        if name == "backtracking":
+            re.search(r"(a+)+$", "a" * 60 + "b")
+        if name == "deaf":
+            while True:
+                with contextlib.suppress(Exception):
+                    time.sleep(600)
+        if name == "many-pages":
+            for _ in range(3):
+                self._download_webpage(f"{base}/text.html", name)
         if name == "scripted":
             PhantomJSwrapper(self).execute("console.log('hello')")
         if name == "bug":
