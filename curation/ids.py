@@ -46,7 +46,9 @@ def _canonical(value: Any) -> str:
 
 
 def _hashed(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(
+        text.encode("utf-8", "surrogatepass"), digest_size=16
+    ).hexdigest()  # a file name may have any
 
 
 def content_digest(data: bytes) -> str:
@@ -81,7 +83,8 @@ def video_id_of(namespace: str, identity: str, start: float | None = None, end: 
     """
     safe = re.fullmatch(r"[A-Za-z0-9_-]{1,80}", identity)
     # Ids may differ in case alone; the digest in media names keeps their files apart on systems that ignore case.
-    name = f"{re.sub('[^a-z0-9]+', '_', namespace.lower())}-{identity if safe else digest(identity)}"
+    space = namespace if len(namespace) <= 80 else digest(namespace)
+    name = f"{re.sub('[^a-z0-9]+', '_', space.lower())}-{identity if safe else digest(identity)}"
     if start is None and end is None:
         return name
     return f"{name}~{microseconds(start or 0.0)}-{'' if end is None else microseconds(end)}"

@@ -17,6 +17,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from curation import storable
 from curation.guard.process import (
     Crashed,
     GuardError,
@@ -61,7 +62,8 @@ class Child:
     def call(self, function: str, argument: dict[str, Any], limits: Limits) -> dict[str, Any]:
         """Call `function` ("package.module:name") in the child. Its argument and its result travel as JSON.
 
-        A function may return a dataclass, which arrives as a dict.
+        A function may return a dataclass, which arrives as a dict. Every text in a result is storable, every number is
+        finite and within 64 bits, and nesting is bounded, whatever the child has sent.
 
         Raises Rejected as the function did, OSError for a full disk, OutOfMemory, TimedOut, Overflowed, Stopped, and
         Crashed for anything else.
@@ -91,7 +93,7 @@ class Child:
             reply = json.loads(answer)
             _count(reply["processor_s"])
             if isinstance(reply["result"], dict):
-                return dict(reply["result"])
+                return dict(storable.tree(reply["result"]))
             kind, message = str(reply["kind"]), str(reply["message"])[:2000]
             rejected = None if kind in ("memory", "disk", "error") else Rejected(Kind(kind), message)
         except (ValueError, LookupError, TypeError, RecursionError):

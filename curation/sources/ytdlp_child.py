@@ -7,6 +7,7 @@ Failures are returned as {"failed": {kind, message, retry_after, transient, wait
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 import re
 import shutil
@@ -28,14 +29,14 @@ from curation.rejects import Kind, Rejected
 from curation.settings import DownloadSettings
 from curation.sources.address_policy import Policy, enforced
 from curation.sources.failures import FetchFailure, failure_of_extraction
-from curation.sources.ytdlp import MEMORY_BYTES, TRANSIENT, pause_s
+from curation.sources.ytdlp import MEMORY_BYTES, NAME_CHARS, TRANSIENT, pause_s
 from curation.sources.ytdlp_client import BoundedYoutubeDL
+from curation.storable import TEXT_CHARS
 from curation.subtitles.tracks import FILE_BYTES
-from curation.uris import redact
+from curation.uris import LONGEST, redact
 
 PLAYLIST_ENTRIES = 200_000
 PLAYLISTS = 100  # inside a playlist: a channel has several
-TEXT_LIMIT = 100_000  # characters of one text from a site
 _TEXTS = (b"<!doctype", b"<html", b"<?xml", b"<svg", b"{", b"#extm3u", b"ffconcat")
 _IMAGES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"BM", b"II*\0", b"MM\0*", b"8BPS")
 _ROW = {
@@ -93,7 +94,7 @@ def subtitles(argument: dict[str, Any]) -> dict[str, Any]:
 
 def _subtitle_file(client: BoundedYoutubeDL, file: dict[str, Any], path: Path) -> dict[str, Any]:
     if file.get("data") is not None:
-        path.write_text(str(file["data"]), encoding="utf-8")
+        path.write_text(str(file["data"]), encoding="utf-8", errors="replace")
         return {}
     for attempt in range(1, client.settings.attempts + 1):
         client.failure = None
@@ -139,9 +140,8 @@ def _list(client: BoundedYoutubeDL, url: str, file: Path) -> dict[str, Any]:
                     seen.add(target)
                     continue
                 metadata = {"playlist": found.get("title"), "playlist_id": found.get("id"), "title": entry.get("title")}
-                out.write(
-                    json.dumps({"url": target or url, "metadata": {k: v for k, v in metadata.items() if v}}) + "\n"
-                )
+                named = {k: str(v)[:NAME_CHARS] for k, v in metadata.items() if v}
+                out.write(json.dumps({"url": (target or url)[: LONGEST + 1], "metadata": named}) + "\n")
                 count += 1
                 if count >= PLAYLIST_ENTRIES:
                     raise Rejected(Kind.TOO_LARGE, f"more than {PLAYLIST_ENTRIES} videos")
@@ -293,7 +293,7 @@ def _row(info: dict[str, Any]) -> dict[str, str | None]:
 
     def text(names: tuple[str, ...]) -> str | None:
         value = next((info[n] for n in names if info.get(n)), None)
-        return redact(str(value))[:TEXT_LIMIT] if value is not None else None
+        return redact(str(value)[:TEXT_CHARS]) if value is not None else None
 
     date = re.fullmatch(r"(\d{4})(\d\d)(\d\d)", str(info.get("upload_date")))
     # For a plain media file, yt-dlp takes the server's Last-Modified for the date of upload.
@@ -301,7 +301,15 @@ def _row(info: dict[str, Any]) -> dict[str, str | None]:
     row = {column: text(names) for column, names in _ROW.items()}
     if (row["title"] or "").endswith(" (1)") and str(info["id"]).endswith("-1"):
         row["title"] = str(row["title"])[:-4]  # yt-dlp numbers the videos of a page, even a single one
-    return row | {"upload_date": "-".join(date.groups()) if date and stated else None}
+    return row | {"upload_date": _iso_date(date.groups()) if date and stated else None}
+
+
+def _iso_date(numbers: tuple[str, ...]) -> str | None:
+    """The date, if there is such a day."""
+    try:
+        return datetime.date(*map(int, numbers)).isoformat()
+    except ValueError:
+        return None
 
 
 def _subtitle_files(tracks: dict[str, list[dict[str, Any]]] | None) -> dict[str, dict[str, Any]]:

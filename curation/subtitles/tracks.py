@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from curation import storable
 from curation.languages import UNKNOWN, rank
 from curation.records import SubtitleTrack
 from curation.subtitles.text_encoding import decode
@@ -107,7 +108,7 @@ def language_in(name: str) -> str | None:
 
 def read(data: bytes, language: str | None, kind: str) -> SubtitleTrack | None:
     """The track in a file's bytes; None if they are not subtitles (but an error page, say). Raises Rejected."""
-    text = decode(data[:FILE_BYTES])
+    text = storable.text(decode(data[:FILE_BYTES]))
     if "-->" not in text:
         return None
     form = "vtt" if text.lstrip().startswith("WEBVTT") else "srt"

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from curation import storable
 from curation.dataset.dataset import Dataset
 from curation.dataset.object_store import put
 from curation.errors import DatasetError
@@ -40,7 +41,8 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = redact(self.formatException(record.exc_info))
-        return json.dumps({key: value for key, value in line.items() if value is not None}, ensure_ascii=False)
+        text = json.dumps({key: value for key, value in line.items() if value is not None}, ensure_ascii=False)
+        return storable.text(text)
 
 
 class StderrToLog(io.TextIOBase):
@@ -55,7 +57,10 @@ class StderrToLog(io.TextIOBase):
 @contextlib.contextmanager
 def log_to(dataset: Dataset, run_id: str) -> Iterator[None]:
     """Log to `logs/<run_id>.jsonl` in the dataset."""
-    with _file(dataset, f"logs/{run_id}.jsonl") as file, _logging(logging.FileHandler(file, delay=True)):
+    with (
+        _file(dataset, f"logs/{run_id}.jsonl") as file,
+        _logging(logging.FileHandler(file, encoding="utf-8", delay=True)),
+    ):
         yield
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from curation import storable
 from curation.engines.interface import TextRequest
 from curation.engines.openai.pace import Trouble
 from curation.retry_after import parse_retry_after
@@ -99,10 +100,9 @@ def _message(raw: bytes) -> str:
     try:
         detail = json.loads(raw)
         detail = detail.get("error", detail)
-        detail = detail if isinstance(detail, str) else detail.get("message") or detail.get("detail") or detail
+        return str(detail if isinstance(detail, str) else detail.get("message") or detail.get("detail") or detail)
     except (ValueError, AttributeError, RecursionError):
-        detail = _as_text(raw)
-    return str(detail)
+        return _as_text(raw)
 
 
 # --- answers --------------------------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def _validated(
     if not isinstance(text, str) or not isinstance(finish_reason, str):
         raise ValueError
     return ChatAnswer(
-        text.encode("utf-8", "replace").decode(),  # half a surrogate pair cannot be stored
+        storable.text(text),
         "length" if finish_reason == "length" else "stop",
         _count(usage, "prompt_tokens"),
         _count(usage, "completion_tokens"),

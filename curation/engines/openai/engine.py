@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from curation import storable
 from curation.engines.interface import Completion, Failure, TextRequest
 from curation.engines.openai.scheduler import RequestBatch, Scheduler
 from curation.engines.openai.servers import Server
@@ -18,6 +19,7 @@ from curation.redaction import redact
 from curation.settings import EngineSettings
 from curation.uris import InvalidUri, parse
 
+REVISION_CHARS = 200
 CLOSE_S = 10.0
 """How long closing waits for connections to end."""
 
@@ -126,8 +128,11 @@ class OpenAIEngine:
             cards = asyncio.run_coroutine_threadsafe(scheduler.model_cards(bases), loop)
         card = next((card for card in cards.result() if card["id"] == self.model), {})
         # vLLM reports its folder in the hub's cache, which is named by the commit.
-        snapshot = re.search(r"/snapshots/([0-9a-f]{40})\b", str(card.get("root")))
-        return str(card.get("revision") or (snapshot[1] if snapshot else "unstated"))
+        root, revision = card.get("root"), card.get("revision")
+        snapshot = re.search(r"/snapshots/([0-9a-f]{40})\b", root) if isinstance(root, str) else None
+        if revision and isinstance(revision, str | int):
+            return storable.text(str(revision), REVISION_CHARS)
+        return snapshot[1] if snapshot else "unstated"
 
     def start(self) -> None:
         """Wait until the server accepts requests."""
