@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from curation import storable
 from curation.records import Reject
+
+MESSAGE_CHARS = 2000
 
 
 class Stage(StrEnum):
@@ -46,6 +49,7 @@ class Kind(StrEnum):
     TRUNCATED = "truncated"
     CORRUPT = "corrupt"
     CRASHED = "crashed"  # the child process that decoded it died
+    UNWRITABLE = "unwritable"  # a row of it cannot be written to its table
     OUT_OF_MEMORY = "out_of_memory"
     # the text could not be made
     ENGINE = "engine"
@@ -80,7 +84,7 @@ class Rejected(Exception):
     def __init__(self, kind: Kind, message: str) -> None:
         super().__init__(kind, message)
         self.kind = kind
-        self.message = " ".join(message.split())
+        self.message = " ".join(storable.text(message, MESSAGE_CHARS).split())
 
     @property
     def retryable(self) -> bool:

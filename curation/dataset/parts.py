@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from obstore.store import ObjectStore
 
@@ -22,6 +23,11 @@ from curation.schema import TABLES, table_of, to_row
 
 ROW_GROUP_BYTES = 4 * 2**20
 FORMAT: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}  # how parts are written
+ROW_BYTES = 512 * 2**20  # of one row; Arrow reads no more than 2 GiB of text at once
+
+
+class UnwritableRow(Exception):
+    """A row that its table cannot hold; the message names the table and says why."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,19 +79,30 @@ class PartWriter:
         self._parts: list[Part] = []
 
     def add(self, rows: Iterable[Row[Any]]) -> None:
-        """Add rows of any tables."""
+        """Add rows of any tables: all of them, or none. Raises UnwritableRow."""
         by_type: dict[type, list[Row[Any]]] = {}
         for row in rows:
             by_type.setdefault(type(row.record), []).append(row)
-        for record, its_rows in by_type.items():
-            table = table_of(record)
-            lineage = {"run_id": self.lineage.run_id, "code_version": __version__, "created_at": datetime.now(UTC)}
-            recipe = recipe_of(table)
+        tables = [(table_of(record), self._in_arrow(table_of(record), its)) for record, its in by_type.items()]
+        for table, values in tables:
+            self.add_rows(table, values)
+
+    def _in_arrow(self, table: str, rows: Sequence[Row[Any]]) -> pa.Table:
+        lineage = {"run_id": self.lineage.run_id, "code_version": __version__, "created_at": datetime.now(UTC)}
+        recipe = recipe_of(table)
+        try:
             values = [
-                {**to_row(row.record), **lineage, "digest": row.digest, "recipe": row.recipe or recipe}
-                for row in its_rows
+                {**to_row(row.record), **lineage, "digest": row.digest, "recipe": row.recipe or recipe} for row in rows
             ]
-            self.add_rows(table, pa.Table.from_pylist(values, schema=TABLES[table].schema))
+            made = pa.Table.from_pylist(values, schema=TABLES[table].schema)
+        except (pa.ArrowException, ValueError, TypeError, OverflowError, AttributeError, RecursionError) as error:
+            raise UnwritableRow(f"a row of {table} cannot be written: {error}") from None
+        for field in made.schema:
+            if _lacks(made[field.name], field):
+                raise UnwritableRow(f"a row of {table} cannot be written: there is no value for {field.name}")
+        if made.nbytes > ROW_BYTES and any(made.slice(n, 1).nbytes > ROW_BYTES for n in range(len(made))):
+            raise UnwritableRow(f"a row of {table} cannot be written: it has more than {ROW_BYTES} bytes")
+        return made
 
     def add_rows(self, table: str, rows: pa.Table) -> None:
         """Add rows that already have their lineage columns."""
@@ -127,6 +144,17 @@ class PartWriter:
         put(self.store, f"{table}/{name}", data)
         rows = sum(len(piece) for group in groups for piece in group.pieces)
         self._parts.append(Part(table, name, len(data), rows, content_digest(data)))
+
+
+def _lacks(values: pa.Array | pa.ChunkedArray, field: pa.Field) -> bool:
+    """Whether a value that must be there is null: in the column of this field, or inside its lists and records."""
+    if not field.nullable and values.null_count:
+        return True
+    if pa.types.is_list(field.type):
+        return _lacks(pc.list_flatten(values), field.type.value_field.with_nullable(False))
+    if pa.types.is_struct(field.type):
+        return any(_lacks(pc.struct_field(values, [i]), field.type.field(i)) for i in range(field.type.num_fields))
+    return False
 
 
 def conform(rows: pa.Table, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:

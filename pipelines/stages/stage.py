@@ -15,7 +15,7 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from curation.dataset.commits import Committer, Replacement
-from curation.dataset.parts import Part, PartWriter
+from curation.dataset.parts import Part, PartWriter, UnwritableRow
 from curation.rejects import Stage
 from curation.settings import Settings
 from pipelines.runners.dataflow import resource_hints
@@ -26,7 +26,7 @@ from pipelines.stages.segment import SegmentVideos
 from pipelines.stages.summarize import SummarizeClips
 from pipelines.worker.reports import ReportReader
 from pipelines.worker.shutdown import EarlyEnd, RunStopped
-from pipelines.worker.stage_work import ItemResult, Replaced, Work, run_item
+from pipelines.worker.stage_work import ItemResult, Replaced, Work, reject_unwritable, run_item
 from pipelines.worker.work_items import Context, Item
 from pipelines.worker.worker_process import this_process
 
@@ -138,7 +138,11 @@ class WorkToParts(beam.DoFn):  # type: ignore[misc]
             self._end(error)
             return
         try:
-            self.writer.add(made.rows)
+            try:
+                self.writer.add(made.rows)
+            except UnwritableRow as error:  # the fault of this item alone
+                made, counts, usage = reject_unwritable(self.work, self.context.dataset, item, str(error), usage)
+                self.writer.add(made.rows)
         except Exception as error:  # half an item is in the writer: nothing of this bundle may count
             self._end(error)
             self.unwritable = True

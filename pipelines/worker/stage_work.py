@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -99,6 +100,17 @@ def run_item(stage: Work, dataset: Dataset, item: Item) -> ItemResult:
         subject.reset(token)
     took = (time.perf_counter() - begun, processor_s() - processor)
     usage = made.spent.row(stage.name, item.key, made.video_id or item.video_id, *took)
+    return _result(made, outcome, usage)
+
+
+def reject_unwritable(stage: Work, dataset: Dataset, item: Item, why: str, usage: Usage) -> ItemResult:
+    """The result of an item whose rows cannot be written: its reject."""
+    log.error("%s: %s: %s", stage.name, item, why)
+    made = stage.reject(dataset, item, Rejected(Kind.UNWRITABLE, why))
+    return _result(made, "rejected", dataclasses.replace(usage, video_id=item.video_id))
+
+
+def _result(made: StageOutput, outcome: str, usage: Usage) -> ItemResult:
     made.add([usage], digest("usage"))
     return made, {outcome: 1, **made.counts}, usage
 
