@@ -6,9 +6,11 @@ in memory.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
-from urllib.parse import SplitResult, quote, unquote_plus, urlsplit, urlunsplit
+from pathlib import Path
+from urllib.parse import SplitResult, quote, unquote_plus, unquote_to_bytes, urlsplit, urlunsplit
 
 from curation.redaction import REDACTED as REDACTED
 from curation.redaction import is_redacted as is_redacted
@@ -90,6 +92,15 @@ def forms(url: str) -> UrlForms:
 def canonical(url: str) -> str:
     """The form of `url` that is stored. Raises InvalidUri."""
     return forms(url).stored
+
+
+def path_of(uri: str) -> Path:
+    """The path that a file: URI names, whatever the encoding of its name.
+
+    >>> path_of("file:///films/a%20b%E9.mp4").name.encode(errors="surrogateescape")
+    b'a b\\xe9.mp4'
+    """
+    return Path(os.fsdecode(unquote_to_bytes(urlsplit(uri).path)))
 
 
 def _normalised(parts: SplitResult) -> SplitResult:

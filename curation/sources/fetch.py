@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import unquote, urlsplit
 
+from curation import storable
 from curation.ids import file_digest, video_id_of
 from curation.languages import UNKNOWN
 from curation.records import Download, SubtitleTrack, VideoRequest
@@ -25,9 +25,10 @@ from curation.rejects import Kind, Rejected
 from curation.settings import DownloadSettings
 from curation.sources import ytdlp
 from curation.sources.host_limits import HostState, at_site
-from curation.sources.requests import FetchTarget
 from curation.sources.sites import site_of
+from curation.sources.targets import FetchTarget
 from curation.subtitles import tracks
+from curation.uris import path_of
 
 log = logging.getLogger(__name__)
 
@@ -164,19 +165,19 @@ def _video_id(request: VideoRequest, extractor: str, identity: str, digest: str)
 def _fetch_local(target: FetchTarget, settings: DownloadSettings, folder: Path) -> Fetched:
     if not target.request.local:
         raise Rejected(Kind.REFUSED, "a file: URL that was not named on the command line")
-    source = Path(unquote(urlsplit(target.url.reveal()).path))
+    source = path_of(target.url.reveal())
     media = folder / f"media{source.suffix.lower()}"
     _link(source, media, settings.max_bytes)
     digest = file_digest(media)
     video_id = _video_id(target.request, "generic", "", digest)
     download = _download(target.request, video_id, media, digest, _local_subtitles(target.request))
-    return Fetched(media, replace(download, title=source.stem))
+    return Fetched(media, replace(download, title=storable.text(source.stem)))
 
 
 def _local_subtitles(request: VideoRequest) -> tuple[SubtitleTrack, ...]:
     if request.subtitles is None:
         return ()
-    path = Path(unquote(urlsplit(request.subtitles).path))
+    path = path_of(request.subtitles)
     try:
         with _opened(path) as file:
             track = tracks.read(file.read(tracks.FILE_BYTES), request.subtitle_language, "manual")

@@ -1,61 +1,33 @@
-"""From inputs (URLs, video files, folders, playlists, lists) to requests, one at a time.
-
-A URL may be signed, and a signature must not be stored. So a request travels as a `FetchTarget`: its row, with redacted
-URIs, and the URLs to fetch, which are never written anywhere. A signed URL can therefore not be fetched again from the
-table alone: `target_of` reports that, and the list must be given again.
-"""
+"""From inputs (URLs, video files, folders, playlists, lists) to requests, one at a time."""
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import re
-import reprlib
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
+from curation import guard
 from curation.errors import InputError
 from curation.file_types import VIDEO_SUFFIXES
 from curation.ids import digest
 from curation.records import Reject, VideoRequest
-from curation.rejects import Kind, Rejected, Stage
-from curation.secret import Secret
+from curation.rejects import Kind, Rejected
 from curation.settings import DownloadSettings
 from curation.sources import ytdlp
-from curation.sources.input_lists import READERS, rows
-from curation.subtitles.tracks import language_in, subtitles_beside
-from curation.uris import InvalidUri, UrlForms, forms, is_redacted, redact
+from curation.sources.input_lists import SUFFIXES
+from curation.sources.targets import FetchTarget, reject_input, target_at, url_in
+from curation.subtitles.tracks import subtitles_beside
+from curation.uris import InvalidUri, UrlForms, forms, path_of, redact
 
+ROWS = 1000  # of a list, in a batch
+BATCH_S = 60.0  # for a batch, which takes a tenth of a second
+ROW_S = 10.0  # for a row alone
 _VIDEO = re.compile(rf".+\.({'|'.join(VIDEO_SUFFIXES)})", re.IGNORECASE | re.DOTALL)
-_OWN_COLUMNS = frozenset({"url", "id", "subtitles", "start", "end"})
-
-
-@dataclass(frozen=True)
-class FetchTarget:
-    """A request's row and the URLs to fetch, which may hold secrets."""
-
-    request: VideoRequest
-    url: Secret
-    subtitles_url: Secret | None = None
-
-    @classmethod
-    def of(cls, request: VideoRequest, url: str, subtitles_url: str | None = None) -> FetchTarget:
-        return cls(request, Secret(url), Secret(subtitles_url) if subtitles_url else None)
-
-
-def target_of(request: VideoRequest) -> FetchTarget:
-    """The target of a row of the `requests` table. Raises Rejected if the URL was signed, and so not stored."""
-    if is_redacted(request.uri) or is_redacted(request.subtitles or ""):
-        raise Rejected(
-            Kind.INVALID_REQUEST, "its URL was signed or held a secret, which is not stored; give the list again"
-        )
-    return FetchTarget.of(request, request.uri, request.subtitles)
 
 
 def read_inputs(inputs: Sequence[str], settings: DownloadSettings) -> Iterator[FetchTarget | Reject]:
@@ -78,7 +50,7 @@ def _reader(text: str, settings: DownloadSettings) -> Iterator[FetchTarget | Rej
         except InvalidUri as error:
             raise InputError(f"{redact(text)}: {error}") from None
     if scheme and scheme[1].lower() == "file":
-        text = unquote(urlsplit(text).path)
+        text = str(path_of(text))
     elif scheme and "//" in text:
         raise InputError(f"{redact(text)}: {scheme[1]} is not supported, only http, https and files")
     path = Path(text)
@@ -94,9 +66,9 @@ def _reader(text: str, settings: DownloadSettings) -> Iterator[FetchTarget | Rej
         raise InputError(f"{text}: no permission to read it")
     if is_video(path.name):
         return iter([_local(path, sorted(p.name for p in path.absolute().parent.iterdir()), settings)])
-    if path.suffix.lower() in READERS:
+    if path.suffix.lower() in SUFFIXES:
         return _from_list(path)
-    raise InputError(f"{text}: by its suffix neither a video nor a list ({', '.join(READERS)})")
+    raise InputError(f"{text}: by its suffix neither a video nor a list ({', '.join(SUFFIXES)})")
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
@@ -128,7 +100,7 @@ def _from_folder(folder: Path, settings: DownloadSettings) -> Iterator[FetchTarg
                 yield _local(path, names, settings)
             else:
                 message = "not a regular file in this folder (a link out of it?); name it as a separate input"
-                yield _reject(Kind.REFUSED, message, path.as_uri(), str(path))
+                yield reject_input(Kind.REFUSED, message, path.as_uri(), str(path))
     if empty:
         raise InputError(f"{folder}: contains no video")
 
@@ -142,109 +114,54 @@ def is_video(name: str) -> bool:
 
 
 def _from_list(path: Path) -> Iterator[FetchTarget | Reject]:
-    for number, row in rows(path):
+    """The targets and rejects of the rows, found in a guarded child, in batches.
+
+    If a batch fails, its rows are done one by one, and one that fails again is rejected. Raises InputError if the list
+    cannot be read on.
+    """
+    place: Mapping[str, Any] | None = {}
+    alone = 0
+    while place is not None:
         try:
-            if isinstance(row, str):
-                raise Rejected(Kind.INVALID_REQUEST, row)
-            yield _from_row(row)
-        except Rejected as error:
-            content = row if isinstance(row, str) else {k: str(v) for k, v in row.items()}
-            url = None if isinstance(row, str) else row.get("url")
-            uri = redact(url)[:2000] if isinstance(url, str) and url.strip() else f"{path.name}#{number}"
-            yield _reject(error.kind, f"{path.name}, row {number}: {error.message}", uri, path.name, number, content)
+            answer = _rows(path, place, 1 if alone else ROWS, ROW_S if alone else BATCH_S)
+        except guard.GuardError as error:
+            if isinstance(error, guard.Stopped):
+                raise
+            if not alone:
+                alone = ROWS
+                continue
+            answer = _skipped(path, place, error)
+        alone = max(0, alone - 1)
+        for found in answer["found"]:
+            yield _found(found)
+        place = answer["after"]
 
 
-def _reject(kind: Kind, message: str, uri: str, *key: Any) -> Reject:
-    return Rejected(kind, message).row(Stage.DOWNLOAD, digest("input", *key), uri)
+def _rows(path: Path, place: Mapping[str, Any], count: int, seconds: float, fault: str | None = None) -> dict[str, Any]:
+    """Raises InputError, and GuardError."""
+    argument = {"path": str(path), "place": place, "count": count, "fault": fault}
+    limits = guard.Limits(seconds, ytdlp.MEMORY_BYTES, ytdlp.ANSWER_BYTES)
+    answer = guard.call("curation.sources.list_child:targets", argument, limits)
+    if "error" in answer:
+        raise InputError(answer["error"])
+    return answer
 
 
-def _from_row(row: Mapping[str, Any]) -> FetchTarget:
-    """The target in a list's row. Raises Rejected."""
-    url = _url(row.get("url"), "url")
-    if url is None:
-        raise Rejected(Kind.INVALID_REQUEST, "no url")
-    start, end = _seconds(row, "start"), _seconds(row, "end")
-    if end is not None and end <= (start or 0.0):
-        raise Rejected(Kind.INVALID_REQUEST, f"end {end:g} is not after start {start or 0.0:g}")
-    given = row.get("id")
-    if given is not None and (isinstance(given, bool) or not isinstance(given, str | int)):
-        raise Rejected(Kind.INVALID_REQUEST, f"id {reprlib.repr(given)} is neither text nor an integer")
-    metadata = {k: v for k, v in row.items() if k not in _OWN_COLUMNS}
-    return _target(
-        url,
-        start,
-        end,
-        str(given).strip() if given is not None else None,
-        _url(row.get("subtitles"), "subtitles"),
-        metadata,
-    )
-
-
-def _target(
-    url: UrlForms,
-    start: float | None = None,
-    end: float | None = None,
-    given_id: str | None = None,
-    subtitles: UrlForms | None = None,
-    metadata: Mapping[str, Any] | None = None,
-) -> FetchTarget:
-    request = VideoRequest(
-        request_key=digest("request", url.identity, start, end),
-        uri=url.stored,
-        start=start,
-        end=end,
-        id=given_id or None,
-        subtitles=subtitles.stored if subtitles else None,
-        subtitle_language=language_in(urlsplit(subtitles.fetched).path) if subtitles else None,
-        metadata=json.dumps(_redacted(metadata), ensure_ascii=False, default=str) if metadata else None,
-    )
-    return FetchTarget.of(request, url.fetched, subtitles.fetched if subtitles else None)
-
-
-def _redacted(value: Any) -> Any:
-    """`value` with all texts in it redacted, so that a signed URL in another column is not stored either."""
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, Mapping):
-        return {str(k): _redacted(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_redacted(v) for v in value]
-    if isinstance(value, bytes) or (isinstance(value, float) and not math.isfinite(value)):
-        return None
-    return value
-
-
-def _url(value: Any, column: str) -> UrlForms | None:
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return None
-    if not isinstance(value, str):
-        raise Rejected(Kind.INVALID_REQUEST, f"{column} is not text")
-    url = value.strip()
-    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):", url)
-    if re.match(r"[/\\~]|\.\.?[/\\]|[A-Za-z]:[/\\]|file:", url, re.IGNORECASE):
-        raise Rejected(
-            Kind.REFUSED,
-            f"{column} is a file; a list may only contain http(s) URLs: name files on the command line",
-        )
-    if scheme and scheme[1].lower() not in ("http", "https") and "." not in scheme[1]:
-        raise Rejected(Kind.REFUSED, f"{column} has the scheme {scheme[1]!r}; only http and https are fetched")
+def _skipped(path: Path, place: Mapping[str, Any], fault: guard.GuardError) -> dict[str, Any]:
+    """The answer for one row that cannot be looked into. Raises InputError if it cannot be read at all."""
     try:
-        return forms(url)
-    except InvalidUri as error:
-        raise Rejected(Kind.INVALID_REQUEST, f"{column}: {error}") from None
+        return _rows(path, place, 1, BATCH_S, f"it cannot be read: {fault}")
+    except guard.GuardError as error:
+        if isinstance(error, guard.Stopped):
+            raise
+        raise InputError(f"{path}: not readable after row {place.get('number', 0)}: {error}") from None
 
 
-def _seconds(row: Mapping[str, Any], column: str) -> float | None:
-    value = row.get(column)
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return None
-    try:
-        seconds = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        seconds = math.nan
-    if not (math.isfinite(seconds) and seconds >= 0):
-        raise Rejected(Kind.INVALID_REQUEST, f"{column} {reprlib.repr(value)} is not a number of seconds from 0 up")
-    return seconds
+def _found(found: Mapping[str, Any]) -> FetchTarget | Reject:
+    if "reject" in found:
+        return Reject(**found["reject"])
+    request = VideoRequest(**{**found["request"], "local": False})  # only what the command line names may be local
+    return FetchTarget.of(request, found["url"], found["subtitles_url"])
 
 
 # --- URLs and playlists ---------------------------------------------------------------------------------------------
@@ -253,7 +170,7 @@ def _seconds(row: Mapping[str, Any], column: str) -> float | None:
 def _from_url(url: UrlForms, settings: DownloadSettings) -> Iterator[FetchTarget | Reject]:
     """The videos of a playlist, or the single one at the URL. A failure here is reported when the video is fetched."""
     if is_video(urlsplit(url.fetched).path):
-        yield _target(url)
+        yield target_at(url)
         return
     with tempfile.TemporaryDirectory(prefix="vidla-playlist-") as folder:
         entries, failure, number = Path(folder, "entries.jsonl"), None, 0
@@ -262,15 +179,16 @@ def _from_url(url: UrlForms, settings: DownloadSettings) -> Iterator[FetchTarget
         except ytdlp.FetchRejected as error:
             failure = error
         if not entries.exists():
-            yield _target(url)
+            yield target_at(url)
             return
         for number, entry in enumerate(ytdlp.read_playlist(entries), 1):
             try:
-                if found := _url(entry.url, "url"):
-                    yield _target(found, metadata=entry.metadata)
+                if found := url_in(entry.url, "url"):
+                    yield target_at(found, metadata=entry.metadata)
             except Rejected as error:
                 message = f"entry {number} of the playlist: {error.message}"
-                yield _reject(error.kind, message, redact(entry.url), url.stored, number)
+                uri = redact(entry.url[:2000]) if isinstance(entry.url, str) else url.stored
+                yield reject_input(error.kind, message, uri, url.stored, number)
         if failure:
             message = f"listing the playlist failed after {number} entries: {failure.message}"
-            yield _reject(failure.kind, message, url.stored, url.stored, "playlist")
+            yield reject_input(failure.kind, message, url.stored, url.stored, "playlist")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,13 +13,15 @@ from typing import Any
 from curation import guard
 from curation.rejects import Kind, Rejected
 from curation.settings import DownloadSettings
-from curation.sources.input_lists import lines
+from curation.sources.input_lists import all_rows
 from curation.subtitles.tracks import SubtitleChoice, SubtitleFiles
 from curation.uris import redact
 
+CHILD = "curation.sources.ytdlp_child"
 MEMORY_BYTES = 4 * 2**30  # address space of the child process, which may have decoded video before
 ANSWER_BYTES = 64 * 2**20
 _GRACE_S = 10.0  # for the child to report by itself that its time is up
+NAME_CHARS = 1000  # of an extractor's, a playlist's or an entry's name
 TRANSIENT = frozenset({Kind.RATE_LIMITED, Kind.SERVER_ERROR, Kind.CONNECTION, Kind.TIMEOUT})
 """The kinds of failure that may be gone on the next attempt."""
 
@@ -108,9 +109,9 @@ class FetchedSubtitle:
 
 @dataclass(frozen=True)
 class PlaylistEntry:
-    """A video of a playlist, and the metadata that the playlist states of it."""
+    """A video of a playlist, and the metadata that the playlist states of it. The URL may be anything."""
 
-    url: str
+    url: Any
     metadata: Mapping[str, Any]
 
 
@@ -124,7 +125,7 @@ def fetch_media(url: str, folder: Path, settings: DownloadSettings, seconds: flo
         path=Path(answer["media"]),
         digest=answer["digest"],
         opt_out=answer["opt_out"],
-        extractor=answer["extractor"],
+        extractor=answer["extractor"][:NAME_CHARS],
         id=answer["id"],
         metadata=SiteMetadata(**answer["row"]),
         manual=answer["subtitles"],
@@ -152,9 +153,11 @@ def list_playlist(url: str, file: Path, settings: DownloadSettings) -> None:
 
 
 def read_playlist(file: Path) -> Iterator[PlaylistEntry]:
-    """The videos that `list_playlist` wrote, one in memory at a time."""
-    for line in lines(file):
-        yield PlaylistEntry(**json.loads(line))
+    """The videos that `list_playlist` wrote, a few in memory at a time."""
+    for _, row in all_rows(file):
+        row = {} if isinstance(row, str) else row
+        metadata = row.get("metadata")
+        yield PlaylistEntry(row.get("url", 0), metadata if isinstance(metadata, Mapping) else {})
 
 
 def _call(function: str, settings: DownloadSettings, seconds: float, **argument: Any) -> dict[str, Any]:
@@ -165,7 +168,7 @@ def _call(function: str, settings: DownloadSettings, seconds: float, **argument:
     argument |= {"settings": settings.revealed(), "seconds": seconds}
     limits = guard.Limits(max(seconds, 0.0) + settings.timeout_s + _GRACE_S, MEMORY_BYTES, ANSWER_BYTES)
     try:
-        answer = guard.call(f"curation.sources.ytdlp_child:{function}", argument, limits)
+        answer = guard.call(f"{CHILD}:{function}", argument, limits)
     except guard.TimedOut:
         raise FetchRejected(Kind.TIMEOUT, f"not finished after {settings.timeout_s:g} s (download.timeout_s)") from None
     except guard.OutOfMemory:

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import overload
-from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,7 +17,8 @@ from curation.records import VideoRequest
 from curation.rejects import Stage
 from curation.row_digests import download_reject_digest
 from curation.schema import TABLES, from_row
-from curation.sources.requests import FetchTarget
+from curation.sources.targets import FetchTarget
+from curation.uris import path_of
 from pipelines.driver.state import Retry, State, is_retried
 from pipelines.worker.work_items import DownloadItem
 
@@ -69,7 +68,7 @@ class Downloads(Sequence[DownloadItem]):
 
 def _file_size(uri: str) -> int:
     try:
-        return Path(unquote(urlsplit(uri).path)).stat().st_size
+        return path_of(uri).stat().st_size
     except OSError:
         return 0  # it will be rejected
 

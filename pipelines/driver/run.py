@@ -16,7 +16,7 @@ from curation.engines.interface import Engine
 from curation.recipes import Step
 from curation.rejects import Stage
 from curation.settings import Settings
-from curation.sources.requests import FetchTarget
+from curation.sources.targets import FetchTarget
 from pipelines.driver.background import BackgroundJobs
 from pipelines.driver.plan import NOTHING, Plan, make_plan
 from pipelines.driver.reuse import OtherDataset

@@ -17,8 +17,8 @@ from curation.rejects import Kind, Rejected, Stage
 from curation.row_digests import download_reject_digest
 from curation.settings import Settings
 from curation.sources.fetch import fetch
-from curation.sources.requests import target_of
 from curation.sources.sites import site_of
+from curation.sources.targets import target_of
 from pipelines.worker.stage_work import StageOutput
 from pipelines.worker.thread_pools import ThreadPool
 from pipelines.worker.work_items import BY_VIDEO, DownloadItem

@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from curation.dataset.dataset import Dataset
 from curation.dataset.object_store import put
@@ -17,6 +16,7 @@ from curation.rejects import Kind, Rejected, Stage
 from curation.row_digests import media_digest, segment_reject_digest, tiling_digest
 from curation.segments.segmentation import segment_video, segments_of
 from curation.settings import Settings
+from curation.uris import path_of
 from pipelines.stages.item_rows import columns_of_video, rows_of_video, up_to_date
 from pipelines.worker.stage_work import AnyLane, StageOutput
 from pipelines.worker.thread_pools import ThreadPool
@@ -101,7 +101,7 @@ def _source(dataset: Dataset, downloads: Sequence[Row[Download]], scratch: Path)
 def local_source(dataset: Dataset, source_uri: str, scratch: Path) -> Path | None:
     """The path of a source on this machine's disk, fetched into `scratch` from a remote dataset; None if it is gone."""
     if source_uri.startswith("file:"):
-        path = Path(unquote(urlsplit(source_uri).path))
+        path = path_of(source_uri)
     elif dataset.folder is not None:
         path = dataset.folder / source_uri
     else:

@@ -10,7 +10,7 @@ from curation.dataset.parts import Lineage
 from curation.recipes import Step
 from curation.records import Reject, VideoRequest
 from curation.rejects import Rejected, Stage
-from curation.sources.requests import FetchTarget
+from curation.sources.targets import FetchTarget
 
 BY_VIDEO = ("downloads", "videos", "frames", "segments", "captions", "summaries", "clips", "rejects")
 

@@ -12,7 +12,8 @@ import pytest
 from curation.rejects import Rejected
 from curation.settings import DownloadSettings
 from curation.sources.fetch import Fetched, fetch
-from curation.sources.requests import FetchTarget, read_inputs
+from curation.sources.requests import read_inputs
+from curation.sources.targets import FetchTarget
 from tests.support.web_server import WebServer
 
 QUICK = DownloadSettings(allow_private=True, attempts=3, retry_wait_s=0.05, stall_s=5.0, timeout_s=60.0)

@@ -22,7 +22,8 @@ from curation.ids import content_digest
 from curation.rejects import Kind, Rejected
 from curation.sources import host_limits
 from curation.sources.fetch import Fetched, fetch
-from curation.sources.requests import FetchTarget, read_inputs
+from curation.sources.requests import read_inputs
+from curation.sources.targets import FetchTarget
 from tests.support.fetching import QUICK, ask, got, rejected
 from tests.support.web_server import SECRET, WebServer
 

@@ -11,7 +11,8 @@ import pytest
 from curation.rejects import Kind, Rejected
 from curation.settings import DownloadSettings
 from curation.sources.fetch import fetch
-from curation.sources.requests import FetchTarget, read_inputs
+from curation.sources.requests import read_inputs
+from curation.sources.targets import FetchTarget
 from tests.support.hostile_media import gallery, shows_private
 from tests.support.media_files import make
 from tests.support.web_server import WebServer

@@ -22,7 +22,8 @@ from curation.errors import InputError
 from curation.records import Reject, VideoRequest
 from curation.rejects import Kind, Rejected
 from curation.settings import DownloadSettings
-from curation.sources.requests import FetchTarget, read_inputs, target_of
+from curation.sources.requests import read_inputs
+from curation.sources.targets import FetchTarget, target_of
 from curation.subtitles.tracks import plan, read
 from curation.uris import InvalidUri, canonical, forms, is_redacted, redact
 from tests.support.project import FAKE_SITE
@@ -158,12 +159,16 @@ def test_lines_that_are_not_rows(tmp_path: Path) -> None:
 
 def test_csv_rows_that_do_not_fit(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text(
-        'url,id\nhttps://a.example/1,1,2\nhttps://a.example/2\nhttps://a.example/3,"never\n' + "closed\n" * 50_000
+        'url,id\nhttps://a.example/1,1,2\nhttps://a.example/2\nhttps://a.example/3,"never closed\n'
+        'https://a.example/4,"two\nlines"\nhttps://a.example/5,odd"quotes"\nhttps://a.example/6,"odd"quotes\n'
     )
-    first, second, third = read_all(tmp_path / "list.csv")[:3]
-    assert isinstance(first, Reject) and "3 cells under 2 columns" in first.message
+    first, second, third, fourth, fifth, sixth = read_all(tmp_path / "list.csv")
+    assert isinstance(first, Reject) and "row 2: 3 cells under 2 columns" in first.message
     assert isinstance(second, FetchTarget)
-    assert isinstance(third, Reject) and "are not CSV" in third.message
+    assert isinstance(third, Reject) and "row 4: not CSV" in third.message
+    assert isinstance(fourth, FetchTarget) and fourth.request.id == "two\nlines"
+    assert isinstance(fifth, FetchTarget) and fifth.request.id == 'odd"quotes"'
+    assert isinstance(sixth, FetchTarget) and sixth.request.id == "oddquotes"
 
 
 def test_a_line_without_an_end_does_not_fill_the_memory(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from curation.row_digests import (
     tiling_digest,
 )
 from curation.settings import Settings, resolve
-from curation.sources.requests import FetchTarget
+from curation.sources.targets import FetchTarget
 from pipelines.driver.part_index import VideoParts
 from pipelines.driver.plan import make_plan
 from pipelines.driver.state import Retry, State

@@ -12,7 +12,7 @@ from curation.records import VideoRequest
 from curation.rejects import Stage
 from curation.schema import TABLES
 from curation.settings import resolve
-from curation.sources.requests import FetchTarget
+from curation.sources.targets import FetchTarget
 from pipelines.driver.state import State
 from pipelines.runners.runner import Cluster, LocalRunner, runner_for
 from pipelines.stages.download import DownloadVideos
