@@ -103,6 +103,11 @@ def path_of(uri: str) -> Path:
     return Path(os.fsdecode(unquote_to_bytes(urlsplit(uri).path)))
 
 
+def unredacted(url: str) -> str:
+    """`canonical`, but with secrets: for comparisons, never to be stored. Raises InvalidUri."""
+    return urlunsplit(_normalised(parse(url)))
+
+
 def _normalised(parts: SplitResult) -> SplitResult:
     if _YOUTUBE.fullmatch(parts.hostname or "") and (video := _youtube_id(parts)):
         return SplitResult("https", "www.youtube.com", "/watch", f"v={video}", "")

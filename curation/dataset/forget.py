@@ -25,7 +25,7 @@ from curation.errors import UsageError
 from curation.ids import digest
 from curation.records import ForgottenKey, Row
 from curation.schema import TABLES
-from curation.uris import InvalidUri, canonical, is_redacted
+from curation.uris import InvalidUri, forms, is_redacted, unredacted
 
 TargetKind = Literal["video", "uri", "channel"]
 Values = Mapping[str, Any]
@@ -42,9 +42,13 @@ class ForgottenKeys:
     def load(cls, dataset: Dataset) -> Self:
         return cls(frozenset(dataset.read("forgotten", ["key"])["key"].to_pylist()))
 
-    def has_request(self, request_key: str, uri: str) -> bool:
-        """Whether a request is for something forgotten, as far as that is known before fetching."""
-        return self._has_any(("request", request_key), ("uri", uri))
+    def has_request(self, request_key: str, uri: str, url: str | None = None) -> bool:
+        """Whether a request is for something forgotten, as far as that is known before fetching.
+
+        `uri` is the stored form of its URL, `url` the one to fetch, if it is known.
+        """
+        whole = unredacted(url) if url and is_redacted(uri) else None
+        return self._has_any(("request", request_key), ("uri", uri), ("uri", whole))
 
     def has_video(self, video_id: str, channel: str | None = None, channel_id: str | None = None) -> bool:
         """Whether a video was forgotten: itself, the whole video that it is a range of, or its channel."""
@@ -164,10 +168,11 @@ def undo(writer: Writer, kind: TargetKind, name: str) -> dict[str, int]:
 
 
 def _plain_name(kind: TargetKind, name: str) -> str:
+    """The name to look for. A URL's has its secrets: by them it differs from others of the same redacted form."""
     if kind != "uri" or name.startswith("file:"):
         return name
     try:
-        return canonical(name)
+        return unredacted(name)
     except InvalidUri as error:
         raise UsageError(str(error)) from None
 
@@ -194,7 +199,7 @@ class _Found:
 def _find(dataset: Dataset, kind: TargetKind, name: str) -> _Found:
     """The videos, requests, URIs and channels to forget, from the current tables and all older parts on disk."""
     found = _Found()
-    matches = _matcher(kind, name)
+    matches = _matcher(kind, name, _requests_of(dataset, name) if kind == "uri" else frozenset())
     for table in ("requests", "downloads", "videos", "rejects", "usage"):
         for row in filter(matches, _rows(dataset, table, _on_disk(dataset, table))):
             found.videos.update(_of(row, "video_id"))
@@ -219,11 +224,30 @@ def _find(dataset: Dataset, kind: TargetKind, name: str) -> _Found:
     return found
 
 
-def _matcher(kind: TargetKind, name: str) -> Callable[[Values], bool]:
+def _requests_of(dataset: Dataset, name: str) -> frozenset[str]:
+    """The keys of the requests for a URL, whatever the form in which it is stored."""
+    if name.startswith("file:"):
+        return frozenset()
+    url = forms(name)
+    return frozenset(
+        row["request_key"]
+        for part in _on_disk(dataset, "requests")
+        for row in rows_of(dataset.read_part("requests", part, ["request_key", "uri", "start", "end"]))
+        if row["uri"] in (name, url.stored)
+        and row["request_key"] == digest("request", url.identity, row["start"], row["end"])
+    )
+
+
+def _matcher(kind: TargetKind, name: str, requests: frozenset[str]) -> Callable[[Values], bool]:
     if kind == "video":
         return lambda row: row.get("video_id") == name or str(row.get("video_id")).startswith(f"{name}~")
-    columns = ("uri", "webpage_uri") if kind == "uri" else ("channel", "channel_id")
-    return lambda row: any(row.get(column) == name for column in columns)
+    if kind == "channel":
+        return lambda row: name in (row.get("channel"), row.get("channel_id"))
+    return lambda row: (
+        name in (row.get("uri"), row.get("webpage_uri"))
+        or row.get("request_key") in requests
+        or (row.get("stage") == "download" and row.get("key") in requests)
+    )
 
 
 def _of(row: Values, column: str) -> Iterable[str]:

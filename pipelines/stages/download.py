@@ -50,7 +50,7 @@ class DownloadVideos:
         request = item.request
         target = item.target or target_of(request)
         forgotten = ForgottenKeys.load(dataset)
-        if forgotten.has_request(request.request_key, request.uri):
+        if forgotten.has_request(request.request_key, request.uri, target.url.reveal()):
             raise Rejected(Kind.FORGOTTEN, "it was forgotten on request, and is not fetched again")
         with dataset.scratch() as scratch:
             fetched = fetch(target, self.settings.download, scratch)

@@ -29,7 +29,10 @@ from curation.dataset.pins import pin, pins, unpin, versions_now
 from curation.dataset.vacuum import vacuum
 from curation.dataset.writer import Writer
 from curation.errors import DatasetError, UsageError
+from curation.ids import digest
+from curation.records import VideoRequest
 from curation.schema import TABLES
+from curation.uris import canonical, forms
 from tests.support.dataset_files import (
     commit_rows,
     download_of,
@@ -385,6 +388,40 @@ def test_forgetting_a_video_of_two_requests_removes_both(worn: Dataset) -> None:
         commit_rows(writer, "twin", {"requests": [request_of(8)], "downloads": [twin]})
         assert forget(writer, "uri", url_of(8)).requests == 2
     assert holders_of(worn, *names_of(1), url_of(8)) == []
+
+
+@pytest.mark.hostile("secrets")
+def test_of_urls_that_differ_in_a_secret_the_named_one_is_forgotten(worn: Dataset) -> None:
+    """The tables have one form for them: https://videos.example/x?token=REDACTED."""
+    urls = [f"https://videos.example/x?token=a-secret-{n}" for n in range(3)]
+    made = [
+        VideoRequest(request_key=digest("request", forms(url).identity, None, None), uri=canonical(url)) for url in urls
+    ]
+    assert len({request.uri for request in made}) == 1
+    with writer_of(worn) as writer:
+        commit_rows(writer, "alike", {"requests": made})
+        assert forget(writer, "uri", urls[0] + "#t=5").requests == 1
+        with pytest.raises(UsageError):
+            forget(writer, "uri", "https://videos.example/x?token=another")
+        forget(writer, "uri", "https://videos.example/x?token=later", ahead=True)
+    assert made[0].request_key not in worn.read("requests")["request_key"].to_pylist()
+    forgotten = ForgottenKeys.load(worn)
+    assert forgotten.has_request(made[0].request_key, made[0].uri, urls[0])
+    assert forgotten.has_request("a range of it", made[0].uri, urls[0])
+    assert forgotten.has_request("a key", made[0].uri, "https://videos.example/x?token=later")
+    assert not forgotten.has_request(made[1].request_key, made[1].uri, urls[1])
+
+
+@pytest.mark.hostile("secrets")
+def test_a_url_is_found_as_an_older_version_has_stored_it(worn: Dataset) -> None:
+    url = "https://videos.example/x?data=9aT4kQz7Lw2XvB8mNc5R"
+    older = VideoRequest(request_key=digest("request", forms(url).identity, None, None), uri=url)
+    assert canonical(url) != url, "what looks like a key was not recognised then"
+    with writer_of(worn) as writer:
+        commit_rows(writer, "older", {"requests": [older]})
+        assert forget(writer, "uri", url).requests == 1
+    assert holders_of(worn, url) == []
+    assert ForgottenKeys.load(worn).has_request("a range of it", canonical(url), url)
 
 
 def test_a_url_that_now_leads_to_another_video_is_kept(worn: Dataset) -> None:
