@@ -34,6 +34,14 @@ class DatasetError(VidlaError):
     """A dataset that cannot be read or written as requested."""
 
 
+class DamagedError(DatasetError):
+    """A file of a dataset that is damaged: which one, and how to mend it."""
+
+
+class Superseded(DatasetError):
+    """Another writer has taken over the dataset: nothing can be committed by this one any more."""
+
+
 class EngineError(VidlaError):
     """An engine that cannot work at all: what is missing, and how to fix it."""
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperGroup
 
-from curation.errors import Interrupted, VidlaError
+from curation.errors import Interrupted, Superseded, VidlaError
 from curation.redaction import redact
 
 
@@ -107,7 +107,7 @@ def main() -> None:
         arguments, beam_arguments = arguments[:cut], arguments[cut + 1 :]
     try:
         app(args=arguments, prog_name="vidla", obj=beam_arguments)
-    except Interrupted as error:
+    except (Interrupted, Superseded) as error:
         typer.echo(f"vidla: {error}", err=True)
         os._exit(1)  # without waiting for threads that are still in a model or a request
     except VidlaError as error:

@@ -15,7 +15,7 @@ from curation.dataset.books import Books, balance
 from curation.dataset.commits import recent_commits, unfinished
 from curation.dataset.conditions import one_condition
 from curation.dataset.dataset import Dataset
-from curation.dataset.lease import LEASE, holder_text, is_alive
+from curation.dataset.lease import holder_text, is_alive, is_here, read_lease
 from curation.dataset.pins import UnfinishedCommit, versions_now
 from curation.dataset.snapshots import DatasetSnapshot
 from curation.errors import UsageError
@@ -62,7 +62,7 @@ def as_of_one_commit(dataset: Dataset) -> Dataset:
 
 
 def is_written_to(dataset: Dataset) -> bool:
-    lease = dataset.get_json(LEASE) or {}
+    lease = read_lease(dataset)
     return bool(lease.get("open")) and is_alive(lease)
 
 
@@ -210,10 +210,11 @@ def _runs(dataset: Dataset) -> Table:
 
 def _standing(dataset: Dataset, books: Books) -> Iterator[str]:
     """The writer, unfinished commits, rows of older recipes, and whether the books balance."""
-    lease = dataset.get_json(LEASE) or {}
+    lease = read_lease(dataset)
     writing = is_written_to(dataset)
     if writing:
-        yield f"{escape(holder_text(lease['holder']))} is writing to the dataset"
+        doubt = "" if is_here(lease) else ", or has died there"
+        yield f"{escape(holder_text(lease['holder']))} is writing to the dataset{doubt}"
     pending_commits = unfinished(dataset)
     if pending_commits:
         state = "under way" if writing else "left unfinished by a writer that died; the next run finishes it"

@@ -15,7 +15,7 @@ import functools
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,20 +29,18 @@ from obstore.exceptions import AlreadyExistsError
 
 from curation import __version__
 from curation.dataset.dataset import Dataset, now_ms
-from curation.dataset.lease import LEASE, holder_text
+from curation.dataset.lease import holder_text, read_lease
 from curation.dataset.object_store import put, write_errors
 from curation.dataset.parts import Lineage, Part, PartWriter
 from curation.dataset.seals import sealed
-from curation.errors import DatasetError
+from curation.errors import Superseded
 from curation.schema import TABLES
 
 APPLICATION = "vidla"  # Delta's name for our sequence of transactions
 _SEPARATOR = "\x00"  # occurs in no id
 APPLY_ATTEMPTS = 20
-
-
-class Superseded(DatasetError):
-    """A younger writer has taken over the dataset: nothing can be committed under this epoch any more."""
+_FILES = {"downloads": "source_uri", "videos": "media_uri"}  # the columns that name files of the dataset
+_FOLDERS = ("sources/", "media/")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +92,7 @@ class Committer:
         Raises Superseded after deleting the parts.
         """
         written = {f"{part.table}/{part.path}" for part in parts}
+        flushed: set[str] = set()
         with self._lock:
             while True:
                 try:
@@ -114,12 +113,26 @@ class Committer:
                     "outcome": dict(outcome or {}),
                     **stamp(self),
                 }
+                data = sealed(record)
+                unflushed = (written | self._files_of(parts)) - flushed
+                self.dataset.flush(unflushed)
+                flushed |= unflushed
                 try:
-                    put(self.dataset.store, path_of(self._seen + 1), sealed(record), create=True)
+                    put(self.dataset.store, path_of(self._seen + 1), data, create=True, flush=True)
                 except AlreadyExistsError:
                     continue  # the number is taken: read that commit, then try the next
                 self._catch_up()
                 return self._numbers[token]
+
+    def _files_of(self, parts: Iterable[Part]) -> set[str]:
+        """The files of the dataset that the rows of these parts name, and that exist: stored media and sources."""
+        if self.dataset.folder is None:
+            return set()
+        named: set[str] = set()
+        for part in parts:
+            if column := _FILES.get(part.table):
+                named.update(self.dataset.read_part(part.table, part.path, [column])[column].to_pylist())
+        return {path for path in named if path.startswith(_FOLDERS) and (self.dataset.folder / path).is_file()}
 
     @property
     def seen(self) -> int:
@@ -135,8 +148,7 @@ class Committer:
         """Read the new commits, check that this epoch is still valid, and bring every table up to date."""
         for number, record in read_commits(self.dataset, self._seen):
             if record["kind"] == "open":
-                who = holder_text(record["holder"])
-                raise Superseded(f"{who} took over {self.dataset.uri}; nothing more is written here")
+                raise superseded(self.dataset, record["holder"])
             apply(self.dataset, number, record, self._applied)
             self._numbers[record["token"]] = number
             self._seen = number
@@ -182,6 +194,10 @@ class Committer:
         return old, writer.finish()
 
 
+def superseded(dataset: Dataset, holder: Mapping[str, Any]) -> Superseded:
+    return Superseded(f"{holder_text(holder)} took over {dataset.uri}; nothing more is written here")
+
+
 # --- the files ------------------------------------------------------------------------------------------------------
 
 
@@ -218,7 +234,7 @@ def unfinished(dataset: Dataset) -> list[int]:
 
 def _settled(dataset: Dataset) -> int:
     """The number up to which all commits are applied to all tables, according to the last writer."""
-    return int((dataset.get_json(LEASE) or {}).get("settled", 0))
+    return int(read_lease(dataset).get("settled", 0))
 
 
 def apply(dataset: Dataset, number: int, record: Mapping[str, Any], applied: dict[str, int]) -> None:
@@ -226,13 +242,18 @@ def apply(dataset: Dataset, number: int, record: Mapping[str, Any], applied: dic
 
     `applied` keeps, by table, the number of the last commit known to be applied.
     """
+    written: list[str] = []
     for table, share in record["tables"].items():
         if applied.get(table, 0) < number:
-            applied[table] = _apply_share(dataset, table, number, share)
+            applied[table] = _apply_share(dataset, table, number, share, written)
+    dataset.flush(written)
 
 
-def _apply_share(dataset: Dataset, table: str, number: int, share: Mapping[str, Any]) -> int:
-    """Apply one table's share of a commit; returns the number of the last commit applied to the table."""
+def _apply_share(dataset: Dataset, table: str, number: int, share: Mapping[str, Any], written: list[str]) -> int:
+    """Apply one table's share of a commit; returns the number of the last commit applied to the table.
+
+    The files that it adds to the table's log are added to `written`.
+    """
     failures = 0
     data_change = not share.get("merged", False)  # False tells followers of the table's log that there are no new rows
     while True:
@@ -251,6 +272,7 @@ def _apply_share(dataset: Dataset, table: str, number: int, share: Mapping[str, 
                     Schema.from_arrow(TABLES[table].schema),
                     commit_properties=CommitProperties(app_transactions=[Transaction(APPLICATION, number)]),
                 )
+            written += dataset.log_files(table, delta.version() + 1)
             return number
         except CommitFailedError:  # another process was first: check again
             failures += 1

@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -27,17 +27,18 @@ import pyarrow.compute as pc
 import pyarrow.dataset
 import pyarrow.parquet as pq
 from deltalake import DeltaTable, Schema
-from deltalake.exceptions import TableNotFoundError
+from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 from obstore.store import ObjectStore, from_url
 from pyarrow.fs import FileSystem, LocalFileSystem, PyFileSystem, SubTreeFileSystem
 
-from curation.dataset import object_store, seals
+from curation.dataset import local_files, object_store, seals
 from curation.dataset.object_store import read_errors, write_errors
 from curation.dataset.parts import Part
-from curation.errors import DatasetError, UsageError
-from curation.schema import TABLES
+from curation.errors import DamagedError, DatasetError, UsageError
+from curation.schema import TABLES, Table
 
+CHECKPOINT_VERSIONS = 10  # a table's log has a checkpoint after so many
 SQL_MEMORY = "1GB"  # more is spilled to disk
 SQL_THREADS = 4  # each uses some of this memory
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -109,23 +110,49 @@ class Dataset:
 
     def create(self) -> None:
         """Create missing tables, and add the columns, nested ones too, that older tables lack."""
+        written: list[str] = []
         for table in TABLES.values():
             with write_errors(f"{self.uri}/{table.name}"):
-                delta = DeltaTable.create(
-                    f"{self.uri}/{table.name}",
-                    schema=table.schema,
-                    mode="ignore",
-                    name=table.name,
-                    description=(table.record.__doc__ or "").strip(),
-                    # otherwise checkpoints drop the log of versions older than a month, even of pinned ones
-                    configuration={"delta.enableExpiredLogCleanup": "false", "delta.checkpointInterval": "10"},
-                    storage_options=self.options,
-                )
+                delta = self._open(table.name)
+                since = 0 if delta is None else delta.version() + 1
+                delta = delta or create_table(f"{self.uri}/{table.name}", table, self.options)
                 existing = {field.name: field.type for field in pa.schema(delta.schema())}
                 new = [field for field in table.schema if existing.get(field.name) != field.type]
                 if new:
                     added = [_uncommented(field) if field.name in existing else field for field in new]
                     delta.alter.add_columns(Schema.from_arrow(pa.schema(added)).fields)
+            written += self.log_files(table.name, since)
+        if self.folder is not None and written:
+            files = [self.folder / path for path in written]
+            with write_errors(self.uri):  # the dataset's own folder may be new, too
+                local_files.flush(files, {folder for file in files for folder in file.parents[:4]})
+
+    def flush(self, paths: Collection[str]) -> None:
+        """Make sure that files and their names outlive a power cut; each file and each folder is flushed once.
+
+        Does nothing for a remote dataset, whose store has done so. Raises DatasetError.
+        """
+        if self.folder is None or not paths:
+            return
+        files = {self.folder / path for path in paths}
+        folders = {file.parent for file in files}
+        if any(path.startswith(("media/", "sources/")) for path in paths):  # folders that are made when needed
+            folders |= {self.folder, *(folder.parent for folder in folders if folder.parent.name == "media")}
+        with write_errors(self.uri):
+            local_files.flush(files, folders)
+
+    def log_files(self, table: str, since: int) -> list[str]:
+        """The files of a table's log from version `since` on; for a dataset on disk."""
+        found: list[str] = []
+        if self.folder is None:
+            return found
+        log, version = f"{table}/_delta_log", since
+        while (self.folder / (entry := f"{log}/{version:020d}.json")).exists():
+            extra = (f"{log}/{version:020d}.checkpoint.parquet", f"{log}/_last_checkpoint")
+            checkpoint = extra if (self.folder / extra[0]).exists() else ()
+            found += [entry, *checkpoint]
+            version += 1
+        return found
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
@@ -136,12 +163,24 @@ class Dataset:
             raise self._missing()
         return delta
 
-    def _open(self, table: str, version: int | None) -> DeltaTable | None:
+    def _open(self, table: str, version: int | None = None) -> DeltaTable | None:
         try:
             with read_errors(self.uri):
-                return DeltaTable(f"{self.uri}/{table}", version=version, storage_options=self.options)
+                delta = DeltaTable(f"{self.uri}/{table}", version=version, storage_options=self.options)
         except TableNotFoundError:
             return None
+        except DeltaError as error:
+            raise self._damaged(f"{table}/_delta_log", object_store.explained(error)) from None
+        if self.folder is not None:
+            log, newest = self.folder / table / "_delta_log", delta.version()
+            for number in range((newest + 1) // CHECKPOINT_VERSIONS * CHECKPOINT_VERSIONS, newest + 1):
+                with contextlib.suppress(FileNotFoundError):
+                    if not (log / f"{number:020d}.json").stat().st_size:  # read without an error, and without its rows
+                        raise self._damaged(f"{table}/_delta_log/{number:020d}.json", "it is empty")
+        return delta
+
+    def _damaged(self, path: str, why: str) -> DamagedError:
+        return DamagedError(f"{self.uri}/{path} is damaged: {why}; `vidla verify {self.uri} --repair` mends it")
 
     def _missing(self) -> DatasetError:
         return DatasetError(f"no vidla dataset at {self.uri}; `vidla curate INPUT --dataset …` makes one")
@@ -275,7 +314,7 @@ class Dataset:
         except FileNotFoundError:
             return None
         if fault := seals.fault_of(data):
-            raise DatasetError(f"{self.uri}/{path} is damaged: {fault}; `vidla verify {self.uri} --repair` mends it")
+            raise self._damaged(path, fault)
         value: dict[str, Any] = json.loads(data)
         if seals.is_sealed(data):
             del value[seals.KEY]
@@ -304,6 +343,20 @@ class Dataset:
             with contextlib.suppress(FileNotFoundError), read_errors(f"{self.uri}/{path}"):
                 obstore.delete(self.store, path)
         return len(named)
+
+
+def create_table(uri: str, table: Table, options: dict[str, str] | None = None) -> DeltaTable:
+    """The empty Delta table at `uri`; made if there is none."""
+    return DeltaTable.create(
+        uri,
+        schema=table.schema,
+        mode="ignore",
+        name=table.name,
+        description=(table.record.__doc__ or "").strip(),
+        # otherwise checkpoints drop the log of versions older than a month, even of pinned ones
+        configuration={"delta.enableExpiredLogCleanup": "false", "delta.checkpointInterval": str(CHECKPOINT_VERSIONS)},
+        storage_options=options,
+    )
 
 
 def _uncommented(field: pa.Field) -> pa.Field:

@@ -39,7 +39,12 @@ def restore_log(dataset: Dataset, table: str, history: History, damaged: Collect
         applied[version] = None if share is None else share.number
         if path in present:
             set_aside(dataset, path)
-        put(dataset.store, path, "".join(f"{json.dumps(a)}\n" for a in _actions(table, version, share)).encode())
+        put(
+            dataset.store,
+            path,
+            "".join(f"{json.dumps(a)}\n" for a in _actions(table, version, share)).encode(),
+            flush=True,
+        )
     for path in aside:
         set_aside(dataset, path)
     return [*{*aside, *lost_sums}, *(f"{folder}{version:020d}.json" for version in lost)]

@@ -20,9 +20,10 @@ from urllib.parse import urlsplit
 import obstore
 from deltalake.exceptions import CommitFailedError
 from obstore.exceptions import AlreadyExistsError, BaseError
-from obstore.store import ObjectStore, from_url
+from obstore.store import LocalStore, ObjectStore, from_url
 from pyarrow.fs import FileSystem, GcsFileSystem, S3FileSystem, SubTreeFileSystem
 
+from curation.dataset import local_files
 from curation.errors import DatasetError, disk_is_full
 
 if TYPE_CHECKING:
@@ -156,10 +157,17 @@ def _brief(line: str) -> str:
     return ": ".join(filter(None, parts)) or line[:200]
 
 
-def put(store: ObjectStore, path: str, data: bytes | Path, *, create: bool = False) -> None:
-    """Write a file completely or not at all. Raises DatasetError; with `create`, AlreadyExistsError if it exists."""
+def put(store: ObjectStore, path: str, data: bytes | Path, *, create: bool = False, flush: bool = False) -> None:
+    """Write a file completely or not at all; a `Path` is one that nobody changes any more.
+
+    With `flush` it outlives a power cut. Other files on a local disk do so once they are committed; a remote store
+    does not answer before. Raises DatasetError; with `create`, AlreadyExistsError if it exists.
+    """
     with write_errors(path):
-        obstore.put(store, path, data, mode="create" if create else "overwrite")
+        if isinstance(store, LocalStore) and store.prefix is not None:
+            local_files.write(Path(store.prefix) / path, data, create=create, flush=flush)
+        else:
+            obstore.put(store, path, data, mode="create" if create else "overwrite")
 
 
 @contextlib.contextmanager

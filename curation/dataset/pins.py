@@ -30,7 +30,7 @@ def pin(dataset: Dataset, name: str) -> dict[str, int]:
         raise UsageError(f"'{name}' is not a valid name for a version; use letters, digits, '.', '_' and '-'")
     versions = versions_now(dataset)
     try:
-        put(dataset.store, _path(name), json.dumps(versions).encode(), create=True)
+        put(dataset.store, _path(name), json.dumps(versions).encode(), create=True, flush=True)
         record_pin(dataset, _path(name))
     except AlreadyExistsError:
         raise UsageError(f"a version is already pinned as '{name}'; take another name, or --remove that one") from None

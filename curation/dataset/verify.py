@@ -30,7 +30,7 @@ from curation.dataset.lease import LEASE, is_alive
 from curation.dataset.parts import Part
 from curation.dataset.pins import parts_at, pins_on_disk
 from curation.dataset.vacuum import parts_on_disk
-from curation.errors import DatasetError, UsageError
+from curation.errors import DamagedError, DatasetError, UsageError
 from curation.schema import TABLES
 
 READERS = 8
@@ -54,6 +54,8 @@ class TableNow:
                 return cls()
             number = delta.transaction_version(APPLICATION) or 0
             return cls(dataset.parts_of(table, delta), number, delta.version())
+        except DamagedError as error:
+            return cls(fault=str(error))
         except DatasetError:
             raise
         except Exception as error:  # deltalake has many

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import logging
 import shutil
 import threading
 import time
@@ -16,15 +17,18 @@ from obstore.exceptions import AlreadyExistsError
 
 from curation.dataset import checksums
 from curation.dataset.alignment import check_alignment, numbers_applied
-from curation.dataset.commits import Committer, apply, path_of, read_commits, stamp
+from curation.dataset.commits import Committer, apply, path_of, read_commits, stamp, superseded
+from curation.dataset.damaged_logs import mend_logs
 from curation.dataset.dataset import Dataset
-from curation.dataset.lease import HEARTBEAT_S, LEASE, holder, holder_text, is_alive
+from curation.dataset.lease import HEARTBEAT_S, LEASE, LOST_S, STALE_S, LeaseWatch, holder, holder_text, read_lease
 from curation.dataset.object_store import put
 from curation.dataset.parts import Lineage
 from curation.dataset.pins import listed_parts
 from curation.dataset.seals import sealed
-from curation.errors import DatasetError
+from curation.errors import DatasetError, Superseded
 from curation.schema import TABLES
+
+log = logging.getLogger(__name__)
 
 
 class DatasetLocked(DatasetError):
@@ -35,11 +39,21 @@ class Writer(Committer):
     """The one writer of a dataset, as a context manager.
 
     Entering takes the lease, opens an epoch, applies the commits that a dead writer left half applied, and deletes its
-    uncommitted parts. Raises DatasetLocked if a live writer keeps the lease for longer than `wait_s`.
+    uncommitted parts. Raises DatasetLocked if a live writer keeps the lease for longer than `wait_s`. Calls `on_loss`,
+    in another thread, as soon as another writer has taken over; `lost` is set then.
     """
 
-    def __init__(self, dataset: Dataset, run_id: str, about: Mapping[str, Any], wait_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        run_id: str,
+        about: Mapping[str, Any],
+        wait_s: float = 0.0,
+        on_loss: Callable[[Superseded], None] = lambda why: None,
+    ) -> None:
         self._about = about
+        self._on_loss = on_loss
+        self._mended: list[str] = []  # logs of tables
         self._wait_s = wait_s
         self._beat: threading.Thread | None = None
         self._closing = threading.Event()
@@ -48,8 +62,9 @@ class Writer(Committer):
         super().__init__(dataset, Lineage(run_id, epoch=0))
 
     def __enter__(self) -> Self:
-        self.dataset.create()
         before = self._await_lease()
+        self._mended = mend_logs(self.dataset)
+        self.dataset.create()
         last = int(before.get("settled", 0))
         swept = int(before.get("swept", 0))
         self._applied = numbers_applied(self.dataset)
@@ -81,20 +96,24 @@ class Writer(Committer):
         if self._beat is not None:
             self._beat.join()
         with contextlib.suppress(Exception):  # the dataset is consistent without it; an error under way matters more
-            checksums.record(self.dataset, self.lineage.epoch)
+            if not self.lost.is_set():
+                checksums.record(self.dataset, self.lineage.epoch, self._mended)
         with contextlib.suppress(Exception):
             self._renew_lease(open_=False)
 
     def _await_lease(self) -> dict[str, Any]:
+        """The last lease, once it has ended or its holder is dead. Raises DatasetLocked."""
         deadline = time.monotonic() + self._wait_s
-        while True:
-            lease = self.dataset.get_json(LEASE) or {}
-            if not lease.get("open") or not is_alive(lease):
-                return lease
-            if time.monotonic() >= deadline:
-                who = holder_text(lease["holder"])
+        watch, told = LeaseWatch(), False
+        while not watch.is_over(lease := read_lease(self.dataset)):
+            who = holder_text(lease["holder"])
+            if watch.is_sure and time.monotonic() >= deadline:
                 raise DatasetLocked(f"{who} is writing to {self.dataset.uri}; wait for it (--wait SECONDS) or stop it")
+            if not watch.is_sure and not told:
+                log.warning("%s holds %s; looking for %g s whether it is alive", who, self.dataset.uri, STALE_S)
+                told = True
             time.sleep(0.5)
+        return lease
 
     def _open(self, last: int) -> int:
         """Create the opening after all existing commits; returns its number."""
@@ -104,7 +123,8 @@ class Writer(Committer):
             applied = {table: number for table, number in self._applied.items() if number}
             about = {"about": dict(self._about), "applied": applied}
             record = {"kind": "open", "holder": holder(), **about, **stamp(self)}
-            opening = functools.partial(put, self.dataset.store, path_of(last + 1), sealed(record), create=True)
+            path, data = path_of(last + 1), sealed(record)
+            opening = functools.partial(put, self.dataset.store, path, data, create=True, flush=True)
             try:
                 opening()
             except AlreadyExistsError:
@@ -154,17 +174,32 @@ class Writer(Committer):
             "settled": settled,
             "swept": swept,
         }
-        put(self._lease.store, LEASE, sealed(lease))
+        put(self._lease.store, LEASE, sealed(lease), flush=True)
 
     def _keep_lease(self) -> None:
-        while not self._closing.wait(HEARTBEAT_S):
-            with contextlib.suppress(Exception):  # a missed heartbeat does no harm: the epoch decides
+        renewed = time.monotonic()
+        while not self._closing.wait(HEARTBEAT_S) and not self.lost.is_set():
+            try:
                 self._renew_lease(open_=True)
+                renewed = time.monotonic()
+            except Superseded as why:
+                self._lose(why)
+            except Exception:  # a few missed heartbeats do no harm: the epoch decides
+                if time.monotonic() - renewed >= LOST_S:
+                    stale = f"the lease of {self.dataset.uri} could not be renewed for {LOST_S:g} s"
+                    self._lose(Superseded(f"{stale}, and another run may have taken it over; all commits are kept"))
+
+    def _lose(self, why: Superseded) -> None:
+        log.error("%s", why)
+        self.lost.set()
+        self._on_loss(why)
 
     def _renew_lease(self, *, open_: bool) -> None:
-        """Write the lease; if a younger writer has taken it, set `lost` instead."""
-        lease = self._lease.get_json(LEASE) or {}
+        """Write the lease again. Raises Superseded if a younger writer has taken it."""
+        lease = read_lease(self._lease)
         if int(lease.get("epoch", 0)) > self.lineage.epoch:
-            self.lost.set()
-        else:
-            self._write_lease(swept=self.lineage.epoch, settled=self._seen, open_=open_)
+            raise superseded(self.dataset, lease["holder"])
+        for _, record in read_commits(self._lease, self._seen):
+            if record["kind"] == "open":
+                raise superseded(self.dataset, record["holder"])
+        self._write_lease(swept=self.lineage.epoch, settled=self._seen, open_=open_)

@@ -7,7 +7,7 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import typer
 
@@ -67,7 +67,13 @@ def curate(
     about = {"command": command, "settings": settings.shown()}
     is_described = dataflow.DataflowOptions.of(beam_arguments).is_described
     key = contextlib.nullcontext() if runner.is_local else job_key.published(dataset, run_id, keep=is_described)
-    with this_process, Writer(dataset, run_id, about, wait_s) as writer, log_to(dataset, run_id), key:
+    with (
+        this_process,
+        Writer(dataset, run_id, about, wait_s, this_process.halt) as writer,
+        log_to(dataset, run_id),
+        key,
+        _explaining_loss(writer),
+    ):
         log.info("vidla %s begins to %s", __version__, command)
         retried = Retry(retry_kind) if retry else None
         run = Run(dataset, writer, settings, texts_digest(settings), stages, runner, retried, refresh)
@@ -78,7 +84,7 @@ def curate(
             _announce(plan)
             work = run.do_one_job if one_job else run.do
             view = ProgressView(this_process.tally, stages, len(plan), sys.stderr)
-            _work_in_view(lambda: work(plan), view, runner.stop_s)
+            _work_in_view(lambda: work(plan), view, runner.stop_s, writer.lost)
             if one_job and is_described:
                 typer.echo("The job is described. It does its wave when it is started; nothing is made yet.")
                 return 0
@@ -96,11 +102,20 @@ def _announce(plan: Plan) -> None:
         )
 
 
-def _work_in_view(work: Callable[[], None], view: ProgressView, stop_s: float) -> None:
+@contextlib.contextmanager
+def _explaining_loss(writer: Writer) -> Iterator[None]:
+    """Once the lease is lost, everything is halted: raise that, rather than an error that follows from it."""
+    try:
+        yield
+    except Exception as error:
+        raise (this_process.error if writer.lost.is_set() and this_process.error else error) from error
+
+
+def _work_in_view(work: Callable[[], None], view: ProgressView, stop_s: float, lost: threading.Event) -> None:
     """Do `work` in a thread, while this one shows its progress and waits for Ctrl-C or SIGTERM.
 
-    After either, the work gets `stop_s` seconds to end. Raises Interrupted then; if the work fails, its error as a
-    VidlaError.
+    After either, or once the lease is `lost`, the work gets `stop_s` seconds to end. Raises Interrupted after a signal;
+    if the work fails, its error as a VidlaError.
     """
     failures: list[BaseException] = []
     done = threading.Event()
@@ -114,7 +129,13 @@ def _work_in_view(work: Callable[[], None], view: ProgressView, stop_s: float) -
         finally:
             done.set()
 
+    def end_after_loss() -> None:
+        lost.wait()
+        done.wait(stop_s)
+        done.set()
+
     thread = threading.Thread(target=attempt, name="run", daemon=True)
+    threading.Thread(target=end_after_loss, name="loss", daemon=True).start()
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.redirect_stderr(StderrToLog()):
         try:
@@ -127,6 +148,8 @@ def _work_in_view(work: Callable[[], None], view: ProgressView, stop_s: float) -
             raise Interrupted(message) from None
         finally:
             signal.signal(signal.SIGTERM, previous)
+    if lost.is_set() and this_process.error:
+        raise this_process.error
     for failure in failures:
         raise explained(this_process.error or failure) from failure
 

@@ -18,14 +18,15 @@ from pathlib import Path
 
 import pytest
 
-from curation.dataset.commits import Committer, Replacement, Superseded, unfinished
+from curation.dataset import lease as leases
+from curation.dataset.commits import Committer, Replacement, unfinished
 from curation.dataset.dataset import Dataset
 from curation.dataset.lease import LEASE, holder
 from curation.dataset.object_store import put
 from curation.dataset.parts import Lineage, PartWriter
 from curation.dataset.vacuum import parts_on_disk
 from curation.dataset.writer import DatasetLocked, Writer
-from curation.errors import DatasetError
+from curation.errors import DatasetError, Superseded
 from curation.records import Reject, Row
 from tests.support.bucket import Bucket
 from tests.support.dataset_files import add_videos, commit_rows, make_dataset, reject_of
@@ -124,6 +125,7 @@ def test_torn_files_on_disk_are_deleted_by_the_next_writer(tmp_path: Path) -> No
     assert not torn.exists()
 
 
+@pytest.mark.usefixtures("soon")
 def test_a_writer_that_was_overtaken_cannot_commit(dataset: Dataset) -> None:
     with writer_of(dataset, "run-1") as old:
         commit_rows(old, "1", {"rejects": rejects_of("a")})
@@ -226,18 +228,24 @@ def test_a_second_writer_waits_for_the_first(dataset: Dataset) -> None:
     assert keys_of(dataset) == ["ours", "theirs"]
 
 
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lease is stale after two seconds."""
+    monkeypatch.setattr(leases, "STALE_S", 2.0)
+
+
 def _pretend_elsewhere(dataset: Dataset) -> None:
-    """Make the lease look like that of a writer on another machine whose last heartbeat was a minute ago."""
+    """Make the lease look like that of a writer on another machine."""
     lease = dataset.get_json(LEASE)
     assert lease is not None
     lease["holder"]["boot"] = "another machine"
-    lease["heartbeat"] = time.time() - 60
     put(dataset.store, LEASE, json.dumps(lease).encode())
 
 
+@pytest.mark.usefixtures("soon")
 def test_a_writer_that_was_presumed_dead_and_comes_back_cannot_commit(dataset: Dataset) -> None:
     code = """
-        from curation.dataset.commits import Superseded
+        from curation.errors import Superseded
         writing.HEARTBEAT_S = 0.2
         with Writer(dataset, "theirs", {}) as writer:
             commit_rows(writer, "theirs-1", {"rejects": rejects_of("before")})
@@ -281,7 +289,8 @@ def test_the_job_of_a_dead_driver_cannot_commit_once_it_has_a_successor(dataset:
         epoch = int(read_line(dead))
         assert dead.wait(60) == -signal.SIGKILL
     job = f"""
-        from curation.dataset.commits import Committer, Lineage, Superseded
+        from curation.dataset.commits import Committer, Lineage
+        from curation.errors import Superseded
         lineage = Lineage("theirs", {epoch})
         def commit(key):
             parts = PartWriter(dataset.store, lineage, 1 << 30)

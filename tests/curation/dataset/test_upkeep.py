@@ -173,10 +173,10 @@ def test_pinned_versions_are_consistent_even_while_a_commit_is_half_applied(
         from curation.dataset.dataset import Dataset
         from tests.curation.dataset.test_upkeep import redo
         apply = commits._apply_share
-        def deadly(dataset, table, number, share):
+        def deadly(dataset, table, number, share, written):
             if table == "clips" and share["remove"]:
                 os.kill(os.getpid(), signal.SIGKILL)
-            return apply(dataset, table, number, share)
+            return apply(dataset, table, number, share, written)
         commits._apply_share = deadly
         redo(Dataset(sys.argv[1]), 0)
     """
