@@ -55,7 +55,7 @@ _JOINERS = "\u200c\u200d"  # needed within words of Persian and Hindi
 _BRACKETS = str.maketrans(
     dict.fromkeys("<＜﹤≮", "‹") | dict.fromkeys(">＞﹥≯", "›") | {"［": "[", "﹇": "[", "］": "]", "﹈": "]"}
 )
-_CONTROL_WORD = re.compile(r"\[\s*(/?)\s*([^\W\d][\w-]*)\s*\]")  # [INST], [/INST], [TOOL_CALLS], [gMASK] ...
+_CONTROL_WORD = re.compile(r"\[\s*+(/?+)\s*+([^\W\d][\w-]*+)\s*+\]")  # [INST], [/INST], [TOOL_CALLS], [gMASK] ...
 
 
 def as_data(value: object, max_chars: int = MAX_DATA_CHARS) -> str:
@@ -194,19 +194,12 @@ def _read_folder(folder: Path) -> dict[str, Prompt]:
     return prompts
 
 
-_FILE = re.compile(
-    r"\A---\n(?P<front>.*?)\n---\n(?P<preface>.*?)^# System\n(?P<system>.*?)^# User\n(?P<user>.*)\Z", re.S | re.M
-)
-
-
 def read_prompt(path: Path) -> Prompt:
     """The prompt in `path`. Raises PromptError with one line that names the file and its fault."""
     try:
-        parts = _FILE.match(path.read_text(encoding="utf-8").replace("\r\n", "\n"))
-        if parts is None:
-            raise ValueError("it must be front matter between two lines '---', then '# System' and '# User'")
-        front = _FrontMatter.model_validate(yaml.safe_load(parts["front"]))
-        _check_templates(parts["system"], parts["user"])
+        above, system, user = _parts(path.read_text(encoding="utf-8").replace("\r\n", "\n"))
+        front = _FrontMatter.model_validate(yaml.safe_load(above))
+        _check_templates(system, user)
         if front.output_schema is not None:
             _check_schema(front.output_schema)
     except ValidationError as error:
@@ -215,7 +208,17 @@ def read_prompt(path: Path) -> Prompt:
         raise PromptError(f"{path}: {where}: {_one_line(first['msg'])}") from None
     except (OSError, ValueError, yaml.YAMLError, jinja2.TemplateError) as error:
         raise PromptError(f"{path}: {_one_line(error)}") from None
-    return Prompt(system=parts["system"].strip(), user=parts["user"].strip(), path=path, **front.model_dump())
+    return Prompt(system=system.strip(), user=user.strip(), path=path, **front.model_dump())
+
+
+def _parts(text: str) -> tuple[str, str, str]:
+    """The front matter, the system part and the user part of a prompt's file. Raises ValueError."""
+    front, end, rest = text.removeprefix("---\n").partition("\n---\n")
+    _, system_line, rest = f"\n{rest}".partition("\n# System\n")
+    system, user_line, user = f"\n{rest}".partition("\n# User\n")
+    if not (text.startswith("---\n") and end and system_line and user_line):
+        raise ValueError("it must be front matter between two lines '---', then '# System' and '# User'")
+    return front, system, user
 
 
 def _check_templates(system: str, user: str) -> None:

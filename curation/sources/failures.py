@@ -15,7 +15,7 @@ from curation.rejects import Kind
 from curation.retry_after import parse_retry_after
 
 # Messages of sites and yt-dlp. The first matching kind wins: a bot check comes before the login that it asks for.
-_PATTERNS: tuple[tuple[Kind, tuple[str, ...]], ...] = (
+_MESSAGES: tuple[tuple[Kind, tuple[str, ...]], ...] = (
     (
         Kind.BOT_CHECK,
         (
@@ -72,6 +72,11 @@ _PATTERNS: tuple[tuple[Kind, tuple[str, ...]], ...] = (
     ),
     (Kind.UNSUPPORTED, (r"\bdrm\b|requested format is not available|unusual and will be skipped",)),
 )
+_PATTERNS = {kind: re.compile("|".join(messages), re.IGNORECASE) for kind, messages in _MESSAGES}
+_NETWORK = re.compile(
+    r"\[download\] Got error|giving up after|unable to download video data|fragment \d{1,9} not found", re.IGNORECASE
+)
+_ADDED = re.compile(r"\x1b\[[0-9;]*m|^ERROR: *|; please report this issue.*|\(caused by .*", re.DOTALL)  # by yt-dlp
 _KINDS_OF_403 = frozenset({Kind.BOT_CHECK, Kind.RATE_LIMITED, Kind.PRIVATE, Kind.GEO_BLOCKED, Kind.LOGIN_REQUIRED})
 _ADVICE = {
     Kind.BOT_CHECK: "the site takes us for a bot; set download.cookies_file, a proxy or longer sleeps, and retry later",
@@ -169,13 +174,7 @@ def failure_of_extraction(error: BaseException, seen: FetchFailure | None, stall
 
 def _is_network_message(error: BaseException) -> bool:
     """Whether a message is about a network error: yt-dlp's downloaders keep only the text of the exception."""
-    return isinstance(error, DownloadError) and bool(
-        re.search(
-            r"\[download\] Got error|giving up after|unable to download video data|fragment .* not found",
-            str(error),
-            re.I,
-        )
-    )
+    return isinstance(error, DownloadError) and bool(_NETWORK.search(str(error)))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -193,9 +192,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _kind_in(text: str) -> Kind | None:
-    return next(
-        (kind for kind, patterns in _PATTERNS if any(re.search(p, text, re.IGNORECASE) for p in patterns)), None
-    )
+    return next((kind for kind, pattern in _PATTERNS.items() if pattern.search(text)), None)
 
 
 def _with_advice(kind: Kind, message: str) -> FetchFailure:
@@ -205,8 +202,7 @@ def _with_advice(kind: Kind, message: str) -> FetchFailure:
 def _plain(error: BaseException) -> str:
     """yt-dlp's message without prefixes and requests to report the issue."""
     text = error.orig_msg if isinstance(error, ExtractorError) and error.orig_msg else str(error)
-    text = re.sub(r"\x1b\[[0-9;]*m|^ERROR: *|; please report this issue.*|\(caused by .*", "", text, flags=re.DOTALL)
-    return " ".join(text.split())[:500]
+    return " ".join(_ADDED.sub("", text).split())[:500]
 
 
 def failure_of_http_error(error: HTTPError, phase: str) -> FetchFailure:

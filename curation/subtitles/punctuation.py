@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Iterator
 
 import pysbd
 from pysbd.languages import LANGUAGE_CODES
@@ -25,26 +27,25 @@ def sentence_spans(spoken: Transcript, language: str | None) -> list[tuple[int, 
     >>> sentence_spans(Transcript([Piece(0.0, 2.0, "Dr. No came. He sat.")]), "en")
     [(0, 12), (13, 20)]
     """
-    if len(SENTENCE_END.findall(spoken.text)) < PUNCTUATED * len(spoken.text):
+    text, turns = spoken.text, spoken.turns  # a change of speaker ends a sentence too
+    if len(SENTENCE_END.findall(text)) < PUNCTUATED * len(text):
         return None
-    return _by_punctuation(spoken, language)
+    between = zip([0, *turns], [*turns, len(text)], strict=True)
+    return [span for start, until in between for span in spans_between(text, start, until, language)]
 
 
-def _by_punctuation(spoken: Transcript, language: str | None) -> list[tuple[int, int]]:
-    """Offsets of the sentences, without white space between them; a change of speaker ends a sentence too."""
-    text = spoken.text
-    spans: list[tuple[int, int]] = []
-    for start, until in zip([0, *spoken.turns], [*spoken.turns, len(text)], strict=True):
-        while start < until:
-            window = text[start : min(until, start + WINDOW)]
-            cuts = _cuts(window, language)
-            if start + len(window) < until and len(cuts) > 1:
-                cuts = cuts[:-1]  # the last sentence may continue after the window
-            for a, b in zip([0, *cuts], cuts, strict=False):
-                spans.append((start + a, start + b))
-            start += cuts[-1]
-    stripped = ((a + len(text[a:b]) - len(text[a:b].lstrip()), a + len(text[a:b].rstrip())) for a, b in spans)
-    return [(a, b) for a, b in stripped if a < b]
+def spans_between(text: str, start: int, until: int, language: str | None) -> Iterator[tuple[int, int]]:
+    """The offsets of the sentences between two offsets of `text`, without white space between them."""
+    while start < until:
+        window = text[start : min(until, start + WINDOW)]
+        cuts = _cuts(window, language)
+        if start + len(window) < until and len(cuts) > 1:
+            cuts = cuts[:-1]  # the last sentence may continue after the window
+        for a, b in itertools.pairwise([0, *cuts]):
+            sentence = window[a:b].rstrip()
+            if bare := sentence.lstrip():
+                yield start + a + len(sentence) - len(bare), start + a + len(sentence)
+        start += cuts[-1]
 
 
 def _cuts(window: str, language: str | None) -> list[int]:

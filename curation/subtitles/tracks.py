@@ -19,6 +19,7 @@ from curation.subtitles.text_encoding import decode
 SUFFIXES = (".vtt", ".srt")
 FILE_BYTES = 16 * 2**20  # the rest of a larger file is not read
 _LANGUAGE = r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*"
+_SUFFIX = re.compile(rf"(?:(?!\w+-auto\b)({_LANGUAGE})\.)?(vtt|srt)", re.IGNORECASE)
 
 ROW_CHARACTERS = 64 * 2**20  # of the tracks of one video
 MAX_LANGUAGES = 200  # of one video
@@ -86,12 +87,11 @@ def subtitles_beside(video: Path, names: Sequence[str], wanted: Sequence[str]) -
     (PosixPath('x.en-GB.srt'), 'en-GB')
     """
     found: list[tuple[tuple[int, int, str], str | None]] = []
-    pattern = re.compile(rf"(?:(?!\w+-auto\b)({_LANGUAGE})\.)?(vtt|srt)", re.IGNORECASE)
     stem = f"{video.stem}."
     for name in itertools.takewhile(
         lambda n: n.startswith(stem), itertools.islice(names, bisect_left(names, stem), None)
     ):
-        match = pattern.fullmatch(name, len(stem))
+        match = _SUFFIX.fullmatch(name, len(stem))
         if match and (place := rank(match[1], wanted)) is not None:
             found.append(((place, SUFFIXES.index(f".{match[2].lower()}"), name), match[1]))
     if not found:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -99,6 +100,8 @@ _PREAMBLE = re.compile(
     r"|(?:the |a |one |one-sentence )*(?:summary|caption|sentence|description|answer)):\s*)?",
     re.IGNORECASE,
 )
+_OPENING_TAGS, _CLOSING_TAG = re.compile(r"(?:<\w+>)*"), re.compile(r"</\w+>")
+_LIST_MARK = re.compile(r"^(?:[-*•]|\d{1,2}[.)])\s+")
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "„": "“", "「": "」", "`": "`"}
 _REFUSAL = re.compile(
     r"(?:(?:i['’]m|i am) (?:sorry|afraid)\b,? ?(?:but )?)?"
@@ -120,12 +123,22 @@ def _unwrapped(text: str) -> str:
     visible = text
     if not text.isprintable():
         visible = "".join(c for c in text if c in "\u200c\u200d" or unicodedata.category(c)[0] != "C")
-    bare = re.sub(r"^(?:<\w+>)+|(?:</\w+>)+$", "", visible.strip())
-    bare = re.sub(r"^(?:[-*•]|\d{1,2}[.)])\s+", "", _PREAMBLE.sub("", bare, count=1).strip())
+    bare = _without_tags(visible.strip())
+    preamble = _PREAMBLE.match(bare)
+    bare = _LIST_MARK.sub("", bare[preamble.end() if preamble else 0 :].strip())
     closing = _QUOTES.get(bare[:1])
     if closing and len(bare) > 2 and bare.endswith(closing) and closing not in bare[1:-1]:
         bare = bare[1:-1]
     return bare.strip()
+
+
+def _without_tags(text: str) -> str:
+    """`text` without the tags around it."""
+    opening = _OPENING_TAGS.match(text)
+    start, end = opening.end() if opening else 0, len(text)
+    while (tag := text.rfind("</", start, end)) >= 0 and _CLOSING_TAG.fullmatch(text, tag, end):
+        end = tag
+    return text[start:end]
 
 
 # --- additions ------------------------------------------------------------------------------------------------------
@@ -155,24 +168,46 @@ def additions(summary: str, source: str, language: str | None = None) -> tuple[f
     (0.3333333333333333, ['3'])
     """
     known = {word.lower() for word in _WORD.findall(source)}
+    related = _Forms(known)
+    characters = set(source)
     numbers = {_DIGITS.get(word, word) for word in known}
     content, new, invented = 0, 0, []
     for match in _WORD.finditer(summary):
         word = match[0].lower()
         if not spaced(word):
-            content, new = content + len(word), new + len(set(word) - set(source))
+            content, new = content + len(word), new + len(set(word) - characters)
         elif word in _DIGITS or any(c.isdigit() for c in word):
             invented += [match[0]] if _DIGITS.get(word, word) not in numbers else []
         elif word.replace("’", "'").partition("'")[0] not in _FUNCTION_WORDS:
             content += 1
-            if word not in known and not any(_share_stem(word, other) for other in known):
+            if word not in known and word not in related:
                 new += 1
                 # German writes every noun like a name.
                 invented += [match[0]] if match.start() > 0 and match[0][0].isupper() and language != "de" else []
     return (new / content if content else 0.0), invented
 
 
-def _share_stem(word: str, other: str) -> bool:
-    """Whether two different words are forms of one, by their common beginning: walk and walking, city and cities."""
-    shared = max(3, min(len(word), len(other)) - 1)
-    return word[:shared] == other[:shared] and abs(len(word) - len(other)) <= 4
+class _Forms:
+    """The forms of some words, known by their common beginning: of walk also walking, of city also cities.
+
+    Two different words are forms of one if they have a beginning in common, but for the last letter of the shorter one
+    and for three letters at least, and if their lengths differ by four letters at most.
+    """
+
+    def __init__(self, words: Collection[str]) -> None:
+        self._shorter = {_stem(word, len(word)) for word in words}
+        self._longer = {_stem(word, length) for word in words for length in _lengths(word)}
+
+    def __contains__(self, word: str) -> bool:
+        as_long = _stem(word, len(word)) in self._longer
+        return as_long or any(_stem(word, length) in self._shorter for length in _lengths(word))
+
+
+def _stem(word: str, length: int) -> tuple[int, str]:
+    """What `word` has in common with forms of this length, the shorter of the two."""
+    return length, word[: max(3, length - 1)]
+
+
+def _lengths(word: str) -> range:
+    """The lengths of its shorter forms."""
+    return range(max(1, len(word) - 4), len(word) + 1)

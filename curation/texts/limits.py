@@ -11,13 +11,15 @@ from pysbd.languages import LANGUAGE_CODES
 
 from curation.clip_tokenizer import clip_tokenizer
 from curation.languages import UNSPACED_SCRIPTS
+from curation.subtitles.punctuation import ONE_SENTENCE, spans_between
 
 MAX_CHARS = 20_000
 """More than any text that fits; the rest is ignored."""
 
-_UNSPACED = re.compile(f"[{UNSPACED_SCRIPTS}]")
+AT_ONCE = 500
+"""Characters that pysbd may see at once; its work grows faster than the text."""
 
-_UNPUNCTUATED = re.compile(r"[\w ,'’-]*[.!?]?\s*")  # nothing that could end a sentence before its end
+_UNSPACED = re.compile(f"[{UNSPACED_SCRIPTS}]")
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,14 @@ def split_sentences(text: str, language: str | None = "en") -> list[str]:
     >>> split_sentences("Dr. Smith paid 3.50 dollars. He left.")
     ['Dr. Smith paid 3.50 dollars.', 'He left.']
     """
-    if _UNPUNCTUATED.fullmatch(text):
-        return [text.strip()] if text.strip() else []
     code = language if language in LANGUAGE_CODES else "en"
-    sentences = pysbd.Segmenter(language=code, clean=False).segment(text[:MAX_CHARS])
+    if ONE_SENTENCE.fullmatch(text):
+        sentences = [text]
+    elif len(text) <= AT_ONCE:
+        sentences = pysbd.Segmenter(language=code, clean=False).segment(text)
+    else:
+        read = text[:MAX_CHARS]
+        sentences = [read[a:b] for a, b in spans_between(read, 0, len(read), code)]
     return [sentence.strip() for sentence in sentences if sentence.strip()]
 
 

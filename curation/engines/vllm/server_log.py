@@ -15,7 +15,7 @@ KEPT_LINES = 500
 # vLLM's prefix of a log line: "(EngineCore pid=7) INFO 11-25 02:18:34 [core.py:402] ".
 _ORIGIN = re.compile(r"^\(\S+ pid=\d+\) ")
 _LEVEL = re.compile(r"^(?P<level>[A-Z]+) \d\d-\d\d [\d:]+ \[[^]]*\] ?")
-_PROGRESS = re.compile(r"\d+%.*\d+/\d+")
+_PROGRESS = re.compile(r"(?>.*?\d%).*\d/\d")
 _ERROR = re.compile(r"^(?:[\w.]*(?:Error|Exception|Exit|Interrupt)|\S+: error): \S|(?:died|exited) unexpectedly")
 # Errors that only follow from an earlier one.
 _CONSEQUENCE = re.compile(r"initialization failed|[Ss]ee (?:root cause|stack trace)|EngineDeadError")
@@ -55,7 +55,7 @@ class ServerLog:
             return lines[-1] if lines else ""
         at = causes[-1]
         detail = lines[at + 1] if "validation error" in lines[at] and at + 1 < len(lines) else lines[at]
-        return re.sub(r"^Value error, | \[type=.*$", "", detail)[:500]
+        return detail.removeprefix("Value error, ").partition(" [type=")[0][:500]
 
     def _read(self, output: int) -> None:
         rest = b""
@@ -76,7 +76,7 @@ class ServerLog:
             return
         with self._lock:
             self._lines.append(text.strip())
-            if (level and level["level"] == "INFO" and "args: " not in text) or _PROGRESS.search(text):
+            if (level and level["level"] == "INFO" and "args: " not in text) or _PROGRESS.match(text):
                 self._step = text.strip()[:160]
 
     def _keep(self, chunk: bytes) -> None:

@@ -1,0 +1,174 @@
+"""Work on strangers' text takes time in proportion to its length: every pattern of the product, and what uses them."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from yt_dlp.utils import DownloadError
+
+from curation.dataset.object_store import explained
+from curation.engines.interface import Completion
+from curation.engines.vllm.server_log import ServerLog
+from curation.languages import language_of, rank
+from curation.prompts import as_data
+from curation.rejects import Kind, Rejected
+from curation.retry_after import parse_retry_after
+from curation.settings import SubtitleSettings
+from curation.sources.failures import failure_of_extraction, failure_of_status
+from curation.sources.opt_out import opts_out
+from curation.subtitles import subtitles_child
+from curation.subtitles.cues import Piece, pieces_of
+from curation.subtitles.sentences import sentences_in
+from curation.subtitles.text_encoding import decode
+from curation.subtitles.tracks import language_in, subtitles_beside
+from curation.subtitles.transcript import Transcript
+from curation.texts.answers import additions, read_answer
+from curation.texts.limits import TextLimits, split_sentences, truncate
+from curation.uris import InvalidUri, forms, redact
+from tests.support.adversarial import Use, attacks, files_with_patterns, grows, uses
+
+OPERATORS = ("vidla/template.py",)  # it applies patterns of the flex template to what its operator gives
+SIZE = 3_000  # characters
+FLOOR_S = 0.010  # of a function, which may do more than a pattern
+
+
+@pytest.mark.hostile("patterns")
+@pytest.mark.parametrize("file", files_with_patterns())
+def test_no_pattern_takes_longer_than_its_text(file: str) -> None:
+    found, unknown = uses(file)
+    assert not unknown or file in OPERATORS, f"make these patterns constants, so that they can be tried: {unknown}"
+    slow = [
+        (use.place, attack) for use in found for attack in attacks(use.pattern) if grows(work_on(use, attack), SIZE)
+    ]
+    assert not slow
+
+
+Attack = tuple[str, str, str]
+
+
+def work_on(use: Use, attack: Attack) -> Callable[[int], object]:
+    return lambda size: apply(use, repeated(attack, size))
+
+
+def repeated(attack: Attack, size: int) -> str:
+    before, part, after = attack
+    return before + part * (size // len(part)) + after
+
+
+def apply(use: Use, text: str) -> None:
+    given = text.encode("utf-8", "replace") if isinstance(use.pattern.pattern, bytes) else text
+    for method in use.methods:
+        if method in ("sub", "subn"):
+            getattr(use.pattern, method)(given[:0], given)
+        else:
+            found = getattr(use.pattern, method)(given)
+            if method == "finditer":
+                list(found)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "method"),
+    [
+        (r"^\s*-", "sub"),
+        (r"\d+%.*\d+/\d+", "search"),
+        (r"(?:\w+\s?)*$", "fullmatch"),
+        (r"(?:</\w+>)+$", "sub"),
+    ],
+)
+def test_patterns_that_take_longer_are_found(pattern: str, method: str) -> None:
+    use = Use("here", re.compile(pattern, re.MULTILINE), frozenset({method}))
+    assert any(grows(work_on(use, attack), 800, floor_s=0.001) for attack in attacks(use.pattern))
+
+
+# --- functions ------------------------------------------------------------------------------------------------------
+
+CUE = "00:01.000 --> 00:09.000\n"
+SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+LIMITS = TextLimits(25, 77)
+
+
+def sentences(text: str) -> None:
+    answer = subtitles_child.parse({"text": CUE + text, "language": "en"})
+    spoken = Transcript(Piece(*piece) for piece in answer["pieces"])
+    if spoken.text:
+        sentences_in(spoken, answer["spans"], "en", SubtitleSettings(sentence_ends="pauses"))
+
+
+def cues(text: str) -> None:
+    """Many cues, each with a little of the text."""
+    pieces_of("".join(f"{CUE}{text[at : at + 20]}\n\n" for at in range(0, len(text), 20)))
+
+
+def address(text: str) -> None:
+    with contextlib.suppress(InvalidUri):
+        forms(f"https://a.example/{text}")
+
+
+def log_of_server(text: str) -> None:
+    log = ServerLog(Path("unused"))
+    log._take_line(text)
+    log.reason()
+
+
+FUNCTIONS: dict[str, Callable[[str], object]] = {
+    "a cue": lambda text: pieces_of(CUE + text),
+    "cues": cues,
+    "a subtitle file": lambda text: subtitles_child.parse({"text": text, "language": "de"}),
+    "sentences": sentences,
+    "decode": lambda text: decode(text.encode()),
+    "file names": lambda text: subtitles_beside(Path("x.mp4"), [f"x.{text}.vtt"], ["en"]),
+    "language_in": language_in,
+    "rank": lambda text: rank(text, ("en", "de")),
+    "language_of": language_of,
+    "redact": redact,
+    "forms": address,
+    "a page": lambda text: failure_of_status(403, {}, text, "page"),
+    "a message": lambda text: failure_of_extraction(DownloadError(text), None, 1.0),
+    "Retry-After": parse_retry_after,
+    "opt-outs": lambda text: opts_out("X-Robots-Tag", text, "vidla/1"),
+    "an answer": lambda text: read_answer(Completion("1", text), None),
+    "a cut answer": lambda text: read_answer(Completion("1", text, finish_reason="length"), None),
+    "a structured answer": lambda text: read_answer(Completion("1", f'{{"text": "{text}'), SCHEMA),
+    "additions": lambda text: additions(text, text[::-1]),
+    "split_sentences": split_sentences,
+    "truncate": lambda text: truncate([text, "a"], LIMITS),
+    "as_data": as_data,
+    "a store's error": lambda text: explained(OSError(f"Error performing {text}")),
+    "a server's log": log_of_server,
+    "Rejected": lambda text: Rejected(Kind.CRASHED, text),
+}
+PARTS = (
+    *("a", " ", "\n", "\r", "\t", "1", "A", "é", "中", "。", "\u200b", "\\N", "&#10;", "&amp;", "&", "&#", "<", "<a>"),
+    *("</a>", "<a", ">", ">> ", "(", "(a) ", "()", "[", "[a]", "{\\a", "{", "}", "♪", "♪ a", "- ", "-", "a: ", "A:"),
+    *(".", ". ", "a.", "a. ", "...a", "!?", "1. ", "(1) ", "Mr. ", "A.B. ", "'", '"', "'a ", '"a', "\\", "\\u0041"),
+    *("=", "a=", "a=1&", "?", "?a", "%", "%25", "%2F", "/", "//", "https://", "https://a@", "@", "a@b ", "token="),
+    *("the ", "fragment ", "performing ", "age ", "a, ", ",", "noai, ", "a:", "en-", "en.", "x.en-auto.", "eyJ", CUE),
+    *("ERROR: ", "\x1b[", "\x1b[0", "(caused by ", "1%", "1/1", "a b a b b ", "so it goes ", "Sure: ", "`", "_a1"),
+    *(":", ";", "#", " # ", "“a”", "—", "00:01.000 --> "),
+)  # fmt: skip
+
+
+@pytest.mark.hostile("patterns")
+@pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
+def test_no_function_takes_longer_than_its_text(function: Callable[[str], object]) -> None:
+    assert not slow_parts(function, 2_000)
+
+
+@pytest.mark.long
+@pytest.mark.hostile("patterns")
+@pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
+def test_no_function_takes_longer_than_a_long_text(function: Callable[[str], object]) -> None:
+    assert not slow_parts(function, 50_000)
+
+
+def slow_parts(function: Callable[[str], object], size: int) -> list[str]:
+    """The texts that, repeated, take the function longer than in proportion to their length."""
+
+    def work_on(part: str) -> Callable[[int], object]:
+        return lambda size: function(part * (size // len(part)))
+
+    return [part for part in PARTS if grows(work_on(part), size, FLOOR_S)]
