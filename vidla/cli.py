@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from typing import Annotated, Any, NamedTuple
@@ -101,6 +102,9 @@ def _options(
 
 def main() -> None:
     """Run the command. Exit status: 0 all accounted for, 1 a failed run, 2 misuse."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 shows what it can
     arguments, beam_arguments = sys.argv[1:], []
     if "--" in arguments:
         cut = arguments.index("--")

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.dataset.dataset import Dataset
-from curation.dataset.object_store import put, write_errors
+from curation.dataset.object_store import put, read_errors, write_errors
 from curation.dataset.parts import FORMAT, ROW_GROUP_BYTES, Part, conform, part_name
 from curation.dataset.writer import Writer
 from curation.ids import file_digest
@@ -87,7 +87,8 @@ def _row_groups(dataset: Dataset, parts: Sequence[Part]) -> Iterator[tuple[pa.Ta
     pieces: list[pa.Table] = []
     read = 0
     for part in parts:
-        with pq.ParquetFile(f"{part.table}/{part.path}", filesystem=dataset.filesystem) as file:
+        path = f"{part.table}/{part.path}"
+        with read_errors(f"{dataset.uri}/{path}"), pq.ParquetFile(path, filesystem=dataset.filesystem) as file:
             count = file.metadata.num_row_groups
             for number in range(count):
                 pieces.append(conform(file.read_row_group(number), schema, schema.names))

@@ -45,14 +45,28 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
 def uri_of(location: str) -> str:
-    """`location`, a path or a file://, s3:// or gs:// URI, as a URI without a trailing slash.
+    """`location`, a path or a file://, s3:// or gs:// URI, as a URI without a trailing slash. Raises UsageError.
 
     >>> uri_of("s3://bucket/data/"), uri_of("/data/clips")
     ('s3://bucket/data', 'file:///data/clips')
     """
     if _SCHEME.match(location):
-        return location.rstrip("/")
-    return Path(location).absolute().as_uri()
+        uri = location.rstrip("/")
+    else:
+        _check_path(location)
+        uri = Path(location).absolute().as_uri()
+    if uri.startswith("file://"):
+        _check_path(unquote(urlsplit(uri).path, errors="surrogateescape"))
+    return uri
+
+
+def _check_path(path: str) -> None:
+    """Raises UsageError for a path on disk that a table's log cannot hold."""
+    shown = path.encode(errors="backslashreplace").decode()
+    if shown != path:
+        raise UsageError(f"the name of the dataset is not UTF-8: {shown}; rename the folder")
+    if "%" in Path(path).absolute().as_posix():
+        raise UsageError(f"the path of the dataset has a '%', which is read as an escape: {path}; rename the folder")
 
 
 class Dataset:
@@ -224,7 +238,8 @@ class Dataset:
 
     def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """The whole table (or some columns of it) in memory."""
-        return self.arrow(table).to_table(columns=columns)
+        with read_errors(f"{self.uri}/{table}"):
+            return self.arrow(table).to_table(columns=columns)
 
     def read_part(self, table: str, path: str, columns: Sequence[str] | None = None) -> pa.Table:
         """One part's rows."""
@@ -286,8 +301,8 @@ class Dataset:
                 yield connection
             except duckdb.Error as error:  # without the excerpt of the query that may follow
                 text = " ".join(str(error).partition("\n\nLINE")[0].split())
-                if "IOError" in text:
-                    raise DatasetError(f"cannot read {self.uri}: {text}") from None
+                if "IOError" in text or "Parquet" in text:
+                    raise DatasetError(f"cannot read {self.uri}: {text}; `vidla verify {self.uri}` checks it") from None
                 raise UsageError(text) from None
 
     def get(self, path: str) -> bytes:

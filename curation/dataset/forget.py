@@ -19,6 +19,7 @@ from curation.dataset.dataset import Dataset, rows_of
 from curation.dataset.object_store import put
 from curation.dataset.parts import PartWriter
 from curation.dataset.pins import parts_at, pins
+from curation.dataset.quarantine import set_aside_files
 from curation.dataset.vacuum import parts_on_disk, uncommitted_files
 from curation.dataset.writer import Writer
 from curation.errors import UsageError
@@ -324,7 +325,8 @@ def _delete(writer: Writer, forgotten: ForgottenKeys, found: _Found) -> ForgetRe
     media = _media_of(dataset, forgotten)
     broken = _broken(dataset, parts)
     writer.check()
-    dataset.delete([*sorted(sources), *media])
+    aside = (path for path, _ in set_aside_files(dataset))  # damaged, so that nobody knows what they hold
+    dataset.delete([*sorted(sources), *media, *aside])
     dataset.delete(f"{table}/{name}" for table, names in parts.items() for name in names)
     swept = uncommitted_files(dataset)
     writer.check()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import obstore
+import pyarrow as pa
 from deltalake.exceptions import CommitFailedError
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
@@ -187,9 +188,15 @@ def write_errors(what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def read_errors(what: str) -> Iterator[None]:
-    """Turn errors of a store into a one-line DatasetError; a missing file stays a FileNotFoundError."""
+    """Turn errors of a store, and of a damaged part, into a one-line DatasetError.
+
+    A missing file stays a FileNotFoundError.
+    """
     try:
         yield
+    except pa.ArrowInvalid as error:
+        line = " ".join(str(error).split())
+        raise DatasetError(f"{what} is damaged: {line}; `vidla verify` finds and repairs it") from error
     except (BaseError, OSError) as error:
         if is_of_store(error):
             raise DatasetError(f"cannot read {what}: {explained(error)}") from error
