@@ -299,9 +299,9 @@ class Dataset:
                     connection.register(name, self.arrow(name, versions.get(name)))
             try:
                 yield connection
-            except duckdb.Error as error:  # without the excerpt of the query that may follow
+            except (duckdb.Error, OSError) as error:  # without the excerpt of the query that may follow
                 text = " ".join(str(error).partition("\n\nLINE")[0].split())
-                if "IOError" in text or "Parquet" in text:
+                if isinstance(error, OSError) or "IOError" in text or "Parquet" in text:
                     raise DatasetError(f"cannot read {self.uri}: {text}; `vidla verify {self.uri}` checks it") from None
                 raise UsageError(text) from None
 

@@ -28,9 +28,9 @@ from curation.dataset.parts import Part, PartWriter
 from curation.dataset.pins import parts_at
 from curation.dataset.quarantine import copy_aside, set_aside
 from curation.dataset.seals import sealed
-from curation.dataset.verify import TableNow, Verification, read_lease
+from curation.dataset.verify import TableNow, Verification
 from curation.dataset.writer import Writer
-from curation.errors import DatasetError
+from curation.errors import DamagedError, DatasetError
 from curation.schema import TABLES
 
 Shares = dict[str, dict[str, Any]]
@@ -56,7 +56,7 @@ class RepairWriter(Writer):
         self._prepared: Shares = {}
 
     def __enter__(self) -> Self:
-        lease = self._await_lease() if read_lease(self.dataset) is not None else {}
+        lease = self._await_lease()
         self._swept = int(lease.get("swept", 0))
         if last_number(self.dataset) != self.found.history.last:
             raise DatasetError(f"{self.dataset.uri} has changed since it was verified: repeat the command")
@@ -135,7 +135,9 @@ def _restore_pins(found: Verification, faults: Collection[Fault], report: Repair
     """Write damaged pins again from their copies; those without one, or of versions that are lost, are set aside."""
     dataset = found.dataset
     for fault in (fault for fault in faults if fault.path.startswith("pins/")):
-        copy = checksums.pin_in_copy(dataset, fault.path) if fault.kind is FaultKind.PIN else None
+        copy = None
+        with contextlib.suppress(DamagedError):
+            copy = checksums.pin_in_copy(dataset, fault.path) if fault.kind is FaultKind.PIN else None
         if copy is not None:
             copy_aside(dataset, fault.path)
             put(dataset.store, fault.path, copy)

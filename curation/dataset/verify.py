@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,7 +27,7 @@ from curation.dataset.dataset import Dataset, rows_of
 from curation.dataset.faults import FaultKind, Progress, VerifyReport
 from curation.dataset.file_checks import MISSING, difference, fault_of_log, fault_of_part
 from curation.dataset.history import History, read_all, replay
-from curation.dataset.lease import LEASE, is_alive
+from curation.dataset.lease import LEASE, is_alive, read_lease
 from curation.dataset.parts import Part
 from curation.dataset.pins import parts_at, pins_on_disk
 from curation.dataset.vacuum import parts_on_disk
@@ -34,6 +35,7 @@ from curation.errors import DamagedError, DatasetError, UsageError
 from curation.schema import TABLES
 
 READERS = 8
+CATCH_UP_ATTEMPTS = 10
 QUIET: Progress = lambda unit, total: nullcontext(lambda more: None)  # noqa: E731
 
 
@@ -116,8 +118,6 @@ class Verification:
 
     def _alignment(self) -> None:
         """Whether each table lists what its commits have added, and all of it."""
-        lease = read_lease(self.dataset)
-        writing = lease is not None and bool(lease.get("open")) and is_alive(lease)
         for table, now in self.tables.items():
             if now.fault is not None:
                 self.report.add(FaultKind.TABLE_LOG, checksums.log_of(table), f"it cannot be read: {now.fault}")
@@ -126,10 +126,25 @@ class Verification:
             if now.number > self.history.last:
                 what = f"it is ahead: it has commit {now.number}, but the commits end with {self.history.last}"
                 self.report.add(FaultKind.ALIGNMENT, table, what)
-            elif lacking and not writing:
+            elif lacking and not self._catches_up(table, lacking[0].number):
                 self.report.add(FaultKind.ALIGNMENT, table, f"it is behind: it lacks commit {lacking[0].number}")
-            elif self.history.is_complete and _entries(now.live) != _entries(self.history.live(table, now.number)):
+            elif (
+                not lacking
+                and self.history.is_complete
+                and _entries(now.live) != _entries(self.history.live(table, now.number))
+            ):
                 self.report.add(FaultKind.ALIGNMENT, table, "its log lists other parts than its commits")
+
+    def _catches_up(self, table: str, number: int) -> bool:
+        """Whether a commit that a table lacks is under way."""
+        for _ in range(CATCH_UP_ATTEMPTS):
+            if TableNow.read(self.dataset, table).number >= number:
+                return True
+            lease = read_lease(self.dataset)
+            if not lease.get("open") or not is_alive(lease):
+                return False
+            time.sleep(0.5)
+        return False
 
     def _records(self) -> None:
         """The files whose checksums writers have recorded, and those lists themselves."""
@@ -324,11 +339,6 @@ def reservoir(items: Iterable[Any], size: int, chance: random.Random) -> tuple[l
         elif (at := chance.randrange(count)) < size:
             chosen[at] = item
     return chosen, count
-
-
-def read_lease(dataset: Dataset) -> dict[str, Any] | None:
-    """The lease; None if there is none, or if it is damaged."""
-    return _readable(dataset, LEASE)
 
 
 def _readable(dataset: Dataset, path: str) -> dict[str, Any] | None:
