@@ -7,6 +7,7 @@ import json
 import re
 import secrets
 from datetime import UTC, datetime
+from io import BufferedReader
 from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,12 @@ def content_digest(data: bytes) -> str:
 def file_digest(path: Path) -> str:
     """`content_digest` of a file, read block by block."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        return digest_of(file)
+
+
+def digest_of(file: BufferedReader) -> str:
+    """`content_digest` of the rest of an open file, read block by block."""
+    return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def new_run_id() -> str:

@@ -13,6 +13,7 @@ from curation.records import Download, Frame, Segment, Sentence, Video
 from curation.rejects import Kind, Rejected
 from curation.segments.tilings import choose_frames, sentence_boundaries, tile
 from curation.settings import Settings
+from curation.sources.user_files import unchanged
 from curation.subtitles.cascade import Spoken, sentences_of
 
 
@@ -29,14 +30,15 @@ class Segmented:
 def segment_video(download: Download, source: Path, media_uri: str, settings: Settings, scratch: Path) -> Segmented:
     """Decode `source` once: stored media (in `scratch`, later at `media_uri`), shots, kept frames, and the tilings.
 
-    Raises Rejected.
+    Raises Rejected, also if `source` is not the file that was downloaded.
     """
     spoken = sentences_of(
         download.subtitles, settings.download.subtitle_languages, settings.subtitles, download.language
     )
     stored = scratch / "stored.mp4"
     boundaries = sentence_boundaries(spoken.sentences)
-    decoded = decode_once(source, boundaries, download.start, download.end, settings, stored, scratch)
+    with unchanged(source, download.source_digest, scratch) as opened:
+        decoded = decode_once(opened, boundaries, download.start, download.end, settings, stored, scratch)
     video = _video(download, spoken, decoded, stored, media_uri)
     frames = tuple(_frames(video.video_id, decoded))
     segments = segments_of(video, [(f.frame_id, f.time, f.sharpness) for f in frames], settings)

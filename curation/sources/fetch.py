@@ -6,19 +6,15 @@ the other. Attempts, waits and per-host limits are managed here, in the calling 
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import shutil
-import stat
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
 
 from curation import storable
-from curation.ids import file_digest, video_id_of
+from curation.ids import digest_of, video_id_of
 from curation.languages import UNKNOWN
 from curation.records import Download, SubtitleTrack, VideoRequest
 from curation.rejects import Kind, Rejected
@@ -27,6 +23,7 @@ from curation.sources import ytdlp
 from curation.sources.host_limits import HostState, at_site
 from curation.sources.sites import site_of
 from curation.sources.targets import FetchTarget
+from curation.sources.user_files import open_local
 from curation.subtitles import tracks
 from curation.uris import path_of
 
@@ -38,7 +35,7 @@ _NO_IDENTITY = frozenset({"generic", "html5", "html5mediaembed"})  # extractors 
 
 @dataclass(frozen=True)
 class Fetched:
-    """The media file of a request, and its row; `source_uri` is still empty."""
+    """The media file of a request, a local one where it lies, and its row; `source_uri` is still empty."""
 
     media: Path
     download: Download
@@ -54,19 +51,19 @@ def fetch(target: FetchTarget, settings: DownloadSettings, folder: Path) -> Fetc
     """
     site = site_of(target.request.uri)
     if site is None:
-        return _fetch_local(target, settings, folder)
+        return _fetch_local(target, settings)
     with at_site(site, settings.per_host) as host:
         deadline = time.monotonic() + settings.timeout_s
         found, attempts, deadline = _fetch_media(target, settings, folder, deadline, host)
         subtitles = _fetch_subtitles(target, settings, folder, deadline, found)
     video_id = _video_id(target.request, found.extractor, found.id, found.digest)
-    download = _download(target.request, video_id, found.path, found.digest, subtitles)
+    download = _download(target.request, video_id, found.path.stat().st_size, found.digest, subtitles)
     download = replace(download, extractor=found.extractor, opt_out=found.opt_out, **asdict(found.metadata))
     return Fetched(found.path, download, attempts)
 
 
 def _download(
-    request: VideoRequest, video_id: str, media: Path, digest: str, subtitles: tuple[SubtitleTrack, ...]
+    request: VideoRequest, video_id: str, size: int, digest: str, subtitles: tuple[SubtitleTrack, ...]
 ) -> Download:
     return Download(
         request_key=request.request_key,
@@ -75,7 +72,7 @@ def _download(
         start=request.start,
         end=request.end,
         source_uri="",
-        source_bytes=media.stat().st_size,
+        source_bytes=size,
         source_digest=digest,
         subtitles=subtitles,
         metadata=request.metadata,
@@ -162,16 +159,20 @@ def _video_id(request: VideoRequest, extractor: str, identity: str, digest: str)
 # --- local files ----------------------------------------------------------------------------------------------------
 
 
-def _fetch_local(target: FetchTarget, settings: DownloadSettings, folder: Path) -> Fetched:
+def _fetch_local(target: FetchTarget, settings: DownloadSettings) -> Fetched:
     if not target.request.local:
         raise Rejected(Kind.REFUSED, "a file: URL that was not named on the command line")
     source = path_of(target.url.reveal())
-    media = folder / f"media{source.suffix.lower()}"
-    _link(source, media, settings.max_bytes)
-    digest = file_digest(media)
+    with open_local(source) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > settings.max_bytes:
+            raise Rejected(Kind.TOO_LARGE, f"{size} bytes; download.max_bytes allows {settings.max_bytes}")
+        if not size:
+            raise Rejected(Kind.NO_VIDEO, f"{source} is empty")
+        digest = digest_of(file)
     video_id = _video_id(target.request, "generic", "", digest)
-    download = _download(target.request, video_id, media, digest, _local_subtitles(target.request))
-    return Fetched(media, replace(download, title=storable.text(source.stem)))
+    download = _download(target.request, video_id, size, digest, _local_subtitles(target.request))
+    return Fetched(source, replace(download, title=storable.text(source.stem)))
 
 
 def _local_subtitles(request: VideoRequest) -> tuple[SubtitleTrack, ...]:
@@ -179,41 +180,9 @@ def _local_subtitles(request: VideoRequest) -> tuple[SubtitleTrack, ...]:
         return ()
     path = path_of(request.subtitles)
     try:
-        with _opened(path) as file:
+        with open_local(path) as file:
             track = tracks.read(file.read(tracks.FILE_BYTES), request.subtitle_language, "manual")
     except Rejected as error:
         log.warning("%s: no subtitles: %s", request.request_key, error.message)
         return ()
     return (track,) if track else ()
-
-
-def _opened(path: Path) -> BinaryIO:
-    """`path`, open for reading. Raises Rejected unless it is a regular file: not a link, pipe or device."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
-        raise Rejected(Kind.NOT_FOUND, f"no file {path}") from None
-    except OSError as error:
-        raise Rejected(Kind.REFUSED, f"cannot read {path}: {error.strerror}") from None
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise Rejected(Kind.REFUSED, f"{path} is not a regular file")
-    return os.fdopen(fd, "rb")
-
-
-def _link(source: Path, target: Path, max_bytes: int) -> None:
-    """Hard-link `source` to `target`, or copy it if that is not possible. Raises Rejected."""
-    with _opened(source) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > max_bytes:
-            raise Rejected(Kind.TOO_LARGE, f"{size} bytes; download.max_bytes allows {max_bytes}")
-        if not size:
-            raise Rejected(Kind.NO_VIDEO, f"{source} is empty")
-        target.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # a hard link cannot cross file systems, and not every file may be linked
-            os.link(source, target, follow_symlinks=False)
-            if os.path.samestat(os.fstat(file.fileno()), target.lstat()):
-                return
-            target.unlink()
-        with target.open("xb") as copy:
-            shutil.copyfileobj(file, copy, 1 << 20)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import stat
@@ -23,6 +24,8 @@ from curation.sources.input_lists import SUFFIXES
 from curation.sources.targets import FetchTarget, reject_input, target_at, url_in
 from curation.subtitles.tracks import subtitles_beside
 from curation.uris import InvalidUri, UrlForms, forms, path_of, redact
+
+log = logging.getLogger(__name__)
 
 ROWS = 1000  # of a list, in a batch
 BATCH_S = 60.0  # for a batch, which takes a tenth of a second
@@ -65,7 +68,8 @@ def _reader(text: str, settings: DownloadSettings) -> Iterator[FetchTarget | Rej
     if not os.access(path, os.R_OK):
         raise InputError(f"{text}: no permission to read it")
     if is_video(path.name):
-        return iter([_local(path, sorted(p.name for p in path.absolute().parent.iterdir()), settings)])
+        beside = path.absolute().parent
+        return iter([_local(path, sorted(p.name for p in beside.iterdir()), beside.resolve(), settings)])
     if path.suffix.lower() in SUFFIXES:
         return _from_list(path)
     raise InputError(f"{text}: by its suffix neither a video nor a list ({', '.join(SUFFIXES)})")
@@ -74,9 +78,15 @@ def _reader(text: str, settings: DownloadSettings) -> Iterator[FetchTarget | Rej
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
-def _local(path: Path, names: Sequence[str], settings: DownloadSettings) -> FetchTarget:
-    """A video named on the command line, or in a folder that was; `names` are the files beside it, sorted."""
+def _local(path: Path, names: Sequence[str], inside: Path, settings: DownloadSettings) -> FetchTarget:
+    """A video named on the command line, or in a folder that was; `names` are the files beside it, sorted.
+
+    Its subtitles are a regular file in the folder `inside`, as links go, or none.
+    """
     subtitles, language = subtitles_beside(path, names, settings.subtitle_languages)
+    if subtitles and not (subtitles.is_file() and subtitles.resolve().is_relative_to(inside)):
+        log.warning("%s is not read: it is not a regular file in this folder (a link out of it?)", subtitles)
+        subtitles = language = None
     uri = path.resolve().as_uri()
     request = VideoRequest(
         request_key=digest("request", uri, None, None),
@@ -97,7 +107,7 @@ def _from_folder(folder: Path, settings: DownloadSettings) -> Iterator[FetchTarg
         for path in (Path(where, n) for n in names if not n.startswith(".") and is_video(n)):
             empty = False
             if path.is_file() and path.resolve().is_relative_to(inside):
-                yield _local(path, names, settings)
+                yield _local(path, names, inside, settings)
             else:
                 message = "not a regular file in this folder (a link out of it?); name it as a separate input"
                 yield reject_input(Kind.REFUSED, message, path.as_uri(), str(path))
