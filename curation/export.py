@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from curation.dataset.conditions import one_condition
 from curation.dataset.dataset import Dataset
+from curation.dataset.media_paths import checked, path_of_media
 from curation.dataset.parts import Lineage, PartWriter
 from curation.dataset.pins import versions_now
 from curation.errors import DatasetError, UsageError
@@ -41,7 +42,6 @@ SHARD_CLIPS = 1000
 _TEMPORARY = ".vidla-"
 _RUN_COLUMNS = ("run_id", "code_version", "created_at")  # the origin of a row, not its content
 _SAFE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.~-]*")
-_SAFE_MEDIA = re.compile(r"media/[0-9a-f]{2}/[A-Za-z0-9_][A-Za-z0-9_.~-]*")
 
 Row = Mapping[str, Any]
 Progress = Callable[[int], None]
@@ -148,8 +148,8 @@ def _clips(dataset: Dataset, selection: Selection) -> Iterator[Row]:
         order by media_uri, start, "end", clip_id"""
     for batch in dataset.stream(query):
         for row in batch.to_pylist():
-            if not _SAFE_ID.fullmatch(row["clip_id"]) or not _SAFE_MEDIA.fullmatch(row["media_uri"]):
-                raise DatasetError(f"clip {row['clip_id']!r} of {row['media_uri']!r} is not named as vidla names clips")
+            if not _SAFE_ID.fullmatch(row["clip_id"]):
+                raise DatasetError(f"clip {row['clip_id']!r} is not named as vidla names clips")
             yield {name: value for name, value in row.items() if name not in _RUN_COLUMNS}
 
 
@@ -167,7 +167,7 @@ class _Media:
         self._settings = MediaSettings()
 
     def cut(self, clip: Row) -> Path:
-        """The clip as a file in the scratch folder. Raises Rejected."""
+        """The clip as a file in the scratch folder. Raises Rejected, and FileNotFoundError."""
         out = self.scratch / "clip.mp4"
         out.unlink(missing_ok=True)
         cut(self._stored(clip["media_uri"]), clip["start"], clip["end"], out, self._settings)
@@ -175,10 +175,10 @@ class _Media:
 
     def _stored(self, media_uri: str) -> Path:
         if self.dataset.folder is not None:
-            return self.dataset.folder / media_uri
+            return path_of_media(self.dataset.folder, media_uri)
         if self._fetched[0] != media_uri:
             path = self.scratch / "stored.mp4"
-            self.dataset.fetch(media_uri, path)
+            self.dataset.fetch(checked(media_uri), path)
             self._fetched = (media_uri, path)
         return self._fetched[1]
 

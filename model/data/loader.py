@@ -21,7 +21,7 @@ from curation.errors import DatasetError
 from model.data.augment import apply_view, centre_view, random_view
 from model.data.clips import ClipRow, Clips
 from model.data.frame_reader import BrokenMedia, read_frames, sample_times
-from model.data.media_cache import MediaStore
+from model.data.media_cache import Media
 from model.data.sampler import Draw, seed_of
 
 ATTEMPTS = 10  # clips to try in place of one that cannot be read
@@ -49,7 +49,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
     """
 
     clips: Clips
-    media: MediaStore
+    media: Media
     frames: int
     size: int
     context: int = 77

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 import obstore
 
 from curation.dataset.dataset import Dataset
+from curation.dataset.media_paths import checked, path_of_media
 from curation.dataset.object_store import read_errors, write_errors
 from curation.ids import content_digest
 
@@ -139,6 +140,13 @@ class CachedFile(io.RawIOBase):
         return self._held[number]
 
 
+class Media(Protocol):
+    """Files of media by name."""
+
+    def open(self, media_uri: str) -> Path | BinaryIO:
+        """A path, or an open file. Raises OSError."""
+
+
 @dataclass(frozen=True)
 class MediaStore:
     """The stored media of a dataset: files on this machine, or remote ones read through a cache."""
@@ -149,8 +157,8 @@ class MediaStore:
     def open(self, media_uri: str) -> Path | BinaryIO:
         """A path, or an open file for a remote dataset. Raises FileNotFoundError, DatasetError."""
         if self.dataset.folder is not None:
-            return self.dataset.folder / media_uri
-        return cast(BinaryIO, CachedFile(self.cache, self.dataset, media_uri))
+            return path_of_media(self.dataset.folder, media_uri)
+        return cast(BinaryIO, CachedFile(self.cache, self.dataset, checked(media_uri)))
 
 
 def media_store(dataset: Dataset, folder: str | None, max_bytes: int) -> MediaStore:

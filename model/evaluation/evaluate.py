@@ -19,7 +19,7 @@ from curation.records import SCALES
 from model.data.augment import normalise
 from model.data.clips import CLIP_SCHEMA, ClipRow, Clips, check_exists, current_version, select_clips, write_clips
 from model.data.loader import Batch, ClipDataset, load_batches, tokenize
-from model.data.media_cache import MediaStore, media_store
+from model.data.media_cache import Media, media_store
 from model.data.sampler import SequentialBatchSampler
 from model.data.split import is_held_out
 from model.distributed import World
@@ -80,7 +80,7 @@ class Encoder:
         """The model's logit scale: the inverse temperature of dual softmax."""
         return float(self.model.logit_scale.detach().exp())
 
-    def clip_dataset(self, clips: Clips, media: MediaStore) -> ClipDataset:
+    def clip_dataset(self, clips: Clips, media: Media) -> ClipDataset:
         """`clips` as input of the model, without augmentation."""
         video = self.model.config.video
         return ClipDataset(clips, media, video.frames, video.image_size, self.model.config.text.context)

@@ -147,6 +147,7 @@ def test_a_remote_dataset_gives_the_same_files_and_each_video_is_fetched_once(
     assert len(brought) == len(set(brought)) == (0 if form == "parquet" else 2)
 
 
+@pytest.mark.hostile("datasets")
 @pytest.mark.parametrize("name", ["../../outside", "/etc/outside", "a/b", ".hidden", ""])
 def test_a_clip_of_a_strangers_dataset_is_not_written_elsewhere(tmp_path: Path, name: str) -> None:
     dataset = make_dataset(tmp_path / "data", videos=1)
@@ -171,7 +172,7 @@ def test_clips_are_selected_by_scale_and_condition(shared: Dataset, tmp_path: Pa
     [
         (Selection(scale="tiny"), "no scale is called 'tiny'; there are short, medium, long"),
         (Selection(where="durtion > 3"), "durtion"),
-        (Selection(where="true) union (select 1"), "Parser Error|Binder Error"),
+        (Selection(where="true) union (select 1"), "is not one condition"),
         (Selection(where="exists (from '/etc/passwd')"), "Error"),
     ],
 )

@@ -69,6 +69,17 @@ def test_reads_what_is_there(size: int, bucket: Bucket, cache: MediaCache) -> No
     assert bucket.given()["a"] == size
 
 
+@pytest.mark.hostile("datasets")
+@pytest.mark.parametrize(
+    "name", ["../v.mp4", "/media/v.mp4", "sources/v.mp4", "media/../commits/1.json", "file:///v.mp4"]
+)
+def test_only_media_is_read(name: str, bucket: Bucket, cache: MediaCache) -> None:
+    media = media_store(Dataset(bucket.uri), str(cache.folder), cache.max_bytes)
+    with pytest.raises(FileNotFoundError):
+        media.open(name)
+    assert not [path for _, path, _ in bucket.answers() if path.endswith("v.mp4")]
+
+
 def test_says_what_is_not_there(bucket: Bucket, cache: MediaCache) -> None:
     with pytest.raises(FileNotFoundError):
         CachedFile(cache, Dataset(bucket.uri), "nothing")
@@ -81,20 +92,23 @@ def test_frames_are_the_same_and_only_their_blocks_come(bucket: Bucket, cache: M
     subprocess.run(["ffmpeg", "-v", "error", "-nostdin", *picture, *codec, local], check=True, timeout=600)
     size = local.stat().st_size
     assert size > 12 * BLOCK_BYTES
-    bucket.put("v.mp4", local)
+    bucket.put("media/v.mp4", local)
     times = sample_times(30.0, 33.0, 8)
     media = media_store(Dataset(bucket.uri), str(cache.folder), cache.max_bytes)
     for _ in range(2):
-        found = read_frames(media.open("v.mp4"), times)  # type: ignore[arg-type]
+        found = read_frames(media.open("media/v.mp4"), times)  # type: ignore[arg-type]
         expected = read_frames(local, times)
         assert found.times == expected.times
         assert found.pixels.equal(expected.pixels)
-    assert 0 < bucket.given()["v.mp4"] < size / 2
+    assert 0 < bucket.given()["media/v.mp4"] < size / 2
 
 
 def test_media_on_this_machine_is_read_where_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "media" / "ab" / "v.mp4"
+    path.parent.mkdir(parents=True)
+    path.touch()
     media = media_store(Dataset(str(tmp_path)), None, 1)
-    assert media.open("media/ab/v.mp4") == tmp_path / "media/ab/v.mp4"
+    assert media.open("media/ab/v.mp4") == path
 
 
 # --- the bound ------------------------------------------------------------------------------------------------------
