@@ -163,7 +163,7 @@ class FrameImage:
             from PIL import Image
         except ImportError:
             raise UsageError("to_pil() needs Pillow: pip install pillow; `jpeg` has the image as a file") from None
-        return Image.open(io.BytesIO(self.jpeg))
+        return Image.open(io.BytesIO(self.jpeg), formats=("JPEG",))
 
     def _repr_jpeg_(self) -> bytes:
         return self.jpeg

@@ -74,7 +74,12 @@ def evaluate(
         ),
     ] = None,
     videos: Annotated[
-        Path | None, typer.Option("--videos", metavar="FOLDER", help="folder with the annotated videos")
+        Path | None,
+        typer.Option(
+            "--videos",
+            metavar="FOLDER",
+            help="folder with the annotated videos; guarded only while their headers are read, so name files you trust",
+        ),
     ] = None,
     classes: Annotated[
         Path | None,

@@ -24,6 +24,7 @@ FORMATS = (
 """FFmpeg's names of the demuxers that may be used; for those with several names, the first."""
 WHITELISTS = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"}
 """Options for every FFmpeg library and program that opens media."""
+_MP4_SUFFIXES = (".mp4", ".m4v", ".mov", ".3gp")
 PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 
 
@@ -41,25 +42,38 @@ class Contents:
     audio: str | None
 
 
-def open_container(source: Path | BinaryIO) -> av.container.InputContainer:
-    """The container at a path or in an open file, if it is one of FORMATS. Raises av.FFmpegError."""
-    file = f"file:{source.absolute()}" if isinstance(source, Path) else source
-    return av.open(file, options=dict(WHITELISTS), metadata_errors="replace")
+def open_media(source: Path | BinaryIO) -> av.container.InputContainer:
+    """The container at a path or in an open file, which may open nothing else.
 
-
-def open_media(path: Path) -> av.container.InputContainer:
-    """The container at `path`, which may open nothing else. Raises Rejected (UNREADABLE, UNSUPPORTED)."""
-    if not path.is_file():  # a pipe would block
-        raise Rejected(Kind.UNREADABLE, "no such file" if not path.exists() else "it is not a regular file")
-    if path.stat().st_size == 0:
+    Raises Rejected (UNREADABLE, UNSUPPORTED).
+    """
+    if isinstance(source, Path) and not source.is_file():  # a pipe would block
+        raise Rejected(Kind.UNREADABLE, "it is not a regular file" if source.exists() else "no such file")
+    if isinstance(source, Path) and source.stat().st_size == 0:
         raise Rejected(Kind.UNREADABLE, "the file is empty")
+    file = f"file:{source.absolute()}" if isinstance(source, Path) else source
     try:
-        return open_container(path)
+        return av.open(file, options=dict(WHITELISTS), metadata_errors="replace")
     except av.FFmpegError as error:
         raise_resource_error(error)
         if error.errno in (errno.EINVAL, errno.EPERM):
             raise Rejected(Kind.UNSUPPORTED, f"not a supported container ({','.join(FORMATS)})") from None
         raise Rejected(Kind.UNREADABLE, f"not media: {error.strerror}") from None
+
+
+def is_mp4(source: Path | BinaryIO) -> bool:
+    """Whether any FFmpeg takes a file for an mp4, so that a library without whitelists may open it.
+
+    Its first box has the type of the file, and a length that begins with zero bytes: whoever looks for text, such as a
+    manifest, finds none. A path has a suffix of such files, since others may stand for a number of images.
+    """
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            return source.suffix.lower() in _MP4_SUFFIXES and is_mp4(file)
+    source.seek(0)
+    head = source.read(12)
+    source.seek(0)
+    return head[:2] == b"\0\0" and head[4:8] == b"ftyp" and head[8:11] not in (b"jp2", b"jpx", b"jxl")
 
 
 def contents_of(path: Path) -> Contents:

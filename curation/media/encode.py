@@ -14,7 +14,7 @@ import numpy as np
 from av.codec.context import Flags
 from av.video.frame import PictureType
 
-from curation.media.containers import open_container
+from curation.media.containers import open_media
 from curation.settings import MediaSettings
 
 TIMESCALE = 90_000  # ticks per second if a source's time base cannot be kept
@@ -197,7 +197,7 @@ class AudioTrack:
 
 def main(pieces: str, stored: str, duration: str) -> None:
     """Write the stored media, with one index, from the pieces of the single pass."""
-    with open_container(Path(pieces)) as source, open_stored(Path(stored)) as out:
+    with open_media(Path(pieces)) as source, open_stored(Path(stored)) as out:
         copy_packets(source, out, 0.0, float(duration))
 
 

@@ -14,6 +14,7 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from curation import guard
+from curation.media.containers import Contents
 from curation.records import Shot
 from curation.rejects import Kind, Rejected
 from curation.settings import MediaSettings, Settings
@@ -115,6 +116,12 @@ def probe(path: Path, settings: MediaSettings) -> Probe:
     """Read the header of the media at `path`. Raises Rejected if it has no usable video."""
     limits = guard.Limits(_PROBE_S, settings.memory_bytes)
     return _guarded("probe", ProbeTask(path, settings), limits, Probe)
+
+
+def contents(path: Path, settings: MediaSettings) -> Contents:
+    """What the container at `path` holds. Raises Rejected if it is not one that holds its media itself."""
+    limits = guard.Limits(_PROBE_S, settings.memory_bytes)
+    return _guarded("contents", ProbeTask(path, settings), limits, Contents)
 
 
 def decode_once(

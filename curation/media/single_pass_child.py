@@ -16,7 +16,7 @@ from typing import Any
 import av
 from pydantic import TypeAdapter
 
-from curation.media.containers import open_media, raise_resource_error
+from curation.media.containers import Contents, contents_of, open_media, raise_resource_error
 from curation.media.decode import Picture, Source, declared_duration, video_stream
 from curation.media.encode import AudioTrack, VideoTrack, copy_packets, open_stored, stored_time_base
 from curation.media.pictures import Deinterlacer, Geometry, Scaler, Spool, Thumbnailer, sharpness
@@ -33,6 +33,10 @@ def probe(argument: dict[str, Any]) -> Probe:
         video = video_stream(container, task.settings)
         duration = declared_duration(container, video)
         return Probe(duration, video.width, video.height, bool(container.streams.audio))
+
+
+def contents(argument: dict[str, Any]) -> Contents:
+    return contents_of(TypeAdapter(ProbeTask).validate_python(argument).path)
 
 
 def single_pass(argument: dict[str, Any]) -> PassResult:

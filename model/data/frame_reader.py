@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -13,6 +13,9 @@ from typing import Any, BinaryIO
 import av
 import numpy as np
 import torch
+
+from curation.media.containers import is_mp4, open_media
+from curation.rejects import Rejected
 
 try:
     from torchcodec.decoders import VideoDecoder
@@ -49,19 +52,22 @@ def sample_times(start: float, end: float, count: int, random: Random | None = N
 def read_frames(media: Path | BinaryIO, times: Sequence[float]) -> Frames:
     """The frames shown at `times` (seconds, in order; past the end, the last frame). Raises BrokenMedia.
 
-    Decodes only the groups of pictures that hold them.
+    Decodes only the groups of pictures that hold them. torchcodec, which takes no list of allowed containers, gets only
+    what is certainly an mp4, as stored media is.
     """
     try:
-        frames = read_with_torchcodec(media, times) if VideoDecoder is not None else None
+        frames = read_with_torchcodec(media, times) if VideoDecoder is not None and is_mp4(media) else None
         return frames or read_with_pyav(media, times)
-    except (OSError, RuntimeError, ValueError, IndexError) as error:
+    except Rejected as error:
+        raise BrokenMedia(error.message) from error
+    except (av.FFmpegError, OSError, RuntimeError, ValueError, IndexError) as error:
         text = " ".join(str(error).split())
         raise BrokenMedia(_SOURCE_LOCATION.sub("", text)[:300] or type(error).__name__) from error
 
 
 def read_with_torchcodec(media: Path | BinaryIO, times: Sequence[float]) -> Frames | None:
     """None if it picked wrong frames: without scanning the whole file it assumes a constant frame rate."""
-    source: Any = str(media) if isinstance(media, Path) else media
+    source: Any = str(media.absolute()) if isinstance(media, Path) else media
     decoder = VideoDecoder(source, seek_mode="approximate", dimension_order="NHWC", num_ffmpeg_threads=1)
     end = decoder.metadata.end_stream_seconds
     if end is None:
@@ -78,25 +84,65 @@ def read_with_torchcodec(media: Path | BinaryIO, times: Sequence[float]) -> Fram
 
 
 def read_with_pyav(media: Path | BinaryIO, times: Sequence[float]) -> Frames:
-    source: Any = f"file:{media.absolute()}" if isinstance(media, Path) else media
-    if not isinstance(media, Path):
-        media.seek(0)
+    """Raises Rejected for a container that is not self-contained, and errors of av."""
     pixels, starts = [], []
-    with av.open(source) as container:
-        video = container.streams.video[0]
-        video.codec_context.thread_count = 1
-        keys = [entry.timestamp for entry in video.index_entries if entry.is_keyframe]
-        last = (video.start_time or 0) + video.duration - 1
-        decoded, frame = container.decode(video), None
+    with open_media(media) as container:
+        shown = _Shown(container)
         for time in times:
-            tick = min(int(time / video.time_base), last)
-            if frame is None or bisect_right(keys, tick) > bisect_right(keys, frame.pts):
-                container.seek(tick, stream=video)
-                decoded, frame = container.decode(video), None
-            while frame is None or frame.pts + frame.duration <= tick:
-                frame = next(decoded, None)
-                if frame is None:
-                    raise ValueError(f"the media ends before {time:g} s")
+            frame = shown.at(time)
             pixels.append(frame.to_ndarray(format="rgb24"))
-            starts.append(float(frame.pts * video.time_base))
+            starts.append(float(frame.pts * shown.video.time_base))
     return Frames(torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2), starts)
+
+
+class _Shown:
+    """The frames of a video by the time at which they are shown. Seeks to the next key frame before it, if known."""
+
+    def __init__(self, container: av.container.InputContainer) -> None:
+        video = container.streams.best("video")
+        if video is None or video.codec_context is None:
+            raise ValueError("it contains no video that can be decoded")
+        self.video = video
+        self._container = container
+        video.codec_context.thread_count = 1
+        self._keys = [entry.timestamp for entry in video.index_entries if entry.is_keyframe]
+        self._begin = video.start_time or 0
+        self._end = None if video.duration is None else self._begin + video.duration
+        self._step = 1 / ((video.average_rate or 25) * video.time_base)
+        self._decoded = self._decode()
+        self._frame: av.VideoFrame | None = None
+
+    def at(self, time: float) -> av.VideoFrame:
+        """The frame shown at `time`, which must not be before that of the last call. Raises ValueError."""
+        tick = int(time / self.video.time_base)
+        tick = tick if self._end is None else min(tick, self._end - 1)
+        frame = self._frame
+        if frame is None or bisect_right(self._keys, tick) > bisect_right(self._keys, frame.pts):
+            frame = self._sought(tick)
+            if frame is not None and frame.pts > tick > self._begin:
+                frame = self._sought(self._begin)  # some containers cannot find a place in the middle
+        while frame is None or self._ends(frame) <= tick:
+            following = self._next()
+            if following is None and (frame is None or self._end is not None):
+                raise ValueError(f"the media ends before {time:g} s")
+            if following is None:
+                break
+            frame = following
+        self._frame = frame
+        return frame
+
+    def _sought(self, tick: int) -> av.VideoFrame | None:
+        self._container.seek(tick, stream=self.video)
+        self._decoded = self._decode()
+        return self._next()
+
+    def _decode(self) -> Iterator[av.VideoFrame]:
+        for packet in self._container.demux(self.video):
+            if packet.size or packet.pts is None:  # an empty one repeats the last frame, unless it is the end
+                yield from packet.decode()
+
+    def _next(self) -> av.VideoFrame | None:
+        return next((frame for frame in self._decoded if frame.pts is not None), None)
+
+    def _ends(self, frame: av.VideoFrame) -> float:
+        return float(frame.pts + (frame.duration or self._step))

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import av
 import pyarrow as pa
 from torch import Tensor
 
-from curation.dataset.dataset import Dataset
 from curation.errors import InputError
+from curation.media.single_pass import contents
 from curation.records import SCALES
+from curation.rejects import Rejected
+from curation.settings import MediaSettings
 from model.data.clips import CLIP_SCHEMA, Clips, write_clips
-from model.data.media_cache import media_store
 from model.evaluation.annotations import (
     Annotation,
     BenchmarkFiles,
@@ -32,6 +31,7 @@ from model.evaluation.evaluate import Encoder, Evaluation
 from model.evaluation.retrieval import RESAMPLES, evaluate_retrieval
 from model.evaluation.zero_shot import ZeroShotMetrics, build_classifier, class_indices, classify
 
+_SHORTEST_S = 0.1  # of a range that its file's header does not bear out
 KINETICS = "kinetics"
 """The benchmark whose texts are classes."""
 
@@ -90,19 +90,37 @@ def classify_benchmark(
 
 def _encode_videos(encoder: Encoder, files: BenchmarkFiles) -> tuple[Tensor, list[int], list[float]]:
     """Features of the readable videos, the indices of their examples, and their durations in seconds."""
+    ranges, refused = [], {}
+    for example in files.examples:
+        try:
+            ranges.append(_range(example))
+        except Rejected as error:
+            refused[str(example.path.absolute())] = error.message
+            ranges.append((0.0, _SHORTEST_S))
     with tempfile.TemporaryDirectory() as folder:
-        clips = _write_clips(files, Path(folder) / "clips.arrow")
-        media = media_store(Dataset(str(files.folder)), None, 1)
-        features, valid = encoder.encode_videos(encoder.clip_dataset(clips, media), range(len(clips)))
+        clips = _write_clips(files, ranges, Path(folder) / "clips.arrow")
+        dataset = encoder.clip_dataset(clips, _Videos(refused))
+        features, valid = encoder.encode_videos(dataset, range(len(clips)))
         rows = [clips[index] for index in valid]
     return features, valid, [row.end - row.start for row in rows]
 
 
-def _write_clips(files: BenchmarkFiles, path: Path) -> Clips:
+@dataclass(frozen=True)
+class _Videos:
+    """The files of a benchmark by their paths, but for those that were `refused`, with the reason."""
+
+    refused: Mapping[str, str]
+
+    def open(self, media_uri: str) -> Path:
+        if media_uri in self.refused:
+            raise OSError(self.refused[media_uri])
+        return Path(media_uri)
+
+
+def _write_clips(files: BenchmarkFiles, ranges: Sequence[tuple[float, float]], path: Path) -> Clips:
     """The videos as clips, in the same order."""
     rows = []
-    for number, example in enumerate(files.examples):
-        start, end = _range(example)
+    for number, (example, (start, end)) in enumerate(zip(files.examples, ranges, strict=True)):
         rows.append(
             {
                 "clip_id": str(number),
@@ -118,9 +136,7 @@ def _write_clips(files: BenchmarkFiles, path: Path) -> Clips:
 
 
 def _range(example: Example) -> tuple[float, float]:
-    """Start and end in seconds. A file that cannot be opened gets a short range; reading it then fails."""
-    start, end = example.start or 0.0, example.end
-    with suppress(av.FFmpegError, OSError), av.open(f"file:{example.path.absolute()}") as container:
-        duration = (container.duration or 0) / av.time_base
-        end = min(end or duration, duration)
-    return start, max(end or 0.0, start + 0.1)
+    """Start and end in seconds, by the header, which a guarded child reads first. Raises Rejected."""
+    duration = contents(example.path, MediaSettings()).duration or 0.0
+    start, end = example.start or 0.0, min(example.end or duration, duration)
+    return start, max(end, start + _SHORTEST_S)

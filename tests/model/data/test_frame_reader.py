@@ -18,6 +18,7 @@ import torch
 
 from curation.media import single_pass
 from curation.media.encode import VideoTrack, open_stored
+from curation.rejects import Rejected
 from curation.segments.tilings import tile
 from curation.settings import MediaSettings, Settings
 from model.data.frame_reader import (
@@ -186,13 +187,14 @@ def broken_files(folder: Path) -> dict[str, Path]:
     return made
 
 
+@pytest.mark.hostile("media")
 def test_says_in_one_line_what_is_broken(tmp_path: Path) -> None:
     for name, path in broken_files(tmp_path).items():
         with pytest.raises(BrokenMedia) as raised:
             read_frames(path, sample_times(12.0, 20.0, 12))
         assert "\n" not in str(raised.value), name
         for reader in READERS:
-            with pytest.raises((OSError, RuntimeError, ValueError, IndexError)):
+            with pytest.raises((Rejected, OSError, RuntimeError, ValueError, IndexError)):
                 reader(path, sample_times(12.0, 20.0, 12))
 
 

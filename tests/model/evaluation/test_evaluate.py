@@ -32,6 +32,7 @@ from model.settings import DataSettings, ModelSettings
 from model.training import run_folder
 from model.training.trainer import Trainer
 from tests.support.dataset_files import stored_media
+from tests.support.hostile_media import gallery
 from tests.support.small_training import training_clip, training_dataset, training_settings
 from vidla.cli import main
 
@@ -149,9 +150,14 @@ def test_all_texts_of_a_video_are_right_for_it(encoder: Encoder, benchmark: tupl
     assert figures.video_to_text == expected.video_to_text
 
 
-def test_a_broken_video_of_a_benchmark_is_left_out(encoder: Encoder, benchmark: tuple[Path, Path]) -> None:
+@pytest.mark.hostile("media")
+@pytest.mark.parametrize("content", [b"no video", b"", None], ids=["a text", "nothing", "a list of other files"])
+def test_a_broken_video_of_a_benchmark_is_left_out(
+    encoder: Encoder, benchmark: tuple[Path, Path], content: bytes | None
+) -> None:
     captions, folder = benchmark
-    (folder / "aaa_0_6.avi").write_bytes(b"no video")
+    hostile = gallery().files["a DASH manifest named mp4"].read_bytes() if content is None else content
+    (folder / "aaa_0_6.avi").write_bytes(hostile)
     found = find_videos(read_annotations(f"msvd:{captions},{captions.parent / 'test_list.txt'}"), folder)
     evaluation = evaluate_benchmark(encoder, found, resamples=0)
     assert evaluation.unreadable == 1
