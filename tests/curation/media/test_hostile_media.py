@@ -209,6 +209,7 @@ def test_unusual_files_pass(name: str, tmp_path: Path) -> None:
     assert found.boundaries[0] == 0 and found.boundaries[-1] == found.duration and found.candidates
 
 
+@pytest.mark.hostile("media")
 @pytest.mark.parametrize("name", FLAGGED_FILES)
 def test_files_that_are_sound_for_the_most_part_are_flagged(name: str, tmp_path: Path) -> None:
     found = attempt(FLAGGED_FILES[name](tmp_path), tmp_path)
@@ -217,6 +218,7 @@ def test_files_that_are_sound_for_the_most_part_are_flagged(name: str, tmp_path:
     assert 2 < found.duration < 10
 
 
+@pytest.mark.hostile("media")
 @pytest.mark.parametrize("name", REJECTED_FILES)
 def test_hostile_and_broken_files_are_rejected(name: str, tmp_path: Path) -> None:
     maker, kinds, media = REJECTED_FILES[name]
@@ -225,6 +227,7 @@ def test_hostile_and_broken_files_are_rejected(name: str, tmp_path: Path) -> Non
     assert found.kind in kinds, found
 
 
+@pytest.mark.hostile("media")
 @pytest.mark.parametrize("seed", range(8))
 def test_noise_anywhere_in_a_file_ends_in_time(seed: int, tmp_path: Path) -> None:
     kinds = ["plain.mp4", "plain.mkv", "plain.ts", "plain.flv"]

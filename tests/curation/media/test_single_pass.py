@@ -298,6 +298,7 @@ def test_candidates_are_in_every_bucket_and_of_the_sharpest(tmp_path: Path) -> N
 # --- bounds ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.hostile("media")
 def test_a_pass_that_hangs_costs_that_video_alone(tmp_path: Path) -> None:
     source = files.make(tmp_path / "a.mp4", picture="testsrc2=size=1920x1080:rate=60:duration=4")
     quick = FAST.model_copy(update={"media": FAST.media.model_copy(update={"timeout_s": 0.2, "timeout_factor": 0.001})})
@@ -308,6 +309,7 @@ def test_a_pass_that_hangs_costs_that_video_alone(tmp_path: Path) -> None:
     assert passed(files.plain(tmp_path), tmp_path).frame_count == 100
 
 
+@pytest.mark.hostile("media")
 def test_a_crash_of_the_decoder_costs_that_video_alone(tmp_path: Path) -> None:
     source = files.make(tmp_path / "a.mp4", picture="testsrc2=size=1920x1080:rate=60:duration=4")
     guard.stop_all()  # no idle child is left to be taken for ours
@@ -335,6 +337,7 @@ def test_a_crash_of_the_decoder_costs_that_video_alone(tmp_path: Path) -> None:
     assert passed(files.plain(tmp_path), tmp_path).frame_count == 100
 
 
+@pytest.mark.hostile("failures")
 def test_a_full_disk_is_not_the_fault_of_the_media(tmp_path: Path) -> None:
     spool = tmp_path / "spool"
     spool.mkdir()
