@@ -39,6 +39,8 @@ PLAYLIST_ENTRIES = 200_000
 PLAYLISTS = 100  # inside a playlist: a channel has several
 _TEXTS = (b"<!doctype", b"<html", b"<?xml", b"<svg", b"{", b"#extm3u", b"ffconcat")
 _IMAGES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"BM", b"II*\0", b"MM\0*", b"8BPS")
+# What yt-dlp's code raises where a page is not as it expects.
+_STUMBLES = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, RecursionError)
 _ROW = {
     "title": ("title",),
     "channel": ("channel", "uploader"),
@@ -207,6 +209,8 @@ def _caught(client: BoundedYoutubeDL, work: Callable[[], dict[str, Any]]) -> dic
             raise
         failure = failure_of_extraction(error, client.failure, client.settings.stall_s)
         transient = failure.kind in TRANSIENT
+    except _STUMBLES as error:
+        failure = FetchFailure(Kind.UNSUPPORTED, f"yt-dlp stumbles over it: {type(error).__name__}: {error}"[:500])
     failed = dataclasses.asdict(failure) | {"message": redact(failure.message)}
     return {"failed": failed | {"transient": transient, "waited": client.waited}}
 

@@ -117,7 +117,13 @@ class BoundedYoutubeDL(YoutubeDL):  # type: ignore[misc]
 
     def check_url(self, url: str) -> None:
         """Raises Rejected unless `url` is http(s) and its host is allowed."""
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            valid = parts.port != 0
+        except ValueError:
+            valid = False
+        if not valid:
+            raise Rejected(Kind.REFUSED, "a URL with an invalid host or port")
         if parts.scheme.lower() not in ("http", "https"):
             raise Rejected(Kind.REFUSED, f"a {parts.scheme}: URL; only http and https are fetched")
         if not _AUTHORITY.fullmatch(parts.netloc) or re.search(r"[\t\r\n]", url):
@@ -297,7 +303,11 @@ class WatchedRH(RequestsRH):  # type: ignore[misc]
             self.client.check_opt_out(response.url, response.raw.headers)  # `requests` joins equal headers
         if response.is_redirect:
             self._skip_body(response)
-            self.client.check_redirect(urljoin(response.url, session.get_redirect_target(response)))
+            try:
+                target = urljoin(response.url, session.get_redirect_target(response))
+            except ValueError:
+                raise Rejected(Kind.REFUSED, "a redirect to something that is not a URL") from None
+            self.client.check_redirect(target)
 
     def _skip_body(self, response: Any) -> None:
         """Read a redirect's body, or close the connection: `requests` would read it to its end, however long it is."""

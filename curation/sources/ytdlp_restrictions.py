@@ -20,7 +20,10 @@ class _Counted:
 
     def _prepare_and_start_frag_download(self, ctx: dict[str, Any], info_dict: dict[str, Any]) -> Any:
         client: Any = self.ydl  # type: ignore[attr-defined]
-        client.bounds.expect_segments(ctx.get("total_frags"), info_dict.get("duration"), client.received)
+        listed = info_dict.get("fragments")
+        stated = sum(f.get("duration") or 0.0 for f in listed) if isinstance(listed, list) else 0.0
+        seconds = max(info_dict.get("duration") or 0.0, stated)
+        client.bounds.expect_segments(ctx.get("total_frags"), seconds, client.received)
         return super()._prepare_and_start_frag_download(ctx, info_dict)  # type: ignore[misc]
 
 

@@ -369,6 +369,8 @@ ROUTES |= {
     "to-metadata": redirect("http://169.254.169.254/latest/meta-data/video.mp4"),
     "to-file": redirect("file:///etc/passwd"),
     "to-ftp": redirect("ftp://127.0.0.1/video.mp4"),
+    "to-nonsense": lambda h: h.answer(302, Location="http://\xff\xfe/video.mp4"),
+    "to-nowhere": lambda h: h.answer(302, Location="http://"),
     "to-signed": redirect("{base}/busy?X-Amz-Signature=" + SECRET),
 }
 
@@ -412,6 +414,8 @@ ROUTES |= {
     ),
     "two-videos": page('<video src="/video.mp4"></video><video src="/no-length/video.mp4"></video>'),
     "watch-inside": page('<video src="http://169.254.169.254/video.mp4"></video>'),
+    "watch-no-host": page('<video src="http://[::1/video.mp4"></video>'),
+    "watch-no-port": page('<video src="http://127.0.0.1:99999/video.mp4"></video>'),
     "picture-as-video": lambda h: h.answer(200, h.data("picture.jpg"), "video/mp4"),
     "page-as-video": lambda h: h.answer(200, b"<!DOCTYPE html><html>Sorry</html>", "video/mp4"),
     "empty": lambda h: h.answer(200, b"", "video/mp4"),

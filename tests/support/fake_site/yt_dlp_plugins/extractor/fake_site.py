@@ -44,6 +44,8 @@ class FakeSiteIE(InfoExtractor):
             while True:
                 with contextlib.suppress(Exception):
                     time.sleep(600)
+        if name == "odd":
+            return {"id": name, "title": "Odd", "formats": [{"url": ["not", "a", "URL"]}]}
         if name == "many-pages":
             for _ in range(3):
                 self._download_webpage(f"{base}/text.html", name)
