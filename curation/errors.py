@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
 from typing import ClassVar
+
+DISK_FULL_STATUS = 74
+"""The exit status of a command of ours that finds the disk full; nobody else can write it, as a text could be."""
 
 
 class VidlaError(Exception):
@@ -55,11 +59,25 @@ class Interrupted(VidlaError):
 
 
 def disk_is_full(error: BaseException) -> bool:
-    """Whether an error of the operating system, a store or a child process means that the disk (or a quota) is full.
+    """Whether an error, or a cause of it, is the operating system's for a full disk or quota.
 
-    >>> disk_is_full(OSError(errno.ENOSPC, "no space for a download")), disk_is_full(OSError("Disk quota exceeded"))
-    (True, True)
+    Only its number counts: a text may have been written by a server.
+
+    >>> disk_is_full(OSError(errno.ENOSPC, "no space for a download")), disk_is_full(ValueError("Disk quota exceeded"))
+    (True, False)
     """
-    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    return "No space left on device" in str(error) or "Disk quota exceeded" in str(error)
+    return any(getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT) for cause in causes(error))
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """`error` and all its direct and indirect causes, each once; libraries keep them in various places."""
+    queue: list[object] = [error]
+    known: set[int] = set()
+    while queue:
+        e = queue.pop(0)
+        if not isinstance(e, BaseException) or id(e) in known:
+            continue
+        known.add(id(e))
+        yield e
+        queue += [e.__cause__, e.__context__, getattr(e, "cause", None), getattr(e, "reason", None), *e.args]
+        queue += list(getattr(e, "exc_info", None) or ())

@@ -7,6 +7,7 @@ All clients read the server and the credentials from environment variables: AWS_
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
 import re
@@ -174,6 +175,16 @@ def put(store: ObjectStore, path: str, data: bytes | Path, *, create: bool = Fal
             obstore.put(store, path, data, mode="create" if create else "overwrite")
 
 
+# The stores on a local disk keep the number of an error in their text alone; a server's text has another beginning.
+_LOCAL_DISK_FULL = re.compile(
+    rf"Generic LocalFileSystem error\b.*\(os error ({errno.ENOSPC}|{errno.EDQUOT})\)", re.DOTALL
+)
+
+
+def _disk_is_full(error: BaseException) -> bool:
+    return disk_is_full(error) or _LOCAL_DISK_FULL.match(str(error)) is not None
+
+
 @contextlib.contextmanager
 def write_errors(what: str) -> Iterator[None]:
     """Turn errors of the storage into a one-line DatasetError."""
@@ -183,7 +194,7 @@ def write_errors(what: str) -> Iterator[None]:
         raise  # another process was first
     except (BaseError, OSError, NotImplementedError) as error:
         hint = "; the disk is full: everything committed is intact, make room and run again"
-        raise DatasetError(f"cannot write {what}: {explained(error)}{hint if disk_is_full(error) else ''}") from error
+        raise DatasetError(f"cannot write {what}: {explained(error)}{hint if _disk_is_full(error) else ''}") from error
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from curation import storable
+from curation.errors import disk_is_full
 from curation.guard.process import (
     Crashed,
     GuardError,
@@ -186,7 +187,7 @@ def _answer(request: dict[str, Any]) -> bytes:
         short = isinstance(error, MemoryError) or number == errno.ENOMEM
         where = traceback.extract_tb(error.__traceback__)[-1:]
         place = f" ({Path(where[0].filename).name}:{where[0].lineno})" if where else ""
-        kind = "memory" if short else "disk" if number == errno.ENOSPC else "error"
+        kind = "memory" if short else "disk" if disk_is_full(error) else "error"
         reply = {"kind": kind, "message": f"{type(error).__name__}: {error}{place}"}
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (hard, hard))

@@ -33,7 +33,12 @@ class OutOfMemory(GuardError):
 
 
 class Crashed(GuardError):
-    """It died, failed, or answered nonsense; the message has the exit code or signal and its last output."""
+    """It died, failed, or answered nonsense; the message has the exit code or signal and its last output.
+
+    `code` is the exit code, or minus the signal; None if it did not end by itself.
+    """
+
+    code: int | None = None
 
 
 class Overflowed(GuardError):
@@ -253,11 +258,18 @@ def run(command: Sequence[str], limits: Limits) -> bytes:
 
 def prefixed(error: GuardError, name: str) -> GuardError:
     """`error` with the name of the command or function in front; Stopped if `stop_all` caused it."""
-    return Stopped(f"{name}: stopped") if running.stopped else type(error)(f"{Path(name).name}: {error}")
+    if running.stopped:
+        return Stopped(f"{name}: stopped")
+    named = type(error)(f"{Path(name).name}: {error}")
+    vars(named).update(vars(error))
+    return named
 
 
 def cause_of_death(code: int, tail: bytes) -> GuardError:
     last_output = " ".join(tail.decode(errors="replace").split())[-500:]
     how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     short = any(text in tail for text in (b"Cannot allocate memory", b"MemoryError", b"bad_alloc", b"ut of memory"))
-    return (OutOfMemory if short else Crashed)(f"{how}: {last_output}" if last_output else how)
+    error = (OutOfMemory if short else Crashed)(f"{how}: {last_output}" if last_output else how)
+    if isinstance(error, Crashed):
+        error.code = code
+    return error

@@ -14,6 +14,7 @@ import numpy as np
 from av.codec.context import Flags
 from av.video.frame import PictureType
 
+from curation.errors import DISK_FULL_STATUS, disk_is_full
 from curation.media.containers import open_media
 from curation.settings import MediaSettings
 
@@ -197,8 +198,13 @@ class AudioTrack:
 
 def main(pieces: str, stored: str, duration: str) -> None:
     """Write the stored media, with one index, from the pieces of the single pass."""
-    with open_media(Path(pieces)) as source, open_stored(Path(stored)) as out:
-        copy_packets(source, out, 0.0, float(duration))
+    try:
+        with open_media(Path(pieces)) as source, open_stored(Path(stored)) as out:
+            copy_packets(source, out, 0.0, float(duration))
+    except Exception as error:
+        if disk_is_full(error):
+            sys.exit(DISK_FULL_STATUS)
+        raise
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from curation import guard
+from curation.errors import DISK_FULL_STATUS
 from curation.media.containers import Contents
 from curation.records import Shot
 from curation.rejects import Kind, Rejected
@@ -194,6 +195,6 @@ def _rejecting() -> Iterator[None]:
     except guard.OutOfMemory as error:
         raise Rejected(Kind.OUT_OF_MEMORY, f"{error}; raise media.memory_bytes") from None
     except (guard.Crashed, guard.Overflowed) as error:
-        if os.strerror(errno.ENOSPC) in str(error):
+        if isinstance(error, guard.Crashed) and error.code == DISK_FULL_STATUS:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
         raise Rejected(Kind.CRASHED, str(error)) from None

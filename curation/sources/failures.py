@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from yt_dlp.networking.exceptions import HTTPError, IncompleteRead, ProxyError, RequestError
 from yt_dlp.utils import ContentTooShortError, DownloadError, ExtractorError, GeoRestrictedError, UnsupportedError
 
+from curation.errors import causes
 from curation.rejects import Kind
 from curation.retry_after import parse_retry_after
 
@@ -130,16 +131,16 @@ def failure_of_status(status: int, headers: Mapping[str, str], body: str, phase:
 
 def failure_of_connection(error: BaseException, stall_s: float) -> FetchFailure:
     """The failure of a connection that could not be made, or broke."""
-    causes = list(_causes(error))
+    chain = list(causes(error))
 
     def caused_by(*types: type[BaseException]) -> BaseException | None:
-        return next((c for c in causes if isinstance(c, types)), None)
+        return next((c for c in chain if isinstance(c, types)), None)
 
     if caused_by(ProxyError):
         return FetchFailure(Kind.CONNECTION, "the proxy did not connect")
     if found := caused_by(socket.gaierror):
         return FetchFailure(Kind.CONNECTION, f"the host's name does not resolve: {found.args[-1]}")
-    if caused_by(TimeoutError) or any("timed out" in str(c).lower() for c in causes):
+    if caused_by(TimeoutError) or any("timed out" in str(c).lower() for c in chain):
         return FetchFailure(Kind.TIMEOUT, f"stalled: no data for {stall_s:g} s")
     if caused_by(ConnectionRefusedError):
         return FetchFailure(Kind.CONNECTION, "connection refused")
@@ -160,12 +161,12 @@ def failure_of_extraction(error: BaseException, seen: FetchFailure | None, stall
 
     `stall_s` is the number of seconds after which a silent connection was given up.
     """
-    causes = list(_causes(error))
-    if any(isinstance(c, GeoRestrictedError) for c in causes):
+    chain = list(causes(error))
+    if any(isinstance(c, GeoRestrictedError) for c in chain):
         return _with_advice(Kind.GEO_BLOCKED, _plain(error))
-    if (seen and any(isinstance(c, RequestError | ContentTooShortError) for c in causes)) or _is_network_message(error):
+    if (seen and any(isinstance(c, RequestError | ContentTooShortError) for c in chain)) or _is_network_message(error):
         return seen or failure_of_connection(error, stall_s)
-    if any(isinstance(c, UnsupportedError) for c in causes):
+    if any(isinstance(c, UnsupportedError) for c in chain):
         return FetchFailure(Kind.NO_VIDEO, "no video in the page")
     if kind := _kind_in(str(error)):
         return _with_advice(kind, _plain(error))
@@ -175,20 +176,6 @@ def failure_of_extraction(error: BaseException, seen: FetchFailure | None, stall
 def _is_network_message(error: BaseException) -> bool:
     """Whether a message is about a network error: yt-dlp's downloaders keep only the text of the exception."""
     return isinstance(error, DownloadError) and bool(_NETWORK.search(str(error)))
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """`error` and all its direct and indirect causes, each once."""
-    queue: list[object] = [error]
-    known: set[int] = set()
-    while queue:
-        e = queue.pop(0)
-        if not isinstance(e, BaseException) or id(e) in known:
-            continue
-        known.add(id(e))
-        yield e
-        queue += [e.__cause__, e.__context__, getattr(e, "cause", None), getattr(e, "reason", None), *e.args]
-        queue += list(getattr(e, "exc_info", None) or ())
 
 
 def _kind_in(text: str) -> Kind | None:

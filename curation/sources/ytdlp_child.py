@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import errno
 import json
 import re
 import shutil
@@ -75,7 +76,7 @@ def media(argument: dict[str, Any]) -> dict[str, Any]:
 def subtitles(argument: dict[str, Any]) -> dict[str, Any]:
     """Fetch subtitles: the first available file of each group in {groups, folder, seconds, settings}.
 
-    Returns {tracks: [{language, kind, path}], missed: [messages]}. Fails only if the time is up.
+    Returns {tracks: [{language, kind, path}], missed: [messages]}. Fails only if the time is up, or the disk is full.
     """
     settings = DownloadSettings.model_validate(argument["settings"]).model_copy(update={"max_bytes": FILE_BYTES})
     missed: list[str] = []
@@ -87,6 +88,8 @@ def subtitles(argument: dict[str, Any]) -> dict[str, Any]:
                 answer = _caught(client, partial(_subtitle_file, client, track["file"], path))
                 if "failed" not in answer:
                     return {"language": track["language"], "kind": track["kind"], "path": str(path)}
+                if answer["failed"]["kind"] is None:
+                    raise OSError(errno.ENOSPC, answer["failed"]["message"])
                 missed.append(f"{track['kind']} subtitles in {track['language']}: {answer['failed']['message']}")
             return None
 
