@@ -72,11 +72,11 @@ _IDENTIFYING_WORD = re.compile(
     r"|etag|list|playlist|channel|watch|embed|doc|document|item|slug|title|ref|d|e|p|mediaid|videoid|fileid",
     re.ASCII,
 )
-_TOKEN_PREFIX = re.compile(
-    r"(?<![\w-])(?:sk|pk|rk|ghp|gho|ghs|ghu|github_pat|glpat|xox[abeoprs]|hf|npm|pypi|shpat|dop_v1|AKIA|ASIA|AIza|ya29|SG)"
-    r"[\w.-]{12,400}",
-    re.ASCII,
+_PREFIXES = (
+    *("sk-", "sk_", "pk_", "rk_", "ghp_", "gho_", "ghs_", "ghu_", "github_pat_", "glpat-", "xoxa-", "xoxb-", "xoxp-"),
+    *("xoxr-", "xoxs-", "hf_", "npm_", "pypi-", "shpat_", "dop_v1_", "AKIA", "ASIA", "AIza", "ya29.", "SG."),
 )
+_TOKEN_PREFIX = re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, _PREFIXES))})[\w.-]{{12,400}}", re.ASCII)
 _JWT = re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]*", re.ASCII)
 _OPAQUE = re.compile(r"[A-Za-z0-9+/_=.~!*-]{20,}", re.ASCII)
 _HEX = re.compile(r"[0-9a-f-]+|[0-9A-F-]+")
@@ -138,6 +138,11 @@ _HEADER = re.compile(
     r"(?=[^\s\"',;<>]{0,400}\d)[^\s\"',;<>]{6,}",
     re.IGNORECASE,
 )
+_NAMED_HEADER = re.compile(
+    r"(?<![\w-])((?:x|api|auth|access|client|private|session|set|subscription)-(?:[a-z]{1,20}-){0,3}"
+    r"(?:key|token|secret|password|cookie):\s{0,3})[^\s\"',;<>]+",
+    re.IGNORECASE,
+)
 _MEMBER = re.compile(r"(([\"'])([\w.-]{1,80})\\?\2\s{0,3}:\s{0,3}\\?([\"']))((?:[^\"'\\]|\\[^\"'])+)(?=\\?\4)")
 _NAMELESS = ("mailto", "sip", "sips", "xmpp", "acct", "im")  # schemes whose "@" follows no password
 _HOST = re.compile(r"(localhost|[\w-]+(\.[\w-]+)*:\d{2,5}|([\w-]+\.)+[\w-]+|\[[\da-fA-F:.]+\])(?![\w.-])")
@@ -158,20 +163,22 @@ def redact(text: str) -> str:
 
 
 def _redact(text: str, levels: int) -> str:
-    text = _JWT.sub(REDACTED, text)
-    text = _TOKEN_PREFIX.sub(lambda match: REDACTED if _is_key(match[0]) else match[0], text)
-    text = _HEADER.sub(rf"\1{REDACTED}", text)
-    if ":" in text:
-        text = _MEMBER.sub(lambda match: match[1] + (REDACTED if _hides_member(match) else match[5]), text)
+    if "eyJ" in text:
+        text = _JWT.sub(REDACTED, text)
+    if any(prefix in text for prefix in _PREFIXES):
+        text = _TOKEN_PREFIX.sub(lambda match: REDACTED if _is_key(match[0]) else match[0], text)
+    lowered = text.lower()
+    if "authorization" in lowered or "bearer" in lowered:
+        text = _HEADER.sub(rf"\1{REDACTED}", text)
+    if any(f"-{name}:" in lowered for name in ("key", "token", "secret", "password", "cookie")):
+        text = _NAMED_HEADER.sub(rf"\1{REDACTED}", text)
+    if '":' in text or "':" in text or '" :' in text or "' :" in text:
+        text = _MEMBER.sub(lambda match: match[1] + (REDACTED if is_secret_name(match[3]) else match[5]), text)
     return _WORD.sub(lambda match: _redact_word(match[0], levels), text)
 
 
 def _is_key(word: str) -> bool:
     return bool(re.search(r"\d", word)) and bool(re.search("[A-Z]", word) or looks_secret(word))
-
-
-def _hides_member(match: re.Match[str]) -> bool:
-    return is_secret_name(match[3])
 
 
 def _redact_word(word: str, levels: int) -> str:
@@ -202,7 +209,7 @@ def _redact_parameter(name: str, value: str, is_signature: bool, levels: int) ->
 
 def _decoded(value: str, levels: int) -> str:
     """`value`, redacted in its decoded form if it is percent-encoded: a URL inside a URL."""
-    if not levels or not _NESTED_URL.search(value):
+    if "%" not in value or not levels or not _NESTED_URL.search(value):
         return value
     plain = unquote(value)
     inner = _redact(plain, levels - 1)
@@ -224,14 +231,15 @@ def _path(steps: list[str], levels: int) -> Iterator[str]:
         before = lowered
 
 
+_DIGIT = re.compile(r"\d")
 _FILE = re.compile(r".+\.[A-Za-z0-9]{1,5}", re.DOTALL)
 _PUBLIC = re.compile(r"(drive|docs)\.google\.com|(stream|image)\.mux\.com")  # hosts whose ids look like tokens
 
 
 def _is_path_token(before: str, step: str, last: bool) -> bool:
-    if len(step) < 6 or (last and _FILE.fullmatch(step)):
+    if len(step) < 6 or not _DIGIT.search(step) or (last and _FILE.fullmatch(step)):
         return False
-    if before and len(before) < 40 and is_secret_name(before) and re.search(r"\d", step):
+    if 2 < len(before) < 40 and is_secret_name(before):
         return True
     if len(step) < 30 or _is_digest(step) or _PUBLIC.fullmatch(before) or _IDENTIFYING_WORD.fullmatch(before):
         return False

@@ -69,7 +69,27 @@ def test_a_word_in_a_name_is_enough(others: list[str], word: str, joint: str) ->
 
 ADVERSARIAL = (
     *(";", "?a", "//", ":", "a:b@", "%25", "%2F%3A", "eyJ", "eyJaaaaaaaa.", '"a":"', "authorization=", "bearer "),
-    *("sk-", "=", "/", "@", "a.", "/a=", "sk.", "x", "//a:b", "&amp;", "token", "A", "\\", "'", "sig=1&", "sk-a1a1"),
+    *(
+        "sk-",
+        "=",
+        "/",
+        "@",
+        "a.",
+        "/a=",
+        "sk.",
+        "x",
+        "//a:b",
+        "&amp;",
+        "token",
+        "A",
+        "\\",
+        "'",
+        "sig=1&",
+        "sk-a1a1",
+        "a-",
+        "x-api-key:",
+        "a-key: ",
+    ),
 )
 
 

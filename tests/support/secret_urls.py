@@ -66,6 +66,8 @@ BY_PLACE = {
     "an encoded URL in a path": "https://proxy.example/https%3A%2F%2Fme%3A{}%40b.example%2Fx",
     "no URL around it": "/a.mp4?v=1&access_token={}",
     "a header": "Authorization: Bearer 1{}",
+    "another header": "X-Goog-Api-Key: {}",
+    "a cookie": "Set-Cookie: {}; Path=/",
     "JSON": '{{"v": 1, "client_secret": "{}"}}',
 }
 """These hide any secret, a word too."""
@@ -115,5 +117,6 @@ READABLE = (
     "mailto:someone@mail.example",
     "a@b.example // no secret? yes=1 is at 12:30, ratio 16:9, 50% of 3/4",
     "The secret: how to pass an exam, by a bearer of good news; key: practise!",
+    "a low-key: affair, a turn-key: too",
     "request 9c1185a5c5e9fc54612808977ee8f548b2258d31 (https://cdn.example/a.mp4): 404 Not Found",
 )

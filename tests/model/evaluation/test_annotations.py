@@ -135,6 +135,7 @@ def test_msvd_gives_the_texts_of_the_listed_videos(tmp_path: Path, name: str, co
     assert read_msvd(written(tmp_path / name, content), ids) == (PANDA,)
 
 
+@pytest.mark.hostile("neighbours")
 def test_msvd_says_how_to_convert_a_pickle(tmp_path: Path) -> None:
     """The command in the message works on a pickle like the original: lists of words, in an old protocol."""
     ids = written(tmp_path / "test_list.txt", "-4wsuPCjDBc_5_15\n")

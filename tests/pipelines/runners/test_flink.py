@@ -350,6 +350,7 @@ def test_an_engine_that_gives_up_ends_the_run_and_what_was_made_is_kept(flink: C
     check_whole(tmp_path / "flink", contents(tmp_path / "local"))
 
 
+@pytest.mark.hostile("secrets")
 @pytest.mark.long
 def test_secrets_are_told_to_nobody(flink: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The secrets of a signed URL that a worker fetches are neither in the dataset and its logs, nor in Flink's."""

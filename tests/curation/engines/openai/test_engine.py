@@ -628,6 +628,7 @@ def refused(*, script: Script, path: str = "/v1", models: tuple[str, ...] = ("m"
         return line
 
 
+@pytest.mark.hostile("secrets")
 def test_a_wrong_key_is_said_to_be_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MY_KEY", raising=False)
     line = refused(script=scripted.status(401, "no key"), api_key_env="MY_KEY")
@@ -723,6 +724,7 @@ def test_many_bad_requests_to_begin_with_are_still_their_own_fault() -> None:
         check(asked[50:], answers[50:])
 
 
+@pytest.mark.hostile("secrets")
 @pytest.mark.slow
 def test_the_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", f" {KEY}\n")
