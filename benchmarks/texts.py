@@ -42,7 +42,6 @@ from curation.engines.interface import Completion, Failure, TextRequest
 from curation.engines.load import load
 from curation.engines.openai.chat import request_body
 from curation.engines.registry import open_engine
-from curation.engines.vllm.shared_server import VllmServer
 from curation.ids import content_digest
 from curation.records import Caption, Frame, Segment, Sentence, Video
 from curation.rejects import Stage
@@ -54,6 +53,7 @@ from pipelines.worker.text_engines import captioner, summariser
 from pipelines.worker.worker_process import this_process
 from tests.support.checkpoints import image_text_model
 from tests.support.memory import peak_bytes
+from tests.support.own_servers import served_on_loopback
 from tests.support.segmented import CAPTIONS, SUMMARIES, Rows, run, segment_videos
 
 CONCURRENCIES = (8, 16, 32, 64)
@@ -274,11 +274,12 @@ def served(python: str | None) -> Iterator[tuple[str, str]]:
     extra = ("--enforce-eager", "--no-enable-prefix-caching")
     vllm = VllmSettings(python=python, dtype="bfloat16", max_model_len=2048, extra_args=extra)
     model = image_text_model()
-    server = VllmServer(EngineSettings(kind="vllm", model=str(model), vllm=vllm))
-    try:
-        yield server.ready()[0], model.name
-    finally:
-        server.close()
+    settings = EngineSettings(kind="vllm", model=str(model), vllm=vllm)
+    with (
+        tempfile.TemporaryDirectory(prefix="vidla-benchmark-") as folder,
+        served_on_loopback(settings, Path(folder) / "server.log") as url,
+    ):
+        yield url, model.name
 
 
 # --- pending requests -----------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from tests.support.bucket import Bucket, S3Server
 from tests.support.checkpoints import image_text_model
 from tests.support.flink_cluster import Cluster, Missing
 from tests.support.hostile import CASES, collected
-from tests.support.own_servers import Serve, settings, start_command, url_of
+from tests.support.own_servers import Serve, served_on_loopback, settings
 from tests.support.project import ROOT
 
 SERVED_MODEL = "smollm2-images"  # what `text_server` serves
@@ -174,7 +174,7 @@ def vllm_settings(vllm_python: str) -> EngineSettings:
 
 
 @pytest.fixture(scope="session")
-def text_server(vllm_settings: EngineSettings) -> Iterator[str]:
+def text_server(vllm_settings: EngineSettings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The base URL (…/v1) of a real vLLM that serves SERVED_MODEL to the whole session: 3.7 GB, 30 s to start.
 
     If VIDLA_TEXT_SERVER is set, it names a server that runs already, and none is started.
@@ -183,23 +183,18 @@ def text_server(vllm_settings: EngineSettings) -> Iterator[str]:
     if running:
         yield running
         return
-    # In a separate process, like every user of a server. Tests that start one with `vllm_settings` do not share it.
-    vllm = vllm_settings.vllm.model_copy(update={"restarts": 2})
-    with start_command(vllm_settings.model_copy(update={"vllm": vllm})) as command:
-        url = url_of(command)
-        assert url.startswith("http"), url
-        yield url  # it ends with the command, which ends with its standard input
+    with served_on_loopback(vllm_settings, tmp_path_factory.mktemp("text") / "server.log") as url:
+        yield url
 
 
 @pytest.fixture
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An "interpreter" that runs the stand-in for any module; it records its starts in the file `starts` beside it."""
-    monkeypatch.setenv("STAND_IN_STARTS", str(tmp_path / "starts"))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)  # so that TMPDIR is read again
     stand_in = ROOT / "tests" / "support" / "stand_in_vllm.py"
     script = tmp_path / "python"
-    script.write_text(f'#!/bin/sh\nshift 2\nexec {sys.executable} {stand_in} "$@"\n')
+    script.write_text(f'#!/bin/sh\nshift 2\nSTAND_IN_STARTS={tmp_path}/starts exec {sys.executable} {stand_in} "$@"\n')
     script.chmod(0o755)
     return script
 

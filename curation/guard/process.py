@@ -157,7 +157,7 @@ def start_server(
 def start_detached(code: str, argument: bytes, log_file: IO[bytes], pass_fds: Sequence[int]) -> subprocess.Popen[bytes]:
     """Start a Python process that may outlive this one; `stop_all` does not end it.
 
-    `argument` is its standard input; its output goes to `log_file`.
+    `argument` is its standard input; its output goes to `log_file`. Its environment is as small as any child's.
     """
     with tempfile.TemporaryFile() as file:
         file.write(argument)
@@ -169,7 +169,7 @@ def start_detached(code: str, argument: bytes, log_file: IO[bytes], pass_fds: Se
             stderr=log_file,
             pass_fds=pass_fds,
             start_new_session=True,
-            env={**os.environ, **_import_path()},
+            env=_environment(),
         )
     threading.Thread(target=process.wait, name="reaper", daemon=True).start()  # so that it does not stay a zombie
     return process

@@ -19,6 +19,7 @@ SYSTEM = (
 
 MODELS = (
     *("CUDA*", "NVIDIA_*", "NCCL_*", "HIP_*", "ROCR_*", "ROCM_*", "HSA_*", "RCCL_*", "OMP_*", "KMP_*", "MKL_*"),
+    *("GLOO_*", "UCX_*", "ZE_*", "ONEAPI_*", "TPU_*", "PJRT_*"),
     *("TORCH*", "PYTORCH_*", "TRITON_*", "FLASHINFER_*", "VLLM_*", "CC", "CXX", "MAX_JOBS"),
     *("HF_*", "HUGGING*", "TRANSFORMERS_*", "TIKTOKEN_*"),
 )

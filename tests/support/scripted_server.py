@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -43,10 +44,16 @@ def words_of(body: Body) -> str:
 
 
 class ScriptedServer:
-    """Serves `script` at `url` between `start` and `stop`, or as a context manager; records its requests."""
+    """Serves `script` at `url` between `start` and `stop`, or as a context manager; records its requests.
 
-    def __init__(self, script: Script | None = None, models: tuple[str, ...] = ("m",)) -> None:
+    With `path`, it listens on that Unix socket instead of a port.
+    """
+
+    def __init__(
+        self, script: Script | None = None, models: tuple[str, ...] = ("m",), path: Path | None = None
+    ) -> None:
         self.script = script or echo
+        self.path = path
         self.models = [{"id": model, "object": "model"} for model in models]
         self.asked: list[Asked] = []
         self.times: Counter[str] = Counter()
@@ -88,9 +95,12 @@ class ScriptedServer:
             app, handle_signals=False, access_log=None, shutdown_timeout=0, handler_cancellation=True
         )
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", self.port, reuse_address=True)
-        await site.start()
-        self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+        if self.path is None:
+            port = web.TCPSite(runner, "127.0.0.1", self.port, reuse_address=True)
+            await port.start()
+            self.port = port._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+        else:
+            await web.UnixSite(runner, self.path).start()
         self._runner = runner
         ready.set()
         await self._ended.wait()

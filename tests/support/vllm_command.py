@@ -2,8 +2,9 @@
 
     python -m tests.support.vllm_command SETTINGS
 
-"ready" prints the server's URL once it answers, or why it never will; "fork" makes a copy of this process and
-prints its pid; "close" closes the server and then prints "closed"; "end", "raise" and "exit" end without closing.
+"ready" prints the server's URL once it answers, or why it never will; "key" prints its key; "fork" makes a copy
+of this process and prints its pid; "close" closes the server and then prints "closed"; "end", "raise" and "exit" end
+without closing.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ for word in map(str.strip, sys.stdin):
             say(server.ready()[0])
         except EngineError as error:
             say(error)
+    elif word == "key":
+        say(server.access("").key)
     elif word == "fork":
         copy = os.fork()
         if copy == 0:

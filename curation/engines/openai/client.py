@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
 from yarl import URL
 
 from curation.engines.openai.chat import ChatAnswer, ExchangeError, has_content, read_answer, read_stream, refusal
+from curation.engines.openai.servers import Access
 from curation.settings import EngineSettings
 from curation.uris import REDACTED, redact
 
@@ -26,25 +28,38 @@ _MODELS_TIMEOUT = aiohttp.ClientTimeout(total=10)
 class Client:
     """Sends requests to the servers of one model. Create, use and close it on one event loop.
 
-    `key` is part of every request, and of no message.
+    `key` is part of every request to servers that are reached by their names, and of no message. `access` knows the
+    others, by the host in their URL.
     """
 
-    def __init__(self, model: str, settings: EngineSettings, key: str) -> None:
+    def __init__(
+        self, model: str, settings: EngineSettings, key: str, access: Callable[[str], Access | None] = lambda host: None
+    ) -> None:
         self._model = model
+        self._settings = settings
         self._key = key
         self._key_name = settings.api_key_env
-        headers = {"Content-Type": "application/json", "User-Agent": "vidla"}
-        if key:
-            headers["Authorization"] = f"Bearer {key}"
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
-            timeout=aiohttp.ClientTimeout(total=settings.timeout_s, sock_connect=min(CONNECT_S, settings.timeout_s)),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=headers,
-        )
+        self._access = access
+        self._sessions: dict[Access | None, aiohttp.ClientSession] = {}
+
+    def _session(self, url: URL) -> aiohttp.ClientSession:
+        access = self._access(url.host or "")
+        if access not in self._sessions:
+            key, timeout_s = access.key if access else self._key, self._settings.timeout_s
+            headers = {"Content-Type": "application/json", "User-Agent": "vidla"}
+            if key:
+                headers["Authorization"] = f"Bearer {key}"
+            self._sessions[access] = aiohttp.ClientSession(
+                connector=_connector(access),
+                timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(CONNECT_S, timeout_s)),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers=headers,
+            )
+        return self._sessions[access]
 
     async def close(self) -> None:
-        await self._session.close()
+        for session in self._sessions.values():
+            await session.close()
 
     async def ask(self, url: URL, data: bytes) -> ChatAnswer:
         """Post `data` to `url` (…/chat/completions) and return the answer. Raises ExchangeError."""
@@ -56,7 +71,7 @@ class Client:
     async def _ask(self, url: URL, data: bytes) -> ChatAnswer:
         started_at = time.monotonic()
         try:
-            async with self._session.post(url, data=data, allow_redirects=False) as answer:
+            async with self._session(url).post(url, data=data, allow_redirects=False) as answer:
                 streamed = answer.status == 200 and answer.content_type == "text/event-stream"
                 raw, first_token_at = await _read(answer, streamed)
         except aiohttp.ClientConnectorCertificateError as error:
@@ -78,8 +93,8 @@ class Client:
     async def model_cards(self, base: str) -> list[dict[str, Any]]:
         """The entries of /models at `base` (…/v1); empty if the server has no such list."""
         try:
-            url = f"{base}/models"
-            async with self._session.get(url, timeout=_MODELS_TIMEOUT, allow_redirects=False) as answer:
+            url = URL(f"{base}/models")
+            async with self._session(url).get(url, timeout=_MODELS_TIMEOUT, allow_redirects=False) as answer:
                 raw, _ = await _read(answer, False)
             return [card for card in json.loads(raw)["data"] if isinstance(card, dict) and "id" in card]
         except (aiohttp.ClientError, OSError, ExchangeError, ValueError, LookupError, TypeError, RecursionError):
@@ -105,10 +120,16 @@ class Client:
     def line(self, words: object) -> str:
         """`words` on one line of bounded length, without the key and other secrets."""
         text = str(words)
-        if self._key:
-            text = text.replace(self._key, REDACTED)
+        for key in (self._key, *(access.key for access in self._sessions if access)):
+            text = text.replace(key, REDACTED) if key else text
         printable = "".join(c if c.isprintable() else " " for c in text[: 10 * MAX_MESSAGE_CHARS])
         return redact(" ".join(printable.split()))[:MAX_MESSAGE_CHARS]
+
+
+def _connector(access: Access | None) -> aiohttp.BaseConnector:
+    if access is None:
+        return aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S)
+    return aiohttp.UnixConnector(access.socket, limit=0, keepalive_timeout=KEEP_ALIVE_S)
 
 
 async def _read(answer: aiohttp.ClientResponse, streamed: bool) -> tuple[bytes, float | None]:

@@ -38,6 +38,9 @@ class RemoteServers:
                 raise EngineError(f"base_urls: {error}; one looks like http://10.0.0.7:8000/v1") from None
         return self.base_urls
 
+    def access(self, host: str) -> None:
+        """They are reached by their names."""
+
     def set_active(self, active: bool) -> None:
         pass
 
@@ -161,7 +164,7 @@ class OpenAIEngine:
         if self._closed:
             raise EngineError(f"the engine of {self.model} is closed")
         if self._running is None:
-            # The key is for servers elsewhere; one that we start never sees it.
+            # The key is for servers elsewhere; one that we start has its own.
             key = os.environ.get(self._settings.api_key_env, "").strip() if self._settings.kind == "openai" else ""
             if not key.isprintable() or not key.isascii():
                 raise EngineError(f"the key in {self._settings.api_key_env} contains characters that no key can have")

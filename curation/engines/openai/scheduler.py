@@ -78,7 +78,7 @@ class Scheduler:
         self._streams = True
 
     async def open(self) -> None:
-        self._client = Client(self.model, self.settings, self._key)
+        self._client = Client(self.model, self.settings, self._key, self._server.access)
 
     async def close(self) -> None:
         """Cancel what is in flight; waiting callers get an EngineError."""

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from yarl import URL
@@ -17,6 +18,14 @@ from curation.uris import redact
 Bases = tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Access:
+    """How a server of our own is reached: the path of its Unix socket, and its key."""
+
+    socket: str
+    key: str = field(repr=False)
+
+
 class Server(Protocol):
     """A model server, or several alike. Safe to call from several threads."""
 
@@ -26,6 +35,9 @@ class Server(Protocol):
         Blocks while the server comes up, until `close` at the latest. Raises EngineError if it will not come up.
         """
         ...
+
+    def access(self, host: str) -> Access | None:
+        """The access to the server of this name in a base URL; None if it is reached by that name."""
 
     def set_active(self, active: bool) -> None:
         """Report whether this process has requests for it, from now on."""

@@ -145,7 +145,8 @@ class _Users:
     @staticmethod
     def _answer(user: socket.socket, number: int, server: ServerProcess) -> None:
         with suppress(EngineError):  # it is broadcast anyway
-            send(user, well=number, urls=server.ready())
+            access = server.ready()
+            send(user, well=number, socket=access.socket, key=access.key)
 
     def _broadcast_counts(self, deaths: int) -> None:
         """Send everyone how many have requests for the server and how often it has died, if changed or overdue."""

@@ -36,8 +36,8 @@ def connect(folder: Path) -> socket.socket | None:
     """A connection to the keeper of `folder`; None if there is none."""
     link = new_socket()
     try:
-        with _address(folder) as address:
-            link.connect(address)
+        with reachable(folder) as address:
+            link.connect(f"{address}/{SOCKET}")
     except OSError:
         link.close()
         return None
@@ -64,8 +64,8 @@ def listening(folder: Path) -> Iterator[socket.socket]:
     path = folder / SOCKET
     path.unlink(missing_ok=True)
     with new_socket() as listener:
-        with _address(folder) as address:
-            listener.bind(address)
+        with reachable(folder) as address:
+            listener.bind(f"{address}/{SOCKET}")
         listener.listen(128)
         try:
             yield listener
@@ -79,10 +79,13 @@ def new_socket() -> socket.socket:
 
 
 @contextlib.contextmanager
-def _address(folder: Path) -> Iterator[str]:
-    """A short path to the socket, however long the folder's: socket paths have a tight limit."""
+def reachable(folder: Path) -> Iterator[str]:
+    """A short path to `folder`, however long its own: the paths of sockets have a tight limit.
+
+    It works in all of the user's processes, as long as the context is open.
+    """
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        yield f"/proc/self/fd/{opened}/{SOCKET}"
+        yield f"/proc/{os.getpid()}/fd/{opened}"
     finally:
         os.close(opened)

@@ -18,11 +18,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from curation import guard
 from curation.engines.openai.engine import OpenAIEngine
+from curation.engines.openai.servers import Access
 from curation.engines.vllm import keeper, rendezvous
 from curation.engines.vllm.keeper import KeeperConfig, send
 from curation.engines.vllm.model_identity import UNRESOLVED, identity, model_name, model_path, resolved_revision
-from curation.engines.vllm.server_process import HOST, LOG, PORT, STOP_S, Launch, died
+from curation.engines.vllm.server_process import ADDRESS, LOG, STOP_S, Launch, died
 from curation.errors import EngineError
 from curation.ids import digest
 from curation.settings import EngineSettings
@@ -54,7 +56,10 @@ def open_vllm(settings: EngineSettings) -> OpenAIEngine:
 
 
 class VllmServer:
-    """A vLLM server on a free loopback port, used from the first `ready` to `close`. Safe to call from several threads.
+    """A vLLM server of this user, used from the first `ready` to `close`. Safe to call from several threads.
+
+    It listens on a Unix socket in a private folder, so that no other user can reach it or take its place, and answers
+    those who know its key, which the keeper passes on and nobody writes down.
 
     All processes of this user on this machine that need one with the same settings share it. The first of them starts
     a keeper (keeper.py), which runs the server. It is stopped `settings.vllm.linger_s` after the last of them has
@@ -73,7 +78,8 @@ class VllmServer:
         self._link: socket.socket | None = None
         self._keeper: subprocess.Popen[bytes] | None = None  # if this process started it
         self._heard_at = 0.0  # when the keeper last sent something
-        self._base_urls: tuple[str, ...] = ()
+        self._access: Access | None = None  # by the name of its socket in the folder
+        self._address = ""  # a short path to the folder
         self._calls = 0  # calls of `ready` so far
         self._answered_calls = 0  # of these, how many the keeper has answered
         self._active = False
@@ -82,7 +88,10 @@ class VllmServer:
         self._end_reason = ""  # why the server has ended for good
 
     def ready(self) -> tuple[str, ...]:
-        """The base URL, once a health check made after this call succeeds. Raises EngineError if none ever will."""
+        """The base URL, whose host is the name of its socket, once a health check made after this call succeeds.
+
+        Raises EngineError if none ever will.
+        """
         with self._changed:
             self._calls += 1
             mine = self._calls
@@ -92,9 +101,15 @@ class VllmServer:
             if self._link is not None:
                 send(self._link, ready=mine)
             self._changed.wait_for(lambda: self._end_reason or self._answered_calls >= mine)
-            if self._end_reason:
+            if self._end_reason or self._access is None:
                 raise EngineError(self._end_reason)
-            return self._base_urls
+            return (f"http://{self._access.socket}/v1",)
+
+    def access(self, host: str) -> Access:
+        """How to reach the server of this name. One that has ended is not reached: its name is never looked up."""
+        with self._changed:
+            key = self._access.key if self._access else ""
+            return Access(f"{self._address}/{host}", key)
 
     def set_active(self, active: bool) -> None:
         """Report whether this process has requests for it, from now on."""
@@ -129,9 +144,11 @@ class VllmServer:
     def _run(self) -> None:
         try:
             config = self._keeper_config()
+            folder = Path(config.folder)
             self._heard_at = time.monotonic()
-            while (link := self._connect(config)) is not None:
-                self._follow(link, Path(config.folder))
+            with rendezvous.reachable(folder) as self._address:
+                while (link := self._connect(config)) is not None:
+                    self._follow(link, folder)
         except EngineError as error:
             self._end(str(error))
         except Exception as error:
@@ -139,12 +156,13 @@ class VllmServer:
             self._end(f"the vLLM server cannot be used: {error}")
 
     def _keeper_config(self) -> KeeperConfig:
-        vllm, command = self._settings.vllm, _command(self._settings, self._revision())
-        variables = sorted((name, value) for name, value in os.environ.items() if name.startswith(RELEVANT_VARIABLES))
+        vllm, command = self._settings.vllm, server_command(self._settings, self._revision())
+        variables = sorted((name, os.environ[name]) for name in os.environ if _is_relevant(name))
         variables.append(("", str(Path.cwd())))  # arguments may name files
         bounds = (vllm.start_timeout_s, self._hung_s, vllm.restarts, vllm.linger_s)
         folder = rendezvous.private_folder(digest(command, variables, bounds)[:12])
-        launch = Launch(tuple(command), _environment(folder), vllm.start_timeout_s, self._hung_s, vllm.restarts)
+        model, environment = model_name(self._settings), server_environment(folder)
+        launch = Launch(tuple(command), model, environment, vllm.start_timeout_s, self._hung_s, vllm.restarts)
         return KeeperConfig(launch, str(folder), vllm.linger_s)
 
     def _connect(self, config: KeeperConfig) -> socket.socket | None:
@@ -208,10 +226,14 @@ class VllmServer:
             if "asking" in news:
                 self._active_processes, self._deaths = news["asking"], news["deaths"]
             if news.get("well", 0) > self._answered_calls:
-                self._answered_calls, self._base_urls = news["well"], tuple(news["urls"])
+                self._answered_calls, self._access = news["well"], Access(news["socket"], news["key"])
             if news.get("over"):
                 self._end(news["over"])
             self._changed.notify_all()
+
+
+def _is_relevant(name: str) -> bool:
+    return name.startswith(RELEVANT_VARIABLES) and name != "VLLM_API_KEY"
 
 
 def _last_words(process: subprocess.Popen[bytes], folder: Path) -> str:
@@ -238,7 +260,8 @@ os.register_at_fork(after_in_child=_forget)
 # --- the command ----------------------------------------------------------------------------------------------------
 
 
-def _command(settings: EngineSettings, revision: str) -> list[str]:
+def server_command(settings: EngineSettings, revision: str) -> list[str]:
+    """The command of the server. Raises EngineError for arguments that the user must not give."""
     vllm, path = settings.vllm, model_path(settings)
     extra_args = [argument.reveal() for argument in vllm.extra_args]
     options = {argument.partition("=")[0].replace("_", "-") for argument in extra_args}
@@ -247,8 +270,7 @@ def _command(settings: EngineSettings, revision: str) -> list[str]:
     arguments = {
         "--model": str(path or settings.model),
         "--served-model-name": model_name(settings),
-        "--host": HOST,
-        "--port": PORT,
+        "--uds": ADDRESS,
         "--dtype": vllm.dtype,
     }
     if path is None and (pinned := settings.revision if revision == UNRESOLVED else revision):
@@ -268,10 +290,10 @@ def _command(settings: EngineSettings, revision: str) -> list[str]:
     return [str(Path(vllm.python or sys.executable).expanduser()), *module, *flat, *extra_args]
 
 
-def _environment(folder: Path) -> dict[str, str]:
-    """This process's environment, including the user's CUDA_*, HF_*, VLLM_* and the like; but without usage statistics,
-    without an API key, and without importing modules from the working directory."""
+def server_environment(folder: Path) -> dict[str, str]:
+    """What a server may need of this process's environment, by list: no keys of clouds or other services, though the
+    hub's token. Also without usage statistics, and without importing modules from the working directory."""
     fixed = {"VLLM_NO_USAGE_STATS": "1", "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"}
     if len(str(folder)) < 64:  # a socket's path has a narrow limit
         fixed["VLLM_RPC_BASE_PATH"] = str(folder)
-    return {name: value for name, value in os.environ.items() if name != "VLLM_API_KEY"} | fixed
+    return guard.environment(*guard.SYSTEM, *guard.MODELS) | fixed

@@ -12,7 +12,7 @@ import signal
 import subprocess
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,14 @@ from curation.dataset.dataset import Dataset
 from curation.engines.interface import Completion, Engine, Failure, Sampling, TextRequest
 from curation.engines.load import load
 from curation.engines.openai.engine import open_openai
-from curation.engines.vllm.shared_server import VllmServer, open_vllm
+from curation.engines.vllm.shared_server import open_vllm
 from curation.ids import content_digest
 from curation.prompts import Prompt
 from curation.secret import REVEAL
 from curation.settings import EngineSettings, resolve
 from curation.texts.limits import TextLimits
 from tests.conftest import SERVED_MODEL, VIDLA
+from tests.support.own_servers import served_on_loopback
 from tests.support.segmented import CAPTIONS, Rows, run, segment_videos
 from tests.support.watching import is_closed, is_gone, wait_until
 
@@ -368,15 +369,13 @@ def test_a_server_that_is_killed_in_mid_run_costs_nothing(
 def test_a_server_that_stays_away_ends_the_run_and_the_next_one_goes_on(
     vllm_settings: EngineSettings, text_server: str, undisturbed: Dataset, tmp_path: Path
 ) -> None:
-    dataset, server = waiting(tmp_path / "dataset"), VllmServer(vllm_settings)
-    try:
-        url = server.ready()[0]
+    dataset = waiting(tmp_path / "dataset")
+    with ExitStack() as server:
+        url = server.enter_context(served_on_loopback(vllm_settings, tmp_path / "server.log"))
         with curating(dataset, assignments(at(url, patience_s=5.0))) as process:
             wait_for_captions(dataset, process)
             server.close()
             said = said_by(process)
-    finally:
-        server.close()
     assert process.returncode == 1
     assert re.search(rf"^vidla: {url} has not answered for \d+ s .* the same command goes on from there$", said, re.M)
     made = told(dataset)["captions"]

@@ -15,6 +15,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -24,7 +25,7 @@ from aiohttp import web
 from curation.engines.interface import Completion, Failure, Sampling, TextRequest
 from curation.engines.load import load
 from curation.engines.openai.engine import OpenAIEngine, RemoteServers, open_openai
-from curation.engines.openai.servers import Server
+from curation.engines.openai.servers import Access, Server
 from curation.engines.registry import open_engine
 from curation.errors import EngineError
 from curation.prompts import Prompt
@@ -534,6 +535,9 @@ class Restarting:
 
     active_processes = 1
 
+    def access(self, host: str) -> None:
+        """They are reached by their names."""
+
     def set_active(self, active: bool) -> None:
         pass
 
@@ -755,6 +759,49 @@ def test_no_key_is_sent_to_a_server_of_our_own(monkeypatch: pytest.MonkeyPatch) 
         e.complete([request("a")])
         e.close()
         assert "Authorization" not in server.asked[0].headers
+
+
+class Private(RemoteServers):
+    """A server of our own: behind a socket, though its URL could be looked up."""
+
+    def __init__(self, url: str, socket: Path) -> None:
+        super().__init__((url,))
+        self._socket = socket
+
+    def access(self, host: str) -> Access:
+        return Access(str(self._socket), KEY)
+
+
+@pytest.mark.hostile("neighbours")
+def test_a_server_of_our_own_is_asked_through_its_socket_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = settings("unused", patience_s=1).model_copy(update={"kind": "vllm"})
+    with ScriptedServer() as impostor:
+        e = OpenAIEngine("vllm", own, "m", "m@", "rev", Private(impostor.url, tmp_path / "socket"))
+        with ScriptedServer(path=tmp_path / "socket") as server:
+            (answer,) = e.complete([request("a")])
+        assert isinstance(answer, Completion)
+        assert [asked.headers["Authorization"] for asked in server.asked] == [f"Bearer {KEY}"]
+        with pytest.raises(EngineError, match="has not answered"):
+            e.complete([request("b")])
+        e.close()
+        assert impostor.asked == []
+    assert KEY not in caplog.text + repr(Access("socket", KEY))
+
+
+@pytest.mark.hostile("neighbours")
+def test_the_key_of_our_own_server_is_in_no_message(tmp_path: Path) -> None:
+    async def script(asked: Asked) -> web.StreamResponse:
+        return await scripted.status(400, asked.headers["Authorization"])(asked)
+
+    own = settings("unused").model_copy(update={"kind": "vllm"})
+    with ScriptedServer(script, path=tmp_path / "socket"):
+        e = OpenAIEngine("vllm", own, "m", "m@", "rev", Private("http://127.0.0.1:1/v1", tmp_path / "socket"))
+        (answer,) = e.complete([request("a")])
+        e.close()
+    assert isinstance(answer, Failure)
+    assert "REDACTED" in answer.message and KEY not in answer.message
 
 
 # --- what names it --------------------------------------------------------------------------------------------------

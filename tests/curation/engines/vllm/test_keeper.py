@@ -247,6 +247,7 @@ def test_a_keeper_that_cannot_start(serve: Serve, stand_in: Path, monkeypatch: p
     assert whys([serve()]) == ["the keeper of the vLLM server did not start: RuntimeError: broken (exit status 1)"]
 
 
+@pytest.mark.hostile("neighbours")
 def test_a_folder_that_others_can_write_to_is_not_used(serve: Serve, stand_in: Path) -> None:
     folder = stand_in.parent / f"vidla-vllm-{os.geteuid()}"
     folder.mkdir()

@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -21,7 +22,8 @@ import psutil
 import pytest
 from PIL import Image
 
-from curation.engines.vllm.shared_server import VllmServer
+from curation.engines.vllm.server_process import served_models
+from curation.engines.vllm.shared_server import VllmServer, server_environment
 from curation.errors import EngineError
 from curation.settings import EngineSettings
 from tests.conftest import SERVED_MODEL
@@ -29,8 +31,12 @@ from tests.support.own_servers import (
     Serve,
     assert_nothing_left,
     get,
+    key_of,
+    name_of,
+    post,
     provoke,
     settings,
+    socket_of,
     start_command,
     starts,
     tell,
@@ -89,13 +95,12 @@ def test_no_shared_memory_is_left(serve: Serve, stubborn: tuple[str, ...]) -> No
 
 def test_what_it_is_started_with(serve: Serve, stand_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("VLLM_API_KEY", "a key for another server")
     (url,) = serve("--max-num-seqs", "7", dtype="float16", max_model_len=512, tensor_parallel_size=2).ready()
     arguments = " ".join(get(url, "/arguments"))
     for pair in (
         "--model nobody/nothing",
         "--served-model-name nobody/nothing",
-        "--host 127.0.0.1",
+        "--uds /proc/",
         "--dtype float16",
         "--max-model-len 512",
         "--tensor-parallel-size 2",
@@ -104,9 +109,9 @@ def test_what_it_is_started_with(serve: Serve, stand_in: Path, tmp_path: Path, m
         assert pair in arguments
     assert '"disable_any_whitespace": true' in arguments
     assert "--data-parallel-size" not in arguments
+    assert "--port" not in arguments
     environment = get(url, "/environment")
     assert environment["HF_HUB_OFFLINE"] == environment["VLLM_NO_USAGE_STATS"] == "1"
-    assert "VLLM_API_KEY" not in environment
 
     folder = tmp_path / "models" / "mine"
     folder.mkdir(parents=True)
@@ -135,6 +140,119 @@ def test_a_hub_model_is_pinned_to_the_commit_that_is_recorded(stand_in: Path) ->
         finally:
             server.close()
         assert passed in arguments if passed else "--revision" not in arguments
+
+
+# --- neighbours -----------------------------------------------------------------------------------------------------
+
+SECRETS = (
+    *("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "GOOGLE_APPLICATION_CREDENTIALS", "CLOUDSDK_AUTH_ACCESS_TOKEN"),
+    *("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GITHUB_TOKEN", "DATABASE_URL", "SSH_AUTH_SOCK", "VIDLA_ANYTHING"),
+)
+
+
+@pytest.mark.hostile("neighbours")
+@pytest.mark.parametrize("name", SECRETS)
+def test_no_key_of_another_service_reaches_it(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "a canary")
+    monkeypatch.setenv("HF_TOKEN", "the hub's")
+    environment = server_environment(tmp_path)
+    assert "a canary" not in environment.values()
+    assert (environment["HF_TOKEN"], environment["PATH"]) == ("the hub's", os.environ["PATH"])
+
+
+@pytest.mark.hostile("neighbours")
+def test_its_key_is_written_nowhere_and_new_in_each_life(
+    serve: Serve, stand_in: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("VLLM_API_KEY", "a key for another server")
+    monkeypatch.setenv("OPENAI_API_KEY", "a canary")
+    caplog.set_level(logging.DEBUG)
+    server, urls, keys = serve(), [""], []
+    for _ in range(2):
+        wait_until(lambda: server.ready()[0] not in urls)
+        (url,) = server.ready()
+        urls.append(url)
+        environment = get(url, "/environment")
+        assert "a canary" not in environment.values()
+        keys.append(environment["VLLM_API_KEY"])
+        family = get(url, "/pids")
+        launcher = psutil.Process(family[0]).parent()
+        assert launcher is not None
+        keeper = launcher.parent()
+        assert keeper is not None
+        processes = [keeper, launcher, *(psutil.Process(pid) for pid in family)]
+        assert keys[-1] not in str([process.cmdline() for process in processes])
+        assert "a canary" not in str(keeper.environ())
+        provoke(url, "/fail")
+    assert len({*keys, "a key for another server"}) == 3
+    assert all(len(key) >= 40 for key in keys)
+    server.close()
+    files = [path for path in stand_in.parent.rglob("*") if path.is_file()]
+    assert any(path.name == "server.log" for path in files)
+    written = caplog.text + "".join(path.read_text(errors="replace") for path in files)
+    assert not any(key in written for key in keys)
+
+
+IMPOSTORS = {
+    "another key": (("--stranger",), r"does not know its key \(status 401\)"),
+    "another model": (("--serves", "theirs"), "serves theirs, and not nobody/nothing"),
+    "nonsense": (("--models", "[" * 100_000), "serves no model, and not nobody/nothing"),
+    "names of many lines": (("--models", json.dumps({"data": [{"id": "x\n" * 9999}]})), "serves x x x"),
+}
+
+
+@pytest.mark.hostile("neighbours")
+@pytest.mark.parametrize("impostor", IMPOSTORS)
+def test_a_server_that_is_not_ours_is_recognised(serve: Serve, stand_in: Path, impostor: str) -> None:
+    arguments, said = IMPOSTORS[impostor]
+    assert re.search(f"did not come up: what answers at its socket {said}", reason(serve(*arguments)))
+    assert starts(stand_in) == 1
+
+
+@pytest.mark.hostile("neighbours")
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"\xff", b"[", b"1e999", b'"ours"', b"{}", b'{"data": 1}', b'{"data": [1, null]}', b'{"data": [{}]}'),
+        *(b'{"data": [{"id": ["ours"]}]}', b'{"data": {"id": "ours"}}', b'{"data": [{"id": "ours"}', b"[" * 100_000),
+    ],
+)
+def test_a_list_of_models_that_is_none_names_none(body: bytes) -> None:
+    assert served_models(body) == []
+    assert served_models(b'{"data": [{"id": "ours"}]}') == ["ours"]
+
+
+@pytest.mark.hostile("neighbours")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can act as another user")
+def test_another_user_can_neither_reach_it_nor_take_its_place(serve: Serve, stand_in: Path) -> None:
+    for folder in (stand_in.parent, *stand_in.parent.parents[:-1]):
+        if folder.stat().st_uid == os.getuid() and folder != Path("/tmp"):
+            folder.chmod(0o755)  # pytest's are private, people's TMPDIR is not
+    (url,) = serve().ready()
+    path = socket_of(name_of(url))
+    assert path is not None
+    keeper = psutil.Process(get(url, "/pids")[0]).parent()
+    assert keeper is not None
+    attempts = f"""
+import os, pathlib, socket
+def tried(act):
+    try:
+        act()
+    except OSError as error:
+        print(type(error).__name__)
+    else:
+        print("done")
+folder = pathlib.Path({str(path.parent)!r})
+tried(lambda: socket.socket(socket.AF_UNIX).connect({str(path)!r}))
+tried(lambda: socket.socket(socket.AF_UNIX).bind({str(path.with_name("vllm-mine"))!r}))
+tried(lambda: os.listdir(folder))
+tried(lambda: os.rename(folder, folder.with_name("moved")))
+tried(lambda: os.listdir("/proc/{keeper.ppid()}/fd"))
+tried(lambda: open("/proc/{keeper.pid}/environ").read())
+"""
+    command = ["/usr/bin/env", "python3", "-I", "-c", attempts]
+    done = subprocess.run(command, user=65534, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["PermissionError"] * 6
 
 
 # --- it does not come up --------------------------------------------------------------------------------------------
@@ -286,7 +404,7 @@ def test_the_server_ends_with_the_command_and_those_who_watch_over_it(stand_in: 
 # --- the real one ---------------------------------------------------------------------------------------------------
 
 
-def ask(base_url: str, words: str, *images: bytes) -> str:
+def ask(base_url: str, words: str, *images: bytes, key: str = "") -> str:
     parts = [
         {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{base64.b64encode(image).decode()}"}}
         for image in images
@@ -298,6 +416,8 @@ def ask(base_url: str, words: str, *images: bytes) -> str:
         "max_tokens": 16,
         "temperature": 0,
     }
+    if key:  # a server of our own
+        return str(post(base_url, "/v1/chat/completions", key, body)["choices"][0]["message"]["content"])
     request = urllib.request.Request(
         f"{base_url}/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
@@ -343,7 +463,9 @@ def test_a_real_server_is_started_again_and_ends_with_the_command(vllm_settings:
         wait_until(lambda: url_of(command) != old, 900)
         url = url_of(command)
         assert_nothing_left([process.pid for process in family], old)
-        assert "Paris" in ask(url, "What is the capital of France?")
+        assert "Paris" in ask(url, "What is the capital of France?", key=key_of(command))
+        with pytest.raises(KeyError):
+            ask(url, "What is the capital of France?", key="another")
         family = psutil.Process(command.pid).children(recursive=True)
         assert len(family) >= 6  # keeper, launcher, its watcher, three of vLLM's
         shared = shared_memory([process.pid for process in family])
