@@ -214,7 +214,7 @@ def _caught(client: BoundedYoutubeDL, work: Callable[[], dict[str, Any]]) -> dic
         transient = failure.kind in TRANSIENT
     except _STUMBLES as error:
         failure = FetchFailure(Kind.UNSUPPORTED, f"yt-dlp stumbles over it: {type(error).__name__}: {error}"[:500])
-    failed = dataclasses.asdict(failure) | {"message": redact(failure.message)}
+    failed = dataclasses.asdict(failure) | {"message": redact(failure.message[:TEXT_CHARS])}
     return {"failed": failed | {"transient": transient, "waited": client.waited}}
 
 

@@ -33,6 +33,7 @@ from curation.sources.host_places import HostPlaces, server_of
 from curation.sources.opt_out import OPT_OUT_HEADERS, opts_out
 from curation.sources.request_bounds import RequestBounds
 from curation.sources.sites import site_of
+from curation.storable import TEXT_CHARS
 from curation.uris import redact
 
 log = logging.getLogger(__name__)
@@ -323,12 +324,12 @@ class _Log:
     """yt-dlp's output, redacted, in our log."""
 
     def debug(self, message: str) -> None:
-        log.debug("%s", redact(message))
+        log.debug("%s", redact(message[:TEXT_CHARS]))
 
     info = debug
 
     def warning(self, message: str) -> None:
-        log.info("%s", redact(message))
+        log.info("%s", redact(message[:TEXT_CHARS]))
 
     error = warning  # a final failure is reported as a reject
 

@@ -8,6 +8,7 @@ sentence, in its own language ("truncated").
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -164,8 +165,10 @@ class SourceText:
 def sources_of(video: Video, segments: Sequence[Segment], captions: Mapping[str, Caption]) -> dict[_Key, SourceText]:
     """The source texts by clip and kind; a clip without words of a kind has none."""
     sources: dict[_Key, SourceText] = {}
+    middles = sorted(((s.start + s.end) / 2, place) for place, s in enumerate(video.sentences))
     for segment in segments:
-        spoken = [s.text.strip() for s in video.sentences if segment.start <= (s.start + s.end) / 2 < segment.end]
+        inside = middles[bisect_left(middles, (segment.start,)) : bisect_left(middles, (segment.end,))]
+        spoken = [video.sentences[place].text.strip() for place in sorted(place for _, place in inside)]
         seen = [c for frame_id in segment.frame_ids if (c := captions.get(frame_id)) and c.text]
         shown = dict.fromkeys(c.text for c in seen if c.text)  # a lasting scene is described once
         models = sorted({f"{c.engine}/{c.model}" for c in seen})

@@ -37,10 +37,10 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "subject": subject.get(),
-            "message": redact(record.getMessage()),
+            "message": redact(record.getMessage()[: storable.TEXT_CHARS]),
         }
         if record.exc_info:
-            line["traceback"] = redact(self.formatException(record.exc_info))
+            line["traceback"] = redact(self.formatException(record.exc_info)[: storable.TEXT_CHARS])
         text = json.dumps({key: value for key, value in line.items() if value is not None}, ensure_ascii=False)
         return storable.text(text)
 
@@ -125,7 +125,7 @@ def redacting() -> Iterator[None]:
         text = record.getMessage()
         if record.exc_info:
             text = f"{text}\n{logging.Formatter().formatException(record.exc_info)}"
-        record.msg, record.args, record.exc_info = redact(text), (), None
+        record.msg, record.args, record.exc_info = redact(text[: storable.TEXT_CHARS]), (), None
         return True
 
     handlers = [handler for handler in logging.getLogger().handlers if not isinstance(handler.formatter, JsonLines)]

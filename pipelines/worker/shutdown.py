@@ -15,6 +15,7 @@ from curation.errors import (
     VidlaError,
     disk_is_full,
 )
+from curation.storable import TEXT_CHARS
 from curation.uris import redact
 
 
@@ -44,7 +45,7 @@ class EarlyEnd:
     def from_error(cls, error: BaseException) -> Self:
         why = explained(error)
         kind = next((name for name, kind in _KINDS.items() if isinstance(why, kind)), "DatasetError")
-        return cls(kind, redact(str(why)))
+        return cls(kind, redact(str(why)[:TEXT_CHARS]))
 
     @classmethod
     def from_record(cls, record: Mapping[str, str]) -> Self:

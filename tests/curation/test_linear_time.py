@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from yt_dlp.utils import DownloadError
@@ -15,6 +17,7 @@ from curation.engines.interface import Completion
 from curation.engines.vllm.server_log import ServerLog
 from curation.languages import language_of, rank
 from curation.prompts import as_data
+from curation.records import Segment, Sentence, Video
 from curation.rejects import Kind, Rejected
 from curation.retry_after import parse_retry_after
 from curation.settings import SubtitleSettings
@@ -24,13 +27,15 @@ from curation.subtitles import subtitles_child
 from curation.subtitles.cues import Piece, pieces_of
 from curation.subtitles.sentences import sentences_in
 from curation.subtitles.text_encoding import decode
-from curation.subtitles.tracks import language_in, subtitles_beside
+from curation.subtitles.tracks import language_in, plan, subtitles_beside
 from curation.subtitles.transcript import Transcript
 from curation.texts.answers import additions, read_answer
 from curation.texts.limits import TextLimits, split_sentences, truncate
+from curation.texts.summaries import sources_of
 from curation.uris import InvalidUri, forms, redact
 from tests.support.adversarial import Use, attacks, files_with_patterns, grows, uses
 
+T = TypeVar("T")
 OPERATORS = ("vidla/template.py",)  # it applies patterns of the flex template to what its operator gives
 SIZE = 3_000  # characters
 FLOOR_S = 0.010  # of a function, which may do more than a pattern
@@ -88,14 +93,14 @@ def test_patterns_that_take_longer_are_found(pattern: str, method: str) -> None:
 
 CUE = "00:01.000 --> 00:09.000\n"
 SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
-LIMITS = TextLimits(25, 77)
+LIMITS, PAUSES = TextLimits(25, 77), SubtitleSettings(sentence_ends="pauses")
 
 
 def sentences(text: str) -> None:
     answer = subtitles_child.parse({"text": CUE + text, "language": "en"})
     spoken = Transcript(Piece(*piece) for piece in answer["pieces"])
     if spoken.text:
-        sentences_in(spoken, answer["spans"], "en", SubtitleSettings(sentence_ends="pauses"))
+        sentences_in(spoken, answer["spans"], "en", PAUSES)
 
 
 def cues(text: str) -> None:
@@ -156,6 +161,53 @@ PARTS = (
 @pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
 def test_no_function_takes_longer_than_its_text(function: Callable[[str], object]) -> None:
     assert not slow_parts(function, 2_000)
+
+
+def clips_and_sentences(count: int) -> None:
+    spoken = tuple(Sentence(2.0 * i, 2.0 * i + 1.5, "So.") for i in range(count))
+    video = example(Video, video_id="a", duration=2.0 * count, sentences=spoken)
+    clips = [example(Segment, clip_id=str(i), scale="short", start=2.0 * i, end=2.0 * i + 2) for i in range(count)]
+    assert len(sources_of(video, clips, {})) == count
+
+
+def example(record: type[T], **values: object) -> T:
+    """A record with these values, and with None or nothing for the others."""
+    others = {f.name: () if "tuple" in str(f.type) else None for f in dataclasses.fields(record)}
+    return record(**others | values)
+
+
+def subtitle_files(count: int) -> None:
+    listed = {f"en-{i}": {"url": f"https://a.example/{i}"} for i in range(count)}
+    plan(listed, {f"{tag}-orig": file for tag, file in listed.items()}, ["all", "en", "de"])
+
+
+def turns(count: int) -> list[Piece]:
+    return [Piece(100.0 * i, 100.0 * i + 99, "a", turn=True) for i in range(count)]
+
+
+def spans(count: int) -> list[tuple[int, int]]:
+    return [(2 * i, 2 * i + 1) for i in range(count)]
+
+
+def words(letter: str, count: int) -> str:
+    return " ".join(f"{letter}{i}" for i in range(count))
+
+
+COUNTS: dict[str, Callable[[int], object]] = {
+    "clips and sentences": clips_and_sentences,
+    "subtitle files": subtitle_files,
+    "speakers": lambda count: sentences_in(
+        Transcript(turns(count)), [(2 * i, 2 * i + 1) for i in range(count)], "de", PAUSES
+    ),
+    "new words": lambda count: additions(words("b", count), words("a", count)),
+    "scripts": lambda count: additions("今天。" * count, "明天！" * count),
+}
+
+
+@pytest.mark.hostile("patterns")
+@pytest.mark.parametrize("work", COUNTS.values(), ids=COUNTS)
+def test_no_number_of_things_takes_longer(work: Callable[[int], object]) -> None:
+    assert not grows(work, 1_000, FLOOR_S)
 
 
 @pytest.mark.long

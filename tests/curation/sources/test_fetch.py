@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import av
 import pytest
@@ -24,6 +25,7 @@ from curation.sources import host_limits
 from curation.sources.fetch import Fetched, fetch
 from curation.sources.requests import read_inputs
 from curation.sources.targets import FetchTarget
+from curation.subtitles import parsing, tracks
 from tests.support.fetching import QUICK, ask, got, rejected
 from tests.support.web_server import SECRET, WebServer
 
@@ -88,6 +90,31 @@ def test_subtitles_named_in_the_list_are_fetched_and_decoded(web: WebServer, tmp
     row = got(ask(web.url("/video.mp4"), subtitles=web.url("/subtitles/latin1.srt")), tmp_path).download
     assert [(t.language, t.kind, t.format) for t in row.subtitles] == [("und", "manual", "srt")]
     assert "Übergrößenträger" in row.subtitles[0].text
+
+
+@pytest.mark.hostile("subtitles")
+@pytest.mark.parametrize(
+    ("module", "name", "bound", "message"),
+    [
+        (parsing, "_GUESS_S", 0.001, "its subtitles could not be read within"),
+        (tracks, "ROW_CHARACTERS", 10, "those before fill a row"),
+    ],
+    ids=["time", "row"],
+)
+def test_subtitles_beyond_a_bound_do_not_cost_the_video(
+    web: WebServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    module: ModuleType,
+    name: str,
+    bound: float,
+    message: str,
+) -> None:
+    monkeypatch.setattr(module, name, bound)
+    row = got(ask(web.url("/video.mp4"), subtitles=web.url("/subtitles/latin1.srt")), tmp_path).download
+    assert row.source_bytes and row.subtitles == ()
+    assert message in caplog.text
 
 
 @pytest.mark.hostile("pages")
