@@ -44,17 +44,24 @@ class HostPlaces:
         begun = time.monotonic()
         self._file = _open()
         for name in server:  # the site before the address, as all do: no two wait for each other
-            while not self._locked(name):
-                if time.monotonic() - begun > patience_s:
-                    self.leave()
-                    raise Rejected(
-                        Kind.TIMEOUT,
-                        f"no request to {name} was possible for {patience_s:g} s: other downloads of this machine make "
-                        "as many as download.per_host allows",
-                    )
-                time.sleep(_POLL_S)
+            turn = int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big") * (_LARGEST + 1)
+            self._wait_for(range(turn, turn + 1), name, begun, patience_s)
+            self._wait_for(range(turn + 1, turn + 1 + self._limit), name, begun, patience_s)
+            _lock(self._file, turn, fcntl.F_UNLCK)
         self.held = server
         return time.monotonic() - begun
+
+    def _wait_for(self, locks: range, name: str, begun: float, patience_s: float) -> None:
+        """Take one of these locks: the turn to wait at `name`, so that nobody is always overtaken, or a place."""
+        while not any(_lock(self._file, byte) for byte in locks):
+            if time.monotonic() - begun > patience_s:
+                self.leave()
+                raise Rejected(
+                    Kind.TIMEOUT,
+                    f"no request to {name} was possible for {patience_s:g} s: other downloads of this machine make as "
+                    "many as download.per_host allows",
+                )
+            time.sleep(_POLL_S)
 
     def leave(self) -> None:
         """Free the place, if any."""
@@ -62,15 +69,11 @@ class HostPlaces:
         if file >= 0:
             os.close(file)
 
-    def _locked(self, name: str) -> bool:
-        first = int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big") * _LARGEST
-        return any(_lock(self._file, first + place) for place in range(self._limit))
 
-
-def _lock(file: int, byte: int) -> bool:
+def _lock(file: int, byte: int, kind: int = fcntl.F_WRLCK) -> bool:
     """Lock a byte of `file`, which need not exist, until this opening of it is closed; False if it is locked."""
     try:
-        fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0))
+        fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi4x", kind, os.SEEK_SET, byte, 1, 0))
     except (BlockingIOError, PermissionError):
         return False
     return True
