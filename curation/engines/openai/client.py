@@ -39,6 +39,7 @@ class Client:
         self._settings = settings
         self._key = key
         self._key_name = settings.api_key_env
+        self._passwords = [password for url in settings.base_urls if (password := _password(url.reveal()))]
         self._access = access
         self._sessions: dict[Access | None, aiohttp.ClientSession] = {}
 
@@ -120,10 +121,17 @@ class Client:
     def line(self, words: object) -> str:
         """`words` on one line of bounded length, without the key and other secrets."""
         text = str(words)
-        for key in (self._key, *(access.key for access in self._sessions if access)):
-            text = text.replace(key, REDACTED) if key else text
+        for secret in (self._key, *self._passwords, *(access.key for access in self._sessions if access)):
+            text = text.replace(secret, REDACTED) if secret else text
         printable = "".join(c if c.isprintable() else " " for c in text[: 10 * MAX_MESSAGE_CHARS])
         return redact(" ".join(printable.split()))[:MAX_MESSAGE_CHARS]
+
+
+def _password(url: str) -> str | None:
+    try:
+        return URL(url).password
+    except ValueError:
+        return None  # it is no URL, and is not asked
 
 
 def _connector(access: Access | None) -> aiohttp.BaseConnector:

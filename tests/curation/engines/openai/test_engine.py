@@ -633,6 +633,17 @@ def refused(*, script: Script, path: str = "/v1", models: tuple[str, ...] = ("m"
 
 
 @pytest.mark.hostile("secrets")
+@pytest.mark.parametrize("code", [401, 403, 404])
+def test_a_password_is_not_quoted(code: int) -> None:
+    password = "correct horse/battery"
+    with ScriptedServer(scripted.status(code, f"the password {password} of me:{password} is wrong")) as server:
+        url = server.url.replace("//", "//me:correct%20horse%2Fbattery@")
+        with engine(url) as e, pytest.raises(EngineError) as raised:
+            e.complete(requests(12))
+    assert "horse" not in str(raised.value) and "127.0.0.1" in str(raised.value)
+
+
+@pytest.mark.hostile("secrets")
 def test_a_wrong_key_is_said_to_be_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MY_KEY", raising=False)
     line = refused(script=scripted.status(401, "no key"), api_key_env="MY_KEY")
