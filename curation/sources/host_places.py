@@ -12,6 +12,7 @@ import struct
 import tempfile
 import time
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 from curation.rejects import Kind, Rejected
@@ -30,7 +31,7 @@ class HostPlaces:
 
     def __init__(self, limit: int) -> None:
         self._limit = min(limit, _LARGEST)
-        self._file = -1
+        self._file: IO[bytes] | None = None
         self.held: tuple[str, ...] = ()
 
     def take(self, server: tuple[str, ...], patience_s: float) -> float:
@@ -42,18 +43,18 @@ class HostPlaces:
             return 0.0
         self.leave()
         begun = time.monotonic()
-        self._file = _open()
-        for name in server:  # the site before the address, as all do: no two wait for each other
+        file = self._file = _open()
+        for name in dict.fromkeys(server):  # the site before the address, as all do: no two wait for each other
             turn = int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big") * (_LARGEST + 1)
-            self._wait_for(range(turn, turn + 1), name, begun, patience_s)
-            self._wait_for(range(turn + 1, turn + 1 + self._limit), name, begun, patience_s)
-            _lock(self._file, turn, fcntl.F_UNLCK)
+            self._wait_for(file, range(turn, turn + 1), name, begun, patience_s)
+            self._wait_for(file, range(turn + 1, turn + 1 + self._limit), name, begun, patience_s)
+            _lock(file, turn, fcntl.F_UNLCK)
         self.held = server
         return time.monotonic() - begun
 
-    def _wait_for(self, locks: range, name: str, begun: float, patience_s: float) -> None:
+    def _wait_for(self, file: IO[bytes], locks: range, name: str, begun: float, patience_s: float) -> None:
         """Take one of these locks: the turn to wait at `name`, so that nobody is always overtaken, or a place."""
-        while not any(_lock(self._file, byte) for byte in locks):
+        while not any(_lock(file, byte) for byte in locks):
             if time.monotonic() - begun > patience_s:
                 self.leave()
                 raise Rejected(
@@ -65,12 +66,12 @@ class HostPlaces:
 
     def leave(self) -> None:
         """Free the place, if any."""
-        file, self._file, self.held = self._file, -1, ()
-        if file >= 0:
-            os.close(file)
+        self.held = ()
+        if self._file is not None:
+            self._file.close()  # which may be repeated, if a time limit strikes here
 
 
-def _lock(file: int, byte: int, kind: int = fcntl.F_WRLCK) -> bool:
+def _lock(file: IO[bytes], byte: int, kind: int = fcntl.F_WRLCK) -> bool:
     """Lock a byte of `file`, which need not exist, until this opening of it is closed; False if it is locked."""
     try:
         fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi4x", kind, os.SEEK_SET, byte, 1, 0))
@@ -79,7 +80,7 @@ def _lock(file: int, byte: int, kind: int = fcntl.F_WRLCK) -> bool:
     return True
 
 
-def _open() -> int:
+def _open() -> IO[bytes]:
     """The file of places: the same for all of the user's processes with this TMPDIR, and nobody else's."""
     path = Path(tempfile.gettempdir(), f"vidla-places-{os.geteuid()}")
     try:
@@ -90,7 +91,7 @@ def _open() -> int:
     if status.st_uid != os.geteuid() or status.st_mode & 0o077:
         os.close(file)
         raise Rejected(Kind.INTERNAL, f"{path} is not private to you; remove it, or set TMPDIR to another place")
-    return file
+    return os.fdopen(file, "r+b", buffering=0)
 
 
 def server_of(url: str, *, proxied: bool) -> tuple[str, ...]:
