@@ -123,7 +123,7 @@ def read_answer(raw: bytes) -> ChatAnswer:
 
 def read_stream(raw: bytes, first_token_s: float | None) -> ChatAnswer:
     """Parse a chat completion streamed as server-sent events. Raises ExchangeError, also if it is incomplete."""
-    words: dict[str, str] = {}
+    words: dict[str, list[str]] = {"content": [], "refusal": []}
     finish_reason = usage = None
     try:
         for event in _events(raw):
@@ -135,8 +135,9 @@ def read_stream(raw: bytes, first_token_s: float | None) -> ChatAnswer:
                 finish_reason = choice.get("finish_reason") or finish_reason
                 for kind in ("content", "refusal"):
                     if isinstance(piece := choice["delta"].get(kind), str):
-                        words[kind] = words.get(kind, "") + piece
-        return _validated(words.get("content"), words.get("refusal"), finish_reason, usage, first_token_s)
+                        words[kind].append(piece)
+        content, refused = ("".join(pieces) if pieces else None for pieces in words.values())
+        return _validated(content, refused, finish_reason, usage, first_token_s)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise ExchangeError("broken", f"the answer is not a complete chat completion: {_as_text(raw)}") from None
 
@@ -148,7 +149,7 @@ def _events(raw: bytes | bytearray) -> Iterator[Any]:
 
 
 def has_content(raw: bytearray) -> bool:
-    """Whether the beginning of a stream contains any of the answer's text yet."""
+    """Whether a piece of a stream contains any of the answer's text."""
     try:
         events = list(_events(raw[: raw.rfind(b"\n") + 1]))
         return any(

@@ -142,11 +142,13 @@ def _connector(access: Access | None) -> aiohttp.BaseConnector:
 
 async def _read(answer: aiohttp.ClientResponse, streamed: bool) -> tuple[bytes, float | None]:
     """The body; for a stream also the time when its first token arrived."""
-    raw, first_token_at = bytearray(), None
+    raw, first_token_at, seen = bytearray(), None, 0
     async for piece in answer.content.iter_any():
         raw += piece
         if len(raw) > MAX_ANSWER_BYTES:
             raise ExchangeError("broken", f"the server answered more than {MAX_ANSWER_BYTES} bytes")
-        if streamed and first_token_at is None and has_content(raw):
-            first_token_at = time.monotonic()
+        if streamed and first_token_at is None:
+            whole = raw.rfind(b"\n") + 1
+            first_token_at = time.monotonic() if has_content(raw[seen:whole]) else None
+            seen = whole
     return bytes(raw), first_token_at
