@@ -27,9 +27,10 @@ from curation.uris import InvalidUri, UrlForms, forms, path_of, redact
 
 log = logging.getLogger(__name__)
 
+CHILD = "curation.sources.list_child"
 ROWS = 1000  # of a list, in a batch
 BATCH_S = 60.0  # for a batch, which takes a tenth of a second
-ROW_S = 10.0  # for a row alone
+ROW_S = 30.0  # for a row alone, and the start of a child
 _VIDEO = re.compile(rf".+\.({'|'.join(VIDEO_SUFFIXES)})", re.IGNORECASE | re.DOTALL)
 
 
@@ -151,7 +152,7 @@ def _rows(path: Path, place: Mapping[str, Any], count: int, seconds: float, faul
     """Raises InputError, and GuardError."""
     argument = {"path": str(path), "place": place, "count": count, "fault": fault}
     limits = guard.Limits(seconds, ytdlp.MEMORY_BYTES, ytdlp.ANSWER_BYTES)
-    answer = guard.call("curation.sources.list_child:targets", argument, limits)
+    answer = guard.call(f"{CHILD}:targets", argument, limits)
     if "error" in answer:
         raise InputError(answer["error"])
     return answer

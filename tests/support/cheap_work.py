@@ -16,7 +16,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from curation import guard
-from curation.ids import content_digest
+from curation.ids import file_digest
 from curation.media.single_pass import PassResult
 from curation.sources import ytdlp
 from tests.support.dataset_files import stored_media
@@ -40,7 +40,7 @@ def media(argument: dict[str, Any]) -> dict[str, Any]:
     given = json.loads(answers.read_text()) if answers.is_file() else {}
     return {
         "media": str(file),
-        "digest": content_digest(argument["url"].encode()),
+        "digest": file_digest(file),
         "opt_out": None,
         "extractor": "Generic",
         "id": "x",

@@ -19,7 +19,7 @@ import pytest
 
 from curation import guard
 from curation.guard import Child, Crashed, Limits, OutOfMemory, Overflowed, Stopped, TimedOut
-from curation.rejects import Kind, Rejected
+from curation.rejects import MESSAGE_CHARS, Kind, Rejected
 
 LIMITS = Limits(wall_s=120, memory_bytes=1 << 30)
 HERE = __name__
@@ -47,6 +47,10 @@ def toil(argument: dict[str, Any]) -> dict[str, Any]:
 
 def reject(argument: dict[str, Any]) -> dict[str, Any]:
     raise Rejected(Kind.CORRUPT, "half of it is missing")
+
+
+def reject_in_halves(argument: dict[str, Any]) -> dict[str, Any]:
+    raise Rejected(Kind.CORRUPT, "half \ud83d " + "x" * 5000)
 
 
 def fail(argument: dict[str, Any]) -> dict[str, Any]:
@@ -156,7 +160,17 @@ def test_what_goes_wrong_costs_the_call(child: Child, function: str, error: type
     assert child.call(f"{HERE}:echo", {"next": 1}, LIMITS)["next"] == 1
 
 
+def say(argument: dict[str, Any]) -> dict[str, Any]:
+    return {"said": eval(argument["code"])}  # noqa: S307
+
+
 NONSENSE = (
+    '{"result": {"a": NaN}, "processor_s": 0}',
+    '{"result": {"a": 1e999}, "processor_s": 0}',
+    f'{{"result": {{"a": {2**63}}}, "processor_s": 0}}',
+    f'{{"result": {{"a": {"[" * 200}{"]" * 200}}}, "processor_s": 0}}',
+    f'{{"result": {{"a": {"9" * 5000}}}, "processor_s": 0}}',
+    '{"result": null, "kind": "no kind", "message": "", "processor_s": 0}',
     "{",
     "[" * 100_000,
     "7",
@@ -170,11 +184,33 @@ NONSENSE = (
 )
 
 
-@pytest.mark.parametrize("text", NONSENSE)
+@pytest.mark.hostile("media")
+@pytest.mark.parametrize("text", NONSENSE, ids=range(len(NONSENSE)))
 def test_nonsense_from_a_subverted_child_is_a_crash(child: Child, text: str) -> None:
     with pytest.raises(Crashed):
         child.call(f"{HERE}:spoof", {"text": text}, LIMITS)
     assert child.call(f"{HERE}:echo", {"next": 1}, LIMITS)["next"] == 1
+
+
+@pytest.mark.hostile("text")
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (r"'cut \ud83d'", "cut \ufffd"),
+        (r"{'\udc00': ['\ud83d']}", {"\ufffd": ["\ufffd"]}),
+        (r"'\ud83d' + '\ude00'", "\U0001f600"),
+        ("b'caf\\xe9'.decode(errors='surrogateescape')", "caf\ufffd"),
+    ],
+)
+def test_texts_of_a_child_can_be_stored(child: Child, code: str, said: Any) -> None:
+    assert child.call(f"{HERE}:say", {"code": code}, LIMITS)["said"] == said
+
+
+@pytest.mark.hostile("text")
+def test_the_message_of_a_reject_can_be_stored(child: Child) -> None:
+    with pytest.raises(Rejected) as caught:
+        child.call(f"{HERE}:reject_in_halves", {}, LIMITS)
+    assert caught.value.message == "half \ufffd " + "x" * (MESSAGE_CHARS - 7)
 
 
 def test_a_child_sees_no_keys(child: Child, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import os
+import tempfile
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,12 +23,14 @@ from curation.errors import InputError
 from curation.records import Reject, VideoRequest
 from curation.rejects import Kind, Rejected
 from curation.settings import DownloadSettings
+from curation.sources import requests
+from curation.sources.input_lists import Place, read_rows
 from curation.sources.requests import read_inputs
 from curation.sources.targets import FetchTarget, target_of
 from curation.subtitles.tracks import plan, read
 from curation.uris import InvalidUri, canonical, forms, is_redacted, redact
 from tests.support.project import FAKE_SITE
-from tests.support.web_server import SECRET, WebServer
+from tests.support.web_server import ROUTES, SECRET, WebServer
 
 SETTINGS = DownloadSettings(allow_private=True, stall_s=2.0, timeout_s=60.0, attempts=1)
 
@@ -132,6 +135,7 @@ _BAD = [
 ]
 
 
+@pytest.mark.hostile("lists")
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
 def test_an_invalid_row_is_rejected_and_reading_continues(tmp_path: Path, suffix: str) -> None:
     good = {"url": "https://videos.example/good.mp4"}
@@ -147,6 +151,7 @@ def test_an_invalid_row_is_rejected_and_reading_continues(tmp_path: Path, suffix
     assert keys == [r.key for r in read_all(tmp_path / f"list{suffix}") if isinstance(r, Reject)]
 
 
+@pytest.mark.hostile("lists")
 def test_lines_that_are_not_rows(tmp_path: Path) -> None:
     (tmp_path / "list.jsonl").write_text(
         '{"url": "https://a.example/1"}\nnonsense\n[1]\n{"url": 7}\n{"url": "https://a.example/2", "x": NaN}\n'
@@ -157,6 +162,7 @@ def test_lines_that_are_not_rows(tmp_path: Path) -> None:
     assert [isinstance(f, FetchTarget) for f in found] == [True, False, False, False, False, False, False, True]
 
 
+@pytest.mark.hostile("lists")
 def test_csv_rows_that_do_not_fit(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text(
         'url,id\nhttps://a.example/1,1,2\nhttps://a.example/2\nhttps://a.example/3,"never closed\n'
@@ -171,6 +177,7 @@ def test_csv_rows_that_do_not_fit(tmp_path: Path) -> None:
     assert isinstance(sixth, FetchTarget) and sixth.request.id == "oddquotes"
 
 
+@pytest.mark.hostile("lists")
 def test_a_line_without_an_end_does_not_fill_the_memory(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("https://a.example/1\n" + "x" * (20 << 20))
     tracemalloc.start()
@@ -198,6 +205,7 @@ def test_memory_does_not_grow_with_the_list(tmp_path: Path, suffix: str) -> None
     assert peak(8_000) < 1.2 * peak(2_000)
 
 
+@pytest.mark.hostile("lists")
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -226,6 +234,101 @@ def test_misuse_is_reported_before_anything_is_read(tmp_path: Path) -> None:
         read_all(tmp_path / "empty")
     with pytest.raises(InputError, match="cookies_file"):
         read_all(good, cookies_file=str(tmp_path / "none"))
+
+
+_STOPPING = [{"url": f"https://a.example/{name}"} for name in ("1", "hang", "2", "crash", "3", "4", "swell", "5", "6")]
+
+
+@pytest.mark.hostile("lists")
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_a_row_that_stops_the_child_is_rejected_alone(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "CHILD", "tests.support.slow_lists")
+    monkeypatch.setattr(requests, "ROWS", 4)
+    monkeypatch.setattr(requests, "BATCH_S", 10.0)
+    monkeypatch.setattr(requests, "ROW_S", 10.0)
+    found = read_all(write(tmp_path / f"list{suffix}", _STOPPING))
+    assert [f.request.uri[-1] for f in found if isinstance(f, FetchTarget)] == ["1", "2", "3", "4", "5", "6"]
+    hung, crashed, swollen = (f.message for f in found if isinstance(f, Reject))
+    assert "it cannot be read" in hung and "no end after" in hung
+    assert "SIGKILL" in crashed and "MemoryError" in swollen
+
+
+@pytest.mark.hostile("lists")
+def test_a_list_that_cannot_be_read_at_all_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "CHILD", "tests.support.slow_lists")
+    with pytest.raises(InputError, match=r"list.txt: not readable after row 0: .*SIGKILL"):
+        read_all(write(tmp_path / "list.txt", [{"url": "https://a.example/crash-always"}]))
+
+
+@pytest.mark.hostile("lists")
+@pytest.mark.parametrize(
+    ("lines", "numbers"),
+    [
+        (['"never closed', "good,x"], [3]),
+        (['good,"a', 'b"', '"never closed', "good"], [2, 5]),
+        (['"a"b', "good"], [3]),
+        (['good,"never', 'good,"never', "good"], [4]),
+        (['x,"', '""', '""', "good"], [5]),
+        (['""', '"', "good"], [4]),
+        (["x," + "y" * 140_000, "good"], [3]),
+        (['x,"' + "y" * (2 << 20), "good"], [3]),
+        (["x,y,z", "", "good"], [4]),
+        (["\x00", "good"], [3]),
+    ],
+)
+def test_lines_of_csv_cost_only_themselves(tmp_path: Path, lines: list[str], numbers: list[int]) -> None:
+    (tmp_path / "list.csv").write_text("\n".join(["url,id", *lines]).replace("good", "https://a.example/good"))
+    batch = read_rows(tmp_path / "list.csv", Place(), 100)
+    rows = batch.rows
+    while batch.after:
+        batch = read_rows(tmp_path / "list.csv", batch.after, 100)
+        rows += batch.rows
+    good = [n for n, row in rows if not isinstance(row, str) and row.get("url") == "https://a.example/good"]
+    assert good == numbers
+
+
+@given(st.lists(st.text(st.sampled_from('ab",\r\n \u00e4'), max_size=12), max_size=12), st.integers(1, 5))
+def test_csv_that_programs_write_is_read_as_it_was_in_batches_of_any_size(cells: list[str], count: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "list.csv")
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows([["url", "id"], *(["x", cell] for cell in cells)])
+        place: Place | None = Place()
+        found = []
+        while place:
+            batch = read_rows(path, place, count)
+            found += [row for _, row in batch.rows]
+            place = batch.after
+    assert found == [{"url": "x", "id": cell} if cell else {"url": "x"} for cell in cells]
+
+
+@pytest.mark.hostile("lists")
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"id": "x" * 1001}, "1001 characters"),
+        ({"id": 2**63}, "64-bit"),
+        ({"end": 1e250}, "1e+250"),
+        ({"start": 1e10}, "later than any"),
+        ({"start": 10**400}, "not a number"),
+        ({"x": [[[[]]]] * 300_000}, "a line of more than"),
+        ({"x": json.loads("[" * 65 + "]" * 65)}, "nested more than 64"),
+        ({"x": json.loads('{"a":' * 65 + "1" + "}" * 65)}, "nested more than 64"),
+    ],
+)
+def test_ids_times_lengths_and_nesting_are_bounded(tmp_path: Path, row: dict[str, Any], says: str) -> None:
+    asked = [{"url": "https://a.example/1", **row}, {"url": "https://a.example/2"}]
+    (tmp_path / "list.jsonl").write_text("".join(json.dumps(r) + "\n" for r in asked))
+    reject, target = read_all(tmp_path / "list.jsonl")
+    assert isinstance(reject, Reject) and says in reject.message
+    assert isinstance(target, FetchTarget)
+
+
+def test_an_old_list_with_carriage_returns(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_bytes(b"url,id\rhttps://a.example/1,a\rhttps://a.example/2,b\r")
+    assert [r.id for r in requests_of(tmp_path / "list.csv")] == ["a", "b"]
 
 
 # --- local files ----------------------------------------------------------------------------------------------------
@@ -290,6 +393,20 @@ def test_playlists_are_expanded_and_videos_are_not_opened(web: WebServer) -> Non
     assert [r.uri for r in series] == [web.url(f"/site/{n}") for n in ("one", "two", "three")]
 
 
+@pytest.mark.hostile("pages")
+def test_a_playlist_with_a_name_without_end(web: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def feed(handler: Any) -> None:
+        entry = f'<item><title>{{}}</title><enclosure url="{web.url("/video.mp4?part={}")}" type="video/mp4"/></item>'
+        items = entry.format("x" * (2 << 20), 1) + entry.format("&#xD83D; cut", 2)
+        text = f'<rss version="2.0"><channel><title>{"y" * (2 << 20)}</title>{items}</channel></rss>'
+        handler.answer(200, text.replace("&#xD83D;", "\ud83d").encode("utf-8", "replace"), "text/xml")
+
+    monkeypatch.setitem(ROUTES, "long.rss", feed)
+    first, second = requests_of(web.url("/long.rss"))
+    assert json.loads(first.metadata or "")["title"] == "x" * 1000
+    assert json.loads(second.metadata or "")["playlist"] == "y" * 1000
+
+
 def test_a_page_with_several_videos_and_one_with_one(web: WebServer) -> None:
     assert [r.uri for r in requests_of(web.url("/two-videos"))] == [
         web.url("/video.mp4"),
@@ -298,6 +415,7 @@ def test_a_page_with_several_videos_and_one_with_one(web: WebServer) -> None:
     assert [r.uri for r in requests_of(web.url("/watch"))] == [web.url("/watch")]
 
 
+@pytest.mark.hostile("pages")
 def test_a_playlist_that_fails_midway_is_reported(web: WebServer) -> None:
     first, second = read_all(web.url("/site/broken-list"))
     assert isinstance(first, FetchTarget) and first.request.uri.endswith("/site/one")
@@ -306,11 +424,13 @@ def test_a_playlist_that_fails_midway_is_reported(web: WebServer) -> None:
     assert "failed after 1 entries" in second.message
 
 
+@pytest.mark.hostile("pages")
 @pytest.mark.parametrize("path", ["/missing", "/site/private", "/site/plain", "/stall-before-headers", "/endless-page"])
 def test_a_url_that_cannot_be_listed_becomes_a_single_request(web: WebServer, path: str) -> None:
     assert [r.uri for r in requests_of(web.url(path))] == [web.url(path)]
 
 
+@pytest.mark.hostile("addresses")
 def test_playlists_are_opened_under_the_same_policy(web: WebServer) -> None:
     assert [r.uri for r in requests_of(web.url("/feed.rss"), allow_private=False)] == [web.url("/feed.rss")]
     assert not web.asked

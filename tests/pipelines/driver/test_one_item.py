@@ -249,7 +249,7 @@ def others_are_made(rows: list[dict[str, Any]], answers: list[dict[str, str]], s
 
 @pytest.mark.hostile("text")
 @given(ROWS, ANSWERED, SAID)
-@settings(max_examples=3)  # the first is a plain one
+@settings(max_examples=2)  # the first is a plain one
 def test_whatever_is_written_the_others_are_made(
     rows: list[dict[str, Any]], answers: list[dict[str, str]], said: list[str]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from typing import Any
 
 import pytest
@@ -213,6 +214,31 @@ def test_an_error_within_a_stream_counts_like_a_status(code: Any, trouble: str) 
 )  # fmt: skip
 def test_nonsense_about_usage_is_no_tokens(usage: Any) -> None:
     assert read_answer(answer(usage=usage)) == ChatAnswer("hi there", "stop", 0, 0)
+
+
+@pytest.mark.hostile("answers")
+def test_a_pair_that_is_streamed_in_halves_is_one_character() -> None:
+    halves = [event({"content": "a \ud83d"}), event({"content": "\ude00 b"}), event({}, "stop")]
+    assert read_stream(stream(*halves), None).text == "a \U0001f600 b"
+
+
+@pytest.mark.hostile("answers")
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_a_nested_refusal_is_a_refusal(opening: str) -> None:
+    detail = opening * 900 + "1" + ("]" if opening == "[" else "}") * 900
+    assert refusal(400, f'{{"error": {detail}}}'.encode()).trouble == "bad"
+
+
+@pytest.mark.hostile("answers")
+def test_a_long_stream_is_read_in_linear_time() -> None:
+    def seconds(count: int) -> float:
+        raw = stream(*[event({"content": "0123456789" * 10})] * count, event({}, "stop"))
+        begun = time.process_time()
+        assert len(read_stream(raw, None).text) == 100 * count
+        return time.process_time() - begun
+
+    seconds(1_000)
+    assert seconds(40_000) < 3 * seconds(20_000)
 
 
 def test_words_are_told_from_a_stream_s_preliminaries() -> None:
