@@ -16,8 +16,7 @@ from curation.dataset.commits import recent_commits, unfinished
 from curation.dataset.conditions import one_condition
 from curation.dataset.dataset import Dataset
 from curation.dataset.lease import holder_text, is_alive, is_here, read_lease
-from curation.dataset.pins import UnfinishedCommit, versions_now
-from curation.dataset.snapshots import DatasetSnapshot
+from curation.dataset.snapshots import as_of_one_commit
 from curation.errors import UsageError
 from curation.recipes import RECIPES, STEP_OF, older_rows
 from curation.records import SCALES
@@ -28,7 +27,6 @@ from vidla.console import escape, new_table
 BINS = 24
 RUNS = 5
 COMMITS_READ = 200  # the latest ones, in which the runs are found
-ATTEMPTS = 6  # to read all tables as of one commit, half a second apart
 WIDE = 8  # a table with more columns is shown with one line per value
 
 Row = Mapping[str, Any]
@@ -49,21 +47,6 @@ def show(dataset: Dataset, console: Console) -> Books:
     for line in _standing(now, books):
         console.print(line)
     return books
-
-
-def as_of_one_commit(dataset: Dataset) -> Dataset:
-    """The dataset as of one commit while a writer is at work; else as it is, with a commit that stays unfinished."""
-    if not is_written_to(dataset) and unfinished(dataset):
-        return dataset
-    try:
-        return DatasetSnapshot(dataset.uri, versions_now(dataset, ATTEMPTS))
-    except UnfinishedCommit:
-        return dataset
-
-
-def is_written_to(dataset: Dataset) -> bool:
-    lease = read_lease(dataset)
-    return bool(lease.get("open")) and is_alive(lease)
 
 
 _STORED = "select count(*) as count, sum(duration) / 3600 as hours, sum(media_bytes) / 1e6 as megabytes from videos"
@@ -211,7 +194,7 @@ def _runs(dataset: Dataset) -> Table:
 def _standing(dataset: Dataset, books: Books) -> Iterator[str]:
     """The writer, unfinished commits, rows of older recipes, and whether the books balance."""
     lease = read_lease(dataset)
-    writing = is_written_to(dataset)
+    writing = bool(lease.get("open")) and is_alive(lease)
     if writing:
         doubt = "" if is_here(lease) else ", or has died there"
         yield f"{escape(holder_text(lease['holder']))} is writing to the dataset{doubt}"

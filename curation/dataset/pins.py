@@ -20,10 +20,6 @@ PIN_ATTEMPTS = 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
-class UnfinishedCommit(DatasetError):
-    """A commit is applied to some tables only, and stays so."""
-
-
 def pin(dataset: Dataset, name: str) -> dict[str, int]:
     """Keep the current versions of the tables under `name`, and return them. Raises UsageError for an invalid name."""
     if not _NAME.fullmatch(name):
@@ -70,12 +66,9 @@ def _path(name: str) -> str:
     return f"pins/{name}.json"
 
 
-def versions_now(dataset: Dataset, attempts: int | None = None) -> dict[str, int]:
-    """The version of each table. They are consistent, even during writes: all show the same commits.
-
-    Raises DatasetError if a commit stays unfinished for as many `attempts`.
-    """
-    for _ in range(attempts or PIN_ATTEMPTS):
+def versions_now(dataset: Dataset) -> dict[str, int]:
+    """The version of each table. They are consistent, even during writes: all show the same commits."""
+    for _ in range(PIN_ATTEMPTS):
         before = _last_commit(dataset)
         behind = unfinished(dataset)
         deltas = {table: dataset.delta_or_none(table) for table in TABLES}
@@ -83,7 +76,7 @@ def versions_now(dataset: Dataset, attempts: int | None = None) -> dict[str, int
         if not behind and _last_commit(dataset) == before:
             return versions
         time.sleep(0.5)
-    raise UnfinishedCommit(
+    raise DatasetError(
         "a commit stays unfinished: if its writer has died, the next run, or `vidla vacuum`, finishes it"
     )
 

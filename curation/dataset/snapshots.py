@@ -6,7 +6,9 @@ from collections.abc import Mapping
 
 import pyarrow.dataset
 
+from curation.dataset.commits import APPLICATION, read_commits
 from curation.dataset.dataset import Dataset
+from curation.dataset.lease import read_lease
 from curation.schema import TABLES
 
 
@@ -22,3 +24,23 @@ class DatasetSnapshot(Dataset):
         if at is None:  # the table is newer than this version of the dataset
             return pyarrow.dataset.dataset(TABLES[table].schema.empty_table())
         return super().arrow(table, at)
+
+
+def as_of_one_commit(dataset: Dataset) -> DatasetSnapshot:
+    """The dataset as of the last commit that is applied to all of its tables, however busy its writer is."""
+    settled = int(read_lease(dataset).get("settled", 0))
+    deltas = {table: delta for table in TABLES if (delta := dataset.delta_or_none(table)) is not None}
+    applied = {table: delta.transaction_version(APPLICATION) or 0 for table, delta in deltas.items()}
+    commits = [(number, set(record.get("tables", ()))) for number, record in read_commits(dataset, settled)]
+    last = settled
+    for number, tables in commits:
+        if any(applied.get(table, 0) < number for table in tables):
+            break
+        last = number
+    versions = {}
+    for table, delta in deltas.items():
+        later = sum(last < number <= applied[table] for number, tables in commits if table in tables)
+        versions[table] = delta.version() - later
+        while later and (dataset.delta(table, versions[table]).transaction_version(APPLICATION) or 0) > last:
+            versions[table] -= 1  # columns were added since
+    return DatasetSnapshot(dataset.uri, versions)

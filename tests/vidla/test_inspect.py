@@ -130,6 +130,7 @@ def test_an_image_is_shown_as_its_size(shared: Dataset) -> None:
     assert {row["image"] for row in select(shared, "frames")} == sizes
 
 
+@pytest.mark.hostile("datasets")
 @pytest.mark.parametrize(
     ("table", "where", "columns", "message"),
     [

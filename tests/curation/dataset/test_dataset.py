@@ -209,6 +209,7 @@ def test_a_part_is_flushed_by_size_and_holds_small_row_groups(tmp_path: Path) ->
 # --- reading --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.hostile("datasets")
 def test_sql_sees_the_tables_and_nothing_else(added: Dataset, tmp_path: Path) -> None:
     secret = tmp_path / "secret.csv"
     secret.write_text("a\n1\n")

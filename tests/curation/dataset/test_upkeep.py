@@ -144,6 +144,7 @@ def test_unpinned_versions_are_deleted(tmp_path: Path) -> None:
         dataset.delta("clips", version).to_pyarrow_dataset().to_table()
 
 
+@pytest.mark.hostile("datasets")
 @pytest.mark.parametrize("name", ["", "../lease", "a/b", ".hidden", "x" * 101])
 def test_invalid_names_of_pins_are_refused(tmp_path: Path, name: str) -> None:
     dataset = make_dataset(tmp_path / "data", videos=1)
