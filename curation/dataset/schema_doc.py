@@ -74,6 +74,12 @@ still good are not paid for twice. Lost `requests` need their lists again. Damag
 written again from what else is known. Nothing is deleted: damaged files go to `quarantine/`. An interrupted repair is
 repeated.
 
+On a local disk, what is reported as committed outlives a power cut: the files that a commit lists are flushed before
+it, the logs of the tables after it, and both before anything that they replace is deleted. A power cut may leave files
+without content that nothing refers to; the next run sweeps them. Emptied or cut logs of tables, and the lease, are made
+again when a dataset is opened for writing. Anything else that is emptied or cut is told in one line, and
+`vidla verify --repair` mends it.
+
 A backup is a copy of the whole folder or prefix, made while no run writes to it (`vidla inspect` shows a writer), or a
 snapshot of the file system or bucket. Do not leave out `commits/`, `lease.json`, `pins/` and `checksums/`. A copy made
 while a run commits is torn: some of its tables have commits that others lack. No command writes to such a copy or
