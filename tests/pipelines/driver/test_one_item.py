@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from pipelines.driver.curate import curate
 from tests.support.cheap_work import COLUMNS, cheap_work, url_of
 from tests.support.hostile_values import CSV_CELLS, FILE_NAMES, JSON_VALUES, PARQUET_COLUMNS, TEXTS
 from tests.support.scripted_server import Asked, ScriptedServer, say
+from tests.support.web_server import ROUTES, WebServer, page
 
 Case = tuple[str, str, str]  # the border, the field, and what is wrong with its value
 FIELDS = ("url", "id", "subtitles", "start", "end", "note")
@@ -263,3 +265,35 @@ def test_whatever_is_written_a_hundred_times(
     rows: list[dict[str, Any]], answers: list[dict[str, str]], said: list[str]
 ) -> None:
     others_are_made(rows, answers, said)
+
+
+# --- the real work --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.hostile("text")
+def test_real_pages_rows_and_files_cost_only_themselves(
+    videos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = tmp_path / os.fsdecode(b"caf\xe9.mp4")
+    shutil.copy(videos[0], film)
+    monkeypatch.setitem(ROUTES, "half.html", page('<title>hi &#xD83D; there</title><video src="/15.mp4?1"></video>'))
+    monkeypatch.setitem(ROUTES, "good.html", page('<title>good</title><video src="/15.mp4?2"></video>'))
+    with WebServer(videos[0].parent) as server:
+        rows = [
+            f'{{"url": "{server.url("/half.html")}", "id": "half"}}',
+            '{"url": "https://a.example/1", "title": "cut \\ud83d", "end": 1e250}',
+            '{"url": "https://a.example/2", "x": ' + "[" * 600 + "]" * 600 + "}",
+            '{"url": "not a url", "note": "' + ";" * 1_000_000 + '"}',
+            f'{{"url": "{server.url("/good.html")}", "id": "good"}}',
+        ]
+        (tmp_path / "list.jsonl").write_text("\n".join(rows))
+        inputs = [str(tmp_path / "list.jsonl"), str(film)]
+        chosen = resolve(None, ["download.allow_private=true", "download.workers=1"])
+        stages = (Stage.DOWNLOAD, Stage.SEGMENT)
+        assert curate(inputs, str(tmp_path / "dataset"), chosen, stages, [], 0.0, 1.0) == 0
+    dataset = Dataset(str(tmp_path / "dataset"))
+    titles = dataset.read("videos", ["title"])["title"].to_pylist()
+    assert sorted(titles) == ["caf\ufffd", "good", "hi \ufffd there"]
+    messages = " ".join(dataset.read("rejects")["message"].to_pylist())
+    assert [f"row {n}:" in messages for n in range(1, 6)] == [False, True, True, True, False]
