@@ -140,12 +140,12 @@ FUNCTIONS: dict[str, Callable[[str], object]] = {
     "a structured answer": lambda text: read_answer(Completion("1", f'{{"text": "{text}'), SCHEMA),
     "additions": lambda text: additions(text, text[::-1]),
     "split_sentences": split_sentences,
-    "truncate": lambda text: truncate([text, "a"], LIMITS),
     "as_data": as_data,
     "a store's error": lambda text: explained(OSError(f"Error performing {text}")),
     "a server's log": log_of_server,
     "Rejected": lambda text: Rejected(Kind.CRASHED, text),
 }
+SLOW: dict[str, Callable[[str], object]] = {"truncate": lambda text: truncate([text, "a"], LIMITS)}
 PARTS = (
     *("a", " ", "\n", "\r", "\t", "1", "A", "é", "中", "。", "\u200b", "\\N", "&#10;", "&amp;", "&", "&#", "<", "<a>"),
     *("</a>", "<a", ">", ">> ", "(", "(a) ", "()", "[", "[a]", "{\\a", "{", "}", "♪", "♪ a", "- ", "-", "a: ", "A:"),
@@ -212,7 +212,7 @@ def test_no_number_of_things_takes_longer(work: Callable[[int], object]) -> None
 
 @pytest.mark.long
 @pytest.mark.hostile("patterns")
-@pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
+@pytest.mark.parametrize("function", (FUNCTIONS | SLOW).values(), ids=FUNCTIONS | SLOW)
 def test_no_function_takes_longer_than_a_long_text(function: Callable[[str], object]) -> None:
     assert not slow_parts(function, 50_000)
 
