@@ -58,6 +58,7 @@ load_dataset("parquet", data_files="data/clips/*.parquet", streaming=True)
 ```
 
 A clip's media is the range from `start` to `end` of `media_uri`; `vidla export` cuts it out without re-encoding.
+Stored media must lie in the dataset: what a row names elsewhere, or by a link out of it, is not read.
 The images in `frames` are JPEGs: `cast_column("image", datasets.Image())` displays them.
 
 ## Verifying, repairing, backing up

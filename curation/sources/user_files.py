@@ -47,7 +47,10 @@ def unchanged(path: Path, digest: str, folder: Path) -> Iterator[Path]:
     """
     with _opened(path) as file:
         if digest_of(file) != digest:
-            raise Rejected(Kind.SOURCE_GONE, f"{path} is not the file that was downloaded: its content has changed")
+            way_out = (
+                "put the former file back and `vidla retry`, or, if it is the dataset's own, `vidla verify --repair`"
+            )
+            raise Rejected(Kind.SOURCE_GONE, f"{path} has changed since it was downloaded; {way_out}")
         name = folder / f"opened{path.suffix}"
         name.symlink_to(f"/proc/{os.getpid()}/fd/{file.fileno()}")
         try:
