@@ -102,6 +102,7 @@ def test_a_replacement_searches_only_the_named_parts_and_those_of_this_epoch(dat
     assert keys_of(dataset) == ["a", "b", "c"]
 
 
+@pytest.mark.hostile("failures")
 def test_uncommitted_parts_are_deleted_by_the_next_writer(dataset: Dataset) -> None:
     with writer_of(dataset, "run-1") as writer:
         commit_rows(writer, "1", {"rejects": rejects_of("a")})
@@ -115,6 +116,7 @@ def test_uncommitted_parts_are_deleted_by_the_next_writer(dataset: Dataset) -> N
     assert keys_of(dataset) == ["a"]
 
 
+@pytest.mark.hostile("failures")
 def test_torn_files_on_disk_are_deleted_by_the_next_writer(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "data", videos=1)
     torn = tmp_path / "data" / "media" / "ab" / "x.mp4#1"
@@ -125,6 +127,7 @@ def test_torn_files_on_disk_are_deleted_by_the_next_writer(tmp_path: Path) -> No
     assert not torn.exists()
 
 
+@pytest.mark.hostile("failures")
 @pytest.mark.usefixtures("soon")
 def test_a_writer_that_was_overtaken_cannot_commit(dataset: Dataset) -> None:
     with writer_of(dataset, "run-1") as old:
@@ -144,6 +147,7 @@ def test_a_writer_that_was_overtaken_cannot_commit(dataset: Dataset) -> None:
     assert keys_of(dataset) == ["a", "c"]
 
 
+@pytest.mark.hostile("failures")
 def test_a_container_is_not_mistaken_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two containers may run on one boot of a machine without seeing each other's processes."""
     here = holder()["boot"]
@@ -242,6 +246,7 @@ def _pretend_elsewhere(dataset: Dataset) -> None:
     put(dataset.store, LEASE, json.dumps(lease).encode())
 
 
+@pytest.mark.hostile("failures")
 @pytest.mark.usefixtures("soon")
 def test_a_writer_that_was_presumed_dead_and_comes_back_cannot_commit(dataset: Dataset) -> None:
     code = """
@@ -277,6 +282,7 @@ def test_a_writer_that_was_presumed_dead_and_comes_back_cannot_commit(dataset: D
     assert keys_of(dataset) == ["before", "ours", "ours again"]
 
 
+@pytest.mark.hostile("failures")
 def test_the_job_of_a_dead_driver_cannot_commit_once_it_has_a_successor(dataset: Dataset) -> None:
     """The driver opens the dataset and dies; its job continues under its epoch in another process."""
     driver = """
@@ -320,6 +326,7 @@ KILLS = {
 }
 
 
+@pytest.mark.hostile("failures")
 @pytest.mark.slow
 @pytest.mark.parametrize("point", KILLS)
 def test_a_killed_commit_is_finished_or_undone_by_the_next_writer(tmp_path: Path, point: str) -> None:
@@ -352,6 +359,7 @@ def test_a_killed_commit_is_finished_or_undone_by_the_next_writer(tmp_path: Path
         assert live_files(dataset, table) == set(dataset.live_parts(table)), "nothing is left over"
 
 
+@pytest.mark.hostile("failures")
 def test_a_writer_killed_while_writing_a_part_leaves_nothing(dataset: Dataset) -> None:
     code = """
         with Writer(dataset, "theirs", {}) as writer:
@@ -382,6 +390,7 @@ def commit_many(uri: str, lineage: Lineage, names: list[str]) -> None:
         committer.commit(name, parts.finish())
 
 
+@pytest.mark.hostile("failures")
 @pytest.mark.slow
 def test_racing_workers_lose_and_duplicate_nothing(dataset: Dataset) -> None:
     spawn = multiprocessing.get_context("spawn")
@@ -404,6 +413,7 @@ def test_racing_workers_lose_and_duplicate_nothing(dataset: Dataset) -> None:
 # --- a full disk ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.hostile("failures")
 @pytest.mark.slow
 def test_a_full_disk_gives_a_clear_message_and_keeps_the_last_commit_intact(small_disk: Path) -> None:
     dataset = Dataset(str(small_disk / "data"))

@@ -18,7 +18,7 @@ import pytest
 from tests.conftest import VIDLA, make_video
 from tests.support.contents import contents, live_parts, parts_on_disk
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.hostile("failures")]
 
 WAVES = ("--set", "run.wave_videos=2")
 HOW = ("before", "torn", "after")
