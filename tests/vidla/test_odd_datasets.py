@@ -85,7 +85,7 @@ EMPTY = {
     "media": "media/*/*",
     "checksums": "checksums/*.json",
 }
-SHORT = {("a part", verb) for verb in VERBS} | {(name, "inspect") for name in EMPTY}
+SHORT = {("a part", verb) for verb in ("compact", "vacuum", "export")} | {(name, "inspect") for name in EMPTY}
 LISTS = "inspect", "verify"
 
 

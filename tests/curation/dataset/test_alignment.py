@@ -66,7 +66,7 @@ def existing(dataset: Dataset) -> set[str]:
 
 
 @pytest.mark.hostile("datasets")
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(later=st.fixed_dictionaries({entry: st.booleans() for entry in ENTRIES}))
 def test_opening_a_torn_copy_deletes_nothing_that_a_table_lists(
     two: tuple[Path, Path], tmp_path: Path, later: dict[str, bool]

@@ -138,7 +138,7 @@ LOST |= {"summaries": "summarize", "clips": "summarize", "rejects": None, "usage
 
 
 @pytest.mark.hostile("datasets")
-@pytest.mark.parametrize(("table", "how"), some_in_short(LOST, 10))
+@pytest.mark.parametrize(("table", "how"), some_in_short(LOST, 14))
 def test_rows_of_lost_parts_become_pending(
     whole: Path, tmp_path: Path, table: str, how: Callable[[Path], None]
 ) -> None:
@@ -178,7 +178,7 @@ CLASSES = {
 
 
 @pytest.mark.hostile("datasets")
-@pytest.mark.parametrize(("name", "how"), some_in_short(CLASSES, 10))
+@pytest.mark.parametrize(("name", "how"), some_in_short(CLASSES, 14))
 def test_every_other_kind_of_file_can_be_repaired(
     whole: Path, tmp_path: Path, name: str, how: Callable[[Path], None]
 ) -> None:
@@ -231,7 +231,7 @@ TORN = {
 @pytest.mark.hostile("datasets")
 @pytest.mark.parametrize(
     "later",
-    [pytest.param(v, id=k, marks=[pytest.mark.long] if at % 2 else []) for at, (k, v) in enumerate(TORN.items())],
+    [pytest.param(v, id=k, marks=[pytest.mark.long] if at % 3 else []) for at, (k, v) in enumerate(TORN.items())],
 )
 def test_a_torn_copy_is_repaired(two: tuple[Path, Path], tmp_path: Path, later: dict[str, bool]) -> None:
     dataset = compose(two, later, tmp_path / "copy")
