@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
@@ -53,7 +54,7 @@ def open_media(source: Path | BinaryIO) -> av.container.InputContainer:
         raise Rejected(Kind.UNREADABLE, "the file is empty")
     file = f"file:{source.absolute()}" if isinstance(source, Path) else source
     try:
-        return av.open(file, options=dict(WHITELISTS), metadata_errors="replace")
+        return av.open(file, mode="r", options=dict(WHITELISTS), metadata_errors="replace")
     except av.FFmpegError as error:
         raise_resource_error(error)
         if error.errno in (errno.EINVAL, errno.EPERM):
@@ -88,6 +89,13 @@ def contents_of(path: Path) -> Contents:
             pictures=len(moving) < len(container.streams.video),
             audio=sound[0].name if sound and sound[0] is not None else None,
         )
+
+
+def clock_of(part: av.stream.Stream | av.frame.Frame) -> Fraction:
+    """The seconds of a tick of a stream's or a frame's timestamps. Raises Rejected if it has none."""
+    if part.time_base is None:
+        raise Rejected(Kind.CORRUPT, "its timestamps have no unit")
+    return part.time_base
 
 
 def raise_resource_error(error: av.FFmpegError) -> None:

@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, cast
 
 import av
 import numpy as np
+from av.audio.stream import AudioStream
 from av.stream import Discard, Disposition
 
-from curation.media.containers import PICTURES, open_media, raise_resource_error
+from curation.media.containers import PICTURES, clock_of, open_media, raise_resource_error
 from curation.rejects import Kind, Rejected
 from curation.settings import MediaSettings
 
@@ -54,7 +56,7 @@ def check_size(width: int, height: int, settings: MediaSettings) -> None:
 def declared_duration(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> float | None:
     """Seconds of video, according to the container's header; None if it states no duration."""
     if stream.duration and stream.duration > 0:
-        return float(stream.duration * stream.time_base)
+        return float(stream.duration * clock_of(stream))
     return container.duration / av.time_base if container.duration and container.duration > 0 else None
 
 
@@ -145,7 +147,7 @@ class Source:
         self._settings = settings
         self.container = open_media(path)
         self.video = video_stream(self.container, settings)
-        self.audio = self.container.streams.best("audio")
+        self.audio = cast(AudioStream | None, self.container.streams.best("audio"))
         if self.audio is not None and self.audio.codec_context is None:
             self.audio = None
         for stream in self.container.streams:
@@ -153,12 +155,12 @@ class Source:
         self.video.codec_context.thread_count = settings.codec_threads
         # Far above the limit, so that frames that are too large are not reported as corrupt; memory is capped anyway.
         self.video.codec_context.options = {"max_pixels": str(4 * settings.max_pixels)}
-        self.time_base: Fraction = self.video.time_base
+        self.time_base = clock_of(self.video)
         self.frame_rate = self.video.average_rate or self.video.guessed_rate or Fraction(25)
         self.damage = Damage()
         self.clock = Clock(settings.max_gap_s)
         self._sound_clock = Clock(settings.max_gap_s, leader=self.clock)
-        self._sound_packets: deque[av.Packet] = deque()
+        self._sound_packets: deque[av.Packet[AudioStream]] = deque()
         self._sound_bytes = 0
         self._sound_until = 0.0
         self._zero: int | None = None  # the first frame's timestamp
@@ -229,7 +231,7 @@ class Source:
             yield from self._decoded(None)
         self._count_missing()
 
-    def _decoded(self, packet: av.Packet | None) -> list[av.VideoFrame]:
+    def _decoded(self, packet: av.Packet[Any] | None) -> list[av.VideoFrame]:
         try:
             return list(self.video.codec_context.decode(packet))
         except av.FFmpegError as error:
@@ -254,7 +256,7 @@ class Source:
 
     # --- sound ------------------------------------------------------------------------------------------------------
 
-    def _keep_sound(self, packet: av.Packet) -> None:
+    def _keep_sound(self, packet: av.Packet[Any]) -> None:
         if packet.size and self._sound_bytes < _MAX_QUEUED_SOUND_BYTES:
             self._sound_packets.append(packet)
             self._sound_bytes += packet.size
@@ -279,7 +281,7 @@ class Source:
             time = self._sound_until
         else:
             zero = float((self._zero or 0) * self.time_base)
-            source_time = float(frame.pts * frame.time_base) - zero
+            source_time = float(frame.pts * clock_of(frame)) - zero
             time = source_time - self._sound_clock.offset(source_time, duration) - self._range_start
         self._sound_until = time + duration
         return time

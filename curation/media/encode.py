@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -15,7 +16,7 @@ from av.codec.context import Flags
 from av.video.frame import PictureType
 
 from curation.errors import DISK_FULL_STATUS, disk_is_full
-from curation.media.containers import open_media
+from curation.media.containers import clock_of, open_media
 from curation.settings import MediaSettings
 
 TIMESCALE = 90_000  # ticks per second if a source's time base cannot be kept
@@ -51,15 +52,15 @@ def copy_packets(
             continue
         first, last = round(start / packet.time_base), round(end / packet.time_base)
         # Packets of sound overlap: decoding the first needs the one before it, which is not played.
-        lead = 2 * packet.duration - 1 if packet.stream.type == "audio" else 0
+        lead = 2 * (packet.duration or 0) - 1 if packet.stream.type == "audio" else 0
         if packet.pts >= last:
             unfinished.discard(packet.stream_index)
             if not unfinished:
                 break
         elif packet.pts >= first - lead:
-            packet.duration = min(packet.duration, last - packet.pts)
+            packet.duration = min(packet.duration or 0, last - packet.pts)
             packet.pts -= first
-            packet.dts -= first
+            packet.dts = None if packet.dts is None else packet.dts - first
             packet.stream = copies[packet.stream_index]
             out.mux(packet)
 
@@ -71,6 +72,10 @@ def stored_time_base(source: Fraction) -> Fraction:
     Fraction(1, 30000)
     """
     return Fraction(1, source.denominator if source.denominator <= 1_000_000 else TIMESCALE)
+
+
+def _tick(packet: av.Packet[Any]) -> int:
+    return cast(int, packet.pts)  # every packet of our encoder has one
 
 
 class VideoTrack:
@@ -102,7 +107,7 @@ class VideoTrack:
         self._container = container
         self._stream = stream
         self._time_base = time_base
-        self._waiting: av.Packet | None = None
+        self._waiting: av.Packet[Any] | None = None
         self.frames = 0
 
     def write(self, frame: av.VideoFrame, ticks: int, key: bool) -> None:
@@ -119,13 +124,13 @@ class VideoTrack:
         """Write the remaining frames; the last one is shown until `ticks`."""
         self._mux(self._stream.encode())
         if self._waiting is not None:
-            self._waiting.duration = ticks - self._waiting.pts
+            self._waiting.duration = ticks - _tick(self._waiting)
             self._container.mux(self._waiting)
 
-    def _mux(self, packets: list[av.Packet]) -> None:
+    def _mux(self, packets: list[av.Packet[Any]]) -> None:
         for packet in packets:
             if self._waiting is not None:
-                self._waiting.duration = packet.pts - self._waiting.pts
+                self._waiting.duration = _tick(packet) - _tick(self._waiting)
                 self._container.mux(self._waiting)
             self._waiting = packet
 
@@ -173,7 +178,7 @@ class AudioTrack:
         for frame in frames:
             samples = frame.to_ndarray()  # float32 [channels, samples]
             if frame.pts is not None:
-                at = round(frame.pts * frame.time_base * self.rate)
+                at = round(frame.pts * clock_of(frame) * self.rate)
                 if not self._written or abs(at - self._written) > _SYNC_TOLERANCE_S * self.rate:
                     self._silence(at)
                     samples = samples[:, max(0, self._written - at) :]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, cast
 
 import av
 import cv2
@@ -73,7 +74,7 @@ class Scaler:
 
     def _rotated(self, frame: av.VideoFrame, rotation: int) -> av.VideoFrame:
         if self._pixels != "yuv420p":
-            return av.VideoFrame.from_ndarray(cv2.rotate(frame.to_ndarray(), rotation), format=self._pixels)
+            return av.VideoFrame.from_ndarray(cast(Any, cv2.rotate(frame.to_ndarray(), rotation)), format=self._pixels)
         planes = [cv2.rotate(_plane_of(frame, i), rotation) for i in range(3)]
         width = planes[0].shape[1]
         flat = np.concatenate([plane.ravel() for plane in planes]).reshape(-1, width)
@@ -86,7 +87,8 @@ class Scaler:
 def _plane_of(frame: av.VideoFrame, index: int) -> np.ndarray:
     """A view of one 8-bit plane, uint8 [height, width]."""
     plane = frame.planes[index]
-    return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+    data: np.ndarray = np.frombuffer(memoryview(cast(Any, plane)), np.uint8)
+    return data.reshape(plane.height, plane.line_size)[:, : plane.width]
 
 
 class Deinterlacer:
@@ -118,7 +120,7 @@ class Deinterlacer:
         graph.push(frame)
         while True:
             try:
-                yield graph.pull()
+                yield cast(av.VideoFrame, graph.pull())
             except (BlockingIOError, EOFError):
                 return
 

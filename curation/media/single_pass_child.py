@@ -11,12 +11,12 @@ import itertools
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 from pydantic import TypeAdapter
 
-from curation.media.containers import Contents, contents_of, open_media, raise_resource_error
+from curation.media.containers import Contents, clock_of, contents_of, open_media, raise_resource_error
 from curation.media.decode import Picture, Source, declared_duration, video_stream
 from curation.media.encode import AudioTrack, VideoTrack, copy_packets, open_stored, stored_time_base
 from curation.media.pictures import Deinterlacer, Geometry, Scaler, Spool, Thumbnailer, sharpness
@@ -111,7 +111,7 @@ class _SinglePass:
     def _take(self, frame: av.VideoFrame) -> None:
         if not self._started:
             self._start(frame)
-        ticks = round(frame.pts * frame.time_base / self._time_base)
+        ticks = round(cast(int, frame.pts) * clock_of(frame) / self._time_base)
         time = float(ticks * self._time_base)
         self._step, self._last = ticks - self._last, ticks
         stored = self._scaler.scale(frame)

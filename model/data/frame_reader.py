@@ -8,13 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import av
 import numpy as np
 import torch
+from av.video.stream import VideoStream
 
-from curation.media.containers import is_mp4, open_media
+from curation.media.containers import clock_of, is_mp4, open_media
 from curation.rejects import Rejected
 
 try:
@@ -91,7 +92,7 @@ def read_with_pyav(media: Path | BinaryIO, times: Sequence[float]) -> Frames:
         for time in times:
             frame = shown.at(time)
             pixels.append(frame.to_ndarray(format="rgb24"))
-            starts.append(float(frame.pts * shown.video.time_base))
+            starts.append(float(_tick(frame) * shown.clock))
     return Frames(torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2), starts)
 
 
@@ -99,35 +100,36 @@ class _Shown:
     """The frames of a video by the time at which they are shown. Seeks to the next key frame before it, if known."""
 
     def __init__(self, container: av.container.InputContainer) -> None:
-        video = container.streams.best("video")
+        video = cast(VideoStream | None, container.streams.best("video"))
         if video is None or video.codec_context is None:
             raise ValueError("it contains no video that can be decoded")
-        self.video = video
+        self.video, self.clock = video, clock_of(video)
         self._container = container
         video.codec_context.thread_count = 1
         self._keys = [entry.timestamp for entry in video.index_entries if entry.is_keyframe]
         self._begin = video.start_time or 0
         self._end = None if video.duration is None else self._begin + video.duration
-        self._step = 1 / ((video.average_rate or 25) * video.time_base)
+        self._step = 1 / ((video.average_rate or 25) * self.clock)
         self._decoded = self._decode()
         self._frame: av.VideoFrame | None = None
 
     def at(self, time: float) -> av.VideoFrame:
         """The frame shown at `time`, which must not be before that of the last call. Raises ValueError."""
-        tick = int(time / self.video.time_base)
+        tick = int(time / self.clock)
         tick = tick if self._end is None else min(tick, self._end - 1)
         frame = self._frame
-        if frame is None or bisect_right(self._keys, tick) > bisect_right(self._keys, frame.pts):
+        if frame is None or bisect_right(self._keys, tick) > bisect_right(self._keys, _tick(frame)):
             frame = self._sought(tick)
-            if frame is not None and frame.pts > tick > self._begin:
+            if frame is not None and _tick(frame) > tick > self._begin:
                 frame = self._sought(self._begin)  # some containers cannot find a place in the middle
         while frame is None or self._ends(frame) <= tick:
             following = self._next()
-            if following is None and (frame is None or self._end is not None):
+            if following is not None:
+                frame = following
+                continue
+            if frame is None or self._end is not None:
                 raise ValueError(f"the media ends before {time:g} s")
-            if following is None:
-                break
-            frame = following
+            break
         self._frame = frame
         return frame
 
@@ -139,10 +141,14 @@ class _Shown:
     def _decode(self) -> Iterator[av.VideoFrame]:
         for packet in self._container.demux(self.video):
             if packet.size or packet.pts is None:  # an empty one repeats the last frame, unless it is the end
-                yield from packet.decode()
+                yield from self.video.decode(packet)
 
     def _next(self) -> av.VideoFrame | None:
         return next((frame for frame in self._decoded if frame.pts is not None), None)
 
     def _ends(self, frame: av.VideoFrame) -> float:
-        return float(frame.pts + (frame.duration or self._step))
+        return float(_tick(frame) + (frame.duration or self._step))
+
+
+def _tick(frame: av.VideoFrame) -> int:
+    return cast(int, frame.pts)  # those without are left out
