@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,7 +28,28 @@ class DownloadSettings(Section):
     cookies_file: Annotated[str | None, Operational] = Field(
         None, description="Netscape cookie file for sites that require a login"
     )
+    cookies_from_browser: Annotated[str | None, Operational] = Field(
+        None,
+        description="take the cookies of a browser of this machine instead, as yt-dlp names it: BROWSER[:PROFILE]",
+        pattern="^(brave|chrome|chromium|edge|firefox|opera|vivaldi|whale)(:.+)?$",
+    )
+    extractor_args: Annotated[tuple[Secret, ...], Operational] = Field(
+        (), description="arguments of yt-dlp's extractors, each as on its command line: youtube:player_client=tv;lang=en"
+    )
+    plugin_folders: Annotated[tuple[str, ...], Operational] = Field(
+        (), description="folders with plugins of yt-dlp, which run as they like: take them from people that you trust"
+    )
+    helpers: Annotated[tuple[str, ...], Operational] = Field(
+        (),
+        description="HOST:PORT of providers of PO tokens, such as 127.0.0.1:4416: yt-dlp's plugins for them, and nothing "
+        "else, may connect there",
+    )
     proxy: Annotated[Secret | None, Operational] = Field(None, description="proxy URL for every request")
+    js_runtime: Annotated[str | None, Operational] = Field(
+        None,
+        description="JavaScript runtime for YouTube: deno, node, quickjs or bun, or NAME:PATH; unset: deno or node",
+        pattern="^(deno|node|quickjs|bun)(:.+)?$",
+    )
     user_agent: Annotated[str | None, Operational] = Field(None, description="User-Agent header; yt-dlp's own if unset")
     rate_limit: Annotated[int | None, Operational] = Field(None, description="bytes per second of each download", gt=0)
     sleep_interval_s: Annotated[float, Operational] = Field(0.0, description="pause before each download", ge=0)
@@ -56,6 +78,20 @@ class DownloadSettings(Section):
     honour_opt_out: Annotated[bool, Policy] = Field(
         True, description="reject media that X-Robots-Tag (noai, noimageai and the like) opts out"
     )
+
+    @field_validator("extractor_args")
+    @classmethod
+    def _well_formed(cls, extractor_args: tuple[Secret, ...]) -> tuple[Secret, ...]:
+        if not all(re.fullmatch(r"[\w:-]+:[^:;=]+=.*", secret.reveal(), re.DOTALL) for secret in extractor_args):
+            raise ValueError("each must look like EXTRACTOR:NAME=VALUE[,VALUE][;NAME=VALUE]")
+        return extractor_args
+
+    @field_validator("helpers")
+    @classmethod
+    def _with_ports(cls, helpers: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(re.fullmatch(r"[^\s/]+:\d{1,5}", helper) for helper in helpers):
+            raise ValueError("each must be HOST:PORT")
+        return helpers
 
 
 class SubtitleSettings(Section):

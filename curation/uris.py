@@ -24,6 +24,7 @@ _TRACKING = re.compile(
     re.IGNORECASE,
 )
 _YOUTUBE = re.compile(r"(?:www\.|m\.|music\.)?youtube(?:-nocookie)?\.com|(?:www\.)?youtu\.be")
+YOUTUBE_VIDEO = "https://www.youtube.com/watch?v="  # the canonical form of its videos begins so
 _YOUTUBE_ID = re.compile(r"[\w-]{11}", re.ASCII)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 

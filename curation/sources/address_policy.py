@@ -126,22 +126,26 @@ def _number_refusal_reason(name: str, allow_private: bool) -> str:
 
 @dataclass
 class Policy:
-    """The connections that are allowed while it is `enforced`; `refusal` describes the first forbidden one."""
+    """The connections that are allowed while it is `enforced`; `refusal` describes the first forbidden one.
+
+    `helpers` (HOST:PORT) may be connected to while `asking_helpers` is true, whatever their addresses.
+    """
 
     allow_private: bool = False
     proxy: str | None = None
+    helpers: tuple[str, ...] = ()
+    asking_helpers: bool = False
     refusal: str | None = None
     _proxy_addresses: frozenset[tuple[str, int]] = field(default=frozenset(), repr=False)
+    _helper_addresses: frozenset[tuple[str, int]] = field(default=frozenset(), repr=False)
 
     def __post_init__(self) -> None:
+        for host, _, port in (helper.rpartition(":") for helper in self.helpers):
+            self._helper_addresses |= _addresses(host.strip("[]"), int(port))
         if self.proxy:
             parts = urlsplit(self.proxy if "://" in self.proxy else f"http://{self.proxy}")
             port = parts.port or {"https": 443}.get(parts.scheme, 1080 if parts.scheme.startswith("socks") else 80)
-            try:
-                found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
-            except OSError:
-                found = []  # connecting to it will report that
-            self._proxy_addresses = frozenset((str(info[4][0]), port) for info in found)
+            self._proxy_addresses = _addresses(parts.hostname, port)
 
     def check_host(self, host: str | None) -> None:
         """Check the host of a URL: behind a proxy, its address is not visible here. Raises AddressRefused."""
@@ -154,12 +158,28 @@ class Policy:
             (str(address[0]), address[1]) if isinstance(address, tuple) and len(address) >= 2 else (repr(address), 0)
         )
         reason = refusal_reason(host, self.allow_private)
-        if reason and (host, port) not in self._proxy_addresses:
+        allowed = self._proxy_addresses | (self._helper_addresses if self.asking_helpers else frozenset())
+        if reason and (host, port) not in allowed:
             self._refuse(host, reason)
+
+    def is_asked_helper(self, url: str) -> bool:
+        """Whether `url` is that of a helper, and helpers are asked now."""
+        if not self.asking_helpers:
+            return False
+        parts = urlsplit(url)
+        return f"{parts.hostname}:{parts.port}" in self.helpers
 
     def _refuse(self, host: str, reason: str) -> None:
         self.refusal = self.refusal or f"{host} is {reason}"
         raise AddressRefused(self.refusal)
+
+
+def _addresses(host: str | None, port: int) -> frozenset[tuple[str, int]]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError:
+        return frozenset()  # connecting to it will report that
+    return frozenset((str(info[4][0]), port) for info in found)
 
 
 _policy: Policy | None = None
@@ -186,3 +206,14 @@ def enforced(policy: Policy) -> Iterator[Policy]:
         yield policy
     finally:
         _policy = before
+
+
+@contextmanager
+def asking_helpers() -> Iterator[None]:
+    """Let the policy in force allow connections to its helpers."""
+    policy = _policy or Policy()
+    before, policy.asking_helpers = policy.asking_helpers, True
+    try:
+        yield
+    finally:
+        policy.asking_helpers = before

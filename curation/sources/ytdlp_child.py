@@ -30,6 +30,7 @@ from curation.rejects import Kind, Rejected
 from curation.settings import DownloadSettings
 from curation.sources.address_policy import Policy, enforced
 from curation.sources.failures import FetchFailure, failure_of_extraction
+from curation.sources.js_runtime import take_overrun
 from curation.sources.ytdlp import MEMORY_BYTES, NAME_CHARS, TRANSIENT, pause_s
 from curation.sources.ytdlp_client import BoundedYoutubeDL
 from curation.storable import TEXT_CHARS
@@ -206,6 +207,8 @@ def _caught(client: BoundedYoutubeDL, work: Callable[[], dict[str, Any]]) -> dic
     except CookieLoadError:
         failure = FetchFailure(Kind.INVALID_REQUEST, "download.cookies_file is not a Netscape cookie file")
     except (YoutubeDLError, OSError) as error:
+        if overrun := take_overrun():
+            return {"failed": {"kind": overrun.kind.value, "message": overrun.message, "retry_after": None}}
         if disk_is_full(error):
             return {"failed": {"kind": None, "message": "no space left on the disk for a download"}}
         if isinstance(error, OSError):

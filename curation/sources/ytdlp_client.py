@@ -9,7 +9,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -26,7 +26,7 @@ from yt_dlp.networking.exceptions import HTTPError, NoSupportingHandlers, Reques
 from curation.ids import digest
 from curation.rejects import Kind, Rejected
 from curation.settings import DownloadSettings
-from curation.sources import time_limit, ytdlp_restrictions
+from curation.sources import js_runtime, time_limit, ytdlp_restrictions
 from curation.sources.address_policy import AddressRefused, Policy
 from curation.sources.failures import FetchFailure, failure_of_connection, failure_of_http_error
 from curation.sources.host_places import HostPlaces, server_of
@@ -92,6 +92,8 @@ class BoundedYoutubeDL(YoutubeDL):  # type: ignore[misc]
     def urlopen(self, req: Request | str) -> Response:
         request = Request(req) if isinstance(req, str) else req
         self._check_time()
+        if self.policy.is_asked_helper(request.url):
+            request.proxies = {"all": "__noproxy__"}
         self.check_url(request.url)
         offset = self._versions.resume(request) if self._versions else 0
         try:
@@ -125,6 +127,8 @@ class BoundedYoutubeDL(YoutubeDL):  # type: ignore[misc]
             valid = False
         if not valid:
             raise Rejected(Kind.REFUSED, "a URL with an invalid host or port")
+        if self.policy.is_asked_helper(url) and parts.scheme == "http":
+            return
         if parts.scheme.lower() not in ("http", "https"):
             raise Rejected(Kind.REFUSED, f"a {parts.scheme}: URL; only http and https are fetched")
         if not _AUTHORITY.fullmatch(parts.netloc) or re.search(r"[\t\r\n]", url):
@@ -342,6 +346,9 @@ def _params(settings: DownloadSettings) -> dict[str, Any]:
         "color": "never",
         "format": settings.format,
         "cookiefile": settings.cookies_file,
+        "cookiesfrombrowser": _browser(settings.cookies_from_browser),
+        "extractor_args": _extractor_arguments(secret.reveal() for secret in settings.extractor_args),
+        "js_runtimes": js_runtime.choices(settings.js_runtime),
         "proxy": settings.proxy.reveal() if settings.proxy else "",  # "": not even one from the environment
         "ratelimit": settings.rate_limit,
         "sleep_interval": settings.sleep_interval_s or None,
@@ -367,3 +374,23 @@ def _params(settings: DownloadSettings) -> dict[str, Any]:
 
 
 ytdlp_restrictions.apply()
+
+
+def _browser(named: str | None) -> tuple[str, ...] | None:
+    """The browser to take cookies from, in yt-dlp's form: its name and, if given, its profile."""
+    return tuple(filter(None, named.partition(":")[::2])) if named else None
+
+
+def _extractor_arguments(arguments: Iterable[str]) -> dict[str, dict[str, list[str]]]:
+    r"""Arguments as on yt-dlp's command line, in the form of its parameter; a comma in a value is written `\,`.
+
+    >>> _extractor_arguments(["youtube:player_client=tv,web;lang=en"])
+    {'youtube': {'player_client': ['tv', 'web'], 'lang': ['en']}}
+    """
+    parsed: dict[str, dict[str, list[str]]] = {}
+    for argument in arguments:
+        extractor, _, pairs = argument.partition(":")
+        for name, _, values in (pair.partition("=") for pair in pairs.split(";")):
+            listed = [value.replace("\\,", ",").strip() for value in re.split(r"(?<!\\),", values)]
+            parsed.setdefault(extractor.strip().lower(), {})[name.strip().lower().replace("-", "_")] = listed
+    return parsed

@@ -9,10 +9,12 @@ from typing import Any
 from yt_dlp import YoutubeDL
 from yt_dlp.downloader import PROTOCOL_MAP, DashSegmentsFD, FFmpegFD, FileDownloader, HlsFD, HttpFD, IsmFD
 from yt_dlp.extractor.openload import PhantomJSwrapper
+from yt_dlp.extractor.youtube.pot._director import PoTokenRequestDirector
 from yt_dlp.postprocessor import FFmpegPostProcessor
 from yt_dlp.postprocessor.common import PostProcessor
 
 from curation.rejects import Kind, Rejected
+from curation.sources.address_policy import asking_helpers
 
 
 class _Counted:
@@ -77,8 +79,17 @@ def _no_ffmpeg(*_: Any) -> None:
     raise Rejected(Kind.UNSUPPORTED, "a stream that yt-dlp would pass to ffmpeg, which is not allowed")
 
 
+_get_po_token = PoTokenRequestDirector.get_po_token
+
+
+def _ask_helpers(director: Any, request: Any) -> Any:
+    with asking_helpers():
+        return _get_po_token(director, request)
+
+
 def apply() -> None:
     """Replace yt-dlp's downloaders, and what would run other programs, for the life of this process."""
+    PoTokenRequestDirector.get_po_token = _ask_helpers  # nothing else may ask them
     native = {"http_dash_segments": _Dash, "http_dash_segments_generator": _Dash, "ism": _Ism}
     for protocol in PROTOCOL_MAP:
         PROTOCOL_MAP[protocol] = _Hls if protocol.startswith("m3u8") else native.get(protocol, _Refused)

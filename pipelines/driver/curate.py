@@ -82,6 +82,8 @@ def curate(
             typer.echo("Nothing to do: everything requested is either made or rejected.")
         else:
             _announce(plan)
+            if runner.is_local and plan.downloads.include_youtube():
+                _announce_js_runtime(settings.download.js_runtime)
             work = run.do_one_job if one_job else run.do
             view = ProgressView(this_process.tally, stages, len(plan), sys.stderr)
             _work_in_view(lambda: work(plan), view, runner.stop_s, writer.lost)
@@ -109,6 +111,13 @@ def _explaining_loss(writer: Writer) -> Iterator[None]:
         yield
     except Exception as error:
         raise (this_process.error if writer.lost.is_set() and this_process.error else error) from error
+
+
+def _announce_js_runtime(named: str | None) -> None:
+    """Raises UsageError if there is none."""
+    from curation.sources.js_runtime import find_js_runtime  # yt-dlp's extractors are slow to import
+
+    typer.echo(f"Scripts of YouTube's pages run in {find_js_runtime(named)}", err=True)
 
 
 def _work_in_view(work: Callable[[], None], view: ProgressView, stop_s: float, lost: threading.Event) -> None:

@@ -18,7 +18,7 @@ from curation.rejects import Stage
 from curation.row_digests import download_reject_digest
 from curation.schema import TABLES, from_row
 from curation.sources.targets import FetchTarget
-from curation.uris import path_of
+from curation.uris import YOUTUBE_VIDEO, path_of
 from pipelines.driver.state import Retry, State, is_retried
 from pipelines.worker.work_items import DownloadItem
 
@@ -59,6 +59,10 @@ class Downloads(Sequence[DownloadItem]):
         """The request_keys of those whose rows are replaced."""
         keys: list[str] = self.rows.filter(self.rows["redo"])["request_key"].to_pylist()
         return keys
+
+    def include_youtube(self) -> bool:
+        """Whether any is a video of YouTube."""
+        return bool(pc.any(pc.starts_with(self.rows["uri"], YOUTUBE_VIDEO)).as_py())
 
     def sizes(self, unknown: int) -> list[int]:
         """The sizes in bytes: of local files as they are, `unknown` for everything that has to be fetched."""
