@@ -45,6 +45,11 @@ class DownloadSettings(Section):
         "else, may connect there",
     )
     proxy: Annotated[Secret | None, Operational] = Field(None, description="proxy URL for every request")
+    preset: Annotated[Literal["careful"] | None, Operational] = Field(
+        None,
+        description="careful: one download from a host at a time, long pauses and a limited rate, for sites that ban "
+        "addresses; keys that you set yourself outrank it",
+    )
     js_runtime: Annotated[str | None, Operational] = Field(
         None,
         description="JavaScript runtime for YouTube: deno, node, quickjs or bun, or NAME:PATH; unset: deno or node",
@@ -371,12 +376,34 @@ class Settings(Section):
     dataflow: DataflowSettings = DataflowSettings()
 
 
+PRESETS: dict[str, dict[str, Any]] = {
+    # the pauses that yt-dlp recommends (its alias `-t sleep`)
+    "careful": {
+        "download": {
+            "per_host": 1,
+            "sleep_interval_s": 15.0,
+            "sleep_requests_s": 0.75,
+            "rate_limit": 2 * 2**20,
+            "retry_wait_s": 60.0,
+        }
+    }
+}
+"""The values of `download.preset`, by name: other defaults."""
+
+
 def resolve(file: Path | None = None, assignments: Sequence[str] = ()) -> Settings:
     """The settings: the defaults, overridden by `file` (TOML) and then by `assignments` ("section.key=value").
 
     Raises ConfigError.
+
+    >>> settings = resolve(None, ["download.preset=careful", "download.rate_limit=500000"])
+    >>> settings.download.per_host, settings.download.rate_limit
+    (1, 500000)
     """
-    return check(Settings, merge(Settings().model_dump(), read(file, assignments)))
+    given = read(file, assignments)
+    download = given.get("download")
+    preset = download.get("preset") if isinstance(download, dict) else None
+    return check(Settings, merge(merge(Settings().model_dump(), PRESETS.get(str(preset), {})), given))
 
 
 def fields(section: Section | None = None, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
