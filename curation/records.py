@@ -72,6 +72,41 @@ class VideoRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Page:
+    """What the page of a request, and its site, state of the video and of the rights to it; no media was needed."""
+
+    request_key: Annotated[str, "the request"]
+    uri: Annotated[str, "the requested URI"]
+    webpage_uri: Annotated[str | None, "the page"] = None
+    extractor: Annotated[str | None, "yt-dlp's extractor"] = None
+    site_id: Annotated[str | None, "the site's id of the video"] = None
+    title: Annotated[str | None, "as the source states it"] = None
+    channel: Annotated[str | None, "its name, as the source states it"] = None
+    channel_id: Annotated[str | None, "the site's id of the channel"] = None
+    upload_date: Annotated[str | None, "ISO date"] = None
+    duration: Annotated[float | None, "seconds"] = None
+    language: Annotated[str | None, "as the source states it"] = None
+    age_limit: Annotated[int | None, "years"] = None
+    categories: Annotated[tuple[str, ...], "as the source states them"] = ()
+    availability: Annotated[str | None, "public, unlisted, private, needs_auth, subscriber_only or premium_only"] = None
+    live_status: Annotated[str | None, "not_live, was_live, is_live, is_upcoming or post_live"] = None
+    view_count: Annotated[int | None, "as the source states it"] = None
+    width: Annotated[int | None, "pixels, of the chosen format"] = None
+    height: Annotated[int | None, "pixels, of the chosen format"] = None
+    subtitles: Annotated[tuple[str, ...], "languages of subtitles that people made"] = ()
+    automatic_subtitles: Annotated[tuple[str, ...], "languages of automatic ones"] = ()
+    licence: Annotated[str | None, "as the source states it"] = None
+    licence_spdx: Annotated[str | None, "its SPDX identifier, if the statement names one"] = None
+    training: Annotated[
+        tuple[str, ...], "who may train on it by YouTube's answer: all, none, or names; empty if it was not given"
+    ] = ()
+    robots_allow: Annotated[bool | None, "whether robots.txt lets vidla fetch the page; null if there is none"] = None
+    tdm_reserved: Annotated[bool | None, "whether tdmrep.json reserves text and data mining of the page"] = None
+    failure: Annotated[str | None, "why there is no video: a kind of reject; the columns above are then null"] = None
+    message: Annotated[str | None, "the failure in one line"] = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Download:
     """The source media of a request, and what the source states of it."""
 

@@ -27,6 +27,7 @@ class Kind(StrEnum):
     REFUSED = "refused"  # private address, file: URL in a list, unsupported scheme
     FORGOTTEN = "forgotten"
     OPTED_OUT = "opted_out"
+    GATED = "gated"  # its page does not meet download.only_where
     # the source did not deliver
     NOT_FOUND = "not_found"
     PRIVATE = "private"

@@ -18,6 +18,7 @@ from curation.records import (
     Download,
     ForgottenKey,
     Frame,
+    Page,
     Reject,
     Segment,
     Summary,
@@ -45,6 +46,7 @@ TABLES: dict[str, Table] = {
     t.name: t
     for t in (
         Table("requests", VideoRequest, ("request_key",)),
+        Table("pages", Page, ("request_key",)),
         Table("downloads", Download, ("request_key",)),
         Table("videos", Video, ("video_id",)),
         Table("frames", Frame, ("frame_id",)),

@@ -34,15 +34,15 @@ class DownloadSettings(Section):
         pattern="^(brave|chrome|chromium|edge|firefox|opera|vivaldi|whale)(:.+)?$",
     )
     extractor_args: Annotated[tuple[Secret, ...], Operational] = Field(
-        (), description="arguments of yt-dlp's extractors, each as on its command line: youtube:player_client=tv;lang=en"
+        (), description="arguments for yt-dlp's extractors, as on its command line: youtube:player_client=tv;lang=en"
     )
     plugin_folders: Annotated[tuple[str, ...], Operational] = Field(
         (), description="folders with plugins of yt-dlp, which run as they like: take them from people that you trust"
     )
     helpers: Annotated[tuple[str, ...], Operational] = Field(
         (),
-        description="HOST:PORT of providers of PO tokens, such as 127.0.0.1:4416: yt-dlp's plugins for them, and nothing "
-        "else, may connect there",
+        description="HOST:PORT of providers of PO tokens, such as 127.0.0.1:4416: yt-dlp's plugins for them may "
+        "connect there, and nothing else may",
     )
     proxy: Annotated[Secret | None, Operational] = Field(None, description="proxy URL for every request")
     preset: Annotated[Literal["careful"] | None, Operational] = Field(
@@ -80,6 +80,14 @@ class DownloadSettings(Section):
         4 * 3600.0, description="longer media is rejected; of a range, only its own length counts", gt=0
     )
     allow_private: Annotated[bool, Policy] = Field(False, description="allow loopback and private addresses")
+    only_where: Annotated[str | None, Operational] = Field(
+        None,
+        description="SQL condition on columns of `pages`, such as duration < 1800 and language = 'en': other videos "
+        "wait as gated, and are fetched when the condition lets them through",
+    )
+    ask_rights: Annotated[bool, Operational] = Field(
+        True, description="ask YouTube who may train on a video, and a site for its robots.txt and tdmrep.json"
+    )
     honour_opt_out: Annotated[bool, Policy] = Field(
         True, description="reject media that X-Robots-Tag (noai, noimageai and the like) opts out"
     )

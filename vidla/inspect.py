@@ -57,9 +57,10 @@ def _stored(row: Row) -> str:
 
 
 def _accounts(books: Books) -> Table:
-    table = new_table("", "wanted", "made", "rejected", "pending", numbers=4)
+    columns = ["wanted", "made", "rejected", *(["gated"] if any(a.gated for a in books.accounts) else []), "pending"]
+    table = new_table("", *columns, numbers=len(columns))
     for a in books.accounts:
-        table.add_row(f"{a.subject} {a.outcome}", *map(str, (a.wanted, a.made, a.rejected, a.pending)))
+        table.add_row(f"{a.subject} {a.outcome}", *(str(getattr(a, column)) for column in columns))
     return table
 
 

@@ -1,6 +1,7 @@
-"""The books of a dataset: at each stage, wanted items = made + rejected + pending.
+"""The books of a dataset: at each stage, wanted items = made + rejected + gated + pending.
 
-An item that was made counts as made, even if a later attempt at it was rejected.
+An item that was made counts as made, even if a later attempt at it was rejected. Requests are gated while their pages
+do not meet `download.only_where`.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.dataset.dataset import Dataset, lookup
-from curation.rejects import Stage
+from curation.rejects import Kind, Stage
 from curation.schema import TABLES
 
 
 @dataclass(frozen=True)
 class Account:
-    """The counts of one stage: of the `wanted` items, those that are neither `made` nor `rejected` are pending."""
+    """The counts of one stage: of the `wanted` items, those that are not made, rejected or gated are pending."""
 
     stage: str
     subject: str  # the kind of item, in the plural
@@ -26,13 +27,15 @@ class Account:
     wanted: int
     made: int
     rejected: int
+    gated: int = 0
 
     @property
     def pending(self) -> int:
-        return self.wanted - self.made - self.rejected
+        return self.wanted - self.made - self.rejected - self.gated
 
     def __str__(self) -> str:
-        parts = f"{self.made} {self.outcome} + {self.rejected} rejected + {self.pending} pending"
+        gated = f" + {self.gated} gated" if self.gated else ""
+        parts = f"{self.made} {self.outcome} + {self.rejected} rejected{gated} + {self.pending} pending"
         return f"{self.wanted} {self.subject} = {parts}"
 
 
@@ -114,12 +117,14 @@ _STAGES = {
 
 def _count_query(stage: str, items: str) -> str:
     """Counts the `items` that are wanted, made and rejected. A reject may have an item's key or its video's."""
-    rejected_keys = f"(select key from rejects where stage = '{stage}')"
+    of_stage = f"select key from rejects where stage = '{stage}'"
+    rejected, gated = f"({of_stage} and kind <> '{Kind.GATED}')", f"({of_stage} and kind = '{Kind.GATED}')"
     return f"""
     select
         count(*) as wanted,
         count(*) filter (made) as made,
-        count(*) filter (not made and (key in {rejected_keys} or video in {rejected_keys})) as rejected
+        count(*) filter (not made and (key in {rejected} or video in {rejected})) as rejected,
+        count(*) filter (not made and key in {gated}) as gated
     from ({items})
     """
 

@@ -140,8 +140,9 @@ class Policy:
     _helper_addresses: frozenset[tuple[str, int]] = field(default=frozenset(), repr=False)
 
     def __post_init__(self) -> None:
-        for host, _, port in (helper.rpartition(":") for helper in self.helpers):
-            self._helper_addresses |= _addresses(host.strip("[]"), int(port))
+        for helper in self.helpers:
+            name, _, number = helper.rpartition(":")
+            self._helper_addresses |= _addresses(name.strip("[]"), int(number))
         if self.proxy:
             parts = urlsplit(self.proxy if "://" in self.proxy else f"http://{self.proxy}")
             port = parts.port or {"https": 443}.get(parts.scheme, 1080 if parts.scheme.startswith("socks") else 80)

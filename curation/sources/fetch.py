@@ -16,7 +16,7 @@ from pathlib import Path
 from curation import storable
 from curation.ids import digest_of, video_id_of
 from curation.languages import UNKNOWN
-from curation.records import Download, SubtitleTrack, VideoRequest
+from curation.records import Download, Page, SubtitleTrack, VideoRequest
 from curation.rejects import Kind, Rejected
 from curation.settings import DownloadSettings
 from curation.sources import ytdlp
@@ -35,11 +35,23 @@ _NO_IDENTITY = frozenset({"generic", "html5", "html5mediaembed"})  # extractors 
 
 @dataclass(frozen=True)
 class Fetched:
-    """The media file of a request, a local one where it lies, and its row; `source_uri` is still empty."""
+    """The media file of a request, a local one where it lies, and its rows; `source_uri` is still empty.
+
+    A local file has no page.
+    """
 
     media: Path
     download: Download
+    page: Page | None = None
     attempts: int = 1
+
+
+class Gated(Rejected):
+    """A video whose `page` does not meet `download.only_where`."""
+
+    def __init__(self, message: str, page: Page) -> None:
+        super().__init__(Kind.GATED, message)
+        self.page = page
 
 
 def fetch(target: FetchTarget, settings: DownloadSettings, folder: Path) -> Fetched:
@@ -59,7 +71,8 @@ def fetch(target: FetchTarget, settings: DownloadSettings, folder: Path) -> Fetc
     video_id = _video_id(target.request, found.extractor, found.id, found.digest)
     download = _download(target.request, video_id, found.path.stat().st_size, found.digest, subtitles)
     download = replace(download, extractor=found.extractor, opt_out=found.opt_out, **asdict(found.metadata))
-    return Fetched(found.path, download, attempts)
+    page = ytdlp.page_of(target.request.request_key, target.request.uri, found.page)
+    return Fetched(found.path, download, page, attempts)
 
 
 def _download(
@@ -100,6 +113,9 @@ def _fetch_media(
             pause = ytdlp.pause_s(settings, attempt, error.retry_after)
             in_time = time.monotonic() + pause < deadline
             if not error.transient or attempt >= settings.attempts or not in_time:
+                if error.kind is Kind.GATED and error.page is not None:
+                    request = target.request
+                    raise Gated(error.message, ytdlp.page_of(request.request_key, request.uri, error.page)) from None
                 tried = f" (tried {attempt} times)" if attempt > 1 else ""
                 raise Rejected(error.kind, error.message + tried) from None
             log.info("%s: %s; next attempt in %.1f s", target.request.request_key, error.message, pause)

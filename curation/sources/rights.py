@@ -66,7 +66,7 @@ def tdm_reserved(tdmrep: bytes, url: str) -> bool | None:
 
 
 def _matches(location: str, path: str) -> bool:
-    """Whether the pattern `location` matches the beginning of `path`, or all of it if it ends with `$`; in linear time."""
+    """Whether the pattern `location` matches the beginning of `path`, or all of it if it ends with `$`."""
     whole = location.endswith("$")
     first, *others = location.removesuffix("$").split("*")
     if not path.startswith(first):

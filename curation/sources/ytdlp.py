@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from curation import guard
+from curation.records import Page
 from curation.rejects import Kind, Rejected
 from curation.settings import DownloadSettings
 from curation.sources.input_lists import all_rows
@@ -20,6 +21,7 @@ from curation.uris import redact
 CHILD = "curation.sources.ytdlp_child"
 MEMORY_BYTES = 4 * 2**30  # address space of the child process, which may have decoded video before
 ANSWER_BYTES = 64 * 2**20
+_LISTS = ("categories", "subtitles", "automatic_subtitles", "training")  # columns of `pages`
 _GRACE_S = 10.0  # for the child to report by itself that its time is up
 NAME_CHARS = 1000  # of an extractor's, a playlist's or an entry's name
 TRANSIENT = frozenset({Kind.RATE_LIMITED, Kind.SERVER_ERROR, Kind.CONNECTION, Kind.TIMEOUT})
@@ -43,7 +45,7 @@ def wait(seconds: float) -> None:
 class FetchRejected(Rejected):
     """A Rejected with the wait that the server asked for, and the time spent on waiting for places, in seconds.
 
-    `transient`: whether another attempt may soon succeed.
+    `transient`: whether another attempt may soon succeed; `page`: the columns of `pages`, if the page was read.
     """
 
     def __init__(
@@ -53,9 +55,10 @@ class FetchRejected(Rejected):
         retry_after: float | None = None,
         transient: bool = False,
         waited: float = 0.0,
+        page: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(kind, message)
-        self.retry_after, self.transient, self.waited = retry_after, transient, waited
+        self.retry_after, self.transient, self.waited, self.page = retry_after, transient, waited, page
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class SiteMetadata:
 class FetchedMedia:
     """One video's media file, with its extractor and id; `manual` and `automatic` are the subtitle files it offers.
 
-    `waited`: the seconds spent on waiting for places at hosts.
+    `page` has the columns of `pages`; `waited`: the seconds spent on waiting for places at hosts.
     """
 
     path: Path
@@ -85,6 +88,7 @@ class FetchedMedia:
     extractor: str
     id: str
     metadata: SiteMetadata
+    page: Mapping[str, Any]
     manual: SubtitleFiles
     automatic: SubtitleFiles
     waited: float
@@ -128,10 +132,23 @@ def fetch_media(url: str, folder: Path, settings: DownloadSettings, seconds: flo
         extractor=answer["extractor"][:NAME_CHARS],
         id=answer["id"],
         metadata=SiteMetadata(**answer["row"]),
+        page=answer["page"],
         manual=answer["subtitles"],
         automatic=answer["automatic"],
         waited=answer["waited"],
     )
+
+
+def fetch_page(url: str, settings: DownloadSettings) -> Mapping[str, Any]:
+    """The columns of `pages` that the page at `url` states, without its media. Raises as `fetch_media` does."""
+    columns: Mapping[str, Any] = _call("page", settings, settings.page_timeout_s, url=url)["page"]
+    return columns
+
+
+def page_of(request_key: str, uri: str, columns: Mapping[str, Any]) -> Page:
+    """The row of `pages` for a request."""
+    lists = {name: tuple(columns.get(name) or ()) for name in _LISTS}
+    return Page(request_key=request_key, uri=uri, **dict(columns) | lists)
 
 
 def fetch_subtitles(

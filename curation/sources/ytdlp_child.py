@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from yt_dlp.cookies import CookieLoadError
+from yt_dlp.globals import plugin_dirs
 from yt_dlp.utils import PagedList, YoutubeDLError
 
 from curation import guard
@@ -31,7 +32,8 @@ from curation.settings import DownloadSettings
 from curation.sources.address_policy import Policy, enforced
 from curation.sources.failures import FetchFailure, failure_of_extraction
 from curation.sources.js_runtime import take_overrun
-from curation.sources.ytdlp import MEMORY_BYTES, NAME_CHARS, TRANSIENT, pause_s
+from curation.sources.pages import page_columns, rights_columns
+from curation.sources.ytdlp import MEMORY_BYTES, NAME_CHARS, TRANSIENT, page_of, pause_s
 from curation.sources.ytdlp_client import BoundedYoutubeDL
 from curation.storable import TEXT_CHARS
 from curation.subtitles.tracks import FILE_BYTES
@@ -57,21 +59,55 @@ _ROW = {
 def media(argument: dict[str, Any]) -> dict[str, Any]:
     """Fetch the media of {url, settings, folder, seconds, ranged} into the folder.
 
-    Returns {media, digest, opt_out, extractor, id, row, subtitles, automatic}: `row` has the columns of `downloads`
-    that the site fills; the last two list the available files by language.
+    Returns {media, digest, opt_out, extractor, id, row, page, subtitles, automatic}: `row` and `page` have the columns
+    of `downloads` and `pages` that the site fills; the last two list the available files by language.
     """
     settings = DownloadSettings.model_validate(argument["settings"])
     folder = Path(argument["folder"])
     client: BoundedYoutubeDL
+    seen: dict[str, Any] = {}
 
     def check(info: dict[str, Any], *, incomplete: bool) -> None:
         _check(info, settings, argument["ranged"])
         if not incomplete:
+            seen["page"] = _page(client, argument["url"], info)
+            _check_gate(settings.only_where, seen["page"])
             client.expect_media(folder, info.get("duration"))
 
     options = {"match_filter": check, "playlist_items": "1:2", "outtmpl": str(folder / "media.%(ext)s")}
     with _client(argument, settings, page_seconds=settings.page_timeout_s, **options) as client:
-        return _caught(client, lambda: _media(client, argument["url"], settings, bool(argument["ranged"])))
+        answer = _caught(client, lambda: _media(client, argument["url"], settings, bool(argument["ranged"])))
+    answer.get("failed", answer).update(seen)
+    return answer
+
+
+def page(argument: dict[str, Any]) -> dict[str, Any]:
+    """Ask the page of {url, settings, seconds} for its video, without the media. Returns {page}, columns of `pages`."""
+    settings = DownloadSettings.model_validate(argument["settings"])
+
+    def asked() -> dict[str, Any]:
+        info = _first(client.extract_info(argument["url"], download=False))
+        return {"page": _page(client, argument["url"], info)}
+
+    with _client(argument, settings, page_seconds=settings.page_timeout_s, playlist_items="1:2") as client:
+        return _caught(client, asked)
+
+
+def _page(client: BoundedYoutubeDL, url: str, info: dict[str, Any]) -> dict[str, Any]:
+    columns = _row(info) | page_columns(info) | {"extractor": str(info.get("extractor_key") or "Generic")}
+    del columns["description"]
+    asked = client.settings.ask_rights
+    return columns | (rights_columns(client, url, columns["webpage_uri"]) if asked else {})
+
+
+def _check_gate(condition: str | None, columns: dict[str, Any]) -> None:
+    """Raises Rejected if a video with these columns of `pages` does not meet the condition."""
+    if condition is None:
+        return
+    from curation.dataset.gate import gate_of  # not imported without a gate: it takes a while
+
+    if not gate_of(condition).admits(page_of("", "", columns)):
+        raise Rejected(Kind.GATED, f"it waits until download.only_where lets it through: {condition}")
 
 
 def subtitles(argument: dict[str, Any]) -> dict[str, Any]:
@@ -192,7 +228,8 @@ def _address(entry: dict[str, Any]) -> str | None:
 
 
 def _client(argument: dict[str, Any], settings: DownloadSettings, **params: Any) -> BoundedYoutubeDL:
-    policy = Policy(settings.allow_private, settings.proxy.reveal() if settings.proxy else None)
+    policy = Policy(settings.allow_private, settings.proxy.reveal() if settings.proxy else None, settings.helpers)
+    plugin_dirs.value = ["default", *settings.plugin_folders]  # loaded with the first client of this process
     return BoundedYoutubeDL(settings, policy, argument["seconds"], **params)
 
 
@@ -205,16 +242,22 @@ def _caught(client: BoundedYoutubeDL, work: Callable[[], dict[str, Any]]) -> dic
     except Rejected as error:
         failure = FetchFailure(error.kind, error.message)
     except CookieLoadError:
-        failure = FetchFailure(Kind.INVALID_REQUEST, "download.cookies_file is not a Netscape cookie file")
+        browser = client.settings.cookies_from_browser
+        unread = f"the cookies of {browser} cannot be read here; name a file: download.cookies_file" if browser else ""
+        message = unread or "download.cookies_file is not a Netscape cookie file"
+        failure = FetchFailure(Kind.INVALID_REQUEST, message)
     except (YoutubeDLError, OSError) as error:
-        if overrun := take_overrun():
-            return {"failed": {"kind": overrun.kind.value, "message": overrun.message, "retry_after": None}}
         if disk_is_full(error):
             return {"failed": {"kind": None, "message": "no space left on the disk for a download"}}
         if isinstance(error, OSError):
             raise
-        failure = failure_of_extraction(error, client.failure, client.settings.stall_s)
-        transient = failure.kind in TRANSIENT
+        overrun = take_overrun()
+        failure = (
+            FetchFailure(overrun.kind, overrun.message)
+            if overrun
+            else failure_of_extraction(error, client.failure, client.settings.stall_s)
+        )
+        transient = overrun is None and failure.kind in TRANSIENT
     except _STUMBLES as error:
         failure = FetchFailure(Kind.UNSUPPORTED, f"yt-dlp stumbles over it: {type(error).__name__}: {error}"[:500])
     failed = dataclasses.asdict(failure) | {"message": redact(failure.message[:TEXT_CHARS])}
@@ -222,11 +265,7 @@ def _caught(client: BoundedYoutubeDL, work: Callable[[], dict[str, Any]]) -> dic
 
 
 def _media(client: BoundedYoutubeDL, url: str, settings: DownloadSettings, ranged: bool) -> dict[str, Any]:
-    info = client.extract_info(url, download=True)
-    if info and info.get("_type") in ("playlist", "multi_video"):
-        info = next((e for e in info.get("entries") or () if e), None)
-    if not info:
-        raise Rejected(Kind.NO_VIDEO, "no video in the page")
+    info = _first(client.extract_info(url, download=True))
     file = _one_file(client, info.get("requested_downloads") or ())
     probe(file, None if ranged else settings.max_duration_s)
     return {
@@ -239,6 +278,15 @@ def _media(client: BoundedYoutubeDL, url: str, settings: DownloadSettings, range
         "subtitles": _subtitle_files(info.get("subtitles")),
         "automatic": _subtitle_files(info.get("automatic_captions")),
     }
+
+
+def _first(info: dict[str, Any] | None) -> dict[str, Any]:
+    """The single video of a page. Raises Rejected if there is none."""
+    if info and info.get("_type") in ("playlist", "multi_video"):
+        info = next((e for e in info.get("entries") or () if e), None)
+    if not info:
+        raise Rejected(Kind.NO_VIDEO, "no video in the page")
+    return info
 
 
 def _one_file(client: BoundedYoutubeDL, downloads: Sequence[dict[str, Any]]) -> Path:

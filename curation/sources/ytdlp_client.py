@@ -64,6 +64,7 @@ class BoundedYoutubeDL(YoutubeDL):  # type: ignore[misc]
         self.failure: FetchFailure | None = None
         self.opt_outs: list[dict[str, str]] = []
         self.phase = "page"
+        self._beside = False
         self.received = 0
         self._versions: _Versions | None = None
         super().__init__(_params(settings) | params)
@@ -173,7 +174,7 @@ class BoundedYoutubeDL(YoutubeDL):  # type: ignore[misc]
 
         Raises Rejected if opt-outs are honoured.
         """
-        if _NEITHER_PAGE_NOR_MEDIA.match(headers.get("Content-Type") or ""):
+        if self._beside or _NEITHER_PAGE_NOR_MEDIA.match(headers.get("Content-Type") or ""):
             return
         lines = [(header, value) for header in OPT_OUT_HEADERS for value in headers.getlist(header)]
         for header, value in lines:
@@ -187,6 +188,20 @@ class BoundedYoutubeDL(YoutubeDL):  # type: ignore[misc]
 
     def opt_out_json(self) -> str | None:
         return json.dumps(self.opt_outs) if self.opt_outs else None
+
+    @contextmanager
+    def beside_the_page(self, seconds: float) -> Iterator[None]:
+        """Ask something else within `seconds`: whatever comes of it says nothing of the page or its media."""
+        failure, refusal, page_deadline = self.failure, self.policy.refusal, self.page_deadline
+        begun = time.monotonic()
+        self._beside, self.page_deadline = True, min(page_deadline, begun + seconds)
+        self._limit_time()
+        try:
+            yield
+        finally:
+            self.failure, self.policy.refusal = failure, refusal
+            self._beside, self.page_deadline = False, page_deadline + time.monotonic() - begun
+            self._limit_time()
 
     @contextmanager
     def in_time(self) -> Iterator[None]:

@@ -14,12 +14,14 @@ import typer
 from curation import __version__
 from curation.dataset.books import balance
 from curation.dataset.dataset import Dataset
+from curation.dataset.gate import gate_of
 from curation.dataset.writer import Writer
 from curation.errors import DatasetError, Interrupted, UsageError
 from curation.ids import new_run_id
 from curation.recipes import Step
 from curation.rejects import Stage
 from curation.settings import Settings
+from pipelines.driver.gated import reject_gated
 from pipelines.driver.intake import add_requests
 from pipelines.driver.plan import Plan
 from pipelines.driver.run import Run
@@ -53,9 +55,11 @@ def curate(
     """Do the work that `inputs` and the dataset still need; with `one_job`, only its first wave, as a single job.
 
     Rows of older recipes of the steps in `refresh` are made again. Returns the exit status of the process.
-    Raises DatasetError, InputError, RunnerError.
+    Raises DatasetError, InputError, ConfigError, RunnerError.
     """
     runner = runner_for(beam_arguments)
+    if settings.download.only_where is not None:
+        gate_of(settings.download.only_where)
     dataset = Dataset(location)
     dataflow.check(beam_arguments, dataset, one_job)
     if refresh and one_job:
@@ -77,7 +81,9 @@ def curate(
         log.info("vidla %s begins to %s", __version__, command)
         retried = Retry(retry_kind) if retry else None
         run = Run(dataset, writer, settings, texts_digest(settings), stages, runner, retried, refresh)
-        plan = run.plan(add_requests(writer, settings, inputs))
+        targets = add_requests(writer, settings, inputs)
+        reject_gated(writer, settings)
+        plan = run.plan(targets)
         if not plan:
             typer.echo("Nothing to do: everything requested is either made or rejected.")
         else:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from curation.dataset.dataset import lookup, rows_of
 from curation.records import VideoRequest
-from curation.rejects import Stage
+from curation.rejects import Kind, Stage
 from curation.row_digests import download_reject_digest
 from curation.schema import TABLES, from_row
 from curation.sources.targets import FetchTarget
@@ -22,7 +22,13 @@ from curation.uris import YOUTUBE_VIDEO, path_of
 from pipelines.driver.state import Retry, State, is_retried
 from pipelines.worker.work_items import DownloadItem
 
-WORK = {"expected": pa.string(), "attempts": pa.int64(), "redo": pa.bool_(), "old_video": pa.string()}
+WORK = {
+    "expected": pa.string(),
+    "attempts": pa.int64(),
+    "redo": pa.bool_(),
+    "old_video": pa.string(),
+    "paged": pa.bool_(),
+}
 """The columns that are added to a request to fetch: the last fields of a DownloadItem (`expected` is its digest)."""
 
 
@@ -123,15 +129,23 @@ def _to_download(state: State, sourceless: Collection[str], retry: Retry | None)
     rows = state.dataset.read("requests")
     rows = rows.append_column("expected", lookup(rows["request_key"], missing, "expected"))
     rows = rows.filter(pc.is_valid(rows["expected"]))
+    rows = rows.append_column("paged", pc.is_in(rows["request_key"], state.dataset.read("pages", ["request_key"])[0]))
     keep, attempts, redo, old_videos = [], [], [], []
     for key, digest in zip(*(rows[name].to_pylist() for name in ("request_key", "expected")), strict=True):
         done, rejection = state.downloads.get(key), state.rejects.get((Stage.DOWNLOAD, key))
         refused = rejection and rejection.digest == download_reject_digest(digest, state.settings)
         opened = bool(refused and is_retried(rejection, retry))
-        keep.append(opened or not refused if retry is None or key in sourceless else opened)
+        if key in state.closed and key not in sourceless:
+            keep.append(False)
+        elif rejection and rejection.kind == Kind.GATED:
+            keep.append(retry is None)  # the gate has opened
+        else:
+            keep.append(opened or not refused if retry is None or key in sourceless else opened)
         attempts.append(rejection.attempts if rejection else 0)
         redo.append(done is not None or rejection is not None)
         old_videos.append(done.video_id if done and len(state.downloads_of(done.video_id)) == 1 else None)
+    paged, rows = rows["paged"], rows.drop_columns("paged")
     for name, values in zip(("attempts", "redo", "old_video"), (attempts, redo, old_videos), strict=True):
         rows = rows.append_column(name, pa.array(values, WORK[name]))
+    rows = rows.append_column("paged", paged)
     return rows.filter(pa.array(keep, pa.bool_()))

@@ -28,6 +28,7 @@ from curation.row_digests import (
     tiling_digests,
 )
 from curation.settings import Settings
+from pipelines.driver.gated import closed_requests
 from pipelines.driver.part_index import VideoParts
 from pipelines.driver.reuse import OtherDataset
 from pipelines.worker.work_items import BY_VIDEO, DownloadItem, VideoItem
@@ -103,6 +104,7 @@ class State:
     rejects: dict[tuple[str, str], Rejection] = field(default_factory=dict)  # by stage and key, of all videos
     textless: dict[str, dict[tuple[str, str], Rejection]] = field(default_factory=dict)  # of texts, by video_id
     sources: set[str] = field(default_factory=set)
+    closed: frozenset[str] = frozenset()  # requests outside the gate, by what is known of their pages
     # requests without an up-to-date download, and the digest that one would have
     unfetched: pa.Table = field(default_factory=lambda: NO_REQUESTS)
     fetched_count: int = 0  # all downloads, those of settled videos included
@@ -118,6 +120,7 @@ class State:
         state = cls(dataset, settings, texts, refresh)
         state._look_for_recipes()
         state._take("rejects", dataset.live_parts("rejects"))
+        state.closed = closed_requests(dataset, settings)
         state.sources = {path for path, _, _ in dataset.list("sources/")}
         downloads = dataset.read("downloads", DOWNLOADED)
         state._count(downloads)
@@ -254,9 +257,12 @@ class State:
     def old_parts(self, items: Iterable[DownloadItem | VideoItem]) -> dict[str, frozenset[str]]:
         """By table, the parts that may hold rows which the work on these items replaces."""
         old: dict[str, set[str]] = {}
+        items = list(items)
         redone = [item for item in items if isinstance(item, DownloadItem) and item.redo]
         for table in ("downloads", "rejects") if redone else ():
             old[table] = set(self.dataset.live_parts(table))
+        if any(isinstance(item, DownloadItem) and item.paged for item in items):
+            old["pages"] = set(self.dataset.live_parts("pages"))
         superseded = [self.video_parts.of(item.old_video) for item in redone if item.old_video is not None]
         for parts_by_table in (*superseded, *(item.parts for item in items if isinstance(item, VideoItem))):
             for table, parts in parts_by_table.items():

@@ -13,10 +13,12 @@ from pathlib import Path
 from curation.dataset.dataset import Dataset
 from curation.dataset.forget import ForgottenKeys
 from curation.dataset.object_store import put
+from curation.ids import digest
+from curation.records import Page
 from curation.rejects import Kind, Rejected, Stage
 from curation.row_digests import download_reject_digest
 from curation.settings import Settings
-from curation.sources.fetch import fetch
+from curation.sources.fetch import Gated, fetch
 from curation.sources.sites import site_of
 from curation.sources.targets import target_of
 from pipelines.worker.stage_work import StageOutput
@@ -61,6 +63,7 @@ class DownloadVideos:
         made = StageOutput(video_id=found.video_id)
         made.spent.bytes = found.source_bytes
         made.add([dataclasses.replace(found, source_uri=source_uri)], item.digest)
+        _keep_page(made, item, fetched.page)
         if item.redo:
             made.replace("downloads", request_key=request.request_key)
             made.replace("rejects", key=request.request_key)
@@ -74,9 +77,18 @@ class DownloadVideos:
         row = why.row(self.name, request.request_key, request.uri, attempts=item.attempts)
         made = StageOutput()
         made.add([row], download_reject_digest(item.digest, self.settings))
+        _keep_page(made, item, why.page if isinstance(why, Gated) else None)
         if item.redo:
             made.replace("rejects", key=request.request_key)
         return made
+
+
+def _keep_page(made: StageOutput, item: DownloadItem, page: Page | None) -> None:
+    if page is None:
+        return
+    made.add([page], digest("page", page.request_key))
+    if item.paged:
+        made.replace("pages", request_key=page.request_key)
 
 
 def store_source(dataset: Dataset, media: Path) -> str:

@@ -23,7 +23,8 @@ class DownloadItem:
     """A request to fetch. `attempts`: tries so far that ended in a reject; `redo`: whether older rows are replaced.
 
     `target` holds the URLs to fetch if they were given to this run, secrets included. `old_video` is the video that
-    only this request has led to so far: it is removed if the request now leads to another one.
+    only this request has led to so far: it is removed if the request now leads to another one. `paged`: whether the
+    request has a row in `pages`.
     """
 
     request: VideoRequest
@@ -32,6 +33,7 @@ class DownloadItem:
     attempts: int = 0
     redo: bool = False
     old_video: str | None = None
+    paged: bool = False
 
     @property
     def key(self) -> str:

@@ -73,6 +73,8 @@ class FakeSiteIE(InfoExtractor):
             info["live_status"] = "is_live"
         if name == "long":
             info["duration"] = 100_000
+        if name.startswith("lasting-"):
+            info |= {"duration": int(name.removeprefix("lasting-")), "categories": ["Nature"], "age_limit": 0}
         if name == "heavy":
             info["filesize"] = 1 << 50
         if name == "subtitled":

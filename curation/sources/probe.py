@@ -1,0 +1,88 @@
+"""Ask a random sample of a list's pages for metadata alone, before anything is downloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from math import sqrt
+from random import Random
+
+from curation.records import Page, Reject
+from curation.rejects import Kind, Rejected
+from curation.settings import DownloadSettings
+from curation.sources.host_limits import at_site
+from curation.sources.sites import site_of
+from curation.sources.targets import FetchTarget
+from curation.sources.ytdlp import fetch_page, page_of
+
+_Z = 1.96  # standard deviations around the mean that hold 95 % of a normal distribution
+
+
+@dataclass(frozen=True)
+class ListSample:
+    """Some rows of a list, drawn at random without replacement, and the number of all its rows."""
+
+    rows: Sequence[FetchTarget | Reject]
+    total: int
+
+
+def draw(rows: Iterable[FetchTarget | Reject], size: int, seed: int) -> ListSample:
+    """A sample of `rows`, read once: memory grows with `size` alone (Vitter's algorithm R)."""
+    chosen: list[FetchTarget | Reject] = []
+    random, total = Random(seed), 0
+    for row in rows:
+        total += 1
+        if len(chosen) < size:
+            chosen.append(row)
+        elif (place := random.randrange(total)) < size:
+            chosen[place] = row
+    return ListSample(chosen, total)
+
+
+def ask_all(
+    rows: Sequence[FetchTarget | Reject], settings: DownloadSettings, report: Callable[[Page], None]
+) -> list[Page]:
+    """The page of each row, or why there is none, as polite as downloads are; `report` is called with each at once."""
+    pages: list[Page] = []
+    with ThreadPoolExecutor(settings.workers) as pool:
+        for future in as_completed([pool.submit(ask, row, settings) for row in rows]):
+            pages.append(future.result())
+            report(pages[-1])
+    return pages
+
+
+def ask(row: FetchTarget | Reject, settings: DownloadSettings) -> Page:
+    """The page of a row, or why there is none. Raises OSError and guard.Stopped."""
+    if isinstance(row, Reject):
+        return Page(request_key=row.key, uri=row.uri, failure=row.kind, message=row.message)
+    key, uri = row.request.request_key, row.request.uri
+    site = site_of(uri)
+    try:
+        if site is None:
+            raise Rejected(Kind.UNSUPPORTED, "a local file, which has no page")
+        with at_site(site, settings.per_host) as host:
+            try:
+                columns = fetch_page(row.url.reveal(), settings)
+            except Rejected as error:
+                host.record(error.kind)
+                raise
+            host.record(None)
+            return page_of(key, uri, columns)
+    except Rejected as error:
+        return Page(request_key=key, uri=uri, failure=error.kind.value, message=error.message)
+
+
+def interval(hits: int, of: int) -> tuple[float, float]:
+    """The 95 % interval of a share of which `hits` were seen in a random sample (Wilson 1927).
+
+    >>> low, high = interval(40, 100)
+    >>> print(f"{low:.3f} to {high:.3f}")
+    0.309 to 0.498
+    """
+    if not of:
+        return 0.0, 1.0
+    share, z2 = hits / of, _Z * _Z
+    middle = (share + z2 / (2 * of)) / (1 + z2 / of)
+    half = _Z / (1 + z2 / of) * sqrt(share * (1 - share) / of + z2 / (4 * of * of))
+    return max(0.0, middle - half), min(1.0, middle + half)
