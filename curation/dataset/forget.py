@@ -201,7 +201,7 @@ def _find(dataset: Dataset, kind: TargetKind, name: str) -> _Found:
     """The videos, requests, URIs and channels to forget, from the current tables and all older parts on disk."""
     found = _Found()
     matches = _matcher(kind, name, _requests_of(dataset, name) if kind == "uri" else frozenset())
-    for table in ("requests", "downloads", "videos", "rejects", "usage"):
+    for table in ("requests", "pages", "downloads", "videos", "rejects", "usage"):
         for row in filter(matches, _rows(dataset, table, _on_disk(dataset, table))):
             found.videos.update(_of(row, "video_id"))
             if kind == "uri":

@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from curation import storable
+from curation.download_settings import DownloadSettings
 from curation.ids import digest_of, video_id_of
 from curation.languages import UNKNOWN
 from curation.records import Download, Page, SubtitleTrack, VideoRequest
 from curation.rejects import Kind, Rejected
-from curation.settings import DownloadSettings
 from curation.sources import ytdlp
 from curation.sources.host_limits import HostState, at_site
 from curation.sources.sites import site_of

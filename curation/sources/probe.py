@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from math import sqrt
 from random import Random
 
+from curation.download_settings import DownloadSettings
 from curation.records import Page, Reject
 from curation.rejects import Kind, Rejected
-from curation.settings import DownloadSettings
 from curation.sources.host_limits import at_site
 from curation.sources.sites import site_of
 from curation.sources.targets import FetchTarget

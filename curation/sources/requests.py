@@ -13,12 +13,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from curation import guard
+from curation.download_settings import DownloadSettings
 from curation.errors import InputError
 from curation.file_types import VIDEO_SUFFIXES
 from curation.ids import digest
 from curation.records import Reject, VideoRequest
 from curation.rejects import Kind, Rejected
-from curation.settings import DownloadSettings
 from curation.sources import ytdlp
 from curation.sources.input_lists import SUFFIXES
 from curation.sources.targets import FetchTarget, reject_input, target_at, url_in

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from curation import guard
+from curation.download_settings import DownloadSettings
 from curation.records import Page
 from curation.rejects import Kind, Rejected
-from curation.settings import DownloadSettings
 from curation.sources.input_lists import all_rows
 from curation.subtitles.tracks import SubtitleChoice, SubtitleFiles
 from curation.uris import redact

@@ -23,12 +23,12 @@ from yt_dlp.globals import plugin_dirs
 from yt_dlp.utils import PagedList, YoutubeDLError
 
 from curation import guard
+from curation.download_settings import DownloadSettings
 from curation.errors import disk_is_full
 from curation.ids import file_digest
 from curation.media.containers import contents_of
 from curation.media.merge import merge
 from curation.rejects import Kind, Rejected
-from curation.settings import DownloadSettings
 from curation.sources.address_policy import Policy, enforced
 from curation.sources.failures import FetchFailure, failure_of_extraction
 from curation.sources.js_runtime import take_overrun

@@ -23,9 +23,9 @@ from yt_dlp.networking import Request, Response
 from yt_dlp.networking._requests import RequestsRH
 from yt_dlp.networking.exceptions import HTTPError, NoSupportingHandlers, RequestError
 
+from curation.download_settings import DownloadSettings
 from curation.ids import digest
 from curation.rejects import Kind, Rejected
-from curation.settings import DownloadSettings
 from curation.sources import js_runtime, time_limit, ytdlp_restrictions
 from curation.sources.address_policy import AddressRefused, Policy
 from curation.sources.failures import FetchFailure, failure_of_connection, failure_of_http_error

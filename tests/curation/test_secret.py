@@ -11,9 +11,10 @@ from typing import Any, get_args
 import pytest
 
 from curation.config import Operational, Section
+from curation.download_settings import DownloadSettings
 from curation.errors import ConfigError
 from curation.secret import MASK, Secret
-from curation.settings import DownloadSettings, EngineSettings, Settings, VllmSettings, resolve
+from curation.settings import EngineSettings, Settings, VllmSettings, resolve
 from tests.support.secret_urls import CANARY
 
 pytestmark = pytest.mark.hostile("secrets")

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from curation.download_settings import DownloadSettings
 from curation.rejects import Rejected
-from curation.settings import DownloadSettings
 from curation.sources.fetch import Fetched, fetch
 from curation.sources.requests import read_inputs
 from curation.sources.targets import FetchTarget

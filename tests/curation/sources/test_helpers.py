@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from curation import guard
+from curation.download_settings import DownloadSettings
 from curation.errors import ConfigError
 from curation.rejects import Kind, Rejected
 from curation.secret import Secret
-from curation.settings import DownloadSettings, resolve
+from curation.settings import resolve
 from curation.sources import ytdlp
 
 PLUGIN = '''

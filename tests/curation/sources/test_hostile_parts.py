@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from curation.download_settings import DownloadSettings
 from curation.rejects import Kind, Rejected
-from curation.settings import DownloadSettings
 from curation.sources.fetch import fetch
 from curation.sources.requests import read_inputs
 from curation.sources.targets import FetchTarget

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from curation import guard
+from curation.download_settings import DownloadSettings
 from curation.errors import ConfigError, UsageError
 from curation.rejects import Kind, Rejected
-from curation.settings import DownloadSettings, resolve
+from curation.settings import resolve
 from curation.sources import ytdlp
 from curation.sources.js_runtime import find_js_runtime
 from tests.conftest import VIDLA

@@ -19,10 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curation import guard
+from curation.download_settings import DownloadSettings
 from curation.errors import InputError
 from curation.records import Reject, VideoRequest
 from curation.rejects import Kind, Rejected
-from curation.settings import DownloadSettings
 from curation.sources import requests
 from curation.sources.input_lists import Place, read_rows
 from curation.sources.requests import read_inputs
