@@ -8,8 +8,9 @@ import threading
 import duckdb
 import pyarrow as pa
 
+from curation.dataset.conditions import one_condition
 from curation.dataset.dataset import Dataset
-from curation.errors import ConfigError
+from curation.errors import ConfigError, UsageError
 from curation.records import Page
 from curation.schema import TABLES, to_row
 
@@ -29,7 +30,10 @@ class Gate:
     """
 
     def __init__(self, condition: str) -> None:
-        self.condition = condition
+        try:
+            self.condition = one_condition(condition)
+        except UsageError as error:
+            raise ConfigError(f"download.only_where: {error}") from None
         self._lock = threading.Lock()
         self._connection = duckdb.connect(config={"enable_external_access": False, "threads": 1})
         try:
@@ -50,7 +54,7 @@ class Gate:
 
     def closed_to(self, dataset: Dataset) -> pa.Array:
         """The request_keys of the pages in `dataset` that do not meet the condition."""
-        query = f"select request_key from pages where failure is null and ({self.condition}\n) is not true"
+        query = f"select request_key from pages where failure is null and {self.condition} is not true"
         return dataset.sql(query)["request_key"].combine_chunks()
 
 

@@ -9,7 +9,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -26,14 +26,14 @@ from yt_dlp.networking.exceptions import HTTPError, NoSupportingHandlers, Reques
 from curation.download_settings import DownloadSettings
 from curation.ids import digest
 from curation.rejects import Kind, Rejected
-from curation.sources import js_runtime, time_limit, ytdlp_restrictions
+from curation.sources import time_limit, ytdlp_restrictions
 from curation.sources.address_policy import AddressRefused, Policy
 from curation.sources.failures import FetchFailure, failure_of_connection, failure_of_http_error
 from curation.sources.host_places import HostPlaces, server_of
 from curation.sources.opt_out import OPT_OUT_HEADERS, opts_out
 from curation.sources.request_bounds import RequestBounds
 from curation.sources.sites import site_of
-from curation.storable import TEXT_CHARS
+from curation.sources.ytdlp_params import params_of
 from curation.uris import redact
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class BoundedYoutubeDL(YoutubeDL):  # type: ignore[misc]
         self._beside = False
         self.received = 0
         self._versions: _Versions | None = None
-        super().__init__(_params(settings) | params)
+        super().__init__(params_of(settings) | params)
 
     def save_cookies(self) -> None:
         """Do nothing: the file is the user's, and many processes read it at once."""
@@ -336,76 +336,4 @@ class WatchedRH(RequestsRH):  # type: ignore[misc]
         response._content = b""
 
 
-# --- yt-dlp's options -------------------------------------------------------------------------------------------
-
-
-class _Log:
-    """yt-dlp's output, redacted, in our log."""
-
-    def debug(self, message: str) -> None:
-        log.debug("%s", redact(message[:TEXT_CHARS]))
-
-    info = debug
-
-    def warning(self, message: str) -> None:
-        log.info("%s", redact(message[:TEXT_CHARS]))
-
-    error = warning  # a final failure is reported as a reject
-
-
-def _params(settings: DownloadSettings) -> dict[str, Any]:
-    params: dict[str, Any] = {
-        "logger": _Log(),
-        "quiet": True,
-        "noprogress": True,
-        "color": "never",
-        "format": settings.format,
-        "cookiefile": settings.cookies_file,
-        "cookiesfrombrowser": _browser(settings.cookies_from_browser),
-        "extractor_args": _extractor_arguments(secret.reveal() for secret in settings.extractor_args),
-        "js_runtimes": js_runtime.choices(settings.js_runtime),
-        "proxy": settings.proxy.reveal() if settings.proxy else "",  # "": not even one from the environment
-        "ratelimit": settings.rate_limit,
-        "sleep_interval": settings.sleep_interval_s or None,
-        "sleep_interval_requests": settings.sleep_requests_s or None,
-        "socket_timeout": settings.stall_s,
-        "retries": 0,  # attempts are counted in one place, which knows the time left and the Retry-After
-        "extractor_retries": 0,
-        "file_access_retries": 0,
-        "fragment_retries": settings.attempts - 1,
-        "retry_sleep_functions": {"fragment": lambda n: settings.retry_wait_s * 2**n},
-        "skip_unavailable_fragments": False,  # otherwise a video with holes passes for complete
-        "noplaylist": True,
-        "geo_bypass": False,  # no false X-Forwarded-For
-        "default_search": "error",
-        "enable_file_urls": False,
-        "allow_unplayable_formats": False,
-        "fixup": "never",
-        "updatetime": False,
-    }
-    if settings.user_agent:
-        params["http_headers"] = {"User-Agent": settings.user_agent}
-    return params
-
-
 ytdlp_restrictions.apply()
-
-
-def _browser(named: str | None) -> tuple[str, ...] | None:
-    """The browser to take cookies from, in yt-dlp's form: its name and, if given, its profile."""
-    return tuple(filter(None, named.partition(":")[::2])) if named else None
-
-
-def _extractor_arguments(arguments: Iterable[str]) -> dict[str, dict[str, list[str]]]:
-    r"""Arguments as on yt-dlp's command line, in the form of its parameter; a comma in a value is written `\,`.
-
-    >>> _extractor_arguments(["youtube:player_client=tv,web;lang=en"])
-    {'youtube': {'player_client': ['tv', 'web'], 'lang': ['en']}}
-    """
-    parsed: dict[str, dict[str, list[str]]] = {}
-    for argument in arguments:
-        extractor, _, pairs = argument.partition(":")
-        for name, _, values in (pair.partition("=") for pair in pairs.split(";")):
-            listed = [value.replace("\\,", ",").strip() for value in re.split(r"(?<!\\),", values)]
-            parsed.setdefault(extractor.strip().lower(), {})[name.strip().lower().replace("-", "_")] = listed
-    return parsed

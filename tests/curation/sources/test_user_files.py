@@ -10,9 +10,10 @@ from pathlib import Path
 import av
 import pytest
 
+from curation.download_settings import DownloadSettings
 from curation.rejects import Kind, Rejected
 from curation.segments.segmentation import segment_video
-from curation.settings import DownloadSettings, Settings
+from curation.settings import Settings
 from curation.sources.fetch import Fetched, fetch
 from curation.sources.requests import read_inputs
 from curation.sources.targets import FetchTarget
