@@ -45,6 +45,7 @@ def test_a_missing_or_null_variable_is_an_error() -> None:
         Prompt("x", 1, "s", "{{ 1 // (text | length) }}").render(text="")
 
 
+@pytest.mark.hostile("answers")
 def test_templates_run_in_a_sandbox() -> None:
     with pytest.raises(PromptError):
         Prompt("x", 1, "s", "{{ text.__class__.__mro__ }}").render(text="t")

@@ -22,6 +22,7 @@ from curation.texts.questions import Question, ask
 from curation.texts.summaries import SummaryPlan, summarize_video
 from tests.support.scripted_engine import ScriptedEngine
 
+pytestmark = pytest.mark.hostile("answers")
 PROMPTS = load_prompts()
 PLAIN = "The river rises every spring"
 

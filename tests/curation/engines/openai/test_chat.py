@@ -82,6 +82,7 @@ def test_a_conversation_goes_on_and_its_images_stay_in_front() -> None:
     assert messages[3]["content"] == "shorter"
 
 
+@pytest.mark.hostile("answers")
 @pytest.mark.parametrize(
     "text",
     [
@@ -140,6 +141,7 @@ def test_both_ways_give_the_same_answer() -> None:
     assert read_stream(stream(*pieces, event({}, "length")), 0.5) == ChatAnswer("hi there", "length", 0, 0, 0.5)
 
 
+@pytest.mark.hostile("answers")
 @pytest.mark.parametrize(
     ("given", "text", "reason"),
     [
@@ -160,6 +162,7 @@ def test_answers_without_plain_words(given: bytes, text: str, reason: str) -> No
     assert read_stream(in_pieces, None) == said
 
 
+@pytest.mark.hostile("answers")
 @pytest.mark.parametrize(
     "garbage",
     [
@@ -191,6 +194,7 @@ def test_what_is_no_answer_is_not_taken_for_one(garbage: bytes) -> None:
         read_stream(garbage, None)
 
 
+@pytest.mark.hostile("answers")
 def test_half_a_stream_is_no_answer() -> None:
     with pytest.raises(ExchangeError) as caught:
         read_stream(stream(event({"content": "hi"})), None)
@@ -207,6 +211,7 @@ def test_an_error_within_a_stream_counts_like_a_status(code: Any, trouble: str) 
     assert caught.value.trouble == trouble
 
 
+@pytest.mark.hostile("answers")
 @pytest.mark.parametrize(
     "usage",
     [None, [], "many", {}, {"prompt_tokens": -1}, {"prompt_tokens": "7"}, {"prompt_tokens": 10**30},
@@ -266,6 +271,7 @@ def test_statuses_are_told_apart(statuses: tuple[int, ...], trouble: str) -> Non
         assert (refusal(status, b"").trouble, refusal(status, b"").status) == (trouble, status)
 
 
+@pytest.mark.hostile("answers")
 @pytest.mark.parametrize(
     "said",
     [

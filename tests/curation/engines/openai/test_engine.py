@@ -288,6 +288,7 @@ def test_a_busy_server_is_asked_again(code: int) -> None:
         assert set(server.times.values()) == {3}
 
 
+@pytest.mark.hostile("answers")
 @pytest.mark.parametrize("fault", sorted(FAULTS))
 def test_a_broken_answer_is_asked_for_again(fault: str) -> None:
     with ScriptedServer(scripted.first(1, FAULTS[fault])) as server, engine(server.url) as e:
@@ -460,6 +461,7 @@ def silent(fault: str) -> Script:
             "429": scripted.status(429, Retry_After="1"), "garbage": scripted.raw(b"?")}[fault]  # fmt: skip
 
 
+@pytest.mark.hostile("answers")
 @pytest.mark.parametrize("fault", ["stalls", "503", "resets", "429", "garbage", "dead"])
 def test_silence_beyond_patience_ends_every_call(fault: str) -> None:
     with ScriptedServer(scripted.echo if fault == "dead" else silent(fault)) as server:
