@@ -128,4 +128,5 @@ def _most_common(values: Iterable[Iterable[str | None]], of: int) -> str:
     from vidla.console import escape
 
     counts = Counter(value for each in values for value in set(each) if value)
-    return ", ".join(f"{escape(value)} {count / of:.0%}" for value, count in counts.most_common(_LANGUAGES))
+    common = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{escape(value)} {count / of:.0%}" for value, count in common[:_LANGUAGES])

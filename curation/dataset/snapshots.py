@@ -28,6 +28,8 @@ class DatasetSnapshot(Dataset):
 
 def as_of_one_commit(dataset: Dataset) -> DatasetSnapshot:
     """The dataset as of the last commit that is applied to all of its tables, however busy its writer is."""
+    if not dataset.exists():
+        return DatasetSnapshot(dataset.uri, {})
     settled = int(read_lease(dataset).get("settled", 0))
     deltas = {table: delta for table in TABLES if (delta := dataset.delta_or_none(table)) is not None}
     applied = {table: delta.transaction_version(APPLICATION) or 0 for table, delta in deltas.items()}

@@ -12,6 +12,7 @@ from curation.licences import spdx_of
 from curation.rejects import Rejected
 from curation.sources import rights
 from curation.sources.ytdlp_client import BoundedYoutubeDL
+from curation.uris import redact
 
 ASK_S = 10.0  # for each question beside the page
 _LARGEST = 2**63 - 1
@@ -78,7 +79,7 @@ def _asked(client: BoundedYoutubeDL, url: str) -> bytes | None:
 
 
 def _text(value: Any, characters: int = _NAME_CHARACTERS) -> str | None:
-    return str(value)[:characters] if value not in (None, "") else None
+    return redact(str(value)[:characters]) if value not in (None, "") else None
 
 
 def _number(value: Any) -> float | None:
@@ -90,4 +91,4 @@ def _whole(value: Any) -> int | None:
 
 
 def _names(values: Any) -> list[str]:
-    return [str(name)[:_NAME_CHARACTERS] for name in list(values or ())[:_NAMES]]
+    return [redact(str(name)[:_NAME_CHARACTERS]) for name in list(values or ())[:_NAMES]]

@@ -71,6 +71,9 @@ class _LeftApart(PostProcessor):  # type: ignore[misc]
 
     available = True
 
+    def can_merge(self) -> bool:
+        return True
+
     def run(self, info: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
         return [], info
 

@@ -278,6 +278,7 @@ def test_a_selection_takes_what_belongs_to_its_clips(shared: Dataset, tmp_path: 
     export(shared, tmp_path, "parquet", Selection(f"video_id = '{video_id}'", "long"))
     assert {name: count(tmp_path, name) for name in TABLES} == {
         "requests": 1,
+        "pages": 1,
         "downloads": 1,
         "videos": 1,
         "frames": 4,

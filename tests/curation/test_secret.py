@@ -80,7 +80,7 @@ def secrets_in(section: type[Section]) -> list[tuple[str, Any]]:
 
 def test_a_secret_decides_no_digest() -> None:
     found = secrets_in(Settings)
-    assert {name for name, _ in found} == {"proxy", "base_urls", "extra_args"}
+    assert {name for name, _ in found} == {"proxy", "base_urls", "extra_args", "extractor_args"}
     assert all(Operational in field.metadata for _, field in found)
     engine = EngineSettings(kind="openai", model="m", base_urls=("http://a/v1",))
     assert engine.digest() == EngineSettings(kind="openai", model="m", base_urls=(PROXY,)).digest()

@@ -45,6 +45,7 @@ def media(argument: dict[str, Any]) -> dict[str, Any]:
         "extractor": "Generic",
         "id": "x",
         "row": {column: given.pop(column, None) for column in COLUMNS},
+        "page": {},
         "subtitles": {},
         "automatic": {},
         "waited": 0.0,

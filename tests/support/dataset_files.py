@@ -29,6 +29,7 @@ from curation.records import (
     Clip,
     Download,
     Frame,
+    Page,
     Reject,
     Row,
     Segment,
@@ -96,6 +97,10 @@ def download_of(number: int) -> Download:
         upload_date="2024-05-06",
         subtitles=(SubtitleTrack("en", "manual", "vtt", "WEBVTT\n\n00:00.000 --> 00:06.000\nBees dance.\n"),),
     )
+
+
+def page_of(number: int) -> Page:
+    return Page(request_key=request_of(number).request_key, uri=url_of(number), title=f"Talk {number}", duration=48.0)
 
 
 def made_of(number: int, media: bytes, uncaptioned: int = 0) -> dict[str, list[Any]]:
@@ -257,7 +262,7 @@ def add_videos(writer: Writer, numbers: Iterable[int], uncaptioned: int = 0) -> 
         put(writer.dataset.store, rows["videos"][0].media_uri, stored_media(seed=number))
         commit_rows(writer, f"{writer.lineage.run_id}:{number}:requests", {"requests": [request_of(number)]})
         by_stage: dict[str, Rows] = {
-            "download": {"downloads": [download_of(number)]},
+            "download": {"downloads": [download_of(number)], "pages": [page_of(number)]},
             "segment": {name: rows[name] for name in ("videos", "frames", "segments")},
             "caption": {name: rows[name] for name in ("captions", "rejects")},
             "summarize": {name: rows[name] for name in ("summaries", "clips")},

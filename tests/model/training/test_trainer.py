@@ -419,7 +419,7 @@ WRONG: dict[str, tuple[str, int, str]] = {
     "an unknown key": ("optimizer.lrr=1", 2, "unknown key 'optimizer.lrr'; did you mean 'optimizer.lr'?"),
     "a batch in uneven pieces": ("micro_batch=3", 2, "batch (4) must be a multiple of micro_batch (3)"),
     "no such clips": ("data.where=1 = 0", 1, "no clip of"),
-    "no SQL": ("data.where=scale ==", 2, "vidla: data.where: Parser Error: syntax error"),
+    "no SQL": ("data.where=scale ==", 2, "vidla: data.where: 'scale ==' is not one condition"),
     "too few clips": ("batch=32", 1, "28 clips are selected, fewer than one batch of 32"),
     "less than a step": ("epochs=0.01", 2, "epochs (0.01) is less than one step"),
     "a scale that is not there": (
