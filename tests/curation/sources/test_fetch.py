@@ -96,7 +96,7 @@ def test_subtitles_named_in_the_list_are_fetched_and_decoded(web: WebServer, tmp
 @pytest.mark.parametrize(
     ("module", "name", "bound", "message"),
     [
-        (parsing, "_GUESS_S", 0.001, "its subtitles could not be read within"),
+        (parsing, "_GUESS_S", 0.0, "its subtitles could not be read within"),
         (tracks, "ROW_CHARACTERS", 10, "those before fill a row"),
     ],
     ids=["time", "row"],

@@ -245,6 +245,6 @@ def test_a_wait_for_a_place_counts_neither_as_the_pages_time_nor_as_a_stall(web:
 def test_a_wait_for_a_place_ends(web: WebServer, tmp_path: Path) -> None:
     (name,) = server_of(web.url(""), proxied=False)
     with held_elsewhere(name):
-        error = rejected(web.url("/video.mp4"), tmp_path, per_host=1, timeout_s=2.0)
+        error = rejected(web.url("/video.mp4"), tmp_path, per_host=1, timeout_s=6.0)
     assert error.kind is Kind.TIMEOUT and "download.per_host" in error.message
     assert not web.asked

@@ -339,8 +339,9 @@ def test_what_is_there_is_not_asked_for_again(
 # --- it is killed ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("victim", ["VLLM::EngineCore", pytest.param("-m", marks=pytest.mark.long)])
+@pytest.mark.parametrize("victim", ["VLLM::EngineCore", "-m"])
 def test_a_server_that_is_killed_in_mid_run_costs_nothing(
     vllm_settings: EngineSettings, undisturbed: Dataset, tmp_path: Path, victim: str
 ) -> None:
