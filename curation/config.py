@@ -64,7 +64,7 @@ class Section(BaseModel):
 
 
 def _shown(value: Any) -> Any:
-    """`value` with its texts redacted, in case that one holds a secret which is none by its type."""
+    """`value` with its texts redacted: a text may hold a secret although its type does not say so."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, dict):

@@ -37,7 +37,7 @@ def text(value: str, limit: int | None = None) -> str:
 def tree(value: Any, levels: int = NESTING) -> Any:
     """`value`, as JSON gives it, with all texts in it storable.
 
-    Raises NotStorable for more than so many `levels` of nesting, and for numbers beyond 64 bits.
+    Raises NotStorable if it is nested more than `levels` deep, and for numbers beyond 64 bits.
 
     >>> tree({"a": ["\\udc80", 1.5, None]})
     {'a': ['\ufffd', 1.5, None]}

@@ -14,6 +14,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+from curation import guard
 from curation.engines.vllm.shared_server import VllmServer
 from curation.settings import EngineSettings, VllmSettings
 from tests.support.bucket import Bucket, S3Server
@@ -21,7 +22,7 @@ from tests.support.checkpoints import image_text_model
 from tests.support.flink_cluster import Cluster, Missing
 from tests.support.hostile import CASES, collected
 from tests.support.own_servers import Serve, served_on_loopback, settings
-from tests.support.project import ROOT
+from tests.support.project import FAKE_SITE, ROOT
 
 SERVED_MODEL = "smollm2-images"  # what `text_server` serves
 VIDLA = Path(sys.executable).parent / "vidla"
@@ -45,6 +46,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item, group in groups.items():
         item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=lambda item: -slow[groups[item]])
+
+
+@pytest.fixture
+def fake_site(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """yt-dlp with tests/support/fake_site as a plugin, in child processes started for this test."""
+    monkeypatch.syspath_prepend(str(FAKE_SITE))
+    guard.stop_all()
+    guard.resume()
+    yield
+    guard.stop_all()
+    guard.resume()
 
 
 def make_video(path: Path, seconds: float, seed: int = 0, size: str = "160x120", rate: int = 10) -> Path:

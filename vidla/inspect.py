@@ -17,7 +17,7 @@ from curation.dataset.conditions import one_condition
 from curation.dataset.dataset import Dataset
 from curation.dataset.lease import holder_text, is_alive, is_here, read_lease
 from curation.dataset.snapshots import as_of_one_commit
-from curation.errors import DatasetError, UsageError
+from curation.errors import UsageError
 from curation.recipes import RECIPES, STEP_OF, older_rows
 from curation.records import SCALES
 from curation.rejects import Stage
@@ -37,7 +37,7 @@ Row = Mapping[str, Any]
 def show(dataset: Dataset, console: Console) -> Books:
     """Print the state of `dataset` on one screen. Raises DatasetError if there is no dataset."""
     if not dataset.exists():
-        raise DatasetError(f"no vidla dataset at {dataset.uri}; `vidla curate INPUT --dataset …` makes one")
+        raise dataset.missing()
     now = as_of_one_commit(dataset)
     books = balance(now)
     stored, *answers = (answer.to_pylist() for answer in now.sql_each([_STORED, *(query for query, _ in _SECTIONS)]))

@@ -54,7 +54,7 @@ def recorded(dataset: Dataset) -> dict[str, Checksum]:
 
 
 def take_in(known: dict[str, Checksum], listed: Mapping[str, Any]) -> None:
-    """Add a list of checksums to those that are known; None stands for a file that is no longer there."""
+    """Add a list of checksums to the known ones; None stands for a file that has been deleted."""
     for name, entry in listed["files"].items():
         if entry is None:
             known.pop(name, None)

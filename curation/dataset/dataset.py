@@ -38,7 +38,7 @@ from curation.dataset.parts import Part
 from curation.errors import DamagedError, DatasetError, UsageError
 from curation.schema import TABLES, Table
 
-CHECKPOINT_VERSIONS = 10  # a table's log has a checkpoint after so many
+CHECKPOINT_VERSIONS = 10  # versions of a table's log from one checkpoint to the next
 SQL_MEMORY = "1GB"  # more is spilled to disk
 SQL_THREADS = 4  # each uses some of this memory
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -174,7 +174,7 @@ class Dataset:
         """The table now, or at `version`. Raises DatasetError if there is none."""
         delta = self._open(table, version)
         if delta is None:
-            raise self._missing()
+            raise self.missing()
         return delta
 
     def _open(self, table: str, version: int | None = None) -> DeltaTable | None:
@@ -196,7 +196,8 @@ class Dataset:
     def _damaged(self, path: str, why: str) -> DamagedError:
         return DamagedError(f"{self.uri}/{path} is damaged: {why}; `vidla verify {self.uri} --repair` mends it")
 
-    def _missing(self) -> DatasetError:
+    def missing(self) -> DatasetError:
+        """The error that there is no dataset here."""
         return DatasetError(f"no vidla dataset at {self.uri}; `vidla curate INPUT --dataset …` makes one")
 
     def live_parts(self, table: str) -> dict[str, Part]:
@@ -233,7 +234,7 @@ class Dataset:
         """`delta`, or None if the dataset was made by an older version, which had no such table."""
         delta = self._open(table, version)
         if delta is None and not self.exists():
-            raise self._missing()
+            raise self.missing()
         return delta
 
     def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:

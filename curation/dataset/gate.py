@@ -20,7 +20,7 @@ COLUMNS = TABLES["pages"].schema
 class Gate:
     """Lets the videos through whose page meets `condition`; a page for which it is null does not.
 
-    Raises ConfigError if it is no condition on the columns of `pages`.
+    Raises ConfigError if it is not a condition on the columns of `pages`.
 
     >>> gate = Gate("duration < 60 and 'en' in subtitles")
     >>> gate.admits(Page(request_key="r", uri="https://example.org/", duration=12.0, subtitles=("de", "en")))
@@ -40,7 +40,7 @@ class Gate:
             self._admitted(COLUMNS.empty_table())
         except duckdb.Error as error:
             reason = " ".join(str(error).split())
-            raise ConfigError(f"download.only_where is no condition on columns of pages: {reason}") from None
+            raise ConfigError(f"download.only_where is not a condition on the columns of pages: {reason}") from None
 
     def admits(self, page: Page) -> bool:
         """Whether the video of `page` may be fetched."""

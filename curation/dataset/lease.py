@@ -33,7 +33,7 @@ def holder_text(holder: Mapping[str, Any]) -> str:
 
 
 def read_lease(dataset: Dataset) -> dict[str, Any]:
-    """The lease; empty if there is none. A damaged one is no lease: all that it tells is in `commits/` as well."""
+    """The lease; empty if there is none, or if it is damaged: everything in it is in `commits/` as well."""
     try:
         data = dataset.get(LEASE)
     except FileNotFoundError:

@@ -198,7 +198,7 @@ def _csv_records(lines: list[_Line], is_last: bool) -> Iterator[tuple[int, list[
 
 
 def _lone_record(line: _Line, error: csv.Error) -> list[str] | str:
-    """The cells of a line that is no strict CSV, but is complete; else an error message."""
+    """The cells of a line that is complete but not strict CSV; otherwise an error message."""
     reader = csv.reader([line.text or "", ""])
     try:
         cells = next(reader)
@@ -267,7 +267,7 @@ def _row_of_values(batch: pa.RecordBatch, number: int) -> Row:
 
 
 def _value(scalar: Any) -> Any:
-    """A value of a column: text that is no UTF-8 with replacements, times that Python does not have as text."""
+    """A value of a column. Invalid UTF-8 is replaced; times beyond Python's range become text."""
     if not scalar.is_valid:
         return None
     kind = scalar.type

@@ -48,7 +48,7 @@ class RequestBounds:
         self._brings_bytes = brings_bytes
 
     def expect_segments(self, count: int | None, seconds: float | None, received: int) -> None:
-        """Check the number of segments that a manifest lists for so many `seconds` of media, if it states them.
+        """Check the number of segments that a manifest lists, against the `seconds` of media that it states.
 
         The `received` bytes, of the manifest itself and of an earlier one's media, count no longer.
         """

@@ -129,7 +129,6 @@ def _to_download(state: State, sourceless: Collection[str], retry: Retry | None)
     rows = state.dataset.read("requests")
     rows = rows.append_column("expected", lookup(rows["request_key"], missing, "expected"))
     rows = rows.filter(pc.is_valid(rows["expected"]))
-    rows = rows.append_column("paged", pc.is_in(rows["request_key"], state.dataset.read("pages", ["request_key"])[0]))
     keep, attempts, redo, old_videos = [], [], [], []
     for key, digest in zip(*(rows[name].to_pylist() for name in ("request_key", "expected")), strict=True):
         done, rejection = state.downloads.get(key), state.rejects.get((Stage.DOWNLOAD, key))
@@ -144,8 +143,8 @@ def _to_download(state: State, sourceless: Collection[str], retry: Retry | None)
         attempts.append(rejection.attempts if rejection else 0)
         redo.append(done is not None or rejection is not None)
         old_videos.append(done.video_id if done and len(state.downloads_of(done.video_id)) == 1 else None)
-    paged, rows = rows["paged"], rows.drop_columns("paged")
     for name, values in zip(("attempts", "redo", "old_video"), (attempts, redo, old_videos), strict=True):
         rows = rows.append_column(name, pa.array(values, WORK[name]))
+    paged = pc.is_in(rows["request_key"], state.dataset.read("pages", ["request_key"])["request_key"])
     rows = rows.append_column("paged", paged)
     return rows.filter(pa.array(keep, pa.bool_()))

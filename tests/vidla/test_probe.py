@@ -10,12 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from curation import guard
 from curation.dataset.dataset import Dataset
 from curation.records import Reject
 from curation.rejects import Kind, Rejected, Stage
 from curation.sources.probe import draw, interval
-from tests.support.project import FAKE_SITE
 from tests.support.web_server import WebServer, make_media
 from vidla.cli import app
 
@@ -49,19 +47,13 @@ def test_an_interval_holds_the_share_that_was_seen(hits: int, others: int) -> No
 
 
 @pytest.mark.slow
-def test_a_list_is_described_without_its_media(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(FAKE_SITE))
-    guard.stop_all()
-    guard.resume()
+@pytest.mark.usefixtures("fake_site")
+def test_a_list_is_described_without_its_media(tmp_path: Path) -> None:
     (tmp_path / "media").mkdir()
-    try:
-        with WebServer(make_media(tmp_path / "media")) as web:
-            (tmp_path / "list.txt").write_text("".join(f"{web.url(f'/site/{name}')}\n" for name in VIDEOS))
-            line = ["probe", str(tmp_path / "list.txt"), *SETTINGS, "--dataset", str(tmp_path / "d")]
-            found = CliRunner().invoke(app, line, obj=[])
-    finally:
-        guard.stop_all()
-        guard.resume()
+    with WebServer(make_media(tmp_path / "media")) as web:
+        (tmp_path / "list.txt").write_text("".join(f"{web.url(f'/site/{name}')}\n" for name in VIDEOS))
+        line = ["probe", str(tmp_path / "list.txt"), *SETTINGS, "--dataset", str(tmp_path / "d")]
+        found = CliRunner().invoke(app, line, obj=[])
     assert found.exit_code == 0, found.output
     assert "6 of 6 pages asked" in found.output
     shown = [line.split() for line in found.output.splitlines()]

@@ -131,7 +131,7 @@ def _password(url: str) -> str | None:
     try:
         return URL(url).password
     except ValueError:
-        return None  # it is no URL, and is not asked
+        return None  # not a URL, and therefore not asked
 
 
 def _connector(access: Access | None) -> aiohttp.BaseConnector:

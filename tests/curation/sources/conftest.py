@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from curation import guard
 from curation.sources import host_limits
-from tests.support.project import FAKE_SITE
 from tests.support.web_server import WebServer, make_media
 
 
@@ -29,14 +27,3 @@ def _no_known_hosts() -> Iterator[None]:
     """Every test starts without known hosts."""
     host_limits._hosts.clear()
     yield
-
-
-@pytest.fixture
-def fake_site(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """yt-dlp with tests/support/fake_site as a plugin, in child processes started for this test."""
-    monkeypatch.syspath_prepend(str(FAKE_SITE))
-    guard.stop_all()
-    guard.resume()
-    yield
-    guard.stop_all()
-    guard.resume()

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from curation import guard
 from curation.download_settings import DownloadSettings
 from curation.errors import ConfigError, UsageError
 from curation.rejects import Kind, Rejected
@@ -18,28 +16,10 @@ from curation.sources import ytdlp
 from curation.sources.js_runtime import find_js_runtime
 from tests.conftest import VIDLA
 from tests.support.made_up_player import LEFT_BEHIND
-from tests.support.project import FAKE_SITE
-from tests.support.web_server import WebServer, make_media
+from tests.support.web_server import WebServer
 
 SETTINGS = DownloadSettings(allow_private=True, attempts=1, stall_s=5.0, timeout_s=120.0)
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_media(tmp_path_factory.mktemp("media"))
-
-
-@pytest.fixture
-def web(media: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
-    """The server of the players, and children that know the fake site."""
-    monkeypatch.syspath_prepend(str(FAKE_SITE))
-    guard.stop_all()
-    guard.resume()
-    with WebServer(media) as server:
-        yield server
-    guard.stop_all()
-    guard.resume()
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fake_site")]
 
 
 @pytest.fixture(params=["deno", "node"])

@@ -18,7 +18,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation import guard
 from curation.download_settings import DownloadSettings
 from curation.errors import InputError
 from curation.records import Reject, VideoRequest
@@ -29,7 +28,6 @@ from curation.sources.requests import read_inputs
 from curation.sources.targets import FetchTarget, target_of
 from curation.subtitles.tracks import plan, read
 from curation.uris import InvalidUri, canonical, forms, is_redacted, redact
-from tests.support.project import FAKE_SITE
 from tests.support.web_server import ROUTES, SECRET, WebServer
 
 SETTINGS = DownloadSettings(allow_private=True, stall_s=2.0, timeout_s=60.0, attempts=1)
@@ -369,15 +367,10 @@ def test_a_file_may_be_named_by_path_or_uri(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
+def web(tmp_path: Path, fake_site: None) -> Iterator[WebServer]:
     """A web server, and yt-dlp with tests/support/fake_site as a plugin."""
-    monkeypatch.syspath_prepend(str(FAKE_SITE))
-    guard.stop_all()
-    guard.resume()
     with WebServer(tmp_path) as server:
         yield server
-    guard.stop_all()
-    guard.resume()
 
 
 def test_playlists_are_expanded_and_videos_are_not_opened(web: WebServer) -> None:

@@ -8,11 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from curation import guard
 from curation.download_settings import DownloadSettings
 from curation.licences import spdx_of
 from curation.sources import rights, ytdlp
-from tests.support.project import FAKE_SITE
 from tests.support.web_server import ROUTES, WebServer, make_media
 
 VIDEO = "dQw4w9WgXcQ"
@@ -95,7 +93,7 @@ def test_a_licence_is_named_where_its_statement_tells_which(stated: str | None, 
 
 
 @pytest.fixture
-def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
+def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_site: None) -> Iterator[WebServer]:
     """The loopback server of the API and of the site's files, and children that know the fake of YouTube."""
     answer = {"kind": "youtube#videoTrainability", "etag": "e", "videoId": VIDEO, "permitted": ["none"]}
     monkeypatch.setitem(ROUTES, "youtube", lambda h: h.answer(200, json.dumps(answer).encode(), "application/json"))
@@ -106,15 +104,10 @@ def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
     (tmp_path / "media").mkdir()
     plugins = tmp_path / "plugins" / "yt_dlp_plugins" / "extractor"
     plugins.mkdir(parents=True)
-    monkeypatch.syspath_prepend(str(FAKE_SITE))
     monkeypatch.syspath_prepend(str(tmp_path / "plugins"))
     with WebServer(make_media(tmp_path / "media")) as server:
         (plugins / "fake_youtube.py").write_text(FAKE_YOUTUBE.format(base=server.url("")))
-        guard.stop_all()
-        guard.resume()
         yield server
-    guard.stop_all()
-    guard.resume()
 
 
 @pytest.mark.slow

@@ -7,14 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from curation import guard
 from curation.dataset.books import balance
 from curation.dataset.dataset import Dataset
 from curation.errors import ConfigError
 from curation.rejects import Stage
 from curation.settings import resolve
 from pipelines.driver.curate import curate
-from tests.support.project import FAKE_SITE
 from tests.support.web_server import WebServer, make_media
 
 pytestmark = pytest.mark.slow
@@ -22,18 +20,13 @@ QUICK = ("allow_private=true", "attempts=1", "stall_s=5")
 
 
 @pytest.fixture
-def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
+def web(tmp_path: Path, fake_site: None) -> Iterator[WebServer]:
     """A site with videos of 2 and of 100 seconds (by their pages), and one that was removed."""
-    monkeypatch.syspath_prepend(str(FAKE_SITE))
-    guard.stop_all()
-    guard.resume()
     (tmp_path / "media").mkdir()
     with WebServer(make_media(tmp_path / "media")) as server:
         videos = ("lasting-2", "lasting-100", "removed")
         (tmp_path / "list.txt").write_text("".join(f"{server.url(f'/site/{name}')}\n" for name in videos))
         yield server
-    guard.stop_all()
-    guard.resume()
 
 
 def downloads(folder: Path, condition: str | None, *inputs: str) -> str:
