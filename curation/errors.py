@@ -46,6 +46,10 @@ class Superseded(DatasetError):
     """Another writer has taken over the dataset: nothing can be committed by this one any more."""
 
 
+class SiteError(VidlaError):
+    """A site that refuses all requests: what helps, and how to go on."""
+
+
 class EngineError(VidlaError):
     """An engine that cannot work at all: what is missing, and how to fix it."""
 

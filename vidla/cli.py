@@ -37,6 +37,7 @@ COMMANDS = {
     "verify": Command("vidla.verify_command:verify", "Check every file of a dataset, and repair it."),
     "pin": Command("vidla.dataset_commands:pin", "Keep the current version under a name."),
     "probe": Command("vidla.probe_command:probe", "Ask some pages of a list what is there."),
+    "refresh": Command("vidla.refresh_command:refresh", "Ask whether videos are still on their sites."),
     "plan": Command("vidla.forecast_command:plan", "Estimate the time and cost of a large run."),
     "train": Command("vidla.training_commands:train", "Train VidLA on the clips of a dataset."),
     "evaluate": Command("vidla.training_commands:evaluate", "Evaluate a model on retrieval or classification."),

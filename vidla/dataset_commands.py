@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from curation.dataset.dataset import Dataset
-from curation.errors import DatasetError, UsageError
+from curation.errors import UsageError
 from curation.ids import new_run_id
 from vidla.console import counting
 from vidla.options import DatasetArgument, WaitOption, WhereOption
@@ -161,5 +161,5 @@ def open_writer(location: str, command: str, wait_s: float) -> Writer:
 def existing(dataset: Dataset) -> Dataset:
     """`dataset`, if there is one at its URI: opening for writing would create it. Raises DatasetError."""
     if not dataset.exists():
-        raise DatasetError(f"no vidla dataset at {dataset.uri}")
+        raise dataset.missing()
     return dataset

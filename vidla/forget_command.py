@@ -69,19 +69,13 @@ def _forget(location: str, kind: TargetKind, name: str, wait_s: float, *, yes: b
     if not found and not ahead:
         raise UsageError(nothing_of(source, kind))
     _show(found)
-    if not yes and not _confirmed():
+    if not yes and not confirmed("Forget it for good?"):
         raise typer.Exit(1)
     with open_writer(location, "forget", wait_s) as writer:
         report = forget_in(writer, kind, name, ahead=ahead)
-    typer.echo(
-        f"Forgotten, and not to be fetched again: {report.videos} video(s) of {report.requests} request(s). "
-        f"Deleted: {report.parts} parts, {report.media} media file(s), {report.sources} source(s)"
-        + (f", and {report.swept} file(s) that killed runs had left" if report.swept else "")
-    )
-    for pinned in report.broken:
-        typer.echo(
-            f"The version pinned as '{pinned}' held some of it and can no longer be read: pin a new one", err=True
-        )
+    typer.echo(report.line())
+    for line in report.warnings():
+        typer.echo(line, err=True)
 
 
 def _show(found: Findings) -> None:
@@ -109,10 +103,11 @@ def _some(ids: Sequence[str]) -> str:
     return f" ({', '.join(names)})" if names else ""
 
 
-def _confirmed() -> bool:
+def confirmed(question: str) -> bool:
+    """Ask at the terminal. Raises UsageError if there is none."""
     if not sys.stdin.isatty():
         raise UsageError("nothing was forgotten: repeat it with --yes, or at a terminal")
-    return typer.confirm("Forget it for good?")
+    return typer.confirm(question)
 
 
 def _undo(location: str, kind: TargetKind, name: str, wait_s: float) -> None:

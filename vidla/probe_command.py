@@ -48,7 +48,7 @@ def probe(
     if not drawn.rows:
         typer.echo("The list is empty.")
         return
-    pages = ask_all(drawn.rows, settings.download, _progress(len(drawn.rows)))
+    pages = ask_all(drawn.rows, settings.download, show_progress(len(drawn.rows)))
     if dataset is not None:
         _keep(dataset, pages, settings, wait)
     console = wide_console()
@@ -58,7 +58,8 @@ def probe(
         console.print(line)
 
 
-def _progress(total: int) -> Callable[[Page], None]:
+def show_progress(total: int) -> Callable[[Page], None]:
+    """A line on stderr, brought up to date with each page."""
     done: Counter[bool] = Counter()
 
     def report(page: Page) -> None:
@@ -70,22 +71,13 @@ def _progress(total: int) -> Callable[[Page], None]:
 
 
 def _keep(location: str, pages: Sequence[Page], settings: Settings, wait_s: float) -> None:
-    """Commit the answers, in place of older ones."""
-    from curation.dataset.commits import Replacement
     from curation.dataset.dataset import Dataset
-    from curation.dataset.parts import PartWriter
+    from curation.dataset.pages import keep_pages
     from curation.dataset.writer import Writer
-    from curation.ids import digest, new_run_id
-    from curation.records import Row
+    from curation.ids import new_run_id
 
-    opened, run_id = Dataset(location), new_run_id()
-    with Writer(opened, run_id, {"command": "probe"}, wait_s) as writer:
-        parts = PartWriter(opened.store, writer.lineage, settings.run.part_bytes)
-        latest = {page.request_key: page for page in pages}
-        parts.add(Row(page, digest("page", page.request_key)) for page in latest.values())
-        keys = frozenset((key,) for key in latest)
-        older = Replacement("pages", ("request_key",), keys, frozenset(opened.live_parts("pages")))
-        writer.commit(f"{run_id}:pages", parts.finish(), [older])
+    with Writer(Dataset(location), new_run_id(), {"command": "probe"}, wait_s) as writer:
+        keep_pages(writer, pages, settings.run.part_bytes)
 
 
 def _outcomes(pages: Sequence[Page]) -> Table:

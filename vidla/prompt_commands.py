@@ -12,11 +12,12 @@ import typer
 from curation.dataset.dataset import Dataset
 from curation.engines.interface import Failure
 from curation.engines.registry import close_engines
-from curation.errors import DatasetError, PromptError, UsageError
+from curation.errors import PromptError, UsageError
 from curation.languages import LANGUAGES
 from curation.prompts import BUNDLED, Prompt, load_prompts
 from curation.settings import Settings, resolve
 from vidla.console import escape, new_table, wide_console
+from vidla.dataset_commands import existing
 from vidla.options import ConfigOption, SetOption, new_group
 
 if TYPE_CHECKING:
@@ -122,9 +123,7 @@ def try_prompt(
 
     settings, prompts = _resolved(folder, config, assignments)
     kind = _input_of(settings, _known(prompts, id), given)
-    source = Dataset(dataset)
-    if not source.exists():
-        raise DatasetError(f"no vidla dataset at {source.uri}")
+    source = existing(Dataset(dataset))
     table = new_table("input", "raw answer", "text", "status", "tokens in, out", lines=True)
     for column in table.columns[:3]:
         column.ratio = 3

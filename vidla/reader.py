@@ -39,7 +39,7 @@ class DatasetReader:
         """Raises DatasetError if there is no dataset, and UsageError if there is no such pin."""
         dataset = Dataset(location, patient=False)
         if not dataset.exists():
-            raise DatasetError(f"no vidla dataset at {dataset.uri}")
+            raise dataset.missing()
         self.uri = dataset.uri
         self.pin = pin
         self.versions = dict(versions_now(dataset) if pin is None else _pinned(dataset, pin))

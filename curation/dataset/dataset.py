@@ -198,7 +198,7 @@ class Dataset:
 
     def missing(self) -> DatasetError:
         """The error that there is no dataset here."""
-        return DatasetError(f"no vidla dataset at {self.uri}; `vidla curate INPUT --dataset …` makes one")
+        return DatasetError(f"no vidla dataset at {self.uri}; `vidla curate INPUT... --dataset DIR` makes one")
 
     def live_parts(self, table: str) -> dict[str, Part]:
         """The parts that make up the table now, by path."""
@@ -338,6 +338,8 @@ class Dataset:
 
     def list(self, prefix: str, after: str | None = None) -> Iterator[tuple[str, int, datetime]]:
         """Path, bytes and time of each file under `prefix`; with `after`, of those whose path sorts after it."""
+        if self.folder is not None and not self.folder.is_dir():
+            return  # which connecting to it would make
         with read_errors(f"{self.uri}/{prefix}"):
             for batch in obstore.list(self.store, prefix, offset=after):
                 for meta in batch:
@@ -352,12 +354,19 @@ class Dataset:
         with tempfile.TemporaryDirectory(prefix="vidla-", dir=parent, ignore_cleanup_errors=True) as folder:
             yield Path(folder)
 
-    def delete(self, paths: Iterable[str]) -> int:
-        """Delete files, ignoring missing ones. Returns how many were named."""
+    def delete(self, paths: Iterable[str], *, flush: bool = False) -> int:
+        """Delete files, ignoring missing ones. Returns how many were named.
+
+        With `flush`, no power cut can bring them back.
+        """
         named = list(paths)
         for path in named:
             with contextlib.suppress(FileNotFoundError), read_errors(f"{self.uri}/{path}"):
                 obstore.delete(self.store, path)
+        if flush and self.folder is not None:
+            folders = {(self.folder / path).parent for path in named}
+            with write_errors(self.uri):
+                local_files.flush((), {folder for folder in folders if folder.is_dir()})
         return len(named)
 
 

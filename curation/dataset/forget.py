@@ -103,11 +103,26 @@ class ForgetReport:
     swept: int
     broken: tuple[str, ...]
 
+    def line(self) -> str:
+        """The whole in one line."""
+        swept = f", and {self.swept} file(s) that killed runs had left" if self.swept else ""
+        return (
+            f"Forgotten, and not to be fetched again: {self.videos} video(s) of {self.requests} request(s). "
+            f"Deleted: {self.parts} parts, {self.media} media file(s), {self.sources} source(s){swept}"
+        )
+
+    def warnings(self) -> list[str]:
+        """A line for each pinned version that was broken."""
+        return [
+            f"The version pinned as '{name}' held some of it and can no longer be read: pin a new one"
+            for name in self.broken
+        ]
+
 
 def look(dataset: Dataset, kind: TargetKind, name: str) -> Findings:
     """What `forget` would remove. Writes nothing. Raises UsageError for a malformed URL."""
     name = _plain_name(kind, name)
-    found = _find(dataset, kind, name)
+    found = _find(dataset, kind, {name})
     forgotten = ForgottenKeys.load(dataset)
     doomed = ForgottenKeys(forgotten.keys | {_key(*each) for each in found.all()})
     parts: dict[str, set[str]] = {}
@@ -128,19 +143,20 @@ def look(dataset: Dataset, kind: TargetKind, name: str) -> Findings:
     )
 
 
-def forget(writer: Writer, kind: TargetKind, name: str, *, ahead: bool = False) -> ForgetReport:
-    """Forget a video (by id, including ranges of it), a URL, or a channel (by name or id), and never fetch it again.
+def forget(writer: Writer, kind: TargetKind, *names: str, ahead: bool = False) -> ForgetReport:
+    """Forget videos (by id, including ranges of them), URLs, or channels (by name or id), and never fetch them again.
 
-    If it is interrupted, a second call finishes it. Raises UsageError for a malformed URL and, unless `ahead`, for what
-    is not in the dataset: it may be misspelt.
+    If it is interrupted, a second call finishes it. Raises UsageError for a malformed URL and, unless `ahead`, if none
+    is in the dataset: a name may be misspelt.
     """
     dataset = writer.dataset
-    name = _plain_name(kind, name)
-    found = _find(dataset, kind, name)
-    if not ahead and not any(found.all()) and _key(kind, name) not in ForgottenKeys.load(dataset).keys:
+    plain = {_plain_name(kind, name) for name in names}
+    found = _find(dataset, kind, plain)
+    known = ForgottenKeys.load(dataset).keys
+    if not ahead and not any(found.all()) and not any(_key(kind, name) in known for name in plain):
         raise UsageError(nothing_of(dataset, kind))
     _scrub_logs(dataset, found)
-    _commit(writer, (kind, name), found)
+    _commit(writer, {(kind, name) for name in plain}, found)
     return _delete(writer, ForgottenKeys.load(dataset), found)
 
 
@@ -197,16 +213,17 @@ class _Found:
         yield from (("uri", u) for u in self.uris if not is_redacted(u))
 
 
-def _find(dataset: Dataset, kind: TargetKind, name: str) -> _Found:
+def _find(dataset: Dataset, kind: TargetKind, names: Collection[str]) -> _Found:
     """The videos, requests, URIs and channels to forget, from the current tables and all older parts on disk."""
     found = _Found()
-    matches = _matcher(kind, name, _requests_of(dataset, name) if kind == "uri" else frozenset())
+    requests = [_requests_of(dataset, name) for name in names if kind == "uri"]
+    matches = _matcher(kind, frozenset(names), frozenset().union(*requests))
     for table in ("requests", "pages", "downloads", "videos", "rejects", "usage"):
         for row in filter(matches, _rows(dataset, table, _on_disk(dataset, table))):
             found.videos.update(_of(row, "video_id"))
             if kind == "uri":
                 found.requests.update(_of(row, "key" if row.get("stage") == "download" else "request_key"))
-            if kind == "channel" and row.get("channel") == name:
+            if kind == "channel" and row.get("channel") in names:
                 found.channels.update(_of(row, "channel_id"))
     leading = {
         row["request_key"]
@@ -239,13 +256,13 @@ def _requests_of(dataset: Dataset, name: str) -> frozenset[str]:
     )
 
 
-def _matcher(kind: TargetKind, name: str, requests: frozenset[str]) -> Callable[[Values], bool]:
+def _matcher(kind: TargetKind, names: frozenset[str], requests: frozenset[str]) -> Callable[[Values], bool]:
     if kind == "video":
-        return lambda row: row.get("video_id") == name or str(row.get("video_id")).startswith(f"{name}~")
+        return lambda row: row.get("video_id") in names or str(row.get("video_id")).partition("~")[0] in names
     if kind == "channel":
-        return lambda row: name in (row.get("channel"), row.get("channel_id"))
+        return lambda row: not names.isdisjoint((row.get("channel"), row.get("channel_id")))
     return lambda row: (
-        name in (row.get("uri"), row.get("webpage_uri"))
+        not names.isdisjoint((row.get("uri"), row.get("webpage_uri")))
         or row.get("request_key") in requests
         or (row.get("stage") == "download" and row.get("key") in requests)
     )
@@ -285,12 +302,12 @@ def _scrub_logs(dataset: Dataset, found: _Found) -> None:
                 put(dataset.store, path, scrubbed)
 
 
-def _commit(writer: Writer, target: tuple[str, str], found: _Found) -> None:
+def _commit(writer: Writer, targets: Collection[tuple[str, str]], found: _Found) -> None:
     """Remove all rows about it from the tables and remember its digests, in one commit."""
     dataset = writer.dataset
     known = ForgottenKeys.load(dataset).keys
     parts = PartWriter(dataset.store, writer.lineage, part_bytes=1 << 30)
-    keys = [ForgottenKey(key=_key(kind, name), kind=kind) for kind, name in sorted({target, *found.all()})]
+    keys = [ForgottenKey(key=_key(kind, name), kind=kind) for kind, name in sorted({*targets, *found.all()})]
     new = [key for key in keys if key.key not in known]
     parts.add(Row(key, digest("forgotten")) for key in new)
     replacements = [
@@ -303,7 +320,8 @@ def _commit(writer: Writer, target: tuple[str, str], found: _Found) -> None:
         )
         if column in table.schema.names and values
     ]
-    writer.commit(f"{writer.lineage.run_id}:forget:{_key(*target)}", parts.finish(), replacements)
+    token = digest("forget", *sorted(_key(*target) for target in targets))
+    writer.commit(f"{writer.lineage.run_id}:forget:{token}", parts.finish(), replacements)
 
 
 def _delete(writer: Writer, forgotten: ForgottenKeys, found: _Found) -> ForgetReport:
@@ -326,11 +344,11 @@ def _delete(writer: Writer, forgotten: ForgottenKeys, found: _Found) -> ForgetRe
     broken = _broken(dataset, parts)
     writer.check()
     aside = (path for path, _ in set_aside_files(dataset))  # damaged, so that nobody knows what they hold
-    dataset.delete([*sorted(sources), *media, *aside])
-    dataset.delete(f"{table}/{name}" for table, names in parts.items() for name in names)
+    dataset.delete([*sorted(sources), *media, *aside], flush=True)
+    dataset.delete((f"{table}/{name}" for table, names in parts.items() for name in names), flush=True)
     swept = uncommitted_files(dataset)
     writer.check()
-    dataset.delete(swept)
+    dataset.delete(swept, flush=True)
     return ForgetReport(
         videos=len(found.videos),
         requests=len(found.requests),

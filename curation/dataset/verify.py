@@ -92,7 +92,7 @@ class Verification:
     def run(self) -> VerifyReport:
         """Raises DatasetError if there is no dataset, or the store does not answer."""
         if not any(self.dataset.list("commits/")) and not self.dataset.exists():
-            raise DatasetError(f"no vidla dataset at {self.dataset.uri}")
+            raise self.dataset.missing()
         self.tables = {table: TableNow.read(self.dataset, table) for table in TABLES}
         with self.progress("commits", None) as advance:
             self.history = History.read(self.dataset, advance)

@@ -20,7 +20,7 @@ from curation.languages import UNKNOWN
 from curation.records import Download, Page, SubtitleTrack, VideoRequest
 from curation.rejects import Kind, Rejected
 from curation.sources import ytdlp
-from curation.sources.host_limits import HostState, at_site
+from curation.sources.site_limits import Site, at_site
 from curation.sources.sites import site_of
 from curation.sources.targets import FetchTarget
 from curation.sources.user_files import open_local
@@ -59,14 +59,14 @@ def fetch(target: FetchTarget, settings: DownloadSettings, folder: Path) -> Fetc
 
     Waits for a free slot at its site (`settings.per_host`), then takes up to `settings.timeout_s`, not counting waits
     for places at the hosts that requests lead to. Always fetches the whole video: a requested range is only recorded.
-    Raises Rejected, OSError if the disk is full, and guard.Stopped.
+    Raises Rejected, SiteRests, OSError if the disk is full, and guard.Stopped.
     """
-    site = site_of(target.request.uri)
-    if site is None:
+    name = site_of(target.request.uri)
+    if name is None:
         return _fetch_local(target, settings)
-    with at_site(site, settings.per_host) as host:
+    with at_site(name, settings) as site:
         deadline = time.monotonic() + settings.timeout_s
-        found, attempts, deadline = _fetch_media(target, settings, folder, deadline, host)
+        found, attempts, deadline = _fetch_media(target, settings, folder, deadline, site)
         subtitles = _fetch_subtitles(target, settings, folder, deadline, found)
     video_id = _video_id(target.request, found.extractor, found.id, found.digest)
     download = _download(target.request, video_id, found.path.stat().st_size, found.digest, subtitles)
@@ -93,7 +93,7 @@ def _download(
 
 
 def _fetch_media(
-    target: FetchTarget, settings: DownloadSettings, folder: Path, deadline: float, host: HostState
+    target: FetchTarget, settings: DownloadSettings, folder: Path, deadline: float, site: Site
 ) -> tuple[ytdlp.FetchedMedia, int, float]:
     """Fetch the media, repeating transient failures with growing pauses.
 
@@ -103,13 +103,13 @@ def _fetch_media(
     attempt = 0
     while True:
         attempt += 1
-        host.check()
-        left = deadline - time.monotonic()
+        site.check()
+        begun = time.monotonic()
         try:
-            found = ytdlp.fetch_media(target.url.reveal(), folder, settings, left, ranged=ranged)
+            found = ytdlp.fetch_media(target.url.reveal(), folder, settings, deadline - begun, ranged=ranged)
         except ytdlp.FetchRejected as error:
             deadline += error.waited
-            host.record(error.kind, error.retry_after)
+            site.record(error.kind, begun, error.retry_after)
             pause = ytdlp.pause_s(settings, attempt, error.retry_after)
             in_time = time.monotonic() + pause < deadline
             if not error.transient or attempt >= settings.attempts or not in_time:
@@ -121,7 +121,7 @@ def _fetch_media(
             log.info("%s: %s; next attempt in %.1f s", target.request.request_key, error.message, pause)
             ytdlp.wait(pause)
         else:
-            host.record(None)
+            site.record(None, begun)
             return found, attempt, deadline + found.waited
 
 

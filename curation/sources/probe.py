@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from random import Random
 from curation.download_settings import DownloadSettings
 from curation.records import Page, Reject
 from curation.rejects import Kind, Rejected
-from curation.sources.host_limits import at_site
+from curation.sources.site_limits import SiteRests, at_site
 from curation.sources.sites import site_of
 from curation.sources.targets import FetchTarget
 from curation.sources.ytdlp import fetch_page, page_of
@@ -57,18 +58,22 @@ def ask(row: FetchTarget | Reject, settings: DownloadSettings) -> Page:
     if isinstance(row, Reject):
         return Page(request_key=row.key, uri=row.uri, failure=row.kind, message=row.message)
     key, uri = row.request.request_key, row.request.uri
-    site = site_of(uri)
+    name = site_of(uri)
     try:
-        if site is None:
+        if name is None:
             raise Rejected(Kind.UNSUPPORTED, "a local file, which has no page")
-        with at_site(site, settings.per_host) as host:
+        with at_site(name, settings) as site:
+            begun = time.monotonic()
             try:
                 columns = fetch_page(row.url.reveal(), settings)
             except Rejected as error:
-                host.record(error.kind)
+                site.record(error.kind, begun)
                 raise
-            host.record(None)
+            site.record(None, begun)
             return page_of(key, uri, columns)
+    except SiteRests:
+        message = f"not asked: {name} refuses us, and is left alone"
+        return Page(request_key=key, uri=uri, failure=Kind.RATE_LIMITED.value, message=message)
     except Rejected as error:
         return Page(request_key=key, uri=uri, failure=error.kind.value, message=error.message)
 

@@ -16,7 +16,7 @@ from curation.dataset.books import balance
 from curation.dataset.dataset import Dataset
 from curation.dataset.gate import gate_of
 from curation.dataset.writer import Writer
-from curation.errors import DatasetError, Interrupted, UsageError
+from curation.errors import Interrupted, UsageError
 from curation.ids import new_run_id
 from curation.recipes import Step
 from curation.rejects import Stage
@@ -65,7 +65,7 @@ def curate(
     if refresh and one_job:
         raise UsageError("--refresh does not work with --one-job: leave out one of them")
     if not inputs and not dataset.exists():
-        raise DatasetError(f"no vidla dataset at {dataset.uri}; `vidla curate INPUT... --dataset DIR` makes one")
+        raise dataset.missing()
     run_id = new_run_id()
     command = "retry" if retry else "curate" if len(stages) > 1 else stages[0]
     about = {"command": command, "settings": settings.shown()}

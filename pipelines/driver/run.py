@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import threading
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,9 +14,12 @@ from curation.dataset.commits import read_commits
 from curation.dataset.dataset import Dataset
 from curation.dataset.writer import Writer
 from curation.engines.interface import Engine
+from curation.errors import SiteError
 from curation.recipes import Step
 from curation.rejects import Stage
 from curation.settings import Settings
+from curation.sources.site_limits import RESTS
+from curation.sources.sites import site_of
 from curation.sources.targets import FetchTarget
 from pipelines.driver.background import BackgroundJobs
 from pipelines.driver.plan import NOTHING, Plan, make_plan
@@ -47,6 +51,7 @@ class Run:
     state: State = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)  # for the fields below, and for `state`
     _seen: int = 0  # the last commit that the state knows of
+    _left: Counter[str] = field(default_factory=Counter)  # by site, requests that it refused for good
     _in_texts: set[str] = field(default_factory=set)  # videos whose texts are being made
     _outcomes: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # of commits, by token, until taken
 
@@ -85,6 +90,7 @@ class Run:
                 this_process.tally.add("run", "wave")
                 videos = self._media(wave)
                 background.begin(functools.partial(self._texts, wave, videos, redone))
+        self._check_sites()
 
     def do_one_job(self, plan: Plan) -> None:
         """Do the first wave of the plan as a single job, which some runners only start or describe."""
@@ -107,10 +113,21 @@ class Run:
             ended = self._settle(stage, f"{token}:{stage}") or ended
         if ended:
             raise ended.error()
+        self._check_sites()
+
+    def _check_sites(self) -> None:
+        """Raises SiteError if requests were left, since their sites refuse us."""
+        if not self._left:
+            return
+        sites = " and ".join(f"{site} ({count} videos left)" for site, count in sorted(self._left.items()))
+        raise SiteError(
+            f"refused again and again, even after {RESTS} pauses, by {sites}; the same command goes on with them: wait "
+            "some hours, and set download.preset=careful, cookies or another address (docs/youtube.md)"
+        )
 
     def _media(self, wave: Wave) -> list[str]:
         """Download and segment a wave; returns the videos that then need texts."""
-        downloads = list(wave.downloads)
+        downloads = self._allowed(wave.downloads)
         self._stage(wave, Stage.DOWNLOAD, downloads)
         with self._lock:
             new = self.state.fetched(downloads)
@@ -127,6 +144,14 @@ class Run:
             videos = [v for v in [*wave.text, *fresh] if v not in self._in_texts]  # once, even if requested twice
             self._in_texts.update(videos)
             return videos
+
+    def _allowed(self, downloads: Sequence[DownloadItem]) -> list[DownloadItem]:
+        """Those whose sites have not refused us for good."""
+        if not self._left:
+            return list(downloads)
+        sites = [site_of(item.request.uri) for item in downloads]
+        self._left.update(site for site in sites if site is not None and site in self._left)
+        return [item for item, site in zip(downloads, sites, strict=True) if site not in self._left]
 
     def _texts(self, wave: Wave, videos: Sequence[str], redone: Collection[str]) -> None:
         """Caption and summarize a wave."""
@@ -166,6 +191,7 @@ class Run:
         """Apply the commit with that token; returns why the stage ended early, if it did."""
         outcome = self._take_in(token)
         this_process.tally.settle(stage, token, outcome.get("counts", {}))
+        self._left.update(outcome.get("left", {}))
         return EarlyEnd.from_record(outcome["ended"]) if outcome.get("ended") else None
 
     def _take_in(self, token: str) -> Mapping[str, Any]:

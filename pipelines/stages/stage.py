@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -24,6 +25,7 @@ from pipelines.stages.caption import CaptionFrames
 from pipelines.stages.download import DownloadVideos
 from pipelines.stages.segment import SegmentVideos
 from pipelines.stages.summarize import SummarizeClips
+from pipelines.worker.lanes import Lanes
 from pipelines.worker.reports import ReportReader
 from pipelines.worker.shutdown import EarlyEnd, RunStopped
 from pipelines.worker.stage_work import ItemResult, Replaced, Work, reject_unwritable, run_item
@@ -35,12 +37,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class BundleResult:
-    """The output of a bundle: names of parts and keys of replaced rows, never rows; the counts of its items; and why
-    it ended early, if it did."""
+    """The output of a bundle: names of parts and keys of replaced rows, never rows; the counts of its items; how many
+    were left, by site; and why it ended early, if it did."""
 
     parts: tuple[Part, ...]
     replaced: tuple[Replaced, ...]
     counts: Mapping[str, int]
+    left: Mapping[str, int]
     ended: EarlyEnd | None
 
 
@@ -82,9 +85,9 @@ class WorkToParts(beam.DoFn):  # type: ignore[misc]
     def start_bundle(self) -> None:
         self.replaced: list[Replaced] = []
         self.counts: Counter[str] = Counter()
-        self.running: dict[Future[ItemResult], tuple[Item, Iterator[Item]]] = {}  # with those after it in its list
+        self.lanes = Lanes(self.work.pool, partial(run_item, self.work, self.context.dataset), self._take)
         self.ended: EarlyEnd | None = None
-        self.stopped = self.unwritable = False
+        self.unwritable = False
         try:
             self.writer = PartWriter(self.context.dataset.store, self.context.lineage, self.context.part_bytes)
         except Exception as error:  # the store cannot be reached
@@ -92,41 +95,24 @@ class WorkToParts(beam.DoFn):  # type: ignore[misc]
             self.unwritable = True
 
     def process(self, items: Sequence[Any]) -> None:
-        self._begin(iter(items))
-        self._collect(allowed=self.work.pool.threads)  # so that an item is ready when a thread is
+        self.lanes.begin(iter(items))
+        self.lanes.collect(allowed=self.work.pool.threads)  # so that an item is ready when a thread is
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        self._collect(allowed=0)
+        self.lanes.collect(allowed=0)
         written = self._written()
-        if written.parts or written.replaced or written.ended:
+        if written.parts or written.replaced or written.left or written.ended:
             window = GlobalWindow()
             yield WindowedValue((None, written), window.max_timestamp(), [window])
 
     def _written(self) -> BundleResult:
         try:
             if not self.unwritable:
-                return BundleResult(tuple(self.writer.finish()), tuple(self.replaced), dict(self.counts), self.ended)
+                parts = tuple(self.writer.finish())
+                return BundleResult(parts, tuple(self.replaced), dict(self.counts), dict(self.lanes.left), self.ended)
         except Exception as error:
             self._end(error)
-        return BundleResult((), (), {}, self.ended)
-
-    def _begin(self, items: Iterator[Item]) -> None:
-        """Submit the next of these items."""
-        item = None if self.stopped else next(items, None)
-        if item is not None:
-            self.running[self.work.pool.submit(run_item, self.work, self.context.dataset, item)] = item, items
-
-    def _collect(self, allowed: int) -> None:
-        """Take finished items, until no more than `allowed` are under way."""
-        while self.running:
-            done, _ = wait(self.running, 0 if len(self.running) <= allowed else None, FIRST_COMPLETED)
-            for future in done:
-                item, rest = self.running.pop(future, (None, iter(())))
-                if item is not None:
-                    self._take(item, future)
-                    self._begin(rest)
-            if not done:
-                return
+        return BundleResult((), (), {}, {}, self.ended)
 
     def _take(self, item: Item, future: Future[ItemResult]) -> None:
         try:
@@ -160,13 +146,11 @@ class WorkToParts(beam.DoFn):  # type: ignore[misc]
             Metrics.distribution(self.work.name, "in_flight").update(round(usage.in_flight))
 
     def _end(self, error: Exception | None = None) -> None:
-        self.stopped = True
+        self.lanes.stop()
         if error is not None and self.ended is None:
             log.error("%s ends early: %s", self.work.name, error, exc_info=error)
             self.ended = EarlyEnd.from_error(error)
             this_process.report_end(self.context)
-        for future in [future for future in self.running if future.cancel()]:
-            del self.running[future]
 
 
 class CommitParts(beam.DoFn):  # type: ignore[misc]
@@ -189,11 +173,10 @@ class CommitParts(beam.DoFn):  # type: ignore[misc]
             for (table, columns), v in values.items()
         ]
         parts = [part for result in results for part in result.parts]
-        counts: Counter[str] = Counter()
-        for result in results:
-            counts.update(result.counts)
+        counts = sum((Counter(result.counts) for result in results), Counter[str]())
+        left = sum((Counter(result.left) for result in results), Counter[str]())
         ended = next((result.ended for result in results if result.ended), None)
-        outcome = {"counts": counts, "ended": ended and vars(ended)}
+        outcome = {"counts": counts, "left": left, "ended": ended and vars(ended)}
         try:
             with this_process.committing:
                 committer = Committer(self.context.dataset, self.context.lineage, self.context.seen)

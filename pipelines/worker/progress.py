@@ -7,6 +7,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from math import inf
 from typing import TextIO
 
 from rich.console import Console
@@ -14,6 +15,7 @@ from rich.live import Live
 from rich.table import Table
 
 from curation.engines.load import Snapshot, load
+from curation.sources.site_limits import resting
 
 PLAIN_INTERVAL_S = 5.0
 LIVE_INTERVAL_S = 0.5
@@ -120,11 +122,11 @@ class ProgressView:
         return max(1e-3, time.monotonic() - self._begun)
 
     def _outlook(self) -> str:
-        """Clips so far, the time left at the pace so far, and the load of the text servers."""
+        """Clips so far, the time left at the pace so far, and the load of the text servers, and sites that rest."""
         finished = self._count(self.stages[-1], "done") + sum(self._count(stage, "rejected") for stage in self.stages)
         left = _clock(self._elapsed() / finished * max(0, self.total - finished)) if finished else "?"
         clips = max(self._count(stage, "clips") for stage in self.stages)
-        return f"{clips} clips | about {left} left{self._served()}"
+        return f"{clips} clips | about {left} left{self._served()}{_resting()}"
 
     def _served(self) -> str:
         """The load of the text servers; empty if none is in use."""
@@ -138,6 +140,12 @@ class ProgressView:
         tokens = now.output_tokens - before.output_tokens
         rate = tokens / max(1e-3, now.elapsed_s - before.elapsed_s)
         return f" | {rate:,.0f} tokens/s, {now.in_flight} in flight, {_busy(now)}"
+
+
+def _resting() -> str:
+    """The sites that are left alone; empty if none is."""
+    times = {site: f" for {_clock(seconds)}" if seconds < inf else "" for site, seconds in resting().items()}
+    return "".join(f" | {site} is left alone{time}" for site, time in times.items())
 
 
 def spent_on_texts() -> str | None:

@@ -1,8 +1,9 @@
 """Reports of workers in other processes to the driver, on any runner: small files in the dataset.
 
 Beam's metrics arrive when a job has ended. So each worker process writes `progress/<run>/<wave>/<stage>/<process>.json`
-every few seconds: the outcome of each of its items, by key, and the load of its servers. The driver reads these files
-and deletes them in the end. Workers that find a file `stop` in that folder halt.
+every few seconds: the outcome of each of its items, by key, the load of its servers, and how often sites refused it.
+The driver reads these files and deletes them in the end. Workers that find a file `stop` in that folder halt; the file
+`rests` names the sites that all of them are to leave alone.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from curation.dataset.object_store import put
 from curation.engines.load import load
 from curation.errors import DatasetError
 from curation.rejects import Stage
+from curation.sources import site_limits
+from curation.sources.site_limits import rests_due
 from pipelines.worker.progress import Tally
 from pipelines.worker.work_items import Context
 
@@ -31,6 +34,7 @@ log = logging.getLogger(__name__)
 
 REPORT_S = 2.0
 _STOP = "stop"
+_RESTS = "rests"
 
 
 def _folder(token: str) -> str:
@@ -82,7 +86,12 @@ class WorkerReporter:
                     return
 
     def _report(self, token: str, context: Context) -> None:
-        report = {"outcomes": self._tally.outcomes(token), "load": load.counts(), "ended": token in self._ended}
+        report = {
+            "outcomes": self._tally.outcomes(token),
+            "load": load.counts(),
+            "refusals": site_limits.refusals(),
+            "ended": token in self._ended,
+        }
         text = json.dumps(report)
         if text != self._last.get(token):
             put(context.dataset.store, f"{_folder(token)}/{self.process}.json", text.encode())
@@ -91,6 +100,8 @@ class WorkerReporter:
     def _reason_to_halt(self, token: str, context: Context) -> str | None:
         if context.dataset.get_json(f"{_folder(token)}/{_STOP}") is not None:
             return "the driver ends the stage"
+        if rests := context.dataset.get_json(f"{_folder(token)}/{_RESTS}"):
+            site_limits.rest_with_others(rests)
         seen = self._seen.get(token, context.seen)
         for number, record in read_commits(context.dataset, seen):
             if record["kind"] == "open":
@@ -108,12 +119,27 @@ class ReportReader:
         self._tally = tally
         self._read: dict[str, tuple[int, datetime]] = {}  # by path, size and time
         self._loads: dict[str, Any] = {}  # by process
+        self._refusals: dict[str, Mapping[str, tuple[int, int]]] = {}  # by process, then site
+        self._rests: dict[str, int] = {}  # by site
         self.ended = False  # some worker cannot go on
 
     def look(self) -> None:
         """Read the reports that are new or have changed."""
         for stage, token in self._tokens.items():
             self._look(stage, token)
+        self._let_rest()
+
+    def _let_rest(self) -> None:
+        """Have all workers leave those sites alone that have refused them often enough together."""
+        sites = {site for refusals in self._refusals.values() for site in refusals}
+        due = {
+            site: rests_due(refusals[site] for refusals in self._refusals.values() if site in refusals)
+            for site in sites
+        }
+        if any(rests > self._rests.get(site, 0) for site, rests in due.items()):
+            self._rests = due
+            for token in self._tokens.values():
+                put(self._dataset.store, f"{_folder(token)}/{_RESTS}", json.dumps(due).encode())
 
     def _look(self, stage: str, token: str) -> None:
         for path, size, time in self._dataset.list(f"{_folder(token)}/"):
@@ -127,6 +153,7 @@ class ReportReader:
             self._tally.record(stage, token, report.get("outcomes", {}))
             self._loads[path] = report.get("load", {})
             load.merge(path, self._loads[path])
+            self._refusals[path] = report.get("refusals", {})
             self.ended = self.ended or bool(report.get("ended"))
 
     def stop(self) -> None:

@@ -17,6 +17,7 @@ from curation.guard import processor_s
 from curation.ids import digest
 from curation.records import Row, Usage
 from curation.rejects import Kind, Rejected, Stage
+from curation.sources.site_limits import SiteRests
 from pipelines.worker.logs import subject
 from pipelines.worker.shutdown import RunStopped
 from pipelines.worker.thread_pools import ThreadPool
@@ -90,7 +91,7 @@ def run_item(stage: Work, dataset: Dataset, item: Item) -> ItemResult:
     """The rows of one item, or its reject; its counts ("done" or "rejected", "clips", …); and its usage.
 
     No input is lost, and none stops the others: only errors that every other item would meet are raised, such as a
-    full disk, an engine that cannot work, or RunStopped.
+    full disk, an engine that cannot work, or RunStopped; and SiteRests, after which it is to be tried again.
     """
     token = subject.set(str(item))
     begun, processor = time.perf_counter(), processor_s()
@@ -120,7 +121,7 @@ def _run_item(stage: Work, dataset: Dataset, item: Item) -> tuple[StageOutput, s
         raise RunStopped
     try:
         return stage.work(dataset, item), "done"
-    except (UsageError, DatasetError, RunStopped):
+    except (UsageError, DatasetError, RunStopped, SiteRests):
         raise
     except Exception as error:
         if this_process.stopping.is_set() or isinstance(error, ChildStopped):

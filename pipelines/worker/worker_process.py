@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar, cast
 from curation import guard
 from curation.engines.load import load
 from curation.engines.registry import close_engines
+from curation.sources.site_limits import forget_sites
 from pipelines.worker import job_key, memory
 from pipelines.worker.logs import log_to, redacting
 from pipelines.worker.progress import Tally
@@ -57,6 +58,7 @@ class WorkerProcess:
                 self.tally.clear()
                 load.clear()
                 guard.resume()
+                forget_sites()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -483,7 +483,7 @@ def test_a_killed_forgetting_is_finished_by_the_next(worn: Dataset, point: str) 
         from curation.dataset.forget import forget
         from curation.dataset.dataset import Dataset
         calls = 0
-        def deadly(*args):
+        def deadly(*args, **options):
             global calls
             calls += 1
             if "{function}" != "Dataset.delete":

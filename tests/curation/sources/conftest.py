@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from curation.sources import host_limits
+from curation.sources.site_limits import forget_sites
 from tests.support.web_server import WebServer, make_media
 
 
@@ -23,7 +23,7 @@ def web(media: Path) -> Iterator[WebServer]:
 
 
 @pytest.fixture(autouse=True)
-def _no_known_hosts() -> Iterator[None]:
-    """Every test starts without known hosts."""
-    host_limits._hosts.clear()
+def _no_known_sites() -> Iterator[None]:
+    """Every test starts without known sites."""
+    forget_sites()
     yield

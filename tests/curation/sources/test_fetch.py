@@ -21,7 +21,7 @@ from curation import guard
 from curation.errors import disk_is_full
 from curation.ids import content_digest
 from curation.rejects import Kind, Rejected
-from curation.sources import host_limits
+from curation.sources import site_limits
 from curation.sources.fetch import Fetched, fetch
 from curation.sources.requests import read_inputs
 from curation.sources.targets import FetchTarget
@@ -319,7 +319,7 @@ def test_messages_of_a_site(web: WebServer, tmp_path: Path) -> None:
         error = rejected(web.url(f"/site/{name}"), tmp_path, attempts=1)
         assert error.kind is kind, (name, error)
         (tmp_path / "download").rmdir()
-        host_limits._hosts.clear()
+        site_limits.forget_sites()
 
 
 @pytest.mark.usefixtures("fake_site")
@@ -436,17 +436,17 @@ def test_downloads_from_one_host_are_bounded(web: WebServer, tmp_path: Path) -> 
     ended = _together([lambda n=n: one(n) for n in range(6)])  # type: ignore[misc]
     assert sum(isinstance(e, Fetched) for e in ended) == 6
     assert web.most_at_once == 2
-    assert not host_limits._hosts
+    assert not site_limits._sites
 
 
 @pytest.mark.hostile("pages")
-def test_a_host_that_keeps_refusing_is_left_alone(web: WebServer, tmp_path: Path) -> None:
-    for number in range(host_limits.REFUSALS):
+def test_a_site_that_keeps_refusing_is_left_alone(web: WebServer, tmp_path: Path) -> None:
+    for number in range(site_limits.REFUSALS):
         rejected(web.url(f"/captcha?{number}"), tmp_path)
         (tmp_path / "download").rmdir()
     asked = len(web.asked)
-    error = rejected(web.url("/video.mp4"), tmp_path)
-    assert error.kind is Kind.BOT_CHECK and "left alone" in error.message
+    with pytest.raises(site_limits.SiteRests):
+        fetch(ask(web.url("/video.mp4")), QUICK, tmp_path)
     assert len(web.asked) == asked
 
 

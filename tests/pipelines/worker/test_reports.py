@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +12,10 @@ import pytest
 from curation import guard
 from curation.dataset.dataset import Dataset
 from curation.dataset.writer import Writer
+from curation.download_settings import DownloadSettings
 from curation.engines.load import Load
+from curation.rejects import Kind
+from curation.sources.site_limits import REFUSALS, SiteRests, at_site, forget_sites
 from pipelines.worker import reports
 from pipelines.worker.progress import Tally
 from pipelines.worker.work_items import Context
@@ -114,3 +119,34 @@ def test_the_requests_of_several_processes_are_one_load() -> None:
     total = load.snapshot()
     assert (total.requests, total.output_tokens, total.in_flight) == (5, 50, 0)
     assert (total.busy_s, total.elapsed_s) == (10.0, 20.0)
+
+
+def test_refusals_are_counted_over_all_workers(tmp_path: Path) -> None:
+    """This process is one worker; another one has reported all but one of the refusals that make a rest."""
+    forget_sites()
+    settings = DownloadSettings()
+    process = WorkerProcess()
+    with (
+        Writer(Dataset(str(tmp_path)), "run", {}) as writer,
+        reports.WorkerReporter(process.tally, process.halt) as reporter,
+    ):
+        driver = reports.ReportReader(writer.dataset, {"download": TOKEN}, Tally())
+        reporter.take_part(context_of(writer))
+        folder = tmp_path / "progress/run/1/segment"
+        wait_until(lambda: (folder / f"{reporter.process}.json").exists())
+        (folder / "another.json").write_text(json.dumps({"refusals": {"a.example": [REFUSALS - 1, 0]}}))
+        driver.look()
+        with at_site("a.example", settings) as site:
+            site.record(Kind.BOT_CHECK, time.monotonic())
+        wait_until(lambda: "a.example" in (folder / f"{reporter.process}.json").read_text())
+        driver.look()
+        wait_until(lambda: is_resting(settings))
+    forget_sites()
+
+
+def is_resting(settings: DownloadSettings) -> bool:
+    try:
+        with at_site("a.example", settings):
+            return False
+    except SiteRests:
+        return True
