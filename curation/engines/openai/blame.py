@@ -19,6 +19,8 @@ SINGLED_OUT = 2
 """Times that a server fails on a request while serving others: then blame the request."""
 REFUSALS = 20
 """After this many rejections and no success, send nothing new until those in flight are back."""
+CRAMPED = 8
+"""After this many in a row that do not fit into a server's context, send nothing new until those in flight are back."""
 FIRST_PAUSE_S = 0.2
 WARN_S = 10.0
 """Silence after which a warning is due."""
@@ -103,6 +105,7 @@ class Blame:
     _failed: set[int] = field(default_factory=set)  # numbers of requests that failed since the last answer, at most two
     _warned: bool = False
     _refusals: int = 0
+    _cramped: int = 0  # requests that did not fit, since the last success
     _served: bool = False  # whether any request has succeeded
 
     def sent(self, request: RequestHistory, now: float) -> None:
@@ -114,11 +117,17 @@ class Blame:
         """A server gave a usable answer."""
         self.answered(now)
         self._served = True
+        self._cramped = 0
 
     def refused(self, now: float) -> None:
         """A server rejected a request as bad."""
         self.answered(now)
         self._refusals += 1
+
+    def cramped(self, now: float) -> None:
+        """A server rejected a request that does not fit into its context."""
+        self.answered(now)
+        self._cramped += 1
 
     def answered(self, now: float) -> None:
         """A server answered, for better or worse."""
@@ -164,12 +173,13 @@ class Blame:
 
     @property
     def suspicious(self) -> bool:
-        """Whether servers have only rejected requests so far: send nothing new until those in flight are back.
+        """Whether servers have only rejected requests so far, or their context is too small for request after request.
 
-        If they have only been rejected too, the servers' settings are at fault, not the requests.
+        Send nothing new then until those in flight are back. If they have only been rejected too, the servers' settings
+        are at fault, not the requests.
         """
-        return self._refusals >= REFUSALS and not self._served
+        return (self._refusals >= REFUSALS and not self._served) or self._cramped >= CRAMPED
 
     def forget_refusals(self) -> None:
         """Count rejections from zero again."""
-        self._refusals = 0
+        self._refusals = self._cramped = 0

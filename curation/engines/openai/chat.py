@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,6 +18,12 @@ _BUSY = frozenset({429, 502, 503, 529})
 _SLOW = frozenset({408, 504})
 _AGAIN = frozenset({409, 425})
 _UNUSABLE = frozenset({401, 402, 403, 404, 405, 407, 410})
+_TOO_LONG = frozenset({400, 413, 422, 500})
+# How servers say it: vLLM, llama.cpp, OpenAI, SGLang, LM Studio, and text-generation-inference.
+_CONTEXT = re.compile(
+    r"(context|model|sequence)[_ ](length|size|window)|max_model_len|max_(total|new)_tokens", re.IGNORECASE
+)
+_MESSAGE_READ = 2000  # characters; what follows may quote the request
 
 
 @dataclass(frozen=True)
@@ -33,13 +40,14 @@ class ChatAnswer:
 class ExchangeError(Exception):
     """There is no usable answer; the message says why.
 
-    `trouble` is a Trouble of the server; "bad" if the request is at fault and must not be repeated as it is; "unusable"
-    if every request would fail: wrong key, wrong model, wrong URL.
+    `trouble` is a Trouble of the server; "bad" if the request is at fault and must not be repeated as it is; "cramped"
+    if it does not fit into the server's context; "unusable" if every request would fail: wrong key, wrong model, wrong
+    URL.
     """
 
     def __init__(
         self,
-        trouble: Trouble | Literal["bad", "unusable"],
+        trouble: Trouble | Literal["bad", "cramped", "unusable"],
         message: str,
         status: int | None = None,
         retry_after: float | None = None,
@@ -84,7 +92,10 @@ def _image(data: bytes) -> dict[str, Any]:
 
 def refusal(status: int, raw: bytes, retry_after: str | None = None) -> ExchangeError:
     """The error for an answer with a status other than 200."""
-    message = f"the server answered {status}: {_message(raw)}"
+    said, code = _message(raw)
+    message = f"the server answered {status}: {said}"
+    if status in _TOO_LONG and _CONTEXT.search(f"{said[:_MESSAGE_READ]} {code}"):
+        return ExchangeError("cramped", message, status)
     if status in _UNUSABLE or 300 <= status < 400:
         return ExchangeError("unusable", message, status)
     if status in _BUSY | _SLOW:
@@ -95,14 +106,18 @@ def refusal(status: int, raw: bytes, retry_after: str | None = None) -> Exchange
     return ExchangeError("broken", message, status, parse_retry_after(retry_after))
 
 
-def _message(raw: bytes) -> str:
-    """The message in the body of a refusal, in the forms that servers use."""
+def _message(raw: bytes) -> tuple[str, str]:
+    """The message in the body of a refusal, in the forms that servers use, and its code, if that is a word."""
     try:
         detail = json.loads(raw)
         detail = detail.get("error", detail)
-        return str(detail if isinstance(detail, str) else detail.get("message") or detail.get("detail") or detail)
+        if isinstance(detail, str):
+            return detail, ""
+        code = detail.get("code")
+        message = detail.get("message") or detail.get("detail") or detail
+        return str(message), code[:100] if isinstance(code, str) else ""
     except (ValueError, AttributeError, RecursionError):
-        return _as_text(raw)
+        return _as_text(raw), ""
 
 
 # --- answers --------------------------------------------------------------------------------------------------------

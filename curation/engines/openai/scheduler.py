@@ -114,9 +114,8 @@ class Scheduler:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._blame.suspicious and not self._tasks and not self._retries:
-            self._blame.forget_refusals()
-            self._give_up(self._refused)
+        if not self._tasks:
+            self._give_up_if_refused()
         if not self._batches or self._discovering:
             return
         if not self._endpoints.known:
@@ -200,7 +199,11 @@ class Scheduler:
         if batch not in self._batches:
             return
         batch.answers[job.index] = answer
-        if len(batch.answers) == len(batch.requests):
+        if len(batch.answers) < len(batch.requests):
+            return
+        if all(task.done() or task is asyncio.current_task() for task in self._tasks):
+            self._give_up_if_refused()
+        if batch in self._batches:
             self._forget(batch)
             batch.done.set_result([batch.answers[index] for index in range(len(batch.requests))])
 
@@ -234,8 +237,19 @@ class Scheduler:
             self._blame.refused(self._now())
             self._refused = f"{endpoint.name} refuses every request ({error}); check its settings, or the prompt's"
             self._fail(job, str(error), retryable=False)
+        elif trouble == "cramped":
+            endpoint.pace.answered()
+            self._blame.cramped(self._now())
+            self._refused = f"{endpoint.name} refuses request after request ({error}); {self._more_context}"
+            self._fail(job, f"{error}; {self._more_context}", retryable=True)
         else:
             self._handle_failure(endpoint, job, ticket, trouble, error)
+
+    @property
+    def _more_context(self) -> str:
+        """The way out where requests do not fit into a server's context."""
+        longer = "raise its context length (vLLM: --max-model-len, llama.cpp: --ctx-size)"
+        return f"{'raise vllm.max_model_len' if self.settings.kind == 'vllm' else longer}, or lower max_tokens"
 
     def _handle_failure(
         self, endpoint: Endpoint, job: _Job, ticket: Ticket, trouble: Trouble, error: ExchangeError
@@ -268,6 +282,12 @@ class Scheduler:
         failure = Failure(job.request.id, message, retryable, retries=job.sent - 1)
         load.ended(failure)
         self._settle(job, failure)
+
+    def _give_up_if_refused(self) -> None:
+        """Give up if all that was in flight has been rejected, like request after request before it."""
+        if self._blame.suspicious and not self._retries:
+            self._blame.forget_refusals()
+            self._give_up(self._refused)
 
     def _give_up(self, why: str) -> None:
         """Fail every waiting batch."""

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curation.engines.openai.blame import (
+    CRAMPED,
     FIRST_PAUSE_S,
     REFUSALS,
     SINGLED_OUT,
@@ -152,6 +153,23 @@ def test_silence_is_time_that_servers_were_asked_in_vain() -> None:
 # --- any order of events --------------------------------------------------------------------------------------------
 
 Event = tuple[int, str, float]  # a request, the outcome of its exchange, the seconds until then
+
+
+def test_requests_that_do_not_fit_are_suspicious_whenever_they_come_in_a_row() -> None:
+    judge = blame()
+    judge.succeeded(0.0)
+    for _ in range(3):
+        for _ in range(CRAMPED - 1):
+            judge.cramped(0.0)
+        assert not judge.suspicious
+        judge.succeeded(0.0)
+    for _ in range(CRAMPED):
+        judge.cramped(0.0)
+    assert judge.suspicious
+    judge.forget_refusals()
+    assert not judge.suspicious
+
+
 OUTCOMES = ("succeeded", "refused", "busy", "slow", "broken", "absent")
 EVENTS = st.lists(
     st.tuples(st.integers(0, 5), st.sampled_from(OUTCOMES), st.floats(0, PATIENCE_S / 3)), min_size=1, max_size=200

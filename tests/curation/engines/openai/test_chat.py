@@ -203,6 +203,40 @@ def test_half_a_stream_is_no_answer() -> None:
         read_stream(event({"content": "hi"}) + event({}, "stop")[:-20], None)
 
 
+def error(message: str, **more: Any) -> dict[str, Any]:
+    return {"error": {"message": message, **more}}
+
+
+# The beginnings of what real servers answer to requests that do not fit into their context, with their statuses.
+TOO_LONG: dict[str, tuple[int, Any]] = {
+    "vllm": (400, error("The decoder prompt (length 10127) is longer than the maximum model length of 8192.")),
+    "vllm-tokens": (400, error("This model's maximum context length is 4096 tokens. However, your prompt contains")),
+    "vllm-answer": (400, error("'max_tokens' is too large: 5000. This model's maximum context length is 4096 tokens")),
+    "llama.cpp": (400, error("request (4390 tokens) exceeds the available context size (4096 tokens)")),
+    "llama.cpp-older": (500, error("Context size has been exceeded.", code=500, type="server_error")),
+    "openai": (400, error("Your input exceeds the limit of this model.", code="context_length_exceeded")),
+    "sglang": (400, {"message": "The input (61709 tokens) is longer than the model's context length (40960 tokens)."}),
+    "tgi": (422, {"error": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 4090"}),
+    "lm-studio": (400, {"error": "However, the model is loaded with context length of only 32768 tokens"}),
+}
+
+
+@pytest.mark.parametrize(("status", "body"), TOO_LONG.values(), ids=TOO_LONG.keys())
+def test_a_context_that_is_too_small_is_not_the_requests_fault(status: int, body: Any) -> None:
+    assert refusal(status, json.dumps(body).encode()).trouble == "cramped"
+
+
+@pytest.mark.parametrize("message", ["the image is corrupt", "max_tokens must be at least 1", "content is too long"])
+def test_other_refusals_are_the_requests_fault(message: str) -> None:
+    assert refusal(400, json.dumps({"error": {"message": message}}).encode()).trouble == "bad"
+
+
+@pytest.mark.hostile("answers")
+def test_a_refusal_that_quotes_the_request_is_not_read_to_its_end() -> None:
+    quoted = "invalid" + "." * 2000 + "the context length"
+    assert refusal(422, json.dumps({"detail": quoted}).encode()).trouble == "bad"
+
+
 @pytest.mark.parametrize(("code", "trouble"), [(400, "bad"), (503, "busy"), ("odd", "broken"), (None, "broken")])
 def test_an_error_within_a_stream_counts_like_a_status(code: Any, trouble: str) -> None:
     error = b"data: " + json.dumps({"error": {"message": "too long", "code": code}}).encode() + b"\n\n"

@@ -24,6 +24,7 @@ from aiohttp import web
 
 from curation.engines.interface import Completion, Failure, Sampling, TextRequest
 from curation.engines.load import load
+from curation.engines.openai.blame import CRAMPED
 from curation.engines.openai.engine import OpenAIEngine, RemoteServers, open_openai
 from curation.engines.openai.servers import Access, Server
 from curation.engines.registry import open_engine
@@ -727,6 +728,55 @@ def test_a_server_that_refuses_everything_is_not_the_requests_fault() -> None:
         assert len(server.asked) < 60
         server.script = scripted.echo
         check(requests(3), e.complete(requests(3)))
+
+
+SMALL = "This model's maximum context length is 4096 tokens. However, your prompt contains 5000 input tokens."
+
+
+def test_a_request_that_does_not_fit_is_the_engines_fault() -> None:
+    async def script(asked: Asked) -> web.StreamResponse:
+        return await (scripted.status(400, SMALL) if asked.words == "Say 3" else scripted.echo)(asked)
+
+    with ScriptedServer(script) as server, engine(server.url) as e:
+        answers = e.complete(requests(6))
+    assert set(server.times.values()) == {1}
+    failure = answers.pop(3)
+    assert isinstance(failure, Failure) and failure.retryable
+    assert "maximum context length is 4096" in failure.message and "or lower max_tokens" in failure.message
+    check([r for r in requests(6) if r.id != "3"], answers)
+
+
+@pytest.mark.parametrize(("kind", "names"), [("openai", "--max-model-len"), ("vllm", r"vllm\.max_model_len")])
+def test_a_context_too_small_for_request_after_request_ends_the_call_and_names_the_setting(
+    kind: str, names: str
+) -> None:
+    with ScriptedServer() as server:
+        given = EngineSettings(kind=kind, model="m", base_urls=(server.url,), max_in_flight=16)
+        opened = OpenAIEngine(kind, given, "m", "m@", None, RemoteServers((server.url,)))
+        try:
+            check(requests(3), opened.complete(requests(3)))  # one that has served before is believed no less
+            server.script = scripted.status(400, SMALL)
+            with pytest.raises(EngineError, match=rf"maximum context length is 4096 .*{names}.* or lower max_tokens"):
+                opened.complete(requests(100, "more "))
+            assert len(server.asked) < 40
+            with pytest.raises(EngineError, match=names):
+                opened.complete(requests(CRAMPED, "as many as are in flight at once "))
+            server.script = scripted.echo
+            check(requests(3), opened.complete(requests(3)))
+        finally:
+            opened.close()
+
+
+def test_requests_that_do_not_fit_among_others_that_do_end_nothing() -> None:
+    async def script(asked: Asked) -> web.StreamResponse:
+        long = int(asked.words[4:]) % 2 == 0
+        return await (scripted.status(400, SMALL) if long else scripted.after(0.05))(asked)
+
+    asked = requests(100)
+    with ScriptedServer(script) as server, engine(server.url, max_in_flight=60) as e:
+        answers = e.complete(asked)
+    assert all(isinstance(answer, Failure) for answer in answers[::2])
+    check(asked[1::2], answers[1::2])
 
 
 def test_many_bad_requests_to_begin_with_are_still_their_own_fault() -> None:
