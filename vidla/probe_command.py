@@ -72,7 +72,7 @@ def show_progress(total: int) -> Callable[[Page], None]:
 
 def _keep(location: str, pages: Sequence[Page], settings: Settings, wait_s: float) -> None:
     from curation.dataset.dataset import Dataset
-    from curation.dataset.pages import keep_pages
+    from curation.dataset.page_rows import keep_pages
     from curation.dataset.writer import Writer
     from curation.ids import new_run_id
 

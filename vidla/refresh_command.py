@@ -131,7 +131,7 @@ def _is_gone(page: Page) -> bool:
 def _keep(location: str, pages: Sequence[tuple[Page, Link]], settings: Settings, wait_s: float) -> None:
     """Commit the answers, for all requests of a video. A page that is gone keeps what was known of it."""
     from curation.dataset.dataset import rows_of
-    from curation.dataset.pages import keep_pages
+    from curation.dataset.page_rows import keep_pages
     from curation.records import Page
     from curation.schema import from_row
 

@@ -26,19 +26,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset
 import pyarrow.parquet as pq
-from deltalake import DeltaTable, Schema
+from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 from obstore.store import ObjectStore, from_url
 from pyarrow.fs import FileSystem, LocalFileSystem, PyFileSystem, SubTreeFileSystem
 
 from curation.dataset import local_files, object_store, seals
+from curation.dataset.creation import CHECKPOINT_VERSIONS, add_columns, create_table
 from curation.dataset.object_store import read_errors, write_errors
+from curation.dataset.own_paths import check_parts, check_path
 from curation.dataset.parts import Part
 from curation.errors import DamagedError, DatasetError, UsageError
-from curation.schema import TABLES, Table
+from curation.schema import TABLES
 
-CHECKPOINT_VERSIONS = 10  # versions of a table's log from one checkpoint to the next
 SQL_MEMORY = "1GB"  # more is spilled to disk
 SQL_THREADS = 4  # each uses some of this memory
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -130,11 +131,7 @@ class Dataset:
                 delta = self._open(table.name)
                 since = 0 if delta is None else delta.version() + 1
                 delta = delta or create_table(f"{self.uri}/{table.name}", table, self.options)
-                existing = {field.name: field.type for field in pa.schema(delta.schema())}
-                new = [field for field in table.schema if existing.get(field.name) != field.type]
-                if new:
-                    added = [_uncommented(field) if field.name in existing else field for field in new]
-                    delta.alter.add_columns(Schema.from_arrow(pa.schema(added)).fields)
+                add_columns(delta, table)
             written += self.log_files(table.name, since)
         if self.folder is not None and written:
             files = [self.folder / path for path in written]
@@ -206,23 +203,27 @@ class Dataset:
         return {} if delta is None else self.parts_of(table, delta)
 
     def parts_of(self, table: str, delta: DeltaTable) -> dict[str, Part]:
-        """The parts that make up a version of a table, by path."""
+        """The parts that make up a version of a table, by path. Raises DamagedError if one lies elsewhere."""
         actions = pa.table(delta.get_add_actions(flatten=True))
         columns = (actions[name].to_pylist() for name in ("path", "size_bytes", "num_records"))
-        return {path: Part(table, path, size, rows) for path, size, rows in zip(*columns, strict=True)}
+        parts = {path: Part(table, path, size, rows) for path, size, rows in zip(*columns, strict=True)}
+        check_parts(parts, f"{self.uri}/{table}")
+        return parts
 
     def arrow(self, table: str, version: int | None = None) -> pa.dataset.Dataset:
         """The table for Arrow's readers, with the current columns: those that are newer than the table are null.
 
         Uses Arrow's own file systems. One that calls Python reads ahead in threads that need the interpreter: a process
-        that ends during a scan would wait for them forever, or crash.
+        that ends during a scan would wait for them forever, or crash. Raises DamagedError if a part lies elsewhere.
         """
         delta = self.delta_or_none(table, version)
         if delta is None:
             return pa.dataset.dataset(TABLES[table].schema.empty_table())
         files = self.arrow_files(table)
         further = [field for field in pa.schema(delta.schema()) if field.name not in TABLES[table].schema.names]
-        return delta.to_pyarrow_dataset(filesystem=files, schema=pa.schema([*TABLES[table].schema, *further]))
+        found = delta.to_pyarrow_dataset(filesystem=files, schema=pa.schema([*TABLES[table].schema, *further]))
+        check_parts(found.files, f"{self.uri}/{table}")
+        return found
 
     def arrow_files(self, table: str) -> FileSystem:
         """A table's folder through Arrow's own file systems."""
@@ -307,15 +308,18 @@ class Dataset:
                 raise UsageError(text) from None
 
     def get(self, path: str) -> bytes:
+        check_path(path, self.uri)
         with read_errors(f"{self.uri}/{path}"):
             return bytes(obstore.get(self.store, path).bytes())
 
     def fetch(self, path: str, target: Path) -> None:
         """Copy a file, however large, to this machine's disk. Raises FileNotFoundError, DatasetError."""
+        check_path(path, self.uri)
         with read_errors(f"{self.uri}/{path}"):
             object_store.fetch(self.store, path, target)
 
     def has(self, path: str) -> bool:
+        check_path(path, self.uri)
         with read_errors(f"{self.uri}/{path}"):
             try:
                 obstore.head(self.store, path)
@@ -361,6 +365,7 @@ class Dataset:
         """
         named = list(paths)
         for path in named:
+            check_path(path, self.uri)
             with contextlib.suppress(FileNotFoundError), read_errors(f"{self.uri}/{path}"):
                 obstore.delete(self.store, path)
         if flush and self.folder is not None:
@@ -368,30 +373,6 @@ class Dataset:
             with write_errors(self.uri):
                 local_files.flush((), {folder for folder in folders if folder.is_dir()})
         return len(named)
-
-
-def create_table(uri: str, table: Table, options: dict[str, str] | None = None) -> DeltaTable:
-    """The empty Delta table at `uri`; made if there is none."""
-    return DeltaTable.create(
-        uri,
-        schema=table.schema,
-        mode="ignore",
-        name=table.name,
-        description=(table.record.__doc__ or "").strip(),
-        # otherwise checkpoints drop the log of versions older than a month, even of pinned ones
-        configuration={"delta.enableExpiredLogCleanup": "false", "delta.checkpointInterval": str(CHECKPOINT_VERSIONS)},
-        storage_options=options,
-    )
-
-
-def _uncommented(field: pa.Field) -> pa.Field:
-    """`field` without comments, nested ones included: an existing column keeps its own, which may differ."""
-    kind = field.type
-    if pa.types.is_list(kind):
-        kind = pa.list_(_uncommented(kind.value_field))
-    elif pa.types.is_struct(kind):
-        kind = pa.struct([_uncommented(inner) for inner in kind])
-    return pa.field(field.name, kind, field.nullable)
 
 
 def now_ms() -> int:

@@ -6,7 +6,6 @@ import json
 import re
 import time
 
-import pyarrow as pa
 from obstore.exceptions import AlreadyExistsError
 
 from curation.dataset.checksums import copy_of_pin, record_pin
@@ -53,7 +52,7 @@ def pins_on_disk(dataset: Dataset) -> list[str]:
 
 def parts_at(dataset: Dataset, table: str, version: int) -> set[str]:
     """The names of the parts that made up a table at a version."""
-    return set(pa.table(dataset.delta(table, version).get_add_actions(flatten=True))["path"].to_pylist())
+    return set(dataset.parts_of(table, dataset.delta(table, version)))
 
 
 def listed_parts(dataset: Dataset, table: str) -> set[str]:
