@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import importlib
 import io
 import os
 import sys
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -103,7 +105,12 @@ def _options(
 
 
 def main() -> None:
-    """Run the command. Exit status: 0 all accounted for, 1 a failed run, 2 misuse."""
+    """Run the command, and exit."""
+    leave(run())
+
+
+def run() -> int:
+    """Run the command. Returns the exit status: 0 all accounted for, 1 a failed run, 2 misuse."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 shows what it can
@@ -113,16 +120,36 @@ def main() -> None:
         arguments, beam_arguments = arguments[:cut], arguments[cut + 1 :]
     try:
         app(args=arguments, prog_name="vidla", obj=beam_arguments)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     except (Interrupted, Superseded) as error:
         typer.echo(f"vidla: {error}", err=True)
         os._exit(1)  # without waiting for threads that are still in a model or a request
     except VidlaError as error:
-        fail(error, error.exit_status)
+        return fail(error, error.exit_status)
     except OSError as error:
-        fail(error, 1)
+        return fail(error, 1)
+    return 0
 
 
-def fail(error: Exception, code: int) -> None:
-    """Print the error in one line (one per wrong key), without a traceback and secrets, and exit."""
+def leave(status: int) -> NoReturn:
+    """Exit; where Arrow was used, as Python does but for its client of S3, which stays open.
+
+    Its threads may still read ahead for a query that has ended; closing it under them aborts the process.
+    """
+    if "pyarrow.fs" not in sys.modules:
+        raise SystemExit(status)
+    from pyarrow.fs import ensure_s3_finalized
+
+    atexit.unregister(ensure_s3_finalized)
+    atexit._run_exitfuncs()
+    with contextlib.suppress(OSError):  # nobody reads on
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)
+
+
+def fail(error: Exception, status: int) -> int:
+    """Print the error in one line (one per wrong key), without a traceback and secrets; returns the exit status."""
     typer.echo(f"vidla: {redact(str(error))}", err=True)
-    raise SystemExit(code)
+    return status

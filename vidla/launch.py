@@ -13,9 +13,13 @@ from vidla.template import command_line
 
 def main() -> None:
     """Run `vidla curate` for this launch, with the same exit status as `vidla`."""
+    cli.leave(_run())
+
+
+def _run() -> int:
     with tempfile.TemporaryDirectory(prefix="vidla-launch-") as folder:
         try:
             sys.argv[1:] = command_line(sys.argv[1:], Path(folder))
         except UsageError as error:
-            cli.fail(error, error.exit_status)
-        cli.main()
+            return cli.fail(error, error.exit_status)
+        return cli.run()

@@ -28,11 +28,8 @@ def imported_by(*arguments: str) -> set[str]:
     """The modules that `vidla` imports for these arguments."""
     program = """
 import sys
-from vidla.cli import main
-try:
-    main()
-except SystemExit as end:
-    assert not end.code
+from vidla.cli import run
+assert not run()
 print("imported:", *sys.modules)
 """
     command = [sys.executable, "-c", program, *arguments]

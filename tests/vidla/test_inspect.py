@@ -197,11 +197,8 @@ def test_looking_needs_no_beam_and_no_torch(shared: Dataset) -> None:
     code = f"""
 import sys
 sys.argv = ["vidla", "inspect", {str(shared.folder)!r}]
-from vidla.cli import main
-try:
-    main()
-except SystemExit as end:
-    assert not end.code
+from vidla.cli import run
+assert not run()
 heavy = {{"apache_beam", "torch", "transformers", "av", "yt_dlp", "cv2"}} & set(sys.modules)
 sys.exit(f"imported {{heavy}}" if heavy else 0)
 """

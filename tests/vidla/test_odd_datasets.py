@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -37,14 +36,10 @@ def run(
     """The exit status of a command and its last line."""
     names = {"DIR": location, "OUT": str(tmp_path / "out")}
     monkeypatch.setattr(sys, "argv", ["vidla", *(names.get(word, word) for word in VERBS[verb])])
-    status: Any = 0
-    try:
-        cli.main()
-    except SystemExit as end:
-        status = end.code
+    status = cli.run()
     out, err = capfd.readouterr()
     assert "Traceback" not in out + err
-    return status or 0, (err or out).strip().rpartition("\n")[2]
+    return status, (err or out).strip().rpartition("\n")[2]
 
 
 ODD = {

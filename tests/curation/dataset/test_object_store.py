@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -274,6 +275,41 @@ def test_a_retry_makes_what_was_rejected(job: Bucket, vidla: Vidla, tmp_path: Pa
 @pytest.fixture
 def slow_video(tmp_path: Path) -> Path:
     return make_video(tmp_path / "long.mp4", 60, size="640x480", rate=25)
+
+
+_READING = """
+import sys, threading
+from curation.dataset.dataset import Dataset
+from vidla.cli import main
+files = [Dataset(sys.argv[1]).arrow(table) for table in ("clips", "frames", "captions", "videos", "segments")]
+for _ in range(4):
+    threading.Thread(target=lambda: [each.to_table() for each in files], daemon=True).start()
+print("reading", flush=True)
+sys.stdin.readline()
+sys.argv = ["vidla", "--version"]
+main()
+"""
+
+
+@pytest.mark.long
+def test_a_process_may_end_while_arrow_reads_from_the_bucket(tmp_path: Path) -> None:
+    """Arrow reads ahead for queries that have ended. Without care, some of a dozen such processes abort."""
+    make_dataset(tmp_path / "d", videos=5)
+    with S3Server(tmp_path) as server:
+        for attempt in range(12):
+            bucket = server.bucket()
+            bucket.upload(tmp_path / "d")
+            environment = {**os.environ, **server.environment}
+            command = [sys.executable, "-c", _READING, bucket.uri]
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT
+            )
+            assert process.stdout and process.stdout.readline() == "reading\n"
+            time.sleep(0.01 * attempt)
+            server.stop()
+            threading.Timer(2.5, server.go_on).start()
+            assert process.communicate("\n", timeout=60)[0].startswith("vidla ")
+            assert process.returncode == 0
 
 
 @pytest.mark.long
