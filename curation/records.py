@@ -132,6 +132,9 @@ class Download:
     opt_out: Annotated[str | None, "opt-out headers received, with their times (JSON); null if there were none"] = None
     subtitles: Annotated[tuple[SubtitleTrack, ...], "all fetched tracks"] = ()
     metadata: Annotated[str | None, "JSON object of the list's other columns"] = None
+    page: Annotated[
+        str | None, "what else the extractor read: JSON object of up to 64 kB, without secrets; null for local files"
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -73,6 +73,7 @@ class SiteMetadata:
     description: str | None
     language: str | None
     webpage_uri: str | None
+    page: str | None = None  # JSON
 
 
 @dataclass(frozen=True)

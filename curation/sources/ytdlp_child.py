@@ -32,7 +32,8 @@ from curation.rejects import Kind, Rejected
 from curation.sources.address_policy import Policy, enforced
 from curation.sources.failures import FetchFailure, failure_of_extraction
 from curation.sources.js_runtime import take_overrun
-from curation.sources.pages import page_columns, rights_columns
+from curation.sources.page_columns import page_columns, rights_columns
+from curation.sources.page_json import page_json
 from curation.sources.ytdlp import MEMORY_BYTES, NAME_CHARS, TRANSIENT, page_of, pause_s
 from curation.sources.ytdlp_client import BoundedYoutubeDL
 from curation.storable import TEXT_CHARS
@@ -274,7 +275,7 @@ def _media(client: BoundedYoutubeDL, url: str, settings: DownloadSettings, range
         "opt_out": client.opt_out_json(),
         "extractor": str(info.get("extractor_key") or "Generic"),
         "id": str(info["id"]),
-        "row": _row(info),
+        "row": _row(info) | {"page": page_json(info)},
         "subtitles": _subtitle_files(info.get("subtitles")),
         "automatic": _subtitle_files(info.get("automatic_captions")),
     }
