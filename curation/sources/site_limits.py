@@ -37,6 +37,7 @@ class Site:
     name: str
     free: threading.Semaphore
     first_rest_s: float
+    longest_wait_s: float  # that a site may ask for; for more, it is left for another run
     users: int = 0
     refusals: int = 0  # in a row, since the last rest
     rests: int = 0  # so far
@@ -70,13 +71,14 @@ class Site:
 
     def _rest(self, at_least_s: float) -> None:
         seconds = max(self.first_rest_s * 2.0**self.rests_in_a_row, at_least_s)
-        if self.rests_in_a_row >= RESTS:
+        if self.rests_in_a_row >= RESTS or at_least_s > self.longest_wait_s:
             seconds = math.inf
         self.refusals = 0
         self.rests += 1
         self.rests_in_a_row += 1
         self.rests_until = time.monotonic() + seconds
-        log.warning("%s goes on refusing our requests; it is left alone for %.0f s", self.name, seconds)
+        long = f"for {seconds:.0f} s" if seconds < math.inf else "in the rest of this run"
+        log.warning("%s goes on refusing our requests; it is left alone %s", self.name, long)
 
 
 def rests_due(workers: Iterable[tuple[int, int]]) -> int:
@@ -101,7 +103,8 @@ _lock = threading.Lock()
 def at_site(name: str, settings: DownloadSettings) -> Iterator[Site]:
     """Hold one of this process's `download.per_host` slots at the site `name`. Raises SiteRests."""
     with _lock:
-        new = Site(name, threading.Semaphore(settings.per_host), FIRST_REST * settings.retry_wait_s)
+        first_rest_s = FIRST_REST * settings.retry_wait_s
+        new = Site(name, threading.Semaphore(settings.per_host), first_rest_s, settings.timeout_s)
         site = _sites.setdefault(name, new)
         site.users += 1
     try:

@@ -35,6 +35,8 @@ from pipelines.worker.worker_process import this_process
 
 log = logging.getLogger(__name__)
 
+_SITES = 5  # that an error names
+
 
 @dataclass
 class Run:
@@ -119,10 +121,13 @@ class Run:
         """Raises SiteError if requests were left, since their sites refuse us."""
         if not self._left:
             return
-        sites = " and ".join(f"{site} ({count} videos left)" for site, count in sorted(self._left.items()))
+        most = sorted(self._left.items(), key=lambda each: (-each[1], each[0]))
+        named = [f"{site} ({count} videos left)" for site, count in most[:_SITES]]
+        sites = " and ".join(named + [f"{len(most) - _SITES} other sites"] * (len(most) > _SITES))
         raise SiteError(
-            f"refused again and again, even after {RESTS} pauses, by {sites}; the same command goes on with them: wait "
-            "some hours, and set download.preset=careful, cookies or another address (docs/youtube.md)"
+            f"refused again and again, even after {RESTS} pauses, or told to wait longer than download.timeout_s, by "
+            f"{sites}; the same command goes on with them: wait some hours, and set download.preset=careful, cookies "
+            "or another address (docs/youtube.md)"
         )
 
     def _media(self, wave: Wave) -> list[str]:

@@ -67,6 +67,11 @@ def test_a_site_may_ask_for_a_longer_rest(clock: list[float]) -> None:
     assert rest() == 500.0
 
 
+def test_a_site_that_asks_for_more_than_a_download_may_take_is_left_for_another_run(clock: list[float]) -> None:
+    refuse(REFUSALS, Kind.RATE_LIMITED, retry_after=SETTINGS.timeout_s + 1)
+    assert rest() == math.inf
+
+
 @pytest.mark.parametrize("kind", sorted(site_limits._SAYS_NOTHING))
 def test_a_broken_connection_is_neither_a_refusal_nor_a_success(kind: Kind, clock: list[float]) -> None:
     refuse(REFUSALS - 1)
