@@ -68,7 +68,7 @@ def _forget(location: str, kind: TargetKind, name: str, wait_s: float, *, yes: b
     found = look(source, kind, name)
     if not found and not ahead:
         raise UsageError(nothing_of(source, kind))
-    _show(found)
+    show_findings(found)
     if not yes and not confirmed("Forget it for good?"):
         raise typer.Exit(1)
     with open_writer(location, "forget", wait_s) as writer:
@@ -78,7 +78,7 @@ def _forget(location: str, kind: TargetKind, name: str, wait_s: float, *, yes: b
         typer.echo(line, err=True)
 
 
-def _show(found: Findings) -> None:
+def show_findings(found: Findings) -> None:
     """What there is, and what else it will cost."""
     typer.echo(
         f"Found {len(found.videos)} video(s){_some(found.videos)} of {len(found.requests)} request(s): ", nl=False

@@ -49,13 +49,13 @@ def probe(
         typer.echo("The list is empty.")
         return
     pages = ask_all(drawn.rows, settings.download, show_progress(len(drawn.rows)))
-    if dataset is not None:
-        _keep(dataset, pages, settings, wait)
     console = wide_console()
     console.print(f"{len(pages):,} of {drawn.total:,} pages asked")
     console.print(_outcomes(pages))
     for line in _descriptions([page for page in pages if page.failure is None], drawn.total, len(pages)):
         console.print(line)
+    if dataset is not None:  # last: another run may be writing to it
+        _keep(dataset, pages, settings, wait)
 
 
 def show_progress(total: int) -> Callable[[Page], None]:

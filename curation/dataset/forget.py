@@ -119,10 +119,10 @@ class ForgetReport:
         ]
 
 
-def look(dataset: Dataset, kind: TargetKind, name: str) -> Findings:
+def look(dataset: Dataset, kind: TargetKind, *names: str) -> Findings:
     """What `forget` would remove. Writes nothing. Raises UsageError for a malformed URL."""
-    name = _plain_name(kind, name)
-    found = _find(dataset, kind, {name})
+    plain = {_plain_name(kind, name) for name in names}
+    found = _find(dataset, kind, plain)
     forgotten = ForgottenKeys.load(dataset)
     doomed = ForgottenKeys(forgotten.keys | {_key(*each) for each in found.all()})
     parts: dict[str, set[str]] = {}
@@ -139,7 +139,7 @@ def look(dataset: Dataset, kind: TargetKind, name: str) -> Findings:
         media=len(_media_of(dataset, doomed)),
         sources=sum(path in sources for path, _, _ in dataset.list("sources/")),
         pins=_broken(dataset, parts),
-        known=_key(kind, name) in forgotten.keys,
+        known=any(_key(kind, name) in forgotten.keys for name in plain),
     )
 
 

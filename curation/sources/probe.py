@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import sqrt
 from random import Random
+from typing import Generic, TypeVar
 
+from curation import guard
 from curation.download_settings import DownloadSettings
 from curation.records import Page, Reject
 from curation.rejects import Kind, Rejected
@@ -17,20 +20,21 @@ from curation.sources.sites import site_of
 from curation.sources.targets import FetchTarget
 from curation.sources.ytdlp import fetch_page, page_of
 
+T = TypeVar("T")
 _Z = 1.96  # standard deviations around the mean that hold 95 % of a normal distribution
 
 
 @dataclass(frozen=True)
-class ListSample:
+class ListSample(Generic[T]):
     """Some rows of a list, drawn at random without replacement, and the number of all its rows."""
 
-    rows: Sequence[FetchTarget | Reject]
+    rows: Sequence[T]
     total: int
 
 
-def draw(rows: Iterable[FetchTarget | Reject], size: int, seed: int) -> ListSample:
+def draw(rows: Iterable[T], size: int, seed: int) -> ListSample[T]:
     """A sample of `rows`, read once: memory grows with `size` alone (Vitter's algorithm R)."""
-    chosen: list[FetchTarget | Reject] = []
+    chosen: list[T] = []
     random, total = Random(seed), 0
     for row in rows:
         total += 1
@@ -46,11 +50,24 @@ def ask_all(
 ) -> list[Page]:
     """The page of each row, or why there is none, as polite as downloads are; `report` is called with each at once."""
     pages: list[Page] = []
-    with ThreadPoolExecutor(settings.workers) as pool:
+    with ThreadPoolExecutor(settings.workers) as pool, _ended_by_an_error(pool):
         for future in as_completed([pool.submit(ask, row, settings) for row in rows]):
             pages.append(future.result())
             report(pages[-1])
     return pages
+
+
+@contextmanager
+def _ended_by_an_error(pool: ThreadPoolExecutor) -> Iterator[None]:
+    """After an error or Ctrl-C, begin nothing more in `pool`, and end what is under way."""
+    try:
+        yield
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        guard.stop_all()
+        pool.shutdown()
+        guard.resume()
+        raise
 
 
 def ask(row: FetchTarget | Reject, settings: DownloadSettings) -> Page:

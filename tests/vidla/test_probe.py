@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +12,14 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from curation.dataset.dataset import Dataset
-from curation.records import Reject
+from curation.dataset.writer import Writer
+from curation.download_settings import DownloadSettings
+from curation.errors import DatasetError
+from curation.records import Page, Reject
 from curation.rejects import Kind, Rejected, Stage
-from curation.sources.probe import draw, interval
+from curation.sources import probe
+from curation.sources.probe import ask_all, draw, interval
+from curation.sources.ytdlp import wait
 from tests.support.web_server import WebServer, make_media
 from vidla.cli import app
 
@@ -44,6 +50,36 @@ def test_every_row_is_as_likely_as_the_others() -> None:
 def test_an_interval_holds_the_share_that_was_seen(hits: int, others: int) -> None:
     low, high = interval(hits, hits + others)
     assert 0 <= low <= hits / (hits + others) <= high <= 1
+
+
+def test_ctrl_c_ends_what_is_under_way_and_begins_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[Reject] = []
+
+    def ask(row: Reject, settings: DownloadSettings) -> Page:
+        begun.append(row)
+        wait(0.0 if len(begun) == 1 else 60.0)
+        return Page(request_key=row.key, uri="")
+
+    def interrupt(page: Page) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(probe, "ask", ask)
+    before = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        ask_all(list(numbered(20)), DownloadSettings(workers=2), interrupt)
+    assert time.monotonic() - before < 30
+    assert len(begun) <= 3
+    wait(0.0)  # children can be started again
+
+
+@pytest.mark.slow
+def test_answers_are_shown_even_if_another_run_writes_to_the_dataset(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("http://127.0.0.1:9/refused.mp4\n")
+    line = ["probe", str(tmp_path / "list.txt"), *SETTINGS, "--dataset", str(tmp_path / "d")]
+    with Writer(Dataset(str(tmp_path / "d")), "run", {}):
+        found = CliRunner().invoke(app, line, obj=[])
+    assert isinstance(found.exception, DatasetError)
+    assert "1 of 1 pages asked" in found.output
 
 
 @pytest.mark.slow

@@ -111,3 +111,17 @@ def test_what_is_back_when_asked_again_is_kept(web: WebServer, tmp_path: Path) -
     web.strict = once
     assert "nothing is forgotten" in refresh(tmp_path, "--forget-gone", "--yes")
     assert "list-removed" in held(tmp_path)
+
+
+def test_a_video_that_is_still_at_another_url_is_kept(web: WebServer, tmp_path: Path) -> None:
+    copies = [web.url(f"/strict?{name}") for name in ("removed-copy", "copy", "removed-too")]
+    web.strict = lambda h: h.video()
+    curate(copies, str(tmp_path / "d"), resolve(None, SETTINGS), (Stage.DOWNLOAD,), [], 0.0, 0.1)
+    copied = [video for video in held(tmp_path) if video.startswith("content-")]
+    assert len(copied) == 3 and len(set(copied)) == 1, "the same content, and so one video"
+    web.strict = lambda h: h.answer(404) if "removed" in h.path else h.video()
+    output = refresh(tmp_path, "--forget-gone", "--yes")
+    assert "6 of 6 videos asked" in output
+    assert copied[0] in held(tmp_path) and "list-removed" not in held(tmp_path)
+    pages = {page["uri"]: page["failure"] for page in Dataset(str(tmp_path / "d")).read("pages").to_pylist()}
+    assert pages[copies[1]] is None
