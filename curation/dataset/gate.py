@@ -18,7 +18,7 @@ COLUMNS = TABLES["pages"].schema
 
 
 class Gate:
-    """Lets the videos through whose page meets `condition`; a page for which it is null does not.
+    """Lets the videos through whose page meets `condition`; a page for which it is null, or fails, does not.
 
     Raises ConfigError if it is not a condition on the columns of `pages`.
 
@@ -26,6 +26,8 @@ class Gate:
     >>> gate.admits(Page(request_key="r", uri="https://example.org/", duration=12.0, subtitles=("de", "en")))
     True
     >>> gate.admits(Page(request_key="r", uri="https://example.org/"))
+    False
+    >>> Gate("cast(title as integer) > 3").admits(Page(request_key="r", uri="https://example.org/", title="A talk"))
     False
     """
 
@@ -41,6 +43,16 @@ class Gate:
         except duckdb.Error as error:
             reason = " ".join(str(error).split())
             raise ConfigError(f"download.only_where is not a condition on the columns of pages: {reason}") from None
+        self._forgive_failures()
+
+    def _forgive_failures(self) -> None:
+        """Let the condition be null where it fails, so that no page stops a run."""
+        plain = self.condition
+        self.condition = f"try{plain}"
+        try:
+            self._admitted(COLUMNS.empty_table())
+        except duckdb.Error:  # DuckDB tries neither subqueries nor random numbers
+            self.condition = plain
 
     def admits(self, page: Page) -> bool:
         """Whether the video of `page` may be fetched."""

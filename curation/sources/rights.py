@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import chain
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
-from urllib.robotparser import RobotFileParser
 
 FILE_BYTES = 500 * 1024  # of robots.txt (RFC 9309, 2.5) and of other such files
 AGENT = "vidla"
@@ -40,11 +40,31 @@ def robots_allow(robots_txt: bytes, url: str, agent: str | None = None) -> bool:
     >>> robots_allow(b"User-agent: *\\nDisallow: /private/", "https://example.org/private/a.mp4")
     False
     """
-    parser = RobotFileParser()
-    parser.parse(robots_txt[:FILE_BYTES].decode("utf-8", "replace").splitlines()[:_RULES])
     parts = urlsplit(url)
-    path = quote(unquote(parts.path or "/")) + (f"?{parts.query}" if parts.query else "")
-    return parser.can_fetch((agent or AGENT).partition("/")[0], path)
+    path = _unescaped(parts.path or "/") + (f"?{_unescaped(parts.query)}" if parts.query else "")
+    rules = _robots_rules(robots_txt, (agent or AGENT).partition("/")[0].lower())
+    matching = [(len(pattern), allowed) for allowed, pattern in rules if _matches(_unescaped(pattern), path)]
+    return max(matching, default=(0, True))[1]  # the longest; of two as long, the one that allows
+
+
+def _robots_rules(robots_txt: bytes, agent: str) -> list[tuple[bool, str]]:
+    """The rules of all groups for `agent`, else of those for everybody: whether they allow, and what."""
+    groups: list[tuple[set[str], list[tuple[bool, str]]]] = []
+    for line in robots_txt[:FILE_BYTES].decode("utf-8-sig", "replace").splitlines()[:_RULES]:
+        name, _, value = (part.strip() for part in line.partition("#")[0].partition(":"))
+        if name.lower() == "user-agent":
+            if not groups or groups[-1][1]:
+                groups.append((set(), []))
+            groups[-1][0].add(value.partition("/")[0].lower())
+        elif name.lower() in ("allow", "disallow") and groups:
+            groups[-1][1].append((name.lower() == "allow" or not value, value))  # an empty one forbids nothing
+    ours = [rules for agents, rules in groups if agent in agents]
+    return list(chain(*(ours or [rules for agents, rules in groups if "*" in agents])))
+
+
+def _unescaped(path: str) -> str:
+    """`path` in the one form in which paths and patterns are compared."""
+    return quote(unquote(path), safe="/*$?&=+,;:@!~'()")
 
 
 def tdm_reserved(tdmrep: bytes, url: str) -> bool | None:

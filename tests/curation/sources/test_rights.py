@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,6 +75,42 @@ def test_the_first_rule_that_matches_decides(location: str, reserved: bool) -> N
     rules = [{"location": location, "tdm-reservation": 1}, {"location": "/clips/", "tdm-reservation": 0}]
     found = rights.tdm_reserved(json.dumps(rules).encode(), "https://example.org/clips/a.mp4")
     assert found is reserved
+
+
+@pytest.mark.parametrize(
+    ("robots", "allowed"),
+    [
+        ("User-agent: *\nDisallow: /*.mp4$", False),
+        ("User-agent: *\nDisallow: /*.mp4$\nAllow: /clips/a*", True),
+        ("User-agent: *\nDisallow: /\nAllow: /clips", True),
+        ("User-agent: *\nAllow: /\nDisallow: /clips/", False),
+        ("User-agent: *\nDisallow: /clips\nAllow: /clips", True),
+        ("User-agent: *\nDisallow:", True),
+        ("\ufeffUser-agent: *\nDisallow: /", False),
+        ("User-agent: VidLA/2\nuser-agent: other\ndisallow: /clips # all of them\n\nUser-agent: *\nDisallow:", False),
+        ("User-agent: *\nDisallow: /\n\nUser-agent: vidla\nDisallow: /talks", True),
+        ("User-agent: *\nDisallow: /talks\n\nUser-agent: *\nDisallow: /cl%69ps", False),
+        ("Disallow: /\nUser-agent: vidlas\nDisallow: /", True),
+    ],
+)
+def test_robots_txt_is_read_as_its_standard_says(robots: str, allowed: bool) -> None:
+    assert rights.robots_allow(robots.encode(), "https://example.org/clips/a.mp4") is allowed
+
+
+@pytest.mark.hostile("pages")
+@pytest.mark.parametrize(
+    "robots",
+    [
+        b"User-agent: *\nDisallow: /" + b"*a" * 240_000,
+        b"User-agent: *\n" + b"Disallow: /*a*a*a*a*a*a*b$\n" * 10_000,
+        b"User-agent: *\n" * 20_000 + b"Disallow: /x\n" * 10_000,
+    ],
+    ids=["one long rule", "many rules", "many agents"],
+)
+def test_no_robots_txt_takes_long(robots: bytes) -> None:
+    before = time.process_time()
+    assert rights.robots_allow(robots, "https://example.org/" + "a" * 2000) is True
+    assert time.process_time() - before < 5
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_a_request_waits_outside_the_gate_and_is_fetched_when_it_opens(web: WebS
         (100.0, "A talk", ["Nature"]),
     ]
     asked = len(web.asked)
-    for condition in ("duration < 60", "duration < 50 and language = 'en'"):
+    for condition in ("duration < 60", "duration < 50 and language = 'en'", "cast(title as integer) > 3"):
         assert downloads(tmp_path, condition) == first
     assert len(web.asked) == asked, "a request outside the gate costs nothing"
     assert downloads(tmp_path, "age_limit = 0") == "3 requests = 2 downloaded + 1 rejected + 0 pending"
