@@ -96,7 +96,8 @@ class DownloadSettings(Section):
     @field_validator("helpers")
     @classmethod
     def _with_ports(cls, helpers: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(re.fullmatch(r"[^\s/]+:\d{1,5}", helper) for helper in helpers):
+        found = [re.fullmatch(r"[^\s/]+:(\d{1,5})", helper, re.ASCII) for helper in helpers]
+        if not all(each and 0 < int(each[1]) < 2**16 for each in found):
             raise ValueError("each must be HOST:PORT")
         return helpers
 

@@ -140,9 +140,8 @@ class Policy:
     _helper_addresses: frozenset[tuple[str, int]] = field(default=frozenset(), repr=False)
 
     def __post_init__(self) -> None:
-        for helper in self.helpers:
-            name, _, number = helper.rpartition(":")
-            self._helper_addresses |= _addresses(name.strip("[]"), int(number))
+        for name, port in map(_helper, self.helpers):
+            self._helper_addresses |= _addresses(name, port)
         if self.proxy:
             parts = urlsplit(self.proxy if "://" in self.proxy else f"http://{self.proxy}")
             port = parts.port or {"https": 443}.get(parts.scheme, 1080 if parts.scheme.startswith("socks") else 80)
@@ -168,11 +167,21 @@ class Policy:
         if not self.asking_helpers:
             return False
         parts = urlsplit(url)
-        return f"{parts.hostname}:{parts.port}" in self.helpers
+        return (parts.hostname or "", parts.port or 80) in map(_helper, self.helpers)
 
     def _refuse(self, host: str, reason: str) -> None:
         self.refusal = self.refusal or f"{host} is {reason}"
         raise AddressRefused(self.refusal)
+
+
+def _helper(named: str) -> tuple[str, int]:
+    """The name and port of a helper, as they stand in a URL.
+
+    >>> _helper("[::1]:4416")
+    ('::1', 4416)
+    """
+    name, _, port = named.rpartition(":")
+    return name.strip("[]").lower(), int(port)
 
 
 def _addresses(host: str | None, port: int) -> frozenset[tuple[str, int]]:

@@ -60,7 +60,7 @@ _MESSAGES: tuple[tuple[Kind, tuple[str, ...]], ...] = (
         Kind.NOT_FOUND,
         (
             r"(been|was|is) (removed|deleted|taken down|terminated)|no longer (available|exists?)|copyright claim",
-            r"does ?n.t exist|not exist|not found|has been closed|http error (404|410)",
+            r"does ?n.t exist|not exist|not found(?!\W+please install)|has been closed|http error (404|410)",
             r"(video|content|this) (is |is currently )?(unavailable|not available)",
         ),
     ),
@@ -77,6 +77,7 @@ _PATTERNS = {kind: re.compile("|".join(messages), re.IGNORECASE) for kind, messa
 _NETWORK = re.compile(
     r"\[download\] Got error|giving up after|unable to download video data|fragment \d{1,9} not found", re.IGNORECASE
 )
+_BUG = "please report this issue"  # what yt-dlp adds where a site is not as its extractor expects
 _ADDED = re.compile(r"\x1b\[[0-9;]*m|^ERROR: *|; please report this issue.*|\(caused by .*", re.DOTALL)  # by yt-dlp
 _KINDS_OF_403 = frozenset({Kind.BOT_CHECK, Kind.RATE_LIMITED, Kind.PRIVATE, Kind.GEO_BLOCKED, Kind.LOGIN_REQUIRED})
 _ADVICE = {
@@ -168,7 +169,8 @@ def failure_of_extraction(error: BaseException, seen: FetchFailure | None, stall
         return seen or failure_of_connection(error, stall_s)
     if any(isinstance(c, UnsupportedError) for c in chain):
         return FetchFailure(Kind.NO_VIDEO, "no video in the page")
-    if kind := _kind_in(str(error)):
+    kind = _kind_in(str(error))
+    if kind and not (kind is Kind.NOT_FOUND and _BUG in str(error)):  # it is yt-dlp that does not find something
         return _with_advice(kind, _plain(error))
     return seen or FetchFailure(Kind.UNSUPPORTED, f"yt-dlp cannot handle it: {_plain(error)}")
 

@@ -91,4 +91,6 @@ def _whole(value: Any) -> int | None:
 
 
 def _names(values: Any) -> list[str]:
-    return [redact(str(name)[:_NAME_CHARACTERS]) for name in list(values or ())[:_NAMES]]
+    """The names in a list, or of a dictionary; a page may state anything in their place."""
+    listed = list(values)[:_NAMES] if isinstance(values, list | tuple | dict) else [values]
+    return [redact(str(name)[:_NAME_CHARACTERS]) for name in listed if isinstance(name, str | int) and name != ""]

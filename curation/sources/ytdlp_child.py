@@ -22,7 +22,7 @@ from yt_dlp.cookies import CookieLoadError
 from yt_dlp.globals import plugin_dirs
 from yt_dlp.utils import PagedList, YoutubeDLError
 
-from curation import guard
+from curation import guard, storable
 from curation.download_settings import DownloadSettings
 from curation.errors import disk_is_full
 from curation.ids import file_digest
@@ -107,7 +107,7 @@ def _check_gate(condition: str | None, columns: dict[str, Any]) -> None:
         return
     from curation.dataset.gate import gate_of  # not imported without a gate: it takes a while
 
-    if not gate_of(condition).admits(page_of("", "", columns)):
+    if not gate_of(condition).admits(page_of("", "", storable.tree(columns))):
         raise Rejected(Kind.GATED, f"it waits until download.only_where lets it through: {condition}")
 
 

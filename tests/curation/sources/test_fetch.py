@@ -303,6 +303,8 @@ _SITE = {
     "throttled": Kind.RATE_LIMITED,
     "drm": Kind.UNSUPPORTED,
     "bug": Kind.UNSUPPORTED,
+    "redesigned": Kind.UNSUPPORTED,
+    "uninstalled": Kind.UNSUPPORTED,
     "odd": Kind.UNSUPPORTED,
     "country": Kind.GEO_BLOCKED,
     "geo": Kind.GEO_BLOCKED,

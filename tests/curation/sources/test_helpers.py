@@ -16,6 +16,7 @@ from curation.rejects import Kind, Rejected
 from curation.secret import Secret
 from curation.settings import resolve
 from curation.sources import ytdlp
+from curation.sources.address_policy import Policy
 
 PLUGIN = '''
 """A made-up site on no network: its pages ask a provider of tokens on this machine, or try to get around the rules."""
@@ -128,8 +129,21 @@ def test_nothing_else_reaches_it(
     assert asked == {"good": [], "direct": [], "moved": ["/moved"], "media": ["/token"]}[name]
 
 
+@pytest.mark.parametrize("url", ["http://[::1]:4416/get", "http://LOCALHOST:80/get", "http://localhost/get"])
+def test_a_helper_is_known_in_any_spelling(url: str) -> None:
+    policy = Policy(helpers=("[::1]:4416", "LocalHost:80"), asking_helpers=True)
+    assert policy.is_asked_helper(url)
+    assert not policy.is_asked_helper("http://localhost:8080/get")
+
+
 @pytest.mark.parametrize(
-    "assignment", ["helpers=['127.0.0.1']", "helpers=['http://127.0.0.1:4416']", "extractor_args=['youtube']"]
+    "assignment",
+    [
+        "helpers=['127.0.0.1']",
+        "helpers=['http://127.0.0.1:4416']",
+        "helpers=['127.0.0.1:99999']",
+        "extractor_args=['youtube']",
+    ],
 )
 def test_a_setting_that_cannot_work_is_one_line(assignment: str) -> None:
     with pytest.raises(ConfigError, match=rf"download\.{assignment.partition('=')[0]}: each must"):

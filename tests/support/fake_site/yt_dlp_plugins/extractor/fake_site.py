@@ -28,6 +28,7 @@ class FakeSiteIE(InfoExtractor):
         "throttled": "This content isn't available, try again later. The session has been rate-limited by the site.",
         "drm": "This video is DRM protected",
         "country": "The uploader has not made this video available in your country",
+        "uninstalled": "pycryptodomex not found. Please install",
         "empty": "No video formats found!",
     }
 
@@ -53,6 +54,8 @@ class FakeSiteIE(InfoExtractor):
             PhantomJSwrapper(self).execute("console.log('hello')")
         if name == "bug":
             raise ExtractorError("Unable to extract player version")
+        if name == "redesigned":
+            raise ExtractorError("Video data not found in the page")
         if name == "list":
             entries = [self.url_result(f"{base}/site/{n}", FakeSiteIE, n, f"Part {n}") for n in ("one", "two", "three")]
             return self.playlist_result(entries, "list", "A series")
