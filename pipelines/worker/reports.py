@@ -153,7 +153,7 @@ class ReportReader:
             self._tally.record(stage, token, report.get("outcomes", {}))
             self._loads[path] = report.get("load", {})
             load.merge(path, self._loads[path])
-            self._refusals[path] = report.get("refusals", {})
+            self._refusals[path.rpartition("/")[2]] = report.get("refusals", {})  # the same in each of its stages
             self.ended = self.ended or bool(report.get("ended"))
 
     def stop(self) -> None:

@@ -14,7 +14,7 @@ from curation.dataset.dataset import Dataset
 from curation.dataset.writer import Writer
 from curation.download_settings import DownloadSettings
 from curation.engines.load import Load
-from curation.rejects import Kind
+from curation.rejects import Kind, Stage
 from curation.sources.site_limits import REFUSALS, SiteRests, at_site, forget_sites
 from pipelines.worker import reports
 from pipelines.worker.progress import Tally
@@ -142,6 +142,18 @@ def test_refusals_are_counted_over_all_workers(tmp_path: Path) -> None:
         driver.look()
         wait_until(lambda: is_resting(settings))
     forget_sites()
+
+
+def test_the_refusals_of_a_worker_with_several_stages_count_once(tmp_path: Path) -> None:
+    tokens = {Stage.DOWNLOAD: "run:1:download", Stage.SEGMENT: "run:1:segment"}
+    with Writer(Dataset(str(tmp_path)), "run", {}) as writer:
+        driver = reports.ReportReader(writer.dataset, tokens, Tally())
+        for stage in tokens:
+            folder = tmp_path / "progress/run/1" / stage
+            folder.mkdir(parents=True)
+            (folder / "one.json").write_text(json.dumps({"refusals": {"a.example": [REFUSALS - 1, 0]}}))
+        driver.look()
+        assert not list(tmp_path.glob("progress/run/1/*/rests"))
 
 
 def is_resting(settings: DownloadSettings) -> bool:
