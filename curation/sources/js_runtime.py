@@ -10,6 +10,7 @@ V8 reserves far more address space than it uses, so a runtime is bounded by its 
 from __future__ import annotations
 
 import functools
+import os
 import resource
 import shutil
 import subprocess
@@ -103,7 +104,7 @@ class _Bounded(Popen):  # type: ignore[misc]
     def __init__(self, command: Sequence[str], *, has_network: bool, **kwargs: Any) -> None:
         closed = () if has_network or not _can_close_network() else _NO_NETWORK
         with _unlimited_address_space():
-            super().__init__([*closed, *command], **kwargs)
+            super().__init__([*closed, *command], env=_without_proxies(kwargs.pop("env", os.environ)), **kwargs)
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
@@ -119,6 +120,11 @@ class _Bounded(Popen):  # type: ignore[misc]
                 continue
             self.kill()
             return
+
+
+def _without_proxies(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables but for proxies, whose URLs may hold passwords: scripts can read them, unless deno runs them."""
+    return {name: value for name, value in environment.items() if not name.lower().endswith("_proxy")}
 
 
 @contextmanager

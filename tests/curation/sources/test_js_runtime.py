@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from curation.errors import ConfigError, UsageError
 from curation.rejects import Kind, Rejected
 from curation.settings import resolve
 from curation.sources import ytdlp
-from curation.sources.js_runtime import find_js_runtime
+from curation.sources.js_runtime import _Bounded, find_js_runtime
 from tests.conftest import VIDLA
 from tests.support.made_up_player import LEFT_BEHIND
 from tests.support.web_server import WebServer
@@ -73,6 +74,15 @@ def test_a_player_without_an_end_is_killed(web: WebServer, runtime: str, tmp_pat
     with pytest.raises(Rejected) as caught:
         fetched(web, "endless", tmp_path, runtime)
     assert caught.value.kind is Kind.TIMEOUT
+
+
+@pytest.mark.parametrize("passed", [True, False], ids=["passed", "inherited"])
+def test_a_runtime_sees_no_password_of_a_proxy(passed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:s3cr3t@proxy.example")
+    given = {"env": dict(os.environ)} if passed else {}
+    with _Bounded(["env"], has_network=True, stdout=subprocess.PIPE, text=True, **given) as process:
+        output, _ = process.communicate()
+    assert "PATH=" in output and "s3cr3t" not in output
 
 
 def test_a_runtime_that_cannot_be_used_is_one_line() -> None:
