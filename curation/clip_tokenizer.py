@@ -1,55 +1,79 @@
-"""CLIP's tokenizer, from the vocabulary in the package open_clip_torch."""
+"""CLIP's tokenizer, as CLIPTokenizerFast of transformers has it, without transformers.
+
+`clip_merges.txt.gz` holds the merges of CLIP's vocabulary, most frequent first; the tokens follow from them (NOTICE).
+"""
 
 from __future__ import annotations
 
 import gzip
 import threading
+from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
-from curation.local_models import from_transformers, package_folder
+START, END = "<|startoftext|>", "<|endoftext|>"
+SIZE = 49_408
+"""Tokens of the vocabulary."""
+END_TOKEN = SIZE - 1
+"""Ends every text, and pads it."""
 
-
-def clip_tokenizer() -> Any:
-    """CLIP's tokenizer; open_clip_torch is not imported.
-
-    Raises ModuleNotFoundError, which says what to install.
-    """
-    with _lock:  # many threads ask at the same moment, and building it takes much memory
-        return _clip_tokenizer()
-
-
+_MERGES = Path(__file__).with_name("clip_merges.txt.gz")
+_PIECES = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 _lock = threading.Lock()
 
 
+def encode(text: str) -> list[int]:
+    """The tokens of `text`, both end marks included.
+
+    >>> encode("a photo of a cat")
+    [49406, 320, 1125, 539, 320, 2368, 49407]
+    """
+    tokens: list[int] = _tokenizer().encode(text).ids
+    return tokens
+
+
+def token_ends(text: str) -> list[int]:
+    """For each token of `text` except the end marks, the index in `text` at which it ends.
+
+    >>> token_ends("a photo")
+    [1, 7]
+    """
+    return [end for _, end in _tokenizer().encode(text).offsets[1:-1]]
+
+
+def _tokenizer() -> Any:
+    with _lock:  # many threads ask at the same moment, and building it takes much memory
+        return _built()
+
+
 @cache
-def _clip_tokenizer() -> Any:
-    folder = package_folder("open_clip")
-    if folder is None:
-        raise ModuleNotFoundError("CLIP's vocabulary is missing: pip install --no-deps open_clip_torch")
-    with gzip.open(folder / "bpe_simple_vocab_16e6.txt.gz", "rt", encoding="utf-8") as file:
-        lines = file.read().split("\n")
-    merges = [tuple(line.split()) for line in lines[1 : 49152 - 256 - 2 + 1]]  # the first line is a comment
+def _built() -> Any:
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    lines = gzip.decompress(_MERGES.read_bytes()).decode().splitlines()
+    merges = [(first, second) for first, second in map(str.split, lines)]
     symbols = list(_byte_symbols())
-    vocabulary = [
-        *symbols,
-        *(s + "</w>" for s in symbols),
-        *("".join(m) for m in merges),
-        "<|startoftext|>",
-        "<|endoftext|>",
-    ]
-    # `vocab_file=` and `merges_file=` would be ignored silently.
-    (tokenizers,) = from_transformers("CLIPTokenizerFast")
-    tokenizer = tokenizers(vocab={token: i for i, token in enumerate(vocabulary)}, merges=merges)
-    if tokenizer("a photo of a cat").input_ids != [49406, 320, 1125, 539, 320, 2368, 49407]:
-        raise RuntimeError(
-            "CLIP's tokenizer gives wrong tokens: this version of transformers reads its vocabulary differently"
-        )
+    tokens = [*symbols, *(s + "</w>" for s in symbols), *("".join(merge) for merge in merges), START, END]
+    numbers = {token: number for number, token in enumerate(tokens)}
+    tokenizer = Tokenizer(models.BPE(numbers, merges, unk_token=END, end_of_word_suffix="</w>"))
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_PIECES), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    marks = (END, numbers[END]), (START, numbers[START])
+    tokenizer.post_processor = processors.RobertaProcessing(*marks, trim_offsets=False, add_prefix_space=False)
+    tokenizer.add_special_tokens([START, END])
     return tokenizer
 
 
-def _byte_symbols() -> list[str]:
+def _byte_symbols() -> Iterator[str]:
     """The 256 printable characters that stand for bytes in byte-level BPE, in the order of CLIP's vocabulary."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = [b for b in range(256) if b not in printable]
-    return [chr(b) for b in printable] + [chr(256 + i) for i in range(len(others))]
+    yield from map(chr, printable)
+    yield from (chr(256 + i) for i in range(256 - len(printable)))

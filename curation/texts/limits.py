@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pysbd
 from pysbd.languages import LANGUAGE_CODES
 
-from curation.clip_tokenizer import clip_tokenizer
+from curation import clip_tokenizer
 from curation.languages import UNSPACED_SCRIPTS
 from curation.subtitles.punctuation import ONE_SENTENCE, spans_between
 
@@ -53,7 +53,7 @@ def count_words(text: str) -> int:
 
 def clip_tokens(text: str) -> int:
     """The number of tokens of `text` in CLIP's vocabulary, both end marks included."""
-    return len(clip_tokenizer()(text[:MAX_CHARS]).input_ids)
+    return len(clip_tokenizer.encode(text[:MAX_CHARS]))
 
 
 def split_sentences(text: str, language: str | None = "en") -> list[str]:
@@ -86,8 +86,8 @@ def truncate(sentences: Sequence[str], limits: TextLimits) -> str:
 
 def _cut(text: str, limits: TextLimits) -> str:
     """The longest beginning of `text` that fits, cut between words if that leaves any."""
-    ends = clip_tokenizer()(text[:MAX_CHARS], return_offsets_mapping=True)["offset_mapping"][1:-1]
-    cut = text[: ends[: limits.tokens - 2][-1][1]] if ends else ""
+    ends = clip_tokenizer.token_ends(text[:MAX_CHARS])
+    cut = text[: ends[: limits.tokens - 2][-1]] if ends else ""
     if spaced(text):
         words = cut if text[len(cut) : len(cut) + 1].strip() == "" else cut.rpartition(" ")[0]
         cut = " ".join((words or cut).split()[: limits.words])

@@ -16,7 +16,7 @@ import torch
 from torch._C import _error_if_any_worker_fails
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from curation.clip_tokenizer import clip_tokenizer
+from curation.clip_tokenizer import END_TOKEN, encode
 from curation.errors import DatasetError
 from model.data.augment import apply_view, centre_view, random_view
 from model.data.clips import ClipRow, Clips
@@ -142,8 +142,11 @@ def tokenize(texts: Sequence[str], context: int = 77) -> torch.Tensor:
     >>> tokenize(["a dog"], context=6)
     tensor([[49406,   320,  1929, 49407, 49407, 49407]])
     """
-    encoded = clip_tokenizer()(list(texts), padding="max_length", truncation=True, max_length=context)
-    return torch.tensor(encoded["input_ids"])
+    rows = torch.full((len(texts), context), END_TOKEN)
+    for row, text in zip(rows, texts, strict=True):
+        tokens = encode(text)[: context - 1]  # a longer text loses its end mark, too: the padding is its own
+        row[: len(tokens)] = torch.tensor(tokens)
+    return rows
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from curation.clip_tokenizer import clip_tokenizer
+from curation.clip_tokenizer import END_TOKEN, SIZE
 from curation.errors import ConfigError, DatasetError
 from model.data.augment import normalise
 from model.data.clips import Clips, DatasetVersion, Split, resume_version, select_clips
@@ -273,11 +273,11 @@ def wrap_ddp(model: VidLA, world: World) -> VidLA | DistributedDataParallel:
 
 def check_vocabulary(model: VidLA, weights: str) -> None:
     """Raises ModelError for a text tower whose vocabulary is not CLIP's."""
-    text, tokenizer = model.config.text, clip_tokenizer()
-    if text.vocabulary < len(tokenizer) or text.eos_token not in (tokenizer.eos_token_id, LEGACY_EOS):
+    text = model.config.text
+    if text.vocabulary < SIZE or text.eos_token not in (END_TOKEN, LEGACY_EOS):
         raise ModelError(
-            f"{weights}: texts are tokenized with CLIP's vocabulary of {len(tokenizer)} tokens, ending with "
-            f"{tokenizer.eos_token_id}; this text tower has {text.vocabulary}, ending with {text.eos_token}"
+            f"{weights}: texts are tokenized with CLIP's vocabulary of {SIZE} tokens, ending with "
+            f"{END_TOKEN}; this text tower has {text.vocabulary}, ending with {text.eos_token}"
         )
 
 

@@ -18,7 +18,7 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from curation.clip_tokenizer import clip_tokenizer
+from curation.clip_tokenizer import encode
 from curation.dataset.dataset import Dataset
 from curation.dataset.pins import pins
 from curation.dataset.writer import Writer
@@ -192,7 +192,7 @@ def test_the_temperature_is_clamped(dataset: Dataset, clip: Path, tmp_path: Path
 
 def poisoned(trainer: Trainer) -> set[str]:
     """Give one text features that are not finite, through a word that only it has. Returns the clips with that text."""
-    (word,) = clip_tokenizer()("hive", add_special_tokens=False).input_ids
+    _, word, _ = encode("hive")
     with torch.no_grad():
         trainer.model.text.token_embedding.weight[word] = math.nan
     rows = (trainer.clips[index] for index in range(len(trainer.clips)))
