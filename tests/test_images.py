@@ -74,7 +74,7 @@ def test_every_copied_file_exists() -> None:
 def test_what_the_project_imports_and_reads_gets_into_an_image() -> None:
     ours = {str(file) for file in context()}
     packages = [HERE / name for name in ("curation", "model", "pipelines", "prompts", "vidla")]
-    files = [file for folder in packages for file in (*folder.rglob("*.py"), *folder.glob("*.md"))]
+    files = [file for folder in packages for kind in ("*.py", "*.md", "*.gz") for file in folder.rglob(kind)]
     wanted = {str(file.relative_to(HERE)) for file in files}
     assert len(wanted) > 100
     assert wanted <= ours
@@ -123,7 +123,8 @@ def test_images_have_what_the_tests_have() -> None:
 
 def test_the_lock_holds_all_that_the_project_depends_on() -> None:
     project = tomllib.loads((HERE / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["dataflow"]]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["builtin"], *extras["dataflow"]]
     names = {normal(re.match(r"[A-Za-z0-9._-]+", line)[0]) for line in wanted}  # type: ignore[index]
     assert names - locked("requirements").keys() == {"torch"}, "renew with: make locks"
 

@@ -13,6 +13,7 @@ import typer
 
 from curation.dataset.dataset import Dataset
 from curation.errors import UsageError
+from curation.extras import require
 from model.settings import DataSettings, resolve_training
 from vidla.options import DatasetOption, SetOption
 
@@ -36,6 +37,7 @@ def train(
 
     Example: vidla train pretraining.toml --dataset data/talks --set model.weights=openai/clip-vit-base-patch32
     """
+    require("train", "`vidla train`")
     from model.distributed import init_distributed
     from model.training import run_folder
     from model.training.estimate import describe
@@ -105,6 +107,7 @@ def evaluate(
 
     Example: vidla evaluate runs/pretraining --annotations kinetics:val.csv --classes labels.csv --videos K400/val
     """
+    require("train", "`vidla evaluate`")
     from model.distributed import init_distributed
     from model.evaluation.annotations import find_videos
     from model.evaluation.benchmark import KINETICS, classify_benchmark, evaluate_benchmark, read_annotations

