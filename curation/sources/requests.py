@@ -20,6 +20,7 @@ from curation.ids import digest
 from curation.records import Reject, VideoRequest
 from curation.rejects import Kind, Rejected
 from curation.sources import ytdlp
+from curation.sources.cookies import check_cookies
 from curation.sources.input_lists import SUFFIXES
 from curation.sources.targets import FetchTarget, reject_input, target_at, url_in
 from curation.subtitles.tracks import subtitles_beside
@@ -40,8 +41,8 @@ def read_inputs(inputs: Sequence[str], settings: DownloadSettings) -> Iterator[F
     An invalid row becomes a Reject of the download stage, and reading continues. Raises InputError, before the first
     request if the names alone show the error.
     """
-    if settings.cookies_file is not None and not os.access(settings.cookies_file, os.R_OK):
-        raise InputError(f"cannot read download.cookies_file {settings.cookies_file}")
+    if settings.cookies_file is not None:
+        check_cookies(settings.cookies_file)
     readers = [_reader(i, settings) for i in inputs]
     return (found for reader in readers for found in reader)
 

@@ -24,6 +24,7 @@ from curation.settings import Settings
 from pipelines.driver.gated import reject_gated
 from pipelines.driver.intake import add_requests
 from pipelines.driver.plan import Plan
+from pipelines.driver.preflight import check_needs
 from pipelines.driver.run import Run
 from pipelines.driver.state import Retry
 from pipelines.runners import dataflow
@@ -88,8 +89,7 @@ def curate(
             typer.echo("Nothing to do: everything requested is either made or rejected.")
         else:
             _announce(plan)
-            if runner.is_local and plan.downloads.include_youtube():
-                _announce_js_runtime(settings.download.js_runtime)
+            check_needs(run, plan)
             work = run.do_one_job if one_job else run.do
             view = ProgressView(this_process.tally, stages, len(plan), sys.stderr)
             _work_in_view(lambda: work(plan), view, runner.stop_s, writer.lost)
@@ -117,13 +117,6 @@ def _explaining_loss(writer: Writer) -> Iterator[None]:
         yield
     except Exception as error:
         raise (this_process.error if writer.lost.is_set() and this_process.error else error) from error
-
-
-def _announce_js_runtime(named: str | None) -> None:
-    """Raises UsageError if there is none."""
-    from curation.sources.js_runtime import find_js_runtime  # yt-dlp's extractors are slow to import
-
-    typer.echo(f"Scripts of YouTube's pages run in {find_js_runtime(named)}", err=True)
 
 
 def _work_in_view(work: Callable[[], None], view: ProgressView, stop_s: float, lost: threading.Event) -> None:

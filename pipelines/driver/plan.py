@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.dataset.dataset import lookup, rows_of
+from curation.file_types import VIDEO_SUFFIXES
 from curation.records import VideoRequest
 from curation.rejects import Kind, Stage
 from curation.row_digests import download_reject_digest
@@ -30,6 +31,8 @@ WORK = {
     "paged": pa.bool_(),
 }
 """The columns that are added to a request to fetch: the last fields of a DownloadItem (`expected` is its digest)."""
+
+_MEDIA_FILE = rf"(?i)^[^?]*\.({'|'.join(VIDEO_SUFFIXES)})(\?.*)?$"
 
 
 class Downloads(Sequence[DownloadItem]):
@@ -69,6 +72,17 @@ class Downloads(Sequence[DownloadItem]):
     def include_youtube(self) -> bool:
         """Whether any is a video of YouTube."""
         return bool(pc.any(pc.starts_with(self.rows["uri"], YOUTUBE_VIDEO)).as_py())
+
+    def include_pages(self) -> bool:
+        """Whether any is a page to look for media on, by its URL."""
+        return bool(pc.any(pc.invert(pc.match_substring_regex(self._remote(), _MEDIA_FILE))).as_py())
+
+    def remote(self) -> int:
+        """How many have to be fetched."""
+        return len(self._remote())
+
+    def _remote(self) -> pa.ChunkedArray:
+        return self.rows["uri"].filter(pc.invert(pc.fill_null(self.rows["local"], False)))
 
     def sizes(self, unknown: int) -> list[int]:
         """The sizes in bytes: of local files as they are, `unknown` for everything that has to be fetched."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from yarl import URL
 
 from curation.engines.openai.chat import ChatAnswer, ExchangeError, has_content, read_answer, read_stream, refusal
 from curation.engines.openai.servers import Access
+from curation.errors import EngineError
 from curation.settings import EngineSettings
 from curation.uris import REDACTED, redact
 
@@ -22,7 +24,8 @@ MAX_ANSWER_BYTES = 16 * 2**20
 """Far more than any answer within max_tokens."""
 MAX_MESSAGE_CHARS = 300
 """Length of an error message."""
-_MODELS_TIMEOUT = aiohttp.ClientTimeout(total=10)
+_SHORT_S = 10.0
+_MODELS_TIMEOUT = aiohttp.ClientTimeout(total=_SHORT_S)
 
 
 class Client:
@@ -90,6 +93,24 @@ class Client:
         if streamed:
             return read_stream(raw, None if first_token_at is None else first_token_at - started_at)
         return read_answer(raw)
+
+    async def check(self, base: str) -> str | None:
+        """Why the server at `base` (…/v1) gives no answer; None if it does. Raises EngineError if it refuses us.
+
+        Unless its list of models shows that it can be used, it is asked for a single token.
+        """
+        if self._model in [card["id"] for card in await self.model_cards(base)]:
+            return None
+        body = {"model": self._model, "messages": [{"role": "user", "content": "."}], "max_tokens": 1}
+        try:
+            await asyncio.wait_for(self.ask(URL(f"{base}/chat/completions"), json.dumps(body).encode()), _SHORT_S)
+        except TimeoutError:
+            return f"{redact(base)}: no answer within {_SHORT_S:g} s"
+        except ExchangeError as error:
+            if error.trouble == "unusable":
+                raise EngineError(await self.diagnose(base, error)) from None
+            return f"{redact(base)}: {error}" if error.trouble == "absent" else None
+        return None
 
     async def model_cards(self, base: str) -> list[dict[str, Any]]:
         """The entries of /models at `base` (…/v1); empty if the server has no such list."""

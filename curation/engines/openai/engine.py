@@ -141,6 +141,14 @@ class OpenAIEngine:
         """Wait until the server accepts requests."""
         self._server.ready()
 
+    def check(self) -> None:
+        """Raises EngineError if none of its servers answers, or if one of them would refuse every request."""
+        bases = self._server.ready()
+        with self._lock:
+            loop, scheduler = self._open()
+            checked = asyncio.run_coroutine_threadsafe(scheduler.check(bases), loop)
+        checked.result()
+
     def complete(self, requests: Sequence[TextRequest]) -> list[Completion | Failure]:
         """An answer to each request, in order.
 

@@ -91,6 +91,12 @@ class Scheduler:
         """The entries of the servers' /models lists."""
         return [card for base in bases for card in await self._client.model_cards(base.rstrip("/"))]
 
+    async def check(self, bases: Sequence[str]) -> None:
+        """Raises EngineError if one of the servers refuses us, or if none of them answers."""
+        silent = await asyncio.gather(*(self._client.check(base.rstrip("/")) for base in bases))
+        if all(silent):
+            raise EngineError(f"no server of {self.model} answers: {'; '.join(filter(None, silent))}")
+
     def submit(self, batch: RequestBatch) -> None:
         if not self._batches:
             self._server.set_active(True)
