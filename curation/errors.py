@@ -59,7 +59,9 @@ class RunnerError(VidlaError):
 
 
 class Interrupted(VidlaError):
-    """The run was stopped by hand: how to continue it."""
+    """The run was stopped by Ctrl-C or SIGTERM: how to continue it."""
+
+    exit_status = 130
 
 
 def disk_is_full(error: BaseException) -> bool:

@@ -110,7 +110,7 @@ def main() -> None:
 
 
 def run() -> int:
-    """Run the command. Returns the exit status: 0 all accounted for, 1 a failed run, 2 misuse."""
+    """Run the command. Returns the exit status: 0 done, 1 failed, 2 misuse, 130 stopped (docs/running.md)."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 shows what it can
@@ -124,7 +124,7 @@ def run() -> int:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except (Interrupted, Superseded) as error:
         typer.echo(f"vidla: {error}", err=True)
-        os._exit(1)  # without waiting for threads that are still in a model or a request
+        os._exit(error.exit_status)  # without waiting for threads that are still in a model or a request
     except VidlaError as error:
         return fail(error, error.exit_status)
     except OSError as error:

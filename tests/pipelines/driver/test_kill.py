@@ -150,7 +150,7 @@ def test_a_stopped_run_ends_within_seconds_and_says_how_to_go_on(
     run.send_signal(by)
     _, stderr = run.communicate(timeout=90)
     assert time.monotonic() - begun < 45
-    assert run.returncode == 1
+    assert run.returncode == 130
     assert "goes on from there" in stderr
     assert "Traceback" not in stderr
     assert not psutil.wait_procs(children, timeout=30)[1]

@@ -403,7 +403,7 @@ def test_a_run_that_is_killed_and_stopped_comes_to_the_same_as_one_that_is_not(
             process.send_signal(by)
             said = said_by(process)
         if by == signal.SIGINT:
-            assert process.returncode == 1
+            assert process.returncode == 130
             assert said.splitlines()[-1].endswith("the same command goes on from there")
         if kind == "vllm":
             assert_nothing_left(family)
