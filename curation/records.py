@@ -32,7 +32,7 @@ class SubtitleTrack:
 
     language: Annotated[str, "BCP 47 tag, as the source states it"]
     kind: Annotated[str, "manual or automatic"]
-    format: Annotated[str, "vtt or srt"]
+    format: Annotated[str, "vtt, srt, ass, ssa, ttml or sbv"]
     text: Annotated[str, "the decoded file"]
 
 
@@ -131,6 +131,9 @@ class Download:
     language: Annotated[str | None, "as the source states it"] = None
     opt_out: Annotated[str | None, "opt-out headers received, with their times (JSON); null if there were none"] = None
     subtitles: Annotated[tuple[SubtitleTrack, ...], "all fetched tracks"] = ()
+    subtitle_note: Annotated[
+        str | None, "why subtitles that were asked for are missing, or could not be read; null if none are"
+    ] = None
     metadata: Annotated[str | None, "JSON object of the list's other columns"] = None
     page: Annotated[
         str | None, "what else the extractor read: JSON object of up to 64 kB, without secrets; null for local files"

@@ -206,6 +206,7 @@ def _standing(dataset: Dataset, books: Books) -> Iterator[str]:
         state = "under way" if writing else "left unfinished by a writer that died; the next run finishes it"
         yield f"[yellow]commit {', '.join(map(str, pending_commits))} is {state}[/]"
     yield from _older(dataset)
+    yield from (f"[yellow]{escape(line)}[/]" for line in books.notes)
     imbalances = books.imbalances()
     yield from (f"[red]{escape(line)}[/]" for line in imbalances)
     pending = sum(account.pending for account in books.accounts)

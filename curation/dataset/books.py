@@ -6,8 +6,9 @@ do not meet `download.only_where`.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -41,10 +42,14 @@ class Account:
 
 @dataclass(frozen=True)
 class Books:
-    """The accounts of all stages, and the `strays` (items that should not exist): one line per kind."""
+    """The accounts of all stages, and the `strays` (items that should not exist): one line per kind.
+
+    `notes` are what was made without something that was asked for, one line each.
+    """
 
     accounts: tuple[Account, ...]
     strays: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def imbalances(self, stages: Collection[str] = ()) -> list[str]:
         """The faults, one line each, after a run that should have left nothing of `stages` pending."""
@@ -54,22 +59,34 @@ class Books:
         ]
 
     def lines(self) -> list[str]:
-        """The accounts, one line each."""
-        return [str(account) for account in self.accounts]
+        """The accounts and notes, one line each."""
+        return [*map(str, self.accounts), *self.notes]
 
 
 def balance(dataset: Dataset) -> Books:
     """The current books of `dataset`."""
     # One by one: a single query would hold all its lookups in memory at once.
     counts = [_count_query(stage, items) for stage, (_, _, items) in _STAGES.items()]
-    rows = [answer.to_pylist()[0] for answer in dataset.sql_each([*counts, *_STRAY_QUERIES])]
+    answers = dataset.sql_each([*counts, *_STRAY_QUERIES, _UNSUBTITLED])
+    *rows, unsubtitled = [answer.to_pylist()[0] for answer in answers]
     counted, found = rows[: len(counts)], rows[len(counts) :]
     accounts = tuple(
         Account(stage, subject, outcome, **row)
         for (stage, (subject, outcome, _)), row in zip(_STAGES.items(), counted, strict=True)
     )
     strays = [f"{row['count']} {row['what']}" for row in found if row["count"]]
-    return Books(accounts, (*strays, *_media_strays(dataset)))
+    return Books(accounts, (*strays, *_media_strays(dataset)), tuple(_notes(unsubtitled)))
+
+
+_UNSUBTITLED = """
+    select count(*) as count, min(subtitle_note) as example from downloads where subtitle_note is not null"""
+
+
+def _notes(unsubtitled: Mapping[str, Any]) -> Iterator[str]:
+    if count := unsubtitled["count"]:
+        example = unsubtitled["example"][:200]
+        way_out = "`vidla retry --subtitles` asks for them again"
+        yield f"{count} downloads lack subtitles that were asked for, for example: no {example}; {way_out}"
 
 
 def _media_strays(dataset: Dataset) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -25,11 +25,12 @@ from curation.sources.sites import site_of
 from curation.sources.targets import FetchTarget
 from curation.sources.user_files import open_local
 from curation.subtitles import tracks
-from curation.uris import path_of
+from curation.uris import path_of, redact
 
 log = logging.getLogger(__name__)
 
 SUBTITLES_S = 300.0  # for all subtitles of one video
+NOTE_CHARS = 1000  # on the missing ones
 _NO_IDENTITY = frozenset({"generic", "html5", "html5mediaembed"})  # extractors that invent ids
 
 
@@ -44,6 +45,14 @@ class Fetched:
     download: Download
     page: Page | None = None
     attempts: int = 1
+
+
+@dataclass(frozen=True)
+class Subtitles:
+    """The subtitles of a video, and why some that were asked for are missing."""
+
+    tracks: tuple[SubtitleTrack, ...] = ()
+    note: str | None = None
 
 
 class Gated(Rejected):
@@ -67,7 +76,7 @@ def fetch(target: FetchTarget, settings: DownloadSettings, folder: Path) -> Fetc
     with at_site(name, settings) as site:
         deadline = time.monotonic() + settings.timeout_s
         found, attempts, deadline = _fetch_media(target, settings, folder, deadline, site)
-        subtitles = _fetch_subtitles(target, settings, folder, deadline, found)
+        subtitles = _fetch_subtitles(target, settings, folder, deadline, found.offered)
     video_id = _video_id(target.request, found.extractor, found.id, found.digest)
     download = _download(target.request, video_id, found.path.stat().st_size, found.digest, subtitles)
     download = replace(download, extractor=found.extractor, opt_out=found.opt_out, **asdict(found.metadata))
@@ -75,9 +84,26 @@ def fetch(target: FetchTarget, settings: DownloadSettings, folder: Path) -> Fetc
     return Fetched(found.path, download, page, attempts)
 
 
-def _download(
-    request: VideoRequest, video_id: str, size: int, digest: str, subtitles: tuple[SubtitleTrack, ...]
-) -> Download:
+def fetch_subtitles(target: FetchTarget, settings: DownloadSettings, folder: Path) -> Subtitles:
+    """The subtitles of the video at `target` alone, without its media; `folder` is unused otherwise.
+
+    Raises as `fetch` does.
+    """
+    name = site_of(target.request.uri)
+    if name is None:
+        return _local_subtitles(target.request)
+    with at_site(name, settings) as site:
+        begun = time.monotonic()
+        try:
+            offered = ytdlp.fetch_offered(target.url.reveal(), settings)
+        except ytdlp.FetchRejected as error:
+            site.record(error.kind, begun, error.retry_after)
+            raise Rejected(error.kind, error.message) from None
+        site.record(None, begun)
+        return _fetch_subtitles(target, settings, folder, time.monotonic() + settings.timeout_s, offered)
+
+
+def _download(request: VideoRequest, video_id: str, size: int, digest: str, subtitles: Subtitles) -> Download:
     return Download(
         request_key=request.request_key,
         video_id=video_id,
@@ -87,7 +113,8 @@ def _download(
         source_uri="",
         source_bytes=size,
         source_digest=digest,
-        subtitles=subtitles,
+        subtitles=subtitles.tracks,
+        subtitle_note=subtitles.note,
         metadata=request.metadata,
     )
 
@@ -126,41 +153,50 @@ def _fetch_media(
 
 
 def _fetch_subtitles(
-    target: FetchTarget, settings: DownloadSettings, folder: Path, deadline: float, found: ytdlp.FetchedMedia
-) -> tuple[SubtitleTrack, ...]:
-    """The subtitle file named in the list, and the site's in the configured languages. A missing one is only logged."""
-    groups = tracks.plan(found.manual, found.automatic, settings.subtitle_languages)
+    target: FetchTarget, settings: DownloadSettings, folder: Path, deadline: float, offered: ytdlp.OfferedSubtitles
+) -> Subtitles:
+    """The subtitle file named in the list, and the site's in the configured languages."""
+    deadline = min(deadline, time.monotonic() + SUBTITLES_S)
+    wanted = settings.subtitle_languages
+    groups = tracks.plan(offered.manual, offered.automatic, wanted)
+    missed = tracks.passed_over(offered.unread, offered.manual, wanted)
     if target.subtitles_url:
         language = target.request.subtitle_language or UNKNOWN
         groups.insert(
             0, [tracks.SubtitleChoice(language, "manual", {"url": target.subtitles_url.reveal(), "ext": "vtt"})]
         )
-    if not groups:
-        return ()
-    seconds = min(deadline - time.monotonic(), SUBTITLES_S)
+        missed = []
+    fetched = ytdlp.FetchedSubtitles()
     try:
-        fetched = ytdlp.fetch_subtitles(groups, folder, settings, seconds)
+        if groups:
+            fetched = ytdlp.fetch_subtitles(groups, folder, settings, deadline - time.monotonic())
     except ytdlp.FetchRejected as error:
-        fetched = ytdlp.FetchedSubtitles(missed=(error.message,))
-    for message in fetched.missed:
-        log.warning("%s: no %s", target.request.request_key, message)
-    return tuple(sorted(_read(fetched.files, target.request.request_key), key=lambda t: t.kind != "manual"))
+        missed.append(f"subtitles: {error.message}")
+    return _read(fetched, missed, deadline, target.request.request_key)
 
 
-def _read(files: Sequence[ytdlp.FetchedSubtitle], key: str) -> Iterator[SubtitleTrack]:
-    """The tracks in `files`, as many as fit into a row."""
+def _read(fetched: ytdlp.FetchedSubtitles, missed: Sequence[str], deadline: float, key: str) -> Subtitles:
+    """The tracks in the files, as many as fit into a row, manual ones first; and a note on what is missing."""
+    found: list[SubtitleTrack] = []
+    notes = [*missed, *fetched.missed]
     room = tracks.ROW_CHARACTERS
-    for file in files:
+    for file in fetched.files:
         try:
-            track = tracks.read(file.path.read_bytes(), file.language, file.kind)
+            track = tracks.read(file.path.read_bytes(), file.language, file.kind, deadline - time.monotonic())
+            if len(track.text) > room:
+                raise Rejected(Kind.TOO_LARGE, "those before fill a row")
         except Rejected as error:
-            log.warning("%s: no %s subtitles in %s: %s", key, file.kind, file.language, error.message)
+            notes.append(f"{file.kind} subtitles in {file.language}: {error.message}")
             continue
-        if track and len(track.text) > room:
-            log.warning("%s: no %s subtitles in %s: those before fill a row", key, file.kind, file.language)
-        elif track:
-            room -= len(track.text)
-            yield track
+        room -= len(track.text)
+        found.append(track)
+    return _noted(sorted(found, key=lambda track: track.kind != "manual"), notes, key)
+
+
+def _noted(found: Sequence[SubtitleTrack], notes: Sequence[str], key: str) -> Subtitles:
+    for note in notes:
+        log.warning("%s: no %s", key, note)
+    return Subtitles(tuple(found), redact(storable.text("; ".join(notes), NOTE_CHARS)) or None)
 
 
 def _video_id(request: VideoRequest, extractor: str, identity: str, digest: str) -> str:
@@ -191,14 +227,13 @@ def _fetch_local(target: FetchTarget, settings: DownloadSettings) -> Fetched:
     return Fetched(source, replace(download, title=storable.text(source.stem)))
 
 
-def _local_subtitles(request: VideoRequest) -> tuple[SubtitleTrack, ...]:
+def _local_subtitles(request: VideoRequest) -> Subtitles:
     if request.subtitles is None:
-        return ()
+        return Subtitles()
     path = path_of(request.subtitles)
     try:
         with open_local(path) as file:
             track = tracks.read(file.read(tracks.FILE_BYTES), request.subtitle_language, "manual")
     except Rejected as error:
-        log.warning("%s: no subtitles: %s", request.request_key, error.message)
-        return ()
-    return (track,) if track else ()
+        return _noted((), [f"subtitles in {path.name}: {error.message}"], request.request_key)
+    return Subtitles((track,))

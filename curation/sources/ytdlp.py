@@ -77,8 +77,21 @@ class SiteMetadata:
 
 
 @dataclass(frozen=True)
+class OfferedSubtitles:
+    """The subtitle files of a page, by language: people's and automatic ones; the formats of people's in others."""
+
+    manual: SubtitleFiles
+    automatic: SubtitleFiles
+    unread: Mapping[str, str]
+
+    @classmethod
+    def of(cls, answer: Mapping[str, Any]) -> OfferedSubtitles:
+        return cls(answer["subtitles"], answer["automatic"], answer.get("unread", {}))
+
+
+@dataclass(frozen=True)
 class FetchedMedia:
-    """One video's media file, with its extractor and id; `manual` and `automatic` are the subtitle files it offers.
+    """One video's media file, with its extractor and id, and the subtitle files that its page offers.
 
     `page` has the columns of `pages`; `waited`: the seconds spent on waiting for places at hosts.
     """
@@ -90,8 +103,7 @@ class FetchedMedia:
     id: str
     metadata: SiteMetadata
     page: Mapping[str, Any]
-    manual: SubtitleFiles
-    automatic: SubtitleFiles
+    offered: OfferedSubtitles
     waited: float
 
 
@@ -134,8 +146,7 @@ def fetch_media(url: str, folder: Path, settings: DownloadSettings, seconds: flo
         id=answer["id"],
         metadata=SiteMetadata(**answer["row"]),
         page=answer["page"],
-        manual=answer["subtitles"],
-        automatic=answer["automatic"],
+        offered=OfferedSubtitles.of(answer),
         waited=answer["waited"],
     )
 
@@ -144,6 +155,11 @@ def fetch_page(url: str, settings: DownloadSettings) -> Mapping[str, Any]:
     """The columns of `pages` that the page at `url` states, without its media. Raises as `fetch_media` does."""
     columns: Mapping[str, Any] = _call("page", settings, settings.page_timeout_s, url=url)["page"]
     return columns
+
+
+def fetch_offered(url: str, settings: DownloadSettings) -> OfferedSubtitles:
+    """The subtitles that the page at `url` offers, without its media. Raises as `fetch_media` does."""
+    return OfferedSubtitles.of(_call("offered", settings, settings.page_timeout_s, url=url))
 
 
 def page_of(request_key: str, uri: str, columns: Mapping[str, Any]) -> Page:

@@ -37,7 +37,7 @@ from curation.sources.page_json import page_json
 from curation.sources.ytdlp import MEMORY_BYTES, NAME_CHARS, TRANSIENT, page_of, pause_s
 from curation.sources.ytdlp_client import BoundedYoutubeDL
 from curation.storable import TEXT_CHARS
-from curation.subtitles.tracks import FILE_BYTES
+from curation.subtitles.tracks import FILE_BYTES, readable, unreadable
 from curation.uris import LONGEST, redact
 
 PLAYLIST_ENTRIES = 200_000
@@ -60,8 +60,8 @@ _ROW = {
 def media(argument: dict[str, Any]) -> dict[str, Any]:
     """Fetch the media of {url, settings, folder, seconds, ranged} into the folder.
 
-    Returns {media, digest, opt_out, extractor, id, row, page, subtitles, automatic}: `row` and `page` have the columns
-    of `downloads` and `pages` that the site fills; the last two list the available files by language.
+    Returns {media, digest, opt_out, extractor, id, row, page} and what `offered` returns: `row` and `page` have the
+    columns of `downloads` and `pages` that the site fills.
     """
     settings = DownloadSettings.model_validate(argument["settings"])
     folder = Path(argument["folder"])
@@ -92,6 +92,17 @@ def page(argument: dict[str, Any]) -> dict[str, Any]:
 
     with _client(argument, settings, page_seconds=settings.page_timeout_s, playlist_items="1:2") as client:
         return _caught(client, asked)
+
+
+def offered(argument: dict[str, Any]) -> dict[str, Any]:
+    """Ask the page of {url, settings, seconds} for its subtitles.
+
+    Returns {subtitles, automatic}, the available files by language, and {unread}, the formats of those that are not
+    read.
+    """
+    settings = DownloadSettings.model_validate(argument["settings"])
+    with _client(argument, settings, page_seconds=settings.page_timeout_s, playlist_items="1:2") as client:
+        return _caught(client, lambda: _offered(_first(client.extract_info(argument["url"], download=False))))
 
 
 def _page(client: BoundedYoutubeDL, url: str, info: dict[str, Any]) -> dict[str, Any]:
@@ -276,9 +287,15 @@ def _media(client: BoundedYoutubeDL, url: str, settings: DownloadSettings, range
         "extractor": str(info.get("extractor_key") or "Generic"),
         "id": str(info["id"]),
         "row": _row(info) | {"page": page_json(info)},
-        "subtitles": _subtitle_files(info.get("subtitles")),
-        "automatic": _subtitle_files(info.get("automatic_captions")),
+        **_offered(info),
     }
+
+
+def _offered(info: dict[str, Any]) -> dict[str, Any]:
+    """The subtitle files of a page by language, {subtitles, automatic}, and the formats of those not read, {unread}."""
+    manual = info.get("subtitles")
+    automatic = readable(info.get("automatic_captions"))
+    return {"subtitles": readable(manual), "automatic": automatic, "unread": unreadable(manual)}
 
 
 def _first(info: dict[str, Any] | None) -> dict[str, Any]:
@@ -369,16 +386,3 @@ def _iso_date(numbers: tuple[str, ...]) -> str | None:
         return datetime.date(*map(int, numbers)).isoformat()
     except ValueError:
         return None
-
-
-def _subtitle_files(tracks: dict[str, list[dict[str, Any]]] | None) -> dict[str, dict[str, Any]]:
-    """By language, the best file in a supported format."""
-    best: dict[str, dict[str, Any]] = {}
-    for language, files in (tracks or {}).items():
-        for ext in ("vtt", "srt"):
-            if found := next((f for f in reversed(files) if f.get("ext") == ext), None):
-                best[language] = {
-                    k: found[k] for k in ("url", "data", "ext", "protocol", "http_headers") if found.get(k) is not None
-                }
-                break
-    return best

@@ -61,14 +61,14 @@ def _parsed(track: SubtitleTrack, hint: str | None, deadline: float) -> tuple[Pa
     """A track's spoken text, None if there is none, and its language. Raises Rejected."""
     text = track.text[:MAX_CHARACTERS]
     stated = primary(hint if track.language == UNKNOWN else track.language)
-    found = parse(text, stated, deadline - time.monotonic())
+    found = parse(text, track.format, stated, deadline - time.monotonic())
     if found is None:
         return None, None
     if len(track.text) > MAX_CHARACTERS or len(found.spoken.pieces) == MAX_PIECES:
         log.warning("a subtitle file of %d characters is not read to its end", len(track.text))
     language = language_of(" ".join(p.text for p in found.spoken.pieces), track.language, hint)
     if language != stated and found.spans is not None:  # by the rules of another language
-        found = parse(text, language, deadline - time.monotonic())
+        found = parse(text, track.format, language, deadline - time.monotonic())
     return found, language
 
 

@@ -24,17 +24,22 @@ class Parsed:
     spans: tuple[tuple[int, int], ...] | None
 
 
-def parse(text: str, language: str | None, seconds: float) -> Parsed | None:
-    """The spoken text of a subtitle file, read within `seconds`; None if there is none.
+def parse(text: str, form: str, language: str | None, seconds: float) -> Parsed | None:
+    """The spoken text of a subtitle file in a format, read within `seconds`; None if there is none.
 
     Its sentences end as the rules of `language`, an ISO 639-1 code, say. Raises Rejected.
     """
-    found = _guarded("parse", {"text": text, "language": language}, seconds)
+    found = _guarded("parse", {"text": text, "format": form, "language": language}, seconds)
     if not found["pieces"]:
         return None
     spans = found["spans"]
     pieces = (Piece(*piece) for piece in found["pieces"])
     return Parsed(Transcript(pieces), None if spans is None else tuple((a, b) for a, b in spans))
+
+
+def is_spoken(text: str, form: str, seconds: float) -> bool:
+    """Whether anything is said in a subtitle file, read within `seconds`. Raises Rejected."""
+    return bool(_guarded("is_spoken", {"text": text, "format": form}, seconds)["spoken"])
 
 
 def guess_encoding(sample: bytes) -> str:

@@ -6,20 +6,26 @@ from typing import Any
 
 from curation.subtitles.cues import pieces_of
 from curation.subtitles.punctuation import sentence_spans
+from curation.subtitles.subtitle_formats import as_webvtt
 from curation.subtitles.text_encoding import likeliest
 from curation.subtitles.transcript import Transcript
 
 
 def parse(argument: dict[str, Any]) -> dict[str, Any]:
-    """The pieces of {text, language}, and the offsets of their sentences.
+    """The pieces of {text, format, language}, and the offsets of their sentences.
 
     Returns {pieces: [[start, end, text, turn]], spans: [[start, end]]}; `spans` is null if the text is not punctuated.
     """
-    pieces = pieces_of(argument["text"])
+    pieces = pieces_of(as_webvtt(argument["text"], argument["format"]))
     return {
         "pieces": [(p.start, p.end, p.text, p.turn) for p in pieces],
         "spans": sentence_spans(Transcript(pieces), argument["language"]),
     }
+
+
+def is_spoken(argument: dict[str, Any]) -> dict[str, Any]:
+    """Returns {spoken}: whether anything is said in {text, format}."""
+    return {"spoken": bool(pieces_of(as_webvtt(argument["text"], argument["format"])))}
 
 
 def guess_encoding(argument: dict[str, Any]) -> dict[str, Any]:

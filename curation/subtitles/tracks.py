@@ -1,4 +1,4 @@
-"""Subtitle tracks: which files to fetch for a video, which lie next to a local one, and decoding them."""
+"""Subtitle tracks: which files to fetch for a video, which lie next to a local one, and reading them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from curation import storable
-from curation.languages import UNKNOWN, rank
+from curation.languages import UNKNOWN, primary, rank
 from curation.records import SubtitleTrack
+from curation.rejects import Kind, Rejected
+from curation.subtitles.cues import MAX_CHARACTERS
+from curation.subtitles.parsing import PARSE_S, is_spoken
+from curation.subtitles.subtitle_formats import SUFFIXES, format_of
 from curation.subtitles.text_encoding import decode
 
-SUFFIXES = (".vtt", ".srt")
 FILE_BYTES = 16 * 2**20  # the rest of a larger file is not read
 _LANGUAGE = r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*"
-_SUFFIX = re.compile(rf"(?:(?!\w+-auto\b)({_LANGUAGE})\.)?(vtt|srt)", re.IGNORECASE)
+_SUFFIX = re.compile(rf"(?:(?!\w+-auto\b)({_LANGUAGE})\.)?({'|'.join(SUFFIXES)})", re.IGNORECASE)
 
 ROW_CHARACTERS = 64 * 2**20  # of the tracks of one video
 MAX_LANGUAGES = 200  # of one video
@@ -77,8 +80,20 @@ def _languages(offered: Sequence[str], wanted: Sequence[str]) -> list[str]:
     return list(chosen)
 
 
+def passed_over(unread: Mapping[str, str], manual: SubtitleFiles, wanted: Sequence[str]) -> list[str]:
+    """A message for each `wanted` language in which people's subtitles are only in formats that are not `readable`.
+
+    >>> passed_over({"de": "lrc", "fr": "lrc"}, {"en": {}}, ["de", "en"])
+    ['manual subtitles in de: only as lrc, which is not read']
+    """
+    had = {primary(language) for language in manual}
+    tags = (name for name in unread if re.fullmatch(_LANGUAGE, name))  # not live_chat and the like
+    missing = (tag for tag in tags if rank(tag, wanted) is not None and primary(tag) not in had)
+    return [f"manual subtitles in {name}: only as {unread[name]}, which is not read" for name in missing]
+
+
 def subtitles_beside(video: Path, names: Sequence[str], wanted: Sequence[str]) -> tuple[Path | None, str | None]:
-    """The best of x.en.vtt, x.en.srt, x.vtt and x.srt beside x.mp4, and the language in its name, if any.
+    """The best of x.en.vtt, x.en.srt, x.vtt and the like beside x.mp4, and the language in its name, if any.
 
     `names` are the files in its folder, sorted. Files in the `wanted` languages come first, in that order, then those
     without a language; x.en-auto.vtt is not a manual subtitle file.
@@ -93,7 +108,7 @@ def subtitles_beside(video: Path, names: Sequence[str], wanted: Sequence[str]) -
     ):
         match = _SUFFIX.fullmatch(name, len(stem))
         if match and (place := rank(match[1], wanted)) is not None:
-            found.append(((place, SUFFIXES.index(f".{match[2].lower()}"), name), match[1]))
+            found.append(((place, SUFFIXES.index(match[2].lower()), name), match[1]))
     if not found:
         return None, None
     (_, _, name), language = min(found)
@@ -102,14 +117,39 @@ def subtitles_beside(video: Path, names: Sequence[str], wanted: Sequence[str]) -
 
 def language_in(name: str) -> str | None:
     """The language tag in the name of a subtitle file, such as x.en.vtt, or None."""
-    match = re.search(rf"\.({_LANGUAGE})\.(?:vtt|srt)$", name)
+    match = re.search(rf"\.({_LANGUAGE})\.(?:{'|'.join(SUFFIXES)})$", name)
     return match[1] if match else None
 
 
-def read(data: bytes, language: str | None, kind: str) -> SubtitleTrack | None:
-    """The track in a file's bytes; None if they are not subtitles (but an error page, say). Raises Rejected."""
+def read(data: bytes, language: str | None, kind: str, seconds: float = PARSE_S) -> SubtitleTrack:
+    """The track in a file's bytes, read within `seconds`. Raises Rejected, also if nothing is said in it."""
     text = storable.text(decode(data[:FILE_BYTES]))
-    if "-->" not in text:
-        return None
-    form = "vtt" if text.lstrip().startswith("WEBVTT") else "srt"
+    form = format_of(text)
+    if form is None:
+        page = text.lstrip()[:20].lower().startswith(("<!doctype html", "<html"))
+        said = "an HTML page" if page else f"no file in a known format ({', '.join(SUFFIXES)})"
+        raise Rejected(Kind.UNREADABLE, f"{said} instead of subtitles")
+    if not is_spoken(text[:MAX_CHARACTERS], form, min(seconds, PARSE_S)):
+        raise Rejected(Kind.UNREADABLE, f"nothing is said in them ({form})")
     return SubtitleTrack(language=language or UNKNOWN, kind=kind, format=form, text=text)
+
+
+_FILE_KEYS = ("url", "data", "ext", "protocol", "http_headers")
+
+
+def readable(listed: Mapping[str, Sequence[SubtitleFile]] | None) -> dict[str, SubtitleFile]:
+    """By language, the best file in a format that is read, of all that a site offers."""
+    best: dict[str, SubtitleFile] = {}
+    for language, files in (listed or {}).items():
+        for ext in SUFFIXES:
+            if found := next((f for f in reversed(files) if f.get("ext") == ext), None):
+                best[language] = {k: found[k] for k in _FILE_KEYS if found.get(k) is not None}
+                break
+    return best
+
+
+def unreadable(listed: Mapping[str, Sequence[SubtitleFile]] | None) -> dict[str, str]:
+    """By language, the formats of the files that a site offers only in formats that are not read."""
+    read = readable(listed)
+    unread = {language: files for language, files in (listed or {}).items() if language not in read}
+    return {language: ", ".join(sorted({str(f.get("ext"))[:20] for f in files})) for language, files in unread.items()}

@@ -97,7 +97,7 @@ LIMITS, PAUSES = TextLimits(25, 77), SubtitleSettings(sentence_ends="pauses")
 
 
 def sentences(text: str) -> None:
-    answer = subtitles_child.parse({"text": CUE + text, "language": "en"})
+    answer = subtitles_child.parse({"text": CUE + text, "format": "vtt", "language": "en"})
     spoken = Transcript(Piece(*piece) for piece in answer["pieces"])
     if spoken.text:
         sentences_in(spoken, answer["spans"], "en", PAUSES)
@@ -122,7 +122,7 @@ def log_of_server(text: str) -> None:
 FUNCTIONS: dict[str, Callable[[str], object]] = {
     "a cue": lambda text: pieces_of(CUE + text),
     "cues": cues,
-    "a subtitle file": lambda text: subtitles_child.parse({"text": text, "language": "de"}),
+    "a subtitle file": lambda text: subtitles_child.parse({"text": text, "format": "vtt", "language": "de"}),
     "sentences": sentences,
     "decode": lambda text: decode(text.encode()),
     "file names": lambda text: subtitles_beside(Path("x.mp4"), [f"x.{text}.vtt"], ["en"]),

@@ -417,6 +417,7 @@ _VIDEO = '<title>A talk</title><video src="/video.mp4">{}</video>'
 ROUTES |= {
     "text.html": page("No moving picture here."),
     "watch": page(_VIDEO.format('<track kind="subtitles" srclang="en" src="/subtitles/en.vtt">')),
+    "watch-odd-track": page(_VIDEO.format('<track kind="subtitles" srclang="en" src="/subtitles/en.json">')),
     "watch-broken-track": page(_VIDEO.format('<track kind="subtitles" srclang="en" src="/subtitles/missing.vtt">')),
     "watch-stalling-track": page(
         _VIDEO.format('<track kind="subtitles" srclang="en" src="/stall-before-headers/en.vtt">')
@@ -445,6 +446,12 @@ def _(h: _Handler) -> None:
         )
     elif name == "page.vtt":
         h.answer(200, b"<html>Sorry</html>")
+    elif name == "no-cue.vtt":
+        h.answer(200, b"WEBVTT\n\nNOTE there is nothing --> to say\n", "text/vtt")
+    elif name.endswith(".ass"):
+        h.answer(200, b"[Events]\nDialogue: 0,0:00:00.00,0:00:01.00,Default,,0,0,0,,By hand.\n", "text/plain")
+    elif name.endswith(".sbv"):
+        h.answer(200, b"0:00:00.000,0:00:01.000\nBy hand.\n", "text/plain")
     else:
         h.answer(200, VTT.format(name).encode(), "text/vtt")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from curation.dataset.books import balance
 from curation.dataset.dataset import Dataset
 from curation.dataset.object_store import put
 from curation.dataset.parts import PartWriter
@@ -59,6 +60,17 @@ def test_one_screen_tells_what_is_there(shared: Dataset) -> None:
         assert line in lines
     assert any(line.startswith("captions builtin tags r1 ") and line.endswith(" 6") for line in lines)
     assert any(line.startswith("run-1 curate ") for line in lines)
+
+
+def test_downloads_without_subtitles_that_were_asked_for_are_noted(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "data", videos=1)
+    note = "manual subtitles in en: HTTP 404 for the media"
+    with Writer(dataset, "run-2", {"command": "test"}) as writer:
+        downloads = [dataclasses.replace(download_of(n), subtitles=(), subtitle_note=note) for n in (5, 6)]
+        commit_rows(writer, "more", {"requests": [request_of(n) for n in (5, 6)], "downloads": downloads})
+    said = f"2 downloads lack subtitles that were asked for, for example: no {note}; `vidla retry --subtitles` asks"
+    assert balance(dataset).lines()[-1].startswith(said)
+    assert any(line.startswith(said) for line in screen(dataset, 200))
 
 
 def test_the_histogram_shows_where_the_durations_are(shared: Dataset) -> None:

@@ -22,7 +22,7 @@ from curation.errors import disk_is_full
 from curation.ids import content_digest
 from curation.rejects import Kind, Rejected
 from curation.sources import site_limits
-from curation.sources.fetch import Fetched, fetch
+from curation.sources.fetch import Fetched, fetch, fetch_subtitles
 from curation.sources.requests import read_inputs
 from curation.sources.targets import FetchTarget
 from curation.subtitles import parsing, tracks
@@ -117,10 +117,49 @@ def test_subtitles_beyond_a_bound_do_not_cost_the_video(
     assert message in caplog.text
 
 
-@pytest.mark.hostile("pages")
-def test_a_page_instead_of_subtitles_is_ignored(web: WebServer, tmp_path: Path) -> None:
-    asked = ask(web.url("/video.mp4"), subtitles=web.url("/subtitles/page.vtt"))
-    assert got(asked, tmp_path).download.subtitles == ()
+@pytest.mark.hostile("subtitles")
+@pytest.mark.parametrize(
+    ("name", "note"),
+    [
+        ("page.vtt", "an HTML page instead of subtitles"),
+        ("no-cue.vtt", "nothing is said in them (vtt)"),
+        ("missing.en.vtt", "HTTP 404"),
+        ("en.json", "no file in a known format"),
+    ],
+)
+def test_subtitles_of_the_list_that_cannot_be_had_are_noted(
+    web: WebServer, tmp_path: Path, name: str, note: str
+) -> None:
+    row = got(ask(web.url("/video.mp4"), subtitles=web.url(f"/subtitles/{name}")), tmp_path).download
+    assert row.source_bytes and row.subtitles == ()
+    assert note in (row.subtitle_note or "")
+
+
+@pytest.mark.parametrize("form", ["ass", "sbv"])
+def test_subtitles_in_other_formats_are_fetched(web: WebServer, tmp_path: Path, form: str) -> None:
+    row = got(ask(web.url("/video.mp4"), subtitles=web.url(f"/subtitles/x.en.{form}")), tmp_path).download
+    assert [(t.language, t.format) for t in row.subtitles] == [("en", form)]
+    assert row.subtitle_note is None
+
+
+@pytest.mark.parametrize(("page", "languages", "noted"), [("/watch", ["en"], False), ("/watch-broken-track", [], True)])
+def test_subtitles_are_fetched_without_the_media(
+    web: WebServer, tmp_path: Path, page: str, languages: list[str], noted: bool
+) -> None:
+    found = fetch_subtitles(ask(web.url(page)), QUICK, tmp_path)
+    assert [t.language for t in found.tracks] == languages
+    assert ("manual subtitles in en: HTTP 404" in (found.note or "")) is noted
+    assert not any(path.startswith("/video") for path in web.paths())
+
+
+def test_a_subtitle_file_beside_a_video_that_cannot_be_read_is_noted(media: Path, tmp_path: Path) -> None:
+    video = tmp_path / "video.mp4"
+    shutil.copy(media / "video.mp4", video)
+    (tmp_path / "video.en.srt").write_text("<html>Sorry</html>")
+    (target,) = read_inputs([str(video)], QUICK)
+    assert isinstance(target, FetchTarget)
+    row = fetch(target, QUICK, tmp_path).download
+    assert row.subtitles == () and row.subtitle_note == "subtitles in video.en.srt: an HTML page instead of subtitles"
 
 
 @pytest.mark.hostile("addresses")

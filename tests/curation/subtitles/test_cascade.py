@@ -381,14 +381,14 @@ def test_no_cue_can_forge_a_mark_or_stop_the_parser(cue: str, spoken: str) -> No
 @pytest.mark.hostile("subtitles")
 def test_a_file_that_cannot_be_read_in_time_or_memory_is_a_reject(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Rejected, match="its subtitles could not be read within") as late:
-        parse(HOSTILE["speakers"], "en", 0.01)
+        parse(HOSTILE["speakers"], "vtt", "en", 0.01)
     assert late.value.kind is Kind.TIMEOUT
     monkeypatch.setattr(parsing, "_MEMORY_BYTES", 1 << 20)
     with pytest.raises(Rejected, match="its subtitles need more than 1048576 bytes of memory") as large:
-        parse(" " * 15_000_000, "en", 60.0)
+        parse(" " * 15_000_000, "vtt", "en", 60.0)
     assert large.value.kind is Kind.OUT_OF_MEMORY
     monkeypatch.undo()
-    read = parse(vtt("Hello there."), "en", 60.0)  # by another child
+    read = parse(vtt("Hello there."), "vtt", "en", 60.0)  # by another child
     assert read is not None
     assert read.spoken.text == "Hello there."
 
@@ -435,7 +435,7 @@ PARTS = ["WEBVTT", "00:01.000 --> 00:02.500", "9:9:9,9 --> 1:1", "<c>", "<00:00:
 @given(st.one_of(st.text(max_size=200), st.lists(st.sampled_from(PARTS), max_size=40).map("".join)))
 @settings(max_examples=300, deadline=None)
 def test_garbage_never_raises_and_times_never_run_backwards(file: str) -> None:
-    answer = subtitles_child.parse({"text": file, "language": "en"})
+    answer = subtitles_child.parse({"text": file, "format": "vtt", "language": "en"})
     spoken = Transcript(Piece(*piece) for piece in json.loads(json.dumps(answer["pieces"], allow_nan=False)))
     sentences = sentences_in(spoken, answer["spans"], "en", SETTINGS) if spoken.text else ()
     starts = [s.start for s in sentences]
