@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from curation.errors import UsageError
 from curation.recipes import Step
 from curation.rejects import Kind, Stage
 from vidla.options import ConfigOption, DatasetOption, RejectRateOption, SetOption, WaitOption
+
+if TYPE_CHECKING:
+    from pipelines.driver.state import Retry
 
 
 def curate(
@@ -87,19 +90,68 @@ summarize = _stage_command(
 def retry(
     context: typer.Context,
     dataset: DatasetOption,
-    kind: Annotated[str | None, typer.Option("--kind", metavar="KIND", help="only rejects of this kind")] = None,
+    kind: Annotated[
+        str | None, typer.Option("--kind", metavar="KIND", help="rejects of this kind, promising or not")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="rejects of every kind, promising or not")] = False,
+    url: Annotated[
+        list[str] | None, typer.Option("--url", metavar="URL", help="only what came of this URL or file; repeatable")
+    ] = None,
+    subtitles: Annotated[
+        bool, typer.Option("--subtitles", help="no rejects, but downloads that lack subtitles: ask for those alone")
+    ] = False,
     config: ConfigOption = None,
     assignments: SetOption = None,
     wait: WaitOption = 0.0,
     max_reject_rate: RejectRateOption = 1.0,
 ) -> None:
-    """Try rejected work again where a retry can help.
+    """Try rejected work again where a retry can help, or where --kind or --force says so.
+
+    What waits behind download.only_where, and what was forgotten, stays out. Missing subtitles are asked for without
+    the media; a video whose words are others then is cut again from its stored media.
 
     Example: vidla retry --dataset data/talks --kind rate_limited
     """
+    from pipelines.driver.state import Retry
+
     if kind is not None and kind not in list(Kind):
         raise UsageError(f"no kind of reject is called '{kind}'; there are {', '.join(Kind)}")
-    _run(context, tuple(Stage), [], dataset, config, assignments, wait, max_reject_rate, retry_kind=kind, retry=True)
+    if subtitles and (kind or force):
+        raise UsageError("--subtitles tries no rejects again: leave out --kind and --force")
+    retried = Retry(kind, force, keys_of(dataset, url) if url else None)
+    stages = tuple(Stage)
+    _run(context, stages, [], dataset, config, assignments, wait, max_reject_rate, retry=retried, subtitles=subtitles)
+
+
+def keys_of(location: str, urls: Sequence[str]) -> frozenset[str]:
+    """The keys of the requests with one of these URLs, and of the videos that they led to. Raises UsageError."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from curation.dataset.dataset import Dataset
+    from vidla.dataset_commands import existing
+
+    uris = [_stored(url) for url in urls]
+    dataset = existing(Dataset(location))
+    requests = dataset.read("requests", ["request_key", "uri"])
+    requests = requests.filter(pc.is_in(requests["uri"], pa.array(uris, pa.string())))
+    if unknown := set(uris).difference(requests["uri"].to_pylist()):
+        raise UsageError(f"no request of this dataset is for {min(unknown)}")
+    downloads = dataset.read("downloads", ["request_key", "video_id"])
+    videos = downloads.filter(pc.is_in(downloads["request_key"], requests["request_key"].combine_chunks()))["video_id"]
+    return frozenset([*requests["request_key"].to_pylist(), *videos.to_pylist()])
+
+
+def _stored(url: str) -> str:
+    """The form in which a URL, or the path of a file, is in the table of requests. Raises UsageError."""
+    from curation.uris import InvalidUri, canonical, path_of
+
+    try:
+        if url.startswith("file:"):
+            return path_of(url).resolve().as_uri()
+        return canonical(url) if "://" in url else Path(url).resolve().as_uri()
+    except InvalidUri as error:
+        raise UsageError(f"--url: {error}") from None
 
 
 def _run(
@@ -111,8 +163,8 @@ def _run(
     assignments: list[str] | None,
     wait: float,
     max_reject_rate: float,
-    retry_kind: str | None = None,
-    retry: bool = False,
+    retry: Retry | None = None,
+    subtitles: bool = False,
     one_job: bool = False,
     refresh: frozenset[Step] = frozenset(),
 ) -> None:
@@ -130,7 +182,7 @@ def _run(
         wait,
         max_reject_rate,
         retry=retry,
-        retry_kind=retry_kind,
+        subtitles=subtitles,
         one_job=one_job,
         refresh=refresh,
     )

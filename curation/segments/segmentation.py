@@ -45,6 +45,20 @@ def segment_video(download: Download, source: Path, media_uri: str, settings: Se
     return Segmented(video, frames, segments, stored)
 
 
+def with_words(video: Video, download: Download, settings: Settings) -> Video:
+    """`video` with the words of a download's subtitles instead of its own. Raises Rejected if they cannot be read."""
+    spoken = sentences_of(
+        download.subtitles, settings.download.subtitle_languages, settings.subtitles, download.language
+    )
+    return dataclasses.replace(
+        video,
+        language=spoken.language or download.language,
+        subtitle_kind=spoken.kind,
+        sentence_ends=spoken.ends,
+        sentences=_on_stored_clock(spoken.sentences, download.start or 0.0, video.duration),
+    )
+
+
 def segments_of(video: Video, frames: Sequence[tuple[str, float, float]], settings: Settings) -> tuple[Segment, ...]:
     """The three tilings of a video with the frames to caption chosen from `frames`: (frame_id, seconds, sharpness).
 

@@ -27,6 +27,7 @@ from pipelines.driver.plan import Plan
 from pipelines.driver.preflight import check_needs
 from pipelines.driver.run import Run
 from pipelines.driver.state import Retry
+from pipelines.driver.subtitles_again import ask_again
 from pipelines.runners import dataflow
 from pipelines.runners.runner import runner_for
 from pipelines.worker import job_key
@@ -48,15 +49,15 @@ def curate(
     wait_s: float,
     max_reject_rate: float,
     *,
-    retry: bool = False,
-    retry_kind: str | None = None,
+    retry: Retry | None = None,
+    subtitles: bool = False,
     one_job: bool = False,
     refresh: frozenset[Step] = frozenset(),
 ) -> int:
     """Do the work that `inputs` and the dataset still need; with `one_job`, only its first wave, as a single job.
 
-    Rows of older recipes of the steps in `refresh` are made again. Returns the exit status of the process.
-    Raises DatasetError, InputError, ConfigError, RunnerError.
+    Rows of older recipes of the steps in `refresh` are made again. With `subtitles`, a retry asks for those that are
+    missing, alone. Returns the exit status of the process. Raises DatasetError, InputError, ConfigError, RunnerError.
     """
     runner = runner_for(beam_arguments)
     if settings.download.only_where is not None:
@@ -68,7 +69,7 @@ def curate(
     if not inputs and not dataset.exists():
         raise dataset.missing()
     run_id = new_run_id()
-    command = "retry" if retry else "curate" if len(stages) > 1 else stages[0]
+    command = "retry" if retry is not None else "curate" if len(stages) > 1 else stages[0]
     about = {"command": command, "settings": settings.shown()}
     is_described = dataflow.DataflowOptions.of(beam_arguments).is_described
     key = contextlib.nullcontext() if runner.is_local else job_key.published(dataset, run_id, keep=is_described)
@@ -80,8 +81,9 @@ def curate(
         _explaining_loss(writer),
     ):
         log.info("vidla %s begins to %s", __version__, command)
-        retried = Retry(retry_kind) if retry else None
-        run = Run(dataset, writer, settings, texts_digest(settings), stages, runner, retried, refresh)
+        if retry is not None and subtitles:
+            retry = Retry(keys=frozenset(), videos=_ask_for_subtitles(writer, settings, retry.keys))
+        run = Run(dataset, writer, settings, texts_digest(settings), stages, runner, retry, refresh)
         targets = add_requests(writer, settings, inputs)
         reject_gated(writer, settings)
         plan = run.plan(targets)
@@ -96,7 +98,14 @@ def curate(
             if one_job and is_described:
                 typer.echo("The job is described. It does its wave when it is started; nothing is made yet.")
                 return 0
-    return _account(dataset, () if retry or one_job else stages, len(plan), max_reject_rate)
+    return _account(dataset, () if retry is not None or one_job else stages, len(plan), max_reject_rate)
+
+
+def _ask_for_subtitles(writer: Writer, settings: Settings, keys: frozenset[str] | None) -> frozenset[str]:
+    """Ask for missing subtitles; returns the videos whose words are others now."""
+    again = ask_again(writer, settings, keys)
+    typer.echo(f"{again.asked} downloads asked for subtitles that they lack; {again.missing} lack some still", err=True)
+    return again.videos
 
 
 def _announce(plan: Plan) -> None:

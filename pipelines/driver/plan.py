@@ -119,7 +119,7 @@ def make_plan(state: State, targets: Mapping[str, FetchTarget], retry: Retry | N
     sourceless: set[str] = set()  # videos to segment whose source is gone
     for video_id in state.by_video:
         stage = state.needs(video_id, retry)
-        if stage is None or (retry is not None and state.needs(video_id) is not None):
+        if stage is None or (retry is not None and not state.is_retried(video_id, retry)):
             continue
         if stage == Stage.SEGMENT and not state.has_media(video_id) and not state.has_source(video_id):
             sourceless.add(video_id)
@@ -147,13 +147,13 @@ def _to_download(state: State, sourceless: Collection[str], retry: Retry | None)
     for key, digest in zip(*(rows[name].to_pylist() for name in ("request_key", "expected")), strict=True):
         done, rejection = state.downloads.get(key), state.rejects.get((Stage.DOWNLOAD, key))
         refused = rejection and rejection.digest == download_reject_digest(digest, state.settings)
-        opened = bool(refused and is_retried(rejection, retry))
+        opened = is_retried(rejection, retry)
         if key in state.closed and key not in sourceless:
             keep.append(False)
         elif rejection and rejection.kind == Kind.GATED:
-            keep.append(retry is None)  # the gate has opened
+            keep.append(retry is None or opened)  # the gate has opened
         else:
-            keep.append(opened or not refused if retry is None or key in sourceless else opened)
+            keep.append(opened or (not refused and (retry is None or key in sourceless)))
         attempts.append(rejection.attempts if rejection else 0)
         redo.append(done is not None or rejection is not None)
         old_videos.append(done.video_id if done and len(state.downloads_of(done.video_id)) == 1 else None)

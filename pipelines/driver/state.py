@@ -72,12 +72,21 @@ REJECTION = list(Rejection.__dataclass_fields__)
 
 @dataclass(frozen=True)
 class Retry:
-    """Which rejects are tried again: the retryable ones, and of these only those of a `kind`, if it is given."""
+    """What is done again: work on rejects, and whatever `videos` need.
+
+    Of the rejects, those of a `kind`, if it is given; else those that a retry can help, or all with `force`; and of
+    these only those with one of `keys`, which are of requests and videos, if any are given.
+    """
 
     kind: str | None = None
+    force: bool = False
+    keys: frozenset[str] | None = None
+    videos: frozenset[str] = frozenset()
 
     def includes(self, rejection: Rejection) -> bool:
-        return rejection.retryable and self.kind in (None, rejection.kind)
+        if self.keys is not None and self.keys.isdisjoint((rejection.key, rejection.video_id)):
+            return False
+        return rejection.kind == self.kind if self.kind else self.force or rejection.retryable
 
 
 def is_retried(rejection: Rejection | None, retry: Retry | None) -> bool:
@@ -291,6 +300,11 @@ class State:
         expected = clips_digest(self.segments[video_id], texts, sum(r.stage == Stage.CAPTION for r in textless))
         made = self.clips.get(video_id) in self._identities(expected, Step.SUMMARIES)
         return None if made or any(r.digest == reject_digest(expected) for r in textless) else Stage.CAPTION
+
+    def is_retried(self, video_id: str, retry: Retry) -> bool:
+        """Whether `retry` includes the video, or a reject of it."""
+        rejects = (self.rejects.get((Stage.SEGMENT, video_id)), *self.textless.get(video_id, {}).values())
+        return video_id in retry.videos or any(is_retried(rejection, retry) for rejection in rejects)
 
     def has_media(self, video_id: str) -> bool:
         """Whether the stored media is up to date."""

@@ -1,0 +1,137 @@
+"""`vidla retry`: it tries again what it is told to, of any kind; and subtitles alone, without the media."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curation.dataset.books import balance
+from curation.dataset.dataset import Dataset
+from curation.errors import UsageError
+from curation.rejects import RETRYABLE, Kind, Stage
+from curation.settings import resolve
+from pipelines.driver.curate import curate
+from pipelines.driver.state import Rejection, Retry
+from tests.support.web_server import VTT, WebServer, make_media
+from vidla.curate_commands import keys_of
+
+Vidla = Callable[..., "subprocess.CompletedProcess[str]"]
+WORDS = "Bees dance."
+SETTINGS = ["download.allow_private=true", "download.attempts=1", "tilings.short.min_s=0.5"]
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_media(tmp_path_factory.mktemp("media"))
+
+
+@pytest.fixture
+def web(media: Path) -> Iterator[WebServer]:
+    with WebServer(media, strict=absent) as server:
+        yield server
+
+
+def absent(h: Any) -> None:
+    h.answer(404, b"<html>not here</html>")
+
+
+def speaking(h: Any) -> None:
+    h.answer(200, VTT.format(WORDS).encode(), "text/vtt")
+
+
+def run(folder: Path, *inputs: Path, stages: tuple[Stage, ...] = (Stage.DOWNLOAD, Stage.SEGMENT), **how: Any) -> None:
+    curate([str(path) for path in inputs], str(folder / "d"), resolve(None, SETTINGS), stages, [], 0.0, 1.0, **how)
+
+
+def rows(folder: Path, query: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = Dataset(str(folder / "d")).sql(query).to_pylist()
+    return found
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_any_kind_can_be_named_or_forced(kind: Kind) -> None:
+    rejection = Rejection(Stage.SEGMENT, "v1", "v1", kind, "d", 1, kind in RETRYABLE)
+    assert Retry().includes(rejection) is (kind in RETRYABLE)
+    for retry in (Retry(kind), Retry(force=True), Retry(force=True, keys=frozenset({"v1"}))):
+        assert retry.includes(rejection)
+    other = next(k for k in Kind if k != kind)
+    for retry in (Retry(other), Retry(other, force=True), Retry(force=True, keys=frozenset({"v2"}))):
+        assert not retry.includes(rejection)
+
+
+@pytest.mark.slow
+def test_rejects_that_no_retry_helps_are_tried_again_if_they_are_named(
+    web: WebServer, vidla: Vidla, tmp_path: Path
+) -> None:
+    urls = tmp_path / "urls.txt"
+    urls.write_text("".join(f"{web.url(f'/strict?{n}')}\n" for n in range(3)))
+    run(tmp_path, urls, stages=(Stage.DOWNLOAD,))
+    assert rows(tmp_path, "select distinct kind, attempts from rejects") == [{"kind": "not_found", "attempts": 1}]
+    web.strict = lambda h: h.video()
+    run(tmp_path, stages=(Stage.DOWNLOAD,), retry=Retry())
+    assert len(rows(tmp_path, "select * from rejects")) == 3
+    settings = [word for setting in SETTINGS for word in ("--set", setting)]
+    command = ["retry", "--dataset", str(tmp_path / "d"), "--force", *settings]
+    with pytest.raises(UsageError, match=r"no request of this dataset is for http://elsewhere\.example/"):
+        keys_of(str(tmp_path / "d"), ["http://elsewhere.example/"])
+    done = vidla(*command, "--url", web.url("/strict?1"))
+    assert done.returncode == 0, done.stderr
+    assert rows(tmp_path, "select uri from downloads") == [{"uri": web.url("/strict?1")}]
+    run(tmp_path, stages=(Stage.DOWNLOAD,), retry=Retry("not_found"))
+    assert not rows(tmp_path, "select * from rejects") and len(rows(tmp_path, "select * from downloads")) == 3
+
+
+@pytest.mark.slow
+def test_missing_subtitles_are_asked_for_again_without_the_media(web: WebServer, tmp_path: Path) -> None:
+    row = {"url": web.url("/video.mp4"), "subtitles": web.url("/strict/x.en.vtt")}
+    (tmp_path / "list.jsonl").write_text(json.dumps(row))
+    run(tmp_path, tmp_path / "list.jsonl")
+    (missing,) = rows(tmp_path, "select subtitle_note, subtitles from downloads")
+    assert "HTTP 404" in missing["subtitle_note"] and missing["subtitles"] == []
+    made = rows(tmp_path, "select * exclude (sentences, sentence_ends, subtitle_kind, language) from videos")
+    frames = rows(tmp_path, "select frame_id, run_id from frames order by all")
+
+    run(tmp_path, retry=Retry(), subtitles=True)  # it is missing still
+    assert rows(tmp_path, "select subtitle_note, subtitles from downloads") == [missing]
+    assert rows(tmp_path, "select count(distinct run_id) n from segments") == [{"n": 1}]
+
+    web.strict = speaking
+    media_requests = web.times["/video.mp4"]
+    run(tmp_path, retry=Retry(), subtitles=True)
+    (row,) = rows(tmp_path, "select subtitle_note, len(subtitles) n, digest from downloads")
+    assert (row["subtitle_note"], row["n"]) == (None, 1)
+    (video,) = rows(tmp_path, "select *, sentences[1].text as said from videos")
+    assert (video["said"], video["subtitle_kind"], video["language"]) == (WORDS, "manual", "en")
+    assert {name: video[name] for name in made[0] if name not in ("run_id", "created_at")} == {
+        name: value for name, value in made[0].items() if name not in ("run_id", "created_at")
+    }
+    assert rows(tmp_path, "select frame_id, run_id from frames order by all") == frames
+    assert rows(tmp_path, "select sum(sentence_count)::int n from segments") == [{"n": 1}]
+    asked = web.times["/video.mp4"] - media_requests
+    assert asked <= 1  # for the page alone: the media is read no further than its type
+    books = balance(Dataset(str(tmp_path / "d")))
+    assert books.imbalances() == [] and books.notes == ()
+
+
+@pytest.mark.slow
+def test_a_subtitle_file_beside_a_video_is_read_again(media: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("one", "two"):
+        shutil.copy(media / "video.mp4", tmp_path / "in" / f"{name}.mp4")
+        (tmp_path / "in" / f"{name}.en.vtt").write_text("<html>Sorry</html>")
+    run(tmp_path, tmp_path / "in")
+    for name in ("one", "two"):
+        (tmp_path / "in" / f"{name}.en.vtt").write_text(VTT.format(f"This is {name}."))
+    (key,) = rows(tmp_path, "select request_key from requests where uri like '%one.mp4'")
+    run(tmp_path, retry=Retry(keys=frozenset(key.values())), subtitles=True)
+    query = "select uri, subtitle_note is null as had from downloads order by uri"
+    assert [row["had"] for row in rows(tmp_path, query)] == [True, False]
+    run(tmp_path, retry=Retry(), subtitles=True)
+    assert [row["had"] for row in rows(tmp_path, query)] == [True, True]
+    assert {row["said"] for row in rows(tmp_path, "select sentences[1].text as said from videos")} >= {"This is two."}
