@@ -87,7 +87,7 @@ def fetch(target: FetchTarget, settings: DownloadSettings, folder: Path) -> Fetc
 def fetch_subtitles(target: FetchTarget, settings: DownloadSettings, folder: Path) -> Subtitles:
     """The subtitles of the video at `target` alone, without its media; `folder` is unused otherwise.
 
-    Raises as `fetch` does.
+    A page that is gone does not matter if the list names a file. Raises as `fetch` does.
     """
     name = site_of(target.request.uri)
     if name is None:
@@ -98,8 +98,11 @@ def fetch_subtitles(target: FetchTarget, settings: DownloadSettings, folder: Pat
             offered = ytdlp.fetch_offered(target.url.reveal(), settings)
         except ytdlp.FetchRejected as error:
             site.record(error.kind, begun, error.retry_after)
-            raise Rejected(error.kind, error.message) from None
-        site.record(None, begun)
+            if target.subtitles_url is None:
+                raise Rejected(error.kind, error.message) from None
+            offered = ytdlp.OfferedSubtitles({}, {}, {})
+        else:
+            site.record(None, begun)
         return _fetch_subtitles(target, settings, folder, time.monotonic() + settings.timeout_s, offered)
 
 

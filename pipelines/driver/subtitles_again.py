@@ -1,6 +1,7 @@
 """Subtitles that were asked for and are missing, asked for again without the media.
 
-A video whose words are others then gets them, and loses its segments: it is cut again from its stored media.
+A video whose words are others then gets them, and loses its segments and clips, whose digests do not depend on words:
+it is cut again from its stored media, and its captions stay.
 """
 
 from __future__ import annotations
@@ -143,5 +144,5 @@ def _commit(
 
     ids = [row.record.video_id for row in videos]
     replacements = [replaced("downloads", "request_key", (row.record.request_key for row in downloads))]
-    replacements += [replaced(table, "video_id", ids) for table in ("videos", "segments") if ids]
+    replacements += [replaced(table, "video_id", ids) for table in ("videos", "segments", "clips") if ids]
     writer.commit(token, parts.finish(), replacements)

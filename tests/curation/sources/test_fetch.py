@@ -152,6 +152,14 @@ def test_subtitles_are_fetched_without_the_media(
     assert not any(path.startswith("/video") for path in web.paths())
 
 
+def test_subtitles_of_the_list_are_fetched_though_the_page_is_gone(web: WebServer, tmp_path: Path) -> None:
+    gone = web.url("/gone.mp4")
+    found = fetch_subtitles(ask(gone, subtitles=web.url("/subtitles/x.en.sbv")), QUICK, tmp_path)
+    assert [t.language for t in found.tracks] == ["en"] and found.note is None
+    with pytest.raises(Rejected, match="404"):
+        fetch_subtitles(ask(gone), QUICK, tmp_path)
+
+
 def test_a_subtitle_file_beside_a_video_that_cannot_be_read_is_noted(media: Path, tmp_path: Path) -> None:
     video = tmp_path / "video.mp4"
     shutil.copy(media / "video.mp4", video)

@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation.rejects import Rejected
+from curation.settings import SubtitleSettings
+from curation.subtitles.cascade import sentences_of
 from curation.subtitles.cues import pieces_of
 from curation.subtitles.subtitle_formats import SUFFIXES, as_webvtt, format_of
 from curation.subtitles.tracks import language_in, passed_over, read, readable, subtitles_beside, unreadable
@@ -89,6 +91,13 @@ def test_the_same_words_at_the_same_times(name: str) -> None:
 def test_a_file_is_read_in_any_encoding_and_kept_as_it_came(name: str) -> None:
     track = read(FILES[name].encode("utf-16"), "en", "manual")
     assert (track.format, track.text, track.language) == (name.partition(" ")[0], FILES[name], "en")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_their_sentences_become_a_videos(name: str) -> None:
+    spoken = sentences_of([read(FILES[name].encode(), "en", "manual")], ["en"], SubtitleSettings())
+    assert (spoken.kind, spoken.language, spoken.ends) == ("manual", "en", "punctuation")
+    assert [sentence.text for sentence in spoken.sentences] == ["Hello there.", "Who is it?", "A & B <are> here."]
 
 
 @pytest.mark.hostile("subtitles")

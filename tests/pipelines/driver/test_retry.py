@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,12 +17,19 @@ from curation.rejects import RETRYABLE, Kind, Stage
 from curation.settings import resolve
 from pipelines.driver.curate import curate
 from pipelines.driver.state import Rejection, Retry
+from tests.support.scripted_server import ScriptedServer
 from tests.support.web_server import VTT, WebServer, make_media
 from vidla.curate_commands import keys_of
 
 Vidla = Callable[..., "subprocess.CompletedProcess[str]"]
 WORDS = "Bees dance."
-SETTINGS = ["download.allow_private=true", "download.attempts=1", "tilings.short.min_s=0.5"]
+STAGES = (Stage.DOWNLOAD, Stage.SEGMENT)
+SETTINGS = [
+    "download.allow_private=true",
+    "download.attempts=1",
+    "tilings.short.min_s=0.5",
+    "subtitles.sentence_ends=pauses",
+]
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +51,15 @@ def speaking(h: Any) -> None:
     h.answer(200, VTT.format(WORDS).encode(), "text/vtt")
 
 
-def run(folder: Path, *inputs: Path, stages: tuple[Stage, ...] = (Stage.DOWNLOAD, Stage.SEGMENT), **how: Any) -> None:
-    curate([str(path) for path in inputs], str(folder / "d"), resolve(None, SETTINGS), stages, [], 0.0, 1.0, **how)
+def run(folder: Path, *inputs: Path, stages: tuple[Stage, ...] = (Stage.DOWNLOAD,), **how: Any) -> None:
+    with ScriptedServer() as server:
+        engines = [
+            f"{texts}.engine.{setting}"
+            for texts in ("captions", "summaries")
+            for setting in ("kind=openai", "model=m", f'base_urls=["{server.url}"]')
+        ]
+        settings = resolve(None, [*SETTINGS, *engines])
+        curate([str(path) for path in inputs], str(folder / "d"), settings, stages, [], 0.0, 1.0, **how)
 
 
 def rows(folder: Path, query: str) -> list[dict[str, Any]]:
@@ -71,10 +84,10 @@ def test_rejects_that_no_retry_helps_are_tried_again_if_they_are_named(
 ) -> None:
     urls = tmp_path / "urls.txt"
     urls.write_text("".join(f"{web.url(f'/strict?{n}')}\n" for n in range(3)))
-    run(tmp_path, urls, stages=(Stage.DOWNLOAD,))
+    run(tmp_path, urls)
     assert rows(tmp_path, "select distinct kind, attempts from rejects") == [{"kind": "not_found", "attempts": 1}]
     web.strict = lambda h: h.video()
-    run(tmp_path, stages=(Stage.DOWNLOAD,), retry=Retry())
+    run(tmp_path, retry=Retry())
     assert len(rows(tmp_path, "select * from rejects")) == 3
     settings = [word for setting in SETTINGS for word in ("--set", setting)]
     command = ["retry", "--dataset", str(tmp_path / "d"), "--force", *settings]
@@ -83,7 +96,7 @@ def test_rejects_that_no_retry_helps_are_tried_again_if_they_are_named(
     done = vidla(*command, "--url", web.url("/strict?1"))
     assert done.returncode == 0, done.stderr
     assert rows(tmp_path, "select uri from downloads") == [{"uri": web.url("/strict?1")}]
-    run(tmp_path, stages=(Stage.DOWNLOAD,), retry=Retry("not_found"))
+    run(tmp_path, retry=Retry("not_found"))
     assert not rows(tmp_path, "select * from rejects") and len(rows(tmp_path, "select * from downloads")) == 3
 
 
@@ -91,19 +104,21 @@ def test_rejects_that_no_retry_helps_are_tried_again_if_they_are_named(
 def test_missing_subtitles_are_asked_for_again_without_the_media(web: WebServer, tmp_path: Path) -> None:
     row = {"url": web.url("/video.mp4"), "subtitles": web.url("/strict/x.en.vtt")}
     (tmp_path / "list.jsonl").write_text(json.dumps(row))
-    run(tmp_path, tmp_path / "list.jsonl")
+    run(tmp_path, tmp_path / "list.jsonl", stages=tuple(Stage))
+    assert rows(tmp_path, "select scale, subtitle_text from clips") == [{"scale": "short", "subtitle_text": None}]
     (missing,) = rows(tmp_path, "select subtitle_note, subtitles from downloads")
     assert "HTTP 404" in missing["subtitle_note"] and missing["subtitles"] == []
     made = rows(tmp_path, "select * exclude (sentences, sentence_ends, subtitle_kind, language) from videos")
+    captions = rows(tmp_path, "select * from captions")
     frames = rows(tmp_path, "select frame_id, run_id from frames order by all")
 
-    run(tmp_path, retry=Retry(), subtitles=True)  # it is missing still
+    run(tmp_path, stages=tuple(Stage), retry=Retry(), subtitles=True)  # it is missing still
     assert rows(tmp_path, "select subtitle_note, subtitles from downloads") == [missing]
-    assert rows(tmp_path, "select count(distinct run_id) n from segments") == [{"n": 1}]
+    assert len(rows(tmp_path, "select * from clips")) == 1
 
     web.strict = speaking
     media_requests = web.times["/video.mp4"]
-    run(tmp_path, retry=Retry(), subtitles=True)
+    run(tmp_path, stages=tuple(Stage), retry=Retry(), subtitles=True)
     (row,) = rows(tmp_path, "select subtitle_note, len(subtitles) n, digest from downloads")
     assert (row["subtitle_note"], row["n"]) == (None, 1)
     (video,) = rows(tmp_path, "select *, sentences[1].text as said from videos")
@@ -112,7 +127,10 @@ def test_missing_subtitles_are_asked_for_again_without_the_media(web: WebServer,
         name: value for name, value in made[0].items() if name not in ("run_id", "created_at")
     }
     assert rows(tmp_path, "select frame_id, run_id from frames order by all") == frames
-    assert rows(tmp_path, "select sum(sentence_count)::int n from segments") == [{"n": 1}]
+    assert rows(tmp_path, "select sentence_count, subtitle_text, subtitle_source from clips") == [
+        {"sentence_count": 1, "subtitle_text": WORDS, "subtitle_source": "manual"}
+    ]
+    assert rows(tmp_path, "select * from captions") == captions
     asked = web.times["/video.mp4"] - media_requests
     assert asked <= 1  # for the page alone: the media is read no further than its type
     books = balance(Dataset(str(tmp_path / "d")))
@@ -120,18 +138,23 @@ def test_missing_subtitles_are_asked_for_again_without_the_media(web: WebServer,
 
 
 @pytest.mark.slow
-def test_a_subtitle_file_beside_a_video_is_read_again(media: Path, tmp_path: Path) -> None:
+def test_a_subtitle_file_beside_a_video_is_read_again_and_plain_runs_do_the_rest(media: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    for name in ("one", "two"):
-        shutil.copy(media / "video.mp4", tmp_path / "in" / f"{name}.mp4")
+    for number, name in enumerate(("one", "two")):
+        data = (media / "video.mp4").read_bytes() + b"\0\0\0\x08free" * number  # an empty box: other bytes
+        (tmp_path / "in" / f"{name}.mp4").write_bytes(data)
         (tmp_path / "in" / f"{name}.en.vtt").write_text("<html>Sorry</html>")
-    run(tmp_path, tmp_path / "in")
+    run(tmp_path, tmp_path / "in", stages=STAGES)
     for name in ("one", "two"):
         (tmp_path / "in" / f"{name}.en.vtt").write_text(VTT.format(f"This is {name}."))
     (key,) = rows(tmp_path, "select request_key from requests where uri like '%one.mp4'")
-    run(tmp_path, retry=Retry(keys=frozenset(key.values())), subtitles=True)
-    query = "select uri, subtitle_note is null as had from downloads order by uri"
-    assert [row["had"] for row in rows(tmp_path, query)] == [True, False]
-    run(tmp_path, retry=Retry(), subtitles=True)
-    assert [row["had"] for row in rows(tmp_path, query)] == [True, True]
-    assert {row["said"] for row in rows(tmp_path, "select sentences[1].text as said from videos")} >= {"This is two."}
+    run(tmp_path, retry=Retry(keys=frozenset(key.values())), subtitles=True)  # without the stage that cuts
+    assert rows(tmp_path, "select uri from downloads where subtitle_note is null") != []
+    (waiting,) = (account for account in balance(Dataset(str(tmp_path / "d"))).accounts if account.stage == "segment")
+    assert (waiting.made, waiting.pending) == (1, 1)
+    run(tmp_path, stages=STAGES)
+    assert rows(tmp_path, "select sum(sentence_count)::int n from segments") == [{"n": 1}]
+    run(tmp_path, retry=Retry(), stages=STAGES, subtitles=True)
+    assert rows(tmp_path, "select distinct subtitle_note as note from downloads") == [{"note": None}]
+    said = rows(tmp_path, "select sentences[1].text as said from videos order by all")
+    assert said == [{"said": "This is one."}, {"said": "This is two."}]
