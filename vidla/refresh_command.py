@@ -94,8 +94,10 @@ def refresh(
     console = wide_console()
     console.print(f"{len(asked):,} of {drawn.total:,} videos asked")
     console.print(_table(asked))
-    _keep(dataset, asked, settings, wait)  # last: another run may be writing to it
     gone = [each.links for each in asked if each.found() == "gone"]
+    if gone:
+        typer.echo(f"gone: {_names([links[0].video_id for links in gone])}")
+    _keep(dataset, asked, settings, wait)  # last: another run may be writing to it
     if forget_gone and gone:
         _forget(dataset, gone, settings, wait, yes=yes)
 
@@ -198,6 +200,12 @@ def _table(asked: Iterable[Answers]) -> Table:
     return table
 
 
+def _names(ids: Sequence[str]) -> str:
+    from vidla.console import plain
+
+    return ", ".join([plain(video_id) for video_id in ids[:_SHOWN]] + ["…"] * (len(ids) > _SHOWN))
+
+
 def _order(age: str) -> int:
     names = [name for _, name in _YEARS]
     return names.index(age) if age in names else len(names)
@@ -206,15 +214,13 @@ def _order(age: str) -> int:
 def _forget(location: str, gone: Sequence[Sequence[Link]], settings: Settings, wait_s: float, *, yes: bool) -> None:
     """Forget those that are gone when all their URLs are asked for once more."""
     from curation.dataset.forget import forget, look
-    from vidla.console import plain
 
     again = _ask(gone, settings, all_links=True)
     ids = [each.links[0].video_id for each in again if each.found() == "gone"]
     if not ids:
         typer.echo("All of them are there when asked again: nothing is forgotten.")
         return
-    names = [plain(video_id) for video_id in ids[:_SHOWN]] + ["…"] * (len(ids) > _SHOWN)
-    typer.echo(f"{len(ids)} gone, asked twice: {', '.join(names)}")
+    typer.echo(f"{len(ids)} gone, asked twice: {_names(ids)}")
     show_findings(look(existing(Dataset(location)), "video", *ids))
     if not yes and not confirmed("Forget them for good, with all their clips, texts and media?"):
         raise typer.Exit(1)

@@ -24,7 +24,7 @@ from yt_dlp.utils import PagedList, YoutubeDLError
 
 from curation import guard, storable
 from curation.download_settings import DownloadSettings
-from curation.errors import disk_is_full
+from curation.errors import causes, disk_is_full
 from curation.ids import file_digest
 from curation.media.containers import contents_of
 from curation.media.merge import merge
@@ -253,27 +253,29 @@ def _caught(client: BoundedYoutubeDL, work: Callable[[], dict[str, Any]]) -> dic
             return work() | {"waited": client.waited}
     except Rejected as error:
         failure = FetchFailure(error.kind, error.message)
-    except CookieLoadError:
-        browser = client.settings.cookies_from_browser
-        unread = f"the cookies of {browser} cannot be read here; name a file: download.cookies_file" if browser else ""
-        message = unread or "download.cookies_file is not a Netscape cookie file"
-        failure = FetchFailure(Kind.INVALID_REQUEST, message)
     except (YoutubeDLError, OSError) as error:
         if disk_is_full(error):
             return {"failed": {"kind": None, "message": "no space left on the disk for a download"}}
         if isinstance(error, OSError):
             raise
         overrun = take_overrun()
-        failure = (
-            FetchFailure(overrun.kind, overrun.message)
-            if overrun
-            else failure_of_extraction(error, client.failure, client.settings.stall_s)
-        )
+        if any(isinstance(cause, CookieLoadError) for cause in causes(error)):
+            failure = FetchFailure(Kind.INVALID_REQUEST, _without_cookies(client.settings.cookies_from_browser))
+        elif overrun:
+            failure = FetchFailure(overrun.kind, overrun.message)
+        else:
+            failure = failure_of_extraction(error, client.failure, client.settings.stall_s)
         transient = overrun is None and failure.kind in TRANSIENT
     except _STUMBLES as error:
         failure = FetchFailure(Kind.UNSUPPORTED, f"yt-dlp stumbles over it: {type(error).__name__}: {error}"[:500])
     failed = dataclasses.asdict(failure) | {"message": redact(failure.message[:TEXT_CHARS])}
     return {"failed": failed | {"transient": transient, "waited": client.waited}}
+
+
+def _without_cookies(browser: str | None) -> str:
+    if browser is None:
+        return "download.cookies_file is not a Netscape cookie file"
+    return f"the cookies of {browser} cannot be read here; name a file: download.cookies_file"
 
 
 def _media(client: BoundedYoutubeDL, url: str, settings: DownloadSettings, ranged: bool) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import functools
 import logging
 import threading
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -36,6 +36,7 @@ from pipelines.worker.worker_process import this_process
 log = logging.getLogger(__name__)
 
 _SITES = 5  # that an error names
+PUT_OFF_WAVES = 10  # as many downloads as this many waves have are put off before sites are waited for
 
 
 @dataclass
@@ -54,6 +55,9 @@ class Run:
     _lock: threading.Lock = field(default_factory=threading.Lock)  # for the fields below, and for `state`
     _seen: int = 0  # the last commit that the state knows of
     _left: Counter[str] = field(default_factory=Counter)  # by site, requests that it refused for good
+    _put_off: list[DownloadItem] = field(default_factory=list)  # while their sites are left alone
+    _put_off_keys: frozenset[str] = frozenset()  # of the last download stage
+    _patient: bool = True  # whether the stages wait for such sites
     _in_texts: set[str] = field(default_factory=set)  # videos whose texts are being made
     _outcomes: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # of commits, by token, until taken
 
@@ -88,11 +92,26 @@ class Run:
         if self.runner.is_local:
             self._start_engines()
         with self.runner, BackgroundJobs(self._text_waves()) as background:
-            for wave in waves:
+            for wave in self._with_put_off(waves):
                 this_process.tally.add("run", "wave")
                 videos = self._media(wave)
                 background.begin(functools.partial(self._texts, wave, videos, redone))
         self._check_sites()
+
+    def _with_put_off(self, waves: Sequence[Wave]) -> Iterator[Wave]:
+        """The waves, and after them those of the downloads that were put off meanwhile, until none is."""
+        self._patient = False
+        for wave in waves:
+            self._patient = len(self._put_off) >= PUT_OFF_WAVES * self.settings.run.wave_videos
+            yield wave
+        self._patient = True
+        number = len(waves)
+        while self._put_off:
+            number += 1
+            this_process.tally.add("run", "waves")
+            size = self.settings.run.wave_videos
+            downloads, self._put_off = self._put_off[:size], self._put_off[size:]
+            yield Wave(number, downloads=downloads)
 
     def do_one_job(self, plan: Plan) -> None:
         """Do the first wave of the plan as a single job, which some runners only start or describe."""
@@ -134,6 +153,10 @@ class Run:
         """Download and segment a wave; returns the videos that then need texts."""
         downloads = self._allowed(wave.downloads)
         self._stage(wave, Stage.DOWNLOAD, downloads)
+        put_off, self._put_off_keys = self._put_off_keys, frozenset()
+        self._put_off += [item for item in downloads if item.key in put_off]
+        downloads = [item for item in downloads if item.key not in put_off]
+        this_process.tally.add(Stage.DOWNLOAD, "wanted", -len(put_off))
         with self._lock:
             new = self.state.fetched(downloads)
             segment = [*wave.segment, *(v for v in new if self.state.needs(v, self.retry) == Stage.SEGMENT)]
@@ -183,7 +206,7 @@ class Run:
             old_parts = self.state.old_parts(items)
         token = f"{self.writer.lineage.run_id}:{wave.number}:{stage}"
         part_bytes = self.settings.run.part_bytes
-        context = Context(self.dataset, self.writer.lineage, part_bytes, self._seen, token, old_parts)
+        context = Context(self.dataset, self.writer.lineage, part_bytes, self._seen, token, old_parts, self._patient)
         ended = run_stage(stage, self._shared_settings(), items, context, self.runner)
         if this_process.stopping.is_set():
             raise RunStopped
@@ -197,6 +220,8 @@ class Run:
         outcome = self._take_in(token)
         this_process.tally.settle(stage, token, outcome.get("counts", {}))
         self._left.update(outcome.get("left", {}))
+        if stage == Stage.DOWNLOAD:
+            self._put_off_keys = frozenset(outcome.get("put_off", ()))
         return EarlyEnd.from_record(outcome["ended"]) if outcome.get("ended") else None
 
     def _take_in(self, token: str) -> Mapping[str, Any]:

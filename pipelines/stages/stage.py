@@ -38,12 +38,13 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class BundleResult:
     """The output of a bundle: names of parts and keys of replaced rows, never rows; the counts of its items; how many
-    were left, by site; and why it ended early, if it did."""
+    were left, by site; the keys of those put off; and why it ended early, if it did."""
 
     parts: tuple[Part, ...]
     replaced: tuple[Replaced, ...]
     counts: Mapping[str, int]
     left: Mapping[str, int]
+    put_off: tuple[str, ...]
     ended: EarlyEnd | None
 
 
@@ -85,7 +86,8 @@ class WorkToParts(beam.DoFn):  # type: ignore[misc]
     def start_bundle(self) -> None:
         self.replaced: list[Replaced] = []
         self.counts: Counter[str] = Counter()
-        self.lanes = Lanes(self.work.pool, partial(run_item, self.work, self.context.dataset), self._take)
+        run = partial(run_item, self.work, self.context.dataset)
+        self.lanes = Lanes(self.work.pool, run, self._take, patient=self.context.patient)
         self.ended: EarlyEnd | None = None
         self.unwritable = False
         try:
@@ -101,7 +103,7 @@ class WorkToParts(beam.DoFn):  # type: ignore[misc]
     def finish_bundle(self) -> Iterator[WindowedValue]:
         self.lanes.collect(allowed=0)
         written = self._written()
-        if written.parts or written.replaced or written.left or written.ended:
+        if any((written.parts, written.replaced, written.left, written.put_off, written.ended)):
             window = GlobalWindow()
             yield WindowedValue((None, written), window.max_timestamp(), [window])
 
@@ -109,10 +111,11 @@ class WorkToParts(beam.DoFn):  # type: ignore[misc]
         try:
             if not self.unwritable:
                 parts = tuple(self.writer.finish())
-                return BundleResult(parts, tuple(self.replaced), dict(self.counts), dict(self.lanes.left), self.ended)
+                left, put_off = dict(self.lanes.left), tuple(self.lanes.put_off)
+                return BundleResult(parts, tuple(self.replaced), dict(self.counts), left, put_off, self.ended)
         except Exception as error:
             self._end(error)
-        return BundleResult((), (), {}, {}, self.ended)
+        return BundleResult((), (), {}, {}, (), self.ended)
 
     def _take(self, item: Item, future: Future[ItemResult]) -> None:
         try:
@@ -176,7 +179,8 @@ class CommitParts(beam.DoFn):  # type: ignore[misc]
         counts = sum((Counter(result.counts) for result in results), Counter[str]())
         left = sum((Counter(result.left) for result in results), Counter[str]())
         ended = next((result.ended for result in results if result.ended), None)
-        outcome = {"counts": counts, "left": left, "ended": ended and vars(ended)}
+        put_off = [key for result in results for key in result.put_off]
+        outcome = {"counts": counts, "left": left, "put_off": put_off, "ended": ended and vars(ended)}
         try:
             with this_process.committing:
                 committer = Committer(self.context.dataset, self.context.lineage, self.context.seen)

@@ -21,14 +21,22 @@ _LOOK_S = 2.0  # between looks at whether the run is stopped, while lists rest
 class Lanes:
     """Does the items of lists with `run` in the threads of `pool`, and passes each finished one to `take`.
 
-    While a site is left alone, lists with its items rest; if that is for the whole run, they are counted in `left`.
+    While a site is left alone, lists with its items rest. Once only resting ones remain, they are waited for if
+    `patient`; else the keys of their items are in `put_off`. If a site is left alone for the whole run, its items are
+    counted in `left`.
     """
 
     def __init__(
-        self, pool: ThreadPool, run: Callable[[Item], ItemResult], take: Callable[[Item, Future[ItemResult]], None]
+        self,
+        pool: ThreadPool,
+        run: Callable[[Item], ItemResult],
+        take: Callable[[Item, Future[ItemResult]], None],
+        *,
+        patient: bool,
     ) -> None:
         self.left: Counter[str] = Counter()  # by site
-        self._pool, self._run, self._take = pool, run, take
+        self.put_off: list[str] = []
+        self._pool, self._run, self._take, self._patient = pool, run, take, patient
         self._running: dict[Future[ItemResult], tuple[Item, Iterator[Item]]] = {}  # with those after it in its list
         self._resting: list[tuple[float, Iterator[Item]]] = []  # lists, and when they go on
         self._stopped = False
@@ -40,8 +48,8 @@ class Lanes:
             self._running[self._pool.submit(self._run, item)] = item, items
 
     def collect(self, allowed: int) -> None:
-        """Take finished items, until no more than `allowed` are under way; with 0, no list is resting either."""
-        while self._running or (self._resting and not allowed):
+        """Take finished items, until no more than `allowed` are under way; with 0, no list is waited for either."""
+        while self._running or (self._resting and self._patient and not allowed):
             enough = 0 < len(self._running) <= allowed
             done = self._finished(0.0 if enough else self._patience())
             for future in done:
@@ -56,6 +64,9 @@ class Lanes:
             self._wake()
             if enough and not done:
                 return
+        if not allowed:
+            self.put_off += [item.key for _, items in self._resting for item in items]
+            self._resting.clear()
 
     def stop(self) -> None:
         """Begin no more items."""

@@ -83,6 +83,7 @@ class Context:
     """Where a stage writes, as which run, after which commit (`seen`) and under which token.
 
     `old_parts`: by table, the parts in which it may replace rows; None for all that are live when it commits.
+    `patient`: whether it waits for sites that are left alone, or puts their items off.
     """
 
     dataset: Dataset
@@ -91,6 +92,7 @@ class Context:
     seen: int
     token: str
     old_parts: Mapping[str, frozenset[str]] | None
+    patient: bool = True
 
     def parts_to_replace_in(self, table: str) -> frozenset[str]:
         if self.old_parts is None:

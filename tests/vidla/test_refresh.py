@@ -68,6 +68,7 @@ def test_a_table_says_what_is_there_by_site_and_age(web: WebServer, tmp_path: Pa
     shown = [line.split() for line in output.splitlines()]
     assert [site, "unknown", "4", "1", "2", "1", "67%", "21%", "to", "94%"] in shown, output
     assert [site, *["2", "to", "5", "years", "1", "1", "0", "0", "0%", "0%", "to", "79%"]] in shown, output
+    assert "gone: list-hidden, list-removed" in output
     assert "5 of 5 videos asked" in output, "the two ranges of one video are asked once"
     assert held(tmp_path) == before
     pages = {page["uri"].partition("?")[2]: page for page in Dataset(str(tmp_path / "d")).read("pages").to_pylist()}

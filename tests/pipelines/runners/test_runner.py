@@ -118,7 +118,7 @@ def test_what_travels_for_a_video_is_small(tmp_path: Path) -> None:
     items = [[request], *([state.item("list-v0", stage)] for stage in tuple(Stage)[1:])]
     parts = tuple(Part(table, f"part-{0:020}-{0:032}.parquet", 1 << 20, 1000) for table in TABLES)
     replaced = tuple((table, ("video_id", "stage"), ("list-v0", "segment")) for table in BY_VIDEO)
-    results = [BundleResult(parts[:5], replaced, {"done": 1, "clips": 7}, {}, None)] * len(
+    results = [BundleResult(parts[:5], replaced, {"done": 1, "clips": 7}, {}, (), None)] * len(
         tuple(Stage)
     )  # if each were alone in a bundle
     coder = FastPrimitivesCoder()
