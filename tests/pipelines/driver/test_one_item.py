@@ -259,6 +259,7 @@ def test_whatever_is_written_the_others_are_made(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(7200)
 @given(ROWS, ANSWERED, SAID)
 @settings(max_examples=100)
 def test_whatever_is_written_a_hundred_times(
