@@ -118,12 +118,12 @@ def retry(
         raise UsageError(f"no kind of reject is called '{kind}'; there are {', '.join(Kind)}")
     if subtitles and (kind or force):
         raise UsageError("--subtitles tries no rejects again: leave out --kind and --force")
-    retried = Retry(kind, force, keys_of(dataset, url) if url else None)
+    retried = Retry(kind, force, _keys_of(dataset, url) if url else None)
     stages = tuple(Stage)
     _run(context, stages, [], dataset, config, assignments, wait, max_reject_rate, retry=retried, subtitles=subtitles)
 
 
-def keys_of(location: str, urls: Sequence[str]) -> frozenset[str]:
+def _keys_of(location: str, urls: Sequence[str]) -> frozenset[str]:
     """The keys of the requests with one of these URLs, and of the videos that they led to. Raises UsageError."""
     import pyarrow as pa
     import pyarrow.compute as pc

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import json
 import logging
 import os
 import shutil
@@ -65,6 +66,8 @@ def test_other_ways_to_serve_a_video(web: WebServer, tmp_path: Path, path: str) 
 def test_page_metadata_and_manual_subtitles_are_fetched_too(web: WebServer, tmp_path: Path) -> None:
     row = got(web.url("/watch"), tmp_path).download
     assert row.title == "A talk"
+    page = json.loads(row.page or "")
+    assert (page["id"], page["ext"]) == ("watch-1", "mp4")
     assert [(t.language, t.kind, t.format) for t in row.subtitles] == [("en", "manual", "vtt")]
     assert "en.vtt" in row.subtitles[0].text
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation.sources.page_json import KEYS, PAGE_BYTES, page_json
-from tests.support.fetching import got
-from tests.support.web_server import WebServer
 
 TOKEN = "9aT4kQz7Lw2XvB8mNc5R"
 SIGNED = f"https://cdn.example/a.jpg?X-Amz-Signature={TOKEN}&Expires=1700000000"
@@ -51,12 +48,6 @@ def test_secrets_are_redacted_wherever_they_stand() -> None:
     page = page_json(info | {"formats": [{"url": SIGNED}], "http_headers": {"Cookie": TOKEN}})
     assert TOKEN not in page
     assert json.loads(page)["chapters"][0]["api_token"] == "REDACTED"
-
-
-def test_the_row_of_a_download_has_it(web: WebServer, tmp_path: Path) -> None:
-    row = got(web.url("/watch"), tmp_path).download
-    page = json.loads(row.page or "")
-    assert (page["id"], page["ext"]) == ("watch-1", "mp4")
 
 
 def test_a_files_date_on_its_server_is_not_the_videos() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import typer
 
 from curation.dataset.books import balance
 from curation.dataset.dataset import Dataset
@@ -19,9 +21,8 @@ from pipelines.driver.curate import curate
 from pipelines.driver.state import Rejection, Retry
 from tests.support.scripted_server import ScriptedServer
 from tests.support.web_server import VTT, WebServer, make_media
-from vidla.curate_commands import keys_of
+from vidla import curate_commands
 
-Vidla = Callable[..., "subprocess.CompletedProcess[str]"]
 WORDS = "Bees dance."
 STAGES = (Stage.DOWNLOAD, Stage.SEGMENT)
 SETTINGS = [
@@ -51,15 +52,25 @@ def speaking(h: Any) -> None:
     h.answer(200, VTT.format(WORDS).encode(), "text/vtt")
 
 
-def run(folder: Path, *inputs: Path, stages: tuple[Stage, ...] = (Stage.DOWNLOAD,), **how: Any) -> None:
+@contextmanager
+def settings() -> Iterator[list[str]]:
+    """Settings with a served model."""
     with ScriptedServer() as server:
-        engines = [
-            f"{texts}.engine.{setting}"
-            for texts in ("captions", "summaries")
-            for setting in ("kind=openai", "model=m", f'base_urls=["{server.url}"]')
-        ]
-        settings = resolve(None, [*SETTINGS, *engines])
-        curate([str(path) for path in inputs], str(folder / "d"), settings, stages, [], 0.0, 1.0, **how)
+        served = ("kind=openai", "model=m", f'base_urls=["{server.url}"]')
+        yield [*SETTINGS, *(f"{texts}.engine.{value}" for texts in ("captions", "summaries") for value in served)]
+
+
+def run(folder: Path, *inputs: Path, stages: tuple[Stage, ...] = (Stage.DOWNLOAD,), **how: Any) -> None:
+    with settings() as given:
+        curate([str(path) for path in inputs], str(folder / "d"), resolve(None, given), stages, [], 0.0, 1.0, **how)
+
+
+def retry(folder: Path, **options: Any) -> None:
+    """The command."""
+    context: Any = SimpleNamespace(obj=[])
+    with settings() as given, pytest.raises(typer.Exit) as ended:
+        curate_commands.retry(context, str(folder / "d"), assignments=given, **options)
+    assert ended.value.exit_code == 0
 
 
 def rows(folder: Path, query: str) -> list[dict[str, Any]]:
@@ -79,25 +90,20 @@ def test_any_kind_can_be_named_or_forced(kind: Kind) -> None:
 
 
 @pytest.mark.slow
-def test_rejects_that_no_retry_helps_are_tried_again_if_they_are_named(
-    web: WebServer, vidla: Vidla, tmp_path: Path
-) -> None:
+def test_rejects_that_no_retry_helps_are_tried_again_if_they_are_named(web: WebServer, tmp_path: Path) -> None:
     urls = tmp_path / "urls.txt"
-    urls.write_text("".join(f"{web.url(f'/strict?{n}')}\n" for n in range(3)))
+    urls.write_text("".join(f"{web.url(f'/strict?{n}')}\n" for n in range(2)))
     run(tmp_path, urls)
     assert rows(tmp_path, "select distinct kind, attempts from rejects") == [{"kind": "not_found", "attempts": 1}]
     web.strict = lambda h: h.video()
     run(tmp_path, retry=Retry())
-    assert len(rows(tmp_path, "select * from rejects")) == 3
-    settings = [word for setting in SETTINGS for word in ("--set", setting)]
-    command = ["retry", "--dataset", str(tmp_path / "d"), "--force", *settings]
+    assert len(rows(tmp_path, "select * from rejects")) == 2
     with pytest.raises(UsageError, match=r"no request of this dataset is for http://elsewhere\.example/"):
-        keys_of(str(tmp_path / "d"), ["http://elsewhere.example/"])
-    done = vidla(*command, "--url", web.url("/strict?1"))
-    assert done.returncode == 0, done.stderr
+        retry(tmp_path, url=["http://elsewhere.example/"])
+    retry(tmp_path, force=True, url=[web.url("/strict?1")])
     assert rows(tmp_path, "select uri from downloads") == [{"uri": web.url("/strict?1")}]
     run(tmp_path, retry=Retry("not_found"))
-    assert not rows(tmp_path, "select * from rejects") and len(rows(tmp_path, "select * from downloads")) == 3
+    assert not rows(tmp_path, "select * from rejects") and len(rows(tmp_path, "select * from downloads")) == 2
 
 
 @pytest.mark.slow
@@ -112,13 +118,14 @@ def test_missing_subtitles_are_asked_for_again_without_the_media(web: WebServer,
     captions = rows(tmp_path, "select * from captions")
     frames = rows(tmp_path, "select frame_id, run_id from frames order by all")
 
-    run(tmp_path, stages=tuple(Stage), retry=Retry(), subtitles=True)  # it is missing still
+    run(tmp_path, retry=Retry(), subtitles=True)  # it is missing still
     assert rows(tmp_path, "select subtitle_note, subtitles from downloads") == [missing]
     assert len(rows(tmp_path, "select * from clips")) == 1
 
     web.strict = speaking
     media_requests = web.times["/video.mp4"]
-    run(tmp_path, stages=tuple(Stage), retry=Retry(), subtitles=True)
+    run(tmp_path, retry=Retry(), subtitles=True)  # as if it were stopped before the video is cut again
+    run(tmp_path, stages=tuple(Stage))
     (row,) = rows(tmp_path, "select subtitle_note, len(subtitles) n, digest from downloads")
     assert (row["subtitle_note"], row["n"]) == (None, 1)
     (video,) = rows(tmp_path, "select *, sentences[1].text as said from videos")
@@ -137,8 +144,8 @@ def test_missing_subtitles_are_asked_for_again_without_the_media(web: WebServer,
     assert books.imbalances() == [] and books.notes == ()
 
 
-@pytest.mark.slow
-def test_a_subtitle_file_beside_a_video_is_read_again_and_plain_runs_do_the_rest(media: Path, tmp_path: Path) -> None:
+@pytest.mark.long
+def test_a_subtitle_file_beside_a_video_is_read_again(media: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for number, name in enumerate(("one", "two")):
         data = (media / "video.mp4").read_bytes() + b"\0\0\0\x08free" * number  # an empty box: other bytes
@@ -147,14 +154,9 @@ def test_a_subtitle_file_beside_a_video_is_read_again_and_plain_runs_do_the_rest
     run(tmp_path, tmp_path / "in", stages=STAGES)
     for name in ("one", "two"):
         (tmp_path / "in" / f"{name}.en.vtt").write_text(VTT.format(f"This is {name}."))
-    (key,) = rows(tmp_path, "select request_key from requests where uri like '%one.mp4'")
-    run(tmp_path, retry=Retry(keys=frozenset(key.values())), subtitles=True)  # without the stage that cuts
-    assert rows(tmp_path, "select uri from downloads where subtitle_note is null") != []
-    (waiting,) = (account for account in balance(Dataset(str(tmp_path / "d"))).accounts if account.stage == "segment")
-    assert (waiting.made, waiting.pending) == (1, 1)
-    run(tmp_path, stages=STAGES)
-    assert rows(tmp_path, "select sum(sentence_count)::int n from segments") == [{"n": 1}]
-    run(tmp_path, retry=Retry(), stages=STAGES, subtitles=True)
+    retry(tmp_path, subtitles=True, url=[str(tmp_path / "in" / "one.mp4")])
+    query = "select sentences[1].text as said from videos order by all"
+    assert rows(tmp_path, query) == [{"said": "This is one."}, {"said": None}]
+    retry(tmp_path, subtitles=True)
+    assert rows(tmp_path, query) == [{"said": "This is one."}, {"said": "This is two."}]
     assert rows(tmp_path, "select distinct subtitle_note as note from downloads") == [{"note": None}]
-    said = rows(tmp_path, "select sentences[1].text as said from videos order by all")
-    assert said == [{"said": "This is one."}, {"said": "This is two."}]
