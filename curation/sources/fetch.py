@@ -185,12 +185,13 @@ def _read(fetched: ytdlp.FetchedSubtitles, missed: Sequence[str], deadline: floa
     room = tracks.ROW_CHARACTERS
     for file in fetched.files:
         try:
-            track = tracks.read(file.path.read_bytes(), file.language, file.kind, deadline - time.monotonic())
+            track, fault = tracks.read(file.path.read_bytes(), file.language, file.kind, deadline - time.monotonic())
             if len(track.text) > room:
                 raise Rejected(Kind.TOO_LARGE, "those before fill a row")
         except Rejected as error:
             notes.append(f"{file.kind} subtitles in {file.language}: {error.message}")
             continue
+        notes += [f"{file.kind} subtitles in {file.language}: {fault}"] if fault else []
         room -= len(track.text)
         found.append(track)
     return _noted(sorted(found, key=lambda track: track.kind != "manual"), notes, key)
@@ -236,7 +237,7 @@ def _local_subtitles(request: VideoRequest) -> Subtitles:
     path = path_of(request.subtitles)
     try:
         with open_local(path) as file:
-            track = tracks.read(file.read(tracks.FILE_BYTES), request.subtitle_language, "manual")
+            track, fault = tracks.read(file.read(tracks.FILE_BYTES), request.subtitle_language, "manual")
     except Rejected as error:
         return _noted((), [f"subtitles in {path.name}: {error.message}"], request.request_key)
-    return Subtitles((track,))
+    return _noted((track,), [f"subtitles in {path.name}: {fault}"] if fault else (), request.request_key)

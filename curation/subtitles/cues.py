@@ -62,6 +62,11 @@ def pieces_of(text: str) -> list[Piece]:
     return _repair(list(itertools.islice(pieces, MAX_PIECES)))
 
 
+def has_text(text: str) -> bool:
+    """Whether there is any text between the times of a subtitle file."""
+    return any(payload for _, _, payload in _blocks(text[:MAX_CHARACTERS]))
+
+
 # --- text to blocks -------------------------------------------------------------------------------------------------
 
 _TIME = r"(?:(\d{1,4})[:.])?(\d{1,4})[:.](\d{1,2})(?:[.,:](\d{1,6}))?"

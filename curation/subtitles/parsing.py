@@ -37,9 +37,9 @@ def parse(text: str, form: str, language: str | None, seconds: float) -> Parsed 
     return Parsed(Transcript(pieces), None if spans is None else tuple((a, b) for a, b in spans))
 
 
-def is_spoken(text: str, form: str, seconds: float) -> bool:
-    """Whether anything is said in a subtitle file, read within `seconds`. Raises Rejected."""
-    return bool(_guarded("is_spoken", {"text": text, "format": form}, seconds)["spoken"])
+def has_cues(text: str, form: str, seconds: float) -> bool:
+    """Whether a subtitle file has a cue with any text, read within `seconds`. Raises Rejected."""
+    return bool(_guarded("has_cues", {"text": text, "format": form}, seconds)["cues"])
 
 
 def guess_encoding(sample: bytes) -> str:

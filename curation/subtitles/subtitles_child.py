@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from curation.subtitles.cues import pieces_of
+from curation.subtitles.cues import has_text, pieces_of
 from curation.subtitles.punctuation import sentence_spans
 from curation.subtitles.subtitle_formats import as_webvtt
 from curation.subtitles.text_encoding import likeliest
@@ -23,9 +23,9 @@ def parse(argument: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def is_spoken(argument: dict[str, Any]) -> dict[str, Any]:
-    """Returns {spoken}: whether anything is said in {text, format}."""
-    return {"spoken": bool(pieces_of(as_webvtt(argument["text"], argument["format"])))}
+def has_cues(argument: dict[str, Any]) -> dict[str, Any]:
+    """Returns {cues}: whether {text, format} has any."""
+    return {"cues": has_text(as_webvtt(argument["text"], argument["format"]))}
 
 
 def guess_encoding(argument: dict[str, Any]) -> dict[str, Any]:

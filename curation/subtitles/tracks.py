@@ -16,7 +16,7 @@ from curation.languages import UNKNOWN, primary, rank
 from curation.records import SubtitleTrack
 from curation.rejects import Kind, Rejected
 from curation.subtitles.cues import MAX_CHARACTERS
-from curation.subtitles.parsing import PARSE_S, is_spoken
+from curation.subtitles.parsing import PARSE_S, has_cues
 from curation.subtitles.subtitle_formats import SUFFIXES, format_of
 from curation.subtitles.text_encoding import decode
 
@@ -121,17 +121,20 @@ def language_in(name: str) -> str | None:
     return match[1] if match else None
 
 
-def read(data: bytes, language: str | None, kind: str, seconds: float = PARSE_S) -> SubtitleTrack:
-    """The track in a file's bytes, read within `seconds`. Raises Rejected, also if nothing is said in it."""
+def read(data: bytes, language: str | None, kind: str, seconds: float = PARSE_S) -> tuple[SubtitleTrack, str | None]:
+    """The track in a file's bytes, read within `seconds`, and its fault if it has no cue.
+
+    Such a track is kept all the same, for a better parser. Raises Rejected, also for an HTML page and the like.
+    """
     text = storable.text(decode(data[:FILE_BYTES]))
     form = format_of(text)
     if form is None:
         page = text.lstrip()[:20].lower().startswith(("<!doctype html", "<html"))
         said = "an HTML page" if page else f"no file in a known format ({', '.join(SUFFIXES)})"
         raise Rejected(Kind.UNREADABLE, f"{said} instead of subtitles")
-    if not is_spoken(text[:MAX_CHARACTERS], form, min(seconds, PARSE_S)):
-        raise Rejected(Kind.UNREADABLE, f"nothing is said in them ({form})")
-    return SubtitleTrack(language=language or UNKNOWN, kind=kind, format=form, text=text)
+    cues = has_cues(text[:MAX_CHARACTERS], form, min(seconds, PARSE_S))
+    track = SubtitleTrack(language=language or UNKNOWN, kind=kind, format=form, text=text)
+    return track, None if cues else f"there is no cue in them ({form})"
 
 
 _FILE_KEYS = ("url", "data", "ext", "protocol", "http_headers")

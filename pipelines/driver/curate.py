@@ -104,7 +104,9 @@ def curate(
 def _ask_for_subtitles(writer: Writer, settings: Settings, keys: frozenset[str] | None) -> frozenset[str]:
     """Ask for missing subtitles; returns the videos whose words are others now."""
     again = ask_again(writer, settings, keys)
-    typer.echo(f"{again.asked} downloads asked for subtitles that they lack; {again.missing} lack some still", err=True)
+    typer.echo(
+        f"missing subtitles of {again.asked} downloads asked for again: {again.missing} still lack some", err=True
+    )
     return again.videos
 
 
