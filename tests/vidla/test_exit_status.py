@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.dataset_files import make_dataset
+from curation.dataset.dataset import Dataset
+from curation.dataset.writer import Writer
+from curation.settings import resolve
+from pipelines.driver.intake import add_requests
+from tests.support.dataset_files import make_dataset, stored_media
 from tests.support.project import ROOT
 from vidla.cli import run
 
@@ -50,6 +54,21 @@ def test_a_command_ends_with_the_status_that_is_documented(
     assert ended == status, said.err
     assert hint in said.err
     assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize(("share", "status"), [("0.5", 1), ("0.6", 0)])
+def test_a_run_fails_from_the_share_of_rejects_on_that_is_given(
+    share: str, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("good.mp4", "gone.mp4"):
+        (tmp_path / name).write_bytes(stored_media())
+    location = str(tmp_path / "data")
+    with Writer(Dataset(location), "20261126T000000-abcd", {}) as writer:
+        add_requests(writer, resolve(), [str(tmp_path / "good.mp4"), str(tmp_path / "gone.mp4")])
+    (tmp_path / "gone.mp4").unlink()
+    monkeypatch.setattr(sys, "argv", ["vidla", "download", "--dataset", location, "--max-reject-rate", share])
+    assert run() == status
+    assert "1 of 2 rejected in this run" in capsys.readouterr().err
 
 
 def test_every_documented_status_is_tried() -> None:
