@@ -145,10 +145,25 @@ def _explain(error: Any, kind: type[Section]) -> str:
     if error["type"] != "extra_forbidden":
         return f"{path}: {error['msg'].removeprefix('Value error, ')}".removeprefix(": ")
     known = list(_paths(kind))
-    near = difflib.get_close_matches(path, known, n=1, cutoff=0.5)
+    near = " or ".join(f"'{key}'" for key in _nearest(path, known))
     all_keys = f"`{kind.keys_listed_by}` lists all keys" if kind.keys_listed_by else f"the keys are {', '.join(known)}"
-    hint = f"did you mean '{near[0]}'?" if near else all_keys
+    hint = f"did you mean {near}?" if near else all_keys
     return f"unknown key '{path}'; {hint}"
+
+
+def _nearest(path: str, known: Sequence[str]) -> list[str]:
+    """The `known` paths, three at most, that are nearest to `path`, as a whole or from some section on.
+
+    >>> _nearest("crf", ["media.crf", "media.preset"]), _nearest("medai.crf", ["media.crf", "media.preset"])
+    (['media.crf'], ['media.crf'])
+    """
+    scores = {key: max(_likeness(path, key.split(".", n)[-1]) for n in range(key.count(".") + 1)) for key in known}
+    best = max(scores.values(), default=0.0)
+    return [key for key, score in scores.items() if score == best][:3] if best >= 0.6 else []
+
+
+def _likeness(a: str, b: str) -> float:
+    return difflib.SequenceMatcher(None, a, b, autojunk=False).ratio()
 
 
 def _paths(kind: type[Section], prefix: str = "") -> Iterator[str]:

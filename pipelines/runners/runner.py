@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import logging
 import re
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self
 
 from curation.errors import RunnerError, UsageError
 from pipelines.runners import dataflow
@@ -65,6 +66,7 @@ def runner_for(arguments: Sequence[str]) -> Runner:
     given, rest = parser.parse_known_args(list(arguments))
     name = given.runner.rpartition(".")[2].lower().removesuffix("runner")
     if name in ("fnapi", "direct"):
+        _refuse_unknown(rest)
         if given.direct_running_mode == "multi_processing":
             why = "multi_processing hangs forever when a worker dies"
             raise UsageError(f"{why}; use run.workers to set how many videos are segmented at once")
@@ -73,7 +75,28 @@ def runner_for(arguments: Sequence[str]) -> Runner:
     if cluster is None:
         why = "DaskRunner mixes up the outputs of a stage" if name == "dask" else f"{given.runner} is not supported"
         raise UsageError(f"{why}; use the local runner, or one of {', '.join(CLUSTERS)}")
+    if cluster != "PortableRunner":  # whose options its job service describes
+        _refuse_unknown(rest)
     return Cluster(cluster, rest)
+
+
+def _refuse_unknown(arguments: Sequence[str]) -> None:
+    """Raises UsageError for options that Beam does not have, which it would ignore, and for wrong values."""
+    if not arguments:
+        return
+    from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
+
+    class Parser(_BeamArgumentParser):  # type: ignore[misc]
+        def error(self, message: str) -> NoReturn:
+            raise UsageError(f"Beam's options: {message}")
+
+    parser = Parser(allow_abbrev=False, add_help=False)
+    for kind in {str(kind): kind for kind in PipelineOptions.__subclasses__()}.values():
+        kind._add_argparse_args(parser)
+    for unknown in parser.parse_known_args(list(arguments))[1]:
+        name = unknown.partition("=")[0]
+        near = difflib.get_close_matches(name, parser._option_string_actions, n=1)
+        raise UsageError(f"Beam has no option '{name}'" + (f"; did you mean '{near[0]}'?" if near else ""))
 
 
 def _refuse_secrets(arguments: Sequence[str]) -> None:

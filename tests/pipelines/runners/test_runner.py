@@ -30,6 +30,10 @@ from tests.support.segmented import segment_videos
         (["--direct_running_mode=multi_processing"], "hangs forever"),
         (["--runner=FlinkRunner", "--s3_secret_access_key=x"], "would be written into the job's description"),
         (["--runner=DataflowRunner", "--s3_session_token", "x"], "would be written into the job's description"),
+        (["--job_nam=x"], r"Beam has no option '--job_nam'; did you mean '--job_name'\?"),
+        (["--runner=FlinkRunner", "--paralelism", "2"], r"no option '--paralelism'; did you mean '--parallelism'\?"),
+        (["--runner=DataflowRunner", "--num_workers=many"], "--num_workers: invalid int value: 'many'"),
+        (["x.csv"], "Beam has no option 'x.csv'"),
     ],
 )
 def test_a_runner_that_cannot_work_is_refused(arguments: list[str], hint: str) -> None:
