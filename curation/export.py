@@ -143,14 +143,24 @@ def _claim(dataset: Dataset, out: Path, about: Mapping[str, Any]) -> None:
 def _clips(dataset: Dataset, selection: Selection) -> Iterator[Row]:
     """The selected clips with columns of their videos; those of one video follow one another."""
     about = "uri, title, channel, upload_date, licence, width, height, frame_rate, has_audio"
+    columns = f"clips.* replace (coalesce(clips.metadata, videos.metadata) as metadata), {about}"
     query = f"""
-        select clips.*, {about} from {selection.sql} as clips left join videos using (video_id)
+        select {columns} from {selection.sql} as clips left join videos using (video_id)
         order by media_uri, start, "end", clip_id"""
     for batch in dataset.stream(query):
         for row in batch.to_pylist():
             if not _SAFE_ID.fullmatch(row["clip_id"]):
                 raise DatasetError(f"clip {row['clip_id']!r} is not named as vidla names clips")
-            yield {name: value for name, value in row.items() if name not in _RUN_COLUMNS}
+            clip = {name: value for name, value in row.items() if name not in _RUN_COLUMNS}
+            yield {**clip, "metadata": _parsed(row["metadata"])}
+
+
+def _parsed(metadata: str | None) -> Any:
+    """The JSON object in `metadata`; the text itself if it is none, as a stranger may have written."""
+    try:
+        return json.loads(metadata) if metadata else None
+    except (ValueError, RecursionError):
+        return metadata
 
 
 def _as_json(clip: Row) -> bytes:

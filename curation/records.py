@@ -68,7 +68,8 @@ class VideoRequest:
     subtitles: Annotated[str | None, "URI of a manual subtitle file given with the video"] = None
     subtitle_language: Annotated[str | None, "its language, if its name states one"] = None
     metadata: Annotated[str | None, "JSON object of the list's other columns"] = None
-    local: Annotated[bool, "whether it was named on the command line as a file, so that file: is allowed"] = False
+    refused: Annotated[str | None, "why its row of the list was refused when it was read: it is never fetched"] = None
+    local: Annotated[bool, "whether file: is allowed: named on the command line, or below its --files-under"] = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,6 +258,7 @@ class Clip:
     subtitle_status: Annotated[str | None, "verbatim for a short clip, else the summary's status"]
     caption_status: Annotated[str | None, "verbatim for a short clip, else the summary's status"]
     language: Annotated[str | None, "as in videos"]
+    metadata: Annotated[str | None, "as in videos; null in rows older than the column"] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,7 +272,7 @@ class Reject:
     kind: Annotated[str, "the kind of reject (see below)"]
     message: Annotated[str, "one line that says why and, if possible, what to do"]
     retryable: Annotated[bool, "whether a retry can help"]
-    attempts: Annotated[int, "number of attempts so far"]
+    attempts: Annotated[int, "number of tries so far, those within one run included; 0 if its row was refused"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,8 @@ class Kind(StrEnum):
     REFUSED = "refused"  # private address, file: URL in a list, unsupported scheme
     FORGOTTEN = "forgotten"
     OPTED_OUT = "opted_out"
+    ID_TAKEN = "id_taken"  # another URL has its id
+    DUPLICATE = "duplicate"  # another request is for the same
     GATED = "gated"  # its page does not meet download.only_where
     # the source did not deliver
     NOT_FOUND = "not_found"
@@ -79,12 +81,13 @@ RETRYABLE = frozenset(
 class Rejected(Exception):
     """An input that a step cannot turn into rows; becomes a row of `rejects`.
 
-    `message` is one line that says what was found and, if possible, what to do.
+    `message` is one line that says what was found and, if possible, what to do. It took `tries` to find out.
     """
 
-    def __init__(self, kind: Kind, message: str) -> None:
+    def __init__(self, kind: Kind, message: str, tries: int = 1) -> None:
         super().__init__(kind, message)
         self.kind = kind
+        self.tries = tries
         self.message = " ".join(storable.text(message, MESSAGE_CHARS).split())
 
     @property
@@ -92,7 +95,7 @@ class Rejected(Exception):
         return self.kind in RETRYABLE
 
     def row(self, stage: Stage, key: str, uri: str, video_id: str | None = None, attempts: int = 0) -> Reject:
-        """The row of `rejects` for `key` at `stage`, after this attempt and `attempts` earlier ones."""
+        """The row of `rejects` for `key` at `stage`, after these tries and `attempts` earlier ones."""
         return Reject(
             key=key,
             video_id=video_id,
@@ -101,7 +104,7 @@ class Rejected(Exception):
             kind=self.kind.value,
             message=self.message,
             retryable=self.retryable,
-            attempts=attempts + 1,
+            attempts=attempts + self.tries,
         )
 
     def __str__(self) -> str:

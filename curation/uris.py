@@ -26,6 +26,7 @@ _TRACKING = re.compile(
 _YOUTUBE = re.compile(r"(?:www\.|m\.|music\.)?youtube(?:-nocookie)?\.com|(?:www\.)?youtu\.be")
 YOUTUBE_VIDEO = "https://www.youtube.com/watch?v="  # the canonical form of its videos begins so
 _YOUTUBE_ID = re.compile(r"[\w-]{11}", re.ASCII)
+_YOUTUBE_PLAYLIST = re.compile(r"/(playlist|(channel|c|user)/[^/]+(/.*)?|@[^/]+(/.*)?)", re.DOTALL)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -93,6 +94,16 @@ def forms(url: str) -> UrlForms:
 def canonical(url: str) -> str:
     """The form of `url` that is stored. Raises InvalidUri."""
     return forms(url).stored
+
+
+def is_playlist(url: str) -> bool:
+    """Whether `url` is, by its form, one of YouTube's playlists or channels; other sites' are not told apart.
+
+    >>> is_playlist("https://www.youtube.com/@bees/videos"), is_playlist("https://youtu.be/dQw4w9WgXcQ?list=PL1")
+    (True, False)
+    """
+    parts = urlsplit(url)
+    return bool(_YOUTUBE.fullmatch(parts.hostname or "") and _YOUTUBE_PLAYLIST.fullmatch(parts.path.rstrip("/")))
 
 
 def path_of(uri: str) -> Path:

@@ -35,6 +35,17 @@ def curate(
             help="remake rows of an older version of STEP: download, media, tilings, captions or summaries; repeatable",
         ),
     ] = None,
+    files_under: Annotated[
+        Path | None,
+        typer.Option("--files-under", metavar="DIR", help="let lists name files below DIR, links resolved"),
+    ] = None,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="show the requests that no INPUT names, and remove them if you agree")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+    keep_duplicates: Annotated[
+        bool, typer.Option("--keep-duplicates", help="make the same bytes under two ids twice")
+    ] = False,
     one_job: Annotated[
         bool,
         typer.Option("--one-job", help="run just the next wave, as a single job (what a flex-template launch does)"),
@@ -58,6 +69,10 @@ def curate(
         max_reject_rate,
         one_job=one_job,
         refresh=frozenset(refresh or ()),
+        files_under=files_under,
+        prune=prune,
+        yes=yes,
+        keep_duplicates=keep_duplicates,
     )
 
 
@@ -167,6 +182,10 @@ def _run(
     subtitles: bool = False,
     one_job: bool = False,
     refresh: frozenset[Step] = frozenset(),
+    files_under: Path | None = None,
+    prune: bool = False,
+    yes: bool = False,
+    keep_duplicates: bool = False,
 ) -> None:
     """Run the stages and exit with the run's status. `context.obj` holds the arguments after --, which are Beam's."""
     from curation.settings import resolve
@@ -185,5 +204,9 @@ def _run(
         subtitles=subtitles,
         one_job=one_job,
         refresh=refresh,
+        files_under=files_under,
+        prune=prune,
+        yes=yes,
+        keep_duplicates=keep_duplicates,
     )
     raise typer.Exit(code)

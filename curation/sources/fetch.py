@@ -58,8 +58,8 @@ class Subtitles:
 class Gated(Rejected):
     """A video whose `page` does not meet `download.only_where`."""
 
-    def __init__(self, message: str, page: Page) -> None:
-        super().__init__(Kind.GATED, message)
+    def __init__(self, message: str, page: Page, tries: int) -> None:
+        super().__init__(Kind.GATED, message, tries)
         self.page = page
 
 
@@ -145,9 +145,10 @@ def _fetch_media(
             if not error.transient or attempt >= settings.attempts or not in_time:
                 if error.kind is Kind.GATED and error.page is not None:
                     request = target.request
-                    raise Gated(error.message, ytdlp.page_of(request.request_key, request.uri, error.page)) from None
+                    page = ytdlp.page_of(request.request_key, request.uri, error.page)
+                    raise Gated(error.message, page, attempt) from None
                 tried = f" (tried {attempt} times)" if attempt > 1 else ""
-                raise Rejected(error.kind, error.message + tried) from None
+                raise Rejected(error.kind, error.message + tried, attempt) from None
             log.info("%s: %s; next attempt in %.1f s", target.request.request_key, error.message, pause)
             ytdlp.wait(pause)
         else:
@@ -217,7 +218,7 @@ def _video_id(request: VideoRequest, extractor: str, identity: str, digest: str)
 
 def _fetch_local(target: FetchTarget, settings: DownloadSettings) -> Fetched:
     if not target.request.local:
-        raise Rejected(Kind.REFUSED, "a file: URL that was not named on the command line")
+        raise Rejected(Kind.REFUSED, "a file: URL that neither the command line nor its --files-under allows")
     source = path_of(target.url.reveal())
     with open_local(source) as file:
         size = os.fstat(file.fileno()).st_size

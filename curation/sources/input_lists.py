@@ -8,7 +8,8 @@ from __future__ import annotations
 import csv
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -76,7 +77,7 @@ def _text_rows(path: Path, place: Place, count: int) -> RowBatch:
             place = _after_header(path, file)
         lines, is_last = _lines(file, place.offset)
     if path.suffix.lower() == ".csv":
-        rows, used = _csv_rows(lines, is_last, place, count)
+        rows, used = _csv_rows(path, lines, is_last, place, count)
     else:
         used = len(lines[:count])
         parse = _jsonl_row if path.suffix.lower() == ".jsonl" else _txt_row
@@ -150,17 +151,35 @@ def _after_header(path: Path, file: BinaryIO) -> Place:
     return Place(used, sum(line.size for line in lines[:used]), header)
 
 
-def _csv_rows(lines: list[_Line], is_last: bool, place: Place, count: int) -> tuple[list[Numbered], int]:
-    """The rows in `lines`, and the number of lines that they take."""
+def _csv_rows(path: Path, lines: list[_Line], is_last: bool, place: Place, count: int) -> tuple[list[Numbered], int]:
+    """The rows in `lines`, and the number of lines that they take. Raises InputError if one has swallowed others."""
     rows: list[Numbered] = []
     taken = 0
     for used, cells in _csv_records(lines, is_last):
+        if used > 1 and _are_rows(lines[taken + 1 : taken + used], place.header):
+            first, last = place.number + taken + 1, place.number + taken + used
+            raise InputError(
+                f"{path}, line {first}: a quote is opened and not closed before line {last}, and the lines between "
+                "look like rows: close it, or double it if it is a part of the text"
+            )
         if cells:
             rows.append((place.number + taken + 1, _csv_row(cells, place.header)))
         taken += used
         if len(rows) == count:
             break
     return rows, taken
+
+
+def _are_rows(lines: Sequence[_Line], header: tuple[str, ...]) -> bool:
+    """Whether lines inside one cell, at least two or with at least three columns, are all like rows of the list."""
+    if len(lines) * (len(header) - 1) < 2:
+        return False
+    place = header.index("url")
+    for line in lines:
+        cells = (line.text or "").split(",")  # one with quotes of its own would have closed the cell
+        if len(cells) != len(header) or not re.fullmatch(r"https?://\S+", cells[place].strip()):
+            return False
+    return True
 
 
 def _csv_row(cells: list[str] | str, header: tuple[str, ...]) -> Row:
@@ -184,10 +203,10 @@ def _csv_records(lines: list[_Line], is_last: bool) -> Iterator[tuple[int, list[
             try:
                 cells: list[str] | str = next(reader, [])
                 used = reader.line_num - before
-            except csv.Error as error:
+            except csv.Error:
                 if at + reader.line_num == len(lines) and not is_last and at + before > 0:
                     return
-                used, cells = 1, _lone_record(lines[at + before], error)
+                used, cells = 1, _lone_record(lines[at + before])
             if lines[at + before].text is None:
                 cells = _too_long()
             yield used, cells
@@ -197,14 +216,16 @@ def _csv_records(lines: list[_Line], is_last: bool) -> Iterator[tuple[int, list[
         at += before
 
 
-def _lone_record(line: _Line, error: csv.Error) -> list[str] | str:
+def _lone_record(line: _Line) -> list[str] | str:
     """The cells of a line that is complete but not strict CSV; otherwise an error message."""
     reader = csv.reader([line.text or "", ""])
     try:
         cells = next(reader)
     except csv.Error as lenient:
         return f"not CSV: {lenient}"
-    return cells if reader.line_num == 1 else f"not CSV: {error}"
+    if reader.line_num > 1:
+        return "not CSV: a quote is opened and never closed"
+    return cells
 
 
 # --- Parquet --------------------------------------------------------------------------------------------------------

@@ -8,14 +8,15 @@ from typing import Any
 from curation.errors import InputError
 from curation.rejects import Kind, Rejected
 from curation.sources.input_lists import Place, Row, read_rows
-from curation.sources.targets import reject_input, target_in_row
+from curation.sources.targets import reject_input, row_name, target_in_row
 from curation.uris import redact
 
 
 def targets(argument: dict[str, Any]) -> dict[str, Any]:
-    """The targets in up to `count` rows of the list {path, place, count, fault}; with a `fault`, it is that of all.
+    """The targets in up to `count` rows of the list {path, place, count, fault, files_under}.
 
-    Returns {found, after}: of each row {request, url, subtitles_url} or {reject}, and the place after them. A list that
+    With a `fault`, it is that of all. Files must be below `files_under`, and are refused without it. Returns {found,
+    after}: of each row {request, url, subtitles_url, row, states} or {reject}, and the place after them. A list that
     cannot be read is {"error": message}.
     """
     path = Path(argument["path"])
@@ -24,25 +25,28 @@ def targets(argument: dict[str, Any]) -> dict[str, Any]:
         batch = read_rows(path, place, argument["count"])
     except InputError as error:
         return {"error": str(error)}
-    found = [_target(path.name, number, argument["fault"] or row) for number, row in batch.rows]
+    under = argument["files_under"] and Path(argument["files_under"])
+    found = [_target(path.name, number, argument["fault"] or row, under) for number, row in batch.rows]
     return {"found": found, "after": batch.after and vars(batch.after)}
 
 
-def _target(name: str, number: int, row: Row) -> dict[str, Any]:
+def _target(name: str, number: int, row: Row, files_under: Path | None) -> dict[str, Any]:
     try:
         if isinstance(row, str):
             raise Rejected(Kind.INVALID_REQUEST, row)
-        target = target_in_row(row)
+        target = target_in_row(row, files_under)
     except Rejected as error:
         url = None if isinstance(row, str) else row.get("url")
         uri = redact(url[:2000]) if isinstance(url, str) and url.strip() else f"{name}#{number}"
-        message = f"{name}, row {number}: {error.message}"
+        message = f"{row_name(name, number)}: {error.message}"
         return {"reject": vars(reject_input(error.kind, message, uri, name, number, _content(row)))}
     subtitles = target.subtitles_url
     return {
         "request": vars(target.request),
         "url": target.url.reveal(),
         "subtitles_url": subtitles and subtitles.reveal(),
+        "row": row_name(name, number),
+        "states": not name.lower().endswith(".txt"),
     }
 
 

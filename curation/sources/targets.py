@@ -12,31 +12,42 @@ import math
 import re
 import reprlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from curation import storable
+from curation.file_types import is_video
 from curation.ids import digest
 from curation.records import Reject, VideoRequest
 from curation.rejects import Kind, Rejected, Stage
 from curation.secret import Secret
+from curation.sources.user_files import path_below
 from curation.subtitles.tracks import language_in
 from curation.uris import InvalidUri, UrlForms, forms, is_redacted, redact
 
 ID_CHARS = 1000
 METADATA_CHARS = 1 << 20
 SECONDS = 1e9  # the latest time in a video; microseconds of later ones would not fit into file names
+_CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:\.\d*)?)", re.ASCII)
+_FILE = re.compile(r"[/\\~]|\.\.?[/\\]|[A-Za-z]:[/\\]|file:", re.IGNORECASE)
 _OWN_COLUMNS = frozenset({"url", "id", "subtitles", "start", "end"})
 
 
 @dataclass(frozen=True)
 class FetchTarget:
-    """A request's row and the URLs to fetch, which may hold secrets."""
+    """A request's row and the URLs to fetch, which may hold secrets.
+
+    `row` is the name of its row, if a list has one. `states` is whether the row states its id, subtitles and metadata:
+    those of .txt lists and what the command line names do not.
+    """
 
     request: VideoRequest
     url: Secret
     subtitles_url: Secret | None = None
+    row: str | None = field(default=None, compare=False)
+    states: bool = field(default=False, compare=False)
 
     @classmethod
     def of(cls, request: VideoRequest, url: str, subtitles_url: str | None = None) -> FetchTarget:
@@ -52,16 +63,21 @@ def target_of(request: VideoRequest) -> FetchTarget:
     return FetchTarget.of(request, request.uri, request.subtitles)
 
 
-def target_in_row(row: Mapping[str, Any]) -> FetchTarget:
-    """The target in a list's row, whatever is in it. Raises Rejected."""
-    url = url_in(row.get("url"), "url")
+def target_in_row(row: Mapping[str, Any], files_under: Path | None = None) -> FetchTarget:
+    """The target in a list's row, whatever is in it: a URL, or a file below `files_under`. Raises Rejected."""
+    url = url_in(row.get("url"), "url", files_under)
+    subtitles = url_in(row.get("subtitles"), "subtitles", files_under)
     if url is None:
         raise Rejected(Kind.INVALID_REQUEST, "no url")
+    if is_file(url) and not is_video(url.stored):
+        raise Rejected(Kind.INVALID_REQUEST, "by its suffix not a video")
+    if subtitles and is_file(subtitles) != is_file(url):
+        raise Rejected(Kind.INVALID_REQUEST, "the subtitles of a file must be a file, and those of a URL a URL")
     start, end = _seconds(row, "start"), _seconds(row, "end")
     if end is not None and end <= (start or 0.0):
         raise Rejected(Kind.INVALID_REQUEST, f"end {end:g} is not after start {start or 0.0:g}")
     metadata = {k: v for k, v in row.items() if k not in _OWN_COLUMNS}
-    return target_at(url, start, end, _given_id(row), url_in(row.get("subtitles"), "subtitles"), metadata)
+    return target_at(url, start, end, _given_id(row), subtitles, metadata)
 
 
 def target_at(
@@ -82,27 +98,40 @@ def target_at(
         subtitles=subtitles.stored if subtitles else None,
         subtitle_language=language_in(urlsplit(subtitles.fetched).path) if subtitles else None,
         metadata=_as_json(metadata) if metadata else None,
+        local=is_file(url),
     )
     return FetchTarget.of(request, url.fetched, subtitles.fetched if subtitles else None)
 
 
 def reject_input(kind: Kind, message: str, uri: str, *key: Any) -> Reject:
     """The reject of an input that `key` (JSON values) identifies."""
-    return Rejected(kind, message).row(Stage.DOWNLOAD, digest("input", *key), storable.text(uri, 2000))
+    return Rejected(kind, message, tries=0).row(Stage.DOWNLOAD, digest("input", *key), storable.text(uri, 2000))
 
 
-def url_in(value: Any, column: str) -> UrlForms | None:
-    """The URL in a cell, None if it is empty. Raises Rejected."""
+def row_name(name: str, number: int) -> str:
+    """What messages call a row of the list `name`."""
+    return f"{name}, row {number}"
+
+
+def is_file(url: UrlForms) -> bool:
+    return url.stored.startswith("file:")
+
+
+def url_in(value: Any, column: str, files_under: Path | None = None) -> UrlForms | None:
+    """The URL in a cell, or that of the file below `files_under`; None if it is empty. Raises Rejected."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     if not isinstance(value, str):
         raise Rejected(Kind.INVALID_REQUEST, f"{column} is not text")
     url = storable.text(value.strip())
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):", url)
-    if re.match(r"[/\\~]|\.\.?[/\\]|[A-Za-z]:[/\\]|file:", url, re.IGNORECASE):
+    if files_under is not None and (scheme is None or _FILE.match(url)):
+        uri = path_below(files_under, url).as_uri()
+        return UrlForms(uri, uri, uri)
+    if _FILE.match(url):
         raise Rejected(
             Kind.REFUSED,
-            f"{column} is a file; a list may only contain http(s) URLs: name files on the command line",
+            f"{column} is a file; lists may name files below the folder that --files-under names, and no others",
         )
     if scheme and scheme[1].lower() not in ("http", "https") and "." not in scheme[1]:
         raise Rejected(Kind.REFUSED, f"{column} has the scheme {scheme[1][:50]!r}; only http and https are fetched")
@@ -131,14 +160,30 @@ def _seconds(row: Mapping[str, Any], column: str) -> float | None:
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     try:
-        seconds = math.nan if isinstance(value, bool) else float(value)
+        clock = _clock(value)
+        seconds = math.nan if isinstance(value, bool) else float(value) if clock is None else clock
     except (TypeError, ValueError, OverflowError):
         seconds = math.nan
     if not 0 <= seconds < math.inf:
-        raise Rejected(Kind.INVALID_REQUEST, f"{column} {reprlib.repr(value)} is not a number of seconds from 0 up")
+        message = f"{column} {reprlib.repr(value)} is neither a number of seconds from 0 up nor a time like 1:02:03.5"
+        raise Rejected(Kind.INVALID_REQUEST, message)
     if seconds > SECONDS:
         raise Rejected(Kind.INVALID_REQUEST, f"{column} {seconds:g} is later than any video lasts ({SECONDS:g} s)")
     return seconds
+
+
+def _clock(value: Any) -> float | None:
+    """The seconds in a time such as 1:02:03.5 or 75:30, None if it is not one.
+
+    >>> _clock("0:05"), _clock(" 1:02:03.5"), _clock("75:30"), _clock("1:75"), _clock("90")
+    (5.0, 3723.5, 4530.0, None, None)
+    """
+    found = _CLOCK.fullmatch(value.strip()) if isinstance(value, str) and len(value) < 100 else None
+    if not found:
+        return None
+    hours, minutes, seconds = (float(part or 0) for part in found.groups())
+    too_many = seconds >= 60 or (found[1] is not None and minutes >= 60)
+    return None if too_many else 3600 * hours + 60 * minutes + seconds
 
 
 def _as_json(metadata: Mapping[str, Any]) -> str:

@@ -11,6 +11,21 @@ from pathlib import Path
 
 from curation.ids import digest_of
 from curation.rejects import Kind, Rejected
+from curation.uris import path_of
+
+
+def path_below(folder: Path, name: str) -> Path:
+    """The path that a list states in `folder`, which has no links in it: a path from there, or a file: URI.
+
+    Links are resolved. Raises Rejected if it leads out of the folder.
+    """
+    try:
+        path = (folder / (path_of(name) if name[:5].lower() == "file:" else Path(name))).resolve()
+    except (OSError, ValueError, RuntimeError):  # a null character, a loop of links
+        raise Rejected(Kind.INVALID_REQUEST, "not a path of a file") from None
+    if not path.is_relative_to(folder):
+        raise Rejected(Kind.REFUSED, f"the file is not below --files-under {folder}")
+    return path
 
 
 def open_local(path: Path) -> BufferedReader:

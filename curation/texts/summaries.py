@@ -293,6 +293,7 @@ def _clip(
         sentence_count=segment.sentence_count,
         media_uri=video.media_uri,
         language=video.language,
+        metadata=video.metadata,
         **columns("subtitles", "subtitle"),
         **columns("captions", "caption"),
     )

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import typer
 
@@ -21,11 +22,15 @@ from curation.ids import new_run_id
 from curation.recipes import Step
 from curation.rejects import Stage
 from curation.settings import Settings
+from curation.sources.requests import Inputs, read_inputs
 from pipelines.driver.gated import reject_gated
-from pipelines.driver.intake import add_requests
+from pipelines.driver.intake import Intake, take_in
 from pipelines.driver.plan import Plan
 from pipelines.driver.preflight import check_needs
+from pipelines.driver.prune import prune as remove_unnamed
+from pipelines.driver.prune import unnamed
 from pipelines.driver.run import Run
+from pipelines.driver.same_bytes import SameBytes, accept_duplicates
 from pipelines.driver.state import Retry
 from pipelines.driver.subtitles_again import ask_again
 from pipelines.runners import dataflow
@@ -53,11 +58,17 @@ def curate(
     subtitles: bool = False,
     one_job: bool = False,
     refresh: frozenset[Step] = frozenset(),
+    files_under: Path | None = None,
+    keep_duplicates: bool = False,
+    prune: bool = False,
+    yes: bool = False,
 ) -> int:
     """Do the work that `inputs` and the dataset still need; with `one_job`, only its first wave, as a single job.
 
     Rows of older recipes of the steps in `refresh` are made again. With `subtitles`, a retry asks for those that are
-    missing, alone. Returns the exit status of the process. Raises DatasetError, InputError, ConfigError, RunnerError.
+    missing, alone. Lists may name files below `files_under`. The same bytes under two ids are made once, unless
+    `keep_duplicates`; with `prune`, what `inputs` do not name is removed. Returns the exit status of the process.
+    Raises DatasetError, InputError, ConfigError, RunnerError.
     """
     runner = runner_for(beam_arguments)
     if settings.download.only_where is not None:
@@ -66,6 +77,8 @@ def curate(
     dataflow.check(beam_arguments, dataset, one_job)
     if refresh and one_job:
         raise UsageError("--refresh does not work with --one-job: leave out one of them")
+    if prune and not inputs:
+        raise UsageError("--prune removes what the inputs do not name: give INPUT")
     if not inputs and not dataset.exists():
         raise dataset.missing()
     run_id = new_run_id()
@@ -75,6 +88,7 @@ def curate(
     key = contextlib.nullcontext() if runner.is_local else job_key.published(dataset, run_id, keep=is_described)
     with (
         this_process,
+        contextlib.nullcontext(read_inputs(inputs, settings.download, files_under)) as asked,  # makes no dataset
         Writer(dataset, run_id, about, wait_s, this_process.halt) as writer,
         log_to(dataset, run_id),
         key,
@@ -84,9 +98,16 @@ def curate(
         if retry is not None and subtitles:
             retry = Retry(keys=frozenset(), videos=_ask_for_subtitles(writer, settings, retry.keys))
         run = Run(dataset, writer, settings, texts_digest(settings), stages, runner, retry, refresh)
-        targets = add_requests(writer, settings, inputs)
+        intake = take_in(writer, settings, asked)
+        if intake.counts:
+            typer.echo(intake.line(), err=True)
+        if keep_duplicates:
+            accept_duplicates(writer)
+        if prune:
+            _prune(writer, asked, intake, yes)
+        run.same_bytes = None if keep_duplicates else SameBytes(writer, settings)
         reject_gated(writer, settings)
-        plan = run.plan(targets)
+        plan = run.plan(intake.targets)
         if not plan:
             typer.echo("Nothing to do: everything requested is either made or rejected.")
         else:
@@ -98,7 +119,10 @@ def curate(
             if one_job and is_described:
                 typer.echo("The job is described. It does its wave when it is started; nothing is made yet.")
                 return 0
-    return _account(dataset, () if retry is not None or one_job else stages, len(plan), max_reject_rate)
+    status = _account(dataset, () if retry is not None or one_job else stages, len(plan), max_reject_rate)
+    for name in asked.refused:
+        typer.echo(f"vidla: every row of {name} is refused; `vidla inspect {dataset.uri} rejects` shows why", err=True)
+    return 1 if asked.refused else status
 
 
 def _ask_for_subtitles(writer: Writer, settings: Settings, keys: frozenset[str] | None) -> frozenset[str]:
@@ -108,6 +132,21 @@ def _ask_for_subtitles(writer: Writer, settings: Settings, keys: frozenset[str] 
         f"missing subtitles of {again.asked} downloads asked for again: {again.missing} still lack some", err=True
     )
     return again.videos
+
+
+def _prune(writer: Writer, inputs: Inputs, intake: Intake, yes: bool) -> None:
+    """Say what the inputs do not name, and remove it if that is wanted. Raises UsageError if that is not known."""
+    if unlisted := [url for url, whole in inputs.playlists.items() if not whole]:
+        raise UsageError(f"--prune: nothing is removed, since not all of {', '.join(unlisted)} could be listed")
+    gone = unnamed(writer.dataset, intake.seen)
+    if not gone.requests:
+        return
+    typer.echo(gone.line(), err=True)
+    if yes or (sys.stdin.isatty() and typer.confirm("Remove them?", err=True)):
+        remove_unnamed(writer, gone)
+        typer.echo("They are removed, and come back if an input names them.", err=True)
+    else:
+        typer.echo("They stay: --prune --yes removes them.", err=True)
 
 
 def _announce(plan: Plan) -> None:

@@ -1,6 +1,8 @@
-"""Requests that wait outside the gate, `download.only_where`, by what is known of their pages already."""
+"""Requests that are not fetched: refused rows, and those outside the gate, `download.only_where`, by their pages."""
 
 from __future__ import annotations
+
+import pyarrow as pa
 
 from curation.dataset.dataset import Dataset, rows_of
 from curation.dataset.gate import gate_of
@@ -11,6 +13,18 @@ from curation.rejects import Kind, Rejected, Stage
 from curation.row_digests import download_digest, download_reject_digest
 from curation.schema import from_row
 from curation.settings import Settings
+
+_REFUSED = f"""
+select request_key from requests where refused is not null
+union all
+select key from rejects where stage = '{Stage.DOWNLOAD}' and kind in ('invalid_request', 'refused', 'too_large')
+    and regexp_matches(message, '^[^:]+, row [0-9]+: ')
+"""  # older versions said so in their rejects alone
+
+
+def refused_requests(dataset: Dataset) -> pa.ChunkedArray:
+    """The request_keys of the rows of lists that were refused when they were read."""
+    return dataset.sql(_REFUSED)["request_key"]
 
 
 def closed_requests(dataset: Dataset, settings: Settings) -> frozenset[str]:

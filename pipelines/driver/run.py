@@ -24,6 +24,7 @@ from curation.sources.targets import FetchTarget
 from pipelines.driver.background import BackgroundJobs
 from pipelines.driver.plan import NOTHING, Plan, make_plan
 from pipelines.driver.reuse import OtherDataset
+from pipelines.driver.same_bytes import SameBytes
 from pipelines.driver.sources import delete_sources, sources_of, unneeded_sources
 from pipelines.driver.state import Retry, State
 from pipelines.driver.waves import Wave, waves_of
@@ -51,6 +52,7 @@ class Run:
     runner: Runner = field(default_factory=lambda: LocalRunner(()))
     retry: Retry | None = None
     refresh: frozenset[Step] = frozenset()
+    same_bytes: SameBytes | None = None  # finds them, unless both are wanted
     state: State = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)  # for the fields below, and for `state`
     _seen: int = 0  # the last commit that the state knows of
@@ -157,6 +159,7 @@ class Run:
         self._put_off += [item for item in downloads if item.key in put_off]
         downloads = [item for item in downloads if item.key not in put_off]
         this_process.tally.add(Stage.DOWNLOAD, "wanted", -len(put_off))
+        self._reject_same_bytes(wave, downloads)
         with self._lock:
             new = self.state.fetched(downloads)
             segment = [*wave.segment, *(v for v in new if self.state.needs(v, self.retry) == Stage.SEGMENT)]
@@ -172,6 +175,15 @@ class Run:
             videos = [v for v in [*wave.text, *fresh] if v not in self._in_texts]  # once, even if requested twice
             self._in_texts.update(videos)
             return videos
+
+    def _reject_same_bytes(self, wave: Wave, downloads: Sequence[DownloadItem]) -> None:
+        if self.same_bytes is None:
+            return
+        with self._lock:
+            fetched = self.state.downloaded(downloads)
+        token = f"{self.writer.lineage.run_id}:{wave.number}:same bytes"
+        if fetched and self.same_bytes.reject(fetched, token):
+            self._take_in(token)
 
     def _allowed(self, downloads: Sequence[DownloadItem]) -> list[DownloadItem]:
         """Those whose sites have not refused us for good."""

@@ -28,10 +28,13 @@ from curation.row_digests import (
     tiling_digests,
 )
 from curation.settings import Settings
-from pipelines.driver.gated import closed_requests
+from pipelines.driver.gated import closed_requests, refused_requests
 from pipelines.driver.part_index import VideoParts
 from pipelines.driver.reuse import OtherDataset
 from pipelines.worker.work_items import BY_VIDEO, DownloadItem, VideoItem
+
+SourceRange = tuple[str, float | None, float | None]
+"""The digest of a source, and the requested range."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,13 @@ class Downloaded:
     source_uri: str
     source_bytes: int
     recipe: int | None = None
+    source_digest: str = ""
+    start: float | None = None
+    end: float | None = None
+
+    @property
+    def source(self) -> SourceRange:
+        return self.source_digest, self.start, self.end
 
     @property
     def identity(self) -> str:
@@ -160,6 +170,7 @@ class State:
     def _compare(self, downloads: pa.Table) -> None:
         """Find the requests without an up-to-date download."""
         requests = self.dataset.read("requests", ["request_key", "id", "subtitles"])
+        requests = requests.filter(pc.invert(pc.is_in(requests["request_key"], refused_requests(self.dataset))))
         expected = as_column(download_digests(requests, self.settings))
         made = downloads.append_column("identity", identities(downloads["digest"], downloads["recipe"]))
         missing = pc.invert(self._is_one_of(lookup(requests["request_key"], made, "identity"), expected, Step.DOWNLOAD))
@@ -260,8 +271,12 @@ class State:
 
     def fetched(self, items: Iterable[DownloadItem]) -> list[str]:
         """The videos that these items led to; rejected items led to none."""
+        return list(dict.fromkeys(download.video_id for download in self.downloaded(items)))
+
+    def downloaded(self, items: Iterable[DownloadItem]) -> list[Downloaded]:
+        """The downloads of these items, except of rejected ones."""
         done = (item.key for item in items if (Stage.DOWNLOAD, item.key) not in self.rejects)
-        return list(dict.fromkeys(self.downloads[key].video_id for key in done if key in self.downloads))
+        return [self.downloads[key] for key in done if key in self.downloads]
 
     def old_parts(self, items: Iterable[DownloadItem | VideoItem]) -> dict[str, frozenset[str]]:
         """By table, the parts that may hold rows which the work on these items replaces."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -55,8 +56,9 @@ class SummarizeClips(AnyLane):
                 summary = replace(summary, **{column: getattr(reused.record, column) for column in MAKERS})
                 made.spent.reused += 1
             made.add([summary], row.digest, reused.recipe if reused else None)
+        attempts = self._attempts(dataset, item)
         for clip_id, why in outcome.rejected.items():
-            made.add([item.rejected(self.name, why, clip_id)], reject_digest(inputs.digest))
+            made.add([item.rejected(self.name, why, clip_id, attempts[clip_id])], reject_digest(inputs.digest))
         fresh = {(row.record.clip_id, row.record.kind) for row in outcome.summaries}
         statuses = {(c.clip_id, "subtitles"): c.subtitle_status for c in outcome.clips}
         statuses |= {(c.clip_id, "captions"): c.caption_status for c in outcome.clips}
@@ -69,10 +71,16 @@ class SummarizeClips(AnyLane):
 
     def reject(self, dataset: Dataset, item: VideoItem, why: Rejected) -> StageOutput:
         inputs = _ClipInputs.of(dataset, item, self.settings)
-        made = self._superseding(item)
+        made, attempts = self._superseding(item), self._attempts(dataset, item)
         for segment in inputs.segments:
-            made.add([item.rejected(self.name, why, segment.clip_id)], reject_digest(inputs.digest))
+            row = item.rejected(self.name, why, segment.clip_id, attempts[segment.clip_id])
+            made.add([row], reject_digest(inputs.digest))
         return made
+
+    def _attempts(self, dataset: Dataset, item: VideoItem) -> Counter[str]:
+        """By clip_id, the tries so far that ended in a reject."""
+        rejects = columns_of_video(dataset, "rejects", item, ["stage", "key", "attempts"])
+        return Counter({row["key"]: row["attempts"] for row in rejects if row["stage"] == self.name})
 
     def _superseding(self, item: VideoItem) -> StageOutput:
         """Removes all of the video's clips, and all rejects of its clips."""

@@ -213,6 +213,7 @@ def _clip(segment: Segment, video: Video) -> Clip:
         subtitle_status=("verbatim" if verbatim else "ok") if spoken else None,
         caption_status="verbatim" if verbatim else "ok",
         language="en",
+        metadata=video.metadata,
     )
 
 

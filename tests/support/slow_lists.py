@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -17,7 +18,7 @@ def targets(argument: dict[str, Any]) -> dict[str, Any]:
     """In place of list_child.targets."""
     real = list_child._target
 
-    def target(name: str, number: int, row: Row) -> dict[str, Any]:
+    def target(name: str, number: int, row: Row, files_under: Path | None) -> dict[str, Any]:
         url = "" if isinstance(row, str) else str(row["url"])
         if url.endswith("hang"):
             time.sleep(1000)
@@ -25,9 +26,18 @@ def targets(argument: dict[str, Any]) -> dict[str, Any]:
             os.kill(os.getpid(), signal.SIGKILL)
         elif url.endswith("swell"):
             bytearray(1 << 40)
-        return real(name, number, row)
+        return real(name, number, row, files_under)
 
     if b"crash-always" in Path(argument["path"]).read_bytes():
         os.kill(os.getpid(), signal.SIGKILL)
     with patch.object(list_child, "_target", target):
         return list_child.targets(argument)
+
+
+def playlist(argument: dict[str, Any]) -> dict[str, Any]:
+    """In place of ytdlp_child.playlist: two videos in any playlist."""
+    entries = [
+        {"url": f"https://a.example/video/{n}", "metadata": {"playlist": "Bees", "title": f"Talk {n}"}} for n in (1, 2)
+    ]
+    Path(argument["file"]).write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    return {"count": 2}

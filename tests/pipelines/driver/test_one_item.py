@@ -292,7 +292,8 @@ def test_real_pages_rows_and_files_cost_only_themselves(
         inputs = [str(tmp_path / "list.jsonl"), str(film)]
         chosen = resolve(None, ["download.allow_private=true", "download.workers=1"])
         stages = (Stage.DOWNLOAD, Stage.SEGMENT)
-        assert curate(inputs, str(tmp_path / "dataset"), chosen, stages, [], 0.0, 1.0) == 0
+        given = (inputs, str(tmp_path / "dataset"), chosen, stages, [], 0.0, 1.0)
+        assert curate(*given, keep_duplicates=True) == 0
     dataset = Dataset(str(tmp_path / "dataset"))
     titles = dataset.read("videos", ["title"])["title"].to_pylist()
     assert sorted(titles) == ["caf\ufffd", "good", "hi \ufffd there"]

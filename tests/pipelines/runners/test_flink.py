@@ -103,7 +103,7 @@ def test_the_main_job_makes_the_same_tables_and_crowds_no_host(
     with WebServer(site) as web:
         urls = [*(web.url(f"/slow/{n}.mp4") for n in range(4)), web.url("/27.mp4"), web.url("/404")]
         listed.write_text("".join(json.dumps({"url": url, "id": f"v{n}"}) + "\n" for n, url in enumerate(urls)))
-        allowed = ["--set", "download.allow_private=true", "--set", "download.attempts=1"]
+        allowed = ["--set", "download.allow_private=true", "--set", "download.attempts=1", "--keep-duplicates"]
         run("curate", listed, "--dataset", tmp_path / "local", *allowed)
         web.most_at_once = 0
         two_processes = [*flink.options, "--sdk_worker_parallelism=2"]
