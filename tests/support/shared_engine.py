@@ -12,6 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from curation.engines.interface import Completion, Sampling, TextRequest
 from curation.engines.registry import close_engines, open_engine
 from curation.prompts import Prompt
+from curation.secret import keys
 from curation.settings import EngineSettings
 
 AT_A_TIME = 8
@@ -34,6 +35,10 @@ class Ask(beam.DoFn):  # type: ignore[misc]
     def __init__(self, settings: EngineSettings, folder: str) -> None:
         self.settings = settings
         self.folder = folder
+        self.key = keys.own  # to the secrets in the settings; a run's workers read it from the dataset
+
+    def setup(self) -> None:
+        keys.add(self.key)
 
     def process(self, batch: int) -> None:
         requests = [request(batch * AT_A_TIME + i) for i in range(AT_A_TIME)]

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -283,6 +284,7 @@ def test_the_processes_of_a_pipeline_share_a_real_one(
 ) -> None:
     folder = tmp_path_factory.mktemp("real")  # short, since vLLM makes sockets there
     monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)  # read again here, and once more afterwards
     servers: set[psutil.Process] = set()
     family: set[psutil.Process] = set()
     with ThreadPoolExecutor(1) as pool:
