@@ -24,9 +24,10 @@ class Mark(Enum):
     OPERATIONAL = "decides how the work is done, not its results"
     POLICY = "decides what is rejected, not what the accepted rows look like"
     ADDED = "came with a later version: at its default, digests are what they were before it"
+    EACH_TIME = "has to be given to each run: a dataset does not remember it"
 
 
-Operational, Policy, Added = Mark
+Operational, Policy, Added, EachTime = Mark
 
 
 class Section(BaseModel):
@@ -63,6 +64,23 @@ class Section(BaseModel):
         return self.model_dump(mode="json", context={REVEAL: True})
 
 
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Each value that is no section, by its whole key.
+
+    >>> dict(flat({"media": {"crf": 23}, "schema_version": 1}))
+    {'media.crf': 23, 'schema_version': 1}
+    """
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def section_of(annotation: Any) -> type[Section] | None:
+    return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
+
+
 def _shown(value: Any) -> Any:
     """`value` with its texts redacted: a text may hold a secret although its type does not say so."""
     if isinstance(value, str):
@@ -86,8 +104,8 @@ AnySection = TypeVar("AnySection", bound=Section)
 def read(file: Path | None, assignments: Sequence[str]) -> dict[str, Any]:
     """The values in `file` (TOML), overridden by `assignments`, unchecked. Raises ConfigError.
 
-    >>> read(None, ["media.crf=30", "media.preset=slow"])
-    {'media': {'crf': 30, 'preset': 'slow'}}
+    >>> read(None, ["media.crf=30", "media.preset=slow", "summaries.language="])
+    {'media': {'crf': 30, 'preset': 'slow'}, 'summaries': {'language': None}}
     """
     raw: dict[str, Any] = {}
     if file is not None:
@@ -122,7 +140,7 @@ def _assign(raw: dict[str, Any], assignment: str) -> None:
     try:
         raw[keys[-1]] = tomllib.loads(f"v = {value}")["v"]
     except tomllib.TOMLDecodeError:
-        raw[keys[-1]] = value  # a bare word is a string
+        raw[keys[-1]] = value if value.strip() else None  # a bare word is a string, and nothing unsets the key
 
 
 def merge(defaults: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,5 +188,5 @@ def _paths(kind: type[Section], prefix: str = "") -> Iterator[str]:
     """Every section and key that settings of a kind may have."""
     for name, field in kind.model_fields.items():
         yield f"{prefix}{name}"
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            yield from _paths(field.annotation, f"{prefix}{name}.")
+        if inner := section_of(field.annotation):
+            yield from _paths(inner, f"{prefix}{name}.")

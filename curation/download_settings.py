@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from curation.config import Operational, Policy, Section
+from curation.config import EachTime, Operational, Policy, Section
 from curation.secret import Secret
 
 
@@ -73,7 +73,7 @@ class DownloadSettings(Section):
     max_duration_s: Annotated[float, Policy] = Field(
         4 * 3600.0, description="longer media is rejected; of a range, only its own length counts", gt=0
     )
-    allow_private: Annotated[bool, Policy] = Field(False, description="allow loopback and private addresses")
+    allow_private: Annotated[bool, Policy, EachTime] = Field(False, description="allow loopback and private addresses")
     only_where: Annotated[str | None, Operational] = Field(
         None,
         description="SQL condition on columns of `pages`, such as duration < 1800 and language = 'en': other videos "

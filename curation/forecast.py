@@ -13,53 +13,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
 
-from curation.config import Section
 from curation.dataset.dataset import Dataset
 from curation.errors import DatasetError
+from curation.prices import RUNNERS, STARTING_SHARE, TEXT_STAGES, Prices
 from curation.rejects import Stage
 from curation.schema import TABLES
 from curation.settings import Settings
 
-TEXT_STAGES = (Stage.CAPTION, Stage.SUMMARIZE)
-RUNNERS = ("flink", "dataflow")
 MEASURES = ("processor_s", "seconds", "requests", "input_tokens", "output_tokens", "bytes")
 COLUMNS = (*(f"{stage}.{measure}" for stage in Stage for measure in MEASURES), "videos", "duration", "media", "clips")
-STARTING_SHARE = 0.05  # share of the time that waves may spend on starting their stages
+SPENT = ("processor_s", "input_tokens", "output_tokens")  # what has a price
 JOBS_PER_WAVE = 2  # on the critical path: a wave's texts are made during the next wave's media
 DRAWS = 1000
 Array = npt.NDArray[np.float64]
-
-
-# --- prices ---------------------------------------------------------------------------------------------------------
-
-
-class Prices(Section):
-    """Costs and speeds of machines: replace every figure by your own."""
-
-    as_of: str = Field("2025", description="date of these prices; the defaults are round figures from memory")
-    currency: str = Field("USD", description="of all prices here")
-    processors: int = Field(16, description="processors of a machine that downloads and segments", ge=1)
-    utilisation: float = Field(0.85, description="share of its processors that is kept busy", gt=0, le=1)
-    flink_hour: float = Field(0.8, description="price per hour of such a machine in your Flink cluster", ge=0)
-    dataflow_hour: float = Field(1.15, description="price per hour of such a Dataflow worker, memory included", ge=0)
-    flink_start_s: float = Field(14.0, description="seconds for a stage of a wave to start (12 to 16 measured)")
-    dataflow_start_s: float = Field(240.0, description="the same on Dataflow, machines and containers included")
-    caption_tokens_s: float = Field(
-        150.0, description="output tokens per second of a caption server, with images", gt=0
-    )
-    caption_flink_hour: float = Field(0.85, description="price per hour of a caption server, GPU included", ge=0)
-    caption_dataflow_hour: float = Field(1.25, description="the same as a Dataflow worker", ge=0)
-    summarize_tokens_s: float = Field(600.0, description="output tokens per second of a summary server", gt=0)
-    summarize_flink_hour: float = Field(0.85, description="price per hour of a summary server, GPU included", ge=0)
-    summarize_dataflow_hour: float = Field(1.25, description="the same as a Dataflow worker", ge=0)
-    caption_tokens: float = Field(15.0, description="output tokens of a caption, assumed for the built-in engine", gt=0)
-    summarize_tokens: float = Field(25.0, description="the same for a summary; both are the paper's", gt=0)
-    request_processor_s: float = Field(
-        0.005, description="processor seconds on our machines for each of these requests", ge=0
-    )
-    storage_gb_month: float = Field(0.02, description="price per month of 10^9 bytes", ge=0)
 
 
 # --- the sample -----------------------------------------------------------------------------------------------------
@@ -83,11 +50,17 @@ class Sample:
 
 _USAGE_QUERY = """
     select
-        coalesce(downloads.request_key, usage.key) as request, usage.stage, {measures},
-        coalesce(usage.engine || '/' || usage.model, '') as made_by
+        coalesce(downloads.request_key, usage.key) as request, usage.stage, {measures}, made_by
     from (
-        select *, row_number() over (partition by stage, key order by requests > 0 desc, created_at desc) as nth
-        from usage
+        select *, row_number() over (
+            partition by stage, key order by bytes > 0 desc, made_by = newest desc, requests desc, created_at desc
+        ) as nth
+        from (
+            select *, coalesce(engine || '/' || model, '') as made_by, first_value(made_by) over (
+                partition by stage, key order by requests > 0 desc, created_at desc
+            ) as newest
+            from usage
+        )
     ) as usage
     left join (select video_id, min(request_key) as request_key from downloads group by video_id) as downloads
         on usage.stage <> 'download' and downloads.video_id = usage.key
@@ -104,7 +77,8 @@ _VIDEOS_QUERY = """
 def measure(datasets: Sequence[Dataset]) -> Sample:
     """The cost of every stage for every request of `datasets`, from their `usage`. Raises DatasetError.
 
-    A repeated stage counts once: the last time, or the last time that it requested any text.
+    A repeated stage counts once, at what it costs to do: the last time that it read media; for texts, the time at which
+    the last model was asked for the most.
     """
     rows: list[Array] = []
     engines: dict[str, set[str]] = {}
@@ -212,9 +186,8 @@ def figures(
     longer = np.divide(seconds, duration, out=np.ones_like(duration), where=duration > 0)
     total = {name: target.videos * mean * longer for name, mean in means.items() if name not in ("videos", "duration")}
     found: dict[str, Array] = {"videos": target.videos * videos, "clips": total["clips"]}
-    busy = 3600 * prices.processors * prices.utilisation * (1 - STARTING_SHARE)
     for stage in Stage:
-        found[f"{stage}.machine_hours"] = total[f"{stage}.processor_s"] / busy
+        found[f"{stage}.machine_hours"] = prices.machine_hours(total[f"{stage}.processor_s"])
     machine_hours = sum((found[f"{stage}.machine_hours"] for stage in Stage), np.zeros(1))
     hours = (
         machine_hours / target.machines if target.machines else np.full_like(machine_hours, 24 * (target.days or 0.0))
@@ -225,15 +198,12 @@ def figures(
     for stage in TEXT_STAGES:
         for name in ("requests", "input_tokens", "output_tokens"):
             found[f"{stage}.{name}"] = total[f"{stage}.{name}"]
-        rate = getattr(prices, f"{stage}_tokens_s") * 3600 * (1 - STARTING_SHARE)
-        found[f"{stage}.server_hours"] = total[f"{stage}.output_tokens"] / rate
+        found[f"{stage}.server_hours"] = prices.server_hours(stage, total[f"{stage}.output_tokens"])
         found[f"{stage}.servers"] = np.ceil(found[f"{stage}.server_hours"] / hours)
     for runner in RUNNERS:
         for stage in Stage:
-            money = found[f"{stage}.machine_hours"] * getattr(prices, f"{runner}_hour")
-            if stage in TEXT_STAGES:
-                money = money + found[f"{stage}.server_hours"] * getattr(prices, f"{stage}_{runner}_hour")
-            found[f"{runner}.{stage}.money"] = money
+            spent, sent, received = (total[f"{stage}.{name}"] for name in SPENT)
+            found[f"{runner}.{stage}.money"] = prices.money(stage, spent, sent, received, runner)
         found[f"{runner}.money"] = sum((found[f"{runner}.{stage}.money"] for stage in Stage), np.zeros(1))
         starting_s = JOBS_PER_WAVE * getattr(prices, f"{runner}_start_s")
         found[f"{runner}.wave_videos"] = np.ceil(target.videos * starting_s / (STARTING_SHARE * hours * 3600))

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from curation.config import Operational, Policy, Section, check, merge, read
+from curation.config import (
+    Operational,
+    Policy,
+    Section,
+    check,
+    merge,
+    read,
+)
 from curation.download_settings import PRESETS, DownloadSettings
+from curation.errors import ConfigError
 from curation.languages import LANGUAGES
 from curation.redaction import is_secret_name
+from curation.remembered import remembered, without_secrets
 from curation.secret import Secret
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -294,10 +303,13 @@ class Settings(Section):
     dataflow: DataflowSettings = DataflowSettings()
 
 
-def resolve(file: Path | None = None, assignments: Sequence[str] = ()) -> Settings:
+def resolve(
+    file: Path | None = None, assignments: Sequence[str] = (), last: Mapping[str, Any] | None = None
+) -> Settings:
     """The settings: the defaults, overridden by `file` (TOML) and then by `assignments` ("section.key=value").
 
-    Raises ConfigError.
+    Without `file`, settings go on from the `last` ones that a dataset remembers, as `shown` gives them. Raises
+    ConfigError.
 
     >>> settings = resolve(None, ["download.preset=careful", "download.rate_limit=500000"])
     >>> settings.download.per_host, settings.download.rate_limit
@@ -306,7 +318,32 @@ def resolve(file: Path | None = None, assignments: Sequence[str] = ()) -> Settin
     given = read(file, assignments)
     download = given.get("download")
     preset = download.get("preset") if isinstance(download, dict) else None
-    return check(Settings, merge(merge(Settings().model_dump(), PRESETS.get(str(preset), {})), given))
+    base = merge(Settings().model_dump(), PRESETS.get(str(preset), {}))
+    if last is None or file is not None:
+        return check(Settings, merge(base, given))
+    try:
+        return check(Settings, merge(_over(base, last), given))
+    except ConfigError as error:
+        check(Settings, merge(base, given))  # what is wrong in these needs no further word
+        raise ConfigError(f"{error}\n{_GOES_ON}") from None
+
+
+def resolve_to_compare(file: Path | None, assignments: Sequence[str], last: Mapping[str, Any]) -> Settings:
+    """As `resolve`, but without need of the servers, which make no difference between two runs. Raises ConfigError."""
+    nowhere = {"engine": {"base_urls": ["http://nowhere.invalid"]}}
+    base = merge(Settings().model_dump(), {"captions": nowhere, "summaries": nowhere})
+    return check(Settings, merge(base if file else _over(base, last), read(file, assignments)))
+
+
+def _over(base: Mapping[str, Any], last: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with what can be gone on with of the `last` settings."""
+    return merge(base, without_secrets(remembered(Settings, last)))
+
+
+_GOES_ON = (
+    "without --config, a run goes on with the last run's settings, except for servers, secrets and other operational "
+    "keys: give these again"
+)
 
 
 def fields(section: Section | None = None, prefix: str = "") -> Iterator[tuple[str, Any, str]]:

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
+from curation.remembered import differences
 from curation.secret import MASK, Secret
-from curation.settings import Settings, fields, resolve
-from vidla.options import ConfigOption, SetOption, new_group
+from curation.settings import Settings, fields, resolve, resolve_to_compare
+from vidla.options import ConfigOption, DatasetArgument, SetOption, new_group
 
 app = new_group("Print, check and show the configuration.")
 
@@ -41,6 +42,32 @@ def show(config: ConfigOption = None, assignments: SetOption = None) -> None:
     Example: vidla config show --config vidla.toml --set media.crf=20
     """
     typer.echo(to_toml(resolve(config, assignments or ()), comments=False), nl=False)
+
+
+@app.command()
+def diff(dataset: DatasetArgument, config: ConfigOption = None, assignments: SetOption = None) -> None:
+    """Show the keys in which a run with these options would differ from the dataset's last run.
+
+    Without options, those in which the last run differs from the defaults.
+
+    Example: vidla config diff data/talks --config vidla.toml
+    """
+    from curation.dataset.dataset import Dataset
+    from curation.dataset.last_settings import last_run
+
+    source = Dataset(dataset)
+    if not source.exists():
+        raise source.missing()
+    last = last_run(source)
+    if last is None:
+        typer.echo("No run has recorded its settings yet.")
+        return
+    now = resolve_to_compare(config, assignments or (), last.settings)
+    found = differences(last.settings if config or assignments else {}, now)
+    for difference in found:
+        typer.echo(difference)
+    if not found:
+        typer.echo("No key differs.")
 
 
 def to_toml(settings: Settings, comments: bool) -> str:

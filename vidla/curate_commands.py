@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from curation.errors import UsageError
 from curation.recipes import Step
 from curation.rejects import Kind, Stage
-from vidla.options import ConfigOption, DatasetOption, RejectRateOption, SetOption, WaitOption
-
-if TYPE_CHECKING:
-    from pipelines.driver.state import Retry
+from vidla.options import (
+    ConfigOption,
+    DatasetOption,
+    DryRunOption,
+    MaxCostOption,
+    MaxHoursOption,
+    MaxTokensOption,
+    PricesOption,
+    RejectRateOption,
+    SetOption,
+    WaitOption,
+    YesOption,
+)
 
 
 def curate(
@@ -27,6 +36,12 @@ def curate(
     assignments: SetOption = None,
     wait: WaitOption = 0.0,
     max_reject_rate: RejectRateOption = 1.0,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    prices: PricesOption = None,
+    max_cost: MaxCostOption = None,
+    max_tokens: MaxTokensOption = None,
+    max_hours: MaxHoursOption = None,
     refresh: Annotated[
         list[Step] | None,
         typer.Option(
@@ -42,7 +57,6 @@ def curate(
     prune: Annotated[
         bool, typer.Option("--prune", help="show the requests that no INPUT names, and remove them if you agree")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
     keep_duplicates: Annotated[
         bool, typer.Option("--keep-duplicates", help="make the same bytes under two ids twice")
     ] = False,
@@ -58,20 +72,17 @@ def curate(
 
     Example: vidla curate videos.csv --dataset data/talks --set media.lines=480
     """
-    _run(
+    run = _run_of(wait, max_reject_rate, yes, dry_run, prices, (max_cost, max_tokens, max_hours))
+    settings = (dataset, config, assignments)
+    run(
         context,
         tuple(Stage),
-        inputs or [],
-        dataset,
-        config,
-        assignments,
-        wait,
-        max_reject_rate,
+        *settings,
+        inputs=inputs or [],
         one_job=one_job,
         refresh=frozenset(refresh or ()),
         files_under=files_under,
         prune=prune,
-        yes=yes,
         keep_duplicates=keep_duplicates,
     )
 
@@ -86,8 +97,15 @@ def _stage_command(stage: Stage, does: str, reads: str) -> Callable[..., None]:
         assignments: SetOption = None,
         wait: WaitOption = 0.0,
         max_reject_rate: RejectRateOption = 1.0,
+        yes: YesOption = False,
+        dry_run: DryRunOption = False,
+        prices: PricesOption = None,
+        max_cost: MaxCostOption = None,
+        max_tokens: MaxTokensOption = None,
+        max_hours: MaxHoursOption = None,
     ) -> None:
-        _run(context, (stage,), [], dataset, config, assignments, wait, max_reject_rate)
+        run = _run_of(wait, max_reject_rate, yes, dry_run, prices, (max_cost, max_tokens, max_hours))
+        run(context, (stage,), dataset, config, assignments)
 
     scope, example = f"Runs this stage alone, on the {reads} of the dataset.", f"vidla {stage} --dataset data/talks"
     command.__doc__ = f"{does}.\n\n{scope}\n\nExample: {example}"
@@ -119,6 +137,12 @@ def retry(
     assignments: SetOption = None,
     wait: WaitOption = 0.0,
     max_reject_rate: RejectRateOption = 1.0,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    prices: PricesOption = None,
+    max_cost: MaxCostOption = None,
+    max_tokens: MaxTokensOption = None,
+    max_hours: MaxHoursOption = None,
 ) -> None:
     """Try rejected work again where a retry can help, or where --kind or --force says so.
 
@@ -134,8 +158,8 @@ def retry(
     if subtitles and (kind or force):
         raise UsageError("--subtitles tries no rejects again: leave out --kind and --force")
     retried = Retry(kind, force, _keys_of(dataset, url) if url else None)
-    stages = tuple(Stage)
-    _run(context, stages, [], dataset, config, assignments, wait, max_reject_rate, retry=retried, subtitles=subtitles)
+    run = _run_of(wait, max_reject_rate, yes, dry_run, prices, (max_cost, max_tokens, max_hours))
+    run(context, tuple(Stage), dataset, config, assignments, retry=retried, subtitles=subtitles)
 
 
 def _keys_of(location: str, urls: Sequence[str]) -> frozenset[str]:
@@ -169,44 +193,37 @@ def _stored(url: str) -> str:
         raise UsageError(f"--url: {error}") from None
 
 
-def _run(
-    context: typer.Context,
-    stages: tuple[Stage, ...],
-    inputs: list[str],
-    dataset: str,
-    config: Path | None,
-    assignments: list[str] | None,
-    wait: float,
+def _run_of(
+    wait_s: float,
     max_reject_rate: float,
-    retry: Retry | None = None,
-    subtitles: bool = False,
-    one_job: bool = False,
-    refresh: frozenset[Step] = frozenset(),
-    files_under: Path | None = None,
-    prune: bool = False,
-    yes: bool = False,
-    keep_duplicates: bool = False,
-) -> None:
-    """Run the stages and exit with the run's status. `context.obj` holds the arguments after --, which are Beam's."""
-    from curation.settings import resolve
-    from pipelines.driver.curate import curate as run_curate
+    yes: bool,
+    dry_run: bool,
+    prices: Path | None,
+    limits: tuple[float | None, int | None, float | None],
+) -> Callable[..., None]:
+    """The function that runs stages with the options that all these commands have, and exits with the run's status."""
 
-    settings = resolve(config, assignments or ())
-    code = run_curate(
-        inputs,
-        dataset,
-        settings,
-        stages,
-        context.obj or [],
-        wait,
-        max_reject_rate,
-        retry=retry,
-        subtitles=subtitles,
-        one_job=one_job,
-        refresh=refresh,
-        files_under=files_under,
-        prune=prune,
-        yes=yes,
-        keep_duplicates=keep_duplicates,
-    )
-    raise typer.Exit(code)
+    def run(
+        context: typer.Context,
+        stages: tuple[Stage, ...],
+        dataset: str,
+        config: Path | None,
+        assignments: list[str] | None,
+        inputs: Sequence[str] = (),
+        **kind: Any,
+    ) -> None:
+        from curation.dataset.dataset import Dataset
+        from curation.dataset.last_settings import last_run
+        from curation.prices import read_prices
+        from curation.settings import resolve
+        from pipelines.driver.budget import RunLimits
+        from pipelines.driver.curate import curate as run_curate
+
+        last = None if config else last_run(Dataset(dataset))
+        settings = resolve(config, assignments or (), last.settings if last else None)
+        beam_arguments = context.obj or []  # those after --
+        where = (inputs, dataset, settings, stages, beam_arguments, wait_s, max_reject_rate)
+        bounds = RunLimits(*limits, read_prices(prices))
+        raise typer.Exit(run_curate(*where, yes=yes, dry=dry_run, limits=bounds, **kind))
+
+    return run

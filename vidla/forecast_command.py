@@ -10,14 +10,15 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from curation.config import check, merge, read
 from curation.dataset.dataset import Dataset
 from curation.errors import UsageError
-from curation.forecast import RUNNERS, TEXT_STAGES, Figure, Forecast, Prices, Target, as_json, assumed, measure
+from curation.forecast import Figure, Forecast, Target, as_json, assumed, measure
 from curation.forecast import plan as make_plan
+from curation.prices import RUNNERS, TEXT_STAGES, read_prices
 from curation.rejects import Stage
 from curation.settings import resolve
 from vidla.console import new_table, wide_console
+from vidla.options import PricesOption
 
 DAYS = 30.0
 
@@ -31,9 +32,7 @@ def plan(
     config: Annotated[
         Path | None, typer.Option("--config", metavar="FILE", help="the configuration of the run")
     ] = None,
-    prices: Annotated[
-        Path | None, typer.Option("--prices", metavar="FILE", help="TOML with your prices, like docs/prices.toml")
-    ] = None,
+    prices: PricesOption = None,
     days: Annotated[
         float | None, typer.Option("--days", metavar="DAYS", min=0.01, help="days available; 30 without --machines")
     ] = None,
@@ -56,7 +55,7 @@ def plan(
     """
     if days is not None and machines is not None:
         raise UsageError("give --days or --machines, not both: each determines the other")
-    costs = check(Prices, merge(Prices().model_dump(), read(prices, ())))
+    costs = read_prices(prices)
     target = Target(videos, None if machines else days or DAYS, machines, seconds)
     sample = measure([Dataset(location) for location in datasets])
     forecast = make_plan(sample, target, costs, resolve(config))

@@ -28,6 +28,26 @@ RejectRateOption = Annotated[
         "--max-reject-rate", metavar="SHARE", min=0.0, max=1.0, help="fail if SHARE of the work or more is rejected"
     ),
 ]
+YesOption = Annotated[
+    bool,
+    typer.Option("--yes", help="do not ask before texts of a served model are replaced or videos downloaded again"),
+]
+PricesOption = Annotated[
+    Path | None, typer.Option("--prices", metavar="FILE", help="TOML with your prices, like docs/prices.toml")
+]
+MaxCostOption = Annotated[
+    float | None,
+    typer.Option("--max-cost", metavar="USD", min=0.0, help="stop before the run costs more (see --prices)"),
+]
+MaxTokensOption = Annotated[
+    int | None, typer.Option("--max-tokens", metavar="N", min=0, help="stop before served models take more tokens")
+]
+MaxHoursOption = Annotated[
+    float | None, typer.Option("--max-hours", metavar="HOURS", min=0.0, help="begin nothing more after HOURS")
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="say what would be done; write nothing, and take no lease")
+]
 WhereOption = Annotated[str | None, typer.Option("--where", metavar="SQL", help="a condition in DuckDB's SQL")]
 
 

@@ -63,7 +63,7 @@ PARAMETERS = (
     Parameter(
         "config",
         "Configuration",
-        "A vidla.toml; `vidla config template` prints one. Defaults apply if unset.",
+        "A vidla.toml; `vidla config template` prints one. If unset: the settings of the dataset's last run.",
         GS_FILE,
         "--config",
         "GCS_READ_FILE",
@@ -74,6 +74,14 @@ PARAMETERS = (
         "SECTION.KEY=VALUE, overrides the configuration; separate several by semicolons.",
         r"[a-z_]+(\.[a-z_]+)+=[^;\r\n]*(;[a-z_]+(\.[a-z_]+)+=[^;\r\n]*)*",
         "--set",
+    ),
+    Parameter(
+        "yes",
+        "Agree to replace",
+        "true: a change of settings may replace texts of a served model, and download again.",
+        "true|false",
+        "--yes",
+        "BOOLEAN",
     ),
     Parameter(
         "wave_videos",
@@ -126,6 +134,8 @@ def command_line(given: Sequence[str], folder: Path) -> list[str]:
             command.append(value)
         elif parameter.means == "--set":
             command += [part for assignment in value.split(";") for part in ("--set", assignment)]
+        elif parameter.kind == "BOOLEAN":
+            command += [parameter.means] if value == "true" else []
         elif parameter.means.startswith("--"):
             command += [parameter.means, value]
         elif parameter.means.startswith("beam:"):

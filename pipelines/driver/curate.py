@@ -23,6 +23,8 @@ from curation.recipes import Step
 from curation.rejects import Stage
 from curation.settings import Settings
 from curation.sources.requests import Inputs, read_inputs
+from pipelines.driver.announcement import foretell, may_begin
+from pipelines.driver.budget import NO_LIMITS, RunLimits
 from pipelines.driver.gated import reject_gated
 from pipelines.driver.intake import Intake, take_in
 from pipelines.driver.plan import Plan
@@ -39,7 +41,7 @@ from pipelines.worker import job_key
 from pipelines.worker.logs import StderrToLog, log_to
 from pipelines.worker.progress import ProgressView, spent_on_texts
 from pipelines.worker.shutdown import explained
-from pipelines.worker.text_engines import texts_digest
+from pipelines.worker.text_engines import text_digests, texts_digest
 from pipelines.worker.worker_process import this_process
 
 log = logging.getLogger(__name__)
@@ -62,13 +64,16 @@ def curate(
     keep_duplicates: bool = False,
     prune: bool = False,
     yes: bool = False,
+    dry: bool = False,
+    limits: RunLimits = NO_LIMITS,
 ) -> int:
     """Do the work that `inputs` and the dataset still need; with `one_job`, only its first wave, as a single job.
 
     Rows of older recipes of the steps in `refresh` are made again. With `subtitles`, a retry asks for those that are
     missing, alone. Lists may name files below `files_under`. The same bytes under two ids are made once, unless
-    `keep_duplicates`; with `prune`, what `inputs` do not name is removed. Returns the exit status of the process.
-    Raises DatasetError, InputError, ConfigError, RunnerError.
+    `keep_duplicates`; with `prune`, what `inputs` do not name is removed. `yes`: do that, replace texts of served
+    models and download again without asking. `dry`: only say what would be done. Returns the exit status of the
+    process. Raises DatasetError, InputError, UsageError, RunnerError.
     """
     runner = runner_for(beam_arguments)
     if settings.download.only_where is not None:
@@ -77,49 +82,59 @@ def curate(
     dataflow.check(beam_arguments, dataset, one_job)
     if refresh and one_job:
         raise UsageError("--refresh does not work with --one-job: leave out one of them")
+    if limits and one_job:
+        raise UsageError("--max-cost, --max-tokens and --max-hours do not work with --one-job: leave out one of them")
     if prune and not inputs:
         raise UsageError("--prune removes what the inputs do not name: give INPUT")
     if not inputs and not dataset.exists():
         raise dataset.missing()
-    run_id = new_run_id()
-    command = "retry" if retry is not None else "curate" if len(stages) > 1 else stages[0]
-    about = {"command": command, "settings": settings.shown()}
-    is_described = dataflow.DataflowOptions.of(beam_arguments).is_described
-    key = contextlib.nullcontext() if runner.is_local else job_key.published(dataset, run_id, keep=is_described)
-    with (
-        this_process,
-        contextlib.nullcontext(read_inputs(inputs, settings.download, files_under)) as asked,  # makes no dataset
-        Writer(dataset, run_id, about, wait_s, this_process.halt) as writer,
-        log_to(dataset, run_id),
-        key,
-        _explaining_loss(writer),
-    ):
-        log.info("vidla %s begins to %s", __version__, command)
-        if retry is not None and subtitles:
-            retry = Retry(keys=frozenset(), videos=_ask_for_subtitles(writer, settings, retry.keys))
-        run = Run(dataset, writer, settings, texts_digest(settings), stages, runner, retry, refresh)
-        intake = take_in(writer, settings, asked)
-        if intake.counts:
-            typer.echo(intake.line(), err=True)
-        if keep_duplicates:
-            accept_duplicates(writer)
-        if prune:
-            _prune(writer, asked, intake, yes)
-        run.same_bytes = None if keep_duplicates else SameBytes(writer, settings)
-        reject_gated(writer, settings)
-        plan = run.plan(intake.targets)
-        if not plan:
-            typer.echo("Nothing to do: everything requested is either made or rejected.")
-        else:
-            _announce(plan)
-            check_needs(run, plan)
-            work = run.do_one_job if one_job else run.do
-            view = ProgressView(this_process.tally, stages, len(plan), sys.stderr)
-            _work_in_view(lambda: work(plan), view, runner.stop_s, writer.lost)
-            if one_job and is_described:
-                typer.echo("The job is described. It does its wave when it is started; nothing is made yet.")
-                return 0
-    status = _account(dataset, () if retry is not None or one_job else stages, len(plan), max_reject_rate)
+    with this_process:
+        asked = read_inputs(inputs, settings.download, files_under)  # makes no dataset
+        if dry:
+            foretell(dataset, settings, asked, stages, retry, refresh, limits.prices)
+            return 0
+        if not may_begin(dataset, settings, limits.prices, agreed=yes):
+            return 1
+        run_id = new_run_id()
+        command = "retry" if retry is not None else "curate" if len(stages) > 1 else stages[0]
+        about = {"command": command, "settings": settings.shown(), "texts": text_digests(settings)}
+        is_described = dataflow.DataflowOptions.of(beam_arguments).is_described
+        key = contextlib.nullcontext() if runner.is_local else job_key.published(dataset, run_id, keep=is_described)
+        with (
+            Writer(dataset, run_id, about, wait_s, this_process.halt) as writer,
+            log_to(dataset, run_id),
+            key,
+            _explaining_loss(writer),
+        ):
+            log.info("vidla %s begins to %s", __version__, command)
+            if retry is not None and subtitles:
+                retry = Retry(keys=frozenset(), videos=_ask_for_subtitles(writer, settings, retry.keys))
+            run = Run(dataset, writer, settings, texts_digest(settings), stages, runner, retry, refresh, limits=limits)
+            intake = take_in(writer, settings, asked)
+            if intake.counts:
+                typer.echo(intake.line(), err=True)
+            if keep_duplicates:
+                accept_duplicates(writer)
+            if prune:
+                _prune(writer, asked, intake, yes)
+            run.same_bytes = None if keep_duplicates else SameBytes(writer, settings)
+            reject_gated(writer, settings)
+            plan = run.plan(intake.targets)
+            if not plan:
+                typer.echo("Nothing to do: everything requested is either made or rejected.")
+            else:
+                _announce(plan)
+                check_needs(run, plan)
+                work = run.do_one_job if one_job else run.do
+                view = ProgressView(this_process.tally, stages, len(plan), sys.stderr)
+                _work_in_view(lambda: work(plan), view, runner.stop_s, writer.lost)
+                if one_job and is_described:
+                    typer.echo("The job is described. It does its wave when it is started; nothing is made yet.")
+                    return 0
+    if run.budget.reached:
+        typer.echo(run.budget.line())
+    is_partial = retry is not None or one_job or run.budget.reached
+    status = _account(dataset, () if is_partial else stages, len(plan), max_reject_rate)
     for name in asked.refused:
         typer.echo(f"vidla: every row of {name} is refused; `vidla inspect {dataset.uri} rejects` shows why", err=True)
     return 1 if asked.refused else status
@@ -150,8 +165,7 @@ def _prune(writer: Writer, inputs: Inputs, intake: Intake, yes: bool) -> None:
 
 
 def _announce(plan: Plan) -> None:
-    begun = f"{len(plan.segment)} to segment, {len(plan.text)} awaiting texts"
-    typer.echo(f"{len(plan.downloads)} videos to download, {begun}", err=True)
+    typer.echo(str(plan), err=True)
     if plan.fetched_again:
         typer.echo(
             f"{plan.fetched_again} of them have been downloaded before, but the way media is stored has changed since, "

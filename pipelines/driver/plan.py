@@ -112,6 +112,19 @@ class Plan:
     def __len__(self) -> int:
         return len(self.downloads) + len(self.segment) + len(self.text)
 
+    def of(self, stages: Collection[str]) -> Plan:
+        """The part of it that begins with one of these stages."""
+        return Plan(
+            self.downloads if Stage.DOWNLOAD in stages else NOTHING,
+            self.segment if Stage.SEGMENT in stages else [],
+            self.text if {Stage.CAPTION, Stage.SUMMARIZE} & set(stages) else [],
+            self.fetched_again,
+        )
+
+    def __str__(self) -> str:
+        begun = f"{len(self.segment)} to segment, {len(self.text)} awaiting texts"
+        return f"{len(self.downloads)} videos to download, {begun}"
+
 
 def make_plan(state: State, targets: Mapping[str, FetchTarget], retry: Retry | None = None) -> Plan:
     """All work that the requests of the dataset still need; with a `retry`, only that on the rejects it includes."""

@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any
 
 from curation.dataset.commits import read_commits
@@ -22,7 +23,8 @@ from curation.sources.site_limits import RESTS
 from curation.sources.sites import site_of
 from curation.sources.targets import FetchTarget
 from pipelines.driver.background import BackgroundJobs
-from pipelines.driver.plan import NOTHING, Plan, make_plan
+from pipelines.driver.budget import NO_LIMITS, Budget, RunLimits
+from pipelines.driver.plan import Plan, make_plan
 from pipelines.driver.reuse import OtherDataset
 from pipelines.driver.same_bytes import SameBytes
 from pipelines.driver.sources import delete_sources, sources_of, unneeded_sources
@@ -53,6 +55,8 @@ class Run:
     retry: Retry | None = None
     refresh: frozenset[Step] = frozenset()
     same_bytes: SameBytes | None = None  # finds them, unless both are wanted
+    limits: RunLimits = NO_LIMITS
+    budget: Budget = field(init=False)
     state: State = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)  # for the fields below, and for `state`
     _seen: int = 0  # the last commit that the state knows of
@@ -63,17 +67,14 @@ class Run:
     _in_texts: set[str] = field(default_factory=set)  # videos whose texts are being made
     _outcomes: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # of commits, by token, until taken
 
+    def __post_init__(self) -> None:
+        self.budget = Budget(self.limits, self.dataset, self.settings)
+
     def plan(self, targets: Mapping[str, FetchTarget]) -> Plan:
         """The work that the dataset still needs from this run's stages; `targets` are those of `add_requests`."""
         self._seen = self.writer.seen
         self.state = State.load(self.dataset, self.settings, self.texts, self.refresh)
-        plan = make_plan(self.state, targets, self.retry)
-        if Stage.DOWNLOAD not in self.stages:
-            plan.downloads = NOTHING
-        if Stage.SEGMENT not in self.stages:
-            plan.segment = []
-        if Stage.CAPTION not in self.stages and Stage.SUMMARIZE not in self.stages:
-            plan.text = []
+        plan = make_plan(self.state, targets, self.retry).of(self.stages)
         if not self.settings.run.keep_sources:
             unneeded = unneeded_sources(self.state, self.retry)
             delete_sources(self.dataset, unneeded)
@@ -93,8 +94,10 @@ class Run:
         this_process.tally.add("run", "waves", len(waves))
         if self.runner.is_local:
             self._start_engines()
-        with self.runner, BackgroundJobs(self._text_waves()) as background:
+        with self.runner, self.budget.watching(), BackgroundJobs(self._text_waves()) as background:
             for wave in self._with_put_off(waves):
+                if self.budget.reached:
+                    break
                 this_process.tally.add("run", "wave")
                 videos = self._media(wave)
                 background.begin(functools.partial(self._texts, wave, videos, redone))
@@ -165,7 +168,7 @@ class Run:
             segment = [*wave.segment, *(v for v in new if self.state.needs(v, self.retry) == Stage.SEGMENT)]
         if Stage.SEGMENT in self.stages:
             self._stage(wave, Stage.SEGMENT, self._items(segment, Stage.SEGMENT))
-            if not self.settings.run.keep_sources:
+            if not self.settings.run.keep_sources and not self.budget.reached:
                 with self._lock:
                     done = sources_of(self.state, [*segment, *new])
                     self.state.sources -= done
@@ -208,19 +211,32 @@ class Run:
             return [self.state.item(v, stage, self.retry) for v in videos]
 
     def _stage(self, wave: Wave, stage: Stage, items: Sequence[DownloadItem | VideoItem]) -> None:
-        """Run one stage of a wave and apply its commit. Raises RunStopped, or the error that ended it early."""
-        if not items:
-            return
+        """Run one stage of a wave, as far as the budget goes. Raises RunStopped, or the error that ended it early."""
+        token = f"{self.writer.lineage.run_id}:{wave.number}:{stage}"
+        for round_ in count(1):
+            if not items:
+                return
+            with self.budget.admitting(stage, items) as admitted:
+                if not admitted:
+                    return
+                self._run_stage(stage, items[:admitted], token if round_ == 1 else f"{token}:{round_}")
+            items = items[admitted:]
+
+    def _run_stage(self, stage: Stage, items: Sequence[DownloadItem | VideoItem], token: str) -> None:
         from pipelines.stages.stage import run_stage
 
         this_process.tally.add(stage, "wanted", len(items))
         with self._lock:
             old_parts = self.state.old_parts(items)
-        token = f"{self.writer.lineage.run_id}:{wave.number}:{stage}"
         part_bytes = self.settings.run.part_bytes
         context = Context(self.dataset, self.writer.lineage, part_bytes, self._seen, token, old_parts, self._patient)
-        ended = run_stage(stage, self._shared_settings(), items, context, self.runner)
-        if this_process.stopping.is_set():
+        ended = None
+        try:
+            ended = run_stage(stage, self._shared_settings(), items, context, self.runner)
+        except RunStopped:
+            if not self.budget.reached:
+                raise
+        if this_process.stopping.is_set() and not self.budget.reached:
             raise RunStopped
         self.writer.check()
         ended = self._settle(stage, token) or ended
@@ -241,6 +257,7 @@ class Run:
         with self._lock:
             for number, record in read_commits(self.dataset, self._seen):
                 self.state.update(record["tables"])
+                self.budget.take(record)
                 self._outcomes[record["token"]] = record.get("outcome", {})
                 self._seen = number
             return self._outcomes.pop(token, {})

@@ -72,6 +72,11 @@ class CaptionFrames(AnyLane):
         return made
 
 
+def missing_captions(dataset: Dataset, item: VideoItem, settings: Settings) -> int:
+    """How many frames of a video are to be captioned."""
+    return len(_Frames.of(dataset, item, captioner(settings)).missing)
+
+
 @dataclass(frozen=True)
 class _Frames:
     """A video's frames, with their captions and rejects."""

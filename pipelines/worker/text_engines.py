@@ -52,6 +52,11 @@ def texts_digest(settings: Settings) -> str:
     return digest(captioner(settings).digest, summariser(settings).digest)
 
 
+def text_digests(settings: Settings) -> dict[str, str]:
+    """The parts of `texts_digest`, by table."""
+    return {"captions": captioner(settings).digest, "summaries": summariser(settings).digest}
+
+
 # --- engines --------------------------------------------------------------------------------------------------------
 
 

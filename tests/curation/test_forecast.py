@@ -16,7 +16,8 @@ from curation.dataset.commits import Replacement
 from curation.dataset.dataset import Dataset
 from curation.dataset.writer import Writer
 from curation.errors import DatasetError
-from curation.forecast import COLUMNS, TEXT_STAGES, Prices, Sample, Target, figures, measure, plan, resampled
+from curation.forecast import COLUMNS, Sample, Target, figures, measure, plan, resampled
+from curation.prices import TEXT_STAGES, Prices
 from curation.rejects import Stage
 from curation.settings import fields, resolve
 from tests.support.dataset_files import commit_rows, make_dataset, usage_of
@@ -91,6 +92,16 @@ def test_texts_of_the_built_in_engine_count_as_a_server_would_make_them() -> Non
     asked = plan(Sample(rows, 0, {"caption": "openai/m"}), Target(1000, days=1.0), PRICES, resolve())
     assert asked.figures["caption.output_tokens"].value == 0
     assert asked.figures["caption.machine_hours"].value == pytest.approx(1000 * 99 / 17_100)
+
+
+def test_models_may_be_paid_by_the_token() -> None:
+    by_token = PRICES.model_copy(
+        update={"caption_input_million": 2.0, "caption_output_million": 10.0, "caption_flink_hour": 0.0}
+    )
+    given = means(caption__output_tokens=40, caption__input_tokens=400, segment__processor_s=1)
+    found = figures(given, 0.0, Target(1_000_000, days=1.0), by_token, resolve())
+    assert found["flink.caption.money"] == pytest.approx(400 * 2 + 40 * 10)
+    assert found["flink.summarize.money"] == 0
 
 
 def test_downloads_take_addresses_and_bandwidth() -> None:
@@ -173,22 +184,37 @@ def test_a_sample_is_read_from_the_usage_table(tmp_path: Path) -> None:
         measure([dataset])  # its rows have no processor seconds
 
 
-def test_the_last_run_that_requested_texts_counts(tmp_path: Path) -> None:
+def test_a_stage_counts_at_what_it_costs_to_do_not_at_its_cheapest_redo(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "data", videos=2)
-    for run, asked in (("first", 9), ("second", 4), ("third", 0)):
+    runs = [  # the model, texts asked for, bytes of media read, and processor seconds
+        ("another", 9, 10, 30.0),
+        ("tags", 4, 10, 40.0),
+        ("tags", 1, 0, 1.0),  # another tiling: no media is decoded, and one new frame is captioned
+        ("tags", 0, 0, 0.5),
+    ]
+    for number, (model, asked, size, processor_s) in enumerate(runs):
         rows = [
-            dataclasses.replace(usage_of(number, stage), processor_s=1.0, requests=asked * (stage in TEXT_STAGES))
-            for number in range(2)
+            dataclasses.replace(
+                usage_of(video, stage),
+                processor_s=processor_s,
+                requests=asked * (stage in TEXT_STAGES),
+                bytes=size * (stage not in TEXT_STAGES),
+                model=model if stage in TEXT_STAGES else None,
+                engine="openai" if stage in TEXT_STAGES else None,
+            )
+            for video in range(2)
             for stage in Stage
         ]
-        with Writer(dataset, run, {}) as writer:
-            old = frozenset({("run-1",)})
+        with Writer(dataset, f"run-{number}", {}) as writer:
+            old = frozenset({("run-1",)}) if number == 0 else frozenset[tuple[str, ...]]()
             parts = frozenset(dataset.live_parts("usage"))
-            commit_rows(writer, run, {"usage": rows}, [Replacement("usage", ("run_id",), old, parts)])
+            commit_rows(writer, f"run-{number}", {"usage": rows}, [Replacement("usage", ("run_id",), old, parts)])
     sample = measure([dataset])
     spent = dict(zip(COLUMNS, sample.rows.sum(axis=0), strict=True))
-    assert (spent["caption.requests"], spent["summarize.requests"], spent["segment.processor_s"]) == (8, 8, 2)
+    assert (spent["segment.processor_s"], spent["download.processor_s"]) == (80, 80)
+    assert (spent["caption.requests"], spent["caption.processor_s"]) == (8, 80)
     assert spent["videos"] == 2
+    assert sample.engines["caption"] == "openai/tags"
 
 
 def test_the_prices_in_the_docs_are_the_defaults() -> None:

@@ -93,9 +93,15 @@ def still(rows: Rows) -> Rows:
     return {**rows, "frames": frames}
 
 
-def run(dataset: Dataset, settings: Settings, stages: Iterable[str] = tuple(Stage), one_job: bool = False) -> int:
+def run(
+    dataset: Dataset,
+    settings: Settings,
+    stages: Iterable[str] = tuple(Stage),
+    one_job: bool = False,
+    agreed: bool = True,
+) -> int:
     """Run `vidla curate --dataset` in this process; returns its exit status."""
-    return curate([], dataset.uri, settings, tuple(stages), [], 0.0, 1.0, one_job=one_job)
+    return curate([], dataset.uri, settings, tuple(stages), [], 0.0, 1.0, one_job=one_job, yes=agreed)
 
 
 # --- the server's answers -------------------------------------------------------------------------------------------

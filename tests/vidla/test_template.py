@@ -94,12 +94,12 @@ def test_every_parameter_means_something_to_the_command() -> None:
 def test_a_launch_becomes_the_command_for_one_wave(tmp_path: Path) -> None:
     settings = "--settings=media.lines=480;subtitles.pause_s=0.5"
     own = ["--template_location=gs://a-bucket/job", "--region=europe-west4"]  # what the launcher adds by itself
-    line = command_line([*LEAST, settings, "--wave_videos=5000", *own], tmp_path)
+    line = command_line([*LEAST, settings, "--yes=true", "--wave_videos=5000", *own], tmp_path)
     cut = line.index("--")
     assert line[:2] == ["curate", "--one-job"]
     assert line[2:cut] == [
         *("--dataset", "gs://a-bucket/talks"),
-        *("--set", "media.lines=480", "--set", "subtitles.pause_s=0.5", "--set", "run.wave_videos=5000"),
+        *("--set", "media.lines=480", "--set", "subtitles.pause_s=0.5", "--yes", "--set", "run.wave_videos=5000"),
     ]
     assert {"--runner=DataflowRunner", "--sdk_location=container", LEAST[1], *own} <= set(line[cut + 1 :])
 
@@ -118,6 +118,7 @@ def test_what_the_launcher_runs_says_in_a_line_what_is_missing() -> None:
         (LEAST[:1], "sdk_container_image is missing"),
         (LEAST[1:], "dataset is missing"),
         (("--dataset=/data/talks", LEAST[1]), "dataset cannot be '/data/talks'"),
+        ((*LEAST, "--yes=yes"), "yes cannot be 'yes'"),
         ((*LEAST, "--wave_videos=0"), "wave_videos cannot be '0'"),
         ((*LEAST, "--settings=media.lines"), "settings cannot be"),
         ((LEAST[0], "--sdk_container_image=worker"), "sdk_container_image cannot be"),

@@ -179,7 +179,9 @@ def test_changed_media_settings_redo_what_follows(dataset: Path, vidla: Vidla) -
     assert after["captions"] == before["captions"]  # the same frames with the same images are not captioned again
 
 
-def test_media_that_has_to_be_downloaded_again_is_announced(vidla: Vidla, videos: list[Path], tmp_path: Path) -> None:
+def test_media_is_downloaded_again_only_once_that_is_agreed_to(
+    vidla: Vidla, videos: list[Path], tmp_path: Path
+) -> None:
     folder = tmp_path / "dataset"
     with WebServer(videos[0].parent) as web:
         arguments = ["--dataset", folder, "--set", "download.allow_private=true"]
@@ -190,6 +192,10 @@ def test_media_that_has_to_be_downloaded_again_is_announced(vidla: Vidla, videos
         assert "Nothing to do" in vidla("curate", *arguments).stdout
         assert len(web.paths()) == fetched
         run = vidla("curate", *arguments, "--set", "media.lines=90")
+        assert (run.returncode, len(web.paths())) == (2, fetched), run.stderr
+        assert "  media.lines: 360 → 90\nMade again: 1 downloads, 1 segmentations" in run.stderr
+        assert "1 videos are downloaded again: repeat it with --yes" in run.stderr.splitlines()[-1]
+        run = vidla("curate", *arguments, "--set", "media.lines=90", "--yes")
         assert run.returncode == 0, run.stderr
         assert "downloaded again" in run.stderr
         assert len(web.paths()) > fetched
@@ -208,7 +214,7 @@ def test_a_url_that_gives_another_video_by_now_leads_to_that_one(
         assert vidla("curate", web.url("/clip.mp4"), *arguments).returncode == 0
         before = rows(folder, "select video_id from videos")
         shutil.copy(videos[1], served / "clip.mp4")
-        run = vidla("curate", *arguments, "--set", "media.crf=30")
+        run = vidla("curate", *arguments, "--set", "media.crf=30", "--yes")
     assert run.returncode == 0, run.stderr  # the books balance
     for table in ("downloads", "videos", "clips"):
         (now,) = rows(folder, f"select distinct video_id from {table}")
@@ -328,7 +334,7 @@ def test_a_stage_runs_alone(vidla: Vidla, videos: list[Path], tmp_path: Path) ->
     assert vidla("curate", videos[0], "--dataset", folder, "--set", "tilings.short.min_s=1").returncode == 0
     before = contents(folder)
     for stage, changed in (("segment", {"segments"}), ("caption", set()), ("summarize", {"clips"})):
-        run = vidla(stage, "--dataset", folder)
+        run = vidla(stage, "--dataset", folder, "--set", "tilings.short.min_s=6")
         assert run.returncode == 0, run.stderr
         after = contents(folder)
         assert {t for t in after if after[t] != before[t]} <= changed | {"captions", "summaries"}, stage

@@ -133,7 +133,7 @@ def test_a_run_tells_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
         server.script = rejects_the_key
         again = settings.model_copy(update={"captions": settings.captions.model_copy(update={"seed": 1})})
         with pytest.raises(VidlaError) as raised:
-            curate([], str(dataset), again, *run[2:])
+            curate([], str(dataset), again, *run[2:], yes=True)
     assert Dataset(str(dataset)).read("clips").num_rows > 0
     assert Dataset(str(dataset)).read("rejects").num_rows >= 40
     shown = capfd.readouterr()

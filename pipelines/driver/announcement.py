@@ -1,0 +1,94 @@
+"""What a run will do, said before it begins; and what costs dearly, agreed to."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Iterable, Iterator
+
+import typer
+
+from curation.cost import expected, unit_costs
+from curation.dataset.dataset import Dataset
+from curation.dataset.last_settings import last_run
+from curation.errors import UsageError
+from curation.prices import Prices
+from curation.recipes import Step
+from curation.settings import Settings
+from curation.sources.requests import Answer
+from curation.sources.targets import FetchTarget
+from pipelines.driver.outlook import work_of
+from pipelines.driver.plan import Plan, make_plan
+from pipelines.driver.redone import Change, Redone, redone
+from pipelines.driver.state import Retry, State
+from pipelines.worker.text_engines import text_digests, texts_digest
+
+
+def may_begin(dataset: Dataset, settings: Settings, prices: Prices, *, agreed: bool) -> bool:
+    """Say on stderr how `settings` differ from the last run's and what that makes again, and whether it may begin.
+
+    What costs dearly must be `agreed` to, or is asked at a terminal: for all stages, whichever this run has, since the
+    settings are those of the next run too. Takes no lease. Raises UsageError without a terminal, DatasetError,
+    ConfigError.
+    """
+    change = _change(dataset, settings)
+    if not change:
+        return True
+    state = State.load(dataset, settings, texts_digest(settings))
+    plan = make_plan(state, {})
+    made = redone(state, plan, change)
+    question = made.question()
+    for line in _lines(change, made, state, plan, prices):
+        typer.echo(line, err=True)
+    if question is None or agreed:
+        return True
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question}: repeat it with --yes, or at a terminal; nothing has been done")
+    return typer.confirm(f"{question[0].upper()}{question[1:]}. Go on?")
+
+
+def foretell(
+    dataset: Dataset,
+    settings: Settings,
+    asked: Iterable[Answer],
+    stages: Collection[str],
+    retry: Retry | None,
+    refresh: frozenset[Step],
+    prices: Prices,
+) -> None:
+    """Say on stdout what a run would do. Writes nothing, and takes no lease. Raises DatasetError, InputError, …"""
+    known: set[str] = set()
+    plan = Plan()
+    if dataset.exists():
+        known = set(dataset.read("requests", ["request_key"])["request_key"].to_pylist())
+        change = _change(dataset, settings) or Change([])
+        state = State.load(dataset, settings, texts_digest(settings), refresh)
+        plan = make_plan(state, {})
+        made = redone(state, plan, change)
+        for line in _lines(change, made, state, plan, prices):
+            typer.echo(line)
+        if change and (question := made.question()):
+            typer.echo(f"It needs --yes, or an answer at a terminal: {question}")
+        plan = make_plan(state, {}, retry).of(stages)
+    if new := _new_requests(asked, known):
+        typer.echo(f"{new:,} new requests")
+    typer.echo(f"{plan}; nothing was written")
+
+
+def _change(dataset: Dataset, settings: Settings) -> Change | None:
+    last = last_run(dataset)
+    return Change.between(last, settings, text_digests(settings)) if last else None
+
+
+def _lines(change: Change, made: Redone, state: State, plan: Plan, prices: Prices) -> Iterator[str]:
+    if change.keys or change.hidden or made.question():
+        yield from change.lines()
+        yield made.line()
+        work = work_of(state.dataset, plan, made)
+        if cost := expected(work, unit_costs(state.dataset, state.settings), prices).line(prices):
+            yield f"All that is to be done takes {cost}"
+
+
+def _new_requests(asked: Iterable[Answer], known: set[str]) -> int:
+    """How many requests are asked for that are not `known`; those that would be rejected at once included."""
+    keys = {answer.request.request_key if isinstance(answer, FetchTarget) else answer.key for answer in asked}
+    return len(keys - known)
