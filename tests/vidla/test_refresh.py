@@ -118,7 +118,8 @@ def test_what_is_back_when_asked_again_is_kept(web: WebServer, tmp_path: Path) -
 def test_a_video_that_is_still_at_another_url_is_kept(web: WebServer, tmp_path: Path) -> None:
     copies = [web.url(f"/strict?{name}") for name in ("removed-copy", "copy", "removed-too")]
     web.strict = lambda h: h.video()
-    curate(copies, str(tmp_path / "d"), resolve(None, SETTINGS), (Stage.DOWNLOAD,), [], 0.0, 0.1)
+    given = copies, str(tmp_path / "d"), resolve(None, SETTINGS), (Stage.DOWNLOAD,), [], 0.0, 0.1
+    curate(*given, keep_duplicates=True)
     copied = [video for video in held(tmp_path) if video.startswith("content-")]
     assert len(copied) == 3 and len(set(copied)) == 1, "the same content, and so one video"
     web.strict = lambda h: h.answer(404) if "removed" in h.path else h.video()

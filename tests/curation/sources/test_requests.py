@@ -617,6 +617,7 @@ def test_which_subtitles_to_fetch() -> None:
 
 
 def test_files_that_are_not_subtitles() -> None:
-    assert read(b"<html>Sorry</html>", "en", "manual") is None
-    track = read("\ufeffWEBVTT\n\n00:00.000 --> 00:01.000\nHi\n".encode("utf-16"), None, "manual")
-    assert track and (track.format, track.language) == ("vtt", "und")
+    with pytest.raises(Rejected, match="an HTML page"):
+        read(b"<html>Sorry</html>", "en", "manual")
+    track, fault = read("\ufeffWEBVTT\n\n00:00.000 --> 00:01.000\nHi\n".encode("utf-16"), None, "manual")
+    assert fault is None and (track.format, track.language) == ("vtt", "und")
