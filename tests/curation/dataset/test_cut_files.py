@@ -20,7 +20,7 @@ from model.data.clips import current_version, select_clips
 from model.settings import DataSettings
 from tests.support.scripted_server import ScriptedServer
 from tests.support.segmented import run, segment_videos, settings_for, texts
-from vidla.cli import main
+from vidla.cli import run as run_vidla
 
 pytestmark = pytest.mark.hostile("failures")
 
@@ -66,7 +66,7 @@ def verbs(folder: Path, settings: Settings, scratch: Path) -> dict[str, Callable
     def command(*arguments: str) -> Callable[[], object]:
         def call() -> None:
             sys.argv = ["vidla", *arguments]
-            main()
+            raise SystemExit(run_vidla())
 
         return call
 

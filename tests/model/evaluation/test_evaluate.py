@@ -34,7 +34,7 @@ from model.training.trainer import Trainer
 from tests.support.dataset_files import stored_media
 from tests.support.hostile_media import gallery
 from tests.support.small_training import training_clip, training_dataset, training_settings
-from vidla.cli import main
+from vidla.cli import run as run_vidla
 
 ALONE = World(0, 1, torch.device("cpu"))
 HELD_OUT = DataSettings(held_out=0.999)
@@ -282,9 +282,7 @@ def run(dataset: Dataset, clip: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 def command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
     monkeypatch.setattr(sys, "argv", ["vidla", "evaluate", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(str(ended.value.code))
+    return run_vidla()
 
 
 def test_evaluates_a_run_as_it_was_evaluated_while_it_trained(

@@ -34,7 +34,7 @@ from tests.conftest import VIDLA
 from tests.support.project import ROOT
 from tests.support.small_clip import small_clip
 from tests.support.small_training import FAST, add_video, training_clip, training_dataset, training_settings
-from vidla.cli import main
+from vidla.cli import run as run_vidla
 
 ALONE = World(0, 1, torch.device("cpu"))
 
@@ -395,9 +395,7 @@ def test_a_dry_run_leaves_nothing_behind(
     arguments = ["vidla", "train", str(config), "--dataset", str(dataset.folder), "--out", str(tmp_path / "run")]
     monkeypatch.setattr(sys, "argv", [*arguments, "--dry-run"])
     before = pins(dataset)
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert not ended.value.code
+    assert run_vidla() == 0
     assert capsys.readouterr().out.startswith("parameters ")
     assert pins(dataset) == before and not (tmp_path / "run").exists()
 
@@ -408,11 +406,10 @@ def test_a_dry_run_leaves_nothing_behind(
 def refusal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object) -> tuple[int, str]:
     """The command's exit status and the last line of its message."""
     monkeypatch.setattr(sys, "argv", ["vidla", "train", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        main()
+    status = run_vidla()
     said = capsys.readouterr().err.strip().splitlines()
     assert said
-    return int(str(ended.value.code)), said[-1]
+    return status, said[-1]
 
 
 WRONG: dict[str, tuple[str, int, str]] = {
