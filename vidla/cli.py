@@ -41,7 +41,7 @@ COMMANDS = {
     "probe": Command("vidla.probe_command:probe", "Ask some pages of a list what is there."),
     "refresh": Command("vidla.refresh_command:refresh", "Ask whether videos are still on their sites."),
     "plan": Command("vidla.forecast_command:plan", "Estimate the time and cost of a large run."),
-    "cost": Command("vidla.cost_command:cost", "Show what a dataset has cost, and what its pending work will."),
+    "cost": Command("vidla.cost_command:cost", "Show what a dataset has cost, and will cost."),
     "train": Command("vidla.training_commands:train", "Train VidLA on the clips of a dataset."),
     "evaluate": Command("vidla.training_commands:evaluate", "Evaluate a model on retrieval or classification."),
     "hierarchical-set": Command(
