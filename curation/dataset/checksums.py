@@ -25,7 +25,7 @@ from curation.schema import TABLES
 FOLDER = "checksums/"
 PINS = "pins/"
 READERS = 16
-_LATEST = "_last_checkpoint"  # the one file of a table's log that is written more than once
+LATEST = "_last_checkpoint"  # the one file of a table's log that is written more than once
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _changed(dataset: Dataset, known: dict[str, Checksum]) -> Iterator[str]:
     """
     for table in TABLES:
         new = [path for path, _, _ in dataset.list(log_of(table)) if path not in known]
-        latest = f"{log_of(table)}{_LATEST}"
+        latest = f"{log_of(table)}{LATEST}"
         yield from (path for path in new if path != latest)
         if latest in new or (latest in known and any(path.endswith(".checkpoint.parquet") for path in new)):
             yield latest

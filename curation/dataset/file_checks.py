@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curation.dataset.checksums import checksum_of
+from curation.dataset.checksums import LATEST, checksum_of, log_of
+from curation.dataset.creation import create_table
 from curation.dataset.dataset import Dataset, rows_of
+from curation.dataset.object_store import read_errors
 from curation.dataset.parts import Part
+from curation.errors import DatasetError
 from curation.ids import content_digest
 from curation.schema import TABLES
 
@@ -65,11 +70,34 @@ def fault_of_log(dataset: Dataset, path: str) -> str | None:
         if path.endswith(".parquet"):
             pq.read_table(pa.BufferReader(dataset.get(path)), page_checksum_verification=True)
         else:
-            for line in dataset.get(path).splitlines() or [b""]:
+            data = dataset.get(path)
+            for line in data.splitlines() or [b""]:
                 json.loads(line)
+            if not path.endswith(LATEST):
+                _read_version(path, data)
     except (ValueError, pa.ArrowException, OSError) as error:
         return f"it cannot be read: {_line(error)}"
+    except DatasetError:
+        return "Delta cannot read it"
     return None
+
+
+def _read_version(path: str, actions: bytes) -> None:
+    """Have Delta read a version of a table's log: by itself if it is the first, else after a new table's first.
+
+    Raises DatasetError.
+    """
+    table, version = path.partition("/")[0], int(PurePosixPath(path).stem)
+    with tempfile.TemporaryDirectory(prefix="vidla-log-") as folder:
+        dataset = Dataset(folder)
+        log = Path(folder, log_of(table))
+        if version:
+            create_table(f"{dataset.uri}/{table}", TABLES[table])
+        log.mkdir(parents=True, exist_ok=True)
+        (log / f"{min(version, 1):020d}.json").write_bytes(actions)
+        with read_errors(path):
+            dataset.live_parts(table)
+            dataset.delta(table).schema()
 
 
 def _line(error: BaseException) -> str:

@@ -9,14 +9,14 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from curation.dataset.checksums import log_of
+from curation.dataset.checksums import LATEST, log_of
 from curation.dataset.commits import APPLICATION
+from curation.dataset.creation import create_table
 from curation.dataset.dataset import Dataset
 from curation.dataset.history import History, Share
 from curation.dataset.object_store import put
 from curation.dataset.quarantine import set_aside
-
-LATEST = "_last_checkpoint"
+from curation.schema import TABLES
 
 
 def restore_log(dataset: Dataset, table: str, history: History, damaged: Collection[str]) -> list[str]:
@@ -90,5 +90,5 @@ def _created(table: str) -> list[dict[str, Any]]:
     """The first version of an empty table's log."""
     with tempfile.TemporaryDirectory(prefix="vidla-log-") as folder:
         empty = Dataset(folder)
-        empty.create()
+        create_table(f"{empty.uri}/{table}", TABLES[table])
         return [json.loads(line) for line in empty.get(f"{log_of(table)}{0:020d}.json").splitlines()]
