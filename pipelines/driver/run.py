@@ -62,7 +62,7 @@ class Run:
     _seen: int = 0  # the last commit that the state knows of
     _left: Counter[str] = field(default_factory=Counter)  # by site, requests that it refused for good
     _put_off: list[DownloadItem] = field(default_factory=list)  # while their sites are left alone
-    _put_off_keys: frozenset[str] = frozenset()  # of the last download stage
+    _put_off_keys: frozenset[str] = frozenset()  # of the wave that is downloaded
     _patient: bool = True  # whether the stages wait for such sites
     _in_texts: set[str] = field(default_factory=set)  # videos whose texts are being made
     _outcomes: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # of commits, by token, until taken
@@ -71,7 +71,7 @@ class Run:
         self.budget = Budget(self.limits, self.dataset, self.settings)
 
     def plan(self, targets: Mapping[str, FetchTarget]) -> Plan:
-        """The work that the dataset still needs from this run's stages; `targets` are those of `add_requests`."""
+        """The work that the dataset still needs from this run's stages; `targets` are those of `take_in`."""
         self._seen = self.writer.seen
         self.state = State.load(self.dataset, self.settings, self.texts, self.refresh)
         plan = make_plan(self.state, targets, self.retry).of(self.stages)
@@ -249,7 +249,7 @@ class Run:
         this_process.tally.settle(stage, token, outcome.get("counts", {}))
         self._left.update(outcome.get("left", {}))
         if stage == Stage.DOWNLOAD:
-            self._put_off_keys = frozenset(outcome.get("put_off", ()))
+            self._put_off_keys |= frozenset(outcome.get("put_off", ()))
         return EarlyEnd.from_record(outcome["ended"]) if outcome.get("ended") else None
 
     def _take_in(self, token: str) -> Mapping[str, Any]:
