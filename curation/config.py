@@ -65,7 +65,7 @@ class Section(BaseModel):
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Each value that is no section, by its whole key.
+    """Each value that is not a section, by its whole key.
 
     >>> dict(flat({"media": {"crf": 23}, "schema_version": 1}))
     {'media.crf': 23, 'schema_version': 1}

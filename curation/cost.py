@@ -56,12 +56,12 @@ def stored_bytes(dataset: Dataset) -> int:
     return int(media["bytes"]) + sum(part.size for part in parts)
 
 
-# --- what is to be expected -----------------------------------------------------------------------------------------
+# --- forecasts ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Workload:
-    """Workload to do: numbers of media to fetch and to decode, and of texts to make."""
+    """Work to do: numbers of media to fetch and to decode, and of texts to make."""
 
     downloads: float = 0.0
     segmentations: float = 0.0
@@ -137,7 +137,7 @@ class Expected:
         """In one line; empty if nothing is known."""
         if not self.money and self.unknown:
             return ""
-        without = f", without {', '.join(self.unknown)}: of which there is no sample" if self.unknown else ""
+        without = f", without {', '.join(self.unknown)}, for which there is no sample" if self.unknown else ""
         return (
             f"about {self.input_tokens:,.0f} tokens in, {self.output_tokens:,.0f} out, {self.machine_hours:.2g} "
             f"machine-hours, {self.money:,.2f} {prices.currency}{without}"

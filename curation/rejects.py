@@ -19,6 +19,16 @@ class Stage(StrEnum):
     SUMMARIZE = "summarize"
 
 
+def stage_order(stage: str) -> int:
+    """The place of a stage among them; names of none come last.
+
+    >>> sorted(["summarize", "other", "download"], key=stage_order)
+    ['download', 'summarize', 'other']
+    """
+    stages = list(Stage)
+    return stages.index(Stage(stage)) if stage in stages else len(stages)
+
+
 class Kind(StrEnum):
     """The kinds of reject. A retry can help those in `RETRYABLE`."""
 

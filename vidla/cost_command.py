@@ -69,11 +69,12 @@ def cost(
 
 
 def _by_stage(found: Sequence[Spending], prices: Prices) -> Table:
+    from curation.rejects import stage_order
     from vidla.console import escape, new_table
 
     table = new_table("stage", "model", *_HEADINGS, numbers=_HEADINGS)
     keys = list(dict.fromkeys((each.stage, each.engine, each.model) for each in found))
-    for stage, engine, model in sorted(keys, key=lambda key: _order(key[0])):
+    for stage, engine, model in sorted(keys, key=lambda key: stage_order(key[0])):
         rows = [each for each in found if (each.stage, each.engine, each.model) == (stage, engine, model)]
         table.add_row(escape(stage), escape(f"{engine}/{model}") if engine else "", *_cells(rows, prices))
     table.add_row("all", "", *_cells(found, prices))
@@ -102,12 +103,6 @@ def _cells(rows: Iterable[Spending], prices: Prices) -> Iterator[str]:
     yield from (f"{count:,}" if count else "" for count in (requests, sent, received))
     yield from (f"{value / 3600:,.3f}" for value in (processor_s, seconds))
     yield f"{sum(row.money(prices) for row in rows):,.2f}"
-
-
-def _order(stage: str) -> int:
-    from curation.rejects import Stage
-
-    return list(Stage).index(Stage(stage)) if stage in list(Stage) else len(Stage)
 
 
 def _lines(

@@ -73,11 +73,12 @@ def curate(
     Example: vidla curate videos.csv --dataset data/talks --set media.lines=480
     """
     run = _run_of(wait, max_reject_rate, yes, dry_run, prices, (max_cost, max_tokens, max_hours))
-    settings = (dataset, config, assignments)
     run(
         context,
         tuple(Stage),
-        *settings,
+        dataset,
+        config,
+        assignments,
         inputs=inputs or [],
         one_job=one_job,
         refresh=frozenset(refresh or ()),

@@ -20,7 +20,7 @@ from curation.dataset.snapshots import as_of_one_commit
 from curation.errors import UsageError
 from curation.recipes import RECIPES, STEP_OF, older_rows
 from curation.records import SCALES
-from curation.rejects import Stage
+from curation.rejects import stage_order
 from curation.schema import TABLES
 from vidla.console import escape, new_table
 
@@ -73,15 +73,10 @@ _REJECTS = """
 
 def _rejects(rows: Sequence[Row]) -> Table:
     table = new_table("rejected at", "kind", "count", "retryable", "for example", numbers=("count", "retryable"))
-    for row in sorted(rows, key=lambda row: _order(row["stage"])):
+    for row in sorted(rows, key=lambda row: stage_order(row["stage"])):
         message = escape(row["message"] if len(row["message"]) <= 60 else row["message"][:59] + "…")
         table.add_row(row["stage"], row["kind"], str(row["count"]), str(row["retryable"]), message)
     return table
-
-
-def _order(stage: str) -> int:
-    stages = list(Stage)
-    return stages.index(Stage(stage)) if stage in stages else len(stages)
 
 
 _CLIPS = f"""

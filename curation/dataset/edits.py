@@ -1,4 +1,4 @@
-"""Edits of rows that are there: other metadata of requests, and the removal of requests with what came of them."""
+"""Rows found by a column, and edits of them: other metadata of requests, the removal of requests and their videos."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.dataset.commits import Replacement
-from curation.dataset.dataset import Dataset
+from curation.dataset.dataset import Dataset, rows_of
 from curation.dataset.parts import PartWriter
-from curation.schema import TABLES
+from curation.records import VideoRequest
+from curation.schema import TABLES, from_row
 
 
 def rows_with(dataset: Dataset, table: str, column: str, values: Iterable[str]) -> Iterator[pa.Table]:
@@ -21,6 +22,13 @@ def rows_with(dataset: Dataset, table: str, column: str, values: Iterable[str]) 
         found = pc.is_in(dataset.read_part(table, part, [column])[column], wanted)
         if pc.any(found).as_py():
             yield dataset.read_part(table, part).filter(found)
+
+
+def requests_with(dataset: Dataset, keys: Iterable[str]) -> dict[str, VideoRequest]:
+    """The requests with these keys, by request_key."""
+    found = rows_with(dataset, "requests", "request_key", keys)
+    requests = (from_row(VideoRequest, row) for rows in found for row in rows_of(rows))
+    return {request.request_key: request for request in requests}
 
 
 def replacing(dataset: Dataset, table: str, column: str, values: Iterable[str]) -> Replacement:

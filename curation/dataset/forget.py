@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from curation.dataset.commits import Replacement
 from curation.dataset.dataset import Dataset, rows_of
+from curation.dataset.edits import replacing
 from curation.dataset.object_store import put
 from curation.dataset.parts import PartWriter
 from curation.dataset.pins import parts_at, pins
@@ -178,8 +178,7 @@ def undo(writer: Writer, kind: TargetKind, name: str) -> dict[str, int]:
     same_call = [row for row in rows if (row["run_id"], row["created_at"]) == (named["run_id"], named["created_at"])]
     if kind != "channel" and any(row["kind"] == "channel" for row in same_call):
         raise UsageError("it was forgotten with its channel: undo that")
-    keys = frozenset((row["key"],) for row in same_call)
-    replaced = Replacement("forgotten", ("key",), keys, frozenset(dataset.live_parts("forgotten")))
+    replaced = replacing(dataset, "forgotten", "key", (row["key"] for row in same_call))
     writer.commit(f"{writer.lineage.run_id}:undo:{named['key']}", [], [replaced])
     return dict(Counter(row["kind"] for row in same_call))
 
@@ -311,7 +310,7 @@ def _commit(writer: Writer, targets: Collection[tuple[str, str]], found: _Found)
     new = [key for key in keys if key.key not in known]
     parts.add(Row(key, digest("forgotten")) for key in new)
     replacements = [
-        Replacement(name, (column,), frozenset((v,) for v in values), frozenset(dataset.live_parts(name)))
+        replacing(dataset, name, column, values)
         for name, table in TABLES.items()
         for column, values in (
             ("video_id", found.videos),

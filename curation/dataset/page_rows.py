@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from curation.dataset.commits import Replacement
+from curation.dataset.edits import replacing
 from curation.dataset.parts import PartWriter
 from curation.dataset.writer import Writer
 from curation.ids import digest
@@ -17,6 +17,5 @@ def keep_pages(writer: Writer, pages: Iterable[Page], part_bytes: int) -> None:
     parts = PartWriter(dataset.store, writer.lineage, part_bytes)
     latest = {page.request_key: page for page in pages}
     parts.add(Row(page, digest("page", page.request_key)) for page in latest.values())
-    keys = frozenset((key,) for key in latest)
-    older = Replacement("pages", ("request_key",), keys, frozenset(dataset.live_parts("pages")))
+    older = replacing(dataset, "pages", "request_key", latest)
     writer.commit(f"{writer.lineage.run_id}:pages", parts.finish(), [older])

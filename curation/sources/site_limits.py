@@ -138,7 +138,7 @@ def resting() -> dict[str, float]:
 
 
 def forget_sites() -> None:
-    """Begin anew, as a run does."""
+    """Forget all refusals and rests, as at the start of a run."""
     with _lock:
         _sites.clear()
         _rests_elsewhere.clear()

@@ -35,13 +35,18 @@ def format_of(text: str) -> str | None:
         return "vtt"
     if head.startswith("<") and _TTML.search(head):
         return "ttml"
-    if head[:20].lower().startswith(("<!doctype html", "<html")):
+    if is_html(head):
         return None
     if _SUBSTATION.search(head):
         return "ssa" if _OLDER_SUBSTATION.search(head) else "ass"
     if "-->" in text:
         return "srt"
     return "sbv" if _SBV.search(text) else None
+
+
+def is_html(text: str) -> bool:
+    """Whether a text is a page, which sites send in place of a file that they do not have."""
+    return text.lstrip("\ufeff \t\r\n")[:20].lower().startswith(("<!doctype html", "<html"))
 
 
 def as_webvtt(text: str, form: str) -> str:

@@ -17,7 +17,7 @@ from curation.records import SubtitleTrack
 from curation.rejects import Kind, Rejected
 from curation.subtitles.cues import MAX_CHARACTERS
 from curation.subtitles.parsing import PARSE_S, has_cues
-from curation.subtitles.subtitle_formats import SUFFIXES, format_of
+from curation.subtitles.subtitle_formats import SUFFIXES, format_of, is_html
 from curation.subtitles.text_encoding import decode
 
 FILE_BYTES = 16 * 2**20  # the rest of a larger file is not read
@@ -129,8 +129,7 @@ def read(data: bytes, language: str | None, kind: str, seconds: float = PARSE_S)
     text = storable.text(decode(data[:FILE_BYTES]))
     form = format_of(text)
     if form is None:
-        page = text.lstrip()[:20].lower().startswith(("<!doctype html", "<html"))
-        said = "an HTML page" if page else f"no file in a known format ({', '.join(SUFFIXES)})"
+        said = "an HTML page" if is_html(text) else f"no file in a known format ({', '.join(SUFFIXES)})"
         raise Rejected(Kind.UNREADABLE, f"{said} instead of subtitles")
     cues = has_cues(text[:MAX_CHARACTERS], form, min(seconds, PARSE_S))
     track = SubtitleTrack(language=language or UNKNOWN, kind=kind, format=form, text=text)

@@ -110,16 +110,7 @@ def curate(
             if retry is not None and subtitles:
                 retry = Retry(keys=frozenset(), videos=_ask_for_subtitles(writer, settings, retry.keys))
             run = Run(dataset, writer, settings, texts_digest(settings), stages, runner, retry, refresh, limits=limits)
-            intake = take_in(writer, settings, asked)
-            if intake.counts:
-                typer.echo(intake.line(), err=True)
-            if keep_duplicates:
-                accept_duplicates(writer)
-            if prune:
-                _prune(writer, asked, intake, yes)
-            run.same_bytes = None if keep_duplicates else SameBytes(writer, settings)
-            reject_gated(writer, settings)
-            plan = run.plan(intake.targets)
+            plan = _take_in(run, asked, keep_duplicates=keep_duplicates, prune=prune, yes=yes)
             if not plan:
                 typer.echo("Nothing to do: everything requested is either made or rejected.")
             else:
@@ -138,6 +129,21 @@ def curate(
     for name in asked.refused:
         typer.echo(f"vidla: every row of {name} is refused; `vidla inspect {dataset.uri} rejects` shows why", err=True)
     return 1 if asked.refused else status
+
+
+def _take_in(run: Run, inputs: Inputs, *, keep_duplicates: bool, prune: bool, yes: bool) -> Plan:
+    """Take the inputs into the dataset, and say what they brought; returns the work that is left to do."""
+    writer, settings = run.writer, run.settings
+    intake = take_in(writer, settings, inputs)
+    if intake.counts:
+        typer.echo(intake.line(), err=True)
+    if keep_duplicates:
+        accept_duplicates(writer)
+    if prune:
+        _prune(writer, inputs, intake, yes)
+    run.same_bytes = None if keep_duplicates else SameBytes(writer, settings)
+    reject_gated(writer, settings)
+    return run.plan(intake.targets)
 
 
 def _ask_for_subtitles(writer: Writer, settings: Settings, keys: frozenset[str] | None) -> frozenset[str]:

@@ -12,14 +12,13 @@ from dataclasses import dataclass, field, replace
 
 from curation.dataset.commits import Replacement
 from curation.dataset.dataset import rows_of
-from curation.dataset.edits import removal, replacing, rows_with, set_metadata
+from curation.dataset.edits import removal, replacing, requests_with, set_metadata
 from curation.dataset.parts import PartWriter, UnwritableRow
 from curation.dataset.writer import Writer
 from curation.ids import digest
 from curation.records import Reject, Row, VideoRequest
 from curation.rejects import Kind, Rejected, Stage
 from curation.row_digests import download_digest, download_reject_digest
-from curation.schema import from_row
 from curation.settings import Settings
 from curation.sources.requests import Answer, Inputs, read_inputs
 from curation.sources.targets import FetchTarget, reject_input
@@ -168,7 +167,7 @@ class _Batch:
     def _refuse_clashes(self) -> None:
         """Refuse the rows whose URL and range an earlier one has with another id, subtitles or signature."""
         others = {
-            **self.known_rows({target.request.request_key for target in self.clashes}),
+            **requests_with(self.writer.dataset, {target.request.request_key for target in self.clashes}),
             **self.changed,
             **self.new,
         }
@@ -184,18 +183,12 @@ class _Batch:
             key = (request.request_key, request.id, request.subtitles, row if about == "another signature" else None)
             self._refuse(reject_input(Kind.DUPLICATE, message, request.uri, "duplicate", *key))
 
-    def known_rows(self, keys: set[str]) -> dict[str, VideoRequest]:
-        """The requests of the table with these keys."""
-        found = rows_with(self.writer.dataset, "requests", "request_key", keys)
-        requests = (from_row(VideoRequest, row) for rows in found for row in rows_of(rows))
-        return {request.request_key: request for request in requests}
-
     def _change(self, parts: PartWriter) -> list[Replacement]:
         """Write the changed metadata of requests that are known; returns what the changes replace."""
         dataset = self.writer.dataset
         metadata: dict[str, str | None] = {}
         corrected = self.rejects.keys() & self.changed.keys()  # whose rejects are replaced
-        for key, old in self.known_rows(set(self.changed)).items():
+        for key, old in requests_with(dataset, self.changed).items():
             request = self.changed[key]
             if key in self.rejects:
                 continue

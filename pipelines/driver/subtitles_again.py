@@ -11,11 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.dataset.commits import Replacement
 from curation.dataset.dataset import Dataset, rows_of
+from curation.dataset.edits import replacing, requests_with, rows_with
 from curation.dataset.parts import PartWriter
 from curation.dataset.writer import Writer
 from curation.records import Download, Row, SubtitleTrack, Video, VideoRequest
@@ -48,7 +47,7 @@ def ask_again(writer: Writer, settings: Settings, keys: frozenset[str] | None = 
     dataset = writer.dataset
     result = AskedAgain()
     for number, rows in enumerate(batches(_noted(dataset, keys), AT_A_TIME)):
-        requests = _requests(dataset, [row.record.request_key for row in rows])
+        requests = requests_with(dataset, [row.record.request_key for row in rows])
         found = _fetch(dataset, settings, [requests.get(row.record.request_key) for row in rows])
         changed = [
             Row(_with(row.record, subtitles), row.digest, row.recipe)
@@ -70,12 +69,6 @@ def _noted(dataset: Dataset, keys: frozenset[str] | None) -> Iterator[Row[Downlo
         for row in rows_of(dataset.read_part("downloads", part).filter(noted)) if pc.any(noted).as_py() else ():
             if keys is None or row["request_key"] in keys:
                 yield Row(from_row(Download, row), row["digest"], row["recipe"])
-
-
-def _requests(dataset: Dataset, keys: Sequence[str]) -> dict[str, VideoRequest]:
-    requests = dataset.read("requests")
-    wanted = requests.filter(pc.is_in(requests["request_key"], pa.array(keys, pa.string())))
-    return {row["request_key"]: from_row(VideoRequest, row) for row in rows_of(wanted)}
 
 
 def _fetch(dataset: Dataset, settings: Settings, requests: Sequence[VideoRequest | None]) -> list[Subtitles | None]:
@@ -116,10 +109,8 @@ def _respoken(dataset: Dataset, settings: Settings, downloads: Iterable[Download
     """The rows of `videos` whose words are others with the subtitles of these downloads."""
     by_video = {download.video_id: download for download in downloads}
     respoken: list[Row[Video]] = []
-    for part in dataset.live_parts("videos") if by_video else ():
-        ids = dataset.read_part("videos", part, ["video_id"])["video_id"]
-        wanted = pc.is_in(ids, pa.array(list(by_video), pa.string()))
-        for row in rows_of(dataset.read_part("videos", part).filter(wanted)) if pc.any(wanted).as_py() else ():
+    for rows in rows_with(dataset, "videos", "video_id", by_video):
+        for row in rows_of(rows):
             video = from_row(Video, row)
             try:
                 now = with_words(video, by_video[video.video_id], settings)
@@ -138,11 +129,7 @@ def _commit(
         return
     parts = PartWriter(writer.dataset.store, writer.lineage, settings.run.part_bytes)
     parts.add([*downloads, *videos])
-
-    def replaced(table: str, column: str, keys: Iterable[str]) -> Replacement:
-        return Replacement(table, (column,), frozenset((k,) for k in keys), frozenset(writer.dataset.live_parts(table)))
-
-    ids = [row.record.video_id for row in videos]
-    replacements = [replaced("downloads", "request_key", (row.record.request_key for row in downloads))]
-    replacements += [replaced(table, "video_id", ids) for table in ("videos", "segments", "clips") if ids]
+    dataset, ids = writer.dataset, [row.record.video_id for row in videos]
+    replacements = [replacing(dataset, "downloads", "request_key", (row.record.request_key for row in downloads))]
+    replacements += [replacing(dataset, table, "video_id", ids) for table in ("videos", "segments", "clips") if ids]
     writer.commit(token, parts.finish(), replacements)
