@@ -128,8 +128,9 @@ def test_who_comes_while_it_ends_gets_a_new_one(serve: Serve, stand_in: Path) ->
         coming = pool.submit(serve().ready)
         with pytest.raises(TimeoutError):
             coming.result(1.0)
-        assert starts(stand_in) == 1, "never two at a time: a card may have room for one"
-        os.kill(family[0], signal.SIGCONT)
+        assert starts(stand_in) == 1 or is_gone(family[0]), "never two at a time: a card may have room for one"
+        with suppress(ProcessLookupError):  # a machine that is slow enough has killed it by now
+            os.kill(family[0], signal.SIGCONT)
         assert coming.result() != (old,)
         closed.result()
     assert_nothing_left(family, old)
