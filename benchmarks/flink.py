@@ -28,7 +28,7 @@ from curation.settings import resolve
 from pipelines.driver.intake import add_requests
 from pipelines.driver.run import Run
 from pipelines.runners.runner import runner_for
-from pipelines.worker.text_engines import texts_digest
+from pipelines.worker.text_engines import wanted_texts
 from pipelines.worker.worker_process import this_process
 from tests.support.flink_cluster import SLOTS, Cluster
 
@@ -85,7 +85,7 @@ def small_wave(folder: Path, videos: Path, place: str, options: Sequence[str]) -
         ffmpeg.input(str(video), t=SMALL_S).output(str(small / video.name), c="copy").run(quiet=True)
     settings = resolve()
     with this_process, Writer(Dataset(str(folder / f"wave-{place}")), "benchmark", {}) as writer:
-        run = Run(writer.dataset, writer, settings, texts_digest(settings), runner=runner_for(options))
+        run = Run(writer.dataset, writer, settings, wanted_texts(settings), runner=runner_for(options))
         return timed(lambda: run.do(run.plan(add_requests(run.writer, run.settings, [str(small)]))))
 
 

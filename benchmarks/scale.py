@@ -64,12 +64,14 @@ from pipelines.driver.waves import waves_of
 from pipelines.runners.runner import Runner
 from pipelines.worker import memory
 from pipelines.worker.shutdown import RunStopped
+from pipelines.worker.text_engines import WantedTexts
 from pipelines.worker.work_items import Context
 from pipelines.worker.worker_process import this_process
 from tests.support.memory import peak_bytes
 
-TEXTS = digest("the texts of the first run")
-OTHER_TEXTS = digest("the texts of another prompt")
+MADE_BY = {"maker": digest("simulated"), "model": "simulated", "prompt_digest": "", "sampling": "{}"}
+TEXTS = WantedTexts(digest("the texts of the first run"), MADE_BY)
+OTHER_TEXTS = WantedTexts(digest("the texts of another prompt"), {**MADE_BY, "maker": digest("another")})
 CLIP_S = {"short": 13.2, "medium": 30.4, "long": 60.3}  # means of the paper; below, the words in a clip's texts
 SAID = {"short": 32, "medium": 72, "long": 142}
 SEEN = {"short": 11, "medium": 25, "long": 49}
@@ -354,7 +356,7 @@ class Rows:
         self.fetched = download_digests(requests, settings)
         self.decoded = media_digests(as_column(self.fetched), settings)
         self.tiled = tiling_digests(as_column(self.decoded), settings)
-        self.texted = clips_digests(as_column(self.tiled), TEXTS, 0)
+        self.texted = clips_digests(as_column(self.tiled), TEXTS.digest, 0)
         scales = [(s, i, length) for s, length in CLIP_S.items() for i in range(max(1, round(seconds / length)))]
         self.scales = [s for s, _, _ in scales]
         self.starts = np.array([i * length for _, i, length in scales])
@@ -400,7 +402,7 @@ class Rows:
         frame_ids = [f"{v}.{t * 1_000_000:.0f}" for v in self.ids for t in self.captioned]
         return self._rows(
             "captions", n, self._digests(n), frame_id=frame_ids, time=np.tile(self.captioned, len(self.ids)),
-            text=texts, raw_text=texts, **self._made_by(n),
+            text=texts, raw_text=texts, maker=[MADE_BY["maker"]] * len(frame_ids), **self._made_by(n),
         )  # fmt: skip
 
     def segments(self) -> pa.Table:

@@ -203,6 +203,7 @@ class Caption:
     revision: Annotated[str, "the model's revision"]
     prompt_digest: Annotated[str, "digest of the prompt's file"]
     sampling: Annotated[str, "JSON object"]
+    maker: Annotated[str | None, "digest of the engine, prompt and sampling together; null in older rows"] = None
 
 
 @dataclass(frozen=True, kw_only=True)

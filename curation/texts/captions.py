@@ -61,6 +61,7 @@ def _caption(frame: Frame, source: TextSource, outcome: Outcome) -> Caption:
         text=outcome.answer.text,
         raw_text=outcome.raw_text,
         status=outcome.answer.status,
+        maker=source.digest,
         **source.lineage,
     )
 

@@ -41,7 +41,7 @@ from pipelines.worker import job_key
 from pipelines.worker.logs import StderrToLog, log_to
 from pipelines.worker.progress import ProgressView, spent_on_texts
 from pipelines.worker.shutdown import explained
-from pipelines.worker.text_engines import text_digests, texts_digest
+from pipelines.worker.text_engines import text_digests, wanted_texts
 from pipelines.worker.worker_process import this_process
 
 log = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ def curate(
             log.info("vidla %s begins to %s", __version__, command)
             if retry is not None and subtitles:
                 retry = Retry(keys=frozenset(), videos=_ask_for_subtitles(writer, settings, retry.keys))
-            run = Run(dataset, writer, settings, texts_digest(settings), stages, runner, retry, refresh, limits=limits)
+            run = Run(dataset, writer, settings, wanted_texts(settings), stages, runner, retry, refresh, limits=limits)
             plan = _take_in(run, asked, keep_duplicates=keep_duplicates, prune=prune, yes=yes)
             if not plan:
                 typer.echo("Nothing to do: everything requested is either made or rejected.")

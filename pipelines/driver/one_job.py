@@ -14,7 +14,7 @@ import apache_beam as beam
 from curation.dataset.commits import read_commits
 from curation.rejects import Stage
 from curation.settings import Settings
-from pipelines.driver.reuse import OtherDataset
+from pipelines.driver.reuse import reusable
 from pipelines.driver.sources import delete_sources, sources_of
 from pipelines.driver.state import State
 from pipelines.driver.waves import Wave
@@ -23,6 +23,7 @@ from pipelines.stages.stage import stage_of
 from pipelines.worker.reports import ReportReader
 from pipelines.worker.shutdown import EarlyEnd
 from pipelines.worker.stage_work import Work
+from pipelines.worker.text_engines import WantedTexts
 from pipelines.worker.work_items import Context, VideoItem
 from pipelines.worker.worker_process import this_process
 
@@ -34,7 +35,7 @@ class WaveInOneJob:
     wave: Wave
     context: Context
     settings: Settings
-    texts: str  # the digest of everything that makes the texts
+    texts: WantedTexts
 
     def run(self, runner: Runner) -> EarlyEnd | None:
         """Pass it to the runner, which may or may not wait for it; returns why a commit failed, if one did."""
@@ -81,7 +82,8 @@ class WaveInOneJob:
             needing = [v for v in videos if state.needs(v) == Stage.SEGMENT]
         else:
             needing = [v for v in videos if state.needs(v) == Stage.CAPTION]
-            state.reused = [OtherDataset.locate(location) for location in self.settings.run.reuse]
+            again = any((self.wave.segment, self.wave.text, *(item.redo for item in self.wave.downloads)))
+            state.reused = reusable(dataset, self.settings, again=again)
             if not self.settings.run.keep_sources:
                 segmented = [v for v in videos if state.needs(v) != Stage.SEGMENT]
                 delete_sources(dataset, sources_of(state, segmented))

@@ -25,14 +25,14 @@ from curation.sources.targets import FetchTarget
 from pipelines.driver.background import BackgroundJobs
 from pipelines.driver.budget import NO_LIMITS, Budget, RunLimits
 from pipelines.driver.plan import Plan, make_plan
-from pipelines.driver.reuse import OtherDataset
+from pipelines.driver.reuse import reusable
 from pipelines.driver.same_bytes import SameBytes
 from pipelines.driver.sources import delete_sources, sources_of, unneeded_sources
 from pipelines.driver.state import Retry, State
 from pipelines.driver.waves import Wave, waves_of
 from pipelines.runners.runner import LocalRunner, Runner
 from pipelines.worker.shutdown import EarlyEnd, RunStopped
-from pipelines.worker.text_engines import is_served, served_engines, shared
+from pipelines.worker.text_engines import WantedTexts, is_served, served_engines, shared
 from pipelines.worker.work_items import Context, DownloadItem, VideoItem
 from pipelines.worker.worker_process import this_process
 
@@ -49,7 +49,7 @@ class Run:
     dataset: Dataset
     writer: Writer
     settings: Settings
-    texts: str  # the digest of everything that makes the texts
+    texts: WantedTexts
     stages: Sequence[Stage] = tuple(Stage)
     runner: Runner = field(default_factory=lambda: LocalRunner(()))
     retry: Retry | None = None
@@ -89,7 +89,8 @@ class Run:
         redone = frozenset(known[key].video_id for key in plan.downloads.redone() if key in known)
         self.state.locate([*plan.segment, *plan.text, *redone])
         if Stage.CAPTION in self.stages or Stage.SUMMARIZE in self.stages:
-            self.state.reused = [OtherDataset.locate(location) for location in self.settings.run.reuse]
+            again = bool(plan.segment or plan.text or redone)
+            self.state.reused = reusable(self.dataset, self.settings, again=again)
         waves = waves_of(plan, self.state, self.settings.run)
         this_process.tally.add("run", "waves", len(waves))
         if self.runner.is_local:

@@ -6,6 +6,8 @@ their ids are kept. Only videos that may need work are Python objects.
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.dataset.dataset import Dataset, lookup, rows_of
+from curation.dataset.object_store import read_errors
 from curation.recipes import RECIPES, Step, identities, identity, older_rows
 from curation.rejects import Stage
 from curation.row_digests import (
@@ -30,7 +33,8 @@ from curation.row_digests import (
 from curation.settings import Settings
 from pipelines.driver.gated import closed_requests, refused_requests
 from pipelines.driver.part_index import VideoParts
-from pipelines.driver.reuse import OtherDataset
+from pipelines.driver.reuse import TextParts
+from pipelines.worker.text_engines import WantedTexts
 from pipelines.worker.work_items import BY_VIDEO, DownloadItem, VideoItem
 
 SourceRange = tuple[str, float | None, float | None]
@@ -109,9 +113,9 @@ class State:
 
     dataset: Dataset
     settings: Settings
-    texts: str  # the digest of everything that makes the texts
+    texts: WantedTexts
     refresh: frozenset[Step] = frozenset()  # steps whose rows of older recipes are out of date
-    stale_texts: set[str] = field(default_factory=set)  # videos with such captions, summaries or clips
+    stale_texts: set[str] = field(default_factory=set)  # videos with such texts, or captions of another origin
     caption_recipes: dict[str, int] = field(default_factory=dict)  # of videos with captions of recipe 2 or later
     settled: set[str] = field(default_factory=set)  # videos that need nothing; the fields below leave them out
     undownloaded: set[str] = field(default_factory=set)  # videos with rows but no download, as after a repair
@@ -128,16 +132,19 @@ class State:
     unfetched: pa.Table = field(default_factory=lambda: NO_REQUESTS)
     fetched_count: int = 0  # all downloads, those of settled videos included
     fetched_bytes: int = 0
-    reused: Sequence[OtherDataset] = ()  # datasets that texts are taken from
+    reused: Sequence[TextParts] = ()  # where texts are taken from
     video_parts: VideoParts = field(init=False)
 
     def __post_init__(self) -> None:
         self.video_parts = VideoParts(self.dataset)
 
     @classmethod
-    def load(cls, dataset: Dataset, settings: Settings, texts: str, refresh: frozenset[Step] = frozenset()) -> State:
+    def load(
+        cls, dataset: Dataset, settings: Settings, texts: WantedTexts, refresh: frozenset[Step] = frozenset()
+    ) -> State:
         state = cls(dataset, settings, texts, refresh)
         state._look_for_recipes()
+        state._look_for_other_captions()
         state._take("rejects", dataset.live_parts("rejects"))
         state.closed = closed_requests(dataset, settings)
         state.sources = {path for path, _, _ in dataset.list("sources/")}
@@ -210,9 +217,9 @@ class State:
     def _texts_of(self, video_ids: pa.ChunkedArray) -> str | pa.ChunkedArray:
         """`texts` for each video, with the recipe of its captions if that is the second or later."""
         if not self.caption_recipes:
-            return self.texts
+            return self.texts.digest
         recipes = pa.array([self.caption_recipes.get(video_id) for video_id in video_ids.to_pylist()], pa.int64())
-        return identities(as_column(pa.repeat(self.texts, len(video_ids))), as_column(recipes))
+        return identities(as_column(pa.repeat(self.texts.digest, len(video_ids))), as_column(recipes))
 
     def _identities(self, digest: str, step: Step) -> set[str]:
         """The identities of up-to-date rows with that digest."""
@@ -227,6 +234,17 @@ class State:
         if RECIPES[Step.CAPTIONS] > 1:
             query = "select video_id, max(recipe) as recipe from captions where recipe > 1 group by video_id"
             self.caption_recipes = {row["video_id"]: row["recipe"] for row in rows_of(self.dataset.sql(query))}
+
+    def _look_for_other_captions(self) -> None:
+        """Find the videos with captions of another origin, as a run that was killed before their clips leaves them.
+
+        Parts whose statistics show no such caption are not read.
+        """
+        maker, *older = (pc.field(name) != value for name, value in self.texts.captions.items())
+        other = maker | (pc.field("maker").is_null() & functools.reduce(operator.or_, older))
+        with read_errors(f"{self.dataset.uri}/captions"):
+            for batch in self.dataset.arrow("captions").to_batches(columns=["video_id"], filter=other):
+                self.stale_texts.update(batch["video_id"].unique().to_pylist())
 
     def update(self, tables: Mapping[str, Mapping[str, Iterable[Mapping[str, Any]]]]) -> None:
         """Apply a commit, given as in its record: by table, the parts that it adds and removes.
@@ -264,7 +282,7 @@ class State:
     def item(self, video_id: str, stage: Stage, retry: Retry | None = None) -> VideoItem:
         uri = min((d.uri for d in self.downloads_of(video_id)), default="")
         rejection = self.rejects.get((stage, video_id))
-        elsewhere = {other.uri: parts for other in self.reused if (parts := other.parts_of(video_id))}
+        elsewhere = {other.uri: parts for other in self.reused if (parts := other.of_video(video_id))}
         attempts = rejection.attempts if rejection else 0
         parts = self.video_parts.of(video_id)
         return VideoItem(video_id, uri, parts, attempts, retry is not None, elsewhere, self.refresh)
@@ -311,7 +329,7 @@ class State:
         textless = self.textless.get(video_id, {}).values()
         if video_id in self.stale_texts or any(is_retried(r, retry) for r in textless):
             return Stage.CAPTION
-        texts = identity(self.texts, self.caption_recipes.get(video_id))
+        texts = identity(self.texts.digest, self.caption_recipes.get(video_id))
         expected = clips_digest(self.segments[video_id], texts, sum(r.stage == Stage.CAPTION for r in textless))
         made = self.clips.get(video_id) in self._identities(expected, Step.SUMMARIES)
         return None if made or any(r.digest == reject_digest(expected) for r in textless) else Stage.CAPTION

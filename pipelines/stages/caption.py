@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -56,7 +56,7 @@ class CaptionFrames(AnyLane):
             digest = frames.digests[frame_id]
             if digest in known:
                 caption = known[digest].record
-                caption = replace(caption, frame_id=frame_id, time=frames.times[frame_id])
+                caption = replace(caption, frame_id=frame_id, time=frames.times[frame_id], maker=source.digest)
                 made.add([caption], digest, known[digest].recipe)
             else:
                 frames.reject(made, item, rejected[digest], frame_id)
@@ -85,8 +85,10 @@ class _Frames:
     digests: Mapping[str, str]  # of an up-to-date caption
     captions: Sequence[Row[Caption]]  # up to date or not
     usable: Sequence[Row[Caption]]  # except those of an older recipe to be refreshed
+    kept: Collection[str]  # frames with an up-to-date caption
     rejects: Mapping[str, Mapping[str, Any]]  # by frame_id
-    missing: Sequence[str]  # frames that the clips need captioned but that are not, in order
+    needed: Collection[str]  # frames that the clips need captioned
+    missing: Sequence[str]  # those that are not, in order
 
     @classmethod
     def of(cls, dataset: Dataset, item: VideoItem, source: TextSource) -> _Frames:
@@ -97,13 +99,15 @@ class _Frames:
         rejects_of_video = columns_of_video(dataset, "rejects", item, columns)
         rejects = {r["key"]: r for r in rejects_of_video if r["stage"] == Stage.CAPTION}
         usable = up_to_date(captions, item, Step.CAPTIONS)
-        done = {c.record.frame_id for c in usable if c.digest == digests.get(c.record.frame_id)}
+        kept = {c.record.frame_id for c in usable if _holds(c, digests, source)}
+        done = set(kept)
         if not item.retry:
             done |= {key for key, r in rejects.items() if key in digests and r["digest"] == reject_digest(digests[key])}
         segments = columns_of_video(dataset, "segments", item, ["frame_ids"])
-        needed = {frame_id for row in segments for frame_id in row["frame_ids"]} - done
+        needed = {frame_id for row in segments for frame_id in row["frame_ids"]}
         times = {row["frame_id"]: row["time"] for row in rows}
-        return cls(times, digests, captions, usable, rejects, [f for f in digests if f in needed])
+        missing = [f for f in digests if f in needed and f not in done]
+        return cls(times, digests, captions, usable, kept, rejects, needed, missing)
 
     def known(self, item: VideoItem) -> dict[str, Row[Caption]]:
         """By digest, the captions that the video already has, here or in another dataset."""
@@ -121,15 +125,13 @@ class _Frames:
         return [found[frame_id] for frame_id in frame_ids]
 
     def outdated(self) -> StageOutput:
-        """Removes the captions and rejects that no longer hold; those of frames that no clip uses now may stay."""
+        """Removes the captions and rejects that no longer hold; captions of frames that no clip uses now may stay."""
         made = StageOutput()
-        usable = (row for row in self.usable if row.digest == self.digests.get(row.record.frame_id))
-        kept = {row.record.frame_id for row in usable}
         for row in self.captions:
-            if row.record.frame_id not in kept:
+            if row.record.frame_id not in self.kept:
                 made.replace("captions", frame_id=row.record.frame_id)
         for frame_id in self.rejects:
-            if frame_id in self.missing or frame_id not in self.digests:
+            if frame_id in self.missing or frame_id not in self.needed:
                 made.replace("rejects", key=frame_id)
         return made
 
@@ -137,3 +139,10 @@ class _Frames:
         attempts = self.rejects[frame_id]["attempts"] if frame_id in self.rejects else 0
         row = item.rejected(Stage.CAPTION, why, frame_id, attempts)
         made.add([row], reject_digest(self.digests[frame_id]))
+
+
+def _holds(row: Row[Caption], digests: Mapping[str, str], source: TextSource) -> bool:
+    """Whether a caption is up to date, and says so: one that does not name its maker is written again, with it."""
+    origin = (row.record.maker or source.digest, row.record.model, row.record.prompt_digest, row.record.sampling)
+    wanted = (source.digest, source.engine.model, source.prompt.digest, source.sampling.to_json())
+    return row.digest == digests.get(row.record.frame_id) and origin == wanted

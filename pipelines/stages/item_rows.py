@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from curation.dataset.dataset import Dataset
 from curation.dataset.video_rows import read_video
+from curation.errors import DatasetError
 from curation.recipes import Step, is_older
 from curation.records import Row
 from curation.schema import TABLES, from_row, table_of
@@ -40,15 +41,15 @@ def rows_of_video(dataset: Dataset, record: type[T], item: VideoItem) -> list[Ro
 
 
 def rows_elsewhere(record: type[T], item: VideoItem) -> list[Row[T]]:
-    """The same video's rows in the other datasets that texts are taken from."""
+    """The same video's rows in the other datasets, and in the older parts of this one, that texts are taken from."""
     rows: list[Row[T]] = []
     table = table_of(record)
     for uri, parts in item.parts_elsewhere.items():
         for part in parts.get(table, ()):
             try:
                 values = read_video(Dataset(uri), table, part, item.video_id)
-            except FileNotFoundError:
-                log.warning("%s/%s/%s was deleted while this run went on; its texts are made again", uri, table, part)
+            except (OSError, DatasetError) as error:  # such as a file that was deleted meanwhile
+                log.warning("%s/%s/%s cannot be read; its texts are made again: %s", uri, table, part, error)
             else:
                 rows += _rows(record, values.to_pylist())
     return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,21 @@ def texts_digest(settings: Settings) -> str:
 def text_digests(settings: Settings) -> dict[str, str]:
     """The parts of `texts_digest`, by table."""
     return {"captions": captioner(settings).digest, "summaries": summariser(settings).digest}
+
+
+@dataclass(frozen=True)
+class WantedTexts:
+    """What shows whether texts are up to date: `digest`, of all that makes a clip's texts except its footage; and the
+    values of columns of `captions`, by which a caption's origin is known without its frame."""
+
+    digest: str
+    captions: Mapping[str, str]
+
+
+def wanted_texts(settings: Settings) -> WantedTexts:
+    source = captioner(settings)
+    made_by = {"maker": source.digest, "model": source.engine.model, "prompt_digest": source.prompt.digest}
+    return WantedTexts(texts_digest(settings), {**made_by, "sampling": source.sampling.to_json()})
 
 
 # --- engines --------------------------------------------------------------------------------------------------------

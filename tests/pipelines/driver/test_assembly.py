@@ -22,6 +22,7 @@ from pipelines.driver.plan import NOTHING, Downloads, Plan
 from pipelines.driver.state import Downloaded, State
 from pipelines.driver.waves import waves_of
 from pipelines.worker.batches import batches
+from pipelines.worker.text_engines import WantedTexts
 from pipelines.worker.thread_pools import Slots
 from tests.conftest import VIDLA
 from tests.support.dataset_files import download_of, request_of
@@ -45,7 +46,7 @@ def test_batches_are_bounded_by_number_and_by_size() -> None:
 
 def test_a_wave_ends_where_it_would_hold_too_many_bytes(tmp_path: Path) -> None:
     settings = settings_for("http://nowhere", assignments=["run.wave_bytes=100", "run.wave_videos=4"])
-    state = State(Dataset(str(tmp_path)), settings, "")
+    state = State(Dataset(str(tmp_path)), settings, WantedTexts("", {}))
     for number, size in enumerate((60, 60, 30)):
         download = Downloaded(f"r{number}", f"v{number}", "", "", f"sources/{number}", size)
         state.downloads[download.request_key] = download

@@ -30,12 +30,15 @@ from curation.sources.targets import FetchTarget
 from pipelines.driver.part_index import VideoParts
 from pipelines.driver.plan import make_plan
 from pipelines.driver.state import Retry, State
+from pipelines.worker.text_engines import WantedTexts
 from pipelines.worker.work_items import BY_VIDEO, DownloadItem
-from tests.support.dataset_files import download_of, made_of, reject_of, request_of, stored_media
+from tests.support.dataset_files import ENGINE, download_of, made_of, reject_of, request_of, stored_media
 from tests.support.segmented import segment_videos
 
 SETTINGS = resolve()
-TEXTS = "the digest of all that makes texts"
+ORIGIN = {"model": ENGINE["model"], "prompt_digest": ENGINE["prompt_digest"], "sampling": "{}"}
+TEXTS = WantedTexts("the digest of all that makes texts", {"maker": "the captioner", **ORIGIN})
+OTHER_TEXTS = WantedTexts("another prompt", TEXTS.captions)
 IDS = [download_of(number).video_id for number in range(4)]
 
 
@@ -45,7 +48,7 @@ def tiling_of(number: int, settings: Settings = SETTINGS) -> str:
 
 def give_texts(dataset: Dataset, number: int, uncaptioned: int = 0) -> None:
     """The clips of a video, as the last stage leaves them, and rejects for `uncaptioned` of its frames."""
-    made = clips_digest(tiling_of(number), TEXTS, uncaptioned)
+    made = clips_digest(tiling_of(number), TEXTS.digest, uncaptioned)
     with Writer(dataset, "texts", {}) as writer:
         parts = PartWriter(dataset.store, writer.lineage, 1 << 30)
         clips = made_of(number, stored_media())["clips"]
@@ -56,7 +59,7 @@ def give_texts(dataset: Dataset, number: int, uncaptioned: int = 0) -> None:
         writer.commit(f"texts:{number}", parts.finish())
 
 
-def load(dataset: Dataset, settings: Settings = SETTINGS, texts: str = TEXTS) -> State:
+def load(dataset: Dataset, settings: Settings = SETTINGS, texts: WantedTexts = TEXTS) -> State:
     return State.load(dataset, settings, texts)
 
 
@@ -88,14 +91,14 @@ def test_what_needs_nothing_is_known_by_its_name_alone(dataset: Dataset) -> None
 @pytest.mark.parametrize(
     ("change", "texts", "needed"),
     [
-        ((), "another prompt", Stage.CAPTION),
+        ((), OTHER_TEXTS, Stage.CAPTION),
         (("tilings.shot_cost=0.7",), TEXTS, Stage.SEGMENT),
         (("media.crf=20",), TEXTS, Stage.SEGMENT),
         (("frames.every_s=5",), TEXTS, Stage.SEGMENT),
     ],
 )
 def test_a_change_of_settings_unsettles_every_video(
-    dataset: Dataset, change: tuple[str, ...], texts: str, needed: str
+    dataset: Dataset, change: tuple[str, ...], texts: WantedTexts, needed: str
 ) -> None:
     state = load(dataset, resolve(None, change), texts)
     assert state.settled == set()

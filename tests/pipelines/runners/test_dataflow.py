@@ -116,7 +116,7 @@ def job(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> Job:
     from pipelines.driver.intake import add_requests
     from pipelines.driver.run import Run
     from pipelines.runners.runner import runner_for
-    from pipelines.worker.text_engines import texts_digest
+    from pipelines.worker.text_engines import wanted_texts
 
     folder = tmp_path_factory.mktemp("job")
     videos = folder / "videos.txt"
@@ -126,7 +126,7 @@ def job(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> Job:
         for name, value in storage.environment.items():
             patch.setenv(name, value)
         with Writer(dataset, "20261126T000000-abcd", {}) as writer:
-            run = Run(dataset, writer, settings, texts_digest(settings), runner=runner_for(OPTIONS))
+            run = Run(dataset, writer, settings, wanted_texts(settings), runner=runner_for(OPTIONS))
             run.do_one_job(run.plan(add_requests(run.writer, run.settings, [str(videos)])))
     (staged,) = (data for uri, data in storage.objects.items() if uri.endswith("/pipeline.pb"))
     description = json.loads(storage.objects["gs://a-bucket/templates/job.json"])

@@ -16,7 +16,7 @@ from curation.sources.targets import FetchTarget
 from pipelines.driver.state import State
 from pipelines.runners.runner import Cluster, LocalRunner, runner_for
 from pipelines.stages.download import DownloadVideos
-from pipelines.worker.text_engines import shared
+from pipelines.worker.text_engines import shared, wanted_texts
 from pipelines.worker.work_items import BY_VIDEO, DownloadItem
 from tests.support.segmented import segment_videos
 
@@ -116,7 +116,7 @@ def test_what_travels_for_a_video_is_small(tmp_path: Path) -> None:
 
     settings = resolve()
     dataset = segment_videos(tmp_path, settings, range(3))
-    state = State.load(dataset, settings, "texts")
+    state = State.load(dataset, settings, wanted_texts(settings))
     state.locate(["list-v0"])
     request = item_of(f"https://videos.example/{'watch' * 40}.mp4")
     items = [[request], *([state.item("list-v0", stage)] for stage in tuple(Stage)[1:])]

@@ -1,0 +1,245 @@
+"""Whatever happened to a dataset before: after a run, its tables are those of one undisturbed run of that command.
+
+A machine tries histories of runs on real tables and commits, whose work is cheap (support/pure_work.py): changes of
+settings and back, lists that grow and shrink, runs that are killed at any of their writes, outages, and the commands
+between the runs. Each failure that it finds becomes a case of its own here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+
+from curation import schema
+from curation.dataset.compact import compact
+from curation.dataset.dataset import Dataset
+from curation.dataset.forget import forget, undo
+from curation.dataset.pins import pin, pins
+from curation.dataset.vacuum import vacuum
+from curation.dataset.verify import verify
+from curation.dataset.writer import Writer
+from curation.errors import VidlaError
+from tests.support.histories import CHANGES, SECONDS, Killed, check, killed, run
+from tests.support.pure_work import World
+
+FIRST = (1, 2, 3)
+NUMBERS = st.sampled_from(sorted(SECONDS))
+WRITES = st.integers(1, 30), st.sampled_from(["before", "after"])
+
+
+@functools.cache
+def begun() -> Path:
+    """A dataset of the first videos."""
+    location = Path(tempfile.mkdtemp(prefix="vidla-histories-"), "dataset")
+    assert run(World(list(FIRST), dict(SECONDS)), location) == 0
+    return location
+
+
+class Histories(RuleBasedStateMachine):
+    """The histories of a dataset whose runs differ from the first one in one thing at a time."""
+
+    changes = st.sampled_from(list(CHANGES)).map(lambda name: (name,))
+
+    @initialize()
+    def begin(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="vidla-histories-"))
+        self.location = self.folder / "dataset"
+        shutil.copytree(begun(), self.location)
+        self.world = World(list(FIRST), dict(SECONDS))
+        self.asked, self.forgotten = set(FIRST), set[int]()
+        self.last: tuple[str, ...] = ()
+        self.outage = False
+        self.writers = 0
+
+    def teardown(self) -> None:
+        try:
+            self.complete(self.last)
+        finally:
+            shutil.rmtree(self.folder)
+
+    def complete(self, changes: tuple[str, ...]) -> None:
+        self.last = changes
+        self.asked |= set(self.world.listed)
+        run(self.world, self.location, *changes)
+        if self.outage:
+            run(self.world, self.location, *changes, retry=True)
+            self.outage = False
+        check(self.location, self.asked - self.forgotten, *changes)
+
+    @rule(change=st.data())
+    def curate(self, change: Any) -> None:
+        self.complete(change.draw(self.changes))
+
+    @rule(change=st.data(), at=WRITES[0], how=WRITES[1])
+    def curate_and_kill(self, change: Any, at: int, how: str) -> None:
+        self.last = change.draw(self.changes)
+        with killed(at, how), contextlib.suppress(Killed, VidlaError):
+            run(self.world, self.location, *self.last)
+
+    @rule(change=st.data(), at=WRITES[0], how=WRITES[1])
+    def curate_in_an_outage(self, change: Any, at: int, how: str) -> None:
+        """Of the models, or of the site of a video."""
+        self.last, self.outage = change.draw(self.changes), True
+        self.world.mute, self.world.gone = how == "before", {at % 4 + 1}
+        run(self.world, self.location, *self.last)
+        self.world.mute, self.world.gone = False, set()
+
+    @rule(number=NUMBERS)
+    def list_another(self, number: int) -> None:
+        if number not in self.world.listed:
+            self.world.listed.append(number)
+
+    @rule(number=NUMBERS)
+    def list_no_more(self, number: int) -> None:
+        self.world.listed = [each for each in self.world.listed if each != number] or [1]
+
+    @rule(number=NUMBERS)
+    def forget(self, number: int) -> None:
+        with self.writer() as writer:
+            forget(writer, "video", f"list-v{number}", ahead=True)
+        self.forgotten.add(number)
+
+    @rule(number=NUMBERS)
+    def undo(self, number: int) -> None:
+        if number in self.forgotten:
+            with self.writer() as writer:
+                undo(writer, "video", f"list-v{number}")
+            self.forgotten.remove(number)
+            if number not in self.world.listed:
+                self.world.listed.append(number)
+
+    @rule(what=st.sampled_from(["compact", "vacuum", "pin", "verify"]))
+    def keep_house(self, what: str) -> None:
+        dataset = Dataset(str(self.location))
+        if what == "pin" and not pins(dataset):
+            pin(dataset, "a")
+        if what == "verify":
+            assert not verify(dataset).faults
+        if what in ("compact", "vacuum"):
+            with self.writer() as writer:
+                (compact if what == "compact" else vacuum)(writer)
+
+    def writer(self) -> Writer:
+        self.writers += 1
+        return Writer(Dataset(str(self.location)), f"writer-{self.writers}", {})
+
+
+class LongHistories(Histories):
+    """The histories of one whose runs differ in any number of things."""
+
+    changes = st.lists(st.sampled_from(list(CHANGES)), max_size=3, unique=True).map(lambda names: tuple(sorted(names)))
+
+
+def try_all(machine: type[Histories], histories: int, steps: int, **options: Any) -> None:
+    checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+    chosen = settings(
+        max_examples=histories, stateful_step_count=steps, deadline=None, suppress_health_check=checks, **options
+    )
+    run_state_machine_as_test(machine, settings=chosen)  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.slow
+def test_some_histories() -> None:
+    try_all(Histories, 3, 4, derandomize=True, database=None)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(20_000)
+def test_a_thousand_histories() -> None:
+    try_all(LongHistories, 1000, 8)
+
+
+# --- cases, some of which it found ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def first(tmp_path: Path) -> Path:
+    """A copy of a dataset of the first videos."""
+    return Path(shutil.copytree(begun(), tmp_path / "dataset"))
+
+
+def run_and_kill(at: int, *arguments: Any) -> None:
+    with killed(at, "after") as dead, contextlib.suppress(Killed, VidlaError):
+        run(*arguments)
+    assert dead
+
+
+CAPTIONED = 3
+"""The writes of a run that makes only texts, until its first wave has its captions, but no clips."""
+
+
+@pytest.mark.slow
+@pytest.mark.hostile("failures")
+def test_back_to_the_first_prompt_after_a_run_that_was_killed_between_captions_and_clips(first: Path) -> None:
+    world = World(list(FIRST), dict(SECONDS))
+    run_and_kill(CAPTIONED, world, first, "captions' sampling")
+    asked = world.asked
+    assert asked
+    run(world, first)
+    check(first, FIRST)
+    assert world.asked == asked, "the table's earlier versions have its texts"
+
+
+@pytest.mark.slow
+@pytest.mark.hostile("failures")
+def test_the_captions_of_another_model_in_a_dataset_of_an_older_version_are_made_again(
+    first: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_maker(record: Any) -> dict[str, Any]:
+        row = schema.to_row(record)
+        return {**row, "maker": None} if "maker" in row else row
+
+    world = World(list(FIRST), dict(SECONDS))
+    with monkeypatch.context() as patch:
+        patch.setattr("curation.dataset.parts.to_row", without_maker)
+        run_and_kill(CAPTIONED, world, first, "captions' model")
+    run(world, first)
+    check(first, FIRST)
+
+
+@pytest.mark.slow
+def test_an_earlier_prompt_takes_its_texts_back_until_vacuum_deletes_them(first: Path) -> None:
+    world = World(list(FIRST), dict(SECONDS))
+    run(world, first, "captions' sampling")
+    asked = world.asked
+    run(world, first)
+    assert world.asked == asked
+    check(first, FIRST)
+    with Writer(Dataset(str(first)), "vacuum", {}) as writer:
+        vacuum(writer)
+    run(world, first, "captions' sampling")
+    assert world.asked == 2 * asked
+
+
+@pytest.mark.slow
+def test_a_damaged_earlier_version_costs_only_its_texts(first: Path) -> None:
+    world, dataset = World(list(FIRST), dict(SECONDS)), Dataset(str(first))
+    before = dataset.live_parts("captions")
+    run(world, first, "captions' sampling")
+    for part in before.keys() - dataset.live_parts("captions").keys():
+        (first / "captions" / part).write_bytes(b"no Parquet")
+    asked = world.asked
+    run(world, first)
+    assert world.asked > asked
+    check(first, FIRST)
+
+
+@pytest.mark.slow
+def test_the_reject_of_a_frame_that_no_clip_uses_any_more_goes(first: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    world = World(list(FIRST), dict(SECONDS), mute=True)
+    run(world, first, "frames captioned")
+    rejected = Dataset(str(first)).read("rejects", ["key"]).num_rows
+    run(world, first)
+    assert Dataset(str(first)).read("rejects", ["key"]).num_rows < rejected
+    capsys.readouterr()
+    run(world, first)
+    assert "Nothing to do" in capsys.readouterr().out

@@ -1,0 +1,149 @@
+"""Histories of a dataset: runs under changing settings, some of which are killed, and what must come of them.
+
+After every complete run, the tables equal those of one undisturbed run of the same command on an empty dataset, except
+for lineage, superseded captions that no clip uses, and texts that were reused.
+"""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deltalake import DeltaTable
+
+from curation.dataset import commits
+from curation.dataset.books import balance
+from curation.dataset.dataset import Dataset
+from curation.ids import digest
+from curation.rejects import Stage
+from curation.schema import TABLES
+from curation.settings import resolve
+from pipelines.driver.curate import curate
+from tests.support.pure_work import World, pure_work
+
+ENGINES = tuple(
+    f"{texts}.engine.{setting}"
+    for texts in ("captions", "summaries")
+    for setting in ("kind=openai", "model=m", 'base_urls=["http://models.example"]')
+)
+SECONDS = {1: 24.0, 2: 47.0, 3: 4.0, 4: 70.0}  # by number; the third is too short for a clip
+CHANGES: Mapping[str, tuple[str, ...]] = {
+    "nothing": (),
+    "captions' sampling": ("captions.max_tokens=20",),
+    "captions' model": ("captions.engine.model=other",),
+    "captions' revision": ("captions.engine.revision=r2",),
+    "summaries' limits": ("summaries.max_words=12",),
+    "summaries' model": ("summaries.engine.model=other",),
+    "tilings": ("tilings.short.target_s=9",),
+    "frames captioned": ("frames.every_s=5",),
+    "frames kept": ("frames.keep_s=2",),
+    "media": ("media.crf=30",),
+    "download": ("download.format=best",),
+    "words": ("subtitles.pause_s=1.5",),
+    "longest download": ("download.max_duration_s=60",),
+    "longest media": ("media.max_duration_s=60",),
+    "shortest clip": ("tilings.short.min_s=3",),
+}
+OPERATIONAL = ("run.wave_videos=2",)
+APART = frozenset({"run_id", "created_at", "code_version", "source_uri", "attempts"})
+COMPARED = tuple(TABLES.keys() - {"usage", "forgotten"})
+
+
+class Killed(BaseException):
+    """The run is no more."""
+
+
+class Dead(Exception):
+    """A killed run writes nothing."""
+
+
+@contextmanager
+def killed(at: int, how: str) -> Iterator[list[bool]]:
+    """The run inside is killed at its write number `at`, "before" or "after" it: a commit file, or a table's share."""
+    put, transact, write = commits.put, DeltaTable.create_write_transaction, 0
+    dead: list[bool] = []
+
+    def around(real: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        nonlocal write
+        write += 1
+        if dead:
+            raise Dead
+        if write == at and how == "before":
+            dead.append(True)
+            raise Killed
+        made = real(*arguments, **options)
+        if write == at:
+            dead.append(True)
+            raise Killed
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(commits, "put", functools.partial(around, put))
+        patch.setattr(DeltaTable, "create_write_transaction", lambda *a, **o: around(transact, *a, **o))
+        yield dead
+
+
+def settings_of(*changes: str) -> Any:
+    return resolve(None, [*ENGINES, *OPERATIONAL, *(each for change in changes for each in CHANGES[change])])
+
+
+def run(world: World, location: Path, *changes: str, retry: bool = False) -> int:
+    """`vidla curate` (or `retry`) of the world's list with these changes of settings; returns its exit status."""
+    with pure_work(world):
+        inputs = [] if retry else ["the list"]
+        return curate(inputs, str(location), settings_of(*changes), tuple(Stage), [], 0.0, 2.0, retry=retry)
+
+
+Rows = dict[str, list[str]]  # by table
+
+
+def rows_by_video(location: Path) -> dict[int, Rows]:
+    """By number, the rows of each video, without what may differ from run to run."""
+    dataset = Dataset(str(location))
+    used = {f for row in dataset.read("segments", ["frame_ids"]).to_pylist() for f in row["frame_ids"]}
+    rows: dict[int, Rows] = {number: defaultdict(list) for number in SECONDS}
+    for table in COMPARED:
+        for row in dataset.read(table).to_pylist():
+            if table == "captions" and row["frame_id"] not in used:
+                continue
+            values = {name: value for name, value in row.items() if name not in APART}
+            rows[_number(row)][table].append(repr(sorted(values.items())))
+    return {number: {table: sorted(its) for table, its in tables.items()} for number, tables in rows.items()}
+
+
+def _number(row: Mapping[str, Any]) -> int:
+    if row.get("request_key") in _KEYS:
+        return _KEYS[row["request_key"]]
+    if row.get("key") in _KEYS:
+        return _KEYS[row["key"]]
+    return int(row["video_id"].removeprefix("list-v"))
+
+
+_KEYS = {digest("request", f"https://videos.example/watch/{number}", None, None): number for number in SECONDS}
+
+
+@functools.cache
+def undisturbed(*changes: str) -> dict[int, Rows]:
+    """By number, the rows that one run on an empty dataset makes of every video."""
+    with tempfile.TemporaryDirectory() as folder:
+        location = Path(folder, "dataset")
+        assert run(World(list(SECONDS), dict(SECONDS)), location, *changes) == 0
+        return rows_by_video(location)
+
+
+def check(location: Path, numbers: Collection[int], *changes: str) -> None:
+    """The invariant, for the videos that were ever listed. Rows that the command would refuse now may be kept."""
+    expected, found = undisturbed(*changes), rows_by_video(location)
+    for number in numbers:
+        is_kept = found[number].get("clips") and not expected[number].get("clips")
+        for table in () if is_kept else COMPARED:
+            assert found[number].get(table, []) == expected[number].get(table, []), (number, table)
+    dataset = Dataset(str(location))
+    assert balance(dataset).imbalances(list(Stage)) == []
+    assert not [path for path, _, _ in dataset.list("sources/")]

@@ -1,0 +1,212 @@
+"""The work of a run as pure functions: what one item becomes depends on its input and the settings alone.
+
+In place of yt-dlp, the subtitle parser, the single pass, the models and Beam; they need no process of their own and
+take no time, so that a test can do hundreds of runs. Everything around them is real: the driver, the four works, the
+tilings, the tables, their logs and the commits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pipelines.stages.stage as stages
+from curation.download_settings import DownloadSettings
+from curation.engines.interface import Completion, Failure, TextRequest
+from curation.ids import digest, file_digest, video_id_of
+from curation.media.single_pass import Candidate, PassResult
+from curation.records import Download, Page, Sentence, Shot, SubtitleTrack, VideoRequest
+from curation.rejects import Kind, Rejected
+from curation.settings import EngineSettings, Settings, SubtitleSettings
+from curation.sources.fetch import Fetched
+from curation.sources.targets import FetchTarget
+from curation.subtitles.cascade import Spoken
+from pipelines.runners.runner import Runner
+from pipelines.worker.shutdown import EarlyEnd
+from pipelines.worker.work_items import Context
+
+SPOKEN_S = 4.0  # a sentence
+WORDS = ["river", "bridge", "train", "garden", "window", "mountain", "kitchen", "market", "engine", "flower"]
+
+
+@dataclass
+class World:
+    """What is outside of the dataset: the list of videos by number, how long each is, and what it cannot have now."""
+
+    listed: list[int] = field(default_factory=list)
+    seconds: dict[int, float] = field(default_factory=dict)
+    gone: set[int] = field(default_factory=set)  # videos whose site answers with an error
+    mute: bool = False  # the models answer nothing
+    fetches: int = 0
+    passes: int = 0
+    asked: int = 0  # requests to models
+
+    def targets(self, *_: object) -> Iterator[FetchTarget]:
+        """In place of read_inputs."""
+        for number in self.listed:
+            uri = f"https://videos.example/watch/{number}"
+            key = digest("request", uri, None, None)
+            yield FetchTarget.of(VideoRequest(request_key=key, uri=uri, id=f"v{number}"), uri)
+
+    def fetch(self, target: FetchTarget, settings: DownloadSettings, folder: Path) -> Fetched:
+        """In place of fetch: a file that says what it is."""
+        self.fetches += 1
+        request = target.request
+        number = int(request.uri.rpartition("/")[2])
+        if number in self.gone:
+            raise Rejected(Kind.CONNECTION, "no answer")
+        seconds = self.seconds[number]
+        if seconds > settings.max_duration_s:
+            raise Rejected(Kind.TOO_LONG, f"{seconds:g} s; download.max_duration_s allows {settings.max_duration_s:g}")
+        media = folder / "media.mp4"
+        media.write_text(json.dumps({"number": number, "seconds": seconds, "format": settings.format}))
+        tracks = tuple(SubtitleTrack(tag, "manual", "vtt", f"{number}") for tag in settings.subtitle_languages)
+        download = Download(
+            request_key=request.request_key,
+            video_id=video_id_of("list", f"{request.id}"),
+            uri=request.uri,
+            source_uri="",
+            source_bytes=media.stat().st_size,
+            source_digest=file_digest(media),
+            subtitles=tracks,
+            metadata=request.metadata,
+        )
+        return Fetched(media, download, Page(request_key=request.request_key, uri=request.uri, duration=seconds))
+
+    def decode(
+        self,
+        source: Path,
+        boundaries: Sequence[float],
+        start: float | None,
+        end: float | None,
+        settings: Settings,
+        stored: Path,
+        spool: Path,
+    ) -> PassResult:
+        """In place of decode_once. The same source and settings give the same bytes and frames."""
+        self.passes += 1
+        found, media = json.loads(source.read_text()), settings.media
+        seconds = float(found["seconds"])
+        if seconds > media.max_duration_s:
+            raise Rejected(Kind.TOO_LONG, f"{seconds:g} s; media.max_duration_s allows {media.max_duration_s:g}")
+        stored.write_text(json.dumps([found, media.crf, media.lines]))
+        frames = []
+        for time in np.arange(settings.frames.keep_s / 2, seconds, settings.frames.keep_s).tolist():
+            path = spool / f"{time}.jpg"
+            path.write_text(json.dumps([found["number"], found["format"], time, settings.frames.quality]))
+            frames.append(Candidate(time, float(time * 7 % 5), str(path)))
+        grid = {round(time, 3) for time in np.arange(0.0, seconds, media.stride_s).tolist()}
+        words = {time for time in boundaries if time < seconds}
+        shots = tuple(Shot(at, min(at + 5.0, seconds)) for at in np.arange(0.0, seconds, 5.0).tolist())
+        return PassResult(
+            duration=seconds,
+            width=64,
+            height=media.lines,
+            frame_rate=10.0,
+            frame_count=round(10 * seconds),
+            has_audio=False,
+            source_width=64,
+            source_height=720,
+            shots=shots,
+            boundaries=tuple(sorted({0.0, seconds, *grid, *words})),
+            candidates=tuple(frames),
+            damage=None,
+        )
+
+    def engine(self, settings: EngineSettings, _: str) -> PureEngine:
+        """In place of open_engine."""
+        return PureEngine(self, str(settings.model), settings.revision or "")
+
+
+def spoken(
+    tracks: Sequence[SubtitleTrack], wanted: Sequence[str], settings: SubtitleSettings, hint: str | None = None
+) -> Spoken:
+    """In place of sentences_of."""
+    if not tracks:
+        return Spoken()
+    every = SPOKEN_S + settings.pause_s
+    sentences = tuple(Sentence(n * every, n * every + SPOKEN_S, _sentence(tracks[0].text, n)) for n in range(20))
+    return Spoken(sentences, "en", tracks[0].kind, "punctuation")
+
+
+def _sentence(*about: object) -> str:
+    chosen = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).digest()
+    first, second = (WORDS[number % len(WORDS)] for number in chosen[:2])
+    return f"A {first} stands behind the {second} number {chosen[2]} of {chosen[3]}."
+
+
+@dataclass
+class PureEngine:
+    """A model whose answer depends on the request and its own name alone."""
+
+    world: World
+    model: str
+    revision: str
+    engine = "pure"
+    languages = None
+
+    @property
+    def identity(self) -> str:
+        return f"{self.model}@{self.revision}"
+
+    def complete(self, requests: Sequence[TextRequest]) -> list[Completion | Failure]:
+        self.world.asked += len(requests)
+        if self.world.mute:
+            return [Failure(request.id, "no answer", retryable=True) for request in requests]
+        return [Completion(request.id, self._answer(request)) for request in requests]
+
+    def _answer(self, request: TextRequest) -> str:
+        source = (self.identity, request.prompt.digest, request.sampling.max_tokens)
+        if request.images:
+            return _sentence(*source, request.images[0].decode())
+        said = request.variables.get("text") or " ".join(request.variables["captions"])
+        sentences = str(said).split(". ")
+        return sentences[int(digest(*source), 16) % len(sentences)].rstrip(".") + "."
+
+    def start(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def run_stage(
+    stage: Any, settings: Settings, items: Sequence[Any], context: Context, runner: Runner
+) -> EarlyEnd | None:
+    """In place of Beam: the same functions, called one after the other, in one bundle."""
+    transform = stages.stage_of(stage, settings, context, runner)
+    work = stages.WorkToParts(transform.work, context)
+    work.setup()
+    try:
+        work.start_bundle()
+        for lane in transform.work.lanes(items):
+            work.process(lane)
+        results = [written.value[1] for written in work.finish_bundle()]
+    finally:
+        work.teardown()
+    if results:
+        list(stages.CommitParts(transform.work, context).process((None, results)))
+    return None
+
+
+@contextmanager
+def pure_work(world: World) -> Iterator[None]:
+    """Work by these functions, in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda _: None)
+        patch.setattr("curation.dataset.dataset.SQL_THREADS", 1)
+        patch.setattr("pipelines.driver.intake.read_inputs", world.targets)
+        patch.setattr("pipelines.stages.download.fetch", world.fetch)
+        patch.setattr("curation.segments.segmentation.decode_once", world.decode)
+        patch.setattr("curation.segments.segmentation.sentences_of", spoken)
+        patch.setattr("curation.engines.text_source.open_engine", world.engine)
+        patch.setattr("pipelines.stages.stage.run_stage", run_stage)
+        yield
