@@ -438,7 +438,7 @@ class Rows:
         settings = resolve()
         reject_digest = download_reject_digest if stage == Stage.DOWNLOAD else segment_reject_digest
         inputs = fetched if stage == Stage.DOWNLOAD else self.decoded.to_pylist()
-        digests = [reject_digest(value, settings) for value in inputs]
+        digests = [reject_digest("not_found", value, settings) for value in inputs]
         return self._rows(
             "rejects", 1, pa.array(digests, pa.string()), key=keys, uri=self.uris, stage=self._all(stage, keys),
             kind=self._all("not_found", keys), message=self._all("the server says 404", keys),

@@ -6,6 +6,7 @@ Downloads, media, tilings, captions and summaries have separate ones, so that a 
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ import pyarrow as pa
 from curation.config import Section
 from curation.ids import digest, digests
 from curation.records import VideoRequest
+from curation.rejects import Kind
 from curation.settings import FrameSettings, Settings
 
 # The parts of each digest are listed in one function, for one row and for whole columns alike.
@@ -63,7 +65,7 @@ def _tiling(media: Any, settings: Settings) -> tuple[Any, ...]:
     return ("tilings", media, settings.tilings.digest(), settings.frames.every_s)
 
 
-def reject_digest(digest_of_rows: str, *policies: str) -> str:
+def reject_digest(digest_of_rows: str, *policies: Any) -> str:
     """The digest of a `rejects` row: that of the rows it stands in for, and the policies that may have rejected it."""
     return digest("reject", digest_of_rows, *policies)
 
@@ -81,9 +83,46 @@ def _clips(tiling: Any, texts: str, uncaptioned: int) -> tuple[Any, ...]:
     return ("clips", tiling, texts, uncaptioned)
 
 
-def download_reject_digest(download: str, settings: Settings) -> str:
-    return reject_digest(download, settings.download.policy_digest())
+# --- rejects --------------------------------------------------------------------------------------------------------
+
+DOWNLOAD_POLICIES: Mapping[str, tuple[str, ...]] = {
+    Kind.TOO_LARGE: ("max_bytes",),
+    Kind.TOO_LONG: ("max_duration_s",),
+    Kind.REFUSED: ("allow_private", "max_duration_s"),
+    Kind.OPTED_OUT: ("honour_opt_out",),
+}
+SEGMENT_POLICIES: Mapping[str, tuple[str, ...]] = {
+    Kind.TOO_LARGE: ("max_pixels",),
+    Kind.TOO_LONG: ("max_duration_s",),
+    Kind.UNSUPPORTED: ("max_frame_rate",),
+    Kind.TRUNCATED: ("max_damage",),
+    Kind.CORRUPT: ("max_damage",),
+}
+"""By kind, the policies of `download` and of `media` that may have rejected an item. It is tried again when one of
+these changes, or what its rows would be made of; no other setting would have let it through."""
 
 
-def segment_reject_digest(media: str, settings: Settings) -> str:
-    return reject_digest(tiling_digest(media, settings), settings.media.policy_digest())
+def download_reject_digest(kind: str, download: str, settings: Settings) -> str:
+    return reject_digest(download, *_values(settings.download, DOWNLOAD_POLICIES.get(kind, ())))
+
+
+def download_reject_digests(kind: str, download: str, settings: Settings) -> set[str]:
+    """The digests that an up-to-date reject may have: an older version took in all policies."""
+    older = reject_digest(download, settings.download.policy_digest())
+    return {download_reject_digest(kind, download, settings), older}
+
+
+def segment_reject_digest(kind: str, media: str, settings: Settings) -> str:
+    if kind == Kind.TOO_SHORT:
+        return reject_digest(media, settings.tilings.short.min_s)
+    return reject_digest(media, *_values(settings.media, SEGMENT_POLICIES.get(kind, ())))
+
+
+def segment_reject_digests(kind: str, media: str, settings: Settings) -> set[str]:
+    """The digests that an up-to-date reject may have: an older version took in all policies, and the tilings."""
+    older = reject_digest(tiling_digest(media, settings), settings.media.policy_digest())
+    return {segment_reject_digest(kind, media, settings), older}
+
+
+def _values(section: Section, names: Sequence[str]) -> list[Any]:
+    return [getattr(section, name) for name in names]

@@ -178,6 +178,12 @@ def _announce(plan: Plan) -> None:
             "and their sources are gone: they are downloaded again",
             err=True,
         )
+    if plan.reconsidered:
+        typer.echo(
+            f"{plan.reconsidered} of them have been downloaded before, and were rejected under settings that have "
+            "changed since; their sources are gone: they are downloaded again",
+            err=True,
+        )
 
 
 @contextlib.contextmanager

@@ -48,7 +48,7 @@ def reject_gated(writer: Writer, settings: Settings) -> None:
     for row in rows_of(dataset.sql(query)):
         if row["request_key"] in closed:
             request = from_row(VideoRequest, row)
-            digest = download_reject_digest(download_digest(request, settings), settings)
+            digest = download_reject_digest(why.kind, download_digest(request, settings), settings)
             parts.add([Row(why.row(Stage.DOWNLOAD, request.request_key, request.uri), digest)])
     if written := parts.finish():
         writer.commit(f"{writer.lineage.run_id}:gated", written)

@@ -222,7 +222,7 @@ def _drop_corrected(writer: Writer, inputs: Inputs, intake: Intake) -> None:
 
 
 def _reject_row(reject: Reject, request: VideoRequest, settings: Settings) -> Row[Reject]:
-    return Row(reject, download_reject_digest(download_digest(request, settings), settings))
+    return Row(reject, download_reject_digest(reject.kind, download_digest(request, settings), settings))
 
 
 def _add_one_by_one(

@@ -16,7 +16,7 @@ from curation.dataset.dataset import lookup, rows_of
 from curation.file_types import VIDEO_SUFFIXES
 from curation.records import VideoRequest
 from curation.rejects import Kind, Stage
-from curation.row_digests import download_reject_digest
+from curation.row_digests import download_reject_digests
 from curation.schema import TABLES, from_row
 from curation.sources.targets import FetchTarget
 from curation.uris import YOUTUBE_VIDEO, path_of
@@ -107,7 +107,8 @@ class Plan:
     downloads: Downloads = NOTHING
     segment: list[str] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
-    fetched_again: int = 0  # downloads that were done before but whose source is gone
+    fetched_again: int = 0  # downloads that were done before but whose source is gone: for other media
+    reconsidered: int = 0  # the same, for videos that were rejected by a setting that has changed
 
     def __len__(self) -> int:
         return len(self.downloads) + len(self.segment) + len(self.text)
@@ -143,7 +144,8 @@ def make_plan(state: State, targets: Mapping[str, FetchTarget], retry: Retry | N
     # one request per video is enough
     keys = {min(d.request_key for d in state.downloads_of(video_id)) for video_id in sourceless}
     plan.downloads = Downloads(_to_download(state, keys, retry), targets)
-    plan.fetched_again = len(keys)
+    rejected = {v for v in sourceless if v not in state.videos and (Stage.SEGMENT, v) in state.rejects}
+    plan.fetched_again, plan.reconsidered = len(sourceless - rejected), len(rejected)
     return plan
 
 
@@ -159,7 +161,7 @@ def _to_download(state: State, sourceless: Collection[str], retry: Retry | None)
     keep, attempts, redo, old_videos = [], [], [], []
     for key, digest in zip(*(rows[name].to_pylist() for name in ("request_key", "expected")), strict=True):
         done, rejection = state.downloads.get(key), state.rejects.get((Stage.DOWNLOAD, key))
-        refused = rejection and rejection.digest == download_reject_digest(digest, state.settings)
+        refused = rejection and rejection.digest in download_reject_digests(rejection.kind, digest, state.settings)
         opened = is_retried(rejection, retry)
         if key in state.closed and key not in sourceless:
             keep.append(False)

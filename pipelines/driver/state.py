@@ -26,7 +26,7 @@ from curation.row_digests import (
     media_digest,
     media_digests,
     reject_digest,
-    segment_reject_digest,
+    segment_reject_digests,
     tiling_digest,
     tiling_digests,
 )
@@ -318,8 +318,7 @@ class State:
         if video_id in self.settled:
             return None
         rejection = self.rejects.get((Stage.SEGMENT, video_id))
-        refused = rejection is not None and rejection.digest in self._segment_reject_digests(video_id)
-        if refused and not is_retried(rejection, retry):
+        if rejection is not None and self._is_refused(video_id, rejection) and not is_retried(rejection, retry):
             return None
         if not self.has_media(video_id):
             return Stage.SEGMENT
@@ -344,8 +343,10 @@ class State:
         digests = self.media_digests(video_id)
         return any(self.videos.get(video_id) in self._identities(digest, Step.MEDIA) for digest in digests)
 
-    def _segment_reject_digests(self, video_id: str) -> set[str]:
-        return {segment_reject_digest(media, self.settings) for media in self.media_digests(video_id)}
+    def _is_refused(self, video_id: str, rejection: Rejection) -> bool:
+        """Whether the single pass, or tiling, would still reject a video."""
+        digests = (segment_reject_digests(rejection.kind, m, self.settings) for m in self.media_digests(video_id))
+        return any(rejection.digest in some for some in digests)
 
     def source_bytes(self, video_id: str) -> int:
         """The size of a downloaded video's source media."""

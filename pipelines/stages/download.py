@@ -76,7 +76,7 @@ class DownloadVideos:
         request = item.request
         row = why.row(self.name, request.request_key, request.uri, attempts=item.attempts)
         made = StageOutput()
-        made.add([row], download_reject_digest(item.digest, self.settings))
+        made.add([row], download_reject_digest(why.kind, item.digest, self.settings))
         _keep_page(made, item, why.page if isinstance(why, Gated) else None)
         if item.redo:
             made.replace("rejects", key=request.request_key)

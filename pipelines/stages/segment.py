@@ -49,7 +49,7 @@ class SegmentVideos(AnyLane):
         download = _downloads(dataset, item)[0]
         media = media_digest(identity(download.digest, download.recipe), self.settings)
         made.replace_old(item, "rejects", key=item.video_id)
-        made.add([item.rejected(self.name, why)], segment_reject_digest(media, self.settings))
+        made.add([item.rejected(self.name, why)], segment_reject_digest(why.kind, media, self.settings))
         return made
 
     def _tile(self, dataset: Dataset, item: VideoItem, video: Row[Video]) -> StageOutput:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from curation import schema
+from curation.dataset.books import balance
 from curation.dataset.compact import compact
 from curation.dataset.dataset import Dataset
 from curation.dataset.forget import forget, undo
@@ -173,15 +174,15 @@ def run_and_kill(at: int, *arguments: Any) -> None:
     assert dead
 
 
-CAPTIONED = 3
-"""The writes of a run that makes only texts, until its first wave has its captions, but no clips."""
+FIRST_COMMIT = 3
+"""The writes of a run on segmented videos until its first commit is in both of its tables."""
 
 
 @pytest.mark.slow
 @pytest.mark.hostile("failures")
 def test_back_to_the_first_prompt_after_a_run_that_was_killed_between_captions_and_clips(first: Path) -> None:
     world = World(list(FIRST), dict(SECONDS))
-    run_and_kill(CAPTIONED, world, first, "captions' sampling")
+    run_and_kill(FIRST_COMMIT, world, first, "captions' sampling")
     asked = world.asked
     assert asked
     run(world, first)
@@ -201,7 +202,7 @@ def test_the_captions_of_another_model_in_a_dataset_of_an_older_version_are_made
     world = World(list(FIRST), dict(SECONDS))
     with monkeypatch.context() as patch:
         patch.setattr("curation.dataset.parts.to_row", without_maker)
-        run_and_kill(CAPTIONED, world, first, "captions' model")
+        run_and_kill(FIRST_COMMIT, world, first, "captions' model")
     run(world, first)
     check(first, FIRST)
 
@@ -231,6 +232,19 @@ def test_a_damaged_earlier_version_costs_only_its_texts(first: Path) -> None:
     run(world, first)
     assert world.asked > asked
     check(first, FIRST)
+
+
+@pytest.mark.slow
+@pytest.mark.hostile("failures")
+def test_between_the_commits_of_another_tiling_the_books_say_which_rows_are_outdated(first: Path) -> None:
+    world = World(list(FIRST), dict(SECONDS))
+    run_and_kill(FIRST_COMMIT, world, first, "tilings")
+    books = balance(Dataset(str(first)))
+    assert "clips of 2 videos are outdated" in "\n".join(books.lines())
+    assert books.imbalances() == []
+    assert run(world, first, "tilings") == 0
+    check(first, FIRST, "tilings")
+    assert (world.fetches, world.passes) == (0, 0), "not even for the video that is too short"
 
 
 @pytest.mark.slow

@@ -16,13 +16,14 @@ from curation.dataset.parts import PartWriter
 from curation.dataset.writer import Writer
 from curation.ids import digest, digests
 from curation.records import Download, Row
-from curation.rejects import Stage
+from curation.rejects import Kind, Stage
 from curation.row_digests import (
     clips_digest,
     download_digest,
     download_reject_digest,
     media_digest,
     reject_digest,
+    segment_reject_digest,
     tiling_digest,
 )
 from curation.settings import Settings, resolve
@@ -154,6 +155,35 @@ def test_what_is_finished_with_is_let_go(dataset: Dataset) -> None:
     assert IDS[3] not in state.segments
 
 
+@pytest.mark.parametrize(
+    ("stage", "kind", "its_own", "others"),
+    [
+        (Stage.SEGMENT, Kind.TOO_SHORT, "tilings.short.min_s=3", ["tilings.short.target_s=9", "media.max_damage=0.5"]),
+        (Stage.SEGMENT, Kind.TOO_LONG, "media.max_duration_s=9", ["media.max_pixels=99", "tilings.shot_cost=0.1"]),
+        (Stage.SEGMENT, Kind.CORRUPT, "media.max_damage=0.5", ["media.max_duration_s=9", "frames.every_s=5"]),
+        (Stage.SEGMENT, Kind.UNREADABLE, "media.crf=30", ["media.max_damage=0.5", "tilings.short.min_s=3"]),
+        (Stage.DOWNLOAD, Kind.TOO_LARGE, "download.max_bytes=9", ["download.max_duration_s=9"]),
+        (Stage.DOWNLOAD, Kind.NOT_FOUND, "download.format=b", ["download.max_bytes=9", "download.allow_private=true"]),
+    ],
+)
+def test_a_reject_is_reconsidered_when_the_policy_of_its_kind_changes(
+    tmp_path: Path, stage: Stage, kind: Kind, its_own: str, others: list[str]
+) -> None:
+    dataset, request, download = Dataset(str(tmp_path)), request_of(0), download_of(0)
+    fetched = download_digest(request, SETTINGS)
+    with Writer(dataset, "reject", {}) as writer:
+        parts = PartWriter(dataset.store, writer.lineage, 1 << 30)
+        parts.add([Row(request, digest("request"))])
+        key, made = request.request_key, download_reject_digest(kind, fetched, SETTINGS)
+        if stage == Stage.SEGMENT:
+            key, made = download.video_id, segment_reject_digest(kind, media_digest(fetched, SETTINGS), SETTINGS)
+            parts.add([Row(download, fetched)])
+        parts.add([Row(reject_of(key, None, request.uri, stage, kind), made)])
+        writer.commit("reject", parts.finish())
+    assert [len(make_plan(load(dataset, resolve(None, [other])), {})) for other in others] == [0] * len(others)
+    assert len(make_plan(load(dataset, resolve(None, [its_own])), {})) == 1
+
+
 def test_requests_become_items_with_their_rejects_and_their_secrets(dataset: Dataset) -> None:
     new, lost, other = request_of(5), request_of(6), request_of(7)
     asked = FetchTarget.of(new, f"{new.uri}?token=hush")
@@ -166,7 +196,7 @@ def test_requests_become_items_with_their_rejects_and_their_secrets(dataset: Dat
                 attempts=attempts,
                 retryable=True,
             )
-            parts.add([Row(row, download_reject_digest(made, SETTINGS))])
+            parts.add([Row(row, download_reject_digest(row.kind, made, SETTINGS))])
         writer.commit("ask", parts.finish())
     state = load(dataset)
     expected = {request: download_digest(request, SETTINGS) for request in (new, lost, other)}
