@@ -190,7 +190,7 @@ def _runs(dataset: Dataset) -> Table:
 
 
 def _standing(dataset: Dataset, books: Books) -> Iterator[str]:
-    """The writer, unfinished commits, rows of older recipes, and whether the books balance."""
+    """The writer, unfinished commits, rows of older recipes, outdated ones, and whether the books balance."""
     lease = read_lease(dataset)
     writing = bool(lease.get("open")) and is_alive(lease)
     if writing:
@@ -201,7 +201,7 @@ def _standing(dataset: Dataset, books: Books) -> Iterator[str]:
         state = "under way" if writing else "left unfinished by a writer that died; the next run finishes it"
         yield f"[yellow]commit {', '.join(map(str, pending_commits))} is {state}[/]"
     yield from _older(dataset)
-    yield from (f"[yellow]{escape(line)}[/]" for line in books.notes)
+    yield from (f"[yellow]{escape(line)}[/]" for line in (*books.notes, *books.outdated))
     imbalances = books.imbalances()
     yield from (f"[red]{escape(line)}[/]" for line in imbalances)
     pending = sum(account.pending for account in books.accounts)

@@ -115,7 +115,7 @@ class DatasetReader:
         names = ("wanted", "made", "rejected", "pending")
         rows = [{"": f"{a.subject} {a.outcome}", **{name: getattr(a, name) for name in names}} for a in books.accounts]
         title = self.uri if self.pin is None else f"{self.uri}, pinned as {self.pin}"
-        faults = "".join(f"<p>{html.escape(line)}</p>" for line in books.strays)
+        faults = "".join(f"<p>{html.escape(line)}</p>" for line in (*books.outdated, *books.strays))
         return f"<p><b>{html.escape(title)}</b></p>{_html_table(rows)}{faults}"
 
 

@@ -1,7 +1,7 @@
 """The books of a dataset: at each stage, wanted items = made + rejected + gated + pending.
 
 An item that was made counts as made, even if a later attempt at it was rejected. Requests are gated while their pages
-do not meet `download.only_where`.
+do not meet `download.only_where`. Between the commits of a redo, some rows are outdated.
 """
 
 from __future__ import annotations
@@ -44,23 +44,24 @@ class Account:
 class Books:
     """The accounts of all stages, and the `strays` (items that should not exist): one line per kind.
 
-    `notes` are what was made without something that was asked for, one line each.
+    `notes` are what was made without something that was asked for; `outdated` are rows that stay until their successors
+    are made; one line each.
     """
 
     accounts: tuple[Account, ...]
     strays: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    outdated: tuple[str, ...] = ()
 
     def imbalances(self, stages: Collection[str] = ()) -> list[str]:
         """The faults, one line each, after a run that should have left nothing of `stages` pending."""
         pending = [a for a in self.accounts if a.stage in stages and a.pending]
-        return [f"{a.pending} of {a.wanted} {a.subject} are neither {a.outcome} nor rejected" for a in pending] + [
-            *self.strays
-        ]
+        lines = [f"{a.pending} of {a.wanted} {a.subject} are neither {a.outcome} nor rejected" for a in pending]
+        return [*lines, *(self.outdated if Stage.SUMMARIZE in stages else ()), *self.strays]
 
     def lines(self) -> list[str]:
-        """The accounts and notes, one line each."""
-        return [*map(str, self.accounts), *self.notes]
+        """The accounts, notes and outdated rows, one line each."""
+        return [*map(str, self.accounts), *self.notes, *self.outdated]
 
 
 def balance(dataset: Dataset) -> Books:
@@ -74,8 +75,9 @@ def balance(dataset: Dataset) -> Books:
         Account(stage, subject, outcome, **row)
         for (stage, (subject, outcome, _)), row in zip(_STAGES.items(), counted, strict=True)
     )
+    outdated = tuple(_outdated_line(row) for row in found if row["outdated"])
     strays = [f"{row['count']} {row['what']}" for row in found if row["count"]]
-    return Books(accounts, (*strays, *_media_strays(dataset)), tuple(_notes(unsubtitled)))
+    return Books(accounts, (*strays, *_media_strays(dataset)), tuple(_notes(unsubtitled)), outdated)
 
 
 _UNSUBTITLED = """
@@ -87,6 +89,17 @@ def _notes(unsubtitled: Mapping[str, Any]) -> Iterator[str]:
         example = unsubtitled["example"][:200]
         way_out = "`vidla retry --subtitles` asks for them again"
         yield f"{count} downloads lack subtitles that were asked for, for example: no {example}; {way_out}"
+
+
+def _outdated_line(row: Mapping[str, Any]) -> str:
+    """
+    >>> _outdated_line({"what": "clips without a segment", "outdated": 27, "videos": 2})
+    '27 clips of 2 videos are outdated: these have been cut again since, and `vidla curate` makes their texts'
+    """
+    rows, videos = row["what"].partition(" ")[0], row["videos"]
+    cut = f"{videos} videos are outdated: these have" if videos > 1 else "a video are outdated: it has"
+    whose = "their" if videos > 1 else "its"
+    return f"{row['outdated']} {rows} of {cut} been cut again since, and `vidla curate` makes {whose} texts"
 
 
 def _media_strays(dataset: Dataset) -> list[str]:
@@ -156,16 +169,28 @@ _TO_SEGMENT = """video_id in (
         and video_id not in (select key from rejects where stage = 'segment'))"""
 
 
-def _orphans(child: str, key: str, parent: str, what: str, waiting: str = "false") -> str:
+# Texts of a video that has been cut again are outdated until the new clips have theirs: readers keep them until then.
+_CUT_AGAIN = """coalesce(
+    created_at < (select max(created_at) from segments as cut where cut.video_id = child.video_id), false)"""
+
+
+def _orphans(child: str, key: str, parent: str, what: str, waiting: str = "false", outdated: str = "false") -> str:
     return f"""
-    select '{what}' as what, count(*) as count from {child}
-    where {key} not in (select {key} from {parent}) and not ({waiting})"""
+    select
+        '{what}' as what,
+        count(*) filter (not outdated) as count,
+        count(*) filter (outdated) as outdated,
+        count(distinct video_id) filter (outdated) as videos
+    from (
+        select video_id, {outdated} as outdated from {child} as child
+        where {key} not in (select {key} from {parent}) and not ({waiting})
+    )"""
 
 
 def _duplicates(table: str, key: tuple[str, ...]) -> str:
     names = ", ".join(key)
     what = f"duplicate rows of {table}"
-    return f"select '{what}' as what, count(*) - count(distinct ({names})) as count from {table}"
+    return f"select '{what}' as what, count(*) - count(distinct ({names})) as count, 0 as outdated from {table}"
 
 
 # For each kind of stray, a query for its description and count.
@@ -173,7 +198,7 @@ _STRAY_QUERIES = [
     _orphans("downloads", "request_key", "requests", "downloads without a request"),
     _orphans("videos", "video_id", "downloads", "videos without a download", _TO_DOWNLOAD),
     _orphans("frames", "video_id", "videos", "frames without a video", _TO_SEGMENT),
-    _orphans("captions", "frame_id", "frames", "captions of missing frames", _TO_SEGMENT),
+    _orphans("captions", "frame_id", "frames", "captions of missing frames", _TO_SEGMENT, _CUT_AGAIN),
     _orphans("segments", "video_id", "videos", "segments without a video", _TO_SEGMENT),
     _orphans(
         "(select video_id, unnest(frame_ids) as frame_id from segments)",
@@ -182,7 +207,7 @@ _STRAY_QUERIES = [
         "frames to caption not kept",
         _TO_SEGMENT,
     ),
-    _orphans("summaries", "clip_id", "segments", "summaries without a segment", _TO_SEGMENT),
-    _orphans("clips", "clip_id", "segments", "clips without a segment", _TO_SEGMENT),
+    _orphans("summaries", "clip_id", "segments", "summaries without a segment", _TO_SEGMENT, _CUT_AGAIN),
+    _orphans("clips", "clip_id", "segments", "clips without a segment", _TO_SEGMENT, _CUT_AGAIN),
     *(_duplicates(table.name, table.key) for table in TABLES.values()),
 ]

@@ -72,6 +72,10 @@ class SummarizeClips(AnyLane):
     def reject(self, dataset: Dataset, item: VideoItem, why: Rejected) -> StageOutput:
         inputs = _ClipInputs.of(dataset, item, self.settings)
         made, attempts = self._superseding(item), self._attempts(dataset, item)
+        wanted = {segment.clip_id for segment in inputs.segments}
+        for row in rows_of_video(dataset, Summary, item):
+            if row.record.clip_id not in wanted:
+                made.replace("summaries", clip_id=row.record.clip_id, kind=row.record.kind)
         for segment in inputs.segments:
             row = item.rejected(self.name, why, segment.clip_id, attempts[segment.clip_id])
             made.add([row], reject_digest(inputs.digest))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from curation.dataset.books import Account, balance
+from curation.dataset.commits import Replacement
 from curation.dataset.dataset import Dataset
 from curation.dataset.object_store import put
 from curation.dataset.parts import PartWriter
@@ -125,6 +126,19 @@ def test_a_row_without_its_parent_is_an_imbalance(tmp_path: Path, table: str) ->
         put(dataset.store, made_of(5, media)["videos"][0].media_uri, media)
         commit_rows(writer, "stray", {table: rows})
     assert STRAYS[table] in balance(dataset).imbalances()
+
+
+def test_texts_of_a_video_that_was_cut_again_are_outdated_and_not_wrong(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "data")
+    longest = [segment for segment in made_of(0, stored_media())["segments"] if segment.scale == "long"]
+    gone = frozenset({(download_of(0).video_id,)})
+    with writer_of(dataset) as writer:
+        cut = Replacement("segments", ("video_id",), gone, frozenset(dataset.live_parts("segments")))
+        commit_rows(writer, "cut", {"segments": longest}, [cut])
+    books, again = balance(dataset), "of a video are outdated: it has been cut again since"
+    assert [line.partition(",")[0] for line in books.outdated] == [f"4 summaries {again}", f"6 clips {again}"]
+    assert books.imbalances(["download", "segment"]) == []
+    assert len(books.imbalances(STAGES)) == 2, "a complete run leaves none"
 
 
 @pytest.mark.parametrize("table", [name for name in TABLES if name != "forgotten"])
