@@ -25,6 +25,7 @@ from curation.dataset.writer import Writer
 from curation.errors import UsageError
 from curation.ids import digest
 from curation.records import ForgottenKey, Row
+from curation.rejects import Kind
 from curation.schema import TABLES
 from curation.uris import InvalidUri, forms, is_redacted, unredacted
 
@@ -168,7 +169,8 @@ def nothing_of(dataset: Dataset, kind: TargetKind) -> str:
 def undo(writer: Writer, kind: TargetKind, name: str) -> dict[str, int]:
     """Allow again what was forgotten under this name, with all that the same call forgot; the numbers by kind.
 
-    What was deleted stays deleted. Raises UsageError if it was not forgotten, or was together with its channel.
+    What was deleted stays deleted. Requests that were refused as forgotten are tried again, and refused again if others
+    forbid them. Raises UsageError if it was not forgotten, or was together with its channel.
     """
     dataset = writer.dataset
     rows = dataset.read("forgotten").to_pylist()
@@ -178,8 +180,9 @@ def undo(writer: Writer, kind: TargetKind, name: str) -> dict[str, int]:
     same_call = [row for row in rows if (row["run_id"], row["created_at"]) == (named["run_id"], named["created_at"])]
     if kind != "channel" and any(row["kind"] == "channel" for row in same_call):
         raise UsageError("it was forgotten with its channel: undo that")
-    replaced = replacing(dataset, "forgotten", "key", (row["key"] for row in same_call))
-    writer.commit(f"{writer.lineage.run_id}:undo:{named['key']}", [], [replaced])
+    allowed = replacing(dataset, "forgotten", "key", (row["key"] for row in same_call))
+    refused = replacing(dataset, "rejects", "kind", [Kind.FORGOTTEN])
+    writer.commit(f"{writer.lineage.run_id}:undo:{named['key']}", [], [allowed, refused])
     return dict(Counter(row["kind"] for row in same_call))
 
 

@@ -248,6 +248,19 @@ def test_between_the_commits_of_another_tiling_the_books_say_which_rows_are_outd
 
 
 @pytest.mark.slow
+def test_what_was_forgotten_asked_for_and_allowed_again_is_made(first: Path) -> None:
+    world, dataset = World(list(FIRST), dict(SECONDS)), Dataset(str(first))
+    with Writer(dataset, "forget", {}) as writer:
+        forget(writer, "video", "list-v1")
+    run(world, first)
+    check(first, (2, 3))
+    with Writer(dataset, "undo", {}) as writer:
+        undo(writer, "video", "list-v1")
+    run(world, first)
+    check(first, FIRST)
+
+
+@pytest.mark.slow
 def test_the_reject_of_a_frame_that_no_clip_uses_any_more_goes(first: Path, capsys: pytest.CaptureFixture[str]) -> None:
     world = World(list(FIRST), dict(SECONDS), mute=True)
     run(world, first, "frames captioned")
