@@ -29,6 +29,7 @@ from pipelines.driver.reuse import reusable
 from pipelines.driver.same_bytes import SameBytes
 from pipelines.driver.sources import delete_sources, sources_of, unneeded_sources
 from pipelines.driver.state import Retry, State
+from pipelines.driver.void_rejects import drop_void_rejects
 from pipelines.driver.waves import Wave, waves_of
 from pipelines.runners.runner import LocalRunner, Runner
 from pipelines.worker.shutdown import EarlyEnd, RunStopped
@@ -74,6 +75,7 @@ class Run:
         """The work that the dataset still needs from this run's stages; `targets` are those of `take_in`."""
         self._seen = self.writer.seen
         self.state = State.load(self.dataset, self.settings, self.texts, self.refresh)
+        drop_void_rejects(self.writer, self.state)
         plan = make_plan(self.state, targets, self.retry).of(self.stages)
         if not self.settings.run.keep_sources:
             unneeded = unneeded_sources(self.state, self.retry)

@@ -6,8 +6,6 @@ their ids are kept. Only videos that may need work are Python objects.
 
 from __future__ import annotations
 
-import functools
-import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.dataset.dataset import Dataset, lookup, rows_of
-from curation.dataset.object_store import read_errors
 from curation.recipes import RECIPES, Step, identities, identity, older_rows
 from curation.rejects import Stage
 from curation.row_digests import (
@@ -32,6 +29,7 @@ from curation.row_digests import (
 )
 from curation.settings import Settings
 from pipelines.driver.gated import closed_requests, refused_requests
+from pipelines.driver.other_captions import videos_with_other_captions
 from pipelines.driver.part_index import VideoParts
 from pipelines.driver.reuse import TextParts
 from pipelines.worker.text_engines import WantedTexts
@@ -126,6 +124,7 @@ class State:
     clips: dict[str, str] = field(default_factory=dict)
     rejects: dict[tuple[str, str], Rejection] = field(default_factory=dict)  # by stage and key, of all videos
     textless: dict[str, dict[tuple[str, str], Rejection]] = field(default_factory=dict)  # of texts, by video_id
+    fetched_since: dict[str, str] = field(default_factory=dict)  # videos of rejected requests that have what they need
     sources: set[str] = field(default_factory=set)
     closed: frozenset[str] = frozenset()  # requests outside the gate, by what is known of their pages
     # requests without an up-to-date download, and the digest that one would have
@@ -144,7 +143,7 @@ class State:
     ) -> State:
         state = cls(dataset, settings, texts, refresh)
         state._look_for_recipes()
-        state._look_for_other_captions()
+        state.stale_texts |= videos_with_other_captions(dataset, texts)
         state._take("rejects", dataset.live_parts("rejects"))
         state.closed = closed_requests(dataset, settings)
         state.sources = {path for path, _, _ in dataset.list("sources/")}
@@ -159,6 +158,7 @@ class State:
             downloads = downloads.append_column(table, identities(digests, recipes))
         settled = state._settled(downloads)
         state.settled.update(settled.to_pylist())
+        state._look_for_fetched_since(downloads)
         pending = pc.invert(pc.is_in(downloads["video_id"], settled))
         for row in rows_of(downloads.filter(pending)):
             state._downloaded(Downloaded(**{name: row[name] for name in DOWNLOADED}))
@@ -183,6 +183,14 @@ class State:
         missing = pc.invert(self._is_one_of(lookup(requests["request_key"], made, "identity"), expected, Step.DOWNLOAD))
         keys = pa.table([requests["request_key"], expected], NO_REQUESTS.schema.names)
         self.unfetched = keys.filter(missing).cast(NO_REQUESTS.schema)
+
+    def _look_for_fetched_since(self, downloads: pa.Table) -> None:
+        """Find the rejected requests that have an up-to-date download."""
+        rejected = [key for stage, key in self.rejects if stage == Stage.DOWNLOAD]
+        found = pc.is_in(downloads["request_key"], pa.array(rejected, pa.string()))
+        missing = pc.is_in(downloads["request_key"], self.unfetched["request_key"])
+        rows = downloads.filter(pc.and_(found, pc.invert(missing)))
+        self.fetched_since.update(zip(*(rows[c].to_pylist() for c in ("request_key", "video_id")), strict=True))
 
     def _settled(self, downloads: pa.Table) -> pa.Array:
         """The ids of the videos that need nothing, as far as columns alone show; none with a reject is included."""
@@ -234,17 +242,6 @@ class State:
         if RECIPES[Step.CAPTIONS] > 1:
             query = "select video_id, max(recipe) as recipe from captions where recipe > 1 group by video_id"
             self.caption_recipes = {row["video_id"]: row["recipe"] for row in rows_of(self.dataset.sql(query))}
-
-    def _look_for_other_captions(self) -> None:
-        """Find the videos with captions of another origin, as a run that was killed before their clips leaves them.
-
-        Parts whose statistics show no such caption are not read.
-        """
-        maker, *older = (pc.field(name) != value for name, value in self.texts.captions.items())
-        other = maker | (pc.field("maker").is_null() & functools.reduce(operator.or_, older))
-        with read_errors(f"{self.dataset.uri}/captions"):
-            for batch in self.dataset.arrow("captions").to_batches(columns=["video_id"], filter=other):
-                self.stale_texts.update(batch["video_id"].unique().to_pylist())
 
     def update(self, tables: Mapping[str, Mapping[str, Iterable[Mapping[str, Any]]]]) -> None:
         """Apply a commit, given as in its record: by table, the parts that it adds and removes.
@@ -318,12 +315,9 @@ class State:
         if video_id in self.settled:
             return None
         rejection = self.rejects.get((Stage.SEGMENT, video_id))
-        if rejection is not None and self._is_refused(video_id, rejection) and not is_retried(rejection, retry):
+        if rejection is not None and self.is_refused(video_id, rejection) and not is_retried(rejection, retry):
             return None
-        if not self.has_media(video_id):
-            return Stage.SEGMENT
-        tiling = tiling_digest(self.videos[video_id], self.settings)
-        if self.segments.get(video_id) not in self._identities(tiling, Step.TILINGS):
+        if not self.is_cut(video_id):
             return Stage.SEGMENT
         textless = self.textless.get(video_id, {}).values()
         if video_id in self.stale_texts or any(is_retried(r, retry) for r in textless):
@@ -338,12 +332,19 @@ class State:
         rejects = (self.rejects.get((Stage.SEGMENT, video_id)), *self.textless.get(video_id, {}).values())
         return video_id in retry.videos or any(is_retried(rejection, retry) for rejection in rejects)
 
+    def is_cut(self, video_id: str) -> bool:
+        """Whether the stored media and the tilings are up to date."""
+        if not self.has_media(video_id):
+            return False
+        tiling = tiling_digest(self.videos[video_id], self.settings)
+        return self.segments.get(video_id) in self._identities(tiling, Step.TILINGS)
+
     def has_media(self, video_id: str) -> bool:
         """Whether the stored media is up to date."""
         digests = self.media_digests(video_id)
         return any(self.videos.get(video_id) in self._identities(digest, Step.MEDIA) for digest in digests)
 
-    def _is_refused(self, video_id: str, rejection: Rejection) -> bool:
+    def is_refused(self, video_id: str, rejection: Rejection) -> bool:
         """Whether the single pass, or tiling, would still reject a video."""
         digests = (segment_reject_digests(rejection.kind, m, self.settings) for m in self.media_digests(video_id))
         return any(rejection.digest in some for some in digests)
