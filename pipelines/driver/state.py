@@ -186,10 +186,9 @@ class State:
 
     def _look_for_fetched_since(self, downloads: pa.Table) -> None:
         """Find the rejected requests that have an up-to-date download."""
-        rejected = [key for stage, key in self.rejects if stage == Stage.DOWNLOAD]
-        found = pc.is_in(downloads["request_key"], pa.array(rejected, pa.string()))
-        missing = pc.is_in(downloads["request_key"], self.unfetched["request_key"])
-        rows = downloads.filter(pc.and_(found, pc.invert(missing)))
+        rejected = pa.array([key for stage, key in self.rejects if stage == Stage.DOWNLOAD], pa.string())
+        rows = downloads.filter(pc.is_in(downloads["request_key"], rejected))
+        rows = rows.filter(pc.invert(pc.is_in(rows["request_key"], self.unfetched["request_key"])))
         self.fetched_since.update(zip(*(rows[c].to_pylist() for c in ("request_key", "video_id")), strict=True))
 
     def _settled(self, downloads: pa.Table) -> pa.Array:
@@ -334,15 +333,12 @@ class State:
 
     def is_cut(self, video_id: str) -> bool:
         """Whether the stored media and the tilings are up to date."""
-        if not self.has_media(video_id):
-            return False
-        tiling = tiling_digest(self.videos[video_id], self.settings)
-        return self.segments.get(video_id) in self._identities(tiling, Step.TILINGS)
+        tiling = tiling_digest(self.videos.get(video_id, ""), self.settings)
+        return self.has_media(video_id) and self.segments.get(video_id) in self._identities(tiling, Step.TILINGS)
 
     def has_media(self, video_id: str) -> bool:
         """Whether the stored media is up to date."""
-        digests = self.media_digests(video_id)
-        return any(self.videos.get(video_id) in self._identities(digest, Step.MEDIA) for digest in digests)
+        return any(self.videos.get(video_id) in self._identities(d, Step.MEDIA) for d in self.media_digests(video_id))
 
     def is_refused(self, video_id: str, rejection: Rejection) -> bool:
         """Whether the single pass, or tiling, would still reject a video."""

@@ -25,6 +25,10 @@ from curation.rejects import Stage
 from curation.schema import TABLES
 from curation.settings import resolve
 from pipelines.driver.curate import curate
+from pipelines.driver.plan import make_plan
+from pipelines.driver.state import Retry, State
+from pipelines.worker.text_engines import wanted_texts
+from pipelines.worker.worker_process import this_process
 from tests.support.pure_work import World, pure_work
 
 ENGINES = tuple(
@@ -97,7 +101,8 @@ def run(world: World, location: Path, *changes: str, retry: bool = False) -> int
     """`vidla curate` (or `retry`) of the world's list with these changes of settings; returns its exit status."""
     with pure_work(world):
         inputs = [] if retry else ["the list"]
-        return curate(inputs, str(location), settings_of(*changes), tuple(Stage), [], 0.0, 2.0, retry=retry)
+        again = Retry() if retry else None
+        return curate(inputs, str(location), settings_of(*changes), tuple(Stage), [], 0.0, 2.0, retry=again)
 
 
 Rows = dict[str, list[str]]  # by table
@@ -147,3 +152,7 @@ def check(location: Path, numbers: Collection[int], *changes: str) -> None:
     dataset = Dataset(str(location))
     assert balance(dataset).imbalances(list(Stage)) == []
     assert not [path for path, _, _ in dataset.list("sources/")]
+    with pure_work(World()), this_process:
+        settings = settings_of(*changes)
+        plan = make_plan(State.load(dataset, settings, wanted_texts(settings)), {})
+    assert len(plan) == 0, "something is left to do"
