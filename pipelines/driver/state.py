@@ -143,7 +143,6 @@ class State:
     ) -> State:
         state = cls(dataset, settings, texts, refresh)
         state._look_for_recipes()
-        state.stale_texts |= videos_with_other_captions(dataset, texts)
         state._take("rejects", dataset.live_parts("rejects"))
         state.closed = closed_requests(dataset, settings)
         state.sources = {path for path, _, _ in dataset.list("sources/")}
@@ -201,12 +200,14 @@ class State:
         media = media_digests(identities(downloads["digest"], downloads["recipe"]), self.settings)
         tilings = tiling_digests(downloads["videos"], self.settings)
         clips = clips_digests(downloads["segments"], self._texts_of(downloads["video_id"]), 0)
-        open_ = pc.or_(open_, pc.is_in(downloads["video_id"], pa.array(self.stale_texts, pa.string())))
-        done = pc.invert(open_)
+        done = as_column(pa.repeat(True, len(downloads)))
         made_by = {"videos": (media, Step.MEDIA), "segments": (tilings, Step.TILINGS), "clips": (clips, Step.SUMMARIES)}
         for table, (expected, step) in made_by.items():
             done = pc.and_(done, self._is_one_of(downloads[table], as_column(expected), step))
-        settled = pc.unique(downloads["video_id"].filter(done))
+        if self.textless or self.undownloaded or pc.any(done).as_py():  # else all texts are made again anyway
+            self.stale_texts |= videos_with_other_captions(self.dataset, self.texts)
+        open_ = pc.or_(open_, pc.is_in(downloads["video_id"], pa.array(self.stale_texts, pa.string())))
+        settled = pc.unique(downloads["video_id"].filter(pc.and_(done, pc.invert(open_))))
         return settled.filter(pc.invert(pc.is_in(settled, downloads["video_id"].filter(open_))))
 
     def _recipes(self, step: Step) -> range:
