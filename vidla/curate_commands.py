@@ -152,7 +152,7 @@ def retry(
 
     Example: vidla retry --dataset data/talks --kind rate_limited
     """
-    from pipelines.driver.state import Retry
+    from pipelines.driver.known_rows import Retry
 
     if kind is not None and kind not in list(Kind):
         raise UsageError(f"no kind of reject is called '{kind}'; there are {', '.join(Kind)}")

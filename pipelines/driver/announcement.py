@@ -16,11 +16,12 @@ from curation.recipes import Step
 from curation.settings import Settings
 from curation.sources.requests import Answer
 from curation.sources.targets import FetchTarget
+from pipelines.driver.known_rows import Retry
 from pipelines.driver.outlook import work_of
 from pipelines.driver.plan import Plan, make_plan
 from pipelines.driver.redone import Change, Redone, redone
-from pipelines.driver.state import Retry, State
-from pipelines.worker.text_engines import text_digests, texts_digest
+from pipelines.driver.state import State
+from pipelines.worker.text_engines import text_digests, wanted_texts
 
 
 def may_begin(dataset: Dataset, settings: Settings, prices: Prices, *, agreed: bool) -> bool:
@@ -33,7 +34,7 @@ def may_begin(dataset: Dataset, settings: Settings, prices: Prices, *, agreed: b
     change = _change(dataset, settings)
     if not change:
         return True
-    state = State.load(dataset, settings, texts_digest(settings))
+    state = State.load(dataset, settings, wanted_texts(settings))
     plan = make_plan(state, {})
     made = redone(state, plan, change)
     question = made.question()
@@ -61,7 +62,7 @@ def foretell(
     if dataset.exists():
         known = set(dataset.read("requests", ["request_key"])["request_key"].to_pylist())
         change = _change(dataset, settings) or Change([])
-        state = State.load(dataset, settings, texts_digest(settings), refresh)
+        state = State.load(dataset, settings, wanted_texts(settings), refresh)
         plan = make_plan(state, {})
         made = redone(state, plan, change)
         for line in _lines(change, made, state, plan, prices):

@@ -27,13 +27,13 @@ from pipelines.driver.announcement import foretell, may_begin
 from pipelines.driver.budget import NO_LIMITS, RunLimits
 from pipelines.driver.gated import reject_gated
 from pipelines.driver.intake import Intake, take_in
+from pipelines.driver.known_rows import Retry
 from pipelines.driver.plan import Plan
 from pipelines.driver.preflight import check_needs
 from pipelines.driver.prune import prune as remove_unnamed
 from pipelines.driver.prune import unnamed
 from pipelines.driver.run import Run
 from pipelines.driver.same_bytes import SameBytes, accept_duplicates
-from pipelines.driver.state import Retry
 from pipelines.driver.subtitles_again import ask_again
 from pipelines.runners import dataflow
 from pipelines.runners.runner import runner_for

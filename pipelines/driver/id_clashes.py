@@ -77,7 +77,7 @@ def _commit(writer: Writer, settings: Settings, changed: list[VideoRequest]) -> 
             why = Rejected(Kind.ID_TAKEN, request.refused, tries=0).row(
                 Stage.DOWNLOAD, request.request_key, request.uri
             )
-            rows.append(Row(why, download_reject_digest(download_digest(request, settings), settings)))
+            rows.append(Row(why, download_reject_digest(Kind.ID_TAKEN, download_digest(request, settings), settings)))
         parts.add(rows)
     columns = {"requests": "request_key", "rejects": "key"}
     replaced = [replacing(writer.dataset, table, column, keys) for table, column in columns.items()]

@@ -10,7 +10,7 @@ from curation.settings import resolve_to_compare
 from pipelines.driver.plan import Plan, make_plan
 from pipelines.driver.redone import Change, Redone, redone
 from pipelines.driver.state import State
-from pipelines.worker.text_engines import text_digests, texts_digest
+from pipelines.worker.text_engines import text_digests, wanted_texts
 from pipelines.worker.worker_process import this_process
 
 _TEXTS_PER_VIDEO = """
@@ -43,7 +43,7 @@ def pending(dataset: Dataset, prices: Prices) -> tuple[Plan, Expected] | None:
         return None
     settings = resolve_to_compare(None, (), last.settings)
     with this_process:
-        state = State.load(dataset, settings, texts_digest(settings))
+        state = State.load(dataset, settings, wanted_texts(settings))
         plan = make_plan(state, {})
         made = redone(state, plan, Change.between(last, settings, text_digests(settings)))
     work = work_of(dataset, plan, made)

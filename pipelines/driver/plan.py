@@ -20,7 +20,8 @@ from curation.row_digests import download_reject_digests
 from curation.schema import TABLES, from_row
 from curation.sources.targets import FetchTarget
 from curation.uris import YOUTUBE_VIDEO, path_of
-from pipelines.driver.state import Retry, State, is_retried
+from pipelines.driver.known_rows import Retry, is_retried
+from pipelines.driver.state import State
 from pipelines.worker.work_items import DownloadItem
 
 WORK = {

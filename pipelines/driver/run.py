@@ -24,11 +24,12 @@ from curation.sources.sites import site_of
 from curation.sources.targets import FetchTarget
 from pipelines.driver.background import BackgroundJobs
 from pipelines.driver.budget import NO_LIMITS, Budget, RunLimits
+from pipelines.driver.known_rows import Retry
 from pipelines.driver.plan import Plan, make_plan
 from pipelines.driver.reuse import reusable
 from pipelines.driver.same_bytes import SameBytes
 from pipelines.driver.sources import delete_sources, sources_of, unneeded_sources
-from pipelines.driver.state import Retry, State
+from pipelines.driver.state import State
 from pipelines.driver.void_rejects import drop_void_rejects
 from pipelines.driver.waves import Wave, waves_of
 from pipelines.runners.runner import LocalRunner, Runner

@@ -17,8 +17,8 @@ from curation.records import Row
 from curation.rejects import Kind, Rejected, Stage
 from curation.row_digests import download_reject_digest
 from curation.settings import Settings
+from pipelines.driver.known_rows import Downloaded, SourceRange
 from pipelines.driver.sources import delete_sources
-from pipelines.driver.state import Downloaded, SourceRange
 
 
 def accept_duplicates(writer: Writer) -> None:
@@ -60,7 +60,7 @@ class SameBytes:
             video_id, uri = other["video_id"], other["uri"]
             message = f"the same bytes as {uri}, the video {video_id}; `vidla curate --keep-duplicates` makes both"
             why = Rejected(Kind.DUPLICATE, message).row(Stage.DOWNLOAD, download.request_key, download.uri)
-            parts.add([Row(why, download_reject_digest(download.digest, self._settings))])
+            parts.add([Row(why, download_reject_digest(why.kind, download.digest, self._settings))])
             duplicates.append(download)
         if duplicates:
             keys = frozenset((download.request_key,) for download in duplicates)

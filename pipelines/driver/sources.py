@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from curation.dataset.dataset import Dataset
 from curation.rejects import Stage
-from pipelines.driver.state import Retry, State
+from pipelines.driver.known_rows import Retry
+from pipelines.driver.state import State
 
 
 def sources_of(state: State, videos: Iterable[str]) -> set[str]:

@@ -29,80 +29,16 @@ from curation.row_digests import (
 )
 from curation.settings import Settings
 from pipelines.driver.gated import closed_requests, refused_requests
+from pipelines.driver.known_rows import Downloaded, Rejection, Retry, is_retried
 from pipelines.driver.other_captions import videos_with_other_captions
 from pipelines.driver.part_index import VideoParts
 from pipelines.driver.reuse import TextParts
 from pipelines.worker.text_engines import WantedTexts
 from pipelines.worker.work_items import BY_VIDEO, DownloadItem, VideoItem
 
-SourceRange = tuple[str, float | None, float | None]
-"""The digest of a source, and the requested range."""
-
-
-@dataclass(frozen=True, slots=True)
-class Downloaded:
-    """The columns of `downloads` that the driver keeps."""
-
-    request_key: str
-    video_id: str
-    uri: str
-    digest: str
-    source_uri: str
-    source_bytes: int
-    recipe: int | None = None
-    source_digest: str = ""
-    start: float | None = None
-    end: float | None = None
-
-    @property
-    def source(self) -> SourceRange:
-        return self.source_digest, self.start, self.end
-
-    @property
-    def identity(self) -> str:
-        """Its digest and recipe, as an input of the single pass."""
-        return identity(self.digest, self.recipe)
-
-
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """The columns of `rejects` that the driver keeps."""
-
-    stage: str
-    key: str
-    video_id: str | None
-    kind: str
-    digest: str
-    attempts: int
-    retryable: bool
-
-
 DOWNLOADED = list(Downloaded.__dataclass_fields__)
 NO_REQUESTS = pa.schema([("request_key", pa.string()), ("expected", pa.string())]).empty_table()
 REJECTION = list(Rejection.__dataclass_fields__)
-
-
-@dataclass(frozen=True)
-class Retry:
-    """What is done again: work on rejects, and whatever `videos` need.
-
-    Of the rejects, those of a `kind`, if it is given; else those that a retry can help, or all with `force`; and of
-    these only those with one of `keys`, which are of requests and videos, if any are given.
-    """
-
-    kind: str | None = None
-    force: bool = False
-    keys: frozenset[str] | None = None
-    videos: frozenset[str] = frozenset()
-
-    def includes(self, rejection: Rejection) -> bool:
-        if self.keys is not None and self.keys.isdisjoint((rejection.key, rejection.video_id)):
-            return False
-        return rejection.kind == self.kind if self.kind else self.force or rejection.retryable
-
-
-def is_retried(rejection: Rejection | None, retry: Retry | None) -> bool:
-    return rejection is not None and retry is not None and retry.includes(rejection)
 
 
 @dataclass

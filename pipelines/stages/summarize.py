@@ -77,8 +77,8 @@ class SummarizeClips(AnyLane):
             if row.record.clip_id not in wanted:
                 made.replace("summaries", clip_id=row.record.clip_id, kind=row.record.kind)
         for segment in inputs.segments:
-            row = item.rejected(self.name, why, segment.clip_id, attempts[segment.clip_id])
-            made.add([row], reject_digest(inputs.digest))
+            rejected = item.rejected(self.name, why, segment.clip_id, attempts[segment.clip_id])
+            made.add([rejected], reject_digest(inputs.digest))
         return made
 
     def _attempts(self, dataset: Dataset, item: VideoItem) -> Counter[str]:

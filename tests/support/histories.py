@@ -25,8 +25,9 @@ from curation.rejects import Stage
 from curation.schema import TABLES
 from curation.settings import resolve
 from pipelines.driver.curate import curate
+from pipelines.driver.known_rows import Retry
 from pipelines.driver.plan import make_plan
-from pipelines.driver.state import Retry, State
+from pipelines.driver.state import State
 from pipelines.worker.text_engines import wanted_texts
 from pipelines.worker.worker_process import this_process
 from tests.support.pure_work import World, pure_work

@@ -18,8 +18,9 @@ from aiohttp import web
 
 from curation.dataset.dataset import Dataset
 from curation.errors import EngineError
+from pipelines.driver.known_rows import Downloaded
 from pipelines.driver.plan import NOTHING, Downloads, Plan
-from pipelines.driver.state import Downloaded, State
+from pipelines.driver.state import State
 from pipelines.driver.waves import waves_of
 from pipelines.worker.batches import batches
 from pipelines.worker.text_engines import WantedTexts

@@ -24,9 +24,10 @@ from curation.sources.requests import Inputs, read_inputs
 from curation.sources.targets import reject_input
 from pipelines.driver.curate import curate
 from pipelines.driver.intake import Intake, take_in
+from pipelines.driver.known_rows import Downloaded
 from pipelines.driver.prune import prune, unnamed
 from pipelines.driver.same_bytes import SameBytes, accept_duplicates
-from pipelines.driver.state import DOWNLOADED, Downloaded, State
+from pipelines.driver.state import DOWNLOADED, State
 from tests.support.cheap_work import cheap_work
 from tests.support.dataset_files import commit_rows, download_of, made_of
 

@@ -18,7 +18,7 @@ from curation.errors import UsageError
 from curation.rejects import RETRYABLE, Kind, Stage
 from curation.settings import resolve
 from pipelines.driver.curate import curate
-from pipelines.driver.state import Rejection, Retry
+from pipelines.driver.known_rows import Rejection, Retry
 from tests.support.scripted_server import ScriptedServer
 from tests.support.web_server import VTT, WebServer, make_media
 from vidla import curate_commands

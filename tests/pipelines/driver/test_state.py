@@ -28,9 +28,10 @@ from curation.row_digests import (
 )
 from curation.settings import Settings, resolve
 from curation.sources.targets import FetchTarget
+from pipelines.driver.known_rows import Retry
 from pipelines.driver.part_index import VideoParts
 from pipelines.driver.plan import make_plan
-from pipelines.driver.state import Retry, State
+from pipelines.driver.state import State
 from pipelines.worker.text_engines import WantedTexts
 from pipelines.worker.work_items import BY_VIDEO, DownloadItem
 from tests.support.dataset_files import ENGINE, download_of, made_of, reject_of, request_of, stored_media
