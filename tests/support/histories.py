@@ -103,7 +103,7 @@ def run(world: World, location: Path, *changes: str, retry: bool = False) -> int
     with pure_work(world):
         inputs = [] if retry else ["the list"]
         again = Retry() if retry else None
-        return curate(inputs, str(location), settings_of(*changes), tuple(Stage), [], 0.0, 2.0, retry=again)
+        return curate(inputs, str(location), settings_of(*changes), tuple(Stage), [], 0.0, 2.0, retry=again, yes=True)
 
 
 Rows = dict[str, list[str]]  # by table

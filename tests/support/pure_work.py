@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from curation.records import Download, Page, Sentence, Shot, SubtitleTrack, Vide
 from curation.rejects import Kind, Rejected
 from curation.settings import EngineSettings, Settings, SubtitleSettings
 from curation.sources.fetch import Fetched
+from curation.sources.requests import Inputs
 from curation.sources.targets import FetchTarget
 from curation.subtitles.cascade import Spoken
 from pipelines.runners.runner import Runner
@@ -39,22 +40,30 @@ WORDS = ["river", "bridge", "train", "garden", "window", "mountain", "kitchen", 
 
 @dataclass
 class World:
-    """What is outside of the dataset: the list of videos by number, how long each is, and what it cannot have now."""
+    """What is outside of the dataset: the videos, by number, and what the list says of them and models answer now."""
 
     listed: list[int] = field(default_factory=list)
     seconds: dict[int, float] = field(default_factory=dict)
+    metadata: dict[int, str] = field(default_factory=dict)  # JSON objects
     gone: set[int] = field(default_factory=set)  # videos whose site answers with an error
     mute: bool = False  # the models answer nothing
     fetches: int = 0
     passes: int = 0
     asked: int = 0  # requests to models
 
-    def targets(self, *_: object) -> Iterator[FetchTarget]:
-        """In place of read_inputs."""
-        for number in self.listed:
-            uri = f"https://videos.example/watch/{number}"
-            key = digest("request", uri, None, None)
-            yield FetchTarget.of(VideoRequest(request_key=key, uri=uri, id=f"v{number}"), uri)
+    def inputs(self, names: Sequence[str], *_: object) -> Inputs:
+        """In place of read_inputs: the list, if one is named."""
+        return Inputs([map(self._target, self.listed)] if names else [])
+
+    def _target(self, number: int) -> FetchTarget:
+        uri = f"https://videos.example/watch/{number}"
+        request = VideoRequest(
+            request_key=digest("request", uri, None, None),
+            uri=uri,
+            id=f"v{number}",
+            metadata=self.metadata.get(number),
+        )
+        return replace(FetchTarget.of(request, uri), states=True)
 
     def fetch(self, target: FetchTarget, settings: DownloadSettings, folder: Path) -> Fetched:
         """In place of fetch: a file that says what it is."""
@@ -203,7 +212,7 @@ def pure_work(world: World) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("os.fsync", lambda _: None)
         patch.setattr("curation.dataset.dataset.SQL_THREADS", 1)
-        patch.setattr("pipelines.driver.intake.read_inputs", world.targets)
+        patch.setattr("pipelines.driver.curate.read_inputs", world.inputs)
         patch.setattr("pipelines.stages.download.fetch", world.fetch)
         patch.setattr("curation.segments.segmentation.decode_once", world.decode)
         patch.setattr("curation.segments.segmentation.sentences_of", spoken)
