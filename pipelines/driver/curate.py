@@ -88,7 +88,7 @@ def curate(
         raise UsageError("--prune removes what the inputs do not name: give INPUT")
     if not inputs and not dataset.exists():
         raise dataset.missing()
-    with this_process:
+    with _explaining_stops(), this_process:
         asked = read_inputs(inputs, settings.download, files_under)  # makes no dataset
         if dry:
             foretell(dataset, settings, asked, stages, retry, refresh, limits.prices)
@@ -195,11 +195,23 @@ def _explaining_loss(writer: Writer) -> Iterator[None]:
         raise (this_process.error if writer.lost.is_set() and this_process.error else error) from error
 
 
+@contextlib.contextmanager
+def _explaining_stops() -> Iterator[None]:
+    """Ctrl-C or SIGTERM, whether it comes before the work, in it or after it, becomes an Interrupted that says so."""
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted("stopped; all commits are kept, and the same command goes on from there") from None
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
 def _work_in_view(work: Callable[[], None], view: ProgressView, stop_s: float, lost: threading.Event) -> None:
     """Do `work` in a thread, while this one shows its progress and waits for Ctrl-C or SIGTERM.
 
-    After either, or once the lease is `lost`, the work gets `stop_s` seconds to end. Raises Interrupted after a signal;
-    if the work fails, its error as a VidlaError.
+    After either, or once the lease is `lost`, the work gets `stop_s` seconds to end. Raises KeyboardInterrupt after a
+    signal; if the work fails, its error as a VidlaError.
     """
     failures: list[BaseException] = []
     done = threading.Event()
@@ -220,7 +232,6 @@ def _work_in_view(work: Callable[[], None], view: ProgressView, stop_s: float, l
 
     thread = threading.Thread(target=attempt, name="run", daemon=True)
     threading.Thread(target=end_after_loss, name="loss", daemon=True).start()
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.redirect_stderr(StderrToLog()):
         try:
             thread.start()
@@ -228,10 +239,7 @@ def _work_in_view(work: Callable[[], None], view: ProgressView, stop_s: float, l
         except KeyboardInterrupt:
             this_process.halt()
             done.wait(stop_s)
-            message = "stopped; all commits are kept, and the same command goes on from there"
-            raise Interrupted(message) from None
-        finally:
-            signal.signal(signal.SIGTERM, previous)
+            raise
     if lost.is_set() and this_process.error:
         raise this_process.error
     for failure in failures:
