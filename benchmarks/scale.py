@@ -50,9 +50,11 @@ from curation.row_digests import (
     clips_digests,
     download_digests,
     download_reject_digest,
+    material_digests,
     media_digests,
     segment_reject_digest,
     tiling_digests,
+    words_digest,
 )
 from curation.schema import TABLES
 from curation.settings import Settings, resolve
@@ -354,9 +356,16 @@ class Rows:
         for name in ("id", "subtitles"):
             requests = requests.append_column(name, pa.nulls(len(requests), pa.string()))
         self.fetched = download_digests(requests, settings)
-        self.decoded = media_digests(as_column(self.fetched), settings)
-        self.tiled = tiling_digests(as_column(self.decoded), settings)
-        self.texted = clips_digests(as_column(self.tiled), TEXTS.digest, 0)
+        requests = requests.append_column("digest", self.fetched).append_column(
+            "recipe", pa.nulls(len(requests), pa.int64())
+        )
+        self.material = material_digests(requests, settings)
+        decoded = media_digests(requests.append_column("material", self.material), settings)
+        words = [words_digest(())] * len(requests)
+        tiled = tiling_digests(decoded, as_column(pa.array(words)), settings)
+        self.decoded, self.tiled = decoded.combine_chunks(), tiled.combine_chunks()
+        self.words = words
+        self.texted = clips_digests(tiled, TEXTS.digest, 0)
         scales = [(s, i, length) for s, length in CLIP_S.items() for i in range(max(1, round(seconds / length)))]
         self.scales = [s for s, _, _ in scales]
         self.starts = np.array([i * length for _, i, length in scales])
@@ -373,7 +382,8 @@ class Rows:
         speech = self._texts(len(self.ids), round(self.seconds * 7))  # a rolling caption repeats every line, with times
         tracks = [[{**track[0], "text": text}] for text in speech]
         return self._rows(
-            "downloads", 1, self.fetched, request_key=self.keys, uri=self.uris, subtitles=tracks,
+            "downloads", 1, self.fetched, request_key=self.keys, uri=self.uris, subtitles=tracks, words=self.words,
+            material=self.material,
             source_uri=[f"sources/{self._hex()}.mp4" for _ in self.ids], source_digest=self._digests(1),
             title=self._texts(len(self.ids), 8), description=self._texts(len(self.ids), 60),
         )  # fmt: skip

@@ -139,6 +139,8 @@ class Download:
     page: Annotated[
         str | None, "what else the extractor read: JSON object of up to 64 kB, without secrets; null for local files"
     ] = None
+    material: Annotated[str | None, "digest of what its media was fetched by; null in older rows"] = None
+    words: Annotated[str | None, "digest of its subtitles; null in older rows"] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +176,9 @@ class Video:
     shots: Annotated[tuple[Shot, ...], "runs of frames between two cuts"] = ()
     boundaries: Annotated[tuple[float, ...], "times at which a clip may begin or end, each a stored key frame"] = ()
     metadata: Annotated[str | None, "JSON object of the list's other columns"] = None
+    words: Annotated[
+        str | None, "digest of the subtitles and settings that its sentences were made by; null in older rows"
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

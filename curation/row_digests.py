@@ -1,19 +1,22 @@
 """The digests that show whether a row is up to date: each identifies a step's settings and its inputs' digests.
 
 Downloads, media, tilings, captions and summaries have separate ones, so that a new prompt does not redo the media.
+Those of tilings have the words in them, and those of media do not: other subtitles redo no media.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curation.config import Section
 from curation.ids import digest, digests
-from curation.records import VideoRequest
+from curation.recipes import identities, identity
+from curation.records import SubtitleTrack, VideoRequest
 from curation.rejects import Kind
 from curation.settings import FrameSettings, Settings
 
@@ -33,17 +36,52 @@ def _download(request_key: Any, id_: Any, subtitles: Any, settings: Settings) ->
     return ("download", settings.download.digest(), request_key, id_, subtitles)
 
 
-def media_digest(download: str, settings: Settings) -> str:
-    """The digest of `videos` and `frames` rows, made by the single pass from a download with digest `download`."""
-    return digest(*_media(download, settings))
+def material_digest(request: VideoRequest, settings: Settings) -> str:
+    """What identifies the media of a download: all of its digest but what concerns subtitles."""
+    return digest(*_material(request.request_key, request.id, settings))
 
 
-def media_digests(downloads: pa.ChunkedArray, settings: Settings) -> pa.Array:
-    return digests(*_media(downloads, settings))
+def material_digests(requests: pa.Table, settings: Settings) -> pa.Array:
+    return digests(*_material(requests["request_key"], requests["id"], settings))
 
 
-def _media(download: Any, settings: Settings) -> tuple[Any, ...]:
+def _material(request_key: Any, id_: Any, settings: Settings) -> tuple[Any, ...]:
+    return ("material", settings.download.format, request_key, id_)
+
+
+def words_digest(tracks: Iterable[SubtitleTrack]) -> str:
+    """What identifies the subtitles of a download."""
+    return digest("words", *((track.language, track.kind, track.format, track.text) for track in tracks))
+
+
+def media_digest(download: str, settings: Settings, material: str | None, recipe: int | None = None) -> str:
+    """The digest of `videos` and `frames` rows, made by the single pass from a download with these columns."""
+    if material is None:  # of an older version
+        return digest(*_older_media(identity(download, recipe), settings))
+    return digest(*_media(identity(material, recipe), settings))
+
+
+def media_digests(downloads: pa.Table, settings: Settings) -> pa.ChunkedArray:
+    """`media_digest` of downloads with the columns `digest`, `material` and `recipe`."""
+    fetched, materials = (identities(downloads[name], downloads["recipe"]) for name in ("digest", "material"))
+    return _where_known(materials, lambda: digests(*_media(materials, settings)), _older_media(fetched, settings))
+
+
+def _media(material: Any, settings: Settings) -> tuple[Any, ...]:
+    return ("media", material, *_single_pass(settings.frames, settings.media, settings.shots))
+
+
+def _older_media(download: Any, settings: Settings) -> tuple[Any, ...]:
     return ("media", download, *_single_pass(settings.frames, settings.media, settings.shots, settings.subtitles))
+
+
+def _where_known(column: pa.ChunkedArray, digests_: Callable[[], pa.Array], older: tuple[Any, ...]) -> pa.ChunkedArray:
+    """`digests_` where `column` has a value, and the digests of what `older` lists elsewhere."""
+    if column.null_count == 0:
+        return pa.chunked_array([digests_()])
+    if column.null_count == len(column):
+        return pa.chunked_array([digests(*older)])
+    return pc.if_else(pc.is_valid(column), digests_(), digests(*older))
 
 
 @functools.lru_cache
@@ -52,13 +90,27 @@ def _single_pass(frames: FrameSettings, *sections: Section) -> tuple[Any, ...]:
     return (kept, *(section.digest() for section in sections))
 
 
-def tiling_digest(media: str, settings: Settings) -> str:
-    """The digest of `segments` rows, tiled from a video with digest `media`."""
-    return digest(*_tiling(media, settings))
+def spoken_digest(words: str, settings: Settings) -> str:
+    """What identifies the sentences of a video whose subtitles have the digest `words`."""
+    return digest(*_spoken(words, settings))
 
 
-def tiling_digests(media: pa.ChunkedArray, settings: Settings) -> pa.Array:
-    return digests(*_tiling(media, settings))
+def _spoken(words: Any, settings: Settings) -> tuple[Any, ...]:
+    return ("spoken", words, settings.subtitles.digest(), settings.download.subtitle_languages)
+
+
+def tiling_digest(media: str, words: str | None, settings: Settings) -> str:
+    """The digest of `segments` rows, tiled from a video with digest `media` and from a download's `words`."""
+    if words is None:  # of an older version
+        return digest(*_tiling(media, settings))
+    return digest(*_tiling(media, settings), spoken_digest(words, settings))
+
+
+def tiling_digests(media: pa.ChunkedArray, words: pa.ChunkedArray, settings: Settings) -> pa.ChunkedArray:
+    def known() -> pa.Array:
+        return digests(*_tiling(media, settings), pa.chunked_array([digests(*_spoken(words, settings))]))
+
+    return _where_known(words, known, _tiling(media, settings))
 
 
 def _tiling(media: Any, settings: Settings) -> tuple[Any, ...]:
@@ -120,7 +172,7 @@ def segment_reject_digest(kind: str, media: str, settings: Settings) -> str:
 
 def segment_reject_digests(kind: str, media: str, settings: Settings) -> set[str]:
     """The digests that an up-to-date reject may have: an older version took in all policies, and the tilings."""
-    older = reject_digest(tiling_digest(media, settings), settings.media.policy_digest())
+    older = reject_digest(tiling_digest(media, None, settings), settings.media.policy_digest())
     return {segment_reject_digest(kind, media, settings), older}
 
 

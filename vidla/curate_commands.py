@@ -158,9 +158,9 @@ def retry(
         raise UsageError(f"no kind of reject is called '{kind}'; there are {', '.join(Kind)}")
     if subtitles and (kind or force):
         raise UsageError("--subtitles tries no rejects again: leave out --kind and --force")
-    retried = Retry(kind, force, _keys_of(dataset, url) if url else None)
+    retried = Retry(kind, force, _keys_of(dataset, url) if url else None, subtitles)
     run = _run_of(wait, max_reject_rate, yes, dry_run, prices, (max_cost, max_tokens, max_hours))
-    run(context, tuple(Stage), dataset, config, assignments, retry=retried, subtitles=subtitles)
+    run(context, tuple(Stage), dataset, config, assignments, retry=retried)
 
 
 def _keys_of(location: str, urls: Sequence[str]) -> frozenset[str]:

@@ -28,13 +28,13 @@ from pipelines.driver.budget import NO_LIMITS, RunLimits
 from pipelines.driver.gated import reject_gated
 from pipelines.driver.intake import Intake, take_in
 from pipelines.driver.known_rows import Retry
+from pipelines.driver.missing_subtitles import lacking_subtitles
 from pipelines.driver.plan import Plan
 from pipelines.driver.preflight import check_needs
 from pipelines.driver.prune import prune as remove_unnamed
 from pipelines.driver.prune import unnamed
 from pipelines.driver.run import Run
 from pipelines.driver.same_bytes import SameBytes, accept_duplicates
-from pipelines.driver.subtitles_again import ask_again
 from pipelines.runners import dataflow
 from pipelines.runners.runner import runner_for
 from pipelines.worker import job_key
@@ -57,7 +57,6 @@ def curate(
     max_reject_rate: float,
     *,
     retry: Retry | None = None,
-    subtitles: bool = False,
     one_job: bool = False,
     refresh: frozenset[Step] = frozenset(),
     files_under: Path | None = None,
@@ -69,11 +68,11 @@ def curate(
 ) -> int:
     """Do the work that `inputs` and the dataset still need; with `one_job`, only its first wave, as a single job.
 
-    Rows of older recipes of the steps in `refresh` are made again. With `subtitles`, a retry asks for those that are
-    missing, alone. Lists may name files below `files_under`. The same bytes under two ids are made once, unless
-    `keep_duplicates`; with `prune`, what `inputs` do not name is removed. `yes`: do that, replace texts of served
-    models and download again without asking. `dry`: only say what would be done. Returns the exit status of the
-    process. Raises DatasetError, InputError, UsageError, RunnerError.
+    Rows of older recipes of the steps in `refresh` are made again. Lists may name files below `files_under`. The same
+    bytes under two ids are made once, unless `keep_duplicates`; with `prune`, what `inputs` do not name is removed.
+    `yes`: do that, replace texts of served models and download again without asking. `dry`: only say what would be
+    done. Returns the exit status of the process.
+    Raises Interrupted, DatasetError, InputError, UsageError, RunnerError.
     """
     runner = runner_for(beam_arguments)
     if settings.download.only_where is not None:
@@ -107,8 +106,6 @@ def curate(
             _explaining_loss(writer),
         ):
             log.info("vidla %s begins to %s", __version__, command)
-            if retry is not None and subtitles:
-                retry = Retry(keys=frozenset(), videos=_ask_for_subtitles(writer, settings, retry.keys))
             run = Run(dataset, writer, settings, wanted_texts(settings), stages, runner, retry, refresh, limits=limits)
             plan = _take_in(run, asked, keep_duplicates=keep_duplicates, prune=prune, yes=yes)
             if not plan:
@@ -122,6 +119,8 @@ def curate(
                 if one_job and is_described:
                     typer.echo("The job is described. It does its wave when it is started; nothing is made yet.")
                     return 0
+            if retry is not None and retry.subtitles:
+                typer.echo(_subtitles_line(run), err=True)
     if run.budget.reached:
         typer.echo(run.budget.line())
     is_partial = retry is not None or one_job or run.budget.reached
@@ -146,13 +145,11 @@ def _take_in(run: Run, inputs: Inputs, *, keep_duplicates: bool, prune: bool, ye
     return run.plan(intake.targets)
 
 
-def _ask_for_subtitles(writer: Writer, settings: Settings, keys: frozenset[str] | None) -> frozenset[str]:
-    """Ask for missing subtitles; returns the videos whose words are others now."""
-    again = ask_again(writer, settings, keys)
-    typer.echo(
-        f"missing subtitles of {again.asked} downloads asked for again: {again.missing} still lack some", err=True
-    )
-    return again.videos
+def _subtitles_line(run: Run) -> str:
+    """What came of a retry of missing subtitles."""
+    asked = run.state.reopened
+    missing = asked & lacking_subtitles(run.dataset, None)
+    return f"missing subtitles of {len(asked)} downloads asked for again: {len(missing)} still lack some"
 
 
 def _prune(writer: Writer, inputs: Inputs, intake: Intake, yes: bool) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from curation.recipes import identity
-
 SourceRange = tuple[str, float | None, float | None]
 """The digest of a source, and the requested range."""
 
@@ -24,15 +22,12 @@ class Downloaded:
     source_digest: str = ""
     start: float | None = None
     end: float | None = None
+    material: str | None = None
+    words: str | None = None
 
     @property
     def source(self) -> SourceRange:
         return self.source_digest, self.start, self.end
-
-    @property
-    def identity(self) -> str:
-        """Its digest and recipe, as an input of the single pass."""
-        return identity(self.digest, self.recipe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +45,20 @@ class Rejection:
 
 @dataclass(frozen=True)
 class Retry:
-    """What is done again: work on rejects, and whatever `videos` need.
+    """What is done again: rejects of a `kind`, if it is given; else those that a retry can help, or all with `force`.
 
-    Of the rejects, those of a `kind`, if it is given; else those that a retry can help, or all with `force`; and of
-    these only those with one of `keys`, which are of requests and videos, if any are given.
+    With `subtitles`, no rejects, but the downloads that lack some. In any case only those with one of `keys`, which are
+    of requests and videos, if any are given.
     """
 
     kind: str | None = None
     force: bool = False
     keys: frozenset[str] | None = None
-    videos: frozenset[str] = frozenset()
+    subtitles: bool = False
 
     def includes(self, rejection: Rejection) -> bool:
+        if self.subtitles:
+            return False
         if self.keys is not None and self.keys.isdisjoint((rejection.key, rejection.video_id)):
             return False
         return rejection.kind == self.kind if self.kind else self.force or rejection.retryable

@@ -79,7 +79,7 @@ class WaveInOneJob:
         state = State.load(dataset, self.settings, self.texts)
         videos = list(dict.fromkeys([*self.wave.segment, *self.wave.text, *state.fetched(self.wave.downloads)]))
         if stage == Stage.SEGMENT:
-            needing = [v for v in videos if state.needs(v) == Stage.SEGMENT]
+            needing = [v for v in videos if state.can_be_cut(v)]
         else:
             needing = [v for v in videos if state.needs(v) == Stage.CAPTION]
             again = any((self.wave.segment, self.wave.text, *(item.redo for item in self.wave.downloads)))

@@ -20,7 +20,7 @@ from curation.row_digests import download_reject_digests
 from curation.schema import TABLES, from_row
 from curation.sources.targets import FetchTarget
 from curation.uris import YOUTUBE_VIDEO, path_of
-from pipelines.driver.known_rows import Retry, is_retried
+from pipelines.driver.known_rows import Downloaded, Retry, is_retried
 from pipelines.driver.state import State
 from pipelines.worker.work_items import DownloadItem
 
@@ -30,8 +30,9 @@ WORK = {
     "redo": pa.bool_(),
     "old_video": pa.string(),
     "paged": pa.bool_(),
+    "kept": pa.string(),
 }
-"""The columns that are added to a request to fetch: the last fields of a DownloadItem (`expected` is its digest)."""
+"""The columns that are added to a request to fetch: further fields of a DownloadItem (`expected` is its digest)."""
 
 _MEDIA_FILE = rf"(?i)^[^?]*\.({'|'.join(VIDEO_SUFFIXES)})(\?.*)?$"
 
@@ -70,6 +71,11 @@ class Downloads(Sequence[DownloadItem]):
         keys: list[str] = self.rows.filter(self.rows["redo"])["request_key"].to_pylist()
         return keys
 
+    def kept(self) -> list[str]:
+        """The ids of the videos whose subtitles alone are fetched."""
+        videos: list[str] = self.rows["kept"].drop_null().to_pylist()
+        return videos
+
     def include_youtube(self) -> bool:
         """Whether any is a video of YouTube."""
         return bool(pc.any(pc.starts_with(self.rows["uri"], YOUTUBE_VIDEO)).as_py())
@@ -86,9 +92,10 @@ class Downloads(Sequence[DownloadItem]):
         return self.rows["uri"].filter(pc.invert(pc.fill_null(self.rows["local"], False)))
 
     def sizes(self, unknown: int) -> list[int]:
-        """The sizes in bytes: of local files as they are, `unknown` for everything that has to be fetched."""
-        local, uris = (self.rows[name].to_pylist() for name in ("local", "uri"))
-        return [_file_size(uri) if here else unknown for here, uri in zip(local, uris, strict=True)]
+        """The sizes in bytes: of local files as they are, `unknown` for media that has to be fetched."""
+        columns = (self.rows[name].to_pylist() for name in ("local", "uri", "kept"))
+        sizes = zip(*columns, strict=True)
+        return [0 if kept is not None else _file_size(uri) if here else unknown for here, uri, kept in sizes]
 
 
 def _file_size(uri: str) -> int:
@@ -108,6 +115,7 @@ class Plan:
     downloads: Downloads = NOTHING
     segment: list[str] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
+    redone: frozenset[str] = frozenset()  # videos of downloads that are done again
     fetched_again: int = 0  # downloads that were done before but whose source is gone: for other media
     reconsidered: int = 0  # the same, for videos that were rejected by a setting that has changed
 
@@ -115,13 +123,15 @@ class Plan:
         return len(self.downloads) + len(self.segment) + len(self.text)
 
     def of(self, stages: Collection[str]) -> Plan:
-        """The part of it that begins with one of these stages."""
-        return Plan(
-            self.downloads if Stage.DOWNLOAD in stages else NOTHING,
-            self.segment if Stage.SEGMENT in stages else [],
-            self.text if {Stage.CAPTION, Stage.SUMMARIZE} & set(stages) else [],
-            self.fetched_again,
-        )
+        """The part of it that begins with one of these stages; a video whose download is redone waits for that."""
+        plan = Plan(fetched_again=self.fetched_again, reconsidered=self.reconsidered)
+        if Stage.DOWNLOAD in stages:
+            plan.downloads, plan.redone = self.downloads, self.redone
+        if Stage.SEGMENT in stages:
+            plan.segment = [v for v in self.segment if v not in plan.redone]
+        if {Stage.CAPTION, Stage.SUMMARIZE} & set(stages):
+            plan.text = [v for v in self.text if v not in plan.redone]
+        return plan
 
     def __str__(self) -> str:
         begun = f"{len(self.segment)} to segment, {len(self.text)} awaiting texts"
@@ -129,7 +139,7 @@ class Plan:
 
 
 def make_plan(state: State, targets: Mapping[str, FetchTarget], retry: Retry | None = None) -> Plan:
-    """All work that the requests of the dataset still need; with a `retry`, only that on the rejects it includes."""
+    """All work that the requests of the dataset still need; with a `retry`, only that on what it includes."""
     plan = Plan()
     sourceless: set[str] = set()  # videos to segment whose source is gone
     for video_id in state.by_video:
@@ -145,36 +155,62 @@ def make_plan(state: State, targets: Mapping[str, FetchTarget], retry: Retry | N
     # one request per video is enough
     keys = {min(d.request_key for d in state.downloads_of(video_id)) for video_id in sourceless}
     plan.downloads = Downloads(_to_download(state, keys, retry), targets)
+    plan.redone = frozenset(d.video_id for key in plan.downloads.redone() if (d := state.downloads.get(key)))
     rejected = {v for v in sourceless if v not in state.videos and (Stage.SEGMENT, v) in state.rejects}
     plan.fetched_again, plan.reconsidered = len(sourceless - rejected), len(rejected)
     return plan
 
 
 def _to_download(state: State, sourceless: Collection[str], retry: Retry | None) -> pa.Table:
-    """The requests without an up-to-date download, and `sourceless` ones, by key; with WORK's columns."""
-    expected = {"request_key": list(sourceless), "expected": [state.downloads[key].digest for key in sourceless]}
-    missing = pa.concat_tables([state.unfetched, pa.table(expected, schema=state.unfetched.schema)])
+    """The requests without an up-to-date download, `sourceless` ones by key, and reopened ones; with WORK's columns."""
+    reopened, lost = (_as_fetched(state, keys) for keys in (state.reopened, sourceless))
+    missing = pa.concat_tables([reopened, state.unfetched, lost])  # of a key, the first counts
     if not missing:
         return NOTHING.rows
     rows = state.dataset.read("requests")
-    rows = rows.append_column("expected", lookup(rows["request_key"], missing, "expected"))
-    rows = rows.filter(pc.is_valid(rows["expected"]))
-    keep, attempts, redo, old_videos = [], [], [], []
-    for key, digest in zip(*(rows[name].to_pylist() for name in ("request_key", "expected")), strict=True):
+    rows = rows.filter(pc.is_in(rows["request_key"], missing["request_key"]))
+    paged = set(state.dataset.read("pages", ["request_key"])["request_key"].to_pylist())
+    keep, work = [], []
+    expected, materials = (lookup(rows["request_key"], missing, name) for name in ("expected", "material"))
+    for key, digest, material in zip(*(c.to_pylist() for c in (rows["request_key"], expected, materials)), strict=True):
         done, rejection = state.downloads.get(key), state.rejects.get((Stage.DOWNLOAD, key))
-        refused = rejection and rejection.digest in download_reject_digests(rejection.kind, digest, state.settings)
-        opened = is_retried(rejection, retry)
-        if key in state.closed and key not in sourceless:
-            keep.append(False)
-        elif rejection and rejection.kind == Kind.GATED:
-            keep.append(retry is None or opened)  # the gate has opened
-        else:
-            keep.append(opened or (not refused and (retry is None or key in sourceless)))
-        attempts.append(rejection.attempts if rejection else 0)
-        redo.append(done is not None or rejection is not None)
-        old_videos.append(done.video_id if done and len(state.downloads_of(done.video_id)) == 1 else None)
-    for name, values in zip(("attempts", "redo", "old_video"), (attempts, redo, old_videos), strict=True):
-        rows = rows.append_column(name, pa.array(values, WORK[name]))
-    paged = pc.is_in(rows["request_key"], state.dataset.read("pages", ["request_key"])["request_key"])
-    rows = rows.append_column("paged", paged)
+        keep.append(_is_wanted(state, key, digest, sourceless, retry))
+        attempts = rejection.attempts if rejection else 0
+        redo = done is not None or rejection is not None
+        is_alone = done is not None and len(state.downloads_of(done.video_id)) == 1
+        kept = done is not None and key not in sourceless and _has_its_media(state, done, digest, material)
+        video = done.video_id if done else None
+        work.append((digest, attempts, redo, video if is_alone else None, key in paged, video if kept else None))
+    for (name, type_), values in zip(WORK.items(), zip(*work, strict=True), strict=True):
+        rows = rows.append_column(name, pa.array(values, type_))
     return rows.filter(pa.array(keep, pa.bool_()))
+
+
+def _is_wanted(state: State, key: str, digest: str, sourceless: Collection[str], retry: Retry | None) -> bool:
+    """Whether a request, whose download would have that digest, is fetched by this run."""
+    if retry is not None and retry.subtitles:
+        return key in state.reopened
+    rejection = state.rejects.get((Stage.DOWNLOAD, key))
+    if key in state.closed and key not in sourceless:
+        return False
+    opened = is_retried(rejection, retry)
+    if rejection and rejection.kind == Kind.GATED:
+        return retry is None or opened  # the gate has opened
+    refused = rejection and rejection.digest in download_reject_digests(rejection.kind, digest, state.settings)
+    return opened or (not refused and (retry is None or key in sourceless))
+
+
+def _has_its_media(state: State, done: Downloaded, digest: str, material: str | None) -> bool:
+    """Whether a download has all but the subtitles that are wanted now, and its media is where it is needed."""
+    if done.request_key in state.reopened:
+        return True
+    if done.digest == digest or done.material is None or done.material != material:
+        return False
+    return state.has_media(done.video_id) or state.has_source(done.video_id) or state.needs(done.video_id) is None
+
+
+def _as_fetched(state: State, keys: Collection[str]) -> pa.Table:
+    """The requests with these keys as `unfetched` has them, with the digests that their downloads have."""
+    done = [state.downloads[key] for key in keys if key in state.downloads]
+    columns = [[d.request_key for d in done], [d.digest for d in done], [d.material for d in done]]
+    return pa.table(columns, schema=state.unfetched.schema)

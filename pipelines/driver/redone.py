@@ -26,6 +26,7 @@ class Redone:
     """What a run makes again of what is there. A text whose material turns out to be the same is kept after all."""
 
     downloads: int = 0  # from the web
+    subtitles: int = 0  # of videos whose media stays
     segmentations: int = 0
     tilings: int = 0  # of media that stays
     captions: int = 0
@@ -38,6 +39,7 @@ class Redone:
         """The counts that are not 0."""
         counts = {
             "downloads": self.downloads,
+            "downloads of subtitles alone": self.subtitles,
             "segmentations": self.segmentations,
             "tilings of stored media": self.tilings,
         }
@@ -83,14 +85,16 @@ class Change:
 
 def redone(state: State, plan: Plan, change: Change) -> Redone:
     """What `plan`, of all stages, makes again."""
-    keys = [key for key in plan.downloads.redone() if key in state.downloads]
+    spoken = set(plan.downloads.kept())
+    again = ((key, done) for key in plan.downloads.redone() if (done := state.downloads.get(key)))
+    keys = [key for key, done in again if done.video_id not in spoken]
     local = set(state.dataset.sql("select request_key from requests where local")["request_key"].to_pylist())
     fetched = {state.downloads[key].video_id for key in keys}
     decoded = {
         v for v in (*plan.segment, *fetched) if v in state.videos and not (v in plan.segment and state.has_media(v))
     }
-    tiled = {v for v in plan.segment if v in state.segments} - decoded
-    made = Redone(sum(key not in local for key in keys), len(decoded), len(tiled))
+    tiled = {v for v in (*plan.segment, *spoken) if v in state.segments} - decoded
+    made = Redone(sum(key not in local for key in keys), len(spoken), len(decoded), len(tiled))
     _count_texts(made, state, decoded, tiled, set(plan.text), change)
     return made
 

@@ -6,7 +6,7 @@ import functools
 import logging
 import threading
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
@@ -25,6 +25,7 @@ from curation.sources.targets import FetchTarget
 from pipelines.driver.background import BackgroundJobs
 from pipelines.driver.budget import NO_LIMITS, Budget, RunLimits
 from pipelines.driver.known_rows import Retry
+from pipelines.driver.missing_subtitles import lacking_subtitles
 from pipelines.driver.plan import Plan, make_plan
 from pipelines.driver.reuse import reusable
 from pipelines.driver.same_bytes import SameBytes
@@ -75,7 +76,9 @@ class Run:
     def plan(self, targets: Mapping[str, FetchTarget]) -> Plan:
         """The work that the dataset still needs from this run's stages; `targets` are those of `take_in`."""
         self._seen = self.writer.seen
-        self.state = State.load(self.dataset, self.settings, self.texts, self.refresh)
+        retry = self.retry
+        reopened = lacking_subtitles(self.dataset, retry.keys) if retry and retry.subtitles else frozenset[str]()
+        self.state = State.load(self.dataset, self.settings, self.texts, self.refresh, reopened)
         drop_void_rejects(self.writer, self.state)
         plan = make_plan(self.state, targets, self.retry).of(self.stages)
         if not self.settings.run.keep_sources:
@@ -88,11 +91,9 @@ class Run:
 
     def do(self, plan: Plan) -> None:
         """Do every wave of the plan: while the texts of some are made, the next one is downloaded and segmented."""
-        known = self.state.downloads
-        redone = frozenset(known[key].video_id for key in plan.downloads.redone() if key in known)
-        self.state.locate([*plan.segment, *plan.text, *redone])
+        self.state.locate([*plan.segment, *plan.text, *plan.redone])
         if Stage.CAPTION in self.stages or Stage.SUMMARIZE in self.stages:
-            again = bool(plan.segment or plan.text or redone)
+            again = bool(plan.segment or plan.text or plan.redone)
             self.state.reused = reusable(self.dataset, self.settings, again=again)
         waves = waves_of(plan, self.state, self.settings.run)
         this_process.tally.add("run", "waves", len(waves))
@@ -104,7 +105,7 @@ class Run:
                     break
                 this_process.tally.add("run", "wave")
                 videos = self._media(wave)
-                background.begin(functools.partial(self._texts, wave, videos, redone))
+                background.begin(functools.partial(self._texts, wave, videos, plan.redone))
         self._check_sites()
 
     def _with_put_off(self, waves: Sequence[Wave]) -> Iterator[Wave]:
@@ -127,7 +128,8 @@ class Run:
         from pipelines.driver.one_job import WaveInOneJob
 
         first = waves_of(plan, self.state, self.settings.run)[0]
-        wave = replace(first, downloads=list(first.downloads))
+        self.state.locate(plan.redone)
+        wave = replace(first, downloads=self._located(first.downloads))
         this_process.tally.add("run", "waves")
         this_process.tally.add("run", "wave")
         token = f"{self.writer.lineage.run_id}:{wave.number}"
@@ -160,7 +162,7 @@ class Run:
 
     def _media(self, wave: Wave) -> list[str]:
         """Download and segment a wave; returns the videos that then need texts."""
-        downloads = self._allowed(wave.downloads)
+        downloads = self._located(self._allowed(wave.downloads))
         self._stage(wave, Stage.DOWNLOAD, downloads)
         put_off, self._put_off_keys = self._put_off_keys, frozenset()
         self._put_off += [item for item in downloads if item.key in put_off]
@@ -169,7 +171,7 @@ class Run:
         self._reject_same_bytes(wave, downloads)
         with self._lock:
             new = self.state.fetched(downloads)
-            segment = [*wave.segment, *(v for v in new if self.state.needs(v, self.retry) == Stage.SEGMENT)]
+            segment = [*wave.segment, *(v for v in new if self.state.can_be_cut(v, self.retry))]
         if Stage.SEGMENT in self.stages:
             self._stage(wave, Stage.SEGMENT, self._items(segment, Stage.SEGMENT))
             if not self.settings.run.keep_sources and not self.budget.reached:
@@ -199,6 +201,12 @@ class Run:
         sites = [site_of(item.request.uri) for item in downloads]
         self._left.update(site for site in sites if site is not None and site in self._left)
         return [item for item, site in zip(downloads, sites, strict=True) if site not in self._left]
+
+    def _located(self, downloads: Iterable[DownloadItem]) -> list[DownloadItem]:
+        """The downloads, each with the parts that hold the row which it changes."""
+        with self._lock:
+            parts = self.state.video_parts
+            return [replace(item, parts=parts.of(item.kept)) if item.kept else item for item in downloads]
 
     def _texts(self, wave: Wave, videos: Sequence[str], redone: Collection[str]) -> None:
         """Caption and summarize a wave."""

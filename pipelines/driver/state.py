@@ -15,11 +15,12 @@ import pyarrow.compute as pc
 
 from curation.dataset.dataset import Dataset, lookup, rows_of
 from curation.recipes import RECIPES, Step, identities, identity, older_rows
-from curation.rejects import Stage
+from curation.rejects import Kind, Stage
 from curation.row_digests import (
     clips_digest,
     clips_digests,
     download_digests,
+    material_digests,
     media_digest,
     media_digests,
     reject_digest,
@@ -37,7 +38,7 @@ from pipelines.worker.text_engines import WantedTexts
 from pipelines.worker.work_items import BY_VIDEO, DownloadItem, VideoItem
 
 DOWNLOADED = list(Downloaded.__dataclass_fields__)
-NO_REQUESTS = pa.schema([("request_key", pa.string()), ("expected", pa.string())]).empty_table()
+NO_REQUESTS = pa.table({name: pa.array([], pa.string()) for name in ("request_key", "expected", "material")})
 REJECTION = list(Rejection.__dataclass_fields__)
 
 
@@ -60,10 +61,11 @@ class State:
     clips: dict[str, str] = field(default_factory=dict)
     rejects: dict[tuple[str, str], Rejection] = field(default_factory=dict)  # by stage and key, of all videos
     textless: dict[str, dict[tuple[str, str], Rejection]] = field(default_factory=dict)  # of texts, by video_id
+    reopened: frozenset[str] = frozenset()  # requests whose subtitles are asked for again
     fetched_since: dict[str, str] = field(default_factory=dict)  # videos of rejected requests that have what they need
     sources: set[str] = field(default_factory=set)
     closed: frozenset[str] = frozenset()  # requests outside the gate, by what is known of their pages
-    # requests without an up-to-date download, and the digest that one would have
+    # requests without an up-to-date download, and the digests that one, and its media, would have
     unfetched: pa.Table = field(default_factory=lambda: NO_REQUESTS)
     fetched_count: int = 0  # all downloads, those of settled videos included
     fetched_bytes: int = 0
@@ -75,9 +77,14 @@ class State:
 
     @classmethod
     def load(
-        cls, dataset: Dataset, settings: Settings, texts: WantedTexts, refresh: frozenset[Step] = frozenset()
+        cls,
+        dataset: Dataset,
+        settings: Settings,
+        texts: WantedTexts,
+        refresh: frozenset[Step] = frozenset(),
+        reopened: frozenset[str] = frozenset(),
     ) -> State:
-        state = cls(dataset, settings, texts, refresh)
+        state = cls(dataset, settings, texts, refresh, reopened=reopened)
         state._look_for_recipes()
         state._take("rejects", dataset.live_parts("rejects"))
         state.closed = closed_requests(dataset, settings)
@@ -116,8 +123,9 @@ class State:
         expected = as_column(download_digests(requests, self.settings))
         made = downloads.append_column("identity", identities(downloads["digest"], downloads["recipe"]))
         missing = pc.invert(self._is_one_of(lookup(requests["request_key"], made, "identity"), expected, Step.DOWNLOAD))
-        keys = pa.table([requests["request_key"], expected], NO_REQUESTS.schema.names)
-        self.unfetched = keys.filter(missing).cast(NO_REQUESTS.schema)
+        requests = requests.append_column("expected", expected).filter(missing)
+        materials = as_column(material_digests(requests, self.settings))
+        self.unfetched = requests.append_column("material", materials).select(NO_REQUESTS.schema.names)
 
     def _look_for_fetched_since(self, downloads: pa.Table) -> None:
         """Find the rejected requests that have an up-to-date download."""
@@ -133,13 +141,14 @@ class State:
             pc.is_in(downloads["request_key"], self.unfetched["request_key"]),
             pc.is_in(downloads["video_id"], pa.array(rejected, pa.string())),
         )
-        media = media_digests(identities(downloads["digest"], downloads["recipe"]), self.settings)
-        tilings = tiling_digests(downloads["videos"], self.settings)
-        clips = clips_digests(downloads["segments"], self._texts_of(downloads["video_id"]), 0)
+        open_ = pc.or_(open_, pc.is_in(downloads["request_key"], pa.array(self.reopened, pa.string())))
+        media = media_digests(downloads, self.settings)
+        tilings = tiling_digests(downloads["videos"], downloads["words"], self.settings)
+        clips = as_column(clips_digests(downloads["segments"], self._texts_of(downloads["video_id"]), 0))
         done = as_column(pa.repeat(True, len(downloads)))
         made_by = {"videos": (media, Step.MEDIA), "segments": (tilings, Step.TILINGS), "clips": (clips, Step.SUMMARIES)}
         for table, (expected, step) in made_by.items():
-            done = pc.and_(done, self._is_one_of(downloads[table], as_column(expected), step))
+            done = pc.and_(done, self._is_one_of(downloads[table], expected, step))
         if self.textless or self.undownloaded or pc.any(done).as_py():  # else all texts are made again anyway
             self.stale_texts |= videos_with_other_captions(self.dataset, self.texts)
         open_ = pc.or_(open_, pc.is_in(downloads["video_id"], pa.array(self.stale_texts, pa.string())))
@@ -221,8 +230,13 @@ class State:
         return VideoItem(video_id, uri, parts, attempts, retry is not None, elsewhere, self.refresh)
 
     def fetched(self, items: Iterable[DownloadItem]) -> list[str]:
-        """The videos that these items led to; rejected items led to none."""
-        return list(dict.fromkeys(download.video_id for download in self.downloaded(items)))
+        """The videos that these items led to. Where fetching again failed, it is the video as it was."""
+        keys = (item.key for item in items if self._is_kept(item))
+        return list(dict.fromkeys(self.downloads[key].video_id for key in keys if key in self.downloads))
+
+    def _is_kept(self, item: DownloadItem) -> bool:
+        rejection = self.rejects.get((Stage.DOWNLOAD, item.key))
+        return rejection is None or (item.redo and rejection.kind != Kind.DUPLICATE)
 
     def downloaded(self, items: Iterable[DownloadItem]) -> list[Downloaded]:
         """The downloads of these items, except of rejected ones."""
@@ -263,15 +277,23 @@ class State:
         made = self.clips.get(video_id) in self._identities(expected, Step.SUMMARIES)
         return None if made or any(r.digest == reject_digest(expected) for r in textless) else Stage.CAPTION
 
+    def can_be_cut(self, video_id: str, retry: Retry | None = None) -> bool:
+        """Whether it needs the segment stage, and there is media for that."""
+        if self.needs(video_id, retry) != Stage.SEGMENT:
+            return False
+        return self.has_media(video_id) or self.has_source(video_id)
+
     def is_retried(self, video_id: str, retry: Retry) -> bool:
-        """Whether `retry` includes the video, or a reject of it."""
-        rejects = (self.rejects.get((Stage.SEGMENT, video_id)), *self.textless.get(video_id, {}).values())
-        return video_id in retry.videos or any(is_retried(rejection, retry) for rejection in rejects)
+        """Whether `retry` includes a reject of the video: also one of fetching its source again."""
+        keys = [(Stage.SEGMENT, video_id), *((Stage.DOWNLOAD, d.request_key) for d in self.downloads_of(video_id))]
+        rejects = (*map(self.rejects.get, keys), *self.textless.get(video_id, {}).values())
+        return any(is_retried(rejection, retry) for rejection in rejects)
 
     def is_cut(self, video_id: str) -> bool:
         """Whether the stored media and the tilings are up to date."""
-        tiling = tiling_digest(self.videos.get(video_id, ""), self.settings)
-        return self.has_media(video_id) and self.segments.get(video_id) in self._identities(tiling, Step.TILINGS)
+        media, made = self.videos.get(video_id, ""), self.segments.get(video_id)
+        tilings = (tiling_digest(media, d.words, self.settings) for d in self.downloads_of(video_id))
+        return self.has_media(video_id) and any(made in self._identities(t, Step.TILINGS) for t in tilings)
 
     def has_media(self, video_id: str) -> bool:
         """Whether the stored media is up to date."""
@@ -293,7 +315,7 @@ class State:
 
     def media_digests(self, video_id: str) -> set[str]:
         """The digests that an up-to-date row of `videos` may have: one for each request of the video."""
-        return {media_digest(d.identity, self.settings) for d in self.downloads_of(video_id)}
+        return {media_digest(d.digest, self.settings, d.material, d.recipe) for d in self.downloads_of(video_id)}
 
     def downloads_of(self, video_id: str) -> tuple[Downloaded, ...]:
         """A video's downloads: one for each request that led to it."""

@@ -13,14 +13,16 @@ from pathlib import Path
 from curation.dataset.dataset import Dataset
 from curation.dataset.forget import ForgottenKeys
 from curation.dataset.object_store import put
+from curation.errors import DatasetError
 from curation.ids import digest
-from curation.records import Page
+from curation.records import Download, Page, Row, SubtitleTrack
 from curation.rejects import Kind, Rejected, Stage
-from curation.row_digests import download_reject_digest
+from curation.row_digests import download_reject_digest, material_digest, words_digest
 from curation.settings import Settings
-from curation.sources.fetch import Gated, fetch
+from curation.sources.fetch import Gated, Subtitles, fetch, fetch_subtitles
 from curation.sources.sites import site_of
 from curation.sources.targets import target_of
+from pipelines.stages.item_rows import rows_of_video
 from pipelines.worker.stage_work import StageOutput
 from pipelines.worker.thread_pools import ThreadPool
 from pipelines.worker.work_items import BY_VIDEO, DownloadItem
@@ -54,6 +56,8 @@ class DownloadVideos:
         forgotten = ForgottenKeys.load(dataset)
         if forgotten.has_request(request.request_key, request.uri, target.url.reveal()):
             raise Rejected(Kind.FORGOTTEN, "it was forgotten on request, and is not fetched again")
+        if item.kept is not None:
+            return self._with_other_subtitles(dataset, item)
         with dataset.scratch() as scratch:
             fetched = fetch(target, self.settings.download, scratch)
             found = fetched.download
@@ -62,7 +66,8 @@ class DownloadVideos:
             source_uri = request.uri if request.local else store_source(dataset, fetched.media)
         made = StageOutput(video_id=found.video_id)
         made.spent.bytes = found.source_bytes
-        made.add([dataclasses.replace(found, source_uri=source_uri)], item.digest)
+        material, words = material_digest(request, self.settings), words_digest(found.subtitles)
+        made.add([dataclasses.replace(found, source_uri=source_uri, material=material, words=words)], item.digest)
         _keep_page(made, item, fetched.page)
         if item.redo:
             made.replace("downloads", request_key=request.request_key)
@@ -70,6 +75,23 @@ class DownloadVideos:
         if item.old_video not in (None, found.video_id):
             for table in BY_VIDEO:
                 made.replace(table, video_id=item.old_video)
+        return made
+
+    def _with_other_subtitles(self, dataset: Dataset, item: DownloadItem) -> StageOutput:
+        """The download as it is, but for its subtitles."""
+        of_request = (row for row in rows_of_video(dataset, Download, item) if row.record.request_key == item.key)
+        old: Row[Download] | None = next(of_request, None)
+        if old is None:
+            raise DatasetError(f"the download of {item} is gone")
+        with dataset.scratch() as scratch:
+            found = fetch_subtitles(item.target or target_of(item.request), self.settings.download, scratch)
+        tracks = found.tracks if old.digest != item.digest else _with_older(found, old.record)
+        made = StageOutput(video_id=item.kept)
+        words = words_digest(tracks)
+        record = dataclasses.replace(old.record, subtitles=tracks, subtitle_note=found.note, words=words)
+        made.add([record], item.digest, old.recipe)
+        made.replace("downloads", request_key=item.key)
+        made.replace("rejects", key=item.key)
         return made
 
     def reject(self, dataset: Dataset, item: DownloadItem, why: Rejected) -> StageOutput:
@@ -81,6 +103,17 @@ class DownloadVideos:
         if item.redo:
             made.replace("rejects", key=request.request_key)
         return made
+
+
+def _with_older(found: Subtitles, download: Download) -> tuple[SubtitleTrack, ...]:
+    """The tracks that were found when the same ones were asked for again; those that are missing now are kept."""
+
+    def name(track: SubtitleTrack) -> tuple[str, str]:
+        return track.kind, track.language
+
+    new = {name(track) for track in found.tracks}
+    older = [track for track in download.subtitles if name(track) not in new]
+    return tuple(sorted([*found.tracks, *older], key=lambda track: track.kind != "manual"))
 
 
 def _keep_page(made: StageOutput, item: DownloadItem, page: Page | None) -> None:

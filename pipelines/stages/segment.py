@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from curation.dataset.dataset import Dataset
@@ -13,8 +13,8 @@ from curation.ids import digest
 from curation.recipes import RECIPES, Step, identity
 from curation.records import Download, Row, Video
 from curation.rejects import Kind, Rejected, Stage
-from curation.row_digests import media_digest, segment_reject_digest, tiling_digest
-from curation.segments.segmentation import segment_video, segments_of
+from curation.row_digests import media_digest, segment_reject_digest, spoken_digest, tiling_digest
+from curation.segments.segmentation import segment_video, segments_of, with_words
 from curation.settings import Settings
 from curation.uris import path_of
 from pipelines.stages.item_rows import columns_of_video, rows_of_video, up_to_date
@@ -38,44 +38,57 @@ class SegmentVideos(AnyLane):
 
     def work(self, dataset: Dataset, item: VideoItem) -> StageOutput:
         downloads = _downloads(dataset, item)
-        current = {media_digest(identity(row.digest, row.recipe), self.settings) for row in downloads}
+        current = {self._media_digest(download): download for download in reversed(downloads)}
         for video in up_to_date(rows_of_video(dataset, Video, item), item, Step.MEDIA):
             if video.digest in current:
-                return self._tile(dataset, item, video)
+                return self._tile(dataset, item, video, current[video.digest].record)
         return self._decode(dataset, item, downloads)
 
     def reject(self, dataset: Dataset, item: VideoItem, why: Rejected) -> StageOutput:
         made = StageOutput()
-        download = _downloads(dataset, item)[0]
-        media = media_digest(identity(download.digest, download.recipe), self.settings)
+        media = self._media_digest(_downloads(dataset, item)[0])
         made.replace_old(item, "rejects", key=item.video_id)
         made.add([item.rejected(self.name, why)], segment_reject_digest(why.kind, media, self.settings))
         return made
 
-    def _tile(self, dataset: Dataset, item: VideoItem, video: Row[Video]) -> StageOutput:
+    def _media_digest(self, download: Row[Download]) -> str:
+        return media_digest(download.digest, self.settings, download.record.material, download.recipe)
+
+    def _tile(self, dataset: Dataset, item: VideoItem, video: Row[Video], download: Download) -> StageOutput:
         columns = ["time", "sharpness"]
         rows = columns_of_video(dataset, "frames", item, columns)
         frames = [(row["frame_id"], row["time"], row["sharpness"]) for row in rows]
-        made = StageOutput()
-        segments = segments_of(video.record, frames, self.settings)
-        made.add(segments, tiling_digest(identity(video.digest, video.recipe), self.settings))
+        made, record = StageOutput(), self._spoken(video.record, download)
+        segments = segments_of(record, frames, self.settings)
+        made.add(segments, tiling_digest(identity(video.digest, video.recipe), download.words, self.settings))
+        if record != video.record:
+            made.add([record], video.digest, video.recipe)
+            made.replace_old(item, "videos", video_id=item.video_id)
         made.replace_old(item, "segments", video_id=item.video_id)
         made.replace_old(item, "rejects", key=item.video_id)
         made.counts["clips"] = len(segments)
         return made
 
+    def _spoken(self, video: Video, download: Download) -> Video:
+        """`video` with the words of the download, unless it has them."""
+        if download.words is None or video.words == (words := spoken_digest(download.words, self.settings)):
+            return video
+        return replace(with_words(video, download, self.settings), words=words)
+
     def _decode(self, dataset: Dataset, item: VideoItem, downloads: Sequence[Row[Download]]) -> StageOutput:
         with dataset.scratch() as scratch:
             download, source = _source(dataset, downloads, scratch)
-            media = media_digest(identity(download.digest, download.recipe), self.settings)
+            media, words = self._media_digest(download), download.record.words
             media_uri = f"media/{digest(item.video_id)[:2]}/{item.video_id}.{media[:8]}.mp4"
             segmented = segment_video(download.record, source, media_uri, self.settings, scratch)
             put(dataset.store, media_uri, segmented.stored)
         made = StageOutput()
         made.spent.bytes = download.record.source_bytes
-        made.add([segmented.video], media)
+        made.add(
+            [replace(segmented.video, words=None if words is None else spoken_digest(words, self.settings))], media
+        )
         made.add(segmented.frames, media)
-        made.add(segmented.segments, tiling_digest(identity(media, RECIPES[Step.MEDIA]), self.settings))
+        made.add(segmented.segments, tiling_digest(identity(media, RECIPES[Step.MEDIA]), words, self.settings))
         for table in ("videos", "frames", "segments"):
             made.replace_old(item, table, video_id=item.video_id)
         made.replace_old(item, "rejects", key=item.video_id)

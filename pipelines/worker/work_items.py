@@ -24,7 +24,8 @@ class DownloadItem:
 
     `target` holds the URLs to fetch if they were given to this run, secrets included. `old_video` is the video that
     only this request has led to so far: it is removed if the request now leads to another one. `paged`: whether the
-    request has a row in `pages`.
+    request has a row in `pages`. `kept` is the video whose media is there already: only its subtitles are fetched, into
+    its row in `parts`.
     """
 
     request: VideoRequest
@@ -34,14 +35,17 @@ class DownloadItem:
     redo: bool = False
     old_video: str | None = None
     paged: bool = False
+    kept: str | None = None
+    parts: PartsByTable = field(default_factory=dict)
 
     @property
     def key(self) -> str:
         return self.request.request_key
 
     @property
-    def video_id(self) -> None:
-        """Unknown until fetched."""
+    def video_id(self) -> str | None:
+        """Mostly unknown until fetched."""
+        return self.kept
 
     def __str__(self) -> str:
         return f"request {self.key} ({self.request.uri})"

@@ -21,9 +21,9 @@ from curation.dataset.object_store import put
 from curation.dataset.parts import PartWriter
 from curation.dataset.writer import Writer
 from curation.ids import content_digest, digest, frame_id_of
-from curation.records import Row
+from curation.records import Download, Row, VideoRequest
 from curation.rejects import Stage
-from curation.row_digests import download_digest, media_digest, tiling_digest
+from curation.row_digests import download_digest, material_digest, media_digest, tiling_digest, words_digest
 from curation.settings import Settings, resolve
 from pipelines.driver.curate import curate
 from tests.support.dataset_files import download_of, made_of, request_of, stored_media
@@ -42,6 +42,12 @@ def settings_for(*urls: str, assignments: Iterable[str] = ()) -> Settings:
     return resolve(None, [*given, *assignments])
 
 
+def as_fetched(download: Download, request: VideoRequest, settings: Settings) -> Download:
+    """`download` with what the download stage adds to it."""
+    material, words = material_digest(request, settings), words_digest(download.subtitles)
+    return dataclasses.replace(download, material=material, words=words)
+
+
 def segment_videos(
     location: Path, settings: Settings, numbers: Iterable[int], change: Callable[[Rows], Rows] = lambda rows: rows
 ) -> Dataset:
@@ -53,10 +59,10 @@ def segment_videos(
         known = dataset.read("requests")["request_key"].to_pylist()
         for number in numbers:
             rows = change(made_of(number, media))
-            request, download = request_of(number), download_of(number)
+            request, download = request_of(number), as_fetched(download_of(number), request_of(number), settings)
             put(dataset.store, rows["videos"][0].media_uri, media)
             fetched = download_digest(request, settings)
-            decoded = media_digest(fetched, settings)
+            decoded = media_digest(fetched, settings, download.material)
             if request.request_key in known:
                 gone.append((download.video_id,))
             else:
@@ -64,7 +70,7 @@ def segment_videos(
                 parts.add([Row(download, fetched)])
             parts.add(Row(record, decoded) for record in rows["videos"])
             parts.add(Row(record, decoded) for record in rows["frames"])
-            parts.add(Row(record, tiling_digest(decoded, settings)) for record in rows["segments"])
+            parts.add(Row(record, tiling_digest(decoded, download.words, settings)) for record in rows["segments"])
         replacements = [
             Replacement(table, ("video_id",), frozenset(gone), frozenset(dataset.live_parts(table)))
             for table in ("videos", "frames", "segments")

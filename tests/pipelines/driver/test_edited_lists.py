@@ -28,10 +28,12 @@ from pipelines.driver.known_rows import Downloaded
 from pipelines.driver.prune import prune, unnamed
 from pipelines.driver.same_bytes import SameBytes, accept_duplicates
 from pipelines.driver.state import DOWNLOADED, State
+from pipelines.worker.text_engines import WantedTexts
 from tests.support.cheap_work import cheap_work
 from tests.support.dataset_files import commit_rows, download_of, made_of
 
 SETTINGS = Settings()
+TEXTS = WantedTexts("texts", {"maker": "the captioner", "model": "m", "prompt_digest": "p", "sampling": "{}"})
 
 
 def url_of(number: int) -> str:
@@ -72,7 +74,7 @@ class Lists:
     def pending(self) -> list[str]:
         """The keys of the requests that a run would download."""
         done = self.rows("select request_key k from downloads union select key k from rejects where stage = 'download'")
-        unfetched: list[str] = State.load(self.dataset, SETTINGS, "texts").unfetched["request_key"].to_pylist()
+        unfetched: list[str] = State.load(self.dataset, SETTINGS, TEXTS).unfetched["request_key"].to_pylist()
         return [key for key in unfetched if key not in {row["k"] for row in done}]
 
     def rows(self, query: str) -> list[dict[str, Any]]:
@@ -175,7 +177,7 @@ def test_refused_rows_are_never_downloaded_and_keep_their_message(lists: Lists) 
     assert len(before) == 3
     changed = SETTINGS.model_copy(update={"download": SETTINGS.download.model_copy(update={"max_bytes": 7})})
     for settings in (SETTINGS, changed):
-        unfetched = State.load(lists.dataset, settings, "texts").unfetched["request_key"].to_pylist()
+        unfetched = State.load(lists.dataset, settings, TEXTS).unfetched["request_key"].to_pylist()
         assert set(unfetched).isdisjoint(row["key"] for row in before) and len(unfetched) == 1
     assert lists.read(lists.folder / "list.jsonl").line() == "inputs: 1 the same, 3 refused"
     assert lists.rows("select key, kind, message, attempts from rejects order by message") == before
@@ -192,7 +194,7 @@ def test_rows_that_an_older_version_refused_are_never_downloaded(lists: Lists) -
         commit_rows(writer, "older", {"requests": [older]}, [replaced])
     before = lists.rows("select * from requests order by all")
     for _ in range(2):
-        unfetched = State.load(lists.dataset, SETTINGS, "texts").unfetched["request_key"].to_pylist()
+        unfetched = State.load(lists.dataset, SETTINGS, TEXTS).unfetched["request_key"].to_pylist()
         assert older.request_key not in unfetched and len(unfetched) == 1
         assert lists.read(rows).line() == "inputs: 1 the same, 1 refused"
     assert lists.rows("select * from requests order by all") == before

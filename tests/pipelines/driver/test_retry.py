@@ -114,17 +114,17 @@ def test_missing_subtitles_are_asked_for_again_without_the_media(web: WebServer,
     assert rows(tmp_path, "select scale, subtitle_text from clips") == [{"scale": "short", "subtitle_text": None}]
     (missing,) = rows(tmp_path, "select subtitle_note, subtitles from downloads")
     assert "HTTP 404" in missing["subtitle_note"] and missing["subtitles"] == []
-    made = rows(tmp_path, "select * exclude (sentences, sentence_ends, subtitle_kind, language) from videos")
+    made = rows(tmp_path, "select * exclude (sentences, sentence_ends, subtitle_kind, language, words) from videos")
     captions = rows(tmp_path, "select * from captions")
     frames = rows(tmp_path, "select frame_id, run_id from frames order by all")
 
-    run(tmp_path, retry=Retry(), subtitles=True)  # it is missing still
+    run(tmp_path, retry=Retry(subtitles=True))  # it is missing still
     assert rows(tmp_path, "select subtitle_note, subtitles from downloads") == [missing]
     assert len(rows(tmp_path, "select * from clips")) == 1
 
     web.strict = speaking
     media_requests = web.times["/video.mp4"]
-    run(tmp_path, retry=Retry(), subtitles=True)  # as if it were stopped before the video is cut again
+    run(tmp_path, retry=Retry(subtitles=True))  # as if it were stopped before the video is cut again
     run(tmp_path, stages=tuple(Stage))
     (row,) = rows(tmp_path, "select subtitle_note, len(subtitles) n, digest from downloads")
     assert (row["subtitle_note"], row["n"]) == (None, 1)

@@ -35,7 +35,7 @@ from pipelines.driver.state import State
 from pipelines.worker.text_engines import WantedTexts
 from pipelines.worker.work_items import BY_VIDEO, DownloadItem
 from tests.support.dataset_files import ENGINE, download_of, made_of, reject_of, request_of, stored_media
-from tests.support.segmented import segment_videos
+from tests.support.segmented import as_fetched, segment_videos
 
 SETTINGS = resolve()
 ORIGIN = {"model": ENGINE["model"], "prompt_digest": ENGINE["prompt_digest"], "sampling": "{}"}
@@ -45,7 +45,10 @@ IDS = [download_of(number).video_id for number in range(4)]
 
 
 def tiling_of(number: int, settings: Settings = SETTINGS) -> str:
-    return tiling_digest(media_digest(download_digest(request_of(number), settings), settings), settings)
+    request = request_of(number)
+    download = as_fetched(download_of(number), request, settings)
+    media = media_digest(download_digest(request, settings), settings, download.material)
+    return tiling_digest(media, download.words, settings)
 
 
 def give_texts(dataset: Dataset, number: int, uncaptioned: int = 0) -> None:
@@ -177,7 +180,7 @@ def test_a_reject_is_reconsidered_when_the_policy_of_its_kind_changes(
         parts.add([Row(request, digest("request"))])
         key, made = request.request_key, download_reject_digest(kind, fetched, SETTINGS)
         if stage == Stage.SEGMENT:
-            key, made = download.video_id, segment_reject_digest(kind, media_digest(fetched, SETTINGS), SETTINGS)
+            key, made = download.video_id, segment_reject_digest(kind, media_digest(fetched, SETTINGS, None), SETTINGS)
             parts.add([Row(download, fetched)])
         parts.add([Row(reject_of(key, None, request.uri, stage, kind), made)])
         writer.commit("reject", parts.finish())

@@ -1,0 +1,16 @@
+"""Downloads that lack subtitles which were asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import pyarrow.compute as pc
+
+from curation.dataset.dataset import Dataset
+
+
+def lacking_subtitles(dataset: Dataset, keys: Collection[str] | None) -> frozenset[str]:
+    """The request_keys of such downloads; only those in `keys`, if they are given."""
+    downloads = dataset.read("downloads", ["request_key", "subtitle_note"])
+    noted: list[str] = downloads.filter(pc.is_valid(downloads["subtitle_note"]))["request_key"].to_pylist()
+    return frozenset(key for key in noted if keys is None or key in keys)
