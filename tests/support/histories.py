@@ -1,4 +1,4 @@
-"""Histories of a dataset: runs under changing settings, some of which are killed, and what must come of them.
+"""Histories of a dataset: runs under changing settings, some killed or stopped, and what must come of them.
 
 After every complete run, the tables equal those of one undisturbed run of the same command on an empty dataset, except
 for lineage, superseded captions that no clip uses, and texts that were reused.
@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -45,18 +46,19 @@ CHANGES: Mapping[str, tuple[str, ...]] = {
     "captions' revision": ("captions.engine.revision=r2",),
     "summaries' limits": ("summaries.max_words=12",),
     "summaries' model": ("summaries.engine.model=other",),
-    "tilings": ("tilings.short.target_s=9",),
+    "tilings": ("tilings.short.max_s=12", "tilings.short.target_s=8"),
     "frames captioned": ("frames.every_s=5",),
     "frames kept": ("frames.keep_s=2",),
     "media": ("media.crf=30",),
     "download": ("download.format=best",),
     "words": ("subtitles.pause_s=1.5",),
+    "language": ('download.subtitle_languages=["de"]',),
     "longest download": ("download.max_duration_s=60",),
     "longest media": ("media.max_duration_s=60",),
     "shortest clip": ("tilings.short.min_s=3",),
 }
 OPERATIONAL = ("run.wave_videos=2",)
-APART = frozenset({"run_id", "created_at", "code_version", "source_uri", "attempts"})
+APART = frozenset({"run_id", "created_at", "code_version", "source_uri", "attempts", "metadata"})
 COMPARED = tuple(TABLES.keys() - {"usage", "forgotten"})
 
 
@@ -70,7 +72,10 @@ class Dead(Exception):
 
 @contextmanager
 def killed(at: int, how: str) -> Iterator[list[bool]]:
-    """The run inside is killed at its write number `at`, "before" or "after" it: a commit file, or a table's share."""
+    """The run inside is killed at its write number `at`, "before" or "after" it: a commit file, or a table's share.
+
+    With "stop", it is stopped there: the work under way may end.
+    """
     put, transact, write = commits.put, DeltaTable.create_write_transaction, 0
     dead: list[bool] = []
 
@@ -83,7 +88,9 @@ def killed(at: int, how: str) -> Iterator[list[bool]]:
             dead.append(True)
             raise Killed
         made = real(*arguments, **options)
-        if write == at:
+        if write == at and how == "stop":
+            this_process.halt()
+        elif write == at:
             dead.append(True)
             raise Killed
         return made
@@ -98,12 +105,11 @@ def settings_of(*changes: str) -> Any:
     return resolve(None, [*ENGINES, *OPERATIONAL, *(each for change in changes for each in CHANGES[change])])
 
 
-def run(world: World, location: Path, *changes: str, retry: bool = False) -> int:
+def run(world: World, location: Path, *changes: str, retry: bool = False, prune: bool = False) -> int:
     """`vidla curate` (or `retry`) of the world's list with these changes of settings; returns its exit status."""
+    settings, options = settings_of(*changes), {"retry": Retry() if retry else None, "prune": prune, "yes": True}
     with pure_work(world):
-        inputs = [] if retry else ["the list"]
-        again = Retry() if retry else None
-        return curate(inputs, str(location), settings_of(*changes), tuple(Stage), [], 0.0, 2.0, retry=again, yes=True)
+        return curate([] if retry else ["the list"], str(location), settings, tuple(Stage), [], 0.0, 2.0, **options)
 
 
 Rows = dict[str, list[str]]  # by table
@@ -143,14 +149,25 @@ def undisturbed(*changes: str) -> dict[int, Rows]:
         return rows_by_video(location)
 
 
-def check(location: Path, numbers: Collection[int], *changes: str) -> None:
-    """The invariant, for the videos that were ever listed. Rows that the command would refuse now may be kept."""
+def check(
+    location: Path, numbers: Collection[int], *changes: str, metadata: Mapping[int, str] = MappingProxyType({})
+) -> None:
+    """The invariant, for the videos that the dataset was asked for, with the `metadata` that the list gave them.
+
+    Rows that the command would refuse now may be kept.
+    """
     expected, found = undisturbed(*changes), rows_by_video(location)
+    for number in SECONDS.keys() - set(numbers):
+        assert not {*found[number]} - {"rejects", "requests"}, (number, "is not asked for")
     for number in numbers:
         is_kept = found[number].get("clips") and not expected[number].get("clips")
         for table in () if is_kept else COMPARED:
             assert found[number].get(table, []) == expected[number].get(table, []), (number, table)
     dataset = Dataset(str(location))
+    for table in ("requests", "downloads", "videos", "clips"):
+        for row in dataset.read(table).to_pylist():
+            if (number := _number(row)) in numbers:
+                assert row["metadata"] == metadata.get(number), (number, table)
     assert balance(dataset).imbalances(list(Stage)) == []
     assert not [path for path, _, _ in dataset.list("sources/")]
     with pure_work(World()), this_process:

@@ -26,7 +26,7 @@ from curation.media.single_pass import Candidate, PassResult
 from curation.records import Download, Page, Sentence, Shot, SubtitleTrack, VideoRequest
 from curation.rejects import Kind, Rejected
 from curation.settings import EngineSettings, Settings, SubtitleSettings
-from curation.sources.fetch import Fetched
+from curation.sources.fetch import Fetched, Subtitles
 from curation.sources.requests import Inputs
 from curation.sources.targets import FetchTarget
 from curation.subtitles.cascade import Spoken
@@ -77,7 +77,6 @@ class World:
             raise Rejected(Kind.TOO_LONG, f"{seconds:g} s; download.max_duration_s allows {settings.max_duration_s:g}")
         media = folder / "media.mp4"
         media.write_text(json.dumps({"number": number, "seconds": seconds, "format": settings.format}))
-        tracks = tuple(SubtitleTrack(tag, "manual", "vtt", f"{number}") for tag in settings.subtitle_languages)
         download = Download(
             request_key=request.request_key,
             video_id=video_id_of("list", f"{request.id}"),
@@ -85,10 +84,17 @@ class World:
             source_uri="",
             source_bytes=media.stat().st_size,
             source_digest=file_digest(media),
-            subtitles=tracks,
+            subtitles=_subtitles(number, settings).tracks,
             metadata=request.metadata,
         )
         return Fetched(media, download, Page(request_key=request.request_key, uri=request.uri, duration=seconds))
+
+    def fetch_subtitles(self, target: FetchTarget, settings: DownloadSettings, folder: Path) -> Subtitles:
+        """In place of fetch_subtitles."""
+        number = int(target.request.uri.rpartition("/")[2])
+        if number in self.gone:
+            raise Rejected(Kind.CONNECTION, "no answer")
+        return _subtitles(number, settings)
 
     def decode(
         self,
@@ -100,7 +106,11 @@ class World:
         stored: Path,
         spool: Path,
     ) -> PassResult:
-        """In place of decode_once. The same source and settings give the same bytes and frames."""
+        """In place of decode_once. The same source and settings give the same bytes and frames.
+
+        Clips may begin and end on the grid alone: those of a video that was cut anew from stored media may not do so
+        where its new sentences end.
+        """
         self.passes += 1
         found, media = json.loads(source.read_text()), settings.media
         seconds = float(found["seconds"])
@@ -113,7 +123,6 @@ class World:
             path.write_text(json.dumps([found["number"], found["format"], time, settings.frames.quality]))
             frames.append(Candidate(time, float(time * 7 % 5), str(path)))
         grid = {round(time, 3) for time in np.arange(0.0, seconds, media.stride_s).tolist()}
-        words = {time for time in boundaries if time < seconds}
         shots = tuple(Shot(at, min(at + 5.0, seconds)) for at in np.arange(0.0, seconds, 5.0).tolist())
         return PassResult(
             duration=seconds,
@@ -125,7 +134,7 @@ class World:
             source_width=64,
             source_height=720,
             shots=shots,
-            boundaries=tuple(sorted({0.0, seconds, *grid, *words})),
+            boundaries=tuple(sorted({0.0, seconds, *grid})),
             candidates=tuple(frames),
             damage=None,
         )
@@ -133,6 +142,10 @@ class World:
     def engine(self, settings: EngineSettings, _: str) -> PureEngine:
         """In place of open_engine."""
         return PureEngine(self, str(settings.model), settings.revision or "")
+
+
+def _subtitles(number: int, settings: DownloadSettings) -> Subtitles:
+    return Subtitles(tuple(SubtitleTrack(t, "manual", "vtt", f"{number} {t}") for t in settings.subtitle_languages))
 
 
 def spoken(
@@ -214,6 +227,7 @@ def pure_work(world: World) -> Iterator[None]:
         patch.setattr("curation.dataset.dataset.SQL_THREADS", 1)
         patch.setattr("pipelines.driver.curate.read_inputs", world.inputs)
         patch.setattr("pipelines.stages.download.fetch", world.fetch)
+        patch.setattr("pipelines.stages.download.fetch_subtitles", world.fetch_subtitles)
         patch.setattr("curation.segments.segmentation.decode_once", world.decode)
         patch.setattr("curation.segments.segmentation.sentences_of", spoken)
         patch.setattr("curation.engines.text_source.open_engine", world.engine)

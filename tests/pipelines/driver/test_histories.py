@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
@@ -34,7 +35,7 @@ from tests.support.pure_work import World
 
 FIRST = (1, 2, 3)
 NUMBERS = st.sampled_from(sorted(SECONDS))
-WRITES = st.integers(1, 30), st.sampled_from(["before", "after"])
+WRITES = st.integers(1, 30), st.sampled_from(["before", "after", "stop"])
 
 
 @functools.cache
@@ -57,6 +58,7 @@ class Histories(RuleBasedStateMachine):
         shutil.copytree(begun(), self.location)
         self.world = World(list(FIRST), dict(SECONDS))
         self.asked, self.forgotten = set(FIRST), set[int]()
+        self.stated: dict[int, str] = {}  # metadata, as runs have read it
         self.last: tuple[str, ...] = ()
         self.outage = False
         self.writers = 0
@@ -67,14 +69,15 @@ class Histories(RuleBasedStateMachine):
         finally:
             shutil.rmtree(self.folder)
 
-    def complete(self, changes: tuple[str, ...]) -> None:
+    def complete(self, changes: tuple[str, ...], *, prune: bool = False) -> None:
         self.last = changes
-        self.asked |= set(self.world.listed)
-        run(self.world, self.location, *changes)
+        self.asked = set(self.world.listed) | (set() if prune else self.asked)
+        self.stated.update((n, self.world.metadata[n]) for n in self.world.listed if n in self.world.metadata)
+        run(self.world, self.location, *changes, prune=prune)
         if self.outage:
             run(self.world, self.location, *changes, retry=True)
             self.outage = False
-        check(self.location, self.asked - self.forgotten, *changes)
+        check(self.location, self.asked - self.forgotten, *changes, metadata=self.stated)
 
     @rule(change=st.data())
     def curate(self, change: Any) -> None:
@@ -93,6 +96,15 @@ class Histories(RuleBasedStateMachine):
         self.world.mute, self.world.gone = how == "before", {at % 4 + 1}
         run(self.world, self.location, *self.last)
         self.world.mute, self.world.gone = False, set()
+
+    @rule()
+    def curate_and_prune(self) -> None:
+        self.complete(self.last, prune=True)
+        self.stated = {number: it for number, it in self.stated.items() if number in self.asked}
+
+    @rule(number=NUMBERS, topic=st.sampled_from(["bees", "trams"]))
+    def edit(self, number: int, topic: str) -> None:
+        self.world.metadata[number] = json.dumps({"topic": topic})
 
     @rule(number=NUMBERS)
     def list_another(self, number: int) -> None:
@@ -140,17 +152,18 @@ class LongHistories(Histories):
     changes = st.lists(st.sampled_from(list(CHANGES)), max_size=3, unique=True).map(lambda names: tuple(sorted(names)))
 
 
-def try_all(machine: type[Histories], histories: int, steps: int, **options: Any) -> None:
+def try_all(machine: type[Histories], histories: int, steps: int) -> None:
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
     chosen = settings(
-        max_examples=histories, stateful_step_count=steps, deadline=None, suppress_health_check=checks, **options
+        max_examples=histories, stateful_step_count=steps, deadline=None, suppress_health_check=checks, database=None
     )
     run_state_machine_as_test(machine, settings=chosen)  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.slow
-def test_some_histories() -> None:
-    try_all(Histories, 2, 3, derandomize=True, database=None)
+@pytest.mark.parametrize("number", range(4))
+def test_some_histories(number: int) -> None:
+    try_all(seed(number)(type("SomeHistories", (Histories,), {})), 13, 3)
 
 
 @pytest.mark.long
@@ -248,6 +261,29 @@ def test_between_the_commits_of_another_tiling_the_books_say_which_rows_are_outd
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("change", ["words", "language"])
+def test_other_words_fetch_and_encode_nothing(change: str, first: Path) -> None:
+    world = World(list(FIRST), dict(SECONDS))
+    for last in (change, "nothing"):
+        run(world, first, last)
+        check(first, FIRST, last)
+    assert (world.fetches, world.passes) == (0, 0)
+
+
+@pytest.mark.slow
+def test_media_is_kept_where_subtitles_that_it_needs_cannot_be_had(first: Path) -> None:
+    world = World(list(FIRST), dict(SECONDS), gone={1})
+    run(world, first, "language")
+    dataset = Dataset(str(first))
+    assert dataset.sql("select video_id from clips where video_id = 'list-v1'").num_rows > 0
+    assert dataset.read("rejects", ["key"]).num_rows > 1
+    world.gone = set()
+    run(world, first, "language", retry=True)
+    check(first, FIRST, "language")
+    assert (world.fetches, world.passes) == (0, 0)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change", ["download", *(pytest.param(change, marks=pytest.mark.long) for change in ("media", "shortest clip"))]
 )
@@ -262,6 +298,16 @@ def test_the_reject_of_a_redo_that_failed_goes_when_the_settings_go_back(change:
     assert Dataset(str(first)).read("rejects").num_rows > 0
     run(world, first, *(() if last else (change,)))
     check(first, FIRST, *(() if last else (change,)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", ["media", "shortest clip"])
+def test_a_source_that_could_not_be_fetched_again_is_retried(change: str, first: Path) -> None:
+    world = World(list(FIRST), dict(SECONDS), gone={1, 3})
+    run(world, first, change)
+    world.gone = set()
+    run(world, first, change, retry=True)
+    check(first, FIRST, change)
 
 
 @pytest.mark.long
