@@ -15,8 +15,8 @@ class DownloadSettings(Section):
     """How videos are fetched. Formats, cookies, proxy, rate and sleeps are handed to yt-dlp."""
 
     format: str = Field(
-        "bv*[height<=720][ext=mp4]+ba[ext=m4a]/bv*[height<=720]+ba/b[height<=720]/b",
-        description="yt-dlp format selection",
+        "bv*[height<=480][ext=mp4]+ba[ext=m4a]/bv*[height<=480]+ba/b[height<=480]/b",
+        description="yt-dlp format selection; 480 lines are enough for the 360 that are stored (`media.lines`)",
     )
     subtitle_languages: tuple[str, ...] = Field(("en",), description="subtitle languages to fetch, best first")
     cookies_file: Annotated[str | None, Operational] = Field(

@@ -14,11 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.config import Section
+from curation.download_settings import DownloadSettings
 from curation.ids import digest, digests
 from curation.recipes import identities, identity
 from curation.records import SubtitleTrack, VideoRequest
 from curation.rejects import Kind
 from curation.settings import FrameSettings, Settings
+
+FORMER_FORMAT = "bv*[height<=720][ext=mp4]+ba[ext=m4a]/bv*[height<=720]+ba/b[height<=720]/b"
 
 # The parts of each digest are listed in one function, for one row and for whole columns alike.
 
@@ -33,7 +36,13 @@ def download_digests(requests: pa.Table, settings: Settings) -> pa.Array:
 
 
 def _download(request_key: Any, id_: Any, subtitles: Any, settings: Settings) -> tuple[Any, ...]:
-    return ("download", settings.download.digest(), request_key, id_, subtitles)
+    return ("download", _as_it_was(settings.download).digest(), request_key, id_, subtitles)
+
+
+def _as_it_was(settings: DownloadSettings) -> DownloadSettings:
+    """The settings with the former default of `format` for today's: what it fetched is good enough, and stays."""
+    same = settings.format == DownloadSettings.model_fields["format"].default
+    return settings.model_copy(update={"format": FORMER_FORMAT}) if same else settings
 
 
 def material_digest(request: VideoRequest, settings: Settings) -> str:
@@ -46,7 +55,7 @@ def material_digests(requests: pa.Table, settings: Settings) -> pa.Array:
 
 
 def _material(request_key: Any, id_: Any, settings: Settings) -> tuple[Any, ...]:
-    return ("material", settings.download.format, request_key, id_)
+    return ("material", _as_it_was(settings.download).format, request_key, id_)
 
 
 def words_digest(tracks: Iterable[SubtitleTrack]) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from curation.config import (
+    Added,
     Operational,
     Policy,
     Section,
@@ -55,6 +56,9 @@ class MediaSettings(Section):
     max_duration_s: Annotated[float, Policy] = Field(4 * 3600.0, description="longer media is rejected", gt=0)
     max_frame_rate: Annotated[float, Policy] = Field(
         240.0, description="media with a higher mean frame rate is rejected", gt=0
+    )
+    max_frame_rate_stored: Annotated[float, Added] = Field(
+        30.0, description="of a source with more frames a second, that many are stored, with their exact times", gt=0
     )
     max_gap_s: float = Field(10.0, description="a longer jump between timestamps is closed and flagged", gt=0)
     max_damage: Annotated[float, Policy] = Field(

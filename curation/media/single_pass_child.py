@@ -8,8 +8,10 @@ dataclass, is sent back as JSON.
 from __future__ import annotations
 
 import itertools
+import math
 from collections import deque
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,6 +27,8 @@ from curation.media.single_pass import Candidate, Cut, CutTask, PassResult, Pass
 from curation.records import Shot
 from curation.rejects import Kind, Rejected
 from curation.settings import Settings
+
+_RATE_TOLERANCE = 1.02  # of the rate that a header states, by which no source has too many frames
 
 
 def probe(argument: dict[str, Any]) -> Probe:
@@ -85,16 +89,18 @@ class _SinglePass:
         self._geometry = geometry
         self._size = geometry.size_for_height(media.lines)
         self._time_base = stored_time_base(source.time_base)
-        self._step = max(1, round(1 / (source.frame_rate * self._time_base)))
+        self._rate = min(source.frame_rate, Fraction(media.max_frame_rate_stored))
+        self._step = max(1, round(1 / (self._rate * self._time_base)))
         self._container = open_stored(self._stored, in_pieces=True)
-        self._video = VideoTrack(self._container, self._size, self._time_base, source.frame_rate, media)
+        self._video = VideoTrack(self._container, self._size, self._time_base, self._rate, media)
         audio = source.audio
         self._audio = audio and AudioTrack(self._container, audio.codec_context, media.audio_bit_rate)
         self._scaler = Scaler(geometry, self._size, "yuv420p")
         self._thumbnailer = Thumbnailer(self._size)
-        self._detector = ShotDetector(self._settings.shots, self._time_base, source.frame_rate)
+        self._detector = ShotDetector(self._settings.shots, self._time_base, self._rate)
         self._spool = Spool(self._spool_folder, geometry, self._settings.frames)
-        self._last = -self._step
+        self._last, self._slot = -self._step, -1
+        self._reached = -max(1, round(1 / (source.frame_rate * self._time_base)))
         self._suspects: set[int] = set()
         self._stride = 1
         self._started = True
@@ -113,6 +119,10 @@ class _SinglePass:
             self._start(frame)
         ticks = round(cast(int, frame.pts) * clock_of(frame) / self._time_base)
         time = float(ticks * self._time_base)
+        self._end = ticks + (ticks - self._reached)
+        self._reached = ticks
+        if self._is_surplus(time):
+            return
         self._step, self._last = ticks - self._last, ticks
         stored = self._scaler.scale(frame)
         small = self._thumbnailer.bgr(stored)
@@ -124,6 +134,17 @@ class _SinglePass:
         self._spool.offer(frame, time, sharpness(small))
         self._queue.append((stored, ticks))
         self._encode(self._detector.lateness)
+
+    def _is_surplus(self, time: float) -> bool:
+        """Whether a frame is dropped: one that is not the first of its share of a second, if the source has too many.
+
+        A twentieth of a share is granted to times that a container has rounded to milliseconds.
+        """
+        most = self._settings.media.max_frame_rate_stored
+        if self._source.frame_rate <= most * _RATE_TOLERANCE:
+            return False
+        before, self._slot = self._slot, max(self._slot, math.floor(time * most + 0.05))
+        return self._slot == before
 
     def _write_sound(self, track: AudioTrack, sound: av.AudioFrame, time: float, until: float | None = None) -> None:
         try:
@@ -161,7 +182,7 @@ class _SinglePass:
             raise Rejected(Kind.TOO_SHORT, "the requested range begins after the video's end")
         self._encode(0)
         self._spool.flush()
-        end = self._last + self._step
+        end = self._end
         duration = float(end * self._time_base)
         self._video.close(end)
         if self._audio:

@@ -79,7 +79,7 @@ def check_ffmpeg(settings: DownloadSettings) -> None:
     if "+" in settings.format and shutil.which("ffmpeg") is None:
         raise UsageError(
             "ffmpeg is not installed, which merges the picture and the sound that many sites send apart: install it "
-            '(apt-get install ffmpeg), or ask for single files with download.format="b[height<=720]"'
+            '(apt-get install ffmpeg), or ask for single files with download.format="b[height<=480]"'
         )
 
 

@@ -144,6 +144,25 @@ def test_variable_frame_rate_keeps_its_timestamps(tmp_path: Path) -> None:
     assert set(found.boundaries) >= {0.0, 2.4} and set(found.boundaries) <= {*times, found.duration}
 
 
+@pytest.mark.parametrize(
+    ("rate", "kept"),
+    [("60", 2), ("60000/1001", 2), ("120", 4), ("50", None), ("48", None), ("30", 1), ("30000/1001", 1), ("25", 1)],
+)
+@pytest.mark.parametrize("container", ["mp4", "mkv"])  # whose times are rounded to milliseconds
+def test_of_a_source_with_many_frames_thirty_a_second_are_stored(
+    rate: str, kept: int | None, container: str, tmp_path: Path
+) -> None:
+    source = files.make(tmp_path / f"a.{container}", picture=f"testsrc2=size=192x108:rate={rate}:duration=2.1")
+    found, times = passed(source, tmp_path, (1.0,)), sorted(times_of(source))
+    stored = times_of(tmp_path / "stored.mp4")
+    assert {round(time, 6) for time in stored} <= {round(time - times[0], 6) for time in times}
+    assert max(sum(at <= time < at + 1 for time in stored) for at in stored) <= 31
+    if kept is not None:
+        assert stored == pytest.approx([time - times[0] for time in times[::kept]], abs=1e-6)
+    last = 2 * times[-1] - times[-2] - times[0]
+    assert found.duration == pytest.approx(last, abs=0.002) and found.frame_count == len(stored)
+
+
 @pytest.mark.parametrize("clockwise", [90, 180, 270])
 def test_rotated_video_is_stored_upright(tmp_path: Path, clockwise: int) -> None:
     source = files.rotated(tmp_path, clockwise)

@@ -18,6 +18,7 @@ from curation.ids import digest, digests
 from curation.records import Download, Row
 from curation.rejects import Kind, Stage
 from curation.row_digests import (
+    FORMER_FORMAT,
     clips_digest,
     download_digest,
     download_reject_digest,
@@ -121,6 +122,13 @@ def test_other_downloads_are_fetched_anew_and_take_the_place_of_the_old(dataset:
         assert item == DownloadItem(
             request_of(number), None, download_digest(request_of(number), settings), 0, redo=True, old_video=IDS[number]
         )
+
+
+def test_what_the_former_default_format_fetched_stays(dataset: Dataset) -> None:
+    state = load(dataset, resolve(None, [f"download.format={FORMER_FORMAT}"]))
+    assert state.settled == load(dataset).settled == {IDS[0], IDS[1]}
+    assert SETTINGS.download.format != FORMER_FORMAT
+    assert not load(dataset, resolve(None, ["download.format=b"])).settled
 
 
 def test_media_whose_source_is_gone_is_fetched_again_by_one_request_a_video(dataset: Dataset) -> None:
