@@ -32,6 +32,7 @@ from pipelines.driver.run import Run
 from pipelines.runners.runner import runner_for
 from pipelines.stages.segment import SegmentVideos
 from pipelines.worker.stage_work import run_item
+from pipelines.worker.text_engines import wanted_texts
 from pipelines.worker.worker_process import this_process
 
 
@@ -75,9 +76,9 @@ def downloaded(location: Path, videos: Path, workers: int, beam_arguments: Seque
     settings: Settings = resolve(None, [f"run.workers={workers}", "media.codec_threads=1", "run.wave_videos=1000"])
     dataset = Dataset(str(location))
     with this_process, Writer(dataset, "benchmark", {}) as writer:
-        first = Run(dataset, writer, settings, "", (Stage.DOWNLOAD,))
+        first = Run(dataset, writer, settings, wanted_texts(settings), (Stage.DOWNLOAD,))
         first.do(first.plan(add_requests(first.writer, first.settings, [str(videos)])))
-        yield Run(dataset, writer, settings, "", (Stage.SEGMENT,), runner_for(beam_arguments))
+        yield Run(dataset, writer, settings, wanted_texts(settings), (Stage.SEGMENT,), runner_for(beam_arguments))
 
 
 def in_a_loop(run: Run) -> None:

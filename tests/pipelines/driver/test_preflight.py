@@ -17,12 +17,14 @@ from curation.settings import resolve
 from pipelines.driver.intake import add_requests
 from pipelines.driver.preflight import check_needs
 from pipelines.driver.run import Run
+from pipelines.worker.text_engines import WantedTexts
 from pipelines.worker.worker_process import this_process
 from tests.support.scripted_server import ScriptedServer, status
 from tests.support.watching import free_port
 
 PAGE, FILE = "https://videos.example/watch/1", "https://videos.example/a.MP4?size=2"
 YOUTUBE = "https://youtu.be/dQw4w9WgXcQ"
+TEXTS = WantedTexts("texts", {"maker": "the captioner", "model": "m", "prompt_digest": "p", "sampling": "{}"})
 MEDIA = (Stage.DOWNLOAD, Stage.SEGMENT)
 HEADER = "# Netscape HTTP Cookie File\n"
 COOKIE = ".videos.example\tTRUE\t/\tTRUE\t2000000000\tid\tCANARY\n"
@@ -37,7 +39,7 @@ def look(tmp_path: Path) -> Iterator[Look]:
     def look(*inputs: str, given: Collection[str] = (), stages: Collection[Stage] = MEDIA, at: Path = tmp_path) -> None:
         dataset, settings = Dataset(str(at / "dataset")), resolve(None, [*given])
         with this_process, Writer(dataset, "20261126T000000-abcd", {}) as writer:
-            run = Run(dataset, writer, settings, "", tuple(stages))
+            run = Run(dataset, writer, settings, TEXTS, tuple(stages))
             check_needs(run, run.plan(add_requests(writer, settings, inputs)))
 
     yield look

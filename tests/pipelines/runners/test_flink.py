@@ -23,6 +23,7 @@ from curation.settings import resolve
 from pipelines.driver.intake import add_requests
 from pipelines.driver.run import Run
 from pipelines.runners.runner import runner_for
+from pipelines.worker.text_engines import wanted_texts
 from pipelines.worker.worker_process import this_process
 from tests.conftest import VIDLA, make_video
 from tests.support.bucket import Bucket
@@ -139,7 +140,7 @@ def downloaded(videos: list[Path], tmp_path: Path) -> Path:
     shutil.copy(videos[0], inputs)
     make_video(inputs / "long.mp4", 40, size="640x480", rate=25)
     with this_process, Writer(Dataset(str(tmp_path / "dataset")), "download", {}) as writer:
-        download = Run(writer.dataset, writer, resolve(), "", (Stage.DOWNLOAD,))
+        download = Run(writer.dataset, writer, resolve(), wanted_texts(resolve()), (Stage.DOWNLOAD,))
         download.do(download.plan(add_requests(download.writer, download.settings, [str(inputs)])))
     return tmp_path / "dataset"
 
