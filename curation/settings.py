@@ -308,12 +308,16 @@ class Settings(Section):
 
 
 def resolve(
-    file: Path | None = None, assignments: Sequence[str] = (), last: Mapping[str, Any] | None = None
+    file: Path | None = None,
+    assignments: Sequence[str] = (),
+    last: Mapping[str, Any] | None = None,
+    *,
+    asks_servers: bool = True,
 ) -> Settings:
     """The settings: the defaults, overridden by `file` (TOML) and then by `assignments` ("section.key=value").
 
-    Without `file`, settings go on from the `last` ones that a dataset remembers, as `shown` gives them. Raises
-    ConfigError.
+    Without `file`, settings go on from the `last` ones that a dataset remembers, as `shown` gives them: these lack
+    servers, which must be given again unless nobody `asks_servers`. Raises ConfigError.
 
     >>> settings = resolve(None, ["download.preset=careful", "download.rate_limit=500000"])
     >>> settings.download.per_host, settings.download.rate_limit
@@ -323,6 +327,7 @@ def resolve(
     download = given.get("download")
     preset = download.get("preset") if isinstance(download, dict) else None
     base = merge(Settings().model_dump(), PRESETS.get(str(preset), {}))
+    base = base if asks_servers else merge(base, _NO_SERVERS)
     if last is None or file is not None:
         return check(Settings, merge(base, given))
     try:
@@ -332,10 +337,13 @@ def resolve(
         raise ConfigError(f"{error}\n{_GOES_ON}") from None
 
 
+_NOWHERE = {"engine": {"base_urls": ["http://nowhere.invalid"]}}
+_NO_SERVERS = {"captions": _NOWHERE, "summaries": _NOWHERE}
+
+
 def resolve_to_compare(file: Path | None, assignments: Sequence[str], last: Mapping[str, Any]) -> Settings:
     """As `resolve`, but without need of the servers, which make no difference between two runs. Raises ConfigError."""
-    nowhere = {"engine": {"base_urls": ["http://nowhere.invalid"]}}
-    base = merge(Settings().model_dump(), {"captions": nowhere, "summaries": nowhere})
+    base = merge(Settings().model_dump(), _NO_SERVERS)
     return check(Settings, merge(base if file else _over(base, last), read(file, assignments)))
 
 

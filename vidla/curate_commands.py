@@ -221,7 +221,8 @@ def _run_of(
         from pipelines.driver.curate import curate as run_curate
 
         last = None if config else last_run(Dataset(dataset))
-        settings = resolve(config, assignments or (), last.settings if last else None)
+        asks = not {Stage.CAPTION, Stage.SUMMARIZE}.isdisjoint(stages)
+        settings = resolve(config, assignments or (), last.settings if last else None, asks_servers=asks)
         beam_arguments = context.obj or []  # those after --
         where = (inputs, dataset, settings, stages, beam_arguments, wait_s, max_reject_rate)
         bounds = RunLimits(*limits, read_prices(prices))

@@ -17,8 +17,10 @@ from curation.settings import Settings
 from curation.sources.requests import Answer
 from curation.sources.targets import FetchTarget
 from pipelines.driver.known_rows import Retry
+from pipelines.driver.missing_subtitles import lacking_subtitles
 from pipelines.driver.outlook import work_of
 from pipelines.driver.plan import Plan, make_plan
+from pipelines.driver.prune import unnamed
 from pipelines.driver.redone import Change, Redone, redone
 from pipelines.driver.state import State
 from pipelines.worker.text_engines import text_digests, wanted_texts
@@ -55,23 +57,29 @@ def foretell(
     retry: Retry | None,
     refresh: frozenset[Step],
     prices: Prices,
+    *,
+    prune: bool = False,
 ) -> None:
     """Say on stdout what a run would do. Writes nothing, and takes no lease. Raises DatasetError, InputError, …"""
     known: set[str] = set()
     plan = Plan()
+    named = _keys_of(asked)
     if dataset.exists():
         known = set(dataset.read("requests", ["request_key"])["request_key"].to_pylist())
         change = _change(dataset, settings) or Change([])
-        state = State.load(dataset, settings, wanted_texts(settings), refresh)
+        reopened = lacking_subtitles(dataset, retry.keys) if retry and retry.subtitles else frozenset[str]()
+        state = State.load(dataset, settings, wanted_texts(settings), refresh, reopened)
         plan = make_plan(state, {})
         made = redone(state, plan, change)
         for line in _lines(change, made, state, plan, prices):
             typer.echo(line)
+        if prune and (gone := unnamed(dataset, named)).requests:
+            typer.echo(f"--prune removes {gone.line()}")
         if change and (question := made.question()):
             typer.echo(f"It needs --yes, or an answer at a terminal: {question}")
         plan = make_plan(state, {}, retry).of(stages)
-    if new := _new_requests(asked, known):
-        typer.echo(f"{new:,} new requests")
+    if new := named - known:
+        typer.echo(f"{len(new):,} new requests")
     typer.echo(f"{plan}; nothing was written")
 
 
@@ -89,7 +97,6 @@ def _lines(change: Change, made: Redone, state: State, plan: Plan, prices: Price
             yield f"All that is to be done takes {cost}"
 
 
-def _new_requests(asked: Iterable[Answer], known: set[str]) -> int:
-    """How many requests are asked for that are not `known`; those that would be rejected at once included."""
-    keys = {answer.request.request_key if isinstance(answer, FetchTarget) else answer.key for answer in asked}
-    return len(keys - known)
+def _keys_of(asked: Iterable[Answer]) -> set[str]:
+    """The keys of the requests that are asked for; those that would be rejected at once included."""
+    return {answer.request.request_key if isinstance(answer, FetchTarget) else answer.key for answer in asked}

@@ -90,7 +90,7 @@ def curate(
     with _explaining_stops(), this_process:
         asked = read_inputs(inputs, settings.download, files_under)  # makes no dataset
         if dry:
-            foretell(dataset, settings, asked, stages, retry, refresh, limits.prices)
+            foretell(dataset, settings, asked, stages, retry, refresh, limits.prices, prune=prune)
             return 0
         if not may_begin(dataset, settings, limits.prices, agreed=yes):
             return 1

@@ -157,6 +157,19 @@ def test_a_dry_run_says_the_same_and_writes_nothing(
     assert len(server.asked) == asked
 
 
+def test_a_dry_run_says_what_would_be_pruned_and_removes_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    dataset = segment_videos(tmp_path / "d", resolve(), range(3))
+    (tmp_path / "list.txt").write_text("https://videos.example/another.mp4\n")
+    files = written(dataset)
+    asked = ([str(tmp_path / "list.txt")], dataset.uri, resolve(), tuple(Stage), [], 0.0, 1.0)
+    assert curate(*asked, dry=True, prune=True) == 0
+    (line,) = (line for line in capfd.readouterr().out.splitlines() if line.startswith("--prune"))
+    assert line.startswith("--prune removes 3 requests that the inputs do not name, with 3 videos: https://")
+    assert written(dataset) == files
+
+
 def test_a_dry_run_makes_no_dataset(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     listed = tmp_path / "list.txt"
     listed.write_text("https://videos.example/watch/0.mp4\n" * 2)
@@ -187,6 +200,14 @@ def test_the_difference_between_two_configurations_is_shown(
 
 
 # --- by the command -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_command_that_asks_no_server_needs_none(tmp_path: Path, server: ScriptedServer, vidla: Vidla) -> None:
+    settings = settings_for(server.url)
+    assert run(segment_videos(tmp_path / "d", settings, range(1)), settings) == 0
+    done = vidla("segment", "--dataset", tmp_path / "d")
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
