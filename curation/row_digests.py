@@ -169,7 +169,7 @@ def download_reject_digest(kind: str, download: str, settings: Settings) -> str:
 
 def download_reject_digests(kind: str, download: str, settings: Settings) -> set[str]:
     """The digests that an up-to-date reject may have: an older version took in all policies."""
-    older = reject_digest(download, settings.download.policy_digest())
+    older = reject_digest(download, _as_it_was(settings.download).policy_digest())
     return {download_reject_digest(kind, download, settings), older}
 
 

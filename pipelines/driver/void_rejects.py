@@ -24,7 +24,7 @@ def drop_void_rejects(writer: Writer, state: State) -> None:
 def _void(state: State) -> Iterator[tuple[str, str]]:
     """Their stages and keys."""
     for key, video_id in state.fetched_since.items():
-        if video_id in state.settled or state.has_media(video_id):
+        if state.needs(video_id) is None or state.has_media(video_id):
             yield Stage.DOWNLOAD, key
     for (stage, key), rejection in state.rejects.items():
         if stage == Stage.SEGMENT and state.is_cut(key) and not state.is_refused(key, rejection):

@@ -285,14 +285,15 @@ def test_media_is_kept_where_subtitles_that_it_needs_cannot_be_had(first: Path) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "change", ["download", *(pytest.param(change, marks=pytest.mark.long) for change in ("media", "shortest clip"))]
+    "change",
+    ["download", "language", *(pytest.param(change, marks=pytest.mark.long) for change in ("media", "shortest clip"))],
 )
 def test_the_reject_of_a_redo_that_failed_goes_when_the_settings_go_back(change: str, first: Path) -> None:
     world = World(list(FIRST), dict(SECONDS))
     if change == "shortest clip":  # of which the third video has one, until they are to be longer
         run(world, first, change)
     else:
-        world.gone = {1, 2}
+        world.gone = {1, 2, 3}
     last = () if change == "shortest clip" else (change,)
     run(world, first, *last)
     assert Dataset(str(first)).read("rejects").num_rows > 0
