@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from collections import ChainMap, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -27,6 +28,7 @@ from model.data.sampler import Draw, seed_of
 ATTEMPTS = 10  # clips to try in place of one that cannot be read
 PREFETCH = 2  # batches that each worker prepares ahead of the trainer
 BUFFERS = PREFETCH + 1  # per worker: a buffer is reused once its batch was copied
+DEATH_S = 5.0  # for the death of a worker to be reported, once a connection to it is broken
 STALL_S = 600.0  # without a batch, before the run gives up
 NAMED_FILES = 5  # in a message
 MIN_JUDGED_CLIPS = 1000  # judge the share of unreadable clips from this many on (or all, if the run has fewer)
@@ -238,11 +240,23 @@ def _next(iterator: Iterator[Batch | DatasetError]) -> Batch | None:
     try:
         with _worker_deaths_interrupt():
             batch = next(iterator, None)
-    except RuntimeError as error:  # a worker was killed or is stuck
-        raise DatasetError(f"no more clips are coming in: {' '.join(str(error).split())}") from error
+    except (RuntimeError, ConnectionError, EOFError, FileNotFoundError) as error:  # a worker was killed or is stuck
+        raise DatasetError(f"no more clips are coming in: {' '.join(str(_death_behind(error)).split())}") from error
     if isinstance(batch, DatasetError):
         raise batch
     return batch
+
+
+def _death_behind(error: Exception) -> Exception:
+    """The error of a worker's death, if that is why a connection to it broke: it is reported a little later."""
+    deadline = time.monotonic() + DEATH_S
+    while not isinstance(error, RuntimeError) and time.monotonic() < deadline:
+        try:
+            _error_if_any_worker_fails()
+        except RuntimeError as death:
+            return death
+        time.sleep(0.05)
+    return error
 
 
 @contextlib.contextmanager

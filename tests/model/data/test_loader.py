@@ -26,6 +26,7 @@ from curation.dataset.object_store import put
 from curation.dataset.writer import Writer
 from curation.errors import DatasetError
 from curation.records import Clip
+from model.data import loader
 from model.data.augment import View, apply_view, centre_view
 from model.data.clips import Clips, pin_version, select_clips
 from model.data.frame_reader import read_frames, sample_times
@@ -327,6 +328,16 @@ def test_a_worker_that_dies_in_the_middle_of_a_step_interrupts_the_next_wait_and
     sum(range(10**6))  # the step
     with pytest.raises(DatasetError, match=rf"no more clips are coming in: .*{worker.pid}"):
         next(batches)
+
+
+@pytest.mark.slow
+def test_a_connection_that_a_dying_worker_breaks_is_told_as_its_death(samples: ClipDataset) -> None:
+    before = workers_now()
+    batches = load_batches(samples, TrainBatchSampler(make_sampler(samples.clips), 0, 10**6, 4), workers=1)
+    next(batches)
+    (worker,) = workers_now() - before
+    threading.Timer(0.3, worker.kill).start()
+    assert str(worker.pid) in str(loader._death_behind(ConnectionResetError("reset")))
 
 
 @pytest.mark.slow
