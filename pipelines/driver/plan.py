@@ -165,10 +165,10 @@ def _to_download(state: State, sourceless: Collection[str], retry: Retry | None)
     """The requests without an up-to-date download, `sourceless` ones by key, and reopened ones; with WORK's columns."""
     reopened, lost = (_as_fetched(state, keys) for keys in (state.reopened, sourceless))
     missing = pa.concat_tables([reopened, state.unfetched, lost])  # of a key, the first counts
-    if not missing:
-        return NOTHING.rows
     rows = state.dataset.read("requests")
     rows = rows.filter(pc.is_in(rows["request_key"], missing["request_key"]))
+    if not len(rows):
+        return NOTHING.rows
     paged = set(state.dataset.read("pages", ["request_key"])["request_key"].to_pylist())
     keep, work = [], []
     expected, materials = (lookup(rows["request_key"], missing, name) for name in ("expected", "material"))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from curation.dataset.commits import Replacement, read_commits
 from curation.dataset.dataset import Dataset
+from curation.dataset.edits import replacing
 from curation.dataset.parts import PartWriter
 from curation.dataset.writer import Writer
 from curation.ids import digest, digests
@@ -136,6 +137,15 @@ def test_media_whose_source_is_gone_is_fetched_again_by_one_request_a_video(data
     plan = make_plan(state, {})
     assert (len(plan.downloads), plan.segment, plan.fetched_again) == (4, [], 4)
     assert sorted(plan.downloads.redone()) == sorted(request_of(number).request_key for number in range(4))
+
+
+def test_media_whose_request_is_lost_with_its_source_leaves_nothing_to_fetch(dataset: Dataset) -> None:
+    with Writer(dataset, "lost", {}) as writer:
+        keys = dataset.read("requests", ["request_key"])["request_key"].to_pylist()
+        writer.commit("lost", [], [replacing(dataset, "requests", "request_key", keys)])
+    state = load(dataset, resolve(None, ["media.crf=20"]))
+    assert state.unfetched.num_rows == 0
+    assert len(make_plan(state, {}).downloads) == 0
 
 
 def test_a_second_request_for_a_settled_video_needs_nothing(dataset: Dataset) -> None:
