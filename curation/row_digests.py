@@ -39,6 +39,7 @@ def _download(request_key: Any, id_: Any, subtitles: Any, settings: Settings) ->
     return ("download", _as_it_was(settings.download).digest(), request_key, id_, subtitles)
 
 
+@functools.lru_cache
 def _as_it_was(settings: DownloadSettings) -> DownloadSettings:
     """The settings with the former default of `format` for today's: what it fetched is good enough, and stays."""
     same = settings.format == DownloadSettings.model_fields["format"].default

@@ -89,15 +89,17 @@ class _SinglePass:
         self._geometry = geometry
         self._size = geometry.size_for_height(media.lines)
         self._time_base = stored_time_base(source.time_base)
-        self._rate = min(source.frame_rate, Fraction(media.max_frame_rate_stored))
-        self._step = max(1, round(1 / (self._rate * self._time_base)))
+        has_too_many = source.frame_rate > media.max_frame_rate_stored * _RATE_TOLERANCE
+        self._most = media.max_frame_rate_stored if has_too_many else None  # frames a second to store; None: all
+        rate = source.frame_rate if self._most is None else Fraction(self._most)
+        self._step = max(1, round(1 / (rate * self._time_base)))
         self._container = open_stored(self._stored, in_pieces=True)
-        self._video = VideoTrack(self._container, self._size, self._time_base, self._rate, media)
+        self._video = VideoTrack(self._container, self._size, self._time_base, rate, media)
         audio = source.audio
         self._audio = audio and AudioTrack(self._container, audio.codec_context, media.audio_bit_rate)
         self._scaler = Scaler(geometry, self._size, "yuv420p")
         self._thumbnailer = Thumbnailer(self._size)
-        self._detector = ShotDetector(self._settings.shots, self._time_base, self._rate)
+        self._detector = ShotDetector(self._settings.shots, self._time_base, rate)
         self._spool = Spool(self._spool_folder, geometry, self._settings.frames)
         self._last, self._slot = -self._step, -1
         self._reached = -max(1, round(1 / (source.frame_rate * self._time_base)))
@@ -140,10 +142,9 @@ class _SinglePass:
 
         A twentieth of a share is granted to times that a container has rounded to milliseconds.
         """
-        most = self._settings.media.max_frame_rate_stored
-        if self._source.frame_rate <= most * _RATE_TOLERANCE:
+        if self._most is None:
             return False
-        before, self._slot = self._slot, max(self._slot, math.floor(time * most + 0.05))
+        before, self._slot = self._slot, max(self._slot, math.floor(time * self._most + 0.05))
         return self._slot == before
 
     def _write_sound(self, track: AudioTrack, sound: av.AudioFrame, time: float, until: float | None = None) -> None:

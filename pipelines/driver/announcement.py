@@ -17,7 +17,7 @@ from curation.settings import Settings
 from curation.sources.requests import Answer
 from curation.sources.targets import FetchTarget
 from pipelines.driver.known_rows import Retry
-from pipelines.driver.missing_subtitles import lacking_subtitles
+from pipelines.driver.missing_subtitles import reopened_by
 from pipelines.driver.outlook import work_of
 from pipelines.driver.plan import Plan, make_plan
 from pipelines.driver.prune import unnamed
@@ -67,8 +67,7 @@ def foretell(
     if dataset.exists():
         known = set(dataset.read("requests", ["request_key"])["request_key"].to_pylist())
         change = _change(dataset, settings) or Change([])
-        reopened = lacking_subtitles(dataset, retry.keys) if retry and retry.subtitles else frozenset[str]()
-        state = State.load(dataset, settings, wanted_texts(settings), refresh, reopened)
+        state = State.load(dataset, settings, wanted_texts(settings), refresh, reopened_by(retry, dataset))
         plan = make_plan(state, {})
         made = redone(state, plan, change)
         for line in _lines(change, made, state, plan, prices):

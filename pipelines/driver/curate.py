@@ -71,8 +71,7 @@ def curate(
     Rows of older recipes of the steps in `refresh` are made again. Lists may name files below `files_under`. The same
     bytes under two ids are made once, unless `keep_duplicates`; with `prune`, what `inputs` do not name is removed.
     `yes`: do that, replace texts of served models and download again without asking. `dry`: only say what would be
-    done. Returns the exit status of the process.
-    Raises Interrupted, DatasetError, InputError, UsageError, RunnerError.
+    done. Returns the exit status of the process. Raises Interrupted, DatasetError, InputError, UsageError, RunnerError.
     """
     runner = runner_for(beam_arguments)
     if settings.download.only_where is not None:

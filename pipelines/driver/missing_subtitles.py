@@ -7,6 +7,12 @@ from collections.abc import Collection
 import pyarrow.compute as pc
 
 from curation.dataset.dataset import Dataset
+from pipelines.driver.known_rows import Retry
+
+
+def reopened_by(retry: Retry | None, dataset: Dataset) -> frozenset[str]:
+    """The request_keys of the downloads whose subtitles `retry` asks for again."""
+    return lacking_subtitles(dataset, retry.keys) if retry is not None and retry.subtitles else frozenset()
 
 
 def lacking_subtitles(dataset: Dataset, keys: Collection[str] | None) -> frozenset[str]:

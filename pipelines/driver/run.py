@@ -25,7 +25,7 @@ from curation.sources.targets import FetchTarget
 from pipelines.driver.background import BackgroundJobs
 from pipelines.driver.budget import NO_LIMITS, Budget, RunLimits
 from pipelines.driver.known_rows import Retry
-from pipelines.driver.missing_subtitles import lacking_subtitles
+from pipelines.driver.missing_subtitles import reopened_by
 from pipelines.driver.plan import Plan, make_plan
 from pipelines.driver.reuse import reusable
 from pipelines.driver.same_bytes import SameBytes
@@ -76,8 +76,7 @@ class Run:
     def plan(self, targets: Mapping[str, FetchTarget]) -> Plan:
         """The work that the dataset still needs from this run's stages; `targets` are those of `take_in`."""
         self._seen = self.writer.seen
-        retry = self.retry
-        reopened = lacking_subtitles(self.dataset, retry.keys) if retry and retry.subtitles else frozenset[str]()
+        reopened = reopened_by(self.retry, self.dataset)
         self.state = State.load(self.dataset, self.settings, self.texts, self.refresh, reopened)
         drop_void_rejects(self.writer, self.state)
         plan = make_plan(self.state, targets, self.retry).of(self.stages)

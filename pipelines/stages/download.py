@@ -15,7 +15,7 @@ from curation.dataset.forget import ForgottenKeys
 from curation.dataset.object_store import put
 from curation.errors import DatasetError
 from curation.ids import digest
-from curation.records import Download, Page, Row, SubtitleTrack
+from curation.records import Download, Page, SubtitleTrack
 from curation.rejects import Kind, Rejected, Stage
 from curation.row_digests import download_reject_digest, material_digest, words_digest
 from curation.settings import Settings
@@ -25,7 +25,7 @@ from curation.sources.targets import target_of
 from pipelines.stages.item_rows import rows_of_video
 from pipelines.worker.stage_work import StageOutput
 from pipelines.worker.thread_pools import ThreadPool
-from pipelines.worker.work_items import BY_VIDEO, DownloadItem
+from pipelines.worker.work_items import BY_VIDEO, DownloadItem, VideoItem
 from pipelines.worker.worker_process import this_process
 
 
@@ -57,7 +57,7 @@ class DownloadVideos:
         if forgotten.has_request(request.request_key, request.uri, target.url.reveal()):
             raise Rejected(Kind.FORGOTTEN, "it was forgotten on request, and is not fetched again")
         if item.kept is not None:
-            return self._with_other_subtitles(dataset, item)
+            return self._with_other_subtitles(dataset, item, VideoItem(item.kept, request.uri, item.parts))
         with dataset.scratch() as scratch:
             fetched = fetch(target, self.settings.download, scratch)
             found = fetched.download
@@ -77,19 +77,17 @@ class DownloadVideos:
                 made.replace(table, video_id=item.old_video)
         return made
 
-    def _with_other_subtitles(self, dataset: Dataset, item: DownloadItem) -> StageOutput:
+    def _with_other_subtitles(self, dataset: Dataset, item: DownloadItem, video: VideoItem) -> StageOutput:
         """The download as it is, but for its subtitles."""
-        of_request = (row for row in rows_of_video(dataset, Download, item) if row.record.request_key == item.key)
-        old: Row[Download] | None = next(of_request, None)
-        if old is None:
+        downloads = {row.record.request_key: row for row in rows_of_video(dataset, Download, video)}
+        if (old := downloads.get(item.key)) is None:
             raise DatasetError(f"the download of {item} is gone")
         with dataset.scratch() as scratch:
             found = fetch_subtitles(item.target or target_of(item.request), self.settings.download, scratch)
         tracks = found.tracks if old.digest != item.digest else _with_older(found, old.record)
+        new = dataclasses.replace(old.record, subtitles=tracks, subtitle_note=found.note, words=words_digest(tracks))
         made = StageOutput(video_id=item.kept)
-        words = words_digest(tracks)
-        record = dataclasses.replace(old.record, subtitles=tracks, subtitle_note=found.note, words=words)
-        made.add([record], item.digest, old.recipe)
+        made.add([new], item.digest, old.recipe)
         made.replace("downloads", request_key=item.key)
         made.replace("rejects", key=item.key)
         return made

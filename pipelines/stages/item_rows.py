@@ -12,7 +12,7 @@ from curation.errors import DatasetError
 from curation.recipes import Step, is_older
 from curation.records import Row
 from curation.schema import TABLES, from_row, table_of
-from pipelines.worker.work_items import DownloadItem, VideoItem
+from pipelines.worker.work_items import VideoItem
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def columns_of_video(
-    dataset: Dataset, table: str, item: DownloadItem | VideoItem, columns: Sequence[str] | None = None
+    dataset: Dataset, table: str, item: VideoItem, columns: Sequence[str] | None = None
 ) -> list[dict[str, Any]]:
     """The values of a video's rows in a table, older parts first; of rows with the same key, the last.
 
@@ -30,12 +30,12 @@ def columns_of_video(
     key = TABLES[table].key
     read = None if columns is None else list(dict.fromkeys([*columns, *key]))
     for part in item.parts.get(table, ()):
-        rows = read_video(dataset, table, part, item.video_id or "", read)
+        rows = read_video(dataset, table, part, item.video_id, read)
         latest.update((tuple(row[k] for k in key), row) for row in rows.to_pylist())
     return list(latest.values())
 
 
-def rows_of_video(dataset: Dataset, record: type[T], item: DownloadItem | VideoItem) -> list[Row[T]]:
+def rows_of_video(dataset: Dataset, record: type[T], item: VideoItem) -> list[Row[T]]:
     """A video's rows in the table of these records, older parts first; of rows with the same key, the last."""
     return _rows(record, columns_of_video(dataset, table_of(record), item))
 

@@ -71,24 +71,27 @@ class SegmentVideos(AnyLane):
 
     def _spoken(self, video: Video, download: Download) -> Video:
         """`video` with the words of the download, unless it has them."""
-        if download.words is None or video.words == (words := spoken_digest(download.words, self.settings)):
-            return video
-        return replace(with_words(video, download, self.settings), words=words)
+        words = self._words_of(download)
+        return (
+            video if words in (None, video.words) else replace(with_words(video, download, self.settings), words=words)
+        )
+
+    def _words_of(self, download: Download) -> str | None:
+        return None if download.words is None else spoken_digest(download.words, self.settings)
 
     def _decode(self, dataset: Dataset, item: VideoItem, downloads: Sequence[Row[Download]]) -> StageOutput:
         with dataset.scratch() as scratch:
             download, source = _source(dataset, downloads, scratch)
-            media, words = self._media_digest(download), download.record.words
+            media = self._media_digest(download)
             media_uri = f"media/{digest(item.video_id)[:2]}/{item.video_id}.{media[:8]}.mp4"
             segmented = segment_video(download.record, source, media_uri, self.settings, scratch)
             put(dataset.store, media_uri, segmented.stored)
         made = StageOutput()
         made.spent.bytes = download.record.source_bytes
-        made.add(
-            [replace(segmented.video, words=None if words is None else spoken_digest(words, self.settings))], media
-        )
+        made.add([replace(segmented.video, words=self._words_of(download.record))], media)
         made.add(segmented.frames, media)
-        made.add(segmented.segments, tiling_digest(identity(media, RECIPES[Step.MEDIA]), words, self.settings))
+        tiling = tiling_digest(identity(media, RECIPES[Step.MEDIA]), download.record.words, self.settings)
+        made.add(segmented.segments, tiling)
         for table in ("videos", "frames", "segments"):
             made.replace_old(item, table, video_id=item.video_id)
         made.replace_old(item, "rejects", key=item.video_id)
