@@ -137,7 +137,7 @@ class Expected:
         """In one line; empty if nothing is known."""
         if not self.money and self.unknown:
             return ""
-        without = f", without {', '.join(self.unknown)}, for which there is no sample" if self.unknown else ""
+        without = f", not counting {', '.join(self.unknown)} (none done yet)" if self.unknown else ""
         return (
             f"about {self.input_tokens:,.0f} tokens in, {self.output_tokens:,.0f} out, {self.machine_hours:.2g} "
             f"machine-hours, {self.money:,.2f} {prices.currency}{without}"

@@ -104,7 +104,7 @@ class Page:
     robots_allow: Annotated[bool | None, "whether robots.txt lets vidla fetch the page; null if there is none"] = None
     tdm_reserved: Annotated[bool | None, "whether tdmrep.json reserves text and data mining of the page"] = None
     failure: Annotated[
-        str | None, "why there is no video: a kind of reject; the columns above then hold what was last seen"
+        str | None, "if there is no video, why: a kind of reject; the columns above then hold the last values seen"
     ] = None
     message: Annotated[str | None, "the failure in one line"] = None
 

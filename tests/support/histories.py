@@ -63,7 +63,7 @@ COMPARED = tuple(TABLES.keys() - {"usage", "forgotten"})
 
 
 class Killed(BaseException):
-    """The run is no more."""
+    """Ends a run at once; nothing in it catches this."""
 
 
 class Dead(Exception):

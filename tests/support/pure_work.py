@@ -108,8 +108,8 @@ class World:
     ) -> PassResult:
         """In place of decode_once. The same source and settings give the same bytes and frames.
 
-        Clips may begin and end on the grid alone: those of a video that was cut anew from stored media may not do so
-        where its new sentences end.
+        Clips begin and end on the grid alone, whatever is said: a video that is cut again from its stored media has no
+        key frames where its new sentences end.
         """
         self.passes += 1
         found, media = json.loads(source.read_text()), settings.media

@@ -26,11 +26,15 @@ from curation.rejects import Stage
 from curation.row_digests import download_digest, material_digest, media_digest, tiling_digest, words_digest
 from curation.settings import Settings, resolve
 from pipelines.driver.curate import curate
+from pipelines.worker.text_engines import WantedTexts
 from tests.support.dataset_files import download_of, made_of, request_of, stored_media
 from tests.support.scripted_server import Asked, ScriptedServer, say
 
 CAPTIONS, SUMMARIES = 4, 4
 """Requests that one of these videos takes: a caption a frame; three summaries of captions and one of what is said."""
+
+TEXTS = WantedTexts("texts", {"maker": "the captioner", "model": "m", "prompt_digest": "p", "sampling": "{}"})
+"""Texts that no video has, for tests that make none."""
 
 Rows = dict[str, list[Any]]
 

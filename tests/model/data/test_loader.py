@@ -302,12 +302,18 @@ def workers_now() -> set[psutil.Process]:
     return found
 
 
-@pytest.mark.slow
-def test_says_in_one_line_that_a_worker_was_killed(samples: ClipDataset) -> None:
+def begun(samples: ClipDataset) -> tuple[Iterator[Batch], psutil.Process]:
+    """Batches, of which the first has come, and the worker process that loads them."""
     before = workers_now()
     batches = load_batches(samples, TrainBatchSampler(make_sampler(samples.clips), 0, 10**6, 4), workers=1)
     next(batches)
     (worker,) = workers_now() - before
+    return batches, worker
+
+
+@pytest.mark.slow
+def test_says_in_one_line_that_a_worker_was_killed(samples: ClipDataset) -> None:
+    batches, worker = begun(samples)
     threading.Timer(0.5, worker.kill).start()  # while the trainer waits for it
     with pytest.raises(DatasetError, match=rf"no more clips are coming in: .*{worker.pid}") as raised:
         for _ in batches:
@@ -319,10 +325,7 @@ def test_says_in_one_line_that_a_worker_was_killed(samples: ClipDataset) -> None
 def test_a_worker_that_dies_in_the_middle_of_a_step_interrupts_the_next_wait_and_not_the_step(
     samples: ClipDataset,
 ) -> None:
-    before = workers_now()
-    batches = load_batches(samples, TrainBatchSampler(make_sampler(samples.clips), 0, 10**6, 4), workers=1)
-    next(batches)
-    (worker,) = workers_now() - before
+    batches, worker = begun(samples)
     worker.kill()
     wait_until(lambda: worker.status() == psutil.STATUS_ZOMBIE, 30)
     sum(range(10**6))  # the step
@@ -332,10 +335,7 @@ def test_a_worker_that_dies_in_the_middle_of_a_step_interrupts_the_next_wait_and
 
 @pytest.mark.slow
 def test_a_connection_that_a_dying_worker_breaks_is_told_as_its_death(samples: ClipDataset) -> None:
-    before = workers_now()
-    batches = load_batches(samples, TrainBatchSampler(make_sampler(samples.clips), 0, 10**6, 4), workers=1)
-    next(batches)
-    (worker,) = workers_now() - before
+    _batches, worker = begun(samples)
     threading.Timer(0.3, worker.kill).start()
     assert str(worker.pid) in str(loader._death_behind(ConnectionResetError("reset")))
 

@@ -28,12 +28,11 @@ from pipelines.driver.known_rows import Downloaded
 from pipelines.driver.prune import prune, unnamed
 from pipelines.driver.same_bytes import SameBytes, accept_duplicates
 from pipelines.driver.state import DOWNLOADED, State
-from pipelines.worker.text_engines import WantedTexts
 from tests.support.cheap_work import cheap_work
 from tests.support.dataset_files import commit_rows, download_of, made_of
+from tests.support.segmented import TEXTS
 
 SETTINGS = Settings()
-TEXTS = WantedTexts("texts", {"maker": "the captioner", "model": "m", "prompt_digest": "p", "sampling": "{}"})
 
 
 def url_of(number: int) -> str:

@@ -17,14 +17,13 @@ from curation.settings import resolve
 from pipelines.driver.intake import add_requests
 from pipelines.driver.preflight import check_needs
 from pipelines.driver.run import Run
-from pipelines.worker.text_engines import WantedTexts
 from pipelines.worker.worker_process import this_process
 from tests.support.scripted_server import ScriptedServer, status
+from tests.support.segmented import TEXTS
 from tests.support.watching import free_port
 
 PAGE, FILE = "https://videos.example/watch/1", "https://videos.example/a.MP4?size=2"
 YOUTUBE = "https://youtu.be/dQw4w9WgXcQ"
-TEXTS = WantedTexts("texts", {"maker": "the captioner", "model": "m", "prompt_digest": "p", "sampling": "{}"})
 MEDIA = (Stage.DOWNLOAD, Stage.SEGMENT)
 HEADER = "# Netscape HTTP Cookie File\n"
 COOKIE = ".videos.example\tTRUE\t/\tTRUE\t2000000000\tid\tCANARY\n"
