@@ -96,6 +96,11 @@ def video_id_of(namespace: str, identity: str, start: float | None = None, end: 
     return f"{name}~{microseconds(start or 0.0)}-{'' if end is None else microseconds(end)}"
 
 
+def own_video_id(listed: str | None, content: str, start: float | None = None, end: float | None = None) -> str:
+    """The id of a video that has none from its site: by the id in the list, else by the digest of its content."""
+    return video_id_of("content" if listed is None else "list", content if listed is None else listed, start, end)
+
+
 def frame_id_of(video_id: str, time: float) -> str:
     return f"{video_id}.{microseconds(time)}"
 

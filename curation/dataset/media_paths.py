@@ -5,8 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from curation.ids import digest
+
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.~-]*"
 _MEDIA_URI = re.compile(rf"media/(?:{_NAME}/)*{_NAME}")
+
+
+def media_uri_of(video_id: str, media: str) -> str:
+    """The name of a video's stored media whose row has the digest `media`."""
+    return f"media/{digest(video_id)[:2]}/{video_id}.{media[:8]}.mp4"
 
 
 def checked(media_uri: str) -> str:

@@ -175,6 +175,12 @@ def put(store: ObjectStore, path: str, data: bytes | Path, *, create: bool = Fal
             obstore.put(store, path, data, mode="create" if create else "overwrite")
 
 
+def copy(store: ObjectStore, path: str, target: str) -> None:
+    """Copy a file within a store; on a local disk it is a second name. Raises FileNotFoundError, DatasetError."""
+    with write_errors(target):
+        obstore.copy(store, path, target)
+
+
 # The stores on a local disk keep the number of an error in their text alone; a server's text has another beginning.
 _LOCAL_DISK_FULL = re.compile(
     rf"Generic LocalFileSystem error\b.*\(os error ({errno.ENOSPC}|{errno.EDQUOT})\)", re.DOTALL

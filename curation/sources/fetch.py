@@ -15,7 +15,7 @@ from pathlib import Path
 
 from curation import storable
 from curation.download_settings import DownloadSettings
-from curation.ids import digest_of, video_id_of
+from curation.ids import digest_of, own_video_id, video_id_of
 from curation.languages import UNKNOWN
 from curation.records import Download, Page, SubtitleTrack, VideoRequest
 from curation.rejects import Kind, Rejected
@@ -208,9 +208,7 @@ def _video_id(request: VideoRequest, extractor: str, identity: str, digest: str)
     """The id from the site, else from the list, else the content's digest: never one that yt-dlp derives from a URL."""
     if extractor.lower() not in _NO_IDENTITY:
         return video_id_of(extractor, identity, request.start, request.end)
-    if request.id is not None:
-        return video_id_of("list", request.id, request.start, request.end)
-    return video_id_of("content", digest, request.start, request.end)
+    return own_video_id(request.id, digest, request.start, request.end)
 
 
 # --- local files ----------------------------------------------------------------------------------------------------

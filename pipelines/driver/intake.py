@@ -24,6 +24,7 @@ from curation.sources.requests import Answer, Inputs, read_inputs
 from curation.sources.targets import FetchTarget, reject_input
 from curation.uris import unredacted
 from pipelines.driver.id_clashes import settle_ids
+from pipelines.driver.renamed import rename_videos
 from pipelines.worker.batches import batches
 
 log = logging.getLogger(__name__)
@@ -147,6 +148,8 @@ class _Batch:
     def commit(self, token: str) -> None:
         """Commit the batch."""
         self._refuse_clashes()
+        if self.changed:
+            rename_videos(self.writer, self.settings, self.changed, self.new.values(), f"{token}:renamed")
         parts = PartWriter(self.writer.dataset.store, self.writer.lineage, self.settings.run.part_bytes)
         replaced = self._change(parts)
         requests = [*self.new.values(), *self.changed.values()]

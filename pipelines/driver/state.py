@@ -91,7 +91,8 @@ class State:
         state.sources = {path for path, _, _ in dataset.list("sources/")}
         downloads = dataset.read("downloads", DOWNLOADED)
         state._count(downloads)
-        state._compare(downloads)
+        refused = refused_requests(dataset)
+        state._compare(downloads, refused)
         for table in ("videos", "segments", "clips"):
             query = f"select video_id, max(digest) as digest, max(recipe) as recipe from {table} group by video_id"
             rows = dataset.sql(query)
@@ -100,7 +101,7 @@ class State:
             downloads = downloads.append_column(table, identities(digests, recipes))
         settled = state._settled(downloads)
         state.settled.update(settled.to_pylist())
-        state._look_for_fetched_since(downloads)
+        state._look_for_fetched_since(downloads, refused)
         pending = pc.invert(pc.is_in(downloads["video_id"], settled))
         for row in rows_of(downloads.filter(pending)):
             state._downloaded(Downloaded(**{name: row[name] for name in DOWNLOADED}))
@@ -116,10 +117,10 @@ class State:
             known[row["video_id"]] = identity(row["digest"], row["recipe"])
             self.undownloaded.add(row["video_id"])
 
-    def _compare(self, downloads: pa.Table) -> None:
-        """Find the requests without an up-to-date download."""
+    def _compare(self, downloads: pa.Table, refused: pa.ChunkedArray) -> None:
+        """Find the requests without an up-to-date download, other than `refused` ones."""
         requests = self.dataset.read("requests", ["request_key", "id", "subtitles"])
-        requests = requests.filter(pc.invert(pc.is_in(requests["request_key"], refused_requests(self.dataset))))
+        requests = requests.filter(pc.invert(pc.is_in(requests["request_key"], refused)))
         expected = as_column(download_digests(requests, self.settings))
         made = downloads.append_column("identity", identities(downloads["digest"], downloads["recipe"]))
         missing = pc.invert(self._is_one_of(lookup(requests["request_key"], made, "identity"), expected, Step.DOWNLOAD))
@@ -127,11 +128,12 @@ class State:
         materials = as_column(material_digests(requests, self.settings))
         self.unfetched = requests.append_column("material", materials).select(NO_REQUESTS.schema.names)
 
-    def _look_for_fetched_since(self, downloads: pa.Table) -> None:
-        """Find the rejected requests that have an up-to-date download."""
+    def _look_for_fetched_since(self, downloads: pa.Table, refused: pa.ChunkedArray) -> None:
+        """Find the rejected requests, other than `refused` ones, that have an up-to-date download."""
         rejected = pa.array([key for stage, key in self.rejects if stage == Stage.DOWNLOAD], pa.string())
         rows = downloads.filter(pc.is_in(downloads["request_key"], rejected))
-        rows = rows.filter(pc.invert(pc.is_in(rows["request_key"], self.unfetched["request_key"])))
+        for excepted in (self.unfetched["request_key"], refused):
+            rows = rows.filter(pc.invert(pc.is_in(rows["request_key"], excepted)))
         self.fetched_since.update(zip(*(rows[c].to_pylist() for c in ("request_key", "video_id")), strict=True))
 
     def _settled(self, downloads: pa.Table) -> pa.Array:

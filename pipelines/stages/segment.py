@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from curation.dataset.dataset import Dataset
+from curation.dataset.media_paths import media_uri_of
 from curation.dataset.object_store import put
-from curation.ids import digest
 from curation.recipes import RECIPES, Step, identity
 from curation.records import Download, Row, Video
 from curation.rejects import Kind, Rejected, Stage
@@ -83,7 +83,7 @@ class SegmentVideos(AnyLane):
         with dataset.scratch() as scratch:
             download, source = _source(dataset, downloads, scratch)
             media = self._media_digest(download)
-            media_uri = f"media/{digest(item.video_id)[:2]}/{item.video_id}.{media[:8]}.mp4"
+            media_uri = media_uri_of(item.video_id, media)
             segmented = segment_video(download.record, source, media_uri, self.settings, scratch)
             put(dataset.store, media_uri, segmented.stored)
         made = StageOutput()

@@ -125,38 +125,43 @@ def rows_by_video(location: Path) -> dict[int, Rows]:
             if table == "captions" and row["frame_id"] not in used:
                 continue
             values = {name: value for name, value in row.items() if name not in APART}
-            rows[_number(row)][table].append(repr(sorted(values.items())))
+            rows[number_of(row)][table].append(repr(sorted(values.items())))
     return {number: {table: sorted(its) for table, its in tables.items()} for number, tables in rows.items()}
 
 
-def _number(row: Mapping[str, Any]) -> int:
+def number_of(row: Mapping[str, Any]) -> int:
+    """The number of the video that a row is about."""
     if row.get("request_key") in _KEYS:
         return _KEYS[row["request_key"]]
     if row.get("key") in _KEYS:
         return _KEYS[row["key"]]
-    return int(row["video_id"].removeprefix("list-v"))
+    return int(row["video_id"].removeprefix("list-v")[0])
 
 
 _KEYS = {digest("request", f"https://videos.example/watch/{number}", None, None): number for number in SECONDS}
 
 
 @functools.cache
-def undisturbed(*changes: str) -> dict[int, Rows]:
-    """By number, the rows that one run on an empty dataset makes of every video."""
+def undisturbed(*changes: str, ids: frozenset[tuple[int, str]] = frozenset()) -> dict[int, Rows]:
+    """By number, the rows that one run on an empty dataset makes of every video, of which some have these `ids`."""
     with tempfile.TemporaryDirectory() as folder:
         location = Path(folder, "dataset")
-        assert run(World(list(SECONDS), dict(SECONDS)), location, *changes) == 0
+        assert run(World(list(SECONDS), dict(SECONDS), ids=dict(ids)), location, *changes) == 0
         return rows_by_video(location)
 
 
 def check(
-    location: Path, numbers: Collection[int], *changes: str, metadata: Mapping[int, str] = MappingProxyType({})
+    location: Path,
+    numbers: Collection[int],
+    *changes: str,
+    metadata: Mapping[int, str] = MappingProxyType({}),
+    ids: Mapping[int, str] = MappingProxyType({}),
 ) -> None:
-    """The invariant, for the videos that the dataset was asked for, with the `metadata` that the list gave them.
+    """The invariant, for the videos that the dataset was asked for, with what the list has said of some of them.
 
     Rows that the command would refuse now may be kept.
     """
-    expected, found = undisturbed(*changes), rows_by_video(location)
+    expected, found = undisturbed(*changes, ids=frozenset(ids.items())), rows_by_video(location)
     for number in SECONDS.keys() - set(numbers):
         assert not {*found[number]} - {"rejects", "requests"}, (number, "is not asked for")
     for number in numbers:
@@ -166,7 +171,7 @@ def check(
     dataset = Dataset(str(location))
     for table in ("requests", "downloads", "videos", "clips"):
         for row in dataset.read(table).to_pylist():
-            if (number := _number(row)) in numbers:
+            if (number := number_of(row)) in numbers:
                 assert row["metadata"] == metadata.get(number), (number, table)
     assert balance(dataset).imbalances(list(Stage)) == []
     assert not [path for path, _, _ in dataset.list("sources/")]

@@ -45,6 +45,7 @@ class World:
     listed: list[int] = field(default_factory=list)
     seconds: dict[int, float] = field(default_factory=dict)
     metadata: dict[int, str] = field(default_factory=dict)  # JSON objects
+    ids: dict[int, str] = field(default_factory=dict)  # other ids than "v1" and so on
     gone: set[int] = field(default_factory=set)  # videos whose site answers with an error
     mute: bool = False  # the models answer nothing
     fetches: int = 0
@@ -60,7 +61,7 @@ class World:
         request = VideoRequest(
             request_key=digest("request", uri, None, None),
             uri=uri,
-            id=f"v{number}",
+            id=self.ids.get(number, f"v{number}"),
             metadata=self.metadata.get(number),
         )
         return replace(FetchTarget.of(request, uri), states=True)

@@ -30,7 +30,7 @@ from curation.dataset.vacuum import vacuum
 from curation.dataset.verify import verify
 from curation.dataset.writer import Writer
 from curation.errors import VidlaError
-from tests.support.histories import CHANGES, SECONDS, Killed, check, killed, run
+from tests.support.histories import CHANGES, SECONDS, Killed, check, killed, number_of, run
 from tests.support.pure_work import World
 
 FIRST = (1, 2, 3)
@@ -58,7 +58,6 @@ class Histories(RuleBasedStateMachine):
         shutil.copytree(begun(), self.location)
         self.world = World(list(FIRST), dict(SECONDS))
         self.asked, self.forgotten = set(FIRST), set[int]()
-        self.stated: dict[int, str] = {}  # metadata, as runs have read it
         self.last: tuple[str, ...] = ()
         self.outage = False
         self.writers = 0
@@ -72,12 +71,19 @@ class Histories(RuleBasedStateMachine):
     def complete(self, changes: tuple[str, ...], *, prune: bool = False) -> None:
         self.last = changes
         self.asked = set(self.world.listed) | (set() if prune else self.asked)
-        self.stated.update((n, self.world.metadata[n]) for n in self.world.listed if n in self.world.metadata)
         run(self.world, self.location, *changes, prune=prune)
         if self.outage:
             run(self.world, self.location, *changes, retry=True)
             self.outage = False
-        check(self.location, self.asked - self.forgotten, *changes, metadata=self.stated)
+        stated = {column: self.stated(column) for column in ("metadata", "ids")}
+        check(self.location, self.asked - self.forgotten, *changes, **stated)
+
+    def stated(self, column: str) -> dict[int, str]:
+        """By number, what the list says of its videos, and has said of those that it does not name any more."""
+        listed = {n: it for n, it in getattr(self.world, column).items() if n in self.world.listed}
+        rows = Dataset(str(self.location)).read("requests").to_pylist()
+        former = {number_of(row): row[{"ids": "id"}.get(column, column)] for row in rows}
+        return listed | {n: it for n, it in former.items() if n not in self.world.listed and it is not None}
 
     @rule(change=st.data())
     def curate(self, change: Any) -> None:
@@ -100,11 +106,18 @@ class Histories(RuleBasedStateMachine):
     @rule()
     def curate_and_prune(self) -> None:
         self.complete(self.last, prune=True)
-        self.stated = {number: it for number, it in self.stated.items() if number in self.asked}
 
     @rule(number=NUMBERS, topic=st.sampled_from(["bees", "trams"]))
     def edit(self, number: int, topic: str) -> None:
         self.world.metadata[number] = json.dumps({"topic": topic})
+
+    @rule(number=st.sampled_from(FIRST[:2]), suffix=st.sampled_from(["", "b"]), at=WRITES[0], how=WRITES[1])
+    def give_other_id(self, number: int, suffix: str, at: int, how: str) -> None:
+        """The run that reads it may be killed."""
+        if number not in self.forgotten and number in self.world.listed:
+            self.world.ids[number] = f"v{number}{suffix}"
+            with killed(at, how), contextlib.suppress(Killed, VidlaError):
+                run(self.world, self.location, *self.last)
 
     @rule(number=NUMBERS)
     def list_another(self, number: int) -> None:
@@ -117,15 +130,17 @@ class Histories(RuleBasedStateMachine):
 
     @rule(number=NUMBERS)
     def forget(self, number: int) -> None:
+        if (name := self.world.ids.get(number, f"v{number}")) != self.stated("ids").get(number, name):
+            return  # renamed, and not known to the dataset yet
         with self.writer() as writer:
-            forget(writer, "video", f"list-v{number}", ahead=True)
+            forget(writer, "video", f"list-{name}", ahead=True)
         self.forgotten.add(number)
 
     @rule(number=NUMBERS)
     def undo(self, number: int) -> None:
         if number in self.forgotten:
             with self.writer() as writer:
-                undo(writer, "video", f"list-v{number}")
+                undo(writer, "video", f"list-{self.world.ids.get(number, f'v{number}')}")
             self.forgotten.remove(number)
             if number not in self.world.listed:
                 self.world.listed.append(number)
@@ -334,3 +349,40 @@ def test_the_reject_of_a_frame_that_no_clip_uses_any_more_goes(first: Path, caps
     capsys.readouterr()
     run(world, first)
     assert "Nothing to do" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_another_id_renames_rows_and_media(first: Path) -> None:
+    world, dataset = World(list(FIRST), dict(SECONDS)), Dataset(str(first))
+    for ids in ({1: "v1b"}, {1: "v1", 2: "v2b"}):
+        world.ids = ids
+        run(world, first)
+        check(first, FIRST, ids=ids)
+        assert {
+            path for path in dataset.read("videos")["media_uri"].to_pylist() if not (first / path).is_file()
+        } == set()
+        assert not verify(dataset).faults
+    assert (world.fetches, world.passes, world.asked) == (0, 0, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at", [3, 8])
+def test_a_run_that_is_killed_while_it_renames_is_finished_by_the_next_one(at: int, first: Path) -> None:
+    world = World(list(FIRST), dict(SECONDS), ids={1: "v1b", 2: "v2b"})
+    with killed(at, "after"), contextlib.suppress(Killed, VidlaError):
+        run(world, first)
+    run(world, first)
+    check(first, FIRST, ids=world.ids)
+    assert (world.fetches, world.passes, world.asked) == (0, 0, 0)
+
+
+@pytest.mark.slow
+def test_the_id_of_another_video_is_refused_as_ever(first: Path) -> None:
+    world = World(list(FIRST), dict(SECONDS), ids={1: "v2"})
+    run(world, first)
+    dataset = Dataset(str(first))
+    rejects = dataset.sql("select message from rejects where kind = 'id_taken'").to_pylist()
+    assert [row["message"].split(" is that of ")[0] for row in rejects] == ["its id v2"]
+    world.ids = {}
+    run(world, first)
+    check(first, FIRST)
