@@ -26,6 +26,7 @@ from curation.dataset.dataset import Dataset
 from curation.dataset.writer import Writer
 from curation.settings import resolve
 from pipelines.driver.intake import add_requests
+from pipelines.driver.pending_work import pending_work
 from pipelines.driver.run import Run
 from pipelines.runners.runner import runner_for
 from pipelines.worker.text_engines import wanted_texts
@@ -70,7 +71,7 @@ def measure(folder: Path, videos: Path, cluster: Cluster) -> Measured:
         for place, options in places.items():
             with downloaded(folder / f"{name}-{place}", inputs, SLOTS, options) as run:
                 before = set(cluster.jobs())
-                seconds[name][place] = timed(lambda run=run: run.do(run.plan({})))  # type: ignore[misc]
+                seconds[name][place] = timed(run.do)
     (job,) = set(cluster.jobs()) - before
     sent = sum(vertex["metrics"]["write-bytes"] for vertex in cluster.get(f"/jobs/{job}")["vertices"])
     wave = {place: small_wave(folder, few, place, options) for place, options in places.items()}
@@ -85,8 +86,13 @@ def small_wave(folder: Path, videos: Path, place: str, options: Sequence[str]) -
         ffmpeg.input(str(video), t=SMALL_S).output(str(small / video.name), c="copy").run(quiet=True)
     settings = resolve()
     with this_process, Writer(Dataset(str(folder / f"wave-{place}")), "benchmark", {}) as writer:
-        run = Run(writer.dataset, writer, settings, wanted_texts(settings), runner=runner_for(options))
-        return timed(lambda: run.do(run.plan(add_requests(run.writer, run.settings, [str(small)]))))
+
+        def wave() -> None:
+            targets = add_requests(writer, settings, [str(small)])
+            pending = pending_work(writer, settings, wanted_texts(settings), targets)
+            Run(writer, *pending, runner=runner_for(options)).do()
+
+        return timed(wave)
 
 
 def show(measured: Measured, videos: int) -> None:

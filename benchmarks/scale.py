@@ -58,7 +58,9 @@ from curation.row_digests import (
 )
 from curation.schema import TABLES
 from curation.settings import Settings, resolve
+from pipelines.driver.gated import refused_requests
 from pipelines.driver.intake import REQUESTS_AT_A_TIME, add_requests
+from pipelines.driver.pending_work import pending_work
 from pipelines.driver.plan import make_plan
 from pipelines.driver.run import Run
 from pipelines.driver.state import State, as_column
@@ -137,14 +139,14 @@ def phase_intake(arguments: argparse.Namespace) -> dict[str, Any]:
     with (arguments.at / "list.txt").open("w") as urls:
         urls.writelines(f"{url_of(number)}\n" for number in range(before, arguments.requests))
     timer = Timer()
-    with opened(arguments) as run:
+    with opened(arguments) as (writer, settings):
         for first in range(0, before, REQUESTS_AT_A_TIME):
             numbers = np.arange(first, min(before, first + REQUESTS_AT_A_TIME))
-            parts = PartWriter(run.dataset.store, run.writer.lineage, 1 << 30)
-            parts.add_rows("requests", Rows(run.writer.lineage, run.settings, 1.0, numbers).requests())
-            run.writer.commit(f"requests:{first}", parts.finish())
+            parts = PartWriter(writer.dataset.store, writer.lineage, 1 << 30)
+            parts.add_rows("requests", Rows(writer.lineage, settings, 1.0, numbers).requests())
+            writer.commit(f"requests:{first}", parts.finish())
         with timer("intake"):
-            add_requests(run.writer, run.settings, [str(arguments.at / "list.txt")])
+            add_requests(writer, settings, [str(arguments.at / "list.txt")])
     return timer.seconds
 
 
@@ -153,38 +155,41 @@ def phase_run(arguments: argparse.Namespace) -> dict[str, Any]:
     import pipelines.stages.stage
 
     timer = Timer()
-    with opened(arguments) as run:
+    with opened(arguments) as (writer, settings):
         with timer("plan"):
-            plan = run.plan({})
+            pending = pending_work(writer, settings, TEXTS, {})
+            run, plan = Run(writer, *pending), pending.plan
         workers = ProcessPoolExecutor(2, get_context("spawn"))
-        pipelines.stages.stage.run_stage = functools.partial(simulated, workers, arguments.seconds)  # type: ignore[assignment]
-        begun, cpu = run.writer.seen, time.process_time()
+        pipelines.stages.stage.run_stage = functools.partial(simulated, workers, arguments.seconds)
+        begun, cpu = writer.seen, time.process_time()
         end = threading.Timer(arguments.leg, this_process.stopping.set)
         end.start()
         with timer("do"), workers, contextlib.suppress(RunStopped):
-            run.do(plan)
+            run.do()
         end.cancel()
         timer.seconds["processor"] = time.process_time() - cpu
-        left = len(run.plan({}))
-        made = {"planned": len(plan), "left": left, "commits": run.writer.seen - begun}
-        return {**timer.seconds, **made, **files(run.dataset)}
+        left = len(pending_work(writer, settings, TEXTS, {}).plan)
+        made = {"planned": len(plan), "left": left, "commits": writer.seen - begun}
+        return {**timer.seconds, **made, **files(writer.dataset)}
 
 
 def phase_again(arguments: argparse.Namespace, intake: bool = True) -> dict[str, Any]:
     """The same list again: there is nothing to do."""
     timer = Timer()
     begun = time.perf_counter()
-    with opened(arguments) as run:
+    with opened(arguments) as (writer, settings):
         timer.seconds["open"] = time.perf_counter() - begun
         with timer("intake"):
-            add_requests(run.writer, run.settings, [str(arguments.at / "list.txt")] if intake else [])
+            add_requests(writer, settings, [str(arguments.at / "list.txt")] if intake else [])
         with timer("load"):
-            state = State.load(run.dataset, run.settings, TEXTS)
+            state = State.load(writer.dataset, settings, TEXTS)
         with timer("plan"):
             plan = make_plan(state, {})
         with timer("anti-join"):
-            state._compare(run.dataset.read("downloads", ["request_key", "digest", "recipe"]))
-        return {**timer.seconds, "left": len(plan), "settled": len(state.settled), **files(run.dataset)}
+            state._compare(
+                writer.dataset.read("downloads", ["request_key", "digest", "recipe"]), refused_requests(writer.dataset)
+            )
+        return {**timer.seconds, "left": len(plan), "settled": len(state.settled), **files(writer.dataset)}
 
 
 def phase_merged(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -195,28 +200,28 @@ def phase_merged(arguments: argparse.Namespace) -> dict[str, Any]:
 def phase_prompt(arguments: argparse.Namespace) -> dict[str, Any]:
     """Another prompt: every video needs new texts, and the driver has the state of every one."""
     timer = Timer()
-    with opened(arguments) as run:
+    with opened(arguments) as (writer, settings):
         with timer("load"):
-            state = State.load(run.dataset, run.settings, OTHER_TEXTS)
+            state = State.load(writer.dataset, settings, OTHER_TEXTS)
         with timer("plan"):
             plan = make_plan(state, {})
         with timer("locate"):
             state.locate(plan.text)
         with timer("cut"):
-            waves = waves_of(plan, state, run.settings.run)
+            waves = waves_of(plan, state, settings.run)
         with timer("first wave's items"):
-            items = [state.item(v, Stage.CAPTION, run.retry) for v in waves[0].text]
+            items = [state.item(v, Stage.CAPTION) for v in waves[0].text]
         return {**timer.seconds, "texts": len(plan.text), "waves": len(waves), "items": len(items)}
 
 
 def phase_compact(arguments: argparse.Namespace) -> dict[str, Any]:
     timer = Timer()
-    with opened(arguments) as run:
+    with opened(arguments) as (writer, _):
         with timer("compact"):
-            before, after = compact(run.writer).parts
+            before, after = compact(writer).parts
         with timer("vacuum"):
-            vacuum(run.writer)
-        return {**timer.seconds, "merged": before, "into": after, **files(run.dataset)}
+            vacuum(writer)
+        return {**timer.seconds, "merged": before, "into": after, **files(writer.dataset)}
 
 
 def phase_books(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -232,11 +237,11 @@ def phase_books(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 @contextmanager
-def opened(arguments: argparse.Namespace) -> Iterator[Run]:
+def opened(arguments: argparse.Namespace) -> Iterator[tuple[Writer, Settings]]:
     settings: Settings = resolve(None, [f"run.wave_videos={arguments.wave}"])
     dataset = Dataset(str(arguments.at / "dataset"))
     with this_process, Writer(dataset, digest(time.time())[:8], {}) as writer:
-        yield Run(dataset, writer, settings, TEXTS)
+        yield writer, settings
 
 
 def files(dataset: Dataset) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from curation.dataset.writer import Writer
 from curation.rejects import Stage
 from curation.settings import Settings, resolve
 from pipelines.driver.intake import add_requests
+from pipelines.driver.pending_work import pending_work
 from pipelines.driver.run import Run
 from pipelines.runners.runner import runner_for
 from pipelines.stages.segment import SegmentVideos
@@ -63,7 +64,7 @@ def measure(folder: Path, videos: Path) -> dict[str, float]:
         seconds["loop"] = timed(lambda: in_a_loop(run))
     for workers in (1, 2):
         with downloaded(folder / f"beam-{workers}", videos, workers) as run:
-            seconds[f"beam-{workers}"] = timed(lambda run=run: run.do(run.plan({})))  # type: ignore[misc]
+            seconds[f"beam-{workers}"] = timed(run.do)
     command = [Path(sys.executable).parent / "vidla", "curate", videos, "--dataset", folder / "curated"]
     for name in ("first", "second"):
         seconds[name] = timed(lambda: subprocess.run(command, check=True, capture_output=True))
@@ -76,14 +77,15 @@ def downloaded(location: Path, videos: Path, workers: int, beam_arguments: Seque
     settings: Settings = resolve(None, [f"run.workers={workers}", "media.codec_threads=1", "run.wave_videos=1000"])
     dataset = Dataset(str(location))
     with this_process, Writer(dataset, "benchmark", {}) as writer:
-        first = Run(dataset, writer, settings, wanted_texts(settings), (Stage.DOWNLOAD,))
-        first.do(first.plan(add_requests(first.writer, first.settings, [str(videos)])))
-        yield Run(dataset, writer, settings, wanted_texts(settings), (Stage.SEGMENT,), runner_for(beam_arguments))
+        texts, targets = wanted_texts(settings), add_requests(writer, settings, [str(videos)])
+        download, segment = (Stage.DOWNLOAD,), (Stage.SEGMENT,)
+        Run(writer, *pending_work(writer, settings, texts, targets, download), download).do()
+        yield Run(writer, *pending_work(writer, settings, texts, {}, segment), segment, runner_for(beam_arguments))
 
 
 def in_a_loop(run: Run) -> None:
     """The same functions, the same rows, one commit, and no Beam."""
-    plan = run.plan({})
+    plan = run.plan
     run.state.locate(plan.segment)
     work = SegmentVideos(run.settings)
     parts = PartWriter(run.dataset.store, run.writer.lineage, run.settings.run.part_bytes)

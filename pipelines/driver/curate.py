@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import typer
@@ -23,12 +24,13 @@ from curation.recipes import Step
 from curation.rejects import Stage
 from curation.settings import Settings
 from curation.sources.requests import Inputs, read_inputs
+from curation.sources.targets import FetchTarget
 from pipelines.driver.announcement import foretell, may_begin
 from pipelines.driver.budget import NO_LIMITS, RunLimits
-from pipelines.driver.gated import reject_gated
 from pipelines.driver.intake import Intake, take_in
 from pipelines.driver.known_rows import Retry
 from pipelines.driver.missing_subtitles import lacking_subtitles
+from pipelines.driver.pending_work import pending_work
 from pipelines.driver.plan import Plan
 from pipelines.driver.preflight import check_needs
 from pipelines.driver.prune import prune as remove_unnamed
@@ -105,16 +107,17 @@ def curate(
             _explaining_loss(writer),
         ):
             log.info("vidla %s begins to %s", __version__, command)
-            run = Run(dataset, writer, settings, wanted_texts(settings), stages, runner, retry, refresh, limits=limits)
-            plan = _take_in(run, asked, keep_duplicates=keep_duplicates, prune=prune, yes=yes)
-            if not plan:
+            targets = _take_in(writer, settings, asked, keep_duplicates=keep_duplicates, prune=prune, yes=yes)
+            pending = pending_work(writer, settings, wanted_texts(settings), targets, stages, retry, refresh)
+            same_bytes = None if keep_duplicates else SameBytes(writer, settings)
+            run = Run(writer, *pending, stages, runner, retry, same_bytes, limits)
+            if not run.plan:
                 typer.echo("Nothing to do: everything requested is either made or rejected.")
             else:
-                _announce(plan)
-                check_needs(run, plan)
-                work = run.do_one_job if one_job else run.do
-                view = ProgressView(this_process.tally, stages, len(plan), sys.stderr)
-                _work_in_view(lambda: work(plan), view, runner.stop_s, writer.lost)
+                _announce(run.plan)
+                check_needs(run)
+                view = ProgressView(this_process.tally, stages, len(run.plan), sys.stderr)
+                _work_in_view(_in_one_job(run) if one_job else run.do, view, runner.stop_s, writer.lost)
                 if one_job and is_described:
                     typer.echo("The job is described. It does its wave when it is started; nothing is made yet.")
                     return 0
@@ -123,15 +126,22 @@ def curate(
     if run.budget.reached:
         typer.echo(run.budget.line())
     is_partial = retry is not None or one_job or run.budget.reached
-    status = _account(dataset, () if is_partial else stages, len(plan), max_reject_rate)
+    status = _account(dataset, () if is_partial else stages, len(run.plan), max_reject_rate)
     for name in asked.refused:
         typer.echo(f"vidla: every row of {name} is refused; `vidla inspect {dataset.uri} rejects` shows why", err=True)
     return 1 if asked.refused else status
 
 
-def _take_in(run: Run, inputs: Inputs, *, keep_duplicates: bool, prune: bool, yes: bool) -> Plan:
-    """Take the inputs into the dataset, and say what they brought; returns the work that is left to do."""
-    writer, settings = run.writer, run.settings
+def _in_one_job(run: Run) -> Callable[[], None]:
+    from pipelines.driver.one_job import do_one_job  # Beam is slow to import
+
+    return functools.partial(do_one_job, run)
+
+
+def _take_in(
+    writer: Writer, settings: Settings, inputs: Inputs, *, keep_duplicates: bool, prune: bool, yes: bool
+) -> Mapping[str, FetchTarget]:
+    """Take the inputs into the dataset, and say what they brought; returns the targets to fetch from."""
     intake = take_in(writer, settings, inputs)
     if intake.counts:
         typer.echo(intake.line(), err=True)
@@ -139,9 +149,7 @@ def _take_in(run: Run, inputs: Inputs, *, keep_duplicates: bool, prune: bool, ye
         accept_duplicates(writer)
     if prune:
         _prune(writer, inputs, intake, yes)
-    run.same_bytes = None if keep_duplicates else SameBytes(writer, settings)
-    reject_gated(writer, settings)
-    return run.plan(intake.targets)
+    return intake.targets
 
 
 def _subtitles_line(run: Run) -> str:

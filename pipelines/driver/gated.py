@@ -33,12 +33,15 @@ def closed_requests(dataset: Dataset, settings: Settings) -> frozenset[str]:
     return frozenset() if condition is None else frozenset(gate_of(condition).closed_to(dataset).to_pylist())
 
 
-def reject_gated(writer: Writer, settings: Settings) -> None:
-    """Commit a reject for each request that waits outside the gate and has no row yet. Raises ConfigError."""
+def reject_gated(writer: Writer, settings: Settings) -> frozenset[str]:
+    """Commit a reject for each request that waits outside the gate and has no row yet; returns `closed_requests`.
+
+    Raises ConfigError.
+    """
     dataset, condition = writer.dataset, settings.download.only_where
     closed = closed_requests(dataset, settings)
     if not closed:
-        return
+        return closed
     query = """
     select * from requests where request_key not in (select request_key from downloads)
     and request_key not in (select key from rejects where stage = 'download')
@@ -52,3 +55,4 @@ def reject_gated(writer: Writer, settings: Settings) -> None:
             parts.add([Row(why.row(Stage.DOWNLOAD, request.request_key, request.uri), digest)])
     if written := parts.finish():
         writer.commit(f"{writer.lineage.run_id}:gated", written)
+    return closed

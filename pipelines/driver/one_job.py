@@ -15,17 +15,39 @@ from curation.dataset.commits import read_commits
 from curation.rejects import Stage
 from curation.settings import Settings
 from pipelines.driver.reuse import reusable
+from pipelines.driver.run import Run
 from pipelines.driver.sources import delete_sources, sources_of
 from pipelines.driver.state import State
-from pipelines.driver.waves import Wave
+from pipelines.driver.waves import Wave, waves_of
 from pipelines.runners.runner import Runner
 from pipelines.stages.stage import stage_of
 from pipelines.worker.reports import ReportReader
-from pipelines.worker.shutdown import EarlyEnd
+from pipelines.worker.shutdown import EarlyEnd, RunStopped
 from pipelines.worker.stage_work import Work
 from pipelines.worker.text_engines import WantedTexts
 from pipelines.worker.work_items import Context, VideoItem
 from pipelines.worker.worker_process import this_process
+
+
+def do_one_job(run: Run) -> None:
+    """Do the first wave of a run's plan as a single job, which some runners only start or describe."""
+    first = waves_of(run.plan, run.state, run.settings.run)[0]
+    run.state.locate(run.plan.redone)
+    wave = replace(first, downloads=run.located(first.downloads))
+    this_process.tally.add("run", "waves")
+    this_process.tally.add("run", "wave")
+    token = f"{run.writer.lineage.run_id}:{wave.number}"
+    with run.runner:
+        job = WaveInOneJob(wave, run.context(token), run.shared_settings(), run.state.texts)
+        ended = job.run(run.runner)
+    if this_process.stopping.is_set():
+        raise RunStopped
+    run.writer.check()
+    for stage in Stage:
+        ended = run.settle(stage, f"{token}:{stage}") or ended
+    if ended:
+        raise ended.error()
+    run.sites.check()
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ from curation.errors import DatasetError, UsageError, VidlaError
 from curation.local_models import has_smollm2, package_folder
 from curation.rejects import Stage
 from curation.settings import EngineSettings, SubtitleSettings
-from pipelines.driver.plan import Plan
 from pipelines.driver.run import Run
 from pipelines.worker.text_engines import served_engines
 
@@ -34,13 +33,13 @@ SUMMARIES: tuple[Task, ...] = ("summarize_subtitles", "summarize_captions")
 Check = Callable[[], None]
 
 
-def check_needs(run: Run, plan: Plan) -> None:
+def check_needs(run: Run) -> None:
     """Look for everything that the plan of this run needs, and say what it does without.
 
     Raises UsageError or VidlaError, with one line for each thing that is missing.
     """
     missing: list[VidlaError] = []
-    for check in _checks(run, plan):
+    for check in _checks(run):
         try:
             check()
         except VidlaError as error:
@@ -50,9 +49,9 @@ def check_needs(run: Run, plan: Plan) -> None:
         raise kind("\n".join(dict.fromkeys(map(str, missing))))
 
 
-def _checks(run: Run, plan: Plan) -> Iterator[Check]:
+def _checks(run: Run) -> Iterator[Check]:
     """The checks that the stages and settings of a run call for; a cluster's machines are not looked at from here."""
-    settings, is_local = run.settings, run.runner.is_local
+    settings, plan, is_local = run.settings, run.plan, run.runner.is_local
     tasks = {Stage.CAPTION: CAPTIONS, Stage.SUMMARIZE: SUMMARIES}
     engines = {Stage.CAPTION: settings.captions.engine, Stage.SUMMARIZE: settings.summaries.engine}
     used = {stage: engine for stage, engine in engines.items() if stage in run.stages}
@@ -68,7 +67,7 @@ def _checks(run: Run, plan: Plan) -> Iterator[Check]:
         yield partial(check_js_runtime, settings.download)
     if Stage.SEGMENT in run.stages and (plan.downloads or plan.segment):
         yield partial(check_sentence_models, settings.subtitles)
-    yield partial(check_room, run, plan)
+    yield partial(check_room, run)
 
 
 # --- downloads ------------------------------------------------------------------------------------------------------
@@ -137,14 +136,14 @@ def check_server(engine: Engine) -> None:
 # --- room -----------------------------------------------------------------------------------------------------------
 
 
-def check_room(run: Run, plan: Plan) -> None:
+def check_room(run: Run) -> None:
     """Say so if the disk will not hold all that the plan stores. Raises DatasetError if not even its first wave fits.
 
     Sources and stored media count, at the mean sizes of the dataset so far.
     """
     if run.dataset.folder is None:
         return
-    bound, free = run.settings.run.wave_videos, shutil.disk_usage(run.dataset.folder).free
+    plan, bound, free = run.plan, run.settings.run.wave_videos, shutil.disk_usage(run.dataset.folder).free
     videos = len(plan.downloads) + len(plan.segment)
     mean = run.dataset.sql("select avg(media_bytes) mean from videos").to_pylist()[0]["mean"] or VIDEO_BYTES
     stored = mean * videos if Stage.SEGMENT in run.stages else 0

@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
@@ -15,81 +14,63 @@ from curation.dataset.commits import read_commits
 from curation.dataset.dataset import Dataset
 from curation.dataset.writer import Writer
 from curation.engines.interface import Engine
-from curation.errors import SiteError
-from curation.recipes import Step
 from curation.rejects import Stage
 from curation.settings import Settings
-from curation.sources.site_limits import RESTS
-from curation.sources.sites import site_of
-from curation.sources.targets import FetchTarget
 from pipelines.driver.background import BackgroundJobs
 from pipelines.driver.budget import NO_LIMITS, Budget, RunLimits
 from pipelines.driver.known_rows import Retry
-from pipelines.driver.missing_subtitles import reopened_by
-from pipelines.driver.plan import Plan, make_plan
+from pipelines.driver.plan import Plan
 from pipelines.driver.reuse import reusable
 from pipelines.driver.same_bytes import SameBytes
-from pipelines.driver.sources import delete_sources, sources_of, unneeded_sources
+from pipelines.driver.site_refusals import SiteRefusals
+from pipelines.driver.sources import delete_sources, sources_of
 from pipelines.driver.state import State
-from pipelines.driver.void_rejects import drop_void_rejects
 from pipelines.driver.waves import Wave, waves_of
 from pipelines.runners.runner import LocalRunner, Runner
 from pipelines.worker.shutdown import EarlyEnd, RunStopped
-from pipelines.worker.text_engines import WantedTexts, is_served, served_engines, shared
+from pipelines.worker.text_engines import is_served, served_engines, shared
 from pipelines.worker.work_items import Context, DownloadItem, VideoItem
 from pipelines.worker.worker_process import this_process
 
 log = logging.getLogger(__name__)
 
-_SITES = 5  # that an error names
-PUT_OFF_WAVES = 10  # as many downloads as this many waves have are put off before sites are waited for
-
 
 @dataclass
 class Run:
-    """The work of one writer on a dataset."""
+    """Takes the waves of a plan through the stages, and keeps `state` up to date with what is committed."""
 
-    dataset: Dataset
     writer: Writer
-    settings: Settings
-    texts: WantedTexts
+    state: State
+    plan: Plan
     stages: Sequence[Stage] = tuple(Stage)
     runner: Runner = field(default_factory=lambda: LocalRunner(()))
     retry: Retry | None = None
-    refresh: frozenset[Step] = frozenset()
     same_bytes: SameBytes | None = None  # finds them, unless both are wanted
     limits: RunLimits = NO_LIMITS
     budget: Budget = field(init=False)
-    state: State = field(init=False)
+    sites: SiteRefusals = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)  # for the fields below, and for `state`
-    _seen: int = 0  # the last commit that the state knows of
-    _left: Counter[str] = field(default_factory=Counter)  # by site, requests that it refused for good
-    _put_off: list[DownloadItem] = field(default_factory=list)  # while their sites are left alone
-    _put_off_keys: frozenset[str] = frozenset()  # of the wave that is downloaded
-    _patient: bool = True  # whether the stages wait for such sites
     _in_texts: set[str] = field(default_factory=set)  # videos whose texts are being made
     _outcomes: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # of commits, by token, until taken
 
     def __post_init__(self) -> None:
         self.budget = Budget(self.limits, self.dataset, self.settings)
+        self.sites = SiteRefusals(self.settings.run.wave_videos)
 
-    def plan(self, targets: Mapping[str, FetchTarget]) -> Plan:
-        """The work that the dataset still needs from this run's stages; `targets` are those of `take_in`."""
-        self._seen = self.writer.seen
-        reopened = reopened_by(self.retry, self.dataset)
-        self.state = State.load(self.dataset, self.settings, self.texts, self.refresh, reopened)
-        drop_void_rejects(self.writer, self.state)
-        plan = make_plan(self.state, targets, self.retry).of(self.stages)
-        if not self.settings.run.keep_sources:
-            unneeded = unneeded_sources(self.state, self.retry)
-            delete_sources(self.dataset, unneeded)
-            self.state.sources -= unneeded
-        return plan
+    @property
+    def dataset(self) -> Dataset:
+        return self.writer.dataset
 
-    # --- doing it ---------------------------------------------------------------------------------------------------
+    @property
+    def settings(self) -> Settings:
+        return self.state.settings
 
-    def do(self, plan: Plan) -> None:
-        """Do every wave of the plan: while the texts of some are made, the next one is downloaded and segmented."""
+    def do(self) -> None:
+        """Do every wave of the plan: while the texts of some are made, the next one is downloaded and segmented.
+
+        Raises SiteError at the end if sites have refused requests for good; RunStopped, or the error of a stage.
+        """
+        plan = self.plan
         self.state.locate([*plan.segment, *plan.text, *plan.redone])
         if Stage.CAPTION in self.stages or Stage.SUMMARIZE in self.stages:
             again = bool(plan.segment or plan.text or plan.redone)
@@ -99,77 +80,25 @@ class Run:
         if self.runner.is_local:
             self._start_engines()
         with self.runner, self.budget.watching(), BackgroundJobs(self._text_waves()) as background:
-            for wave in self._with_put_off(waves):
+            for wave in self.sites.waves(waves):
                 if self.budget.reached:
                     break
                 this_process.tally.add("run", "wave")
                 videos = self._media(wave)
                 background.begin(functools.partial(self._texts, wave, videos, plan.redone))
-        self._check_sites()
+        self.sites.check()
 
-    def _with_put_off(self, waves: Sequence[Wave]) -> Iterator[Wave]:
-        """The waves, and after them those of the downloads that were put off meanwhile, until none is."""
-        self._patient = False
-        for wave in waves:
-            self._patient = len(self._put_off) >= PUT_OFF_WAVES * self.settings.run.wave_videos
-            yield wave
-        self._patient = True
-        number = len(waves)
-        while self._put_off:
-            number += 1
-            this_process.tally.add("run", "waves")
-            size = self.settings.run.wave_videos
-            downloads, self._put_off = self._put_off[:size], self._put_off[size:]
-            yield Wave(number, downloads=downloads)
-
-    def do_one_job(self, plan: Plan) -> None:
-        """Do the first wave of the plan as a single job, which some runners only start or describe."""
-        from pipelines.driver.one_job import WaveInOneJob
-
-        first = waves_of(plan, self.state, self.settings.run)[0]
-        self.state.locate(plan.redone)
-        wave = replace(first, downloads=self._located(first.downloads))
-        this_process.tally.add("run", "waves")
-        this_process.tally.add("run", "wave")
-        token = f"{self.writer.lineage.run_id}:{wave.number}"
-        part_bytes = self.settings.run.part_bytes
-        context = Context(self.dataset, self.writer.lineage, part_bytes, self._seen, token, old_parts=None)
-        with self.runner:
-            job = WaveInOneJob(wave, context, self._shared_settings(), self.texts)
-            ended = job.run(self.runner)
-        if this_process.stopping.is_set():
-            raise RunStopped
-        self.writer.check()
-        for stage in Stage:
-            ended = self._settle(stage, f"{token}:{stage}") or ended
-        if ended:
-            raise ended.error()
-        self._check_sites()
-
-    def _check_sites(self) -> None:
-        """Raises SiteError if requests were left, since their sites refuse us."""
-        if not self._left:
-            return
-        most = sorted(self._left.items(), key=lambda each: (-each[1], each[0]))
-        named = [f"{site} ({count} videos left)" for site, count in most[:_SITES]]
-        sites = " and ".join(named + [f"{len(most) - _SITES} other sites"] * (len(most) > _SITES))
-        raise SiteError(
-            f"refused again and again, even after {RESTS} pauses, or told to wait longer than download.timeout_s, by "
-            f"{sites}; the same command goes on with them: wait some hours, and set download.preset=careful, cookies "
-            "or another address (docs/youtube.md)"
-        )
+    # --- a wave -----------------------------------------------------------------------------------------------------
 
     def _media(self, wave: Wave) -> list[str]:
         """Download and segment a wave; returns the videos that then need texts."""
-        downloads = self._located(self._allowed(wave.downloads))
+        downloads = self.located(self.sites.allowed(wave.downloads))
         self._stage(wave, Stage.DOWNLOAD, downloads)
-        put_off, self._put_off_keys = self._put_off_keys, frozenset()
-        self._put_off += [item for item in downloads if item.key in put_off]
-        downloads = [item for item in downloads if item.key not in put_off]
-        this_process.tally.add(Stage.DOWNLOAD, "wanted", -len(put_off))
-        self._reject_same_bytes(wave, downloads)
+        tried = self.sites.tried(downloads)
+        this_process.tally.add(Stage.DOWNLOAD, "wanted", len(tried) - len(downloads))
+        self._reject_same_bytes(wave, tried)
         with self._lock:
-            new = self.state.fetched(downloads)
+            new = self.state.fetched(tried)
             segment = [*wave.segment, *(v for v in new if self.state.can_be_cut(v, self.retry))]
         if Stage.SEGMENT in self.stages:
             self._stage(wave, Stage.SEGMENT, self._items(segment, Stage.SEGMENT))
@@ -193,15 +122,7 @@ class Run:
         if fetched and self.same_bytes.reject(fetched, token):
             self._take_in(token)
 
-    def _allowed(self, downloads: Sequence[DownloadItem]) -> list[DownloadItem]:
-        """Those whose sites have not refused us for good."""
-        if not self._left:
-            return list(downloads)
-        sites = [site_of(item.request.uri) for item in downloads]
-        self._left.update(site for site in sites if site is not None and site in self._left)
-        return [item for item, site in zip(downloads, sites, strict=True) if site not in self._left]
-
-    def _located(self, downloads: Iterable[DownloadItem]) -> list[DownloadItem]:
+    def located(self, downloads: Iterable[DownloadItem]) -> list[DownloadItem]:
         """The downloads, each with the parts that hold the row which it changes."""
         with self._lock:
             parts = self.state.video_parts
@@ -221,6 +142,8 @@ class Run:
             self.state.locate(videos)
             return [self.state.item(v, stage, self.retry) for v in videos]
 
+    # --- a stage of a wave ------------------------------------------------------------------------------------------
+
     def _stage(self, wave: Wave, stage: Stage, items: Sequence[DownloadItem | VideoItem]) -> None:
         """Run one stage of a wave, as far as the budget goes. Raises RunStopped, or the error that ended it early."""
         token = f"{self.writer.lineage.run_id}:{wave.number}:{stage}"
@@ -239,41 +162,44 @@ class Run:
         this_process.tally.add(stage, "wanted", len(items))
         with self._lock:
             old_parts = self.state.old_parts(items)
-        part_bytes = self.settings.run.part_bytes
-        context = Context(self.dataset, self.writer.lineage, part_bytes, self._seen, token, old_parts, self._patient)
         ended = None
         try:
-            ended = run_stage(stage, self._shared_settings(), items, context, self.runner)
+            ended = run_stage(stage, self.shared_settings(), items, self.context(token, old_parts), self.runner)
         except RunStopped:
             if not self.budget.reached:
                 raise
         if this_process.stopping.is_set() and not self.budget.reached:
             raise RunStopped
         self.writer.check()
-        ended = self._settle(stage, token) or ended
+        ended = self.settle(stage, token) or ended
         if ended:
             raise ended.error()
 
-    def _settle(self, stage: Stage, token: str) -> EarlyEnd | None:
+    def context(self, token: str, old_parts: Mapping[str, frozenset[str]] | None = None) -> Context:
+        """What the work that commits under `token` needs to know of this run."""
+        part_bytes, patient = self.settings.run.part_bytes, self.sites.patient
+        return Context(self.dataset, self.writer.lineage, part_bytes, self.state.seen, token, old_parts, patient)
+
+    def settle(self, stage: Stage, token: str) -> EarlyEnd | None:
         """Apply the commit with that token; returns why the stage ended early, if it did."""
         outcome = self._take_in(token)
         this_process.tally.settle(stage, token, outcome.get("counts", {}))
-        self._left.update(outcome.get("left", {}))
-        if stage == Stage.DOWNLOAD:
-            self._put_off_keys |= frozenset(outcome.get("put_off", ()))
+        self.sites.note(outcome)
         return EarlyEnd.from_record(outcome["ended"]) if outcome.get("ended") else None
 
     def _take_in(self, token: str) -> Mapping[str, Any]:
         """Apply all new commits to the state; returns the outcome of the one with that token."""
         with self._lock:
-            for number, record in read_commits(self.dataset, self._seen):
+            for number, record in read_commits(self.dataset, self.state.seen):
                 self.state.update(record["tables"])
                 self.budget.take(record)
                 self._outcomes[record["token"]] = record.get("outcome", {})
-                self._seen = number
+                self.state.seen = number
             return self._outcomes.pop(token, {})
 
-    def _shared_settings(self) -> Settings:
+    # --- engines ----------------------------------------------------------------------------------------------------
+
+    def shared_settings(self) -> Settings:
         """The settings for one process: if several ask the same servers, with its share of the requests in flight."""
         if self.runner.is_local:
             return self.settings

@@ -49,6 +49,7 @@ class State:
     dataset: Dataset
     settings: Settings
     texts: WantedTexts
+    seen: int = 0  # the number of the last commit that it knows of
     refresh: frozenset[Step] = frozenset()  # steps whose rows of older recipes are out of date
     stale_texts: set[str] = field(default_factory=set)  # videos with such texts, or captions of another origin
     caption_recipes: dict[str, int] = field(default_factory=dict)  # of videos with captions of recipe 2 or later
@@ -83,11 +84,13 @@ class State:
         texts: WantedTexts,
         refresh: frozenset[Step] = frozenset(),
         reopened: frozenset[str] = frozenset(),
+        closed: frozenset[str] | None = None,
     ) -> State:
-        state = cls(dataset, settings, texts, refresh, reopened=reopened)
+        """What the tables hold now; `closed` requests are looked up, unless they are given. Raises ConfigError."""
+        closed = closed_requests(dataset, settings) if closed is None else closed
+        state = cls(dataset, settings, texts, refresh=refresh, reopened=reopened, closed=closed)
         state._look_for_recipes()
         state._take("rejects", dataset.live_parts("rejects"))
-        state.closed = closed_requests(dataset, settings)
         state.sources = {path for path, _, _ in dataset.list("sources/")}
         downloads = dataset.read("downloads", DOWNLOADED)
         state._count(downloads)

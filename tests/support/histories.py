@@ -105,11 +105,14 @@ def settings_of(*changes: str) -> Any:
     return resolve(None, [*ENGINES, *OPERATIONAL, *(each for change in changes for each in CHANGES[change])])
 
 
-def run(world: World, location: Path, *changes: str, retry: bool = False, prune: bool = False) -> int:
+def run(
+    world: World, location: Path, *changes: str, retry: bool = False, prune: bool = False, one_job: bool = False
+) -> int:
     """`vidla curate` (or `retry`) of the world's list with these changes of settings; returns its exit status."""
-    settings, options = settings_of(*changes), {"retry": Retry() if retry else None, "prune": prune, "yes": True}
+    options: dict[str, Any] = {"retry": Retry() if retry else None, "prune": prune, "one_job": one_job, "yes": True}
     with pure_work(world):
-        return curate([] if retry else ["the list"], str(location), settings, tuple(Stage), [], 0.0, 2.0, **options)
+        inputs = [] if retry else ["the list"]
+        return curate(inputs, str(location), settings_of(*changes), tuple(Stage), [], 0.0, 2.0, **options)
 
 
 Rows = dict[str, list[str]]  # by table

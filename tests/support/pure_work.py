@@ -24,12 +24,13 @@ from curation.engines.interface import Completion, Failure, TextRequest
 from curation.ids import digest, file_digest, video_id_of
 from curation.media.single_pass import Candidate, PassResult
 from curation.records import Download, Page, Sentence, Shot, SubtitleTrack, VideoRequest
-from curation.rejects import Kind, Rejected
+from curation.rejects import Kind, Rejected, Stage
 from curation.settings import EngineSettings, Settings, SubtitleSettings
 from curation.sources.fetch import Fetched, Subtitles
 from curation.sources.requests import Inputs
 from curation.sources.targets import FetchTarget
 from curation.subtitles.cascade import Spoken
+from pipelines.driver.one_job import WaveInOneJob
 from pipelines.runners.runner import Runner
 from pipelines.worker.shutdown import EarlyEnd
 from pipelines.worker.work_items import Context
@@ -220,6 +221,14 @@ def run_stage(
     return None
 
 
+def run_in_one_job(job: WaveInOneJob, runner: Runner) -> EarlyEnd | None:
+    """In place of one Beam pipeline for all stages: one after the other, each with the items that it would have."""
+    for stage in Stage:
+        items = job.wave.downloads if stage == Stage.DOWNLOAD else job.items(stage)
+        run_stage(stage, job.settings, items, replace(job.context, token=f"{job.context.token}:{stage}"), runner)
+    return None
+
+
 @contextmanager
 def pure_work(world: World) -> Iterator[None]:
     """Work by these functions, in this process."""
@@ -233,4 +242,5 @@ def pure_work(world: World) -> Iterator[None]:
         patch.setattr("curation.segments.segmentation.sentences_of", spoken)
         patch.setattr("curation.engines.text_source.open_engine", world.engine)
         patch.setattr("pipelines.stages.stage.run_stage", run_stage)
+        patch.setattr(WaveInOneJob, "run", run_in_one_job)
         yield

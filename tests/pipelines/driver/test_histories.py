@@ -89,11 +89,16 @@ class Histories(RuleBasedStateMachine):
     def curate(self, change: Any) -> None:
         self.complete(change.draw(self.changes))
 
-    @rule(change=st.data(), at=WRITES[0], how=WRITES[1])
-    def curate_and_kill(self, change: Any, at: int, how: str) -> None:
+    @rule(change=st.data(), at=WRITES[0], how=WRITES[1], one_job=st.booleans())
+    def curate_and_kill(self, change: Any, at: int, how: str, one_job: bool) -> None:
         self.last = change.draw(self.changes)
         with killed(at, how), contextlib.suppress(Killed, VidlaError):
-            run(self.world, self.location, *self.last)
+            run(self.world, self.location, *self.last, one_job=one_job)
+
+    @rule(change=st.data())
+    def curate_a_wave_in_one_job(self, change: Any) -> None:
+        self.last = change.draw(self.changes)
+        run(self.world, self.location, *self.last, one_job=True)
 
     @rule(change=st.data(), at=WRITES[0], how=WRITES[1])
     def curate_in_an_outage(self, change: Any, at: int, how: str) -> None:

@@ -15,6 +15,7 @@ from curation.errors import UsageError, VidlaError
 from curation.rejects import Stage
 from curation.settings import resolve
 from pipelines.driver.intake import add_requests
+from pipelines.driver.pending_work import pending_work
 from pipelines.driver.preflight import check_needs
 from pipelines.driver.run import Run
 from pipelines.worker.worker_process import this_process
@@ -38,8 +39,8 @@ def look(tmp_path: Path) -> Iterator[Look]:
     def look(*inputs: str, given: Collection[str] = (), stages: Collection[Stage] = MEDIA, at: Path = tmp_path) -> None:
         dataset, settings = Dataset(str(at / "dataset")), resolve(None, [*given])
         with this_process, Writer(dataset, "20261126T000000-abcd", {}) as writer:
-            run = Run(dataset, writer, settings, TEXTS, tuple(stages))
-            check_needs(run, run.plan(add_requests(writer, settings, inputs)))
+            pending = pending_work(writer, settings, TEXTS, add_requests(writer, settings, inputs), stages)
+            check_needs(Run(writer, *pending, tuple(stages)))
 
     yield look
 

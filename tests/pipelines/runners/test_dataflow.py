@@ -114,9 +114,12 @@ def job(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> Job:
     from apache_beam.portability.api import beam_runner_api_pb2
 
     from pipelines.driver.intake import add_requests
+    from pipelines.driver.one_job import do_one_job
+    from pipelines.driver.pending_work import pending_work
     from pipelines.driver.run import Run
     from pipelines.runners.runner import runner_for
     from pipelines.worker.text_engines import wanted_texts
+    from pipelines.worker.worker_process import this_process
 
     folder = tmp_path_factory.mktemp("job")
     videos = folder / "videos.txt"
@@ -125,9 +128,10 @@ def job(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> Job:
     with CloudStorage(folder) as storage, pytest.MonkeyPatch.context() as patch:
         for name, value in storage.environment.items():
             patch.setenv(name, value)
-        with Writer(dataset, "20261126T000000-abcd", {}) as writer:
-            run = Run(dataset, writer, settings, wanted_texts(settings), runner=runner_for(OPTIONS))
-            run.do_one_job(run.plan(add_requests(run.writer, run.settings, [str(videos)])))
+        with this_process, Writer(dataset, "20261126T000000-abcd", {}) as writer:
+            targets = add_requests(writer, settings, [str(videos)])
+            pending = pending_work(writer, settings, wanted_texts(settings), targets)
+            do_one_job(Run(writer, *pending, runner=runner_for(OPTIONS)))
     (staged,) = (data for uri, data in storage.objects.items() if uri.endswith("/pipeline.pb"))
     description = json.loads(storage.objects["gs://a-bucket/templates/job.json"])
     return Job(description, beam_runner_api_pb2.Pipeline.FromString(staged), len(staged), dict(storage.objects))

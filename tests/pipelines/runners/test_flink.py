@@ -21,6 +21,7 @@ from curation.errors import RunnerError
 from curation.rejects import Stage
 from curation.settings import resolve
 from pipelines.driver.intake import add_requests
+from pipelines.driver.pending_work import pending_work
 from pipelines.driver.run import Run
 from pipelines.runners.runner import runner_for
 from pipelines.worker.text_engines import wanted_texts
@@ -140,8 +141,9 @@ def downloaded(videos: list[Path], tmp_path: Path) -> Path:
     shutil.copy(videos[0], inputs)
     make_video(inputs / "long.mp4", 40, size="640x480", rate=25)
     with this_process, Writer(Dataset(str(tmp_path / "dataset")), "download", {}) as writer:
-        download = Run(writer.dataset, writer, resolve(), wanted_texts(resolve()), (Stage.DOWNLOAD,))
-        download.do(download.plan(add_requests(download.writer, download.settings, [str(inputs)])))
+        settings, stages = resolve(), (Stage.DOWNLOAD,)
+        targets = add_requests(writer, settings, [str(inputs)])
+        Run(writer, *pending_work(writer, settings, wanted_texts(settings), targets, stages), stages).do()
     return tmp_path / "dataset"
 
 
