@@ -39,6 +39,7 @@ from curation.schema import TABLES
 APPLICATION = "vidla"  # Delta's name for our sequence of transactions
 _SEPARATOR = "\x00"  # occurs in no id
 APPLY_ATTEMPTS = 20
+REWRITTEN_BYTES = 128 * 2**20  # of a part with the rows that stay when others of their parts go
 _FILES = {"downloads": "source_uri", "videos": "media_uri"}  # the columns that name files of the dataset
 _FOLDERS = ("sources/", "media/")
 
@@ -180,7 +181,7 @@ class Committer:
         ours = f"part-{self.lineage.epoch:020d}"
         named = frozenset[str]().union(*(r.parts for r in replacements))
         old: list[Part] = []
-        writer = PartWriter(self.dataset.store, self.lineage, part_bytes=1 << 62)
+        writer = PartWriter(self.dataset.store, self.lineage, REWRITTEN_BYTES)
         for path, part in self.dataset.live_parts(table).items():
             if path not in named and not path.startswith(ours):
                 continue

@@ -17,8 +17,9 @@ from curation import __version__
 from curation.dataset.books import balance
 from curation.dataset.dataset import Dataset
 from curation.dataset.gate import gate_of
+from curation.dataset.last_settings import not_begun
 from curation.dataset.writer import Writer
-from curation.errors import Interrupted, UsageError
+from curation.errors import Interrupted, UsageError, VidlaError
 from curation.ids import new_run_id
 from curation.recipes import Step
 from curation.rejects import Stage
@@ -115,7 +116,7 @@ def curate(
                 typer.echo("Nothing to do: everything requested is either made or rejected.")
             else:
                 _announce(run.plan)
-                check_needs(run)
+                _check_needs(run)
                 view = ProgressView(this_process.tally, stages, len(run.plan), sys.stderr)
                 _work_in_view(_in_one_job(run) if one_job else run.do, view, runner.stop_s, writer.lost)
                 if one_job and is_described:
@@ -130,6 +131,14 @@ def curate(
     for name in asked.refused:
         typer.echo(f"vidla: every row of {name} is refused; `vidla inspect {dataset.uri} rejects` shows why", err=True)
     return 1 if asked.refused else status
+
+
+def _check_needs(run: Run) -> None:
+    try:
+        check_needs(run)
+    except VidlaError:
+        not_begun(run.writer)
+        raise
 
 
 def _in_one_job(run: Run) -> Callable[[], None]:

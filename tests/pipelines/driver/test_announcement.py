@@ -16,13 +16,14 @@ import pytest
 from curation.dataset.dataset import Dataset
 from curation.dataset.last_settings import last_run
 from curation.dataset.writer import Writer
-from curation.errors import UsageError
+from curation.errors import UsageError, VidlaError
 from curation.rejects import Stage
 from curation.settings import Settings, resolve
 from pipelines.driver.curate import curate
 from tests.conftest import VIDLA
 from tests.support.scripted_server import ScriptedServer
 from tests.support.segmented import CAPTIONS, run, segment_videos, settings_for, texts
+from tests.support.watching import free_port
 from vidla.cli import load
 
 Vidla = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -125,6 +126,22 @@ def test_the_last_settings_are_found_behind_other_writers_and_damage(tmp_path: P
     assert last_run(dataset) == found
     assert "127.0.0.1" not in str({**found.settings, "captions": None, "summaries": None})
     assert last_run(Dataset(str(tmp_path / "nowhere"))) is None and not (tmp_path / "nowhere").exists()
+
+
+def test_a_run_that_lacked_something_is_not_the_last_one(tmp_path: Path, server: ScriptedServer) -> None:
+    def asking(url: str, tokens: int) -> Settings:
+        return settings_for(url, assignments=[f"captions.max_tokens={tokens}"])
+
+    dataset = segment_videos(tmp_path / "d", asking(server.url, 31), range(1))
+    for before in (None, 31):
+        with pytest.raises(VidlaError, match="no server"):
+            run(dataset, asking(f"http://127.0.0.1:{free_port()}", 28))
+        for writers in range(2):
+            found = last_run(dataset)
+            assert (found.settings["captions"]["max_tokens"] if found else None) == before
+            with Writer(dataset, f"compact-{before}-{writers}", {"command": "compact"}):
+                pass
+        run(dataset, asking(server.url, 31))
 
 
 def test_a_dry_run_says_the_same_and_writes_nothing(
