@@ -106,6 +106,13 @@ def language_of(text: str, *stated: str | None) -> str | None:
     return next((c for c in codes if len(c) == 2 and c.isascii() and c.isalpha()), guess)
 
 
+def probabilities(text: str) -> dict[str, float]:
+    """How likely the text is in each language, by code; they add up to 1."""
+    with _lock:
+        identifier = _identifier()
+    return {str(code): float(share) for code, share in identifier.rank(text[:5000])}
+
+
 _lock = threading.Lock()  # many threads ask for the identifier at the same moment
 
 

@@ -42,9 +42,10 @@ def has_cues(text: str, form: str, seconds: float) -> bool:
     return bool(_guarded("has_cues", {"text": text, "format": form}, seconds)["cues"])
 
 
-def guess_encoding(sample: bytes) -> str:
-    """The likeliest encoding of `sample`. Raises Rejected."""
-    return str(_guarded("guess_encoding", {"sample": sample.decode("latin-1")}, _GUESS_S)["encoding"])
+def guess_code_page(sample: bytes, words: str, stated: str | None) -> str:
+    """The likeliest code page of `sample`, as code_pages.likeliest says. Raises Rejected."""
+    argument = {"sample": sample.decode("latin-1"), "words": words, "stated": stated}
+    return str(_guarded("guess_code_page", argument, _GUESS_S)["page"])
 
 
 def _guarded(function: str, argument: dict[str, Any], seconds: float) -> dict[str, Any]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from curation.subtitles.code_pages import likeliest
 from curation.subtitles.cues import has_text, pieces_of
 from curation.subtitles.punctuation import sentence_spans
 from curation.subtitles.subtitle_formats import as_webvtt
-from curation.subtitles.text_encoding import likeliest
 from curation.subtitles.transcript import Transcript
 
 
@@ -28,6 +28,6 @@ def has_cues(argument: dict[str, Any]) -> dict[str, Any]:
     return {"cues": has_text(as_webvtt(argument["text"], argument["format"]))}
 
 
-def guess_encoding(argument: dict[str, Any]) -> dict[str, Any]:
-    """Returns {encoding}: the likeliest one of {sample}, whose characters stand for bytes."""
-    return {"encoding": likeliest(argument["sample"].encode("latin-1"))}
+def guess_code_page(argument: dict[str, Any]) -> dict[str, Any]:
+    """Returns {page}: the likeliest one of {sample, words, stated}; the sample's characters stand for bytes."""
+    return {"page": likeliest(argument["sample"].encode("latin-1"), argument["words"], argument["stated"])}
