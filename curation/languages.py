@@ -7,9 +7,13 @@ an ISO 639-1 code, the first part of most tags.
 from __future__ import annotations
 
 import functools
+import re
 import threading
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
+
+from curation.language_codes import BY_CODE, BY_NAME, ISO_639_1
 
 _NAMES = """
     af Afrikaans, am Amharic, an Aragonese, ar Arabic, as Assamese, az Azerbaijani, ba Bashkir, be Belarusian,
@@ -32,7 +36,9 @@ LANGUAGES = {code: name for code, _, name in (entry.strip().partition(" ") for e
 UNKNOWN = "und"
 """The tag for an unstated language."""
 
-SURE = 0.9  # from this probability on, the identified language overrides the stated one
+SURE = 0.8  # from this probability on, a language is identified
+BELIEVED = 1000.0  # how much likelier the stated language is than any other
+_SAMPLE = 5000  # characters that tell the language
 
 # For a regular expression's brackets: Thai, Lao, Burmese, Khmer, Japanese and Chinese write no spaces between words.
 UNSPACED_SCRIPTS = (
@@ -49,17 +55,43 @@ UNSPACED_SCRIPTS_AND_PUNCTUATION = f"{UNSPACED_SCRIPTS}\u3000-\u303f\uff00-\uffe
 def primary(tag: str | None) -> str:
     """The language of a tag, without script, region and the like; "" for None.
 
-    >>> primary("en-GB"), primary("pt_BR"), primary(None)
-    ('en', 'pt', '')
+    >>> primary("en-GB"), primary("pt_BR"), primary("ger"), primary("English"), primary(None)
+    ('en', 'pt', 'de', 'en', '')
     """
     return _normalised(tag or "").partition("-")[0]
+
+
+def code_of(tag: str | None) -> str | None:
+    """The ISO 639-1 code of a tag, None if it has none.
+
+    >>> code_of("spa-419"), code_of("und"), code_of("xx")
+    ('es', None, None)
+    """
+    code = primary(tag)
+    return code if code in ISO_639_1 or code in LANGUAGES else None
+
+
+def named_in(part: str) -> str | None:
+    """The tag in a part of a file's name, which is a tag or the name of a language; None if it is neither.
+
+    >>> named_in("en-GB"), named_in("ENG"), named_in("Français"), named_in("2_English"), named_in("part2")
+    ('en-GB', 'en', 'fr', 'en', None)
+    """
+    name = _NUMBER.sub("", part, count=1)
+    if known := BY_NAME.get(name.lower()):
+        return known
+    if not _TAG.fullmatch(part):
+        return None
+    language, *rest = re.split("[-_]", part, maxsplit=1)
+    code = BY_CODE.get(language.lower())
+    return "-".join([code, *rest]) if code else part
 
 
 def matches(stated: str | None, wanted: str) -> bool:
     """Whether the tag `stated` (None if unstated) is `wanted`, or a variety of it; "all" matches every tag.
 
     >>> matches("en_GB", "en"), matches("en", "en-GB"), matches("eng", "en"), matches(None, "all")
-    (True, False, False, True)
+    (True, False, True, True)
     """
     stated, wanted = _normalised(stated or UNKNOWN), _normalised(wanted)
     return wanted == "all" or stated == wanted or stated.startswith(f"{wanted}-")
@@ -81,36 +113,59 @@ def rank(stated: str | None, wanted: Sequence[str]) -> int | None:
     return None
 
 
+_TAG = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*+")
+_NUMBER = re.compile(r"^\d{1,3}[_ -]")  # of a file among many
+
+
 def _normalised(tag: str) -> str:
-    return tag.lower().replace("_", "-")
+    """In lower case, with "-", and with the ISO 639-1 code of its language."""
+    language, hyphen, rest = tag.lower().replace("_", "-").partition("-")
+    return (BY_CODE.get(language) or BY_NAME.get(language) or language) + hyphen + rest
 
 
 # --- identification -------------------------------------------------------------------------------------------------
 
 
-def language_of(text: str, *stated: str | None) -> str | None:
-    """The code of the text's language. Where the text is too short to be sure: that of the first `stated` tag.
+def identify(text: str, *stated: str | None) -> tuple[str | None, float | None]:
+    """The ISO 639-1 code of the text's language, and how likely it is that one, from 0 to 1; None if nothing tells.
 
-    >>> language_of("Die Katze sitzt auf der warmen Mauer und schläft.", "en")
+    The first `stated` tag is believed where the words could be in that language, so where they are few.
+
+    >>> identify("Die Katze sitzt auf der warmen Mauer und schläft.", "en")[0]
     'de'
+    >>> identify("OK", None, "pt-BR")[0], identify("OK")
+    ('pt', (None, None))
+    """
+    said = next((code for code in map(code_of, stated) if code), None)
+    if not any(c.isalpha() for c in text[:_SAMPLE]):
+        return said, None
+    likely = probabilities(text)
+    if said in likely:
+        likely[said] *= BELIEVED
+    code = max(likely, key=likely.__getitem__)
+    confidence = likely[code] / sum(likely.values())
+    if confidence >= SURE and code in LANGUAGES:
+        return code, confidence
+    return said, None
+
+
+def language_of(text: str, *stated: str | None) -> str | None:
+    """The ISO 639-1 code of the text's language, as `identify` finds it.
+
     >>> language_of("OK", None, "pt-BR")
     'pt'
     """
-    sample = text[:5000]
-    with _lock:
-        identifier = _identifier()
-    guess, probability = identifier.classify(sample) if any(c.isalpha() for c in sample) else (None, 0.0)
-    if probability >= SURE:
-        return str(guess)
-    codes = map(primary, stated)
-    return next((c for c in codes if len(c) == 2 and c.isascii() and c.isalpha()), guess)
+    return identify(text, *stated)[0]
 
 
 def probabilities(text: str) -> dict[str, float]:
-    """How likely the text is in each language, by code; they add up to 1."""
+    """How likely the text is in each language, by ISO 639-1 code, or by ISO 639-3 where there is none."""
     with _lock:
         identifier = _identifier()
-    return {str(code): float(share) for code, share in identifier.rank(text[:5000])}
+    likely: defaultdict[str, float] = defaultdict(float)
+    for code, share in identifier.rank(text[:_SAMPLE]):
+        likely[BY_CODE.get(code, code)] += float(share)
+    return dict(likely)
 
 
 _lock = threading.Lock()  # many threads ask for the identifier at the same moment

@@ -167,7 +167,9 @@ class Video:
     upload_date: Annotated[str | None, "ISO date"] = None
     licence: Annotated[str | None, "as the source states it"] = None
     opt_out: Annotated[str | None, "as in downloads"] = None
-    language: Annotated[str | None, "ISO 639-1, identified from the subtitles, else as the source states it"] = None
+    language: Annotated[
+        str | None, "ISO 639-1, identified from the subtitles, else as the source states it; null if unknown"
+    ] = None
     subtitle_kind: Annotated[str | None, "manual, automatic, or null without subtitles"] = None
     sentences: Annotated[tuple[Sentence, ...], "the spoken sentences, with their times"] = ()
     sentence_ends: Annotated[
@@ -178,6 +180,10 @@ class Video:
     metadata: Annotated[str | None, "JSON object of the list's other columns"] = None
     words: Annotated[
         str | None, "digest of the subtitles and settings that its sentences were made by; null in older rows"
+    ] = None
+    language_confidence: Annotated[
+        float | None,
+        "how likely `language` is right, from 0 to 1, by the words and by what is stated; null if nothing tells",
     ] = None
 
 

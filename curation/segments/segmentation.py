@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curation.ids import content_digest, file_digest, frame_id_of
+from curation.languages import code_of
 from curation.media.single_pass import PassResult, decode_once
 from curation.records import Download, Frame, Segment, Sentence, Video
 from curation.rejects import Kind, Rejected
@@ -52,7 +53,8 @@ def with_words(video: Video, download: Download, settings: Settings) -> Video:
     )
     return dataclasses.replace(
         video,
-        language=spoken.language or download.language,
+        language=spoken.language or code_of(download.language),
+        language_confidence=spoken.confidence,
         subtitle_kind=spoken.kind,
         sentence_ends=spoken.ends,
         sentences=_on_stored_clock(spoken.sentences, download.start or 0.0, video.duration),
@@ -81,7 +83,8 @@ def _video(download: Download, spoken: Spoken, decoded: PassResult, stored: Path
         media_uri=media_uri,
         media_digest=file_digest(stored),
         media_bytes=stored.stat().st_size,
-        language=spoken.language or download.language,
+        language=spoken.language or code_of(download.language),
+        language_confidence=spoken.confidence,
         subtitle_kind=spoken.kind,
         sentence_ends=spoken.ends,
         sentences=_on_stored_clock(spoken.sentences, download.start or 0.0, decoded.duration),

@@ -24,6 +24,14 @@ class Parsed:
     spans: tuple[tuple[int, int], ...] | None
 
 
+@dataclass(frozen=True)
+class Look:
+    """Whether a subtitle file has a cue with any text, and whether it has the form of a recogniser's."""
+
+    cues: bool
+    automatic: bool
+
+
 def parse(text: str, form: str, language: str | None, seconds: float) -> Parsed | None:
     """The spoken text of a subtitle file in a format, read within `seconds`; None if there is none.
 
@@ -37,9 +45,9 @@ def parse(text: str, form: str, language: str | None, seconds: float) -> Parsed 
     return Parsed(Transcript(pieces), None if spans is None else tuple((a, b) for a, b in spans))
 
 
-def has_cues(text: str, form: str, seconds: float) -> bool:
-    """Whether a subtitle file has a cue with any text, read within `seconds`. Raises Rejected."""
-    return bool(_guarded("has_cues", {"text": text, "format": form}, seconds)["cues"])
+def look(text: str, form: str, seconds: float) -> Look:
+    """What a subtitle file is like at first sight, read within `seconds`. Raises Rejected."""
+    return Look(**_guarded("look", {"text": text, "format": form}, seconds))
 
 
 def guess_code_page(sample: bytes, words: str, stated: str | None) -> str:

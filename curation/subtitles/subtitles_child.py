@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from curation.subtitles.code_pages import likeliest
 from curation.subtitles.cues import has_text, pieces_of
 from curation.subtitles.punctuation import sentence_spans
+from curation.subtitles.recognised import is_recognised
 from curation.subtitles.subtitle_formats import as_webvtt
 from curation.subtitles.transcript import Transcript
 
@@ -23,11 +23,14 @@ def parse(argument: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def has_cues(argument: dict[str, Any]) -> dict[str, Any]:
-    """Returns {cues}: whether {text, format} has any."""
-    return {"cues": has_text(as_webvtt(argument["text"], argument["format"]))}
+def look(argument: dict[str, Any]) -> dict[str, Any]:
+    """Returns {cues, automatic}: whether {text, format} has any cue, and whether it has a recogniser's form."""
+    text = as_webvtt(argument["text"], argument["format"])
+    return {"cues": has_text(text), "automatic": is_recognised(text)}
 
 
 def guess_code_page(argument: dict[str, Any]) -> dict[str, Any]:
     """Returns {page}: the likeliest one of {sample, words, stated}; the sample's characters stand for bytes."""
+    from curation.subtitles.code_pages import likeliest  # most files need none of its tables
+
     return {"page": likeliest(argument["sample"].encode("latin-1"), argument["words"], argument["stated"])}

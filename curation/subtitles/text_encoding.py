@@ -7,13 +7,14 @@ import unicodedata
 
 from curation.subtitles.parsing import guess_code_page
 
-_SAMPLE_BYTES = 30_000  # of lines with bytes beyond ASCII
+_SAMPLE_BYTES = 10_000  # of lines with bytes beyond ASCII
 _HEAD = 65_536  # bytes in which UTF-16 shows
 _BOMS = (
     (b"\xef\xbb\xbf", "utf-8"),
     (b"\xff\xfe\x00\x00", "utf-32"),
     (b"\x00\x00\xfe\xff", "utf-32"),
 )
+_UTF_16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _NULS = 0.1  # share of NULs in UTF-16: the times alone, which are ASCII, give more
 _MARKED_NULS = 0.01  # where a byte order mark says that it is UTF-16
 _ONE_SIDE = 0.9  # of these NULs, the share that are all the first or all the second of two bytes
@@ -45,6 +46,8 @@ def _decoded(data: bytes, stated: str | None) -> str:
     for bom, encoding in _BOMS:
         if data.startswith(bom):
             return data.decode(encoding, "replace")
+    if data.startswith(_UTF_16_BOMS):  # where nothing else is like it
+        data = data[2:]
     if b"\x1b$" in data:
         return data.decode("iso2022_jp_ext", "replace")
     text = data.decode("utf-8", "surrogateescape")
@@ -54,7 +57,7 @@ def _decoded(data: bytes, stated: str | None) -> str:
     valid = len(_VALID.findall(text))
     if valid >= min(sum(map(len, faults)), _VALID_PER_PLACE * len(faults)):
         return _mended(text)
-    page = guess_code_page(*_sample(data), stated)
+    page = guess_code_page(*sample_of(data), stated)
     if page == "utf-8":
         return _mended(text)
     text = data.decode(page, "replace")
@@ -65,7 +68,7 @@ def _utf_16(data: bytes) -> str | None:
     """The byte order of UTF-16, if there are NULs as in its ASCII characters: nearly all at even, or at odd places."""
     head = data[:_HEAD]
     even, odd = head[::2].count(0), head[1::2].count(0)
-    least = _MARKED_NULS if data[:2] in (b"\xff\xfe", b"\xfe\xff") else _NULS
+    least = _MARKED_NULS if data.startswith(_UTF_16_BOMS) else _NULS
     if even + odd < least * len(head) or max(even, odd) < _ONE_SIDE * (even + odd):
         return None
     return "utf-16-be" if even > odd else "utf-16-le"
@@ -77,7 +80,7 @@ def _mended(text: str) -> str:
     return _FAULTS.sub("\ufffd", text)
 
 
-def _sample(data: bytes) -> tuple[bytes, str]:
+def sample_of(data: bytes) -> tuple[bytes, str]:
     """What tells encodings apart: the first lines with bytes beyond ASCII, and the first words that are plain ASCII.
 
     Both are without times and markup, and words with other letters are cut there.

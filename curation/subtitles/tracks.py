@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from curation import storable
-from curation.languages import UNKNOWN, primary, rank
+from curation.languages import UNKNOWN, code_of, named_in, primary, rank
 from curation.records import SubtitleTrack
 from curation.rejects import Kind, Rejected
 from curation.subtitles.cues import MAX_CHARACTERS
-from curation.subtitles.parsing import PARSE_S, has_cues
+from curation.subtitles.parsing import PARSE_S, look
 from curation.subtitles.subtitle_formats import SUFFIXES, format_of, is_html
 from curation.subtitles.text_encoding import decode
 
 FILE_BYTES = 16 * 2**20  # the rest of a larger file is not read
-_LANGUAGE = r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*"
-_SUFFIX = re.compile(rf"(?:(?!\w+-auto\b)({_LANGUAGE})\.)?({'|'.join(SUFFIXES)})", re.IGNORECASE)
+_KINDS = r"(?:(?:sdh|cc|hi|full)\.)?"  # for the hard of hearing, and the like; .forced. has a few lines alone
+_REST = re.compile(rf"(?:([^.]{{2,40}})\.{_KINDS})?({'|'.join(SUFFIXES)})", re.IGNORECASE)
+_LANGUAGE = re.compile(rf"\.([^./]{{2,40}})\.{_KINDS}(?:{'|'.join(SUFFIXES)})$", re.IGNORECASE)
+_AUTOMATIC = re.compile(r"-auto(?:-|$)", re.IGNORECASE)
 
 ROW_CHARACTERS = 64 * 2**20  # of the tracks of one video
 MAX_LANGUAGES = 200  # of one video
@@ -87,7 +89,7 @@ def passed_over(unread: Mapping[str, str], manual: SubtitleFiles, wanted: Sequen
     ['manual subtitles in de: only as lrc, which is not read']
     """
     had = {primary(language) for language in manual}
-    tags = (name for name in unread if re.fullmatch(_LANGUAGE, name))  # not live_chat and the like
+    tags = (name for name in unread if named_in(name))  # not live_chat and the like
     missing = (tag for tag in tags if rank(tag, wanted) is not None and primary(tag) not in had)
     return [f"manual subtitles in {name}: only as {unread[name]}, which is not read" for name in missing]
 
@@ -106,9 +108,13 @@ def subtitles_beside(video: Path, names: Sequence[str], wanted: Sequence[str]) -
     for name in itertools.takewhile(
         lambda n: n.startswith(stem), itertools.islice(names, bisect_left(names, stem), None)
     ):
-        match = _SUFFIX.fullmatch(name, len(stem))
-        if match and (place := rank(match[1], wanted)) is not None:
-            found.append(((place, SUFFIXES.index(match[2].lower()), name), match[1]))
+        match = _REST.fullmatch(name, len(stem))
+        if not match or _AUTOMATIC.search(match[1] or ""):
+            continue
+        language = named_in(match[1]) if match[1] else None
+        place = rank(language, wanted)
+        if place is not None and (language or not match[1]):
+            found.append(((place, SUFFIXES.index(match[2].lower()), name), language))
     if not found:
         return None, None
     (_, _, name), language = min(found)
@@ -116,24 +122,30 @@ def subtitles_beside(video: Path, names: Sequence[str], wanted: Sequence[str]) -
 
 
 def language_in(name: str) -> str | None:
-    """The language tag in the name of a subtitle file, such as x.en.vtt, or None."""
-    match = re.search(rf"\.({_LANGUAGE})\.(?:{'|'.join(SUFFIXES)})$", name)
-    return match[1] if match else None
+    """The language tag in the name of a subtitle file, such as x.en.vtt or x.English.srt, or None.
+
+    >>> language_in("x.eng.sdh.srt"), language_in("x.srt")
+    ('en', None)
+    """
+    match = _LANGUAGE.search(name)
+    return named_in(match[1]) if match else None
 
 
 def read(data: bytes, language: str | None, kind: str, seconds: float = PARSE_S) -> tuple[SubtitleTrack, str | None]:
     """The track in a file's bytes, read within `seconds`, and its fault if it has no cue.
 
-    Such a track is kept all the same, for a better parser. Raises Rejected, also for an HTML page and the like.
+    Such a track is kept all the same, for a better parser. A track is automatic, whatever `kind` says, if it has the
+    form of a recogniser's (recognised.py). Raises Rejected, also for an HTML page and the like.
     """
-    text = storable.text(decode(data[:FILE_BYTES]))
+    text = storable.text(decode(data[:FILE_BYTES], code_of(language)))
     form = format_of(text)
     if form is None:
         said = "an HTML page" if is_html(text) else f"no file in a known format ({', '.join(SUFFIXES)})"
         raise Rejected(Kind.UNREADABLE, f"{said} instead of subtitles")
-    cues = has_cues(text[:MAX_CHARACTERS], form, min(seconds, PARSE_S))
+    seen = look(text[:MAX_CHARACTERS], form, min(seconds, PARSE_S))
+    kind = "automatic" if seen.automatic else kind
     track = SubtitleTrack(language=language or UNKNOWN, kind=kind, format=form, text=text)
-    return track, None if cues else f"there is no cue in them ({form})"
+    return track, None if seen.cues else f"there is no cue in them ({form})"
 
 
 _FILE_KEYS = ("url", "data", "ext", "protocol", "http_headers")

@@ -24,9 +24,11 @@ from curation.settings import SubtitleSettings
 from curation.sources.failures import failure_of_extraction, failure_of_status
 from curation.sources.opt_out import opts_out
 from curation.subtitles import subtitles_child
+from curation.subtitles.code_pages import likeliest
 from curation.subtitles.cues import Piece, pieces_of
+from curation.subtitles.recognised import is_recognised
 from curation.subtitles.sentences import sentences_in
-from curation.subtitles.text_encoding import decode
+from curation.subtitles.text_encoding import decode, sample_of
 from curation.subtitles.tracks import language_in, plan, subtitles_beside
 from curation.subtitles.transcript import Transcript
 from curation.texts.answers import additions, read_answer
@@ -125,6 +127,12 @@ FUNCTIONS: dict[str, Callable[[str], object]] = {
     "a subtitle file": lambda text: subtitles_child.parse({"text": text, "format": "vtt", "language": "de"}),
     "sentences": sentences,
     "decode": lambda text: decode(text.encode()),
+    "what tells an encoding": lambda text: sample_of(text.encode("utf-16-le") + text.encode()),
+    "a code page": lambda text: likeliest(f"\xe9{text}".encode(), text),
+    "a recogniser's form": lambda text: is_recognised(CUE + text),
+    "many cues of a recogniser": lambda text: is_recognised(
+        "".join(f"{CUE}{text[at : at + 9]}" for at in range(0, len(text), 9))
+    ),
     "file names": lambda text: subtitles_beside(Path("x.mp4"), [f"x.{text}.vtt"], ["en"]),
     "language_in": language_in,
     "rank": lambda text: rank(text, ("en", "de")),

@@ -221,45 +221,6 @@ def test_the_same_cue_twice_is_one() -> None:
     assert texts(f"WEBVTT\n\n{cue}{cue}00:00:03.000 --> 00:00:04.000\nBye.") == ["Hello.", "Bye."]
 
 
-# --- encodings ------------------------------------------------------------------------------------------------------
-
-POLISH = "Zażółć gęślą jaźń. Następnie pójdziemy do domu, bo już późno i źle się czuję. Gdzie są moje książki?"
-JAPANESE = "これは日本語の字幕です。今日はとても天気がいいですね。明日も晴れるでしょう。"
-RUSSIAN = "Привет, как дела? Сегодня мы поговорим о погоде и о том, что будет завтра."
-CHINESE = "今天我们来学习怎么做饭。首先把水烧开，然后放入面条。"
-FRENCH = "Où êtes-vous allés ? Je n'ai pas été invité à la fête, c'est dommage. Ça va, garçon ?"
-
-
-@pytest.mark.parametrize(
-    ("text", "encoding"),
-    [
-        (FRENCH, "utf-8"),
-        (FRENCH, "utf-8-sig"),
-        (FRENCH, "utf-16"),
-        (FRENCH, "utf-16-le"),
-        (FRENCH, "utf-16-be"),
-        (FRENCH, "utf-32"),
-        (FRENCH, "cp1252"),
-        (POLISH, "cp1250"),
-        (RUSSIAN, "cp1251"),
-        (JAPANESE, "cp932"),
-        (JAPANESE, "euc_jp"),
-        (JAPANESE, "iso2022_jp"),
-        (CHINESE, "gb18030"),
-        (CHINESE, "utf-8"),
-    ],
-)
-def test_encodings(text: str, encoding: str) -> None:
-    file = vtt(*[text] * 4)
-    assert decode(file.encode(encoding)).removeprefix("\ufeff") == file
-
-
-@pytest.mark.hostile("subtitles")
-def test_a_few_damaged_bytes_do_not_change_the_encoding() -> None:
-    data = vtt(*[RUSSIAN] * 5).encode()
-    assert RUSSIAN in decode(data[:-1] + b"\xff")
-
-
 # --- the choice -----------------------------------------------------------------------------------------------------
 
 
