@@ -30,7 +30,8 @@ from curation import guard
 from curation.media import single_pass, single_pass_child
 from curation.media.decode import Source
 from curation.media.encode import AudioTrack, VideoTrack, open_stored, stored_time_base
-from curation.media.pictures import Geometry, Scaler
+from curation.media.geometry import Geometry
+from curation.media.pictures import Scaler
 from curation.segments.tilings import choose_frames, tile
 from curation.settings import Settings
 

@@ -157,6 +157,8 @@ class Source:
         self.video.codec_context.options = {"max_pixels": str(4 * settings.max_pixels)}
         self.time_base = clock_of(self.video)
         self.frame_rate = self.video.average_rate or self.video.guessed_rate or Fraction(25)
+        self._aspect = self.video.sample_aspect_ratio
+        self._aspect_is_coded = self._aspect == self.video.codec_context.sample_aspect_ratio
         self.damage = Damage()
         self.clock = Clock(settings.max_gap_s)
         self._sound_clock = Clock(settings.max_gap_s, leader=self.clock)
@@ -167,6 +169,11 @@ class Source:
         self._range_start = 0.0  # seconds from there to the first frame of the range
         self._packets = 0
         self._reached = 0.0
+
+    @property
+    def aspect(self) -> Fraction | None:
+        """The width of a pixel divided by its height: the container's, else the codec's, which changes at key frames."""
+        return self.video.codec_context.sample_aspect_ratio if self._aspect_is_coded else self._aspect
 
     def pictures(self, start: float, end: float) -> Iterator[Picture]:
         """The frames shown from `start` until `end`, seconds after the first frame; their ticks begin at 0."""

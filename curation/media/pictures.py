@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,75 +12,97 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from curation.ids import microseconds
+from curation.media.colours import Colours, check_dolby_vision, colours_of, sdr
+from curation.media.geometry import Geometry, Placement
 from curation.media.shots import WIDTH
+from curation.media.tone_mapping import CODED_AS, operator_for, tone_mapper
 from curation.settings import FrameSettings
 
-_FULL_RANGE = 2  # AVCOL_RANGE_JPEG
-_STUDIO_RANGE = 1
-_ROTATIONS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
-
-
-def _even(number: float) -> int:
-    """The nearest even number, at least 2: chroma has half the lines and columns."""
-    return max(2, 2 * round(number / 2))
-
-
-class Geometry:
-    """The display geometry of a source's frames: square pixels, upright."""
-
-    def __init__(self, frame: av.VideoFrame, aspect: Fraction | None) -> None:
-        self.rotation = frame.rotation % 360 // 90 * 90
-        width, height = frame.width * float(aspect or 1), float(frame.height)
-        if self.rotation in (90, 270):
-            width, height = height, width
-        self.width, self.height = max(1, round(width)), max(1, round(height))
-
-    def size_for_height(self, lines: int) -> tuple[int, int]:
-        """(width, height), both even, with at most `lines` lines; never enlarged."""
-        height = min(lines, self.height)
-        return _even(self.width * height / self.height), _even(height)
-
-    def size_for_side(self, side: int) -> tuple[int, int]:
-        """(width, height) whose longer side has at most `side` pixels; never enlarged."""
-        scale = min(1.0, side / max(self.width, self.height))
-        return max(1, round(self.width * scale)), max(1, round(self.height * scale))
-
-    def before_rotation(self, size: tuple[int, int]) -> tuple[int, int]:
-        return size[::-1] if self.rotation in (90, 270) else size
+_SWSCALE = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}  # swscale's number of each matrix
 
 
 class Scaler:
-    """Converts frames to one size and pixel format, upright."""
+    """Converts frames to one size and pixel format (yuv420p or bgr24): upright, in SDR, with bars around other shapes.
+
+    `tone_mapping` names how HDR became SDR, from the first such frame on. Frames in yuv420p have the colours of the
+    first, in studio range.
+    """
 
     def __init__(self, geometry: Geometry, size: tuple[int, int], pixels: str) -> None:
-        self._width, self._height = geometry.before_rotation(size)
-        self._rotation = _ROTATIONS.get(geometry.rotation)
+        self._geometry = geometry
+        self._size = size
         self._pixels = pixels
         self._reformatter = VideoReformatter()
+        self._second = VideoReformatter()
+        self._seen: Colours | None = None
+        self._stored: Colours | None = None
+        self.tone_mapping: str | None = None
 
     def scale(self, frame: av.VideoFrame) -> av.VideoFrame:
-        studio = _STUDIO_RANGE if frame.color_range == _FULL_RANGE and self._pixels == "yuv420p" else None
-        scaled = self._reformatter.reformat(
+        """Raises Rejected for colours that cannot be converted."""
+        colours = colours_of(frame)
+        mapper = tone_mapper(colours, frame)
+        if colours != self._seen:
+            check_dolby_vision(frame)
+            self._seen = colours
+            self._stored = self._stored or sdr(colours, mapper is not None)
+            self.tone_mapping = self.tone_mapping or operator_for(colours)
+        place = self._geometry.place(frame, self._size)
+        if mapper is None:
+            scaled = self._reformatted(self._reformatter, frame, place.size, self._pixels, colours)
+        else:
+            coded = self._reformatted(self._reformatter, frame, place.size, CODED_AS, colours)
+            scaled = av.VideoFrame.from_ndarray(cast(Any, mapper.bgr(coded)), format="bgr24")
+            if self._pixels != "bgr24":
+                scaled = self._reformatted(self._second, scaled, place.size, self._pixels, colours_of(scaled))
+        if not place.is_plain:
+            scaled = self._arranged(scaled, place)
+        return self._tagged(scaled)
+
+    def _reformatted(
+        self, reformatter: VideoReformatter, frame: av.VideoFrame, size: tuple[int, int], pixels: str, source: Colours
+    ) -> av.VideoFrame:
+        stored = cast(Colours, self._stored)
+        return reformatter.reformat(
             frame,
-            self._width,
-            self._height,
-            self._pixels,
+            *size,
+            pixels,
             interpolation="BILINEAR",
-            dst_color_range=studio,
+            src_colorspace=_SWSCALE.get(source.matrix),
+            dst_colorspace=_SWSCALE.get(stored.matrix) if pixels == "yuv420p" else None,
+            src_color_range=source.range,
+            dst_color_range=stored.range if pixels == "yuv420p" else None,
             threads=1,
         )
-        return scaled if self._rotation is None else self._rotated(scaled, self._rotation)
 
-    def _rotated(self, frame: av.VideoFrame, rotation: int) -> av.VideoFrame:
+    def _arranged(self, frame: av.VideoFrame, place: Placement) -> av.VideoFrame:
+        """`frame` upright, in its place of a black picture."""
         if self._pixels != "yuv420p":
-            return av.VideoFrame.from_ndarray(cast(Any, cv2.rotate(frame.to_ndarray(), rotation)), format=self._pixels)
-        planes = [cv2.rotate(_plane_of(frame, i), rotation) for i in range(3)]
-        width = planes[0].shape[1]
-        flat = np.concatenate([plane.ravel() for plane in planes]).reshape(-1, width)
-        rotated = av.VideoFrame.from_ndarray(flat, format=self._pixels)
-        for name in ("colorspace", "color_range", "color_primaries", "color_trc"):
-            setattr(rotated, name, getattr(frame, name))
-        return rotated
+            whole = _in_bars(place, frame.to_ndarray(), self._size, 0)
+            return av.VideoFrame.from_ndarray(cast(Any, whole), format=self._pixels)
+        luma = _in_bars(place, _plane_of(frame, 0), self._size, 16)
+        chroma = [_in_bars(place, _plane_of(frame, i), self._size, 128, halved=2) for i in (1, 2)]
+        flat = np.concatenate([plane.ravel() for plane in (luma, *chroma)]).reshape(-1, luma.shape[1])
+        return av.VideoFrame.from_ndarray(flat, format=self._pixels)
+
+    def _tagged(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """`frame` with the colours of what is stored; frames in RGB need none."""
+        if self._pixels == "yuv420p":
+            colours = cast(Colours, self._stored)
+            frame.colorspace, frame.color_range = colours.matrix, colours.range
+            frame.color_primaries, frame.color_trc = colours.primaries, colours.transfer
+        return frame
+
+
+def _in_bars(place: Placement, picture: np.ndarray, size: tuple[int, int], black: int, halved: int = 1) -> np.ndarray:
+    """`picture` upright, in its place of a black picture of `size`, which has `halved` as few lines and columns."""
+    upright = place.orientation.apply(picture)
+    if place.corner is None:
+        return upright
+    left, top = place.corner[0] // halved, place.corner[1] // halved
+    whole = np.full((size[1] // halved, size[0] // halved, *picture.shape[2:]), black, np.uint8)
+    whole[top : top + upright.shape[0], left : left + upright.shape[1]] = upright
+    return whole
 
 
 def _plane_of(frame: av.VideoFrame, index: int) -> np.ndarray:

@@ -65,6 +65,8 @@ class PassResult:
     boundaries: tuple[float, ...]
     candidates: tuple[Candidate, ...]
     damage: str | None
+    source_transfer: str | None = None
+    tone_mapping: str | None = None
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,11 @@ import av
 from pydantic import TypeAdapter
 
 from curation.media.containers import Contents, clock_of, contents_of, open_media, raise_resource_error
+from curation.media.colours import TRANSFERS
 from curation.media.decode import Picture, Source, declared_duration, video_stream
 from curation.media.encode import AudioTrack, VideoTrack, copy_packets, open_stored, stored_time_base
-from curation.media.pictures import Deinterlacer, Geometry, Scaler, Spool, Thumbnailer, sharpness
+from curation.media.geometry import Geometry
+from curation.media.pictures import Deinterlacer, Scaler, Spool, Thumbnailer, sharpness
 from curation.media.shots import ShotDetector
 from curation.media.single_pass import Candidate, Cut, CutTask, PassResult, PassTask, Probe, ProbeTask
 from curation.records import Shot
@@ -85,7 +87,8 @@ class _SinglePass:
 
     def _start(self, first: av.VideoFrame) -> None:
         source, media = self._source, self._settings.media
-        geometry = Geometry(first, source.video.sample_aspect_ratio)
+        geometry = Geometry(first, source.aspect)
+        self._transfer = TRANSFERS.get(first.color_trc)
         self._geometry = geometry
         self._size = geometry.size_for_height(media.lines)
         self._time_base = stored_time_base(source.time_base)
@@ -119,6 +122,9 @@ class _SinglePass:
     def _take(self, frame: av.VideoFrame) -> None:
         if not self._started:
             self._start(frame)
+        elif frame.key_frame and self._geometry.aspect != self._source.aspect:
+            self._spool.flush()
+            self._geometry.aspect = self._source.aspect
         ticks = round(cast(int, frame.pts) * clock_of(frame) / self._time_base)
         time = float(ticks * self._time_base)
         self._end = ticks + (ticks - self._reached)
@@ -207,5 +213,7 @@ class _SinglePass:
             shots=tuple(Shot(a, b) for a, b in itertools.pairwise(edges)),
             boundaries=tuple(float(t * self._time_base) for t in sorted({*self._boundaries, *self._cuts, end})),
             candidates=tuple(Candidate(*kept) for kept in self._spool.kept),
+            source_transfer=self._transfer,
+            tone_mapping=self._scaler.tone_mapping,
             damage=damage,
         )

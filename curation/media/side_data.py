@@ -1,0 +1,17 @@
+"""What codecs and containers state about single frames beside the picture: FFmpeg's side data, as bytes."""
+
+from __future__ import annotations
+
+import av
+
+
+def side_data_of(frame: av.VideoFrame, name: str) -> bytes | None:
+    """The side data of a frame, by FFmpeg's name without its prefix; None if it has none of that kind.
+
+    Also None if a frame has side data that PyAV does not know.
+    """
+    try:
+        found = frame.side_data.get(name)  # type: ignore[call-overload]
+    except ValueError:
+        return None
+    return None if found is None else bytes(found)
