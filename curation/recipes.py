@@ -26,7 +26,9 @@ class Step(StrEnum):
     SUMMARIES = "summaries"
 
 
-RECIPES: dict[Step, int] = dict.fromkeys(Step, 1)
+RECIPES: dict[Step, int] = dict.fromkeys(Step, 1) | {
+    Step.MEDIA: 2,  # HDR as SDR, HD without tags as BT.709, mirrored pictures, bars around other shapes
+}
 
 STEP_OF: Mapping[str, Step] = {
     "downloads": Step.DOWNLOAD,
@@ -70,7 +72,7 @@ def is_older(recipe: int | None, step: Step) -> bool:
     """Whether a row with that `recipe` was made by an older version of the step; null is the first recipe.
 
     >>> is_older(None, Step.MEDIA), is_older(RECIPES[Step.MEDIA], Step.MEDIA)
-    (False, False)
+    (True, False)
     """
     return (recipe or 1) < RECIPES[step]
 

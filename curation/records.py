@@ -161,13 +161,6 @@ class Video:
     source_width: Annotated[int, "pixels, as displayed"]
     source_height: Annotated[int, "pixels, as displayed"]
     damage: Annotated[str | None, "what was wrong with the source, if most of it was intact"] = None
-    source_transfer: Annotated[
-        str | None, "transfer characteristics of the source, by FFmpeg's name; null if unknown, and in older rows"
-    ] = None
-    tone_mapping: Annotated[
-        str | None,
-        "how HDR (bt2390) or a wide gamut (bt2407) became SDR in BT.709, in frames and stored media; else null",
-    ] = None
     title: Annotated[str | None, "as in downloads"] = None
     channel: Annotated[str | None, "as in downloads"] = None
     channel_id: Annotated[str | None, "as in downloads"] = None
@@ -191,6 +184,13 @@ class Video:
     language_confidence: Annotated[
         float | None,
         "how likely `language` is right, from 0 to 1, by the words and by what is stated; null if nothing tells",
+    ] = None
+    source_transfer: Annotated[
+        str | None, "transfer characteristics that the source states, by FFmpeg's name; null in older rows"
+    ] = None
+    tone_mapping: Annotated[
+        str | None,
+        "what made SDR in BT.709 of frames and stored media: bt2390 of HDR, bt2407 of a wide gamut; null if it was",
     ] = None
 
 

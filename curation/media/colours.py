@@ -118,8 +118,8 @@ _RPU_HEADER = struct.Struct("=BxHBBBBBBB")  # the first fields of AVDOVIRpuDataH
 def check_dolby_vision(frame: av.VideoFrame) -> None:
     """Raises Rejected (UNSUPPORTED) for Dolby Vision profile 5, whose pictures are no colours without its metadata.
 
-    Its frames have full-range samples and the bitstream profile 0, by which FFmpeg recognises it (libavcodec/dovi_rpu.c).
-    The other profiles have pictures in PQ, HLG or BT.709, and are read as such.
+    Its frames have full-range samples and the bitstream's profile 0, by which FFmpeg knows it (libavcodec/dovi_rpu.c).
+    Those of the other profiles are in PQ, HLG or BT.709, and are read as such.
     """
     metadata = side_data_of(frame, "DOVI_METADATA")
     if metadata is None or len(metadata) < 8:

@@ -172,7 +172,7 @@ class Source:
 
     @property
     def aspect(self) -> Fraction | None:
-        """The width of a pixel divided by its height: the container's, else the codec's, which changes at key frames."""
+        """A pixel's width divided by its height: the container's, else the codec's, which changes at key frames."""
         return self.video.codec_context.sample_aspect_ratio if self._aspect_is_coded else self._aspect
 
     def pictures(self, start: float, end: float) -> Iterator[Picture]:

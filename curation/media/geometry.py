@@ -42,15 +42,17 @@ class Orientation(NamedTuple):
 UPRIGHT = Orientation()
 
 
-def orientation_of(frame: av.VideoFrame) -> Orientation:
-    """The orientation nearest to a frame's display matrix.
+_ANTICLOCKWISE = (None, Orientation(True, False, True), Orientation(False, True, True), Orientation(True, True))
+
+
+def orientation_of(frame: av.VideoFrame) -> Orientation | None:
+    """The orientation nearest to a frame's display matrix; None if it has none.
 
     Its first two rows map a point (p, q) of the frame to (a p + c q, b p + d q): FFmpeg, libavutil/display.h.
     """
     matrix = side_data_of(frame, "DISPLAYMATRIX")
     if matrix is None or len(matrix) != _MATRIX.size:
-        turned = round(frame.rotation / 90) % 4  # known even where PyAV cannot list the side data
-        return (UPRIGHT, Orientation(True, False, True), Orientation(False, True, True), Orientation(True, True))[turned]
+        return _ANTICLOCKWISE[round(frame.rotation / 90) % 4]  # known even where PyAV cannot list the side data
     a, b, _, c, d, *_ = _MATRIX.unpack(matrix)
     if abs(a) + abs(d) >= abs(b) + abs(c):
         return Orientation(False, a < 0, d < 0)
@@ -76,16 +78,19 @@ class Placement:
 class Geometry:
     """The display geometry of a source: that of its first frame, into which frames of other shapes are fitted.
 
-    `aspect` is the width of a pixel divided by its height. It may change between frames.
+    `aspect` is the width of a pixel divided by its height. It may change between frames, as may the orientation, which
+    holds until another is stated.
     """
 
     def __init__(self, first: av.VideoFrame, aspect: Fraction | None) -> None:
         self.aspect = aspect
-        self.width, self.height = self._displayed(first, orientation_of(first))
+        self._orientation = UPRIGHT
+        self.width, self.height = self._displayed(first)
 
-    def _displayed(self, frame: av.VideoFrame, orientation: Orientation) -> tuple[int, int]:
+    def _displayed(self, frame: av.VideoFrame) -> tuple[int, int]:
+        self._orientation = orientation_of(frame) or self._orientation
         width, height = max(1, round(frame.width * float(self.aspect or 1))), frame.height
-        return (height, width) if orientation.swapped else (width, height)
+        return (height, width) if self._orientation.swapped else (width, height)
 
     def size_for_height(self, lines: int) -> tuple[int, int]:
         """(width, height), both even, with at most `lines` lines; never enlarged."""
@@ -99,13 +104,13 @@ class Geometry:
 
     def place(self, frame: av.VideoFrame, size: tuple[int, int]) -> Placement:
         """Where `frame` goes in a picture of `size` (width, height): as large as it can be in its own shape."""
-        orientation = orientation_of(frame)
-        shown = self._displayed(frame, orientation)
+        shown = self._displayed(frame)
         scale = min(size[0] / shown[0], size[1] / shown[1])
         missing = [whole - scale * side for whole, side in zip(size, shown, strict=True)]
         fills = all(m <= max(_NEARLY_PIXELS, _NEARLY * whole) for m, whole in zip(missing, size, strict=True))
         inner = size if fills else (min(size[0], _even(scale * shown[0])), min(size[1], _even(scale * shown[1])))
         corner = None if fills else ((size[0] - inner[0]) // 4 * 2, (size[1] - inner[1]) // 4 * 2)
+        orientation = self._orientation
         return Placement(inner[::-1] if orientation.swapped else inner, orientation, corner)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import av
+from av.buffer import Buffer
 
 
 def side_data_of(frame: av.VideoFrame, name: str) -> bytes | None:
@@ -11,7 +14,7 @@ def side_data_of(frame: av.VideoFrame, name: str) -> bytes | None:
     Also None if a frame has side data that PyAV does not know.
     """
     try:
-        found = frame.side_data.get(name)  # type: ignore[call-overload]
+        found = cast(Buffer | None, frame.side_data.get(name))
     except ValueError:
         return None
     return None if found is None else bytes(found)

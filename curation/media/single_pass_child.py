@@ -18,8 +18,8 @@ from typing import Any, cast
 import av
 from pydantic import TypeAdapter
 
-from curation.media.containers import Contents, clock_of, contents_of, open_media, raise_resource_error
 from curation.media.colours import TRANSFERS
+from curation.media.containers import Contents, clock_of, contents_of, open_media, raise_resource_error
 from curation.media.decode import Picture, Source, declared_duration, video_stream
 from curation.media.encode import AudioTrack, VideoTrack, copy_packets, open_stored, stored_time_base
 from curation.media.geometry import Geometry

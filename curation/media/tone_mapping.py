@@ -56,13 +56,15 @@ _C1, _C2, _C3 = 3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32
 def pq_to_light(signal: np.ndarray) -> np.ndarray:
     """cd/m² of PQ's signal in [0, 1]: ITU-R BT.2100, table 4."""
     power = signal ** (1 / _M2)
-    return 10_000.0 * (np.maximum(power - _C1, 0.0) / (_C2 - _C3 * power)) ** (1 / _M1)
+    light: np.ndarray = 10_000.0 * (np.maximum(power - _C1, 0.0) / (_C2 - _C3 * power)) ** (1 / _M1)
+    return light
 
 
 def light_to_pq(light: np.ndarray) -> np.ndarray:
     """The inverse of `pq_to_light`."""
     power = (light / 10_000.0) ** _M1
-    return ((_C1 + _C2 * power) / (1 + _C3 * power)) ** _M2
+    signal: np.ndarray = ((_C1 + _C2 * power) / (1 + _C3 * power)) ** _M2
+    return signal
 
 
 def hlg_to_scene(signal: np.ndarray) -> np.ndarray:
@@ -72,9 +74,7 @@ def hlg_to_scene(signal: np.ndarray) -> np.ndarray:
 
 
 def eetf(light: np.ndarray, peak: float, target: float) -> np.ndarray:
-    """`light`, cd/m² up to `peak`, compressed to `target`: ITU-R BT.2390, 5.4.1, with black at 0 in both."""
-    if peak <= target:
-        return np.minimum(light, target)
+    """`light`, cd/m² up to `peak`, compressed to a lower `target`: ITU-R BT.2390, 5.4.1, with black at 0 in both."""
     source = light_to_pq(np.array(peak))
     signal = np.minimum(light_to_pq(light) / source, 1.0)
     most = light_to_pq(np.array(target)) / source
@@ -86,9 +86,9 @@ def eetf(light: np.ndarray, peak: float, target: float) -> np.ndarray:
 
 def rgb_to_xyz(primaries: int) -> np.ndarray:
     """The matrix of linear RGB to CIE XYZ, float64 [3, 3]: SMPTE RP 177. Its second row is the luminance."""
-    columns = np.array([[x / y, 1.0, (1 - x - y) / y] for x, y in _CHROMATICITIES[primaries]]).T
+    columns: np.ndarray = np.array([[x / y, 1.0, (1 - x - y) / y] for x, y in _CHROMATICITIES[primaries]]).T
     x, y = _D65
-    return cast(np.ndarray, columns * np.linalg.solve(columns, [x / y, 1.0, (1 - x - y) / y]))
+    return columns * np.linalg.solve(columns, [x / y, 1.0, (1 - x - y) / y])
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------
@@ -138,9 +138,8 @@ class ToneMapper:
         if self._is_hdr:
             gain = self._gains(_weighted(self._luminance, red, green, blue) if self._is_hlg else None, mapped)
             mapped = [cv2.multiply(light, gain) for light in mapped]
-        steps = (cv2.multiply(cv2.sqrt(cv2.max(light, 0.0)), _STEPS - 1, dtype=cv2.CV_16U) for light in mapped)
-        red, green, blue = (np.take(self._signal, step, mode="clip") for step in steps)
-        return cv2.merge([blue, green, red])
+        steps = (_steps(_root(light), 1.0) for light in mapped)
+        return cv2.merge([np.take(self._signal, step, mode="clip") for step in steps][::-1])
 
     def _gains(self, luminance: np.ndarray | None, mapped: list[np.ndarray]) -> np.ndarray:
         """What the light of each pixel is multiplied by. `luminance` is that of the scene, given for HLG."""
@@ -169,8 +168,16 @@ def _weighted(weights: np.ndarray, red: np.ndarray, green: np.ndarray, blue: np.
 
 def _quartic_steps(light: np.ndarray, most: float) -> np.ndarray:
     """Where `light` in [0, most] lies in a table whose steps are fourth roots, fine where it is dark."""
-    root = cv2.sqrt(cv2.sqrt(cv2.max(light, 0.0)))
-    return cv2.multiply(root, (_STEPS - 1) / most**0.25, dtype=cv2.CV_16U)
+    return _steps(cv2.sqrt(_root(light)), most**0.25)
+
+
+def _root(light: np.ndarray) -> np.ndarray:
+    return cv2.sqrt(cv2.max(light, cast(Any, 0.0)))
+
+
+def _steps(values: np.ndarray, most: float) -> np.ndarray:
+    """`values` in [0, most] as places in a table, uint16."""
+    return cv2.multiply(values, cast(Any, (_STEPS - 1) / most), dtype=cv2.CV_16U)
 
 
 def _peak(frame: av.VideoFrame) -> float:

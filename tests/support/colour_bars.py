@@ -49,7 +49,11 @@ class Code:
     def decode(self, code: tuple[int, int, int]) -> Triple:
         red, blue = _LUMA[self.matrix]
         base, luma_range, chroma_range, middle = self._range()
-        luma, cb, cr = (code[0] - base) / luma_range, (code[1] - middle) / chroma_range, (code[2] - middle) / chroma_range
+        luma, cb, cr = (
+            (code[0] - base) / luma_range,
+            (code[1] - middle) / chroma_range,
+            (code[2] - middle) / chroma_range,
+        )
         r, b = luma + (2 - 2 * red) * cr, luma + (2 - 2 * blue) * cb
         g = (luma - red * r - blue * b) / (1 - red - blue)
         return tuple(min(1.0, max(0.0, part)) for part in (r, g, b))  # type: ignore[return-value]

@@ -19,13 +19,14 @@ from curation.settings import Settings
 from tests.support import colour_bars as bars
 from tests.support import media_files as files
 from tests.support.colour_bars import HDR_BARS, SDR_BARS, Code, Triple
+from tests.support.dolby_vision import metadata, with_metadata
 
 TOLERANCE = 12  # of 255
 
 PQ_TAGS = ("-color_primaries", "bt2020", "-color_trc", "smpte2084", "-colorspace", "bt2020nc", "-color_range", "tv")
 HLG_TAGS = ("-color_primaries", "bt2020", "-color_trc", "arib-std-b67", "-colorspace", "bt2020nc", "-color_range", "tv")
 X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-qp", "0", "-threads", "1")
-X265 = ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "lossless=1:log-level=none:pools=none")
+X265 = ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "lossless=1:bframes=0:log-level=none:pools=none")
 VP9 = ("-c:v", "libvpx-vp9", "-lossless", "1", "-deadline", "realtime", "-cpu-used", "8")
 AV1 = ("-c:v", "libaom-av1", "-crf", "4", "-usage", "realtime", "-cpu-used", "8", "-threads", "1")
 HDR10 = Code("bt2020nc", 10)
@@ -74,7 +75,10 @@ class Hdr:
 
 
 _CLL = (*X265[:-1], f"{X265[-1]}:max-cll=3500,400")
-_MASTERED = (*X265[:-1], f"{X265[-1]}:master-display=G(8500,39850)B(6550,2300)R(35400,14600)WP(15635,16450)L(20000000,1)")
+_MASTERED = (
+    *X265[:-1],
+    f"{X265[-1]}:master-display=G(8500,39850)B(6550,2300)R(35400,14600)WP(15635,16450)L(20000000,1)",
+)
 HDR = (
     Hdr("hevc_pq.mp4", (*X265, *PQ_TAGS), "smpte2084"),
     Hdr("hevc_pq_content_light.mkv", (*_CLL, *PQ_TAGS), "smpte2084", 4000.0),
@@ -224,3 +228,16 @@ def test_a_matrix_that_nothing_converts_is_named(tmp_path: Path) -> None:
     source = bars.encoded(tmp_path / "a.mp4", codes, Code(), *X264, *tags("bt709", "bt709", "ycgco"))
     rejected = rejection(source, tmp_path)
     assert rejected.kind is Kind.UNSUPPORTED and "YCgCo" in str(rejected)
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv", "ts"])
+def test_dolby_vision_is_read_where_its_pictures_are_colours(container: str, tmp_path: Path) -> None:
+    """Profile 8 is HDR with metadata that may be left out. Profile 5 is nothing without its metadata, and says so."""
+    signals = [tuple(map(bars.pq, light)) for light in HDR_BARS]
+    codes = [HDR10.encode(signal) for signal in signals]  # type: ignore[arg-type]
+    plain = bars.encoded(tmp_path / "plain.mp4", codes, HDR10, *X265, *PQ_TAGS)
+    eight = with_metadata(plain, metadata(1, is_full_range=False), tmp_path / f"eight.{container}")
+    assert run(eight, tmp_path)[0].tone_mapping == "bt2390"
+    five = with_metadata(plain, metadata(0, is_full_range=True), tmp_path / f"five.{container}")
+    rejected = rejection(five, tmp_path)
+    assert rejected.kind is Kind.UNSUPPORTED and "Dolby Vision profile 5" in str(rejected)
