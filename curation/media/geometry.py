@@ -85,10 +85,13 @@ class Geometry:
     def __init__(self, first: av.VideoFrame, aspect: Fraction | None) -> None:
         self.aspect = aspect
         self._orientation = UPRIGHT
+        self._orientations: dict[int, Orientation | None] = {}  # by the rotation that PyAV derives from the matrix
         self.width, self.height = self._displayed(first)
 
     def _displayed(self, frame: av.VideoFrame) -> tuple[int, int]:
-        self._orientation = orientation_of(frame) or self._orientation
+        if frame.rotation not in self._orientations:
+            self._orientations[frame.rotation] = orientation_of(frame)
+        self._orientation = self._orientations[frame.rotation] or self._orientation
         width, height = max(1, round(frame.width * float(self.aspect or 1))), frame.height
         return (height, width) if self._orientation.swapped else (width, height)
 

@@ -15,7 +15,7 @@ from curation.ids import microseconds
 from curation.media.colours import Colours, check_dolby_vision, colours_of, sdr
 from curation.media.geometry import Geometry, Placement
 from curation.media.shots import WIDTH
-from curation.media.tone_mapping import CODED_AS, operator_for, tone_mapper
+from curation.media.tone_mapping import CODED_AS, ToneMapper, operator_for, tone_mapper
 from curation.settings import FrameSettings
 
 _SWSCALE = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}  # swscale's number of each matrix
@@ -36,23 +36,23 @@ class Scaler:
         self._second = VideoReformatter()
         self._seen: Colours | None = None
         self._stored: Colours | None = None
+        self._mapper: ToneMapper | None = None
         self.tone_mapping: str | None = None
 
     def scale(self, frame: av.VideoFrame) -> av.VideoFrame:
         """Raises Rejected for colours that cannot be converted."""
         colours = colours_of(frame)
-        mapper = tone_mapper(colours, frame)
         if colours != self._seen:
             check_dolby_vision(frame)
-            self._seen = colours
-            self._stored = self._stored or sdr(colours, mapper is not None)
+            self._seen, self._mapper = colours, tone_mapper(colours, frame)
+            self._stored = self._stored or sdr(colours, self._mapper is not None)
             self.tone_mapping = self.tone_mapping or operator_for(colours)
         place = self._geometry.place(frame, self._size)
-        if mapper is None:
+        if self._mapper is None:
             scaled = self._reformatted(self._reformatter, frame, place.size, self._pixels, colours)
         else:
             coded = self._reformatted(self._reformatter, frame, place.size, CODED_AS, colours)
-            scaled = av.VideoFrame.from_ndarray(cast(Any, mapper.bgr(coded)), format="bgr24")
+            scaled = av.VideoFrame.from_ndarray(cast(Any, self._mapper.bgr(coded)), format="bgr24")
             if self._pixels != "bgr24":
                 scaled = self._reformatted(self._second, scaled, place.size, self._pixels, colours_of(scaled))
         if not place.is_plain:
