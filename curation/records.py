@@ -190,7 +190,7 @@ class Video:
     ] = None
     tone_mapping: Annotated[
         str | None,
-        "what made SDR in BT.709 of frames and stored media: bt2390 of HDR, bt2407 of a wide gamut; null if it was",
+        "what made SDR in BT.709 of frames and stored media: bt2390 of HDR, bt2407 of a wide gamut; else null",
     ] = None
 
 

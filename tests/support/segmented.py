@@ -21,6 +21,7 @@ from curation.dataset.object_store import put
 from curation.dataset.parts import PartWriter
 from curation.dataset.writer import Writer
 from curation.ids import content_digest, digest, frame_id_of
+from curation.recipes import RECIPES, Step, identity
 from curation.records import Download, Row, VideoRequest
 from curation.rejects import Stage
 from curation.row_digests import download_digest, material_digest, media_digest, tiling_digest, words_digest
@@ -74,7 +75,8 @@ def segment_videos(
                 parts.add([Row(download, fetched)])
             parts.add(Row(record, decoded) for record in rows["videos"])
             parts.add(Row(record, decoded) for record in rows["frames"])
-            parts.add(Row(record, tiling_digest(decoded, download.words, settings)) for record in rows["segments"])
+            tilings = tiling_digest(identity(decoded, RECIPES[Step.MEDIA]), download.words, settings)
+            parts.add(Row(record, tilings) for record in rows["segments"])
         replacements = [
             Replacement(table, ("video_id",), frozenset(gone), frozenset(dataset.live_parts(table)))
             for table in ("videos", "frames", "segments")

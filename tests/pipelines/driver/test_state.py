@@ -16,6 +16,7 @@ from curation.dataset.edits import replacing
 from curation.dataset.parts import PartWriter
 from curation.dataset.writer import Writer
 from curation.ids import digest, digests
+from curation.recipes import RECIPES, Step, identity
 from curation.records import Download, Row
 from curation.rejects import Kind, Stage
 from curation.row_digests import (
@@ -50,7 +51,7 @@ def tiling_of(number: int, settings: Settings = SETTINGS) -> str:
     request = request_of(number)
     download = as_fetched(download_of(number), request, settings)
     media = media_digest(download_digest(request, settings), settings, download.material)
-    return tiling_digest(media, download.words, settings)
+    return tiling_digest(identity(media, RECIPES[Step.MEDIA]), download.words, settings)
 
 
 def give_texts(dataset: Dataset, number: int, uncaptioned: int = 0) -> None:
