@@ -8,6 +8,7 @@ from typing import Any
 
 import duckdb
 
+from curation.dataset.database import connect
 from curation.errors import UsageError
 
 
@@ -18,7 +19,7 @@ def one_condition(text: str) -> str:
     >>> one_condition("scale = 'short' -- of the three")
     "(scale = 'short' -- of the three\\n)"
     """
-    with duckdb.connect(config={"enable_external_access": False}) as parser:
+    with connect() as parser:
         node = _parsed(parser, text)
         plain = _parsed(parser, "true")
     expressions = node.pop("select_list", [])

@@ -8,7 +8,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
-import os
 import re
 import tempfile
 import time
@@ -32,7 +31,7 @@ from deltalake.fs import DeltaStorageHandler
 from obstore.store import ObjectStore, from_url
 from pyarrow.fs import FileSystem, LocalFileSystem, PyFileSystem, SubTreeFileSystem
 
-from curation.dataset import local_files, object_store, seals
+from curation.dataset import database, local_files, object_store, seals
 from curation.dataset.creation import CHECKPOINT_VERSIONS, add_columns, create_table
 from curation.dataset.object_store import read_errors, write_errors
 from curation.dataset.own_paths import check_parts, check_path
@@ -40,8 +39,6 @@ from curation.dataset.parts import Part
 from curation.errors import DamagedError, DatasetError, UsageError
 from curation.schema import TABLES
 
-SQL_MEMORY = "1GB"  # more is spilled to disk
-SQL_THREADS = 4  # each uses some of this memory
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
@@ -274,8 +271,8 @@ class Dataset:
 
     def sql_each(self, queries: Sequence[str]) -> list[pa.Table]:
         """The answers to several queries, one after the other, on the current tables."""
-        with self._database(queries) as database:
-            return [database.sql(query).to_arrow_table() for query in queries]
+        with self._tables(queries) as connection:
+            return [connection.sql(query).to_arrow_table() for query in queries]
 
     def stream(self, query: str, versions: Mapping[str, int] = MappingProxyType({})) -> Iterator[pa.RecordBatch]:
         """`sql`, one batch at a time, sorting on disk what does not fit into memory; `versions` are by table."""
@@ -283,19 +280,13 @@ class Dataset:
             # closing waits for DuckDB's threads, so it must happen while they can still get the interpreter
             atexit.register(opened.close)
             opened.callback(atexit.unregister, opened.close)
-            database = opened.enter_context(self._database([query], versions))
-            yield from opened.enter_context(database.sql(query).to_arrow_reader(1024))
+            connection = opened.enter_context(self._tables([query], versions))
+            yield from opened.enter_context(connection.sql(query).to_arrow_reader(1024))
 
     @contextlib.contextmanager
-    def _database(self, queries: Sequence[str], versions: Mapping[str, int] = MappingProxyType({})) -> Iterator[Any]:
+    def _tables(self, queries: Sequence[str], versions: Mapping[str, int] = MappingProxyType({})) -> Iterator[Any]:
         """A DuckDB connection with the tables that the queries name; it can read nothing else."""
-        closed: dict[str, Any] = {"enable_external_access": False, "python_enable_replacements": False}
-        bounds: dict[str, Any] = {"memory_limit": SQL_MEMORY, "threads": min(SQL_THREADS, os.cpu_count() or 1)}
-        with (
-            tempfile.TemporaryDirectory(prefix="vidla-sql-") as spill,
-            duckdb.connect(config={**closed, **bounds, "temp_directory": spill}) as connection,
-        ):
-            connection.execute("set timezone = 'UTC'")
+        with database.transaction() as connection:
             for name in TABLES:
                 if any(re.search(rf"\b{name}\b", query, re.IGNORECASE) for query in queries):
                     connection.register(name, self.arrow(name, versions.get(name)))

@@ -9,6 +9,7 @@ import duckdb
 import pyarrow as pa
 
 from curation.dataset.conditions import one_condition
+from curation.dataset.database import connect
 from curation.dataset.dataset import Dataset
 from curation.errors import ConfigError, UsageError
 from curation.records import Page
@@ -37,7 +38,7 @@ class Gate:
         except UsageError as error:
             raise ConfigError(f"download.only_where: {error}") from None
         self._lock = threading.Lock()
-        self._connection = duckdb.connect(config={"enable_external_access": False, "threads": 1})
+        self._connection = connect()
         try:
             self._admitted(COLUMNS.empty_table())
         except duckdb.Error as error:

@@ -19,7 +19,6 @@ import pytest
 from deltalake import DeltaTable
 
 from curation.dataset import commits
-from curation.dataset.books import balance
 from curation.dataset.dataset import Dataset
 from curation.ids import digest
 from curation.rejects import Stage
@@ -176,7 +175,6 @@ def check(
         for row in dataset.read(table).to_pylist():
             if (number := number_of(row)) in numbers:
                 assert row["metadata"] == metadata.get(number), (number, table)
-    assert balance(dataset).imbalances(list(Stage)) == []
     assert not [path for path, _, _ in dataset.list("sources/")]
     with pure_work(World()), this_process:
         settings = settings_of(*changes)

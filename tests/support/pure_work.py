@@ -7,8 +7,10 @@ tilings, the tables, their logs and the commits.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,9 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.dataset
 import pytest
 
 import pipelines.stages.stage as stages
+from curation.dataset.dataset import Dataset
 from curation.download_settings import DownloadSettings
 from curation.engines.interface import Completion, Failure, TextRequest
 from curation.ids import digest, file_digest, video_id_of
@@ -229,12 +234,29 @@ def run_in_one_job(job: WaveInOneJob, runner: Runner) -> EarlyEnd | None:
     return None
 
 
+def _arrow(dataset: Dataset, table: str, version: int | None = None) -> pa.dataset.Dataset:
+    """In place of Dataset.arrow: a table's rows are read once for each state of its log, and kept in memory."""
+    assert dataset.folder is not None
+    with os.scandir(dataset.folder / table / "_delta_log") as entries:
+        stats = ((entry.name, entry.stat()) for entry in entries)
+        log = frozenset((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+    return pa.dataset.dataset(_rows(dataset, table, version, log))
+
+
+_read_table = Dataset.arrow
+
+
+@functools.lru_cache(200)
+def _rows(dataset: Dataset, table: str, version: int | None, log: frozenset[tuple[Any, ...]]) -> pa.Table:
+    return _read_table(dataset, table, version).to_table()
+
+
 @contextmanager
 def pure_work(world: World) -> Iterator[None]:
     """Work by these functions, in this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("os.fsync", lambda _: None)
-        patch.setattr("curation.dataset.dataset.SQL_THREADS", 1)
+        patch.setattr(Dataset, "arrow", _arrow)
         patch.setattr("pipelines.driver.curate.read_inputs", world.inputs)
         patch.setattr("pipelines.stages.download.fetch", world.fetch)
         patch.setattr("pipelines.stages.download.fetch_subtitles", world.fetch_subtitles)

@@ -229,6 +229,18 @@ def test_sql_sees_the_tables_and_nothing_else(added: Dataset, tmp_path: Path) ->
     assert not (tmp_path / "out.csv").exists()
 
 
+def test_what_a_query_makes_or_sets_concerns_no_other_query(added: Dataset) -> None:
+    for query in ("create table mine as select 1 as a", "create macro mine(a) as a", "attach ':memory:' as mine"):
+        added.sql(query)
+    for query in ("from mine", "select mine(1)", "from mine.main.a", "set memory_limit = '1MB'", "set threads = 1"):
+        with pytest.raises(UsageError):
+            added.sql(query)
+    stream = added.stream("select clip_id from clips order by clip_id")
+    first = next(stream)
+    assert added.sql("select count(*) as n from clips")["n"].to_pylist() == [14]
+    assert len(first) + sum(map(len, stream)) == 14
+
+
 def test_a_stream_gives_all_rows_in_order_at_the_version_asked_for(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "data", videos=1)
     version = dataset.delta("clips").version()

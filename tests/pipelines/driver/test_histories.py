@@ -71,9 +71,9 @@ class Histories(RuleBasedStateMachine):
     def complete(self, changes: tuple[str, ...], *, prune: bool = False) -> None:
         self.last = changes
         self.asked = set(self.world.listed) | (set() if prune else self.asked)
-        run(self.world, self.location, *changes, prune=prune)
+        assert run(self.world, self.location, *changes, prune=prune) == 0, "the books balance"
         if self.outage:
-            run(self.world, self.location, *changes, retry=True)
+            assert run(self.world, self.location, *changes, retry=True) == 0
             self.outage = False
         stated = {column: self.stated(column) for column in ("metadata", "ids")}
         check(self.location, self.asked - self.forgotten, *changes, **stated)
