@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -60,10 +62,24 @@ def has_smollm2() -> bool:
 def _smollm2() -> tuple[Any, Any]:
     torch, folder = load_torch(), package_folder(SMOLLM2_PACKAGE)
     tokenizers, models = from_transformers("AutoTokenizer", "AutoModelForCausalLM")
-    tokenizer = tokenizers.from_pretrained(folder, gguf_file=_SMOLLM2, local_files_only=True)
-    # In float32 a greedy answer hardly depends on what else is in its batch.
-    model = models.from_pretrained(folder, gguf_file=_SMOLLM2, dtype=torch.float32, local_files_only=True)
+    with _reading_gguf_once():
+        tokenizer = tokenizers.from_pretrained(folder, gguf_file=_SMOLLM2, local_files_only=True)
+        # In float32 a greedy answer hardly depends on what else is in its batch.
+        model = models.from_pretrained(folder, gguf_file=_SMOLLM2, dtype=torch.float32, local_files_only=True)
     return tokenizer, model.eval()
+
+
+@contextlib.contextmanager
+def _reading_gguf_once() -> Iterator[None]:
+    """While it loads one model, transformers reads the whole file three times, and makes a map of names 397 times."""
+    import gguf
+
+    made_again = ("GGUFReader", "get_tensor_name_map")
+    with contextlib.ExitStack() as restored:
+        for name in made_again:
+            restored.callback(setattr, gguf, name, getattr(gguf, name))
+            setattr(gguf, name, cache(getattr(gguf, name)))
+        yield
 
 
 def smollm2() -> tuple[Any, Any]:
