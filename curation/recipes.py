@@ -22,6 +22,7 @@ class Step(StrEnum):
     DOWNLOAD = "download"
     MEDIA = "media"
     TILINGS = "tilings"
+    TIMELINES = "timelines"
     CAPTIONS = "captions"
     SUMMARIES = "summaries"
 
@@ -35,6 +36,7 @@ STEP_OF: Mapping[str, Step] = {
     "videos": Step.MEDIA,
     "frames": Step.MEDIA,
     "segments": Step.TILINGS,
+    "timelines": Step.TIMELINES,
     "captions": Step.CAPTIONS,
     "summaries": Step.SUMMARIES,
     "clips": Step.SUMMARIES,

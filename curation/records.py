@@ -53,6 +53,29 @@ class Shot:
     end: Annotated[float, "time of the next shot's first frame, or the video's end"]
 
 
+@dataclass(frozen=True)
+class PictureBox:
+    """The picture without black bars, in fractions of the frame: left and right of its width, the others of its height.
+
+    Whole: 0, 0, 1, 1.
+    """
+
+    left: Annotated[float, "where it begins"] = 0.0
+    top: Annotated[float, "where it begins"] = 0.0
+    right: Annotated[float, "where it ends"] = 1.0
+    bottom: Annotated[float, "where it ends"] = 1.0
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """A run of nearly equal pictures, by the hash of the first."""
+
+    start: Annotated[float, "when the first of them is displayed"]
+    end: Annotated[float, "when the last of them was looked at"]
+    pdq: Annotated[str, "PDQ hash of 256 bits, hexadecimal; up to some 31 bits apart are alike"]
+    quality: Annotated[int, "0 to 100; below 50 there is too little to see for a match to mean much"]
+
+
 # --- tables ---------------------------------------------------------------------------------------------------------
 
 
@@ -195,8 +218,37 @@ class Video:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Timeline:
+    """How the pictures of a video look and move, second by second, and its fingerprints; all without black bars.
+
+    Series have a value for each second of the stored media: the first for 0 to 1 s, and so on.
+    """
+
+    video_id: Annotated[str, "the video"]
+    luminance: Annotated[tuple[float, ...], "mean luma, 0 (black) to 1 (white)"]
+    contrast: Annotated[tuple[float, ...], "standard deviation of luma over a picture"]
+    black: Annotated[tuple[float, ...], "share of black pixels"]
+    blown: Annotated[tuple[float, ...], "share of blown-out pixels"]
+    sharpness: Annotated[tuple[float, ...], "variance of the luma's Laplacian in a picture of 320 columns"]
+    motion: Annotated[
+        tuple[float, ...],
+        "mean difference in luma of pictures 1/8 s apart, less the displacement of the whole frame; 0 across cuts",
+    ]
+    displacement: Annotated[
+        tuple[float, ...], "mean displacement of the whole frame in 1/8 s, as a fraction of the picture's width"
+    ]
+    shake: Annotated[tuple[float, ...], "mean change of that displacement; 0 for a steady pan"]
+    still: Annotated[tuple[float, ...], "share of the time in which nothing moves"]
+    picture_box: Annotated[PictureBox, "the picture without black bars, as it is for most of the video"]
+    picture_boxes: Annotated[tuple[PictureBox, ...], "the same, for each second"]
+    fingerprints: Annotated[
+        tuple[Fingerprint, ...], "at 2 Hz and half a second after each cut; runs of nearly equal pictures are one"
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Frame:
-    """A frame kept for captioning. Those in the `frame_ids` of a segment are captioned."""
+    """A frame kept for captioning, without black bars. Those in the `frame_ids` of a segment are captioned."""
 
     frame_id: Annotated[str, "derived from video and microsecond"]
     video_id: Annotated[str, "the video"]

@@ -100,6 +100,19 @@ def _single_pass(frames: FrameSettings, *sections: Section) -> tuple[Any, ...]:
     return (kept, *(section.digest() for section in sections))
 
 
+def timeline_digest(media: str) -> str:
+    """The digest of the `timelines` row that is measured in media with the identity `media`."""
+    return digest(*_timeline(media))
+
+
+def timeline_digests(media: pa.ChunkedArray) -> pa.Array:
+    return digests(*_timeline(media))
+
+
+def _timeline(media: Any) -> tuple[Any, ...]:
+    return ("timeline", media)
+
+
 def spoken_digest(words: str, settings: Settings) -> str:
     """What identifies the sentences of a video whose subtitles have the digest `words`."""
     return digest(*_spoken(words, settings))

@@ -23,6 +23,7 @@ from curation.records import (
     Segment,
     Summary,
     T,
+    Timeline,
     Usage,
     Video,
     VideoRequest,
@@ -50,6 +51,7 @@ TABLES: dict[str, Table] = {
         Table("downloads", Download, ("request_key",)),
         Table("videos", Video, ("video_id",)),
         Table("frames", Frame, ("frame_id",)),
+        Table("timelines", Timeline, ("video_id",)),
         Table("captions", Caption, ("frame_id",)),
         Table("segments", Segment, ("clip_id",)),
         Table("summaries", Summary, ("clip_id", "kind")),
@@ -124,27 +126,43 @@ def schema_of(record: type) -> pa.Schema:
 
 def from_row(record: type[T], row: Mapping[str, Any]) -> T:
     """The record in a row of its table as Arrow returns it; other columns are ignored."""
-    return record(
-        **{name: row[name] if inner is None else _values(inner, row[name]) for name, inner in _inner(cast(Any, record))}
-    )
+    return record(**{name: _value(kind, row[name]) for name, kind in _kinds(cast(Any, record))})
 
 
 def to_row(record: Any) -> dict[str, Any]:
-    """The row of a record in its table, without lineage; records in lists are converted too."""
-    return {
-        name: value if inner is None or not dataclasses.is_dataclass(inner) else tuple(map(to_row, value))
-        for name, inner in _inner(cast(Any, type(record)))
-        for value in (getattr(record, name),)
-    }
+    """The row of a record in its table, without lineage; records inside it are converted too."""
+    return {name: _plain(kind, getattr(record, name)) for name, kind in _kinds(cast(Any, type(record)))}
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """The kind of a field: whether it is a list, and the record that it is, or that its elements are, if any."""
+
+    is_list: bool
+    record: type | None
 
 
 @functools.cache
-def _inner(record: type) -> tuple[tuple[str, Any], ...]:
-    """The fields of a record, each with the type of its list's elements; None if it is not a list."""
+def _kinds(record: type) -> tuple[tuple[str, _Kind], ...]:
     hints = typing.get_type_hints(record)
-    names = (field.name for field in dataclasses.fields(record))
-    return tuple((n, typing.get_args(hints[n])[0] if typing.get_origin(hints[n]) is tuple else None) for n in names)
+    return tuple((field.name, _kind(hints[field.name])) for field in dataclasses.fields(record))
 
 
-def _values(inner: Any, values: Any) -> tuple[Any, ...]:
-    return tuple(from_row(cast(Any, inner), v) for v in values) if dataclasses.is_dataclass(inner) else tuple(values)
+def _kind(hint: Any) -> _Kind:
+    is_list = typing.get_origin(hint) is tuple
+    inner = typing.get_args(hint)[0] if is_list else hint
+    return _Kind(is_list, cast(type, inner) if dataclasses.is_dataclass(inner) else None)
+
+
+def _value(kind: _Kind, value: Any) -> Any:
+    """A field's value from that in a row."""
+    if kind.record is None:
+        return tuple(value) if kind.is_list else value
+    return tuple(from_row(kind.record, v) for v in value) if kind.is_list else from_row(kind.record, value)
+
+
+def _plain(kind: _Kind, value: Any) -> Any:
+    """A field's value as it is in a row."""
+    if kind.record is None:
+        return value
+    return tuple(map(to_row, value)) if kind.is_list else to_row(value)

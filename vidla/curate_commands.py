@@ -47,7 +47,7 @@ def curate(
         typer.Option(
             "--refresh",
             metavar="STEP",
-            help="remake rows of an older version of STEP: download, media, tilings, captions or summaries; repeatable",
+            help=f"remake rows of an older version of STEP ({', '.join(Step)}); repeatable",
         ),
     ] = None,
     files_under: Annotated[

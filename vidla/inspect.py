@@ -220,6 +220,9 @@ def _older(dataset: Dataset) -> Iterator[str]:
         rows = ", ".join(f"{count:,} {table}" for count, table in zip(counts, tables, strict=True) if count)
         if rows:
             yield f"{rows} made by an older recipe: `vidla curate --refresh {step}` makes them again"
+    query = "select count(*) as n from videos where video_id not in (select video_id from timelines)"
+    if count := dataset.sql(query).to_pylist()[0]["n"]:
+        yield f"{count:,} videos without a timeline: `vidla curate --refresh timelines` measures their stored media"
 
 
 # --- the rows of one table ------------------------------------------------------------------------------------------

@@ -198,6 +198,7 @@ _STRAY_QUERIES = [
     _orphans("downloads", "request_key", "requests", "downloads without a request"),
     _orphans("videos", "video_id", "downloads", "videos without a download", _TO_DOWNLOAD),
     _orphans("frames", "video_id", "videos", "frames without a video", _TO_SEGMENT),
+    _orphans("timelines", "video_id", "videos", "timelines without a video", _TO_SEGMENT),
     _orphans("captions", "frame_id", "frames", "captions of missing frames", _TO_SEGMENT, _CUT_AGAIN),
     _orphans("segments", "video_id", "videos", "segments without a video", _TO_SEGMENT),
     _orphans(

@@ -11,7 +11,9 @@ import av
 import cv2
 import numpy as np
 
+from curation.media.picture_box import WHOLE
 from curation.media.side_data import side_data_of
+from curation.records import PictureBox
 
 _MATRIX = struct.Struct("=9i")
 _NEARLY = 0.01  # a shape that differs by less fills the picture: bars that thin come from rounding
@@ -100,9 +102,10 @@ class Geometry:
         height = min(lines, self.height)
         return _even(self.width * height / self.height), _even(height)
 
-    def size_for_side(self, side: int) -> tuple[int, int]:
-        """(width, height) whose longer side has at most `side` pixels; never enlarged."""
-        scale = min(1.0, side / max(self.width, self.height))
+    def size_for_side(self, side: int, box: PictureBox = WHOLE) -> tuple[int, int]:
+        """(width, height) at which the longer side of what `box` holds has at most `side` pixels; never enlarged."""
+        longer = max(self.width * (box.right - box.left), self.height * (box.bottom - box.top))
+        scale = min(1.0, side / longer)
         return max(1, round(self.width * scale)), max(1, round(self.height * scale))
 
     def place(self, frame: av.VideoFrame, size: tuple[int, int]) -> Placement:

@@ -14,8 +14,10 @@ from av.video.reformatter import VideoReformatter
 from curation.ids import microseconds
 from curation.media.colours import Colours, check_dolby_vision, colours_of, sdr
 from curation.media.geometry import Geometry, Placement
+from curation.media.picture_box import WHOLE, crop, shows_outside
 from curation.media.shots import WIDTH
 from curation.media.tone_mapping import CODED_AS, ToneMapper, operator_for, tone_mapper
+from curation.records import PictureBox
 from curation.settings import FrameSettings
 
 _SWSCALE = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}  # swscale's number of each matrix
@@ -159,7 +161,7 @@ class Deinterlacer:
 
 
 class Spool:
-    """Writes the sharpest frame of every bucket of time to disk, at the size for captioning.
+    """Writes the sharpest frame of every bucket of time to disk, without black bars, at the size for captioning.
 
     Holds one decoded frame at a time, however long the video.
     """
@@ -167,31 +169,50 @@ class Spool:
     def __init__(self, folder: Path, geometry: Geometry, settings: FrameSettings) -> None:
         self._folder = folder
         self._settings = settings
-        self._scaler = Scaler(geometry, geometry.size_for_side(settings.max_side), "bgr24")
+        self._geometry = geometry
+        self._box: PictureBox | None = None
         self._bucket = -1
         self._best: tuple[float, float, av.VideoFrame] | None = None
         self.kept: list[tuple[float, float, str]] = []
 
-    def offer(self, frame: av.VideoFrame, time: float, sharpness: float) -> None:
-        """Consider `frame`. `sharpness` is that of a small version; it only ranks the frames of one bucket."""
+    def offer(self, frame: av.VideoFrame, time: float, sharpness: float, box: PictureBox) -> None:
+        """Consider `frame`. `sharpness` is that of a small version; it only ranks the frames of one bucket.
+
+        A frame that is written is cropped by `box`, the picture without bars as far as it is known by then.
+        """
         bucket = int(time / self._settings.keep_s)
         if bucket != self._bucket:
-            self.flush()
+            self.flush(box)
             self._bucket = bucket
         if self._best is None or sharpness > self._best[0]:
             self._best = sharpness, time, frame
 
-    def flush(self) -> None:
+    def flush(self, box: PictureBox) -> None:
         if self._best is None:
             return
         _, time, frame = self._best
         self._best = None
-        image = self._scaler.scale(frame).to_ndarray()
+        image = self._cropped(frame, box)
         sharpness = float(cv2.Laplacian(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.CV_32F).var())
         _, jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, self._settings.quality])
         path = self._folder / f"{microseconds(time):015d}.jpg"
         path.write_bytes(jpeg.tobytes())
         self.kept.append((time, sharpness, str(path)))
+
+    def _cropped(self, frame: av.VideoFrame, box: PictureBox) -> np.ndarray:
+        """What `box` holds of a frame, uint8 [height, width, 3], BGR; all of it, if it shows more than that."""
+        image = self._scaled(frame, box)
+        if box == WHOLE:
+            return image
+        luma = cv2.convertScaleAbs(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), alpha=219 / 255, beta=16)
+        return self._scaled(frame, WHOLE) if shows_outside(luma, box) else crop(image, box)
+
+    def _scaled(self, frame: av.VideoFrame, box: PictureBox) -> np.ndarray:
+        """The whole frame, so large that what `box` holds of it has the size for captioning."""
+        if box != self._box:
+            size = self._geometry.size_for_side(self._settings.max_side, box)
+            self._box, self._scaler = box, Scaler(self._geometry, size, "bgr24")
+        return self._scaler.scale(frame).to_ndarray()
 
 
 class Thumbnailer:

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from curation import guard
 from curation.errors import DISK_FULL_STATUS
 from curation.media.containers import Contents
-from curation.records import Shot
+from curation.records import Shot, Timeline
 from curation.rejects import Kind, Rejected
 from curation.settings import MediaSettings, Settings
 
@@ -50,7 +50,7 @@ class PassResult:
     """The results of the single pass. Times are seconds on the stored media's clock.
 
     `boundaries` are the key frames where a clip may begin or end, 0 and `duration` included. `damage` describes the
-    damage of a source that is mostly sound.
+    damage of a source that is mostly sound. The `video_id` of `timeline` is empty.
     """
 
     duration: float
@@ -65,6 +65,7 @@ class PassResult:
     boundaries: tuple[float, ...]
     candidates: tuple[Candidate, ...]
     damage: str | None
+    timeline: Timeline
     source_transfer: str | None = None
     tone_mapping: str | None = None
 
@@ -100,6 +101,15 @@ class PassTask:
     @property
     def pieces(self) -> Path:
         return self.stored.with_name(self.stored.name + ".part")
+
+
+@dataclass(frozen=True)
+class LookTask:
+    """Measure the timeline of `stored`, in which shots begin at `cuts`, in seconds."""
+
+    stored: Path
+    cuts: tuple[float, ...]
+    settings: MediaSettings
 
 
 @dataclass(frozen=True)
@@ -162,6 +172,16 @@ def decode_once(
     return decoded
 
 
+def look(stored: Path, cuts: Sequence[float], duration: float, settings: MediaSettings) -> Timeline:
+    """The timeline of stored media of `duration` seconds, in which shots begin at `cuts`; its `video_id` is empty.
+
+    Raises Rejected if it cannot be decoded.
+    """
+    wall = settings.timeout_s + settings.timeout_factor * duration
+    limits = guard.Limits(wall, settings.memory_bytes, _ANSWER_BYTES)
+    return _guarded("look", LookTask(stored, tuple(cuts), settings), limits, Timeline)
+
+
 def cut(stored: Path, start: float, end: float, out: Path, settings: MediaSettings) -> None:
     """Copy the packets of a clip of stored media to `out`, an mp4 whose clock begins at 0.
 
@@ -175,7 +195,9 @@ def cut(stored: Path, start: float, end: float, out: Path, settings: MediaSettin
         raise
 
 
-def _guarded(function: str, task: ProbeTask | PassTask | CutTask, limits: guard.Limits, answer: type[T]) -> T:
+def _guarded(
+    function: str, task: ProbeTask | PassTask | LookTask | CutTask, limits: guard.Limits, answer: type[T]
+) -> T:
     """Run `function` of single_pass_child.py on `task` in a guarded child. Raises Rejected."""
     name = f"curation.media.single_pass_child:{function}"
     argument = TypeAdapter(type(task)).dump_python(task, mode="json")

@@ -25,11 +25,13 @@ from curation.media.encode import AudioTrack, VideoTrack, copy_packets, open_sto
 from curation.media.geometry import Geometry
 from curation.media.pictures import Deinterlacer, Scaler, Spool, Thumbnailer, sharpness
 from curation.media.shots import ShotDetector
-from curation.media.single_pass import Candidate, Cut, CutTask, PassResult, PassTask, Probe, ProbeTask
-from curation.records import Shot
+from curation.media.single_pass import Candidate, Cut, CutTask, LookTask, PassResult, PassTask, Probe, ProbeTask
+from curation.media.timelines import TimelineBuilder
+from curation.records import Shot, Timeline
 from curation.rejects import Kind, Rejected
 from curation.settings import Settings
 
+_SAME_FRAME_S = 1e-4  # times that are this near are those of one frame
 _RATE_TOLERANCE = 1.02  # of the rate that a header states, by which no source has too many frames
 
 
@@ -59,6 +61,27 @@ def single_pass(argument: dict[str, Any]) -> PassResult:
         except av.FFmpegError as error:
             raise_resource_error(error)
             raise Rejected(Kind.UNSUPPORTED, f"it can be read, but not stored: {error}") from None
+
+
+def look(argument: dict[str, Any]) -> Timeline:
+    task = TypeAdapter(LookTask).validate_python(argument)
+    source, timeline, end = Source(task.stored, task.settings), TimelineBuilder(), 0.0
+    cuts = deque(sorted(task.cuts))
+    with source.container:
+        scaler: Scaler | None = None
+        for picture in source.pictures(0.0, float("inf")):
+            frame = picture.frame
+            if scaler is None:
+                geometry = Geometry(frame, source.aspect)
+                scaler = Scaler(geometry, geometry.size_for_height(geometry.height), "yuv420p")
+            is_cut = False
+            while cuts and cuts[0] <= picture.time + _SAME_FRAME_S:
+                is_cut = cuts.popleft() > 0
+            timeline.feed(scaler.scale(frame), picture.time, is_cut)
+            end = picture.time + float((frame.duration or 0) * source.time_base)
+    if scaler is None:
+        raise Rejected(Kind.CORRUPT, "not one frame can be decoded")
+    return timeline.finish(end)
 
 
 def cut(argument: dict[str, Any]) -> Cut:
@@ -103,6 +126,7 @@ class _SinglePass:
         self._scaler = Scaler(geometry, self._size, "yuv420p")
         self._thumbnailer = Thumbnailer(self._size)
         self._detector = ShotDetector(self._settings.shots, self._time_base, rate)
+        self._timeline = TimelineBuilder()
         self._spool = Spool(self._spool_folder, geometry, self._settings.frames)
         self._last, self._slot = -self._step, -1
         self._reached = -max(1, round(1 / (source.frame_rate * self._time_base)))
@@ -123,7 +147,7 @@ class _SinglePass:
         if not self._started:
             self._start(frame)
         elif frame.key_frame and self._geometry.aspect != self._source.aspect:
-            self._spool.flush()
+            self._spool.flush(self._timeline.box)
             self._geometry.aspect = self._source.aspect
         ticks = round(cast(int, frame.pts) * clock_of(frame) / self._time_base)
         time = float(ticks * self._time_base)
@@ -139,7 +163,7 @@ class _SinglePass:
         self._suspects.update(update.suspects)
         if self._is_requested(time):
             self._boundaries.add(ticks)
-        self._spool.offer(frame, time, sharpness(small))
+        self._spool.offer(frame, time, sharpness(small), self._timeline.box)
         self._queue.append((stored, ticks))
         self._encode(self._detector.lateness)
 
@@ -177,8 +201,10 @@ class _SinglePass:
         """Encode the queued frames but for the last `lateness`, which may still turn out to begin a shot."""
         while len(self._queue) > lateness:
             frame, ticks = self._queue.popleft()
-            key = ticks in self._boundaries or ticks in self._suspects
+            is_cut = ticks in self._suspects
+            key = ticks in self._boundaries or is_cut
             self._suspects.discard(ticks)
+            self._timeline.feed(frame, float(ticks * self._time_base), is_cut)
             self._video.write(frame, ticks, key)
 
     def finish(self) -> PassResult:
@@ -188,7 +214,7 @@ class _SinglePass:
         if not self._started:
             raise Rejected(Kind.TOO_SHORT, "the requested range begins after the video's end")
         self._encode(0)
-        self._spool.flush()
+        self._spool.flush(self._timeline.box)
         end = self._end
         duration = float(end * self._time_base)
         self._video.close(end)
@@ -216,4 +242,5 @@ class _SinglePass:
             source_transfer=self._transfer,
             tone_mapping=self._scaler.tone_mapping,
             damage=damage,
+            timeline=self._timeline.finish(duration),
         )

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from curation.ids import content_digest, file_digest, frame_id_of
 from curation.languages import code_of
-from curation.media.single_pass import PassResult, decode_once
-from curation.records import Download, Frame, Segment, Sentence, Video
+from curation.media.single_pass import PassResult, decode_once, look
+from curation.records import Download, Frame, Segment, Sentence, Timeline, Video
 from curation.rejects import Kind, Rejected
 from curation.segments.tilings import choose_frames, sentence_boundaries, tile
 from curation.settings import Settings
@@ -23,6 +23,7 @@ class Segmented:
     """A segmented source: its rows, and the stored media as a file on this machine's disk."""
 
     video: Video
+    timeline: Timeline
     frames: tuple[Frame, ...]
     segments: tuple[Segment, ...]
     stored: Path
@@ -43,7 +44,14 @@ def segment_video(download: Download, source: Path, media_uri: str, settings: Se
     video = _video(download, spoken, decoded, stored, media_uri)
     frames = tuple(_frames(video.video_id, decoded))
     segments = segments_of(video, [(f.frame_id, f.time, f.sharpness) for f in frames], settings)
-    return Segmented(video, frames, segments, stored)
+    timeline = dataclasses.replace(decoded.timeline, video_id=video.video_id)
+    return Segmented(video, timeline, frames, segments, stored)
+
+
+def timeline_of(video: Video, stored: Path, settings: Settings) -> Timeline:
+    """The timeline of a video that was segmented before, measured in its stored media. Raises Rejected."""
+    cuts = [shot.start for shot in video.shots[1:]]
+    return dataclasses.replace(look(stored, cuts, video.duration, settings.media), video_id=video.video_id)
 
 
 def with_words(video: Video, download: Download, settings: Settings) -> Video:

@@ -29,6 +29,7 @@ class Redone:
     subtitles: int = 0  # of videos whose media stays
     segmentations: int = 0
     tilings: int = 0  # of media that stays
+    timelines: int = 0  # of media that stays, and its tilings
     captions: int = 0
     summaries: int = 0
     served: Counter[str] = field(default_factory=Counter)  # the texts among these that a served model made, by its name
@@ -42,6 +43,7 @@ class Redone:
             "downloads of subtitles alone": self.subtitles,
             "segmentations": self.segmentations,
             "tilings of stored media": self.tilings,
+            "timelines of stored media": self.timelines,
         }
         texts = {"captions": self.captions, "summaries": self.summaries}
         parts = [f"{count:,} {what}" for what, count in counts.items() if count]
@@ -93,8 +95,9 @@ def redone(state: State, plan: Plan, change: Change) -> Redone:
     decoded = {
         v for v in (*plan.segment, *fetched) if v in state.videos and not (v in plan.segment and state.has_media(v))
     }
-    tiled = {v for v in (*plan.segment, *spoken) if v in state.segments} - decoded
-    made = Redone(sum(key not in local for key in keys), len(spoken), len(decoded), len(tiled))
+    measured = {v for v in plan.segment if state.is_cut(v)}
+    tiled = {v for v in (*plan.segment, *spoken) if v in state.segments} - decoded - measured
+    made = Redone(sum(key not in local for key in keys), len(spoken), len(decoded), len(tiled), len(measured))
     _count_texts(made, state, decoded, tiled, set(plan.text), change)
     return made
 

@@ -102,6 +102,7 @@ class Run:
             segment = [*wave.segment, *(v for v in new if self.state.can_be_cut(v, self.retry))]
         if Stage.SEGMENT in self.stages:
             self._stage(wave, Stage.SEGMENT, self._items(segment, Stage.SEGMENT))
+            self.state.measured.update(segment)
             if not self.settings.run.keep_sources and not self.budget.reached:
                 with self._lock:
                     done = sources_of(self.state, [*segment, *new])

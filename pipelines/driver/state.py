@@ -27,6 +27,8 @@ from curation.row_digests import (
     segment_reject_digests,
     tiling_digest,
     tiling_digests,
+    timeline_digest,
+    timeline_digests,
 )
 from curation.settings import Settings
 from pipelines.driver.gated import closed_requests, refused_requests
@@ -60,6 +62,8 @@ class State:
     videos: dict[str, str] = field(default_factory=dict)  # identities of rows by video_id, as in the next two
     segments: dict[str, str] = field(default_factory=dict)
     clips: dict[str, str] = field(default_factory=dict)
+    timelines: dict[str, str] = field(default_factory=dict)  # known only if they are refreshed
+    measured: set[str] = field(default_factory=set)  # videos whose timelines this run has refreshed, or tried to
     rejects: dict[tuple[str, str], Rejection] = field(default_factory=dict)  # by stage and key, of all videos
     textless: dict[str, dict[tuple[str, str], Rejection]] = field(default_factory=dict)  # of texts, by video_id
     reopened: frozenset[str] = frozenset()  # requests whose subtitles are asked for again
@@ -96,7 +100,7 @@ class State:
         state._count(downloads)
         refused = refused_requests(dataset)
         state._compare(downloads, refused)
-        for table in ("videos", "segments", "clips"):
+        for table in state._made:
             query = f"select video_id, max(digest) as digest, max(recipe) as recipe from {table} group by video_id"
             rows = dataset.sql(query)
             state._look_for_undownloaded(table, rows, downloads)
@@ -108,14 +112,20 @@ class State:
         pending = pc.invert(pc.is_in(downloads["video_id"], settled))
         for row in rows_of(downloads.filter(pending)):
             state._downloaded(Downloaded(**{name: row[name] for name in DOWNLOADED}))
-            for table, digests in (("videos", state.videos), ("segments", state.segments), ("clips", state.clips)):
+            for table, digests in state._made.items():
                 if row[table] is not None:
                     digests[str(row["video_id"])] = str(row[table])
         return state
 
+    @property
+    def _made(self) -> dict[str, dict[str, str]]:
+        """By table, the identities of what is made of a video, by video_id."""
+        made = {"videos": self.videos, "segments": self.segments, "clips": self.clips}
+        return made | ({"timelines": self.timelines} if Step.TIMELINES in self.refresh else {})
+
     def _look_for_undownloaded(self, table: str, rows: pa.Table, downloads: pa.Table) -> None:
         """Keep what is known of videos whose download was lost: once they are downloaded again, they may be done."""
-        known = {"videos": self.videos, "segments": self.segments, "clips": self.clips}[table]
+        known = self._made[table]
         for row in rows_of(rows.filter(pc.invert(pc.is_in(rows["video_id"], downloads["video_id"])))):
             known[row["video_id"]] = identity(row["digest"], row["recipe"])
             self.undownloaded.add(row["video_id"])
@@ -152,6 +162,8 @@ class State:
         clips = as_column(clips_digests(downloads["segments"], self._texts_of(downloads["video_id"]), 0))
         done = as_column(pa.repeat(True, len(downloads)))
         made_by = {"videos": (media, Step.MEDIA), "segments": (tilings, Step.TILINGS), "clips": (clips, Step.SUMMARIES)}
+        if Step.TIMELINES in self.refresh:
+            made_by["timelines"] = (as_column(timeline_digests(downloads["videos"])), Step.TIMELINES)
         for table, (expected, step) in made_by.items():
             done = pc.and_(done, self._is_one_of(downloads[table], expected, step))
         if self.textless or self.undownloaded or pc.any(done).as_py():  # else all texts are made again anyway
@@ -222,8 +234,9 @@ class State:
             if video_id not in self.textless and self.needs(video_id) is None:
                 for download in self.by_video.pop(video_id, ()):
                     self.downloads.pop(download.request_key, None)
-                for known in (self.videos, self.segments, self.clips, self.caption_recipes):
+                for known in self._made.values():
                     known.pop(video_id, None)
+                self.caption_recipes.pop(video_id, None)
                 self.settled.add(video_id)
 
     def item(self, video_id: str, stage: Stage, retry: Retry | None = None) -> VideoItem:
@@ -272,7 +285,7 @@ class State:
         rejection = self.rejects.get((Stage.SEGMENT, video_id))
         if rejection is not None and self.is_refused(video_id, rejection) and not is_retried(rejection, retry):
             return None
-        if not self.is_cut(video_id):
+        if not self.is_cut(video_id) or self.lacks_timeline(video_id):
             return Stage.SEGMENT
         textless = self.textless.get(video_id, {}).values()
         if video_id in self.stale_texts or any(is_retried(r, retry) for r in textless):
@@ -299,6 +312,13 @@ class State:
         media, made = self.videos.get(video_id, ""), self.segments.get(video_id)
         tilings = (tiling_digest(media, d.words, self.settings) for d in self.downloads_of(video_id))
         return self.has_media(video_id) and any(made in self._identities(t, Step.TILINGS) for t in tilings)
+
+    def lacks_timeline(self, video_id: str) -> bool:
+        """Whether the timeline of a video's stored media is to be refreshed."""
+        if Step.TIMELINES not in self.refresh or video_id in self.measured:
+            return False
+        wanted = timeline_digest(self.videos.get(video_id, ""))
+        return self.timelines.get(video_id) not in self._identities(wanted, Step.TIMELINES)
 
     def has_media(self, video_id: str) -> bool:
         """Whether the stored media is up to date."""
@@ -333,8 +353,8 @@ class State:
     # --- taking rows in ---------------------------------------------------------------------------------------------
 
     def _take(self, table: str, paths: Iterable[str]) -> None:
-        digests = {"videos": self.videos, "segments": self.segments, "clips": self.clips}.get(table, {})
-        for path in paths if table in ("videos", "segments", "clips") else ():
+        digests = self._made.get(table, {})
+        for path in paths if table in self._made else ():
             rows = self.dataset.distinct(table, path, ["video_id", "digest", "recipe"])
             for video_id, *made in zip(*(rows[name].to_pylist() for name in rows.schema.names), strict=True):
                 if video_id in self.settled:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,10 +12,10 @@ from curation.dataset.dataset import Dataset
 from curation.dataset.media_paths import media_uri_of
 from curation.dataset.object_store import put
 from curation.recipes import RECIPES, Step, identity
-from curation.records import Download, Row, Video
+from curation.records import Download, Row, Segment, Timeline, Video
 from curation.rejects import Kind, Rejected, Stage
-from curation.row_digests import media_digest, segment_reject_digest, spoken_digest, tiling_digest
-from curation.segments.segmentation import segment_video, segments_of, with_words
+from curation.row_digests import media_digest, segment_reject_digest, spoken_digest, tiling_digest, timeline_digest
+from curation.segments.segmentation import segment_video, segments_of, timeline_of, with_words
 from curation.settings import Settings
 from curation.uris import path_of
 from pipelines.stages.item_rows import columns_of_video, rows_of_video, up_to_date
@@ -22,6 +23,8 @@ from pipelines.worker.stage_work import AnyLane, StageOutput
 from pipelines.worker.thread_pools import ThreadPool
 from pipelines.worker.work_items import VideoItem
 from pipelines.worker.worker_process import this_process
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class SegmentVideos(AnyLane):
         current = {self._media_digest(download): download for download in reversed(downloads)}
         for video in up_to_date(rows_of_video(dataset, Video, item), item, Step.MEDIA):
             if video.digest in current:
-                return self._tile(dataset, item, video, current[video.digest].record)
+                return self._from_stored(dataset, item, video, current[video.digest].record)
         return self._decode(dataset, item, downloads)
 
     def reject(self, dataset: Dataset, item: VideoItem, why: Rejected) -> StageOutput:
@@ -53,6 +56,37 @@ class SegmentVideos(AnyLane):
 
     def _media_digest(self, download: Row[Download]) -> str:
         return media_digest(download.digest, self.settings, download.record.material, download.recipe)
+
+    def _from_stored(self, dataset: Dataset, item: VideoItem, video: Row[Video], download: Download) -> StageOutput:
+        """The rows that are made of media already stored: segments, and the timeline if that is to be refreshed."""
+        if Step.TIMELINES not in item.refresh:
+            return self._tile(dataset, item, video, download)
+        wanted = tiling_digest(identity(video.digest, video.recipe), download.words, self.settings)
+        segments = up_to_date(rows_of_video(dataset, Segment, item), item, Step.TILINGS)
+        is_tiled = any(segment.digest == wanted for segment in segments)
+        made = StageOutput() if is_tiled else self._tile(dataset, item, video, download)
+        self._measure(dataset, item, video, made)
+        return made
+
+    def _measure(self, dataset: Dataset, item: VideoItem, video: Row[Video], made: StageOutput) -> None:
+        """Add the timeline of a video, unless it has one. Stored media that cannot be read has none: `verify` tells."""
+        wanted = timeline_digest(identity(video.digest, video.recipe))
+        known = up_to_date(rows_of_video(dataset, Timeline, item), item, Step.TIMELINES)
+        if any(timeline.digest == wanted for timeline in known):
+            return
+        try:
+            with dataset.scratch() as scratch:
+                stored = local_source(dataset, video.record.media_uri, scratch)
+                if stored is None:
+                    raise Rejected(Kind.SOURCE_GONE, "it is gone")
+                timeline = timeline_of(video.record, stored, self.settings)
+        except Rejected as why:
+            log.error(
+                "its stored media %s cannot be measured: %s; `vidla verify` checks it", video.record.media_uri, why
+            )
+            return
+        made.add([timeline], wanted)
+        made.replace_old(item, "timelines", video_id=item.video_id)
 
     def _tile(self, dataset: Dataset, item: VideoItem, video: Row[Video], download: Download) -> StageOutput:
         columns = ["time", "sharpness"]
@@ -90,9 +124,10 @@ class SegmentVideos(AnyLane):
         made.spent.bytes = download.record.source_bytes
         made.add([replace(segmented.video, words=self._words_of(download.record))], media)
         made.add(segmented.frames, media)
+        made.add([segmented.timeline], timeline_digest(identity(media, RECIPES[Step.MEDIA])))
         tiling = tiling_digest(identity(media, RECIPES[Step.MEDIA]), download.record.words, self.settings)
         made.add(segmented.segments, tiling)
-        for table in ("videos", "frames", "segments"):
+        for table in ("videos", "timelines", "frames", "segments"):
             made.replace_old(item, table, video_id=item.video_id)
         made.replace_old(item, "rejects", key=item.video_id)
         made.counts["clips"] = len(segmented.segments)

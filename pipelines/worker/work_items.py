@@ -12,7 +12,7 @@ from curation.records import Reject, VideoRequest
 from curation.rejects import Rejected, Stage
 from curation.sources.targets import FetchTarget
 
-BY_VIDEO = ("downloads", "videos", "frames", "segments", "captions", "summaries", "clips", "rejects")
+BY_VIDEO = ("downloads", "videos", "frames", "timelines", "segments", "captions", "summaries", "clips", "rejects")
 
 PartsByTable = Mapping[str, tuple[str, ...]]
 """By table, the names of the parts that may hold a video's rows."""
