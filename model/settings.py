@@ -61,6 +61,10 @@ class DataSettings(Section):
         (1.0, 0.8), description="sides of random square crops, as fractions of the shorter side; empty: centre crop"
     )
     flip: bool = Field(True, description="mirror half of the clips")
+    crop_bars: bool = Field(
+        False,
+        description="crop black bars first, by the table `timelines`; clips of videos that have no row there stay",
+    )
     workers: int = Field(2, description="worker processes that read clips", ge=0)
     max_missing: float = Field(
         0.01, description="fraction of clips that may be missing or broken before the run fails", ge=0, le=1

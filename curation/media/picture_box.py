@@ -6,6 +6,7 @@ picture is only believed where the change is sharp and the opposite bar is alike
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -18,11 +19,13 @@ _BLACK = 16  # in luma of studio range
 _LIT = 32  # luma above which a pixel is lit; noise in bars stays below
 _MOST = 0.5  # share of a row that is lit, if it belongs to the picture; that of a row of letters is less
 _RUN = 0.02  # of the side: this many rows in a row, else a rule or the box around a subtitle would be a picture
-_DARK = 0.3  # share of the row in front of a sharp edge that is lit at most
+_DARK = 0.3  # share of the row in front of a sharp edge that is lit at most,
+_DROP = 0.5  # or that as a share of the row behind it, where letters lie across the edge
 _BARELY_LIT = 0.2  # share of the frame below which it shows too little to judge by
 _NARROW = 0.04  # of the side: bars up to here need no counterpart, as at the edges of old recordings
 _ALIKE = 0.25  # the narrower of two opposite bars is at least this share of the wider one
 _LEAST = 0.25  # of the side: a narrower picture is none
+_SLACK = 0.05  # pixels: fractions are rounded
 _SETTLED = 3  # looks in a row that agree, before the known box shrinks
 
 
@@ -98,14 +101,21 @@ def shows_outside(luma: np.ndarray, box: PictureBox) -> bool:
     return any(bar < known - 2 for bar, known in zip(seen, inside, strict=True))
 
 
+def pixels_in(box: PictureBox, height: int, width: int) -> tuple[int, int, int, int]:
+    """The whole pixels of a frame that lie in `box`: left, top, and their height and width, at least 1.
+
+    >>> pixels_in(PictureBox(top=0.125, bottom=0.875), height=360, width=480)
+    (0, 45, 270, 480)
+    """
+    left, top = math.ceil(box.left * width - _SLACK), math.ceil(box.top * height - _SLACK)
+    right, bottom = math.floor(box.right * width + _SLACK), math.floor(box.bottom * height + _SLACK)
+    return left, top, max(1, bottom - top), max(1, right - left)
+
+
 def crop(picture: np.ndarray, box: PictureBox) -> np.ndarray:
-    """The part of a picture, [height, width, ...], that lies in `box`: whole pixels alone."""
-    if box == WHOLE:
-        return picture
-    height, width = picture.shape[:2]
-    top, bottom = int(np.ceil(box.top * height - 0.05)), int(box.bottom * height + 0.05)
-    left, right = int(np.ceil(box.left * width - 0.05)), int(box.right * width + 0.05)
-    return picture[top : max(bottom, top + 1), left : max(right, left + 1)]
+    """The part of a picture, [height, width, ...], that lies in `box`."""
+    left, top, height, width = pixels_in(box, *picture.shape[:2])
+    return picture[top : top + height, left : left + width]
 
 
 def _bars(luma: np.ndarray) -> tuple[_Bars, _Bars] | None:
@@ -143,7 +153,8 @@ def _judged(profile: np.ndarray, first: int, last: int, brightness: np.ndarray) 
     """The bars outside `first` to `last`, by the lit share of all rows and the brightness of those inside."""
     size = len(profile)
     before, after = first, size - last
-    sharp = all(profile[i] <= _DARK for i in (first - 2, last + 1) if 0 <= i < size)
+    edges = ((first - 2, first + 1), (last + 1, last - 2))
+    sharp = all(profile[bar] <= max(_DARK, _DROP * profile[edge]) for bar, edge in edges if 0 <= bar < size)
     narrow = max(before, after) <= _NARROW * size
     alike = min(before, after) >= _ALIKE * max(before, after)
     before += before > 0 and _is_mixed(brightness[0], brightness[1])
@@ -157,4 +168,4 @@ def _is_mixed(outer: float, inner: float) -> bool:
 
 
 def _rounded(*values: float) -> tuple[float, ...]:
-    return tuple(round(value, 4) for value in values)
+    return tuple(round(value, 5) for value in values)

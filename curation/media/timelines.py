@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from curation.media.fingerprints import Fingerprints
-from curation.media.motion import SIZE, Motion, motion_between
+from curation.media.motion import Motion, motion_between, small_picture
 from curation.media.picture_box import WHOLE, BoxFinder, crop
 from curation.records import PictureBox, Timeline
 
@@ -95,10 +95,10 @@ class TimelineBuilder:
             self._second = _Second(self._second.box, shown_on=self._second.last_light())
 
     def _compare(self, picture: np.ndarray) -> None:
-        now = cv2.resize(picture, SIZE, interpolation=cv2.INTER_AREA).astype(np.float32)
+        now = small_picture(picture)
         if self._before is not None:
             found = motion_between(self._before, now)
-            shift = found.right, found.down * SIZE[1] / SIZE[0]
+            shift = found.right, found.down * picture.shape[0] / picture.shape[1]
             self._second.add(found, shift, self._shift)
             self._shift = shift
         self._before = now

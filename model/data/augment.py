@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 import torch
@@ -18,6 +18,9 @@ class View:
     top: int
     side: int
     flip: bool = False
+
+    def moved(self, left: int, top: int) -> View:
+        return replace(self, left=self.left + left, top=self.top + top)
 
 
 def centre_view(height: int, width: int) -> View:

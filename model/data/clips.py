@@ -21,7 +21,7 @@ from curation.dataset.pins import parts_at, pin, pins, versions_now
 from curation.dataset.vacuum import parts_on_disk
 from curation.errors import DatasetError, UsageError
 from curation.ids import digest
-from curation.records import SCALES, Scale
+from curation.records import SCALES, PictureBox, Scale
 from model.data.split import held_out_sql, in_subset_sql
 from model.settings import DataSettings
 
@@ -108,7 +108,10 @@ def configuration_digest(dataset: Dataset, version: int) -> str:
 
 @dataclass(frozen=True)
 class ClipRow:
-    """A clip: seconds `start` to `end` of its stored media, with a subtitle, a caption or both."""
+    """A clip: seconds `start` to `end` of its stored media, with a subtitle, a caption or both.
+
+    `box` is the part of its frames to read; None: all.
+    """
 
     clip_id: str
     video_id: str
@@ -118,6 +121,7 @@ class ClipRow:
     end: float
     subtitle: str | None
     caption: str | None
+    box: PictureBox | None = None
 
 
 class Clips:
@@ -167,7 +171,8 @@ class Clips:
     def __getitem__(self, index: int) -> ClipRow:
         batch, row = divmod(index, BATCH_ROWS)
         values = {name: self._batches[batch].column(name)[row].as_py() for name in CLIP_SCHEMA.names}
-        return ClipRow(**values | {"scale": SCALES[values["scale"]]})
+        box = PictureBox(*values["box"]) if values["box"] else None
+        return ClipRow(**values | {"scale": SCALES[values["scale"]], "box": box})
 
 
 CLIP_SCHEMA = pa.schema(
@@ -180,6 +185,7 @@ CLIP_SCHEMA = pa.schema(
         pa.field("end", pa.float64()),
         pa.field("subtitle", pa.string()),
         pa.field("caption", pa.string()),
+        pa.field("box", pa.list_(pa.float64())),
     ]
 )
 
@@ -192,7 +198,7 @@ def select_clips(dataset: Dataset, version: DatasetVersion, settings: DataSettin
     clip is left to train on.
     """
     scales = [scale for scale in SCALES if settings.scales is None or settings.scales.get(scale, 0) > 0]
-    query = (settings.where, scales, settings.subset, settings.held_out)
+    query = (settings.where, scales, settings.subset, settings.held_out, *(["bars"] if settings.crop_bars else ()))
     selection = digest("selection", dict(version.tables), version.configuration, split, *query)
     if not (path.exists() and (clips := Clips(path)).selection == selection):
         clips = write_clips(_rows(dataset, version, settings, scales, split), selection, path)
@@ -211,11 +217,12 @@ def _rows(
     in_split = held_out if split == "held_out" else f"{in_subset_sql(settings.subset)} and not {held_out}"
     try:
         chosen = one_condition(settings.where) if settings.where else "true"
+        box, boxes = (_BOX, _BOXES) if settings.crop_bars else ("null", "")
         # The user's condition is in a subquery, so that nothing in it can reach the held-out videos.
         query = f"""
             select clip_id, video_id, list_position([{_quoted(SCALES)}], scale) - 1 as scale, media_uri, start, "end",
-                nullif(trim(subtitle_text), '') as subtitle, nullif(trim(caption_text), '') as caption
-            from (select * from clips where {chosen}) where scale in ({_quoted(scales)}) and {in_split}
+                nullif(trim(subtitle_text), '') as subtitle, nullif(trim(caption_text), '') as caption, {box} as box
+            from (select * from clips where {chosen}) {boxes} where scale in ({_quoted(scales)}) and {in_split}
             order by scale, clip_id"""
         for batch in dataset.stream(query, version.tables):
             yield pa.table(batch).cast(CLIP_SCHEMA)
@@ -223,6 +230,18 @@ def _rows(
         if settings.where is None:
             raise
         raise UsageError(f"data.where: {error}") from None
+
+
+# The picture's box of each second; of most videos it is one and the same.
+_BOXES = """left join (
+    select video_id, if(list_unique(picture_boxes) = 1, picture_boxes[1:1], picture_boxes) as boxes from timelines
+) using (video_id)"""
+_SHOWN = """if(len(boxes) = 1, boxes, boxes[floor(start)::bigint + 1 : ceil("end")::bigint])"""
+# What holds all that is shown during a clip.
+_BOX = f"""if(len({_SHOWN}) > 0, [
+    list_min([x.left for x in {_SHOWN}]), list_min([x.top for x in {_SHOWN}]),
+    list_max([x.right for x in {_SHOWN}]), list_max([x.bottom for x in {_SHOWN}])
+], null)"""
 
 
 def _quoted(names: Iterable[str]) -> str:

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from curation.clip_tokenizer import END_TOKEN, encode
 from curation.errors import DatasetError
+from curation.media.picture_box import WHOLE, pixels_in
 from model.data.augment import apply_view, centre_view, random_view
 from model.data.clips import ClipRow, Clips
 from model.data.frame_reader import BrokenMedia, read_frames, sample_times
@@ -46,7 +47,8 @@ class Augmentation:
 class ClipDataset(Dataset[dict[str, Any]]):
     """A map-style dataset: (index of a clip, seed) → sample. The same draw gives the same sample in any process.
 
-    `frames` frames are sampled over the whole clip and resized to `size` pixels a side; texts have `context` tokens.
+    `frames` frames are sampled over the whole clip, cropped by its box if it has one, and resized to `size` pixels a
+    side; texts have `context` tokens.
     Without `augmentation`, frames are the middles of equal parts of the clip, cropped at the centre.
     """
 
@@ -88,11 +90,12 @@ class ClipDataset(Dataset[dict[str, Any]]):
     def _sample(self, clip: ClipRow, random: Random) -> dict[str, Any]:
         times = sample_times(clip.start, clip.end, self.frames, random if self.augmentation else None)
         pixels = read_frames(self.media.open(clip.media_uri), times).pixels
-        height, width = pixels.shape[2:]
+        left, top, height, width = pixels_in(clip.box or WHOLE, *pixels.shape[2:])
         if self.augmentation:
             view = random_view(height, width, self.augmentation.crops, self.augmentation.flip, random)
         else:
             view = centre_view(height, width)
+        view = view.moved(left, top)
         return {
             "frames": apply_view(pixels, view, self.size).movedim(1, -1),  # [T, size, size, 3], their order in memory
             "subtitle": clip.subtitle or "",
