@@ -61,6 +61,18 @@ A clip's media is the range from `start` to `end` of `media_uri`; `vidla export`
 Stored media must lie in the dataset: what a row names elsewhere, or by a link out of it, is not read.
 The images in `frames` are JPEGs: `cast_column("image", datasets.Image())` displays them.
 
+The series of `timelines` are lists with a value for each second, so that the seconds of a clip are a slice. DuckDB
+counts from 1:
+
+```sql
+select clip_id, list_avg(motion[floor(start)::int + 1 : ceil("end")::int]) as motion
+from clips join timelines using (video_id)
+```
+
+Two fingerprints are compared by the bits in which they differ: `(int(a, 16) ^ int(b, 16)).bit_count()`. Up to 31 of 256
+is PDQ's bound for copies. Pictures with little to see, title cards and black frames match those of strangers: look at
+`quality`, and at how common a hash is.
+
 ## Verifying, repairing, backing up
 
 `vidla verify DIR` checks every file: parts against the digests in their commits, stored media and sources against
@@ -72,7 +84,8 @@ they are read, and counted as "without digest".
 `vidla verify DIR --repair` works as the writer of the dataset, in one commit. Rows of lost parts, and videos whose
 stored media is damaged, become pending, and the next `vidla curate --dataset DIR` makes them again; texts that are
 still good are not paid for twice. Lost `requests` need their lists again. Damaged pins, commits and logs of tables are
-written again from what else is known. Nothing is deleted: damaged files go to `quarantine/`. An interrupted repair is
+written again from what else is known. Lost `timelines` are measured again by `vidla curate --refresh timelines`.
+Nothing is deleted: damaged files go to `quarantine/`. An interrupted repair is
 repeated.
 
 On a local disk, what is reported as committed outlives a power cut: the files that a commit lists are flushed before

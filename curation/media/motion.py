@@ -89,7 +89,8 @@ def _moved(picture: np.ndarray, right: float, down: float) -> np.ndarray:
 
 def _windowed(picture: np.ndarray) -> np.ndarray:
     """A picture without its mean, which never moves, fading out to its edges, where things come and go."""
-    return (picture - cv2.mean(picture)[0]) * _window()
+    faded: np.ndarray = (picture - cv2.mean(picture)[0]) * _window()
+    return faded
 
 
 def _in_blocks(difference: np.ndarray) -> np.ndarray:

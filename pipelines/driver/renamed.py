@@ -28,6 +28,7 @@ from curation.row_digests import (
     reject_digest,
     segment_reject_digest,
     tiling_digest,
+    timeline_digest,
 )
 from curation.settings import Settings
 from pipelines.worker.text_engines import wanted_texts
@@ -152,10 +153,11 @@ class _Video:
         def later(download: str, material: str | None) -> list[str]:
             """The digests of all that follows from the download, in the same order for each."""
             media = media_digest(download, settings, material, row["recipe"])
-            tilings = tiling_digest(identity(media, made.get("media")), row["words"], settings)
+            stored = identity(media, made.get("media"))
+            tilings = tiling_digest(stored, row["words"], settings)
             clips = [clips_digest(identity(tilings, made.get("tilings")), captions, n) for n in sorted(rejected)]
             segment_rejects = [segment_reject_digest(kind, media, settings) for kind in Kind]
-            return [media, tilings, *clips, *segment_rejects, *map(reject_digest, clips)]
+            return [media, timeline_digest(stored), tilings, *clips, *segment_rejects, *map(reject_digest, clips)]
 
         former, new = later(row["digest"], row["material"]), later(changed["digest"], changed["material"])
         media = made.get("media_uri")

@@ -102,13 +102,13 @@ class Run:
             segment = [*wave.segment, *(v for v in new if self.state.can_be_cut(v, self.retry))]
         if Stage.SEGMENT in self.stages:
             self._stage(wave, Stage.SEGMENT, self._items(segment, Stage.SEGMENT))
-            self.state.measured.update(segment)
             if not self.settings.run.keep_sources and not self.budget.reached:
                 with self._lock:
                     done = sources_of(self.state, [*segment, *new])
                     self.state.sources -= done
                 delete_sources(self.dataset, done)
         with self._lock:
+            self.state.measured.update(segment)
             fresh = [v for v in dict.fromkeys([*segment, *new]) if self.state.needs(v) == Stage.CAPTION]
             videos = [v for v in [*wave.text, *fresh] if v not in self._in_texts]  # once, even if requested twice
             self._in_texts.update(videos)

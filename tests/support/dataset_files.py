@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -24,12 +24,15 @@ from curation.dataset.object_store import put
 from curation.dataset.parts import PartWriter
 from curation.dataset.writer import Writer
 from curation.ids import clip_id_of, content_digest, digest, frame_id_of, video_id_of
+from curation.media.timelines import LIGHT, MOTION
 from curation.records import (
     Caption,
     Clip,
     Download,
+    Fingerprint,
     Frame,
     Page,
+    PictureBox,
     Reject,
     Row,
     Segment,
@@ -37,6 +40,7 @@ from curation.records import (
     Shot,
     SubtitleTrack,
     Summary,
+    Timeline,
     Usage,
     Video,
     VideoRequest,
@@ -133,7 +137,7 @@ def made_of(number: int, media: bytes, uncaptioned: int = 0) -> dict[str, list[A
         metadata='{"topic": "bees"}',
     )
     rows: dict[str, list[Any]] = {"videos": [video], "frames": [], "segments": [], "captions": [], "rejects": []}
-    rows |= {"summaries": [], "clips": []}
+    rows |= {"timelines": [_timeline(video_id)], "summaries": [], "clips": []}
     times = [3.0, 9.0, 15.0, 21.0]
     for at, time in enumerate(times):
         frame_id, image = frame_id_of(video_id, time), f"JPEG {video_id} {time}".encode() * 40
@@ -264,13 +268,23 @@ def add_videos(writer: Writer, numbers: Iterable[int], uncaptioned: int = 0) -> 
         commit_rows(writer, f"{writer.lineage.run_id}:{number}:requests", {"requests": [request_of(number)]})
         by_stage: dict[str, Rows] = {
             "download": {"downloads": [download_of(number)], "pages": [page_of(number)]},
-            "segment": {name: rows[name] for name in ("videos", "frames", "segments")},
+            "segment": {name: rows[name] for name in ("videos", "timelines", "frames", "segments")},
             "caption": {name: rows[name] for name in ("captions", "rejects")},
             "summarize": {name: rows[name] for name in ("summaries", "clips")},
         }
         for stage, some in by_stage.items():
             some = {**some, "usage": [usage_of(number, stage)]}
             commit_rows(writer, f"{writer.lineage.run_id}:{number}:{stage}", some)
+
+
+def _timeline(video_id: str) -> Timeline:
+    """The timeline of a grey video in bars."""
+    boxes = (PictureBox(top=0.125, bottom=0.875),) * round(SECONDS)
+    series = dict.fromkeys(LIGHT + MOTION, (0.5,) * round(SECONDS))
+    prints = (Fingerprint(0.0, SECONDS - 0.5, "5b594a4b4b492a4b" * 4, 100),)
+    return Timeline(
+        video_id=video_id, picture_box=boxes[0], picture_boxes=boxes, fingerprints=prints, **cast(Any, series)
+    )
 
 
 def make_dataset(location: Path, videos: int = 2, uncaptioned: int = 0) -> Dataset:

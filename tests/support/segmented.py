@@ -24,7 +24,14 @@ from curation.ids import content_digest, digest, frame_id_of
 from curation.recipes import RECIPES, Step, identity
 from curation.records import Download, Row, VideoRequest
 from curation.rejects import Stage
-from curation.row_digests import download_digest, material_digest, media_digest, tiling_digest, words_digest
+from curation.row_digests import (
+    download_digest,
+    material_digest,
+    media_digest,
+    tiling_digest,
+    timeline_digest,
+    words_digest,
+)
 from curation.settings import Settings, resolve
 from pipelines.driver.curate import curate
 from pipelines.worker.text_engines import WantedTexts
@@ -75,11 +82,13 @@ def segment_videos(
                 parts.add([Row(download, fetched)])
             parts.add(Row(record, decoded) for record in rows["videos"])
             parts.add(Row(record, decoded) for record in rows["frames"])
-            tilings = tiling_digest(identity(decoded, RECIPES[Step.MEDIA]), download.words, settings)
+            stored = identity(decoded, RECIPES[Step.MEDIA])
+            parts.add(Row(record, timeline_digest(stored)) for record in rows["timelines"])
+            tilings = tiling_digest(stored, download.words, settings)
             parts.add(Row(record, tilings) for record in rows["segments"])
         replacements = [
             Replacement(table, ("video_id",), frozenset(gone), frozenset(dataset.live_parts(table)))
-            for table in ("videos", "frames", "segments")
+            for table in ("videos", "timelines", "frames", "segments")
         ]
         writer.commit(writer.lineage.run_id, parts.finish(), replacements if gone else ())
     return dataset

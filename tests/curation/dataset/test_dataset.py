@@ -26,7 +26,7 @@ from curation.dataset.parts import PartWriter
 from curation.dataset.vacuum import vacuum
 from curation.dataset.writer import Writer
 from curation.errors import DatasetError, UsageError
-from curation.records import Row, Video
+from curation.records import Row, Timeline, Video
 from curation.schema import LINEAGE, TABLES, from_row, schema_of
 from tests.support.dataset_files import commit_rows, made_of, make_dataset, stored_media
 
@@ -163,10 +163,11 @@ def test_read_by_plain_glob(request: pytest.FixtureRequest, state: str, reader: 
     assert same(found, table) == same(dataset.read(table).to_pylist(), table)
 
 
-def test_what_was_written_is_what_is_read(added: Dataset) -> None:
-    expected = made_of(0, stored_media(), 1)["videos"][0]
-    rows = {row["video_id"]: row for row in by_pyarrow(added, "videos")}
-    assert from_row(Video, rows[expected.video_id]) == expected
+@pytest.mark.parametrize(("table", "record"), [("videos", Video), ("timelines", Timeline)])
+def test_what_was_written_is_what_is_read(added: Dataset, table: str, record: type) -> None:
+    expected = made_of(0, stored_media(), 1)[table][0]
+    rows = {row["video_id"]: row for row in by_pyarrow(added, table)}
+    assert from_row(record, rows[expected.video_id]) == expected
     assert {row["code_version"] for row in rows.values()} == {"0.1.0"}
 
 

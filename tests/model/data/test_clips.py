@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
+from curation.dataset.commits import Replacement
 from curation.dataset.dataset import Dataset
 from curation.dataset.forget import forget
 from curation.dataset.pins import pins, unpin
 from curation.dataset.vacuum import vacuum
 from curation.dataset.writer import Writer
 from curation.errors import DatasetError, UsageError
-from curation.records import Clip
+from curation.records import Clip, PictureBox
 from model.data.clips import Clips, DatasetVersion, Split, pin_version, resume_version, select_clips
 from model.data.split import is_held_out, is_in_subset
 from model.settings import DataSettings
@@ -213,3 +214,29 @@ def test_another_dataset_is_told_apart(tmp_path: Path) -> None:
     other = make_dataset(tmp_path / "two", 1)
     with pytest.raises(DatasetError, match="changed since the checkpoint"):
         resume_version(other, version, "mine", allow_changed=False)
+
+
+def test_bars_are_cropped_to_all_that_a_clip_shows(tmp_path: Path) -> None:
+    """A video in letterbox for nine seconds and in pillarbox then, and one without a timeline."""
+    dataset = make_dataset(tmp_path / "dataset", 2)
+    letterbox, pillarbox = PictureBox(top=0.125, bottom=0.875), PictureBox(left=0.25, right=0.75)
+    first, other = (made_of(number, b"")["timelines"][0] for number in (0, 1))
+    changed = dataclasses.replace(first, picture_boxes=(letterbox,) * 9 + (pillarbox,) * 15)
+    replaced = [
+        Replacement("timelines", ("video_id",), frozenset({(t.video_id,)}), frozenset(dataset.live_parts("timelines")))
+        for t in (first, other)
+    ]
+    with Writer(dataset, "boxes", {}) as writer:
+        commit_rows(writer, "boxes", {"timelines": [changed]}, replaced)
+    version = pin_version(dataset, "boxes")
+    clips = chosen(dataset, version, tmp_path, crop_bars=True)
+    boxes = {(c.video_id, c.start, c.end): c.box for c in (clips[i] for i in range(len(clips)))}
+    assert {boxes[other.video_id, start, start + 6.0] for start in (0.0, 6.0, 12.0, 18.0)} == {None}
+    assert [boxes[first.video_id, start, start + 6.0] for start in (0.0, 6.0, 12.0)] == [
+        letterbox,
+        PictureBox(),
+        pillarbox,
+    ]
+    assert boxes[first.video_id, 0.0, 24.0] == PictureBox(), "what is shown at any time is kept"
+    uncropped = chosen(dataset, version, tmp_path / "all")
+    assert {uncropped[i].box for i in range(len(uncropped))} == {None}

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import psutil
@@ -25,7 +26,7 @@ from curation.dataset.dataset import Dataset
 from curation.dataset.object_store import put
 from curation.dataset.writer import Writer
 from curation.errors import DatasetError
-from curation.records import Clip
+from curation.records import Clip, PictureBox
 from model.data import loader
 from model.data.augment import View, apply_view, centre_view
 from model.data.clips import Clips, pin_version, select_clips
@@ -358,3 +359,19 @@ def test_a_batch_can_be_moved(samples: ClipDataset) -> None:
     assert len(moved) == 2
     assert moved.frames.device.type == moved.view.device.type == "meta"
     assert moved.unreadable == batch.unreadable
+
+
+@pytest.mark.parametrize("augmentation", [None, Augmentation((1.0, 0.8), flip=True)], ids=["centre", "random"])
+def test_bars_are_cropped_before_anything_else(
+    dataset: Dataset, tmp_path: Path, augmentation: Augmentation | None
+) -> None:
+    """The stored media has 64 x 36 pixels; of these, 24 x 36 are left."""
+    samples = samples_of(dataset, tmp_path, augmentation)
+    clip = dataclasses.replace(samples.clips[3], box=PictureBox(left=20 / 64, right=44 / 64))
+    for seed in range(8):
+        sample = samples._sample(clip, Random(seed))
+        left, top, side, flip = sample["view"]
+        assert 20 <= left <= left + side <= 44 and 0 <= top <= top + side <= 36
+        pixels = read_frames(samples.media.open(clip.media_uri), sample["times"]).pixels
+        shown = apply_view(pixels, View(left, top, side, bool(flip)), SIZE)
+        assert torch.equal(sample["frames"], shown.movedim(1, -1))

@@ -21,9 +21,10 @@ from tests.support.project import ROOT
 pytestmark = pytest.mark.slow
 
 FOLLOWS = {  # the tables whose rows are made again after a step was refreshed; texts of the same material are reused
-    Step.DOWNLOAD: {"downloads", "videos", "frames", "segments", "clips"},
-    Step.MEDIA: {"videos", "frames", "segments", "clips"},
+    Step.DOWNLOAD: {"downloads", "videos", "frames", "timelines", "segments", "clips"},
+    Step.MEDIA: {"videos", "frames", "timelines", "segments", "clips"},
     Step.TILINGS: {"segments", "clips"},
+    Step.TIMELINES: {"timelines"},
     Step.CAPTIONS: {"captions", "clips"},
     Step.SUMMARIES: {"summaries", "clips"},
 }
@@ -62,7 +63,7 @@ def made(dataset: Path) -> dict[str, dict[tuple[Any, ...], Any]]:
     """By table, the time at which each row was made, by its digest and content."""
     opened = Dataset(str(dataset))
     keys = {"downloads": "request_key", "segments": "clip_id", "frames": "frame_id", "captions": "frame_id"}
-    keys |= {"videos": "video_id", "clips": "clip_id", "summaries": "clip_id || kind"}
+    keys |= {"videos": "video_id", "timelines": "video_id", "clips": "clip_id", "summaries": "clip_id || kind"}
     rows = {t: opened.sql(f"select {keys[t]} as key, recipe, created_at from {t}").to_pylist() for t in STEP_OF}
     return {table: {row["key"]: (row["created_at"], row["recipe"]) for row in its} for table, its in rows.items()}
 
