@@ -244,6 +244,18 @@ _BOX = f"""if(len({_SHOWN}) > 0, [
 ], null)"""
 
 
+def boxes_of(dataset: Dataset, clips: Iterable[Mapping[str, Any]]) -> list[list[float] | None]:
+    """The boxes of clips with these columns (video_id, start and end), in the same order; None without a timeline."""
+    values = ", ".join(
+        "({}, '{}', {!r}, {!r})".format(i, str(clip["video_id"]).replace("'", "''"), clip["start"], clip["end"])
+        for i, clip in enumerate(clips)
+    )
+    query = f"""select {_BOX} as box from (values {values}) as clip (number, video_id, start, "end") {_BOXES}
+        order by number"""
+    boxes: list[list[float] | None] = dataset.sql(query)["box"].to_pylist()
+    return boxes
+
+
 def _quoted(names: Iterable[str]) -> str:
     return ", ".join(f"'{name}'" for name in names)
 

@@ -17,7 +17,16 @@ from curation.dataset.dataset import Dataset
 from curation.errors import DatasetError, UsageError
 from curation.records import SCALES
 from model.data.augment import normalise
-from model.data.clips import CLIP_SCHEMA, ClipRow, Clips, check_exists, current_version, select_clips, write_clips
+from model.data.clips import (
+    CLIP_SCHEMA,
+    ClipRow,
+    Clips,
+    boxes_of,
+    check_exists,
+    current_version,
+    select_clips,
+    write_clips,
+)
 from model.data.loader import Batch, ClipDataset, load_batches, tokenize
 from model.data.media_cache import Media, media_store
 from model.data.sampler import SequentialBatchSampler
@@ -206,6 +215,9 @@ def evaluate_triplets(
     _check_held_out(triplets["video_id"].to_pylist(), settings.held_out)
     rows = sorted(triplets.to_pylist(), key=lambda row: SCALES.index(row["scale"]))
     clip_rows = [{**row, "scale": SCALES.index(row["scale"]), "caption": row["text"]} for row in rows]
+    if settings.crop_bars:
+        boxes = boxes_of(dataset, clip_rows)
+        clip_rows = [{**row, "box": box} for row, box in zip(clip_rows, boxes, strict=True)]
     with tempfile.TemporaryDirectory() as folder:
         table = pa.Table.from_pylist(clip_rows, schema=CLIP_SCHEMA)
         clips = write_clips([table], "hierarchical", Path(folder) / "triplets.arrow")

@@ -18,7 +18,7 @@ from curation.dataset.vacuum import vacuum
 from curation.dataset.writer import Writer
 from curation.errors import DatasetError, UsageError
 from curation.records import Clip, PictureBox
-from model.data.clips import Clips, DatasetVersion, Split, pin_version, resume_version, select_clips
+from model.data.clips import Clips, DatasetVersion, Split, boxes_of, pin_version, resume_version, select_clips
 from model.data.split import is_held_out, is_in_subset
 from model.settings import DataSettings
 from tests.support.dataset_files import add_videos, commit_rows, made_of, make_dataset, stored_media
@@ -238,5 +238,7 @@ def test_bars_are_cropped_to_all_that_a_clip_shows(tmp_path: Path) -> None:
         pillarbox,
     ]
     assert boxes[first.video_id, 0.0, 24.0] == PictureBox(), "what is shown at any time is kept"
+    asked = [{"video_id": video, "start": start, "end": end} for video, start, end in boxes]
+    assert [box and PictureBox(*box) for box in boxes_of(dataset, asked)] == list(boxes.values())
     uncropped = chosen(dataset, version, tmp_path / "all")
     assert {uncropped[i].box for i in range(len(uncropped))} == {None}
