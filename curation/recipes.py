@@ -28,7 +28,8 @@ class Step(StrEnum):
 
 
 RECIPES: dict[Step, int] = dict.fromkeys(Step, 1) | {
-    Step.MEDIA: 2,  # HDR as SDR, HD without tags as BT.709, mirrored pictures, bars around other shapes; frames without bars
+    # HDR as SDR, HD without tags as BT.709, mirrored pictures, bars around other shapes; frames are cropped of bars
+    Step.MEDIA: 2,
 }
 
 STEP_OF: Mapping[str, Step] = {
