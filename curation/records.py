@@ -47,10 +47,16 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Shot:
-    """A run of frames between two cuts."""
+    """A run of frames between two boundaries; those of a gradual transition lie between two shots."""
 
     start: Annotated[float, "time of its first frame"]
-    end: Annotated[float, "time of the next shot's first frame, or the video's end"]
+    end: Annotated[float, "time of the next shot's first frame, or of the first of the transition to it; or the end"]
+    kind: Annotated[
+        str | None, "the boundary at which it begins: cut, dissolve, wipe or fade; null for the first, and in older rows"
+    ] = None
+    score: Annotated[
+        float | None, "how sure that boundary is, from 0.5 to 1; null for the first, older rows, and PySceneDetect's"
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -198,7 +204,7 @@ class Video:
     sentence_ends: Annotated[
         str | None, "how sentence ends were found: by punctuation, language (and pauses), model (and pauses), or pauses"
     ] = None
-    shots: Annotated[tuple[Shot, ...], "runs of frames between two cuts"] = ()
+    shots: Annotated[tuple[Shot, ...], "runs of frames between two boundaries, cuts or gradual transitions"] = ()
     boundaries: Annotated[tuple[float, ...], "times at which a clip may begin or end, each a stored key frame"] = ()
     metadata: Annotated[str | None, "JSON object of the list's other columns"] = None
     words: Annotated[

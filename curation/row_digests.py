@@ -19,9 +19,10 @@ from curation.ids import digest, digests
 from curation.recipes import identities, identity
 from curation.records import SubtitleTrack, VideoRequest
 from curation.rejects import Kind
-from curation.settings import FrameSettings, Settings
+from curation.settings import FrameSettings, Settings, ShotSettings
 
 FORMER_FORMAT = "bv*[height<=720][ext=mp4]+ba[ext=m4a]/bv*[height<=720]+ba/b[height<=720]/b"
+FORMER_DETECTOR, FORMER_THRESHOLD = "content", 27.0
 
 # The parts of each digest are listed in one function, for one row and for whole columns alike.
 
@@ -78,11 +79,22 @@ def media_digests(downloads: pa.Table, settings: Settings) -> pa.ChunkedArray:
 
 
 def _media(material: Any, settings: Settings) -> tuple[Any, ...]:
-    return ("media", material, *_single_pass(settings.frames, settings.media, settings.shots))
+    return ("media", material, *_single_pass(settings.frames, settings.media, _former_shots(settings.shots)))
 
 
 def _older_media(download: Any, settings: Settings) -> tuple[Any, ...]:
-    return ("media", download, *_single_pass(settings.frames, settings.media, settings.shots, settings.subtitles))
+    sections = (settings.media, _former_shots(settings.shots), settings.subtitles)
+    return ("media", download, *_single_pass(settings.frames, *sections))
+
+
+@functools.lru_cache
+def _former_shots(settings: ShotSettings) -> ShotSettings:
+    """The settings with the former defaults for today's: the shots that they found are good enough, and stay."""
+    same = settings.detector == ShotSettings.model_fields["detector"].default
+    threshold = FORMER_THRESHOLD if settings.threshold is None else settings.threshold
+    return settings.model_copy(
+        update={"detector": FORMER_DETECTOR if same else settings.detector, "threshold": threshold}
+    )
 
 
 def _where_known(column: pa.ChunkedArray, digests_: Callable[[], pa.Array], older: tuple[Any, ...]) -> pa.ChunkedArray:

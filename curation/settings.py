@@ -77,10 +77,15 @@ class MediaSettings(Section):
 
 
 class ShotSettings(Section):
-    """Shot boundary detection, by PySceneDetect's detectors."""
+    """Shot boundary detection."""
 
-    detector: Literal["content", "adaptive"] = Field("content", description="PySceneDetect detector")
-    threshold: float = Field(27.0, description="its threshold (27 suits content, 3 adaptive)", gt=0)
+    detector: Literal["transitions", "content", "adaptive"] = Field(
+        "transitions",
+        description="vidla's own (cuts, dissolves, wipes and fades), or PySceneDetect's content or adaptive (cuts)",
+    )
+    threshold: float | None = Field(
+        None, description="its threshold; if unset, 27 for content, 3 for adaptive, and a score of 0.5 for our own", gt=0
+    )
     min_shot_s: float = Field(0.6, description="shorter shots are merged into their neighbour", ge=0)
 
 

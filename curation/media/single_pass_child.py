@@ -7,7 +7,7 @@ dataclass, is sent back as JSON.
 
 from __future__ import annotations
 
-import itertools
+import bisect
 import math
 from collections import deque
 from collections.abc import Sequence
@@ -24,10 +24,10 @@ from curation.media.decode import Picture, Source, declared_duration, video_stre
 from curation.media.encode import AudioTrack, VideoTrack, copy_packets, open_stored, stored_time_base
 from curation.media.geometry import Geometry
 from curation.media.pictures import Deinterlacer, Scaler, Spool, Thumbnailer, sharpness
-from curation.media.shots import ShotDetector
+from curation.media.shots import shot_detector, shots_between
 from curation.media.single_pass import Candidate, Cut, CutTask, LookTask, PassResult, PassTask, Probe, ProbeTask
 from curation.media.timelines import TimelineBuilder
-from curation.records import Shot, Timeline
+from curation.records import Timeline
 from curation.rejects import Kind, Rejected
 from curation.settings import Settings
 
@@ -105,7 +105,7 @@ class _SinglePass:
         self._deinterlacer = Deinterlacer(source.video)
         self._started = False
         self._boundaries: set[int] = {0}
-        self._cuts: list[int] = []
+        self._keys: list[int] = []  # of all key frames
         self._queue: deque[tuple[av.VideoFrame, int]] = deque()
 
     def _start(self, first: av.VideoFrame) -> None:
@@ -125,13 +125,14 @@ class _SinglePass:
         self._audio = audio and AudioTrack(self._container, audio.codec_context, media.audio_bit_rate)
         self._scaler = Scaler(geometry, self._size, "yuv420p")
         self._thumbnailer = Thumbnailer(self._size)
-        self._detector = ShotDetector(self._settings.shots, self._time_base, rate)
+        self._detector = shot_detector(self._settings.shots, self._time_base, rate)
         self._timeline = TimelineBuilder()
         self._spool = Spool(self._spool_folder, geometry, self._settings.frames)
         self._last, self._slot = -self._step, -1
         self._reached = -max(1, round(1 / (source.frame_rate * self._time_base)))
         self._suspects: set[int] = set()
         self._stride = 1
+        self._key_at = 0  # number of the latest key frame, from 1
         self._started = True
 
     def feed(self, picture: Picture) -> None:
@@ -158,9 +159,7 @@ class _SinglePass:
         self._step, self._last = ticks - self._last, ticks
         stored = self._scaler.scale(frame)
         small = self._thumbnailer.bgr(stored)
-        update = self._detector.feed(ticks, small)
-        self._cuts.extend(update.cuts)
-        self._suspects.update(update.suspects)
+        self._suspects.update(self._detector.feed(ticks, small))
         if self._is_requested(time):
             self._boundaries.add(ticks)
         self._spool.offer(frame, time, sharpness(small), self._timeline.box)
@@ -206,6 +205,13 @@ class _SinglePass:
             self._suspects.discard(ticks)
             self._timeline.feed(frame, float(ticks * self._time_base), is_cut)
             self._video.write(frame, ticks, key)
+            if key or self._video.frames - self._key_at >= self._settings.media.key_frame_interval:
+                self._key_at = self._video.frames
+                self._keys.append(ticks)
+
+    def _nearest_key(self, ticks: int) -> int:
+        after = bisect.bisect(self._keys, ticks)
+        return min(self._keys[max(0, after - 1) : after + 1], key=lambda key: abs(key - ticks))
 
     def finish(self) -> PassResult:
         for ready in self._deinterlacer.feed(None):
@@ -213,6 +219,7 @@ class _SinglePass:
         damage = self._source.damage.judge(self._settings.media, self._source.clock.jumps)
         if not self._started:
             raise Rejected(Kind.TOO_SHORT, "the requested range begins after the video's end")
+        self._suspects.update(self._detector.finish())
         self._encode(0)
         self._spool.flush(self._timeline.box)
         end = self._end
@@ -225,8 +232,8 @@ class _SinglePass:
                 self._write_sound(self._audio, sound, time, duration)
             self._audio.close(duration)
         self._container.close()
-        cuts = [float(ticks * self._time_base) for ticks in self._cuts]
-        edges = [0.0, *cuts, duration]
+        for found in self._detector.boundaries:
+            self._boundaries.add(self._nearest_key(found.middle))
         return PassResult(
             duration=duration,
             width=self._size[0],
@@ -236,8 +243,8 @@ class _SinglePass:
             has_audio=bool(self._audio),
             source_width=self._geometry.width,
             source_height=self._geometry.height,
-            shots=tuple(Shot(a, b) for a, b in itertools.pairwise(edges)),
-            boundaries=tuple(float(t * self._time_base) for t in sorted({*self._boundaries, *self._cuts, end})),
+            shots=shots_between(self._detector.boundaries, end, self._time_base),
+            boundaries=tuple(float(t * self._time_base) for t in sorted({*self._boundaries, end})),
             candidates=tuple(Candidate(*kept) for kept in self._spool.kept),
             source_transfer=self._transfer,
             tone_mapping=self._scaler.tone_mapping,

@@ -158,15 +158,20 @@ def _segments(video_id: str, ends_by_scale: Sequence[Sequence[float]], middles: 
 def _prices(times: Floats, sentences: Sequence[Sentence], shots: Sequence[Shot], settings: TilingSettings) -> Floats:
     """The price of a boundary at each of `times`; the video's own ends are free."""
     into = np.minimum(_depths(times, sentences) / (_MARGIN_S + _WORD_S), 1.0)
-    cuts = np.unique([edge for shot in shots for edge in (shot.start, shot.end)] or [-np.inf])
-    after = np.searchsorted(cuts, times)
-    distance = np.minimum(
-        np.abs(times - cuts[np.maximum(after - 1, 0)]), np.abs(times - cuts[np.minimum(after, len(cuts) - 1)])
-    )
     # Cubed, so that a boundary at a sentence's very end is almost free and one inside a word is not.
-    prices: Floats = settings.sentence_cost * into**3 + settings.shot_cost * (distance > _SAME_FRAME_S)
+    prices: Floats = settings.sentence_cost * into**3 + settings.shot_cost * _inside_shots(times, shots)
     prices[[0, -1]] = 0.0
     return prices
+
+
+def _inside_shots(times: Floats, shots: Sequence[Shot]) -> NDArray[np.bool_]:
+    """Whether each of `times` lies inside a shot: not at a cut, nor in a gradual transition between two shots."""
+    if not shots:
+        return np.ones(len(times), dtype=bool)
+    starts, ends = np.sort([s.start for s in shots]), np.sort([s.end for s in shots])
+    begun, over = np.concatenate([starts[:1], ends]), np.concatenate([starts, ends[-1:]])  # of the boundaries
+    latest = np.searchsorted(begun, times + _SAME_FRAME_S, side="right") - 1
+    return (latest < 0) | (times > over[latest] + _SAME_FRAME_S)
 
 
 def _depths(times: Floats, sentences: Sequence[Sentence]) -> Floats:
