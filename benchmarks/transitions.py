@@ -39,16 +39,17 @@ _BORDER = 3  # frames at each end of a shot that no piece takes, since the truth
 
 @dataclass(frozen=True)
 class Range:
-    """Frames [start, end) of the footage, all of one shot."""
+    """Frames [start, end) of the footage, all of one shot, and what was filmed: two shots of it may look alike."""
 
     shot: int
+    scene: str
     start: int
     end: int
 
 
 @dataclass(frozen=True)
 class Transition:
-    """From the last frame of the old shot alone to the first frame of the new shot alone; a cut has no frame between."""
+    """From the last frame of the old shot alone to the first of the new one alone; a cut has no frame between."""
 
     kind: Kind
     last: int
@@ -66,8 +67,9 @@ class Film:
 def footage(folder: Path, scratch: Path) -> tuple[Path, list[Range]]:
     """The footage with every frame a key frame, and its shots without what they fade into.
 
-    `folder` holds sample.mp4 and truth.json: {"shots": [{"start", "end", "dissolve"}, …]} in frames, where "dissolve"
-    is the number of frames that a shot shares with the one before it.
+    `folder` holds sample.mp4 and truth.json: {"shots": [{"start", "end", "dissolve", "src"}, …]} in frames, where
+    "dissolve" is the number of frames that a shot shares with the one before it, and "src" the file that it is from:
+    a camera's, all shots of which look alike, unless it is a trailer.
     """
     whole = scratch / "footage.mkv"
     scale = f"fps={RATE},scale={WIDTH}:{HEIGHT}:force_original_aspect_ratio=increase,crop={WIDTH}:{HEIGHT},setsar=1"
@@ -84,7 +86,8 @@ def footage(folder: Path, scratch: Path) -> tuple[Path, list[Range]]:
             start += 1
         while start < end and brightness[end - 1] < usual:
             end -= 1
-        ranges.append(Range(i, start, end))
+        edited = shot.get("src", "").startswith("trailer")
+        ranges.append(Range(i, str(i) if edited else shot.get("src", str(i)), start, end))
     return whole, ranges
 
 
@@ -108,12 +111,12 @@ def make(
     inputs: list[str] = []
     chains: list[str] = []
     lengths: list[int] = []
-    shot = -1
+    scene = ""
     for i, (before, after) in enumerate(itertools.pairwise([("cut", 0), *joints, ("cut", 0)])):
         needed = before[1] + after[1] + _ALONE
-        fitting = [s for s in shots if s.end - s.start >= needed and s.shot != shot]
+        fitting = [s for s in shots if s.end - s.start >= needed and s.scene != scene]
         chosen = chance.choice(fitting)
-        shot = chosen.shot
+        scene = chosen.scene
         length = min(chosen.end - chosen.start, max(needed, chance.randint(*_PIECE)))
         start = chance.randint(chosen.start, chosen.end - length)
         lengths.append(length)

@@ -28,7 +28,8 @@ class Step(StrEnum):
 
 
 RECIPES: dict[Step, int] = dict.fromkeys(Step, 1) | {
-    # HDR as SDR, HD without tags as BT.709, mirrored pictures, bars around other shapes; frames are cropped of bars
+    # HDR as SDR, HD without tags as BT.709, mirrored pictures, bars around other shapes; frames are cropped of bars;
+    # gradual transitions between shots
     Step.MEDIA: 2,
 }
 

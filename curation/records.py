@@ -52,7 +52,8 @@ class Shot:
     start: Annotated[float, "time of its first frame"]
     end: Annotated[float, "time of the next shot's first frame, or of the first of the transition to it; or the end"]
     kind: Annotated[
-        str | None, "the boundary at which it begins: cut, dissolve, wipe or fade; null for the first, and in older rows"
+        str | None,
+        "the boundary at which it begins: cut, dissolve, wipe or fade; null for the first, and older rows",
     ] = None
     score: Annotated[
         float | None, "how sure that boundary is, from 0.5 to 1; null for the first, older rows, and PySceneDetect's"

@@ -84,7 +84,9 @@ class ShotSettings(Section):
         description="vidla's own (cuts, dissolves, wipes and fades), or PySceneDetect's content or adaptive (cuts)",
     )
     threshold: float | None = Field(
-        None, description="its threshold; if unset, 27 for content, 3 for adaptive, and a score of 0.5 for our own", gt=0
+        None,
+        description="its threshold; if unset, 27 for content, 3 for adaptive, a score of 0.5 for vidla's",
+        gt=0,
     )
     min_shot_s: float = Field(0.6, description="shorter shots are merged into their neighbour", ge=0)
 

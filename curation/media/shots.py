@@ -110,7 +110,8 @@ class _Transitions:
 def without_short_shots(boundaries: Sequence[Boundary], shortest: float) -> list[Boundary]:
     """`boundaries` in order, less the weaker one of any two with a shot between them that lasts less than `shortest`.
 
-    Boundaries that overlap count as such too. Of equal ones, the earlier one stays.
+    Boundaries that overlap count as such too. A cut beside a gradual transition is the stronger one, since it is seen
+    in one frame; of equal ones, the earlier one stays.
 
     >>> cuts = [Boundary("cut", t, t, score) for t, score in ((0, 0.9), (90, 0.8), (95, 0.9), (200, 0.7))]
     >>> [b.start for b in without_short_shots(cuts, 10)]
@@ -118,11 +119,17 @@ def without_short_shots(boundaries: Sequence[Boundary], shortest: float) -> list
     """
     kept: list[Boundary] = []
     for boundary in sorted(boundaries, key=lambda b: (b.middle, b.start)):
-        while kept and boundary.end - kept[-1].start < shortest and (boundary.score or 0.0) > (kept[-1].score or 0.0):
+        while kept and boundary.end - kept[-1].start < shortest and _is_stronger(boundary, kept[-1]):
             kept.pop()
         if not kept or boundary.end - kept[-1].start >= shortest:
             kept.append(boundary)
     return kept
+
+
+def _is_stronger(boundary: Boundary, before: Boundary) -> bool:
+    if (boundary.kind == "cut") != (before.kind == "cut") and boundary.end >= before.start:
+        return boundary.kind == "cut"
+    return (boundary.score or 0.0) > (before.score or 0.0)
 
 
 # --- PySceneDetect's ------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 Every pixel of a picture is a colour over time. Between the last frame A of a shot and the first frame B of the next,
 
-    a cut         goes from A to B in one step, which is larger than the steps around it, and does not come back (a flash)
+    a cut         goes from A to B in one step, larger than the steps around it, and does not come back (a flash)
     a dissolve    goes in a straight line: half-way, the picture is (A + B) / 2
     a wipe        shows either A or B at each pixel: no colour leaves the range from A to B
     a fade        becomes one colour, nearly always black, and comes back from it
@@ -32,15 +32,18 @@ _STEP_FLOOR = 2.0  # added to the steps around a cut, so that noise in still pic
 _FLASH = 0.4  # a picture that differs from the one before a flash by less than this share of the flash is the same
 
 _WINDOWS = (6, 8, 10, 13, 16, 20, 24, 34, 48)  # frames from A to B
-_VIEWS = 3  # windows that must show a dissolve or wipe: in a pan or behind a passing object, one may seem to
+_VIEWS, _SURE = 3, 0.57  # windows that must show a dissolve or wipe, but for one as sure as this
 _SETTLED = 16  # frames without a window that shows a transition, after which it is over
 _GRADUAL = 30.0  # least difference of A and B
 _STEP = 0.45  # of the difference of A and B: a larger step is a cut
 _MIXED = 0.3  # the same for the distance of the picture half-way from (A + B) / 2
 _EITHER = 0.18  # the same for the distance of a pixel from the nearer one of A and B
+_HALVES = 0.32  # the same half-way, where a dissolve has half of the difference, and a wipe little
 _BETWEEN = 0.06  # the same for what leaves the range from A to B
 _STRAIGHT = 0.5  # least ratio of the difference of A and B to the sum of steps between them, for a wipe
 _ALIKE = 0.75  # a larger correlation of A and B means another brightness of the same picture
+
+_MOVED = 0.9  # a larger correlation of a half of A with a part of B means a pan
 
 _FLAT = 6.0  # a picture whose standard deviation is smaller has one colour
 _DARK, _LIGHT = 48.0, 240.0  # a fade goes through a colour below or above
@@ -53,8 +56,8 @@ HISTORY = 128  # frames that the detector remembers at least
 class Transition:
     """From frame `last`, the last of the old shot alone, to `first`, the first of the new one alone, with a score.
 
-    Frames are counted from 0. The score is 0.5 where the transition is only just taken for one, and at most 1. A dissolve
-    or wipe is seen in a number of windows.
+    Frames are counted from 0. The score is 0.5 where the transition is only just taken for one, and at most 1. A
+    dissolve or wipe is seen in a number of windows.
     """
 
     kind: Kind
@@ -68,7 +71,8 @@ class Transition:
         if other is None:
             return self
         surer = max(self, other, key=lambda view: view.score)
-        return Transition(surer.kind, min(self.last, other.last), max(self.first, other.first), surer.score, self.views + other.views)
+        ends, views = (min(self.last, other.last), max(self.first, other.first)), self.views + other.views
+        return Transition(surer.kind, *ends, surer.score, views)
 
 
 @dataclass(frozen=True)
@@ -122,9 +126,8 @@ class TransitionDetector:
     def _seen(self, found: list[Transition | None], before: tuple[Transition | None, int | None]) -> Seen:
         transitions = [transition for transition in found if transition is not None]
         suspects = [transition.first for transition in transitions if transition.kind == "cut"]
-        earliest = self.count - 1 - self.lateness
         if before[0] is None and self._best is not None:
-            suspects.append(max(earliest, (self._best.last + self._best.first) // 2))
+            suspects.append(max(0, self.count - 3))  # half of the way is gone when a window first shows a transition
         if before[1] is None and self._flat is not None:
             suspects.append(self._flat)
         return Seen(transitions, suspects)
@@ -177,7 +180,13 @@ class TransitionDetector:
 
     def _settled(self) -> Transition | None:
         best, self._best = self._best, None
-        return self._measured(best) if best is not None and best.views >= _VIEWS else None
+        if best is None or (best.views < _VIEWS and best.score < _SURE):
+            return None
+        # In a long pan, the first and the last picture have nothing in common; a wipe's are alike where it has passed.
+        quarter = (best.first - best.last) // 4 if best.kind == "dissolve" else 0
+        if self._is_pan(best.last, best.first) or self._is_pan(best.last + quarter, best.first - quarter):
+            return None
+        return self._measured(best)
 
     def _window(self, a: int, b: int) -> Transition | None:
         """A dissolve or wipe that the frames from `a` to `b` are taken for."""
@@ -195,7 +204,7 @@ class TransitionDetector:
         outside = self._outside(probes, first, second) / difference
         either = self._either(probes, first, second) / difference
         score = max(1 - either / (2 * _EITHER), 1 - outside / (2 * _BETWEEN))
-        return Transition("wipe" if either < 2 * _EITHER else "dissolve", a, b, score) if score > 0.5 else None
+        return Transition("wipe", a, b, score) if score > 0.5 else None
 
     def _mixture(self, a: int, b: int) -> float:
         """How far the picture half-way is from the mean of both."""
@@ -207,7 +216,7 @@ class TransitionDetector:
         first, second = (self._picture(i).reshape(-1, 3).astype(np.float32) for i in (a, b))
         first, second = (picture - picture.mean(0) for picture in (first, second))
         product, norm = float(np.vdot(first, second)), float(np.linalg.norm(first) * np.linalg.norm(second))
-        low, high = sorted((float(self._deviations[i - self._base]) for i in (a, b)))
+        low, high = sorted(float(self._deviations[i - self._base]) for i in (a, b))
         if low < max(_FLAT, _FADED * high):
             return 1.0
         return product / norm * (1.5 if low < 0.5 * high else 1.0)
@@ -221,9 +230,17 @@ class TransitionDetector:
         """How far the pictures in between are, pixel by pixel, from the nearer of the first and the second, at most."""
         return max(float(cv2.min(cv2.absdiff(p, first), cv2.absdiff(p, second)).mean()) for p in probes)
 
+    def _is_pan(self, a: int, b: int) -> bool:
+        """Whether a half of one picture is found again, moved, in the other."""
+        first, second = (self._picture(max(i, self._base)).reshape(_SIZE[1], _SIZE[0], 3) for i in (a, b))
+        columns, lines = _SIZE[0] // 2, _SIZE[1] // 2
+        halves = (first[:, :columns], first[:, columns:], first[:lines], first[lines:])
+        return any(cv2.matchTemplate(second, half, cv2.TM_CCOEFF_NORMED).max() > _MOVED for half in halves)
+
     def _measured(self, found: Transition) -> Transition:
-        """`found` with its first and last frames: where the picture has gone 5 % and 95 % of the way from A to B."""
+        """`found` with its kind and its ends: where the picture has gone 5 % and 95 % of the way from A to B."""
         last, first = max(found.last, self._base), found.first
+        ends = [last - self._base, first - self._base]
         pictures = self._pictures[last - self._base : first + 1 - self._base].astype(np.float32)
         way = pictures[-1] - pictures[0]
         gone = (pictures - pictures[0]) @ way / max(1.0, float(way @ way))
@@ -232,7 +249,9 @@ class TransitionDetector:
         done = np.flatnonzero(gone[middle:] >= 0.95)
         start = int(begun[-1]) if len(begun) else 0
         end = middle + int(done[0]) if len(done) else len(gone) - 1
-        return Transition(found.kind, last + start, last + end, found.score, found.views)
+        either = self._either(self._pictures[[last + middle - self._base]], *self._pictures[ends])
+        kind: Kind = "wipe" if either < _HALVES * self._difference(last, first) else "dissolve"
+        return Transition(kind, last + start, last + end, found.score, found.views)
 
     # --- fades ------------------------------------------------------------------------------------------------------
 
