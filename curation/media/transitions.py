@@ -133,7 +133,8 @@ class TransitionDetector:
         return Seen(transitions, suspects)
 
     def _picture(self, frame: int) -> Picture:
-        return self._pictures[frame - self._base]
+        picture: Picture = self._pictures[frame - self._base]
+        return picture
 
     def _difference(self, a: int, b: int) -> float:
         first, second = self._picture(a), self._picture(b)
