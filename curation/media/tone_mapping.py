@@ -22,6 +22,7 @@ CODED_AS = "gbrp12le"
 """The pixel format of the frames that are mapped: R'G'B' in 12 bits, full range."""
 _CODES = 1 << 12
 _STEPS = 1 << 12
+_STRIP = 30_000  # pixels mapped at a time: larger arrays are given back to the system each time, which takes longer
 _CONTENT_LIGHT = struct.Struct("=I")  # the first field of AVContentLightMetadata
 _MASTERING_DISPLAY = struct.Struct("=72x2i2i")  # the last fields of AVMasteringDisplayMetadata
 
@@ -132,8 +133,17 @@ class ToneMapper:
         self._signal = np.rint(255 * np.linspace(0.0, 1.0, _STEPS) ** (2 / _SDR_GAMMA)).astype(np.uint8)
 
     def bgr(self, frame: av.VideoFrame) -> np.ndarray:
-        """uint8 [height, width, 3] of a frame in `CODED_AS`."""
-        green, blue, red = (np.take(self._light, _codes(frame, i), mode="clip") for i in range(3))
+        """uint8 [height, width, 3] of a frame in `CODED_AS`, made strip by strip."""
+        planes = [_codes(frame, i) for i in range(3)]
+        picture = np.empty((*planes[0].shape, 3), np.uint8)
+        rows = max(1, _STRIP // frame.width)
+        for top in range(0, frame.height, rows):
+            picture[top : top + rows] = self._mapped(*(plane[top : top + rows] for plane in planes))
+        return picture
+
+    def _mapped(self, *codes: np.ndarray) -> np.ndarray:
+        """uint8 [height, width, 3], BGR, of planes of green, blue and red: uint16 [height, width]."""
+        green, blue, red = (np.take(self._light, plane, mode="clip") for plane in codes)
         mapped = [_weighted(row, red, green, blue) for row in self._matrix]
         if self._is_hdr:
             gain = self._gains(_weighted(self._luminance, red, green, blue) if self._is_hlg else None, mapped)
