@@ -74,15 +74,15 @@ class Hdr:
     brightest: float = 1000.0
 
 
-_CLL = (*X265[:-1], f"{X265[-1]}:max-cll=3500,400")
+_CLL = (*X265[:-1], f"{X265[-1]}:max-cll=450,200")
 _MASTERED = (
     *X265[:-1],
-    f"{X265[-1]}:master-display=G(8500,39850)B(6550,2300)R(35400,14600)WP(15635,16450)L(20000000,1)",
+    f"{X265[-1]}:master-display=G(8500,39850)B(6550,2300)R(35400,14600)WP(15635,16450)L(40000000,1)",
 )
 HDR = (
     Hdr("hevc_pq.mp4", (*X265, *PQ_TAGS), "smpte2084"),
-    Hdr("hevc_pq_content_light.mkv", (*_CLL, *PQ_TAGS), "smpte2084", 4000.0),
-    Hdr("hevc_pq_mastered.mp4", (*_MASTERED, *PQ_TAGS), "smpte2084", 2000.0),
+    Hdr("hevc_pq_content_light.mkv", (*_CLL, *PQ_TAGS), "smpte2084", 500.0),
+    Hdr("hevc_pq_mastered.mp4", (*_MASTERED, *PQ_TAGS), "smpte2084", 4000.0),
     Hdr("hevc_hlg.mov", (*X265, *HLG_TAGS), "arib-std-b67"),
     Hdr("vp9_pq.webm", (*VP9, *PQ_TAGS), "smpte2084"),
     Hdr("vp9_hlg.mp4", (*VP9, *HLG_TAGS), "arib-std-b67"),
