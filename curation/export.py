@@ -33,6 +33,7 @@ from curation.records import SCALES
 from curation.rejects import Rejected
 from curation.schema import TABLES
 from curation.settings import MediaSettings
+from curation.texts.unrecognised import CLIPS_SQL
 
 Format = Literal["mp4", "webdataset", "parquet"]
 FORMATS: tuple[Format, ...] = ("mp4", "webdataset", "parquet")
@@ -58,7 +59,7 @@ class Selection:
     def sql(self) -> str:
         conditions = [one_condition(self.where)] if self.where else []
         conditions += [f"scale = '{self.scale}'"] if self.scale else []
-        return f"(select * from clips where {' and '.join(conditions) or 'true'})"
+        return f"(select * from {CLIPS_SQL} as clips where {' and '.join(conditions) or 'true'})"
 
 
 @dataclass
@@ -301,7 +302,8 @@ def _tables(dataset: Dataset, out: Path, selection: Selection, progress: Progres
             exported.kept += rows
             progress(rows)
         else:
-            query = f"select * from {table}" + ("" if everything else f" where {_belonging(table, selection)}")
+            rows_of = f"{CLIPS_SQL} as clips" if table == "clips" else table
+            query = f"select * from {rows_of}" + ("" if everything else f" where {_belonging(table, selection)}")
             rows = _write_table(table, dataset.stream(query, versions), out, progress)
         exported.present += rows
     return exported

@@ -31,6 +31,7 @@ RECIPES: dict[Step, int] = dict.fromkeys(Step, 1) | {
     # HDR as SDR, HD without tags as BT.709, mirrored pictures, bars around other shapes; frames are cropped of bars;
     # gradual transitions between shots
     Step.MEDIA: 2,
+    Step.SUMMARIES: 2,  # extracts by the built-in engine, in place of summaries by SmolLM2
 }
 
 STEP_OF: Mapping[str, Step] = {

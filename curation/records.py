@@ -274,7 +274,7 @@ class Caption:
     time: Annotated[float, "when the frame is displayed"]
     text: Annotated[str | None, "the caption; null unless the status is ok, repaired or truncated"]
     raw_text: Annotated[str | None, "the model's answer, unchanged"]
-    status: Annotated[str, "ok, repaired, truncated, refused, unparseable or empty"]
+    status: Annotated[str, "ok, repaired, truncated, unrecognised, refused, unparseable or empty"]
     engine: Annotated[str, "what made the text"]
     model: Annotated[str, "the engine's model"]
     revision: Annotated[str, "the model's revision"]
@@ -299,14 +299,14 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """One of the two texts of a medium or long clip, as written by an LLM."""
+    """One of the two texts of a medium or long clip: a summary of what is said, or of what is seen."""
 
     clip_id: Annotated[str, "the clip"]
     video_id: Annotated[str, "the video"]
     kind: Annotated[str, "subtitles or captions"]
     text: Annotated[str | None, "the summary; a truncation of the source text if the status is truncated"]
     raw_text: Annotated[str | None, "the model's last answer, unchanged"]
-    status: Annotated[str, "ok, repaired, truncated, refused, unparseable or empty"]
+    status: Annotated[str, "ok, extracted, repaired or truncated"]
     engine: Annotated[str, "what made the text"]
     model: Annotated[str, "the engine's model"]
     revision: Annotated[str, "the model's revision"]
@@ -328,13 +328,15 @@ class Clip:
     sentence_count: Annotated[int, "as in segments"]
     media_uri: Annotated[str, "the stored media, relative to the dataset"]
     subtitle_text: Annotated[str | None, "null if nothing is said"]
-    caption_text: Annotated[str | None, "null if no frame could be captioned"]
+    caption_text: Annotated[str | None, "null if no frame has a caption"]
     subtitle_original: Annotated[str | None, "everything said in the clip, the source of its text"]
     caption_original: Annotated[str | None, "the captions of the clip's frames, the source of its text"]
     subtitle_source: Annotated[str | None, "where that comes from: manual or automatic subtitles"]
     caption_source: Annotated[str | None, "where those come from: engine/model"]
     subtitle_status: Annotated[str | None, "verbatim for a short clip, else the summary's status"]
-    caption_status: Annotated[str | None, "verbatim for a short clip, else the summary's status"]
+    caption_status: Annotated[
+        str | None, "verbatim for a short clip, else the summary's status; unrecognised if nothing is in any frame"
+    ]
     language: Annotated[str | None, "as in videos"]
     metadata: Annotated[str | None, "as in videos; null in rows older than the column"] = None
 

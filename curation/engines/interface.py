@@ -53,12 +53,17 @@ class TextRequest:
 
 @dataclass(frozen=True)
 class Completion:
-    """A model's answer. `finish_reason` is "length" if max_tokens cut it off, else "stop"."""
+    """A model's answer. `finish_reason` is "length" if max_tokens cut it off, else "stop".
+
+    `verdict`: extracted, if the text consists of sentences of the request; unrecognised, if there is none because the
+    model recognises nothing in the image.
+    """
 
     id: str
     text: str
     finish_reason: Literal["stop", "length"] = "stop"
     evidence: str | None = None  # details behind the text, if any: a tagger's probabilities
+    verdict: Literal["extracted", "unrecognised"] | None = None  # what the engine says of its answer itself
     input_tokens: int = 0
     output_tokens: int = 0
     retries: int = 0  # failed tries before the answer

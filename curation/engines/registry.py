@@ -25,9 +25,9 @@ def open_engine(settings: EngineSettings, task: Task) -> Engine:
 
 def _new(settings: EngineSettings, task: Task) -> Engine:
     if settings.kind == "builtin":
-        from curation.engines.builtin import ENGINES
+        from curation.engines.builtin import builtin_engine
 
-        return ENGINES[task]()
+        return builtin_engine(task, settings)
     if settings.kind == "openai":
         from curation.engines.openai.engine import open_openai
 

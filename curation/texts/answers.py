@@ -1,11 +1,10 @@
-"""Judge a model's answer: its text without wrappings, with a status; and find a summary's additions to its source."""
+"""Judge a model's answer: its text without wrappings, with a status."""
 
 from __future__ import annotations
 
 import json
 import re
 import unicodedata
-from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -14,14 +13,14 @@ import jsonschema
 
 from curation.engines.interface import Completion
 from curation.prompts import text_field
-from curation.texts.limits import MAX_CHARS, spaced, split_sentences
+from curation.texts.limits import MAX_CHARS, split_sentences
 
-Status = Literal["ok", "repaired", "truncated", "refused", "unparseable", "empty"]
+Status = Literal["ok", "extracted", "repaired", "truncated", "refused", "unrecognised", "unparseable", "empty"]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A judged answer. `text` is None if the status is refused, unparseable or empty."""
+    """A judged answer. `text` is None if the status is refused, unrecognised, unparseable or empty."""
 
     text: str | None
     status: Status
@@ -39,6 +38,8 @@ def read_answer(completion: Completion, output_schema: dict[str, Any] | None, so
     >>> read_answer(Completion("1", "As an AI, I see no images."), None)
     Answer(text=None, status='refused')
     """
+    if completion.verdict == "unrecognised":
+        return Answer(None, "unrecognised")
     raw = completion.text[:MAX_CHARS]
     content, repaired, cut = " ".join(raw.split()), False, completion.finish_reason == "length"
     if output_schema is not None and content:
@@ -56,6 +57,8 @@ def read_answer(completion: Completion, output_schema: dict[str, Any] | None, so
     if cut:
         complete = split_sentences(text)[:-1]
         return Answer(" ".join(complete) or text, "truncated")
+    if completion.verdict == "extracted":
+        return Answer(content, "extracted")
     return Answer(text, "repaired" if repaired or text != content else "ok")
 
 
@@ -139,75 +142,3 @@ def _without_tags(text: str) -> str:
     while (tag := text.rfind("</", start, end)) >= 0 and _CLOSING_TAG.fullmatch(text, tag, end):
         end = tag
     return text[start:end]
-
-
-# --- additions ------------------------------------------------------------------------------------------------------
-
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-_NUMBERS = _WORD.findall("two three four five six seven eight nine ten eleven twelve")  # "one" is not only a number
-_DIGITS = {word: str(number) for number, word in enumerate(_NUMBERS, start=2)}
-_FUNCTION_WORDS = frozenset(
-    _WORD.findall(
-        """a about after again all also an and another any are as at back be because been before being between both but
-        by can could did do does down during each few for from further get gets go goes had has have he her here hers
-        him his how i if in into is it its just like may me might more most much must my no nor not now of off on once
-        one only or other our out over own same she should so some such than that the their them then there these they
-        this those through to too under until up very was we were what when where which while who whom whose why will
-        with would you your"""
-    )
-)
-
-
-def additions(summary: str, source: str, language: str | None = None) -> tuple[float, list[str]]:
-    """The additions of `summary` to `source`: the share of new content words, and the new names and numbers.
-
-    Words are compared by their beginnings, so that "walks" supports "walking"; scripts without spaces, by characters.
-    This is a cheap guard against invention, not a proof of truth: it does not check relations.
-
-    >>> additions("Anna walks 3 dogs", "Someone is walking two dogs.")
-    (0.3333333333333333, ['3'])
-    """
-    known = {word.lower() for word in _WORD.findall(source)}
-    related = _Forms(known)
-    characters = set(source)
-    numbers = {_DIGITS.get(word, word) for word in known}
-    content, new, invented = 0, 0, []
-    for match in _WORD.finditer(summary):
-        word = match[0].lower()
-        if not spaced(word):
-            content, new = content + len(word), new + len(set(word) - characters)
-        elif word in _DIGITS or any(c.isdigit() for c in word):
-            invented += [match[0]] if _DIGITS.get(word, word) not in numbers else []
-        elif word.replace("’", "'").partition("'")[0] not in _FUNCTION_WORDS:
-            content += 1
-            if word not in known and word not in related:
-                new += 1
-                # German writes every noun like a name.
-                invented += [match[0]] if match.start() > 0 and match[0][0].isupper() and language != "de" else []
-    return (new / content if content else 0.0), invented
-
-
-class _Forms:
-    """The forms of some words, known by their common beginning: of walk also walking, of city also cities.
-
-    Two different words are forms of one if they have a beginning in common, but for the last letter of the shorter one
-    and for three letters at least, and if their lengths differ by four letters at most.
-    """
-
-    def __init__(self, words: Collection[str]) -> None:
-        self._shorter = {_stem(word, len(word)) for word in words}
-        self._longer = {_stem(word, length) for word in words for length in _lengths(word)}
-
-    def __contains__(self, word: str) -> bool:
-        as_long = _stem(word, len(word)) in self._longer
-        return as_long or any(_stem(word, length) in self._shorter for length in _lengths(word))
-
-
-def _stem(word: str, length: int) -> tuple[int, str]:
-    """What `word` has in common with forms of this length, the shorter of the two."""
-    return length, word[: max(3, length - 1)]
-
-
-def _lengths(word: str) -> range:
-    """The lengths of its shorter forms."""
-    return range(max(1, len(word) - 4), len(word) + 1)

@@ -33,7 +33,7 @@ def caption_frames(frames: Sequence[Frame], source: TextSource) -> Captioned:
     """A caption for each of `frames`, whose ids must differ.
 
     An answer without a usable text is asked for again, `source.attempts` times in all; if it stays refused, unparseable
-    or empty, the caption has no text. A frame without any answer is rejected, which affects no other frame. Raises
+    or empty, the caption has no text. Nor has it one if nothing is recognised in the frame. A frame without any answer is rejected, which affects no other frame. Raises
     EngineError if the engine as a whole cannot work.
     """
     captioned = Captioned()

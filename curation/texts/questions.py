@@ -16,6 +16,8 @@ from curation.engines.text_source import TextSource
 from curation.prompts import Prompt, Turn, as_data
 from curation.texts.answers import Answer, read_answer
 
+FINAL = frozenset({"unrecognised"})
+"""Statuses without a text of answers that would be the same again."""
 MAX_EARLIER_CHARS = 2000
 """The part of an earlier answer that is shown to the model again; acceptable texts are much shorter."""
 
@@ -126,7 +128,7 @@ class _Conversation:
             read = Answer(read.text, "repaired")
         if read.text is not None and self._draft is not None and self._draft.finish_reason == "length":
             read = Answer(read.text, "truncated")
-        fault = read.status if read.text is None else fault_of(self.id, read)
+        fault = fault_of(self.id, read) if read.text is not None else None if read.status in FINAL else read.status
         self.outcome = Outcome(read, fault, self._completions)
         self.closed = fault is None
         if read.status == "unparseable":

@@ -2,8 +2,8 @@
 
 Short clips keep both as they are ("verbatim"), and so does a longer clip whose text already is one sentence within the
 limits. The others get a summary of each, as in VidLA: one sentence within the limits that adds nothing, in the text's
-own language or in one that the settings name. A text without an acceptable summary is truncated at the end of a
-sentence, in its own language ("truncated").
+own language or in one that the settings name; or, from the built-in engine, the most central sentences ("extracted").
+A text without an acceptable summary is truncated at the end of a sentence, in its own language ("truncated").
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from curation.prompts import Prompt
 from curation.records import Caption, Clip, Row, Segment, Summary, Video
 from curation.rejects import Kind, Rejected
 from curation.settings import SummarySettings
-from curation.texts.answers import Answer, additions
+from curation.texts.additions import additions
+from curation.texts.answers import Answer
 from curation.texts.limits import MAX_CHARS, TextLimits, clip_tokens, count_words, spaced, split_sentences, truncate
 from curation.texts.questions import Outcome, Question, ask
+from curation.texts.unrecognised import is_unrecognised, recognised_text
 
 TextKind = Literal["subtitles", "captions"]
 KINDS: tuple[TextKind, ...] = ("subtitles", "captions")
@@ -129,7 +131,7 @@ def summarize_video(
             elif summary_digest and (segment.clip_id, summary_digest) not in stored:
                 summarized.summaries.append(Row(_summary(segment, kind, text, plan), summary_digest))
         if segment.clip_id not in summarized.rejected:
-            summarized.clips.append(_clip(segment, video, sources, texts))
+            summarized.clips.append(_clip(segment, video, sources, texts, captions))
     return summarized
 
 
@@ -169,15 +171,18 @@ def sources_of(video: Video, segments: Sequence[Segment], captions: Mapping[str,
     for segment in segments:
         inside = middles[bisect_left(middles, (segment.start,)) : bisect_left(middles, (segment.end,))]
         spoken = [video.sentences[place].text.strip() for place in sorted(place for _, place in inside)]
-        seen = [c for frame_id in segment.frame_ids if (c := captions.get(frame_id)) and c.text]
+        seen = [c for frame_id in segment.frame_ids if (c := captions.get(frame_id)) and recognised_text(c)]
         shown = dict.fromkeys(c.text for c in seen if c.text)  # a lasting scene is described once
-        models = sorted({f"{c.engine}/{c.model}" for c in seen})
         by_kind: dict[TextKind, SourceText] = {
             "subtitles": SourceText(_with_words(spoken), video.language, video.subtitle_kind),
-            "captions": SourceText(_with_words(shown), None, ", ".join(models)),
+            "captions": SourceText(_with_words(shown), None, _models(seen)),
         }
         sources |= {(segment.clip_id, kind): source for kind, source in by_kind.items() if source.parts}
     return sources
+
+
+def _models(captions: Iterable[Caption]) -> str:
+    return ", ".join(sorted({f"{c.engine}/{c.model}" for c in captions}))
 
 
 def _with_words(texts: Iterable[str]) -> tuple[str, ...]:
@@ -228,7 +233,9 @@ def ask_summaries(kind: TextKind, sources: Mapping[str, SourceText], plan: Summa
     engine = plan.source(kind)
 
     def question(key: str, source: SourceText) -> Question:
-        data = {"text": source.text} if kind == "subtitles" else {"captions": source.parts}
+        data: dict[str, object] = {"captions": source.parts}
+        if kind == "subtitles":  # sentences as they are spoken, for an engine that takes some of them
+            data = {"text": source.text, "sentences": source.parts, "limits": plan.limits}
         language = LANGUAGES[plan.language] if plan.language else None
         fewest = min(FEWEST_WORDS, plan.limits.words)
 
@@ -248,12 +255,14 @@ def ask_summaries(kind: TextKind, sources: Mapping[str, SourceText], plan: Summa
 
 def _fault(answer: Answer, source: SourceText, plan: SummaryPlan) -> str | None:
     """The fault of `answer`; None if it is one complete sentence, within the limits, in the requested language, adding
-    nothing to `source`."""
+    nothing to `source`, or if it is taken from it."""
     text = answer.text or ""
     if answer.status == "truncated":
         return "cut off"
     if not plan.limits.hold(text):
         return f"too long: {count_words(text)} words, {clip_tokens(text)} tokens"
+    if answer.status == "extracted":
+        return None if source.is_in(plan.language) else f"not in {LANGUAGES[plan.language or '']}"
     if not _is_one_sentence(text, plan.language or source.language):
         return "not one sentence"
     if _is_scrap(text):
@@ -273,13 +282,20 @@ def _fault(answer: Answer, source: SourceText, plan: SummaryPlan) -> str | None:
 
 
 def _clip(
-    segment: Segment, video: Video, sources: Mapping[_Key, SourceText], texts: Mapping[_Key, _Text | Failure]
+    segment: Segment,
+    video: Video,
+    sources: Mapping[_Key, SourceText],
+    texts: Mapping[_Key, _Text | Failure],
+    captions: Mapping[str, Caption],
 ) -> Clip:
     def columns(kind: TextKind, name: str) -> dict[str, str | None]:
         source, text = sources.get((segment.clip_id, kind)), texts.get((segment.clip_id, kind))
         values: tuple[str | None, ...] = (None,) * 4
         if source and isinstance(text, _Text):
             values = (text.text, source.text, source.origin, text.status)
+        elif kind == "captions" and (own := [captions[f] for f in segment.frame_ids if f in captions]):
+            if all(is_unrecognised(caption) for caption in own):
+                values = (None, None, _models(own), "unrecognised")
         return dict(zip((f"{name}_{c}" for c in ("text", "original", "source", "status")), values, strict=True))
 
     return Clip(

@@ -22,6 +22,7 @@ from curation.dataset.vacuum import parts_on_disk
 from curation.errors import DatasetError, UsageError
 from curation.ids import digest
 from curation.records import SCALES, PictureBox, Scale
+from curation.texts.unrecognised import CLIPS_SQL
 from model.data.split import held_out_sql, in_subset_sql
 from model.settings import DataSettings
 
@@ -222,7 +223,8 @@ def _rows(
         query = f"""
             select clip_id, video_id, list_position([{_quoted(SCALES)}], scale) - 1 as scale, media_uri, start, "end",
                 nullif(trim(subtitle_text), '') as subtitle, nullif(trim(caption_text), '') as caption, {box} as box
-            from (select * from clips where {chosen}) {boxes} where scale in ({_quoted(scales)}) and {in_split}
+            from (select * from {CLIPS_SQL} as clips where {chosen}) {boxes}
+            where scale in ({_quoted(scales)}) and {in_split}
             order by scale, clip_id"""
         for batch in dataset.stream(query, version.tables):
             yield pa.table(batch).cast(CLIP_SCHEMA)

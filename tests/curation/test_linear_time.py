@@ -31,7 +31,8 @@ from curation.subtitles.sentences import sentences_in
 from curation.subtitles.text_encoding import decode, sample_of
 from curation.subtitles.tracks import language_in, plan, subtitles_beside
 from curation.subtitles.transcript import Transcript
-from curation.texts.answers import additions, read_answer
+from curation.texts.additions import additions
+from curation.texts.answers import read_answer
 from curation.texts.limits import TextLimits, split_sentences, truncate
 from curation.texts.summaries import sources_of
 from curation.uris import InvalidUri, forms, redact

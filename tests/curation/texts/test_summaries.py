@@ -16,7 +16,7 @@ from curation.prompts import Prompt, load_prompts
 from curation.records import Caption, Segment, Sentence, Summary, Video
 from curation.rejects import Kind
 from curation.settings import Settings, resolve
-from curation.texts.answers import additions
+from curation.texts.additions import additions
 from curation.texts.limits import TextLimits, clip_tokens, count_words, split_sentences, truncate
 from curation.texts.summaries import Summarized, SummaryPlan, summarize_video, summary_plan
 from tests.support.scripted_engine import ScriptedEngine
