@@ -91,9 +91,9 @@ def _candidates(sentences: Sequence[str], weights: dict[str, float]) -> Iterator
 
 
 def _weights(sentences: Sequence[str]) -> dict[str, float]:
-    """How much each term says of all `sentences`: n · log((N + 1) / n) for one that is in n of N sentences."""
+    """How much each term says of all `sentences`: (n - 1/2) · log((N + 1) / n) for one that is in n of N sentences."""
     counts = Counter(term for sentence in sentences for term in _terms(sentence))
-    return {term: n * math.log((len(sentences) + 1) / n) for term, n in counts.items()}
+    return {term: (n - 0.5) * math.log((len(sentences) + 1) / n) for term, n in counts.items()}
 
 
 def _terms(text: str) -> frozenset[str]:

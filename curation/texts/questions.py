@@ -15,6 +15,7 @@ from curation.engines.interface import Completion, Failure, TextRequest
 from curation.engines.text_source import TextSource
 from curation.prompts import Prompt, Turn, as_data
 from curation.texts.answers import Answer, read_answer
+from curation.texts.thoughts import without_thoughts
 
 FINAL = frozenset({"unrecognised"})
 """Statuses without a text of answers that would be the same again."""
@@ -131,7 +132,7 @@ class _Conversation:
         fault = fault_of(self.id, read) if read.text is not None else None if read.status in FINAL else read.status
         self.outcome = Outcome(read, fault, self._completions)
         self.closed = fault is None
-        if read.status == "unparseable":
+        if read.status == "unparseable" and read.hint is None and self._prompt.output_schema is not None:
             self._misshapen = answer
         else:
             self._draft = self._misshapen = None
@@ -140,5 +141,5 @@ class _Conversation:
 
 def _turns(earlier: Completion, reply: str) -> list[Turn]:
     """The earlier answer and our reply to it; empty if it had no words, which some chat templates reject."""
-    content = as_data(earlier.text, MAX_EARLIER_CHARS)
+    content = as_data(without_thoughts(earlier.text) or "", MAX_EARLIER_CHARS)
     return [{"role": "assistant", "content": content}, {"role": "user", "content": reply}] if content else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tarfile
 from pathlib import Path
@@ -17,7 +18,7 @@ from curation.dataset.commits import Replacement
 from curation.dataset.dataset import Dataset
 from curation.dataset.writer import Writer
 from curation.errors import DatasetError, UsageError
-from curation.export import FORMATS, ExportReport, Format, Selection, export
+from curation.export import FORMATS, MANIFEST, ExportReport, Format, Selection, export
 from curation.schema import TABLES
 from tests.support.bucket import Bucket
 from tests.support.dataset_files import FRAME_RATE, commit_rows, download_of, made_of, make_dataset, stored_media
@@ -123,6 +124,34 @@ def test_new_texts_leave_the_media_alone_and_removed_clips_are_deleted(tmp_path:
     assert set(before) - set(after) == {f"{clips[0].clip_id}.mp4", f"{clips[0].clip_id}.json"}
     assert {n for n in after if after[n] != before[n]} == {f"{c.clip_id}.json" for c in clips[1:]}
     assert json.loads((out / f"{clips[1].clip_id}.json").read_text())["caption_text"] == "Another text"
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_older_captions_that_say_nothing_are_null(tmp_path: Path, form: Format) -> None:
+    dataset = make_dataset(tmp_path / "data")
+    of_older = {
+        "An unrecognised scene.": (None, "unrecognised"),
+        "An unrecognised scene: dark. An unrecognised scene: bright, mostly red.": (None, "unrecognised"),
+        "An unrecognised scene. A scene with a bus.": ("A scene with a bus.", "verbatim"),
+        "A scene with a bus: mostly red.": ("A scene with a bus: mostly red.", "verbatim"),
+    }
+    clips = [c for c in made_of(0, stored_media())["clips"] if c.scale == "short"][: len(of_older)]
+    changed = [dataclasses.replace(c, caption_text=text) for c, text in zip(clips, of_older, strict=True)]
+    with Writer(dataset, "run-2", {}) as writer:
+        ids = frozenset((c.clip_id,) for c in clips)
+        replaced = Replacement("clips", ("clip_id",), ids, frozenset(dataset.live_parts("clips")))
+        commit_rows(writer, "older texts", {"clips": changed}, [replaced])
+    export(dataset, tmp_path / "out", form, Selection(scale="short"))
+    if form == "parquet":
+        rows = pq.read_table(tmp_path / "out" / "clips").to_pylist()
+    elif form == "mp4":
+        rows = [json.loads(path.read_bytes()) for path in (tmp_path / "out").glob("*.json") if path.name != MANIFEST]
+    else:
+        with tarfile.open(tmp_path / "out" / "clips-000000.tar") as tar:
+            texts = [tar.extractfile(m).read() for m in tar if m.name.endswith(".json")]  # type: ignore[union-attr]
+        rows = [json.loads(text) for text in texts]
+    found = {row["clip_id"]: (row["caption_text"], row["caption_status"]) for row in rows}
+    assert [found[clip.clip_id] for clip in clips] == list(of_older.values())
 
 
 def test_missing_media_does_not_stop_other_clips(tmp_path: Path) -> None:

@@ -129,7 +129,8 @@ def test_trying_on_clips_shows_both_sides_and_writes_nothing(vidla: Vidla, mine:
 
 def test_what_the_engine_does_not_know_is_shown_as_it_would_end(vidla: Vidla, dataset: Dataset) -> None:
     """And what strangers have written gives the terminal no orders."""
-    done = vidla("prompts", "try", "summarize-subtitles", "--dataset", dataset.folder)
+    english_only = ("--set", "summaries.engine.model=SmolLM2-135M-Instruct")
+    done = vidla("prompts", "try", "summarize-subtitles", "--dataset", dataset.folder, *english_only)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("truncated: the engine does not know") == 2
     assert "[bold red]" in done.stdout and "\x1b" not in done.stdout
@@ -141,7 +142,8 @@ def test_trying_on_frames(vidla: Vidla, dataset: Dataset) -> None:
     done = vidla("prompts", "try", "caption-frame", "--dataset", dataset.folder, "--n", "3")
     assert done.returncode == 0, done.stderr
     assert "3 frames, by builtin/efficientnet-lite0" in done.stdout
-    assert done.stdout.count("mostly blue") >= 3 and done.stdout.count(" ok") == 3 and '"tags"' in done.stdout
+    assert done.stdout.count("mostly blue") >= 3 and done.stdout.count("unrecognised") == 3
+    assert '"tags"' in done.stdout
     assert files(dataset.folder) == before
 
 

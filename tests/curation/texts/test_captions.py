@@ -62,9 +62,11 @@ def test_caption_n_belongs_to_frame_n_by_the_real_engine(seed: int) -> None:
     outcome = caption_frames(frames, source)
     assert [c.frame_id for c in outcome.captions] == [f.frame_id for f in frames if f.time % 7 != 3]
     for caption in outcome.captions:
-        assert f"mostly {colours[int(caption.time)]}" in (caption.text or "")
-        assert len(json.loads(caption.raw_text or "")["tags"]) == 5
-        assert (caption.status, caption.engine, caption.model) == ("ok", "builtin", "efficientnet-lite0")
+        evidence = json.loads(caption.raw_text or "")
+        assert f"mostly {colours[int(caption.time)]}" in evidence["look"] and len(evidence["tags"]) == 5
+        assert (caption.engine, caption.model) == ("builtin", "efficientnet-lite0")
+        named = max(evidence["tags"].values()) >= 0.5
+        assert (caption.text is not None, caption.status) == ((True, "ok") if named else (False, "unrecognised"))
     assert set(outcome.rejected) == {frame_id_of("v", float(i)) for i in (3, 10, 17)}
     assert {r.kind for r in outcome.rejected.values()} == {Kind.UNREADABLE}
 

