@@ -60,7 +60,7 @@ def read_answer(completion: Completion, output_schema: dict[str, Any] | None, so
     if completion.verdict == "extracted" and content is not None:
         return Answer(" ".join(content.text.split()), "extracted")
     text = None if content is None else unwrapped(content.text)
-    if text is not None and output_schema is None and text[:1] in ("{", "[", '"'):
+    if text is not None and output_schema is None and text[:1] in ("{", "["):
         text = _from_unasked_json(text, cut)
     if text is None or content is None:
         return Answer(None, "refused" if _refuses(unwrapped(raw), source) else "unparseable")

@@ -5,6 +5,7 @@ Every function takes time linear in the text.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import unicodedata
@@ -66,7 +67,7 @@ def without_turns(text: str) -> str:
 def text_in_json(text: str) -> tuple[bool, str | None]:
     """Whether `text` is a JSON object or list, whatever surrounds it; and the only text in it, if there is just one."""
     bare = without_fence(text.strip())
-    if bare[:1] not in ("{", "[", '"'):
+    if bare[:1] not in ("{", "["):
         return False, None
     try:
         value = json.loads(bare)
@@ -96,10 +97,19 @@ def _one_layer(text: str) -> str:
     bare = _LIST_MARK.sub("", bare[preamble.end() if preamble else 0 :].strip())
     boxed = _BOXED.fullmatch(bare.rstrip(". "))
     bare = _BOLD.sub(r"\1", boxed[1] if boxed else bare)
-    closing = _QUOTES.get(bare[:1])
-    if closing and len(bare) > 2 and bare.endswith(closing) and closing not in bare[1:-1]:
-        bare = bare[1:-1]
-    return bare.strip()
+    return _without_quotes(bare).strip()
+
+
+def _without_quotes(text: str) -> str:
+    if text[:2] == text[-2:] == "**" and len(text) > 4 and "**" not in text[2:-2]:
+        return text[2:-2]
+    closing = _QUOTES.get(text[:1])
+    if not closing or len(text) < 3 or not text.endswith(closing):
+        return text
+    if closing == '"' and "\\" in text:
+        with contextlib.suppress(ValueError):
+            return str(json.loads(text))
+    return text if closing in text[1:-1] else text[1:-1]
 
 
 def _without_heading(text: str) -> str:

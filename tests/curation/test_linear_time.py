@@ -33,6 +33,7 @@ from curation.subtitles.tracks import language_in, plan, subtitles_beside
 from curation.subtitles.transcript import Transcript
 from curation.texts.additions import additions
 from curation.texts.answers import read_answer
+from curation.texts.extracts import extract
 from curation.texts.limits import TextLimits, split_sentences, truncate
 from curation.texts.summaries import sources_of
 from curation.uris import InvalidUri, forms, redact
@@ -145,6 +146,8 @@ FUNCTIONS: dict[str, Callable[[str], object]] = {
     "Retry-After": parse_retry_after,
     "opt-outs": lambda text: opts_out("X-Robots-Tag", text, "vidla/1"),
     "an answer": lambda text: read_answer(Completion("1", text), None),
+    "thoughts": lambda text: read_answer(Completion("1", f"<think>{text}"), None),
+    "an extract": lambda text: extract(re.split(r"(?<=[.!?])", text), LIMITS),
     "a cut answer": lambda text: read_answer(Completion("1", text, finish_reason="length"), None),
     "a structured answer": lambda text: read_answer(Completion("1", f'{{"text": "{text}'), SCHEMA),
     "additions": lambda text: additions(text, text[::-1]),
