@@ -149,6 +149,9 @@ class VllmSettings(Section):
         1, description="GPUs that share one copy of the model", ge=1
     )
     data_parallel_size: Annotated[int, Operational] = Field(1, description="copies of the model", ge=1)
+    api_servers: Annotated[int, Operational] = Field(
+        1, description="front ends, each of which decodes images in a thread of its own", ge=1
+    )
     extra_args: Annotated[tuple[Secret, ...], Operational] = Field(
         (), description='further arguments of vLLM\'s server, e.g. ["--max-num-seqs", "512"]'
     )
@@ -183,7 +186,10 @@ class EngineSettings(Section):
     model: str | None = Field(None, description="hub name or directory; for openai, the name that it is served under")
     revision: str | None = Field(None, description="revision on the hub; what it resolves to is always recorded")
     base_urls: Annotated[tuple[Secret, ...], Operational] = Field(
-        (), description='openai: servers, e.g. ["http://10.0.0.7:8000/v1"]; requests are spread over all of them'
+        (),
+        description='openai: servers, e.g. ["http://10.0.0.7:8000/v1"]; requests are spread over all of them. '
+        '"file:///path" has one in every line, "dns+http://name:8000/v1" means all addresses of the name; both are '
+        "looked up again every 30 s",
     )
     api_key_env: Annotated[str, Operational] = Field(
         "OPENAI_API_KEY",
@@ -192,6 +198,11 @@ class EngineSettings(Section):
     )
     key_over_http: Annotated[bool, Operational] = Field(
         False, description="openai: send the key to other machines by plain http too, where the network can read it"
+    )
+    thoughts: Annotated[bool, Added] = Field(
+        False,
+        description="openai, vllm: let models think before they answer, where the server can tell them not to "
+        "(chat_template_kwargs); thoughts count against max_tokens",
     )
     max_in_flight: Annotated[int, Operational] = Field(
         256, description="maximum requests in flight at each server; fewer if the server handles fewer", ge=1
@@ -268,6 +279,11 @@ class RunSettings(Section):
     )
     processes: Annotated[int, Operational] = Field(
         0, description="worker processes on a cluster, which share max_in_flight; 0 = as many as Flink has", ge=0
+    )
+    metrics: Annotated[str | None, Operational] = Field(
+        None,
+        description='address such as "127.0.0.1:9464" whose /metrics has the load of the model servers, for Prometheus',
+        pattern=r"^.+:[0-9]{1,5}$",
     )
     part_bytes: Annotated[int, Operational] = Field(
         64 * 2**20, description="rows are flushed to a Parquet part at about this size", ge=1

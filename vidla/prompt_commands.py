@@ -205,9 +205,12 @@ def _cells(row: TrialRow) -> tuple[str, str, str, str, str]:
     completions = outcome.completions
     answers = f" ({len(completions)} answers)" if len(completions) > 1 else ""
     tokens = f"{sum(c.input_tokens for c in completions)}, {sum(c.output_tokens for c in completions)}"
+    hint = f": {outcome.answer.hint}" if outcome.answer.hint else ""
     if outcome.fault is None or not fallback:
-        return row.shown, outcome.raw_text, outcome.answer.text or "–", outcome.answer.status + answers, tokens
-    return row.shown, outcome.raw_text, fallback, f"truncated, since the answer was {outcome.fault}{answers}", tokens
+        status = f"{outcome.answer.status}{answers}{hint}"
+        return row.shown, outcome.raw_text, outcome.answer.text or "–", status, tokens
+    why = f"truncated, since the answer was {outcome.fault}{answers}{hint}"
+    return row.shown, outcome.raw_text, fallback, why, tokens
 
 
 def _cell(text: str) -> str:

@@ -20,13 +20,14 @@ class Snapshot:
     input_tokens: int = 0
     output_tokens: int = 0
     in_flight: int = 0  # now, at all servers
+    pending: int = 0  # asked for and not answered yet, in flight or not
     busy_s: float = 0.0  # time with any request in flight
     in_flight_s: float = 0.0  # summed over requests: divided by busy_s, the mean number in flight
     elapsed_s: float = 0.0
 
 
 Counts = Mapping[str, int]
-COUNTED = ("requests", "failures", "retries", "input_tokens", "output_tokens", "in_flight")
+COUNTED = ("requests", "failures", "retries", "input_tokens", "output_tokens", "in_flight", "pending")
 """The totals of a snapshot that can be summed over processes."""
 
 
@@ -40,6 +41,11 @@ class Load:
         self._since: float | None = None
         self._updated_at = 0.0  # when the total was last brought up to date
         self._others: dict[str, Counts] = {}
+
+    def asked(self, count: int) -> None:
+        """Count requests that are asked for, or, by a negative number, those that are answered or given up."""
+        with self._lock:
+            self._add(pending=count)
 
     def sent(self) -> int:
         """Count a request that is sent. Returns how many are in flight now, itself included."""
@@ -79,9 +85,9 @@ class Load:
             return self._total if self._since is None else self._add()
 
     def clear(self) -> None:
-        """Start counting from zero; requests in flight stay counted as such."""
+        """Start counting from zero; requests in flight or pending stay counted as such."""
         with self._lock:
-            self._total = Snapshot(in_flight=self._total.in_flight)
+            self._total = Snapshot(in_flight=self._total.in_flight, pending=self._total.pending)
             self._others.clear()
             self._since = self._updated_at = self._clock()
             if not self._total.in_flight:

@@ -34,6 +34,7 @@ ONLY_THOUGHTS = (
 )
 REPETITION = "the model repeats itself: a larger model, a higher temperature or a repetition penalty helps"
 
+
 def read_answer(completion: Completion, output_schema: dict[str, Any] | None, source: str = "") -> Answer:
     """The text of an answer to a prompt that asks for free text or for JSON by `output_schema`.
 

@@ -33,8 +33,8 @@ def caption_frames(frames: Sequence[Frame], source: TextSource) -> Captioned:
     """A caption for each of `frames`, whose ids must differ.
 
     An answer without a usable text is asked for again, `source.attempts` times in all; if it stays refused, unparseable
-    or empty, the caption has no text. Nor has it one if nothing is recognised in the frame. A frame without any answer is rejected, which affects no other frame. Raises
-    EngineError if the engine as a whole cannot work.
+    or empty, the caption has no text. Neither has it one if nothing is recognised in the frame. A frame without any
+    answer is rejected, which affects no other frame. Raises EngineError if the engine as a whole cannot work.
     """
     captioned = Captioned()
     outcomes = ask_captions(frames, source)

@@ -23,9 +23,11 @@ SECOND = 0.5  # a second sentence must be worth this share of the first, by the 
 CLINGING = 0.75  # the worth of a sentence that begins with a word that points back
 
 _CLAUSE_END = re.compile(r"[,;:–—]+(?=\s)|[、，；：]+")
-_CONDITIONS = frozenset("after although as because before if since though unless until when whenever while".split())
-_POINTERS = frozenset("and but he her his it its or she so that their these they this those".split())
-_FILLERS = frozenset("okay really thing things um uh well yeah yes".split())
+_CONDITIONS = frozenset(
+    WORD.findall("after although as because before if since though unless until when whenever while")
+)
+_POINTERS = frozenset(WORD.findall("and but he her his it its or she so that their these they this those"))
+_FILLERS = frozenset(WORD.findall("okay really thing things um uh well yeah yes"))
 
 
 def extract(sentences: Sequence[str], limits: TextLimits) -> str | None:

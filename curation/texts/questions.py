@@ -7,6 +7,8 @@ is sampled more freely: a small model that reads "that was too long" summarises 
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +21,8 @@ from curation.texts.thoughts import without_thoughts
 
 FINAL = frozenset({"unrecognised"})
 """Statuses without a text of answers that would be the same again."""
+log = logging.getLogger(__name__)
+
 MAX_EARLIER_CHARS = 2000
 """The part of an earlier answer that is shown to the model again; acceptable texts are much shorter."""
 
@@ -70,7 +74,15 @@ def ask(
             answers = source.ask([c.request(source, attempt) for c in turn])
             for conversation in turn:
                 conversation.receive(answers[conversation.id], fault_of)
-    return {c.id: c.outcome for c in conversations if c.outcome is not None}
+    outcomes = {c.id: c.outcome for c in conversations if c.outcome is not None}
+    for hint in {o.answer.hint for o in outcomes.values() if isinstance(o, Outcome) and o.answer.hint}:
+        _say_once(source.engine.model, hint)
+    return outcomes
+
+
+@functools.cache
+def _say_once(model: str, hint: str) -> None:
+    log.warning("%s: %s", model, hint)
 
 
 class _Conversation:

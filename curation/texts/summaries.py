@@ -288,14 +288,15 @@ def _clip(
     texts: Mapping[_Key, _Text | Failure],
     captions: Mapping[str, Caption],
 ) -> Clip:
+    seen = [captions[frame_id] for frame_id in segment.frame_ids if frame_id in captions]
+
     def columns(kind: TextKind, name: str) -> dict[str, str | None]:
         source, text = sources.get((segment.clip_id, kind)), texts.get((segment.clip_id, kind))
         values: tuple[str | None, ...] = (None,) * 4
         if source and isinstance(text, _Text):
             values = (text.text, source.text, source.origin, text.status)
-        elif kind == "captions" and (own := [captions[f] for f in segment.frame_ids if f in captions]):
-            if all(is_unrecognised(caption) for caption in own):
-                values = (None, None, _models(own), "unrecognised")
+        elif kind == "captions" and seen and all(map(is_unrecognised, seen)):
+            values = (None, None, _models(seen), "unrecognised")
         return dict(zip((f"{name}_{c}" for c in ("text", "original", "source", "status")), values, strict=True))
 
     return Clip(

@@ -33,11 +33,9 @@ def without_thoughts(text: str) -> str | None:
     (' A red bus.', ' A red bus.')
     >>> without_thoughts("<|channel|>analysis<|message|>A bus?")
     """
-    end = None
-    for end in _CLOSING.finditer(text):
-        pass  # the last one
-    if end is not None:
-        return text[end.end() :]
+    *_, end = [0, *(mark.end() for mark in _CLOSING.finditer(text))]
+    if end:
+        return text[end:]
     if _OPENING.match(text):
         return None
     if _BARE_CHANNEL.match(text):

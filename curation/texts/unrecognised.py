@@ -27,7 +27,10 @@ _IS_OURS = f"coalesce(caption_source like '{MAKER}%', false)"
 CAPTION_TEXT_SQL = f"case when {_IS_OURS} then {_WITHOUT} else caption_text end"
 """The `caption_text` of rows of `clips`, as SQL, without captions that say nothing; null if there is no other."""
 CAPTION_STATUS_SQL = f"""
-    case when {_IS_OURS} and caption_text is not null and {_WITHOUT} is null then 'unrecognised' else caption_status end"""
+    case when {_IS_OURS} and caption_text is not null and {_WITHOUT} is null then 'unrecognised'
+        else caption_status end"""
 """The `caption_status` that goes with it."""
-CLIPS_SQL = f"(select * replace ({CAPTION_TEXT_SQL} as caption_text, {CAPTION_STATUS_SQL} as caption_status) from clips)"
+CLIPS_SQL = (
+    f"(select * replace ({CAPTION_TEXT_SQL} as caption_text, {CAPTION_STATUS_SQL} as caption_status) from clips)"
+)
 """The table `clips`, with these."""

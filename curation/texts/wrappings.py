@@ -13,7 +13,8 @@ from typing import Any
 
 LAYERS = 6  # at most so many wrappings around one another
 
-_LABEL = r"""(?:(?:the|a|an|one|final|short|brief|image|frame|video|clip|scene|english|one-sentence|single-sentence)[ -])*
+_LABEL = r"""(?:(?:the|a|an|one|final|short|brief|image|frame|video|clip|scene|english|one-sentence|single)[ -])*
+    (?:sentence[ -])?
     (?:captions?|summary|summaries|sentence|descriptions?|answer|response|output|result
     |bildunterschrift|zusammenfassung|beschreibung|légende|résumé|resumen|descripción|riassunto|descrizione|resumo
     |descrição|samenvatting|beschrijving|резюме|описание|摘要|总结|描述|要約|概要|説明|요약|설명)"""
@@ -38,8 +39,8 @@ _FENCE = re.compile(r"(?:```|~~~)(?:[\w+-]*[ \t]*\n)?")
 
 
 def unwrapped(text: str) -> str:
-    """`text` in one line, without wrappings: special tokens, code fences, labels, headings, quotes, list marks, emphasis
-    and invisible characters.
+    """`text` in one line, without wrappings: marks of turns, code fences, labels, headings, quotes, list marks,
+    emphasis and invisible characters.
 
     >>> unwrapped("**Caption:** A red bus.<|im_end|>"), unwrapped("```text\\nA red bus.\\n```")
     ('A red bus.', 'A red bus.')

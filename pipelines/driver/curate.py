@@ -30,6 +30,7 @@ from pipelines.driver.announcement import foretell, may_begin
 from pipelines.driver.budget import NO_LIMITS, RunLimits
 from pipelines.driver.intake import Intake, take_in
 from pipelines.driver.known_rows import Retry
+from pipelines.driver.metrics_endpoint import metrics_at
 from pipelines.driver.missing_subtitles import lacking_subtitles
 from pipelines.driver.pending_work import pending_work
 from pipelines.driver.plan import Plan
@@ -118,7 +119,8 @@ def curate(
                 _announce(run.plan)
                 _check_needs(run)
                 view = ProgressView(this_process.tally, stages, len(run.plan), sys.stderr)
-                _work_in_view(_in_one_job(run) if one_job else run.do, view, runner.stop_s, writer.lost)
+                with metrics_at(settings.run.metrics):
+                    _work_in_view(_in_one_job(run) if one_job else run.do, view, runner.stop_s, writer.lost)
                 if one_job and is_described:
                     typer.echo("The job is described. It does its wave when it is started; nothing is made yet.")
                     return 0

@@ -57,7 +57,9 @@ def _checks(run: Run) -> Iterator[Check]:
     engines = {Stage.CAPTION: settings.captions.engine, Stage.SUMMARIZE: settings.summaries.engine}
     used = {stage: engine for stage, engine in engines.items() if stage in run.stages}
     builtin = {stage: engine for stage, engine in used.items() if engine.kind == "builtin"}
-    packages = [name for stage, engine in builtin.items() for task in tasks[stage] for name in packages_of(task, engine)]
+    packages = [
+        name for stage, engine in builtin.items() for task in tasks[stage] for name in packages_of(task, engine)
+    ]
     yield partial(check_builtin_models, packages, is_local)
     if not is_local:
         return

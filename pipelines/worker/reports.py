@@ -164,7 +164,7 @@ class ReportReader:
     def clear(self) -> None:
         """Delete the files of a job that has ended; nothing of it is in flight any more."""
         for path, counts in self._loads.items():
-            load.merge(path, {**counts, "in_flight": 0})
+            load.merge(path, {**counts, "in_flight": 0, "pending": 0})
         for folder in map(_folder, self._tokens.values()):
             self._clear(folder)
 

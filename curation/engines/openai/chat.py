@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from curation import storable
 from curation.engines.interface import TextRequest
 from curation.engines.openai.pace import Trouble
 from curation.retry_after import parse_retry_after
+from curation.texts.thoughts import UNFINISHED
 
 _BUSY = frozenset({429, 502, 503, 529})
 _SLOW = frozenset({408, 504})
@@ -23,6 +24,7 @@ _TOO_LONG = frozenset({400, 413, 422, 500})
 _CONTEXT = re.compile(
     r"(context|model|sequence)[_ ](length|size|window)|max_model_len|max_(total|new)_tokens", re.IGNORECASE
 )
+_THOUGHTS = ("reasoning_content", "reasoning")  # where servers put thoughts that they take off the answer
 _MESSAGE_READ = 2000  # characters; what follows may quote the request
 
 
@@ -58,8 +60,13 @@ class ExchangeError(Exception):
         self.retry_after = retry_after
 
 
-def request_body(request: TextRequest, model: str, streamed: bool) -> bytes:
-    """The JSON body for `request`, its constant part first. Raises PromptError.
+NO_THOUGHTS = {"enable_thinking": False, "thinking": False}
+"""What chat templates call it: those of Qwen, GLM and Hunyuan, and those of DeepSeek and Granite."""
+
+
+def request_body(request: TextRequest, model: str, streamed: bool, thoughts: bool = True) -> bytes:
+    """The JSON body for `request`, its constant part first. Without `thoughts`, the model's chat template is told that
+    there shall be none. Raises PromptError.
 
     Inserted text cannot leave the JSON string that it is inserted into.
     """
@@ -77,6 +84,8 @@ def request_body(request: TextRequest, model: str, streamed: bool) -> bytes:
     if request.schema is not None:
         schema = {"name": "answer", "strict": True, "schema": request.schema}
         payload["response_format"] = {"type": "json_schema", "json_schema": schema}
+    if not thoughts:
+        payload["chat_template_kwargs"] = NO_THOUGHTS
     if streamed:
         payload |= {"stream": True, "stream_options": {"include_usage": True}}
     return json.dumps(payload).encode()
@@ -129,16 +138,15 @@ def read_answer(raw: bytes) -> ChatAnswer:
         answer = json.loads(raw)
         choice = answer["choices"][0]
         message = choice["message"]
-        return _validated(
-            message.get("content"), message.get("refusal"), choice.get("finish_reason"), answer.get("usage")
-        )
+        content = message.get("content") or _only_thoughts(message)
+        return _validated(content, message.get("refusal"), choice.get("finish_reason"), answer.get("usage"))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise ExchangeError("broken", f"the answer is not a chat completion: {_as_text(raw)}") from None
 
 
 def read_stream(raw: bytes, first_token_s: float | None) -> ChatAnswer:
     """Parse a chat completion streamed as server-sent events. Raises ExchangeError, also if it is incomplete."""
-    words: dict[str, list[str]] = {"content": [], "refusal": []}
+    words: dict[str, list[str]] = {name: [] for name in ("content", "refusal", *_THOUGHTS)}
     finish_reason = usage = None
     try:
         for event in _events(raw):
@@ -148,13 +156,21 @@ def read_stream(raw: bytes, first_token_s: float | None) -> ChatAnswer:
             usage = event.get("usage") or usage
             for choice in event.get("choices", ())[:1]:
                 finish_reason = choice.get("finish_reason") or finish_reason
-                for kind in ("content", "refusal"):
+                for kind, pieces in words.items():
                     if isinstance(piece := choice["delta"].get(kind), str):
-                        words[kind].append(piece)
-        content, refused = ("".join(pieces) if pieces else None for pieces in words.values())
-        return _validated(content, refused, finish_reason, usage, first_token_s)
+                        pieces.append(piece)
+        message = {kind: "".join(pieces) if pieces else None for kind, pieces in words.items()}
+        content = message["content"] or _only_thoughts(message)
+        return _validated(content, message["refusal"], finish_reason, usage, first_token_s)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise ExchangeError("broken", f"the answer is not a complete chat completion: {_as_text(raw)}") from None
+
+
+def _only_thoughts(message: Mapping[str, Any]) -> str | None:
+    """The thoughts of a message without content, marked as such; its content if it has none either."""
+    thoughts = next((found for name in _THOUGHTS if isinstance(found := message.get(name), str) and found), None)
+    alone = thoughts is not None and not message.get("refusal")
+    return f"{UNFINISHED}{thoughts}" if alone else message.get("content")
 
 
 def _events(raw: bytes | bytearray) -> Iterator[Any]:

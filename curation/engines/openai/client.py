@@ -42,7 +42,7 @@ class Client:
         self._settings = settings
         self._key = key
         self._key_name = settings.api_key_env
-        self._passwords = [password for url in settings.base_urls if (password := _password(url.reveal()))]
+        self._passwords = {password for url in settings.base_urls if (password := _password(url.reveal()))}
         self._access = access
         self._sessions: dict[Access | None, aiohttp.ClientSession] = {}
 
@@ -67,6 +67,8 @@ class Client:
 
     async def ask(self, url: URL, data: bytes) -> ChatAnswer:
         """Post `data` to `url` (…/chat/completions) and return the answer. Raises ExchangeError."""
+        if url.password:
+            self._passwords.add(url.password)
         try:
             return await self._ask(url, data)
         except ExchangeError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import os
 import re
 import threading
@@ -12,44 +11,15 @@ from contextlib import suppress
 
 from curation import storable
 from curation.engines.interface import Completion, Failure, TextRequest
+from curation.engines.openai.remote_servers import RemoteServers
 from curation.engines.openai.scheduler import RequestBatch, Scheduler
 from curation.engines.openai.servers import Server
 from curation.errors import EngineError
-from curation.redaction import redact
 from curation.settings import EngineSettings
-from curation.uris import InvalidUri, parse
 
 REVISION_CHARS = 200
 CLOSE_S = 10.0
 """How long closing waits for connections to end."""
-
-
-class RemoteServers:
-    """Servers that are not ours to start or stop."""
-
-    def __init__(self, base_urls: tuple[str, ...]) -> None:
-        self.base_urls = base_urls
-
-    def ready(self) -> tuple[str, ...]:
-        for url in self.base_urls:
-            try:
-                parse(url)
-            except InvalidUri as error:
-                raise EngineError(f"base_urls: {error}; one looks like http://10.0.0.7:8000/v1") from None
-        return self.base_urls
-
-    def access(self, host: str) -> None:
-        """They are reached by their names."""
-
-    def set_active(self, active: bool) -> None:
-        pass
-
-    @property
-    def active_processes(self) -> int:
-        return 1  # others are not known
-
-    def close(self) -> None:
-        pass
 
 
 def open_openai(settings: EngineSettings) -> OpenAIEngine:
@@ -57,36 +27,11 @@ def open_openai(settings: EngineSettings) -> OpenAIEngine:
 
     Raises EngineError if another machine would get a key by plain http, unless that is allowed.
     """
-    _check_keys(settings)
     model = settings.model or ""
-    identity = f"{model}@{settings.revision or ''}"
-    servers = RemoteServers(tuple(url.reveal() for url in settings.base_urls))
+    identity = f"{model}@{settings.revision or ''}{'+thoughts' if settings.thoughts else ''}"
+    servers = RemoteServers(settings)
+    servers.check_keys()
     return OpenAIEngine("openai", settings, model, identity, settings.revision, servers)
-
-
-def _check_keys(settings: EngineSettings) -> None:
-    key = os.environ.get(settings.api_key_env, "").strip() and f"the key in {settings.api_key_env}"
-    for url in settings.base_urls:
-        try:
-            parts = parse(url.reveal())
-        except InvalidUri:
-            continue  # `ready` reports it
-        name, password = redact(url.reveal()), "@" in parts.netloc and "its password"
-        if password and key:
-            raise EngineError(f"base_urls: {name} takes {password} or {key}, not both: leave out one of them")
-        plain = parts.scheme == "http" and not _is_this_machine(parts.hostname or "")
-        if (password or key) and plain and not settings.key_over_http:
-            raise EngineError(
-                f"base_urls: {name} would get {password or key} by plain http, where the network can read it: "
-                "use https, do without, or allow it with key_over_http = true"
-            )
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 class OpenAIEngine:
@@ -143,7 +88,8 @@ class OpenAIEngine:
 
     def check(self) -> None:
         """Raises EngineError if none of its servers answers, or if one of them would refuse every request."""
-        bases = self._server.ready()
+        if not (bases := self._server.named()):
+            return  # they come when there is work
         with self._lock:
             loop, scheduler = self._open()
             checked = asyncio.run_coroutine_threadsafe(scheduler.check(bases), loop)

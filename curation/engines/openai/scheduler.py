@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from curation.engines.interface import Completion, Failure, TextRequest
 from curation.engines.load import load
@@ -52,6 +52,13 @@ class _Job:
         return self.batch.requests[self.index]
 
 
+class _Body(NamedTuple):
+    """How a request was put."""
+
+    streamed: bool
+    thoughts: bool
+
+
 class Scheduler:
     """Sends the batches that are submitted. Every batch ends with answers or with an EngineError.
 
@@ -69,6 +76,7 @@ class Scheduler:
         self._retries: list[tuple[float, int, _Job]] = []  # a heap, by time of the next try
         self._tasks: dict[asyncio.Task[None], tuple[Endpoint, _Job] | None] = {}
         self._discovering = False
+        self._discovery: asyncio.Task[None] | None = None
         self._discovered_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._numbers = itertools.count()
@@ -76,6 +84,7 @@ class Scheduler:
         self._blame = Blame(settings.patience_s)
         self._refused = ""  # the last rejection
         self._streams = True
+        self._thoughts = settings.thoughts  # whether models may have them, or the server cannot tell them not to
 
     async def open(self) -> None:
         self._client = Client(self.model, self.settings, self._key, self._server.access)
@@ -102,6 +111,7 @@ class Scheduler:
             self._server.set_active(True)
         self._batches.add(batch)
         self._queue.append(batch)
+        load.asked(len(batch.requests))
         self._blame.silence.asked(self._now())
         self._pump()
 
@@ -128,10 +138,15 @@ class Scheduler:
             self._discover()
             return
         now = self._loop_time()
+        if self._server.reread_s is not None and now - self._discovered_at > self._server.reread_s:
+            self._discovered_at = now
+            self._start(self._reread(), None)
         self._endpoints.share_among(self._server.active_processes)
         while self._endpoints.have_room(now) and (job := self._next(now)):
             self._send(job, now)
         later = [due for due, _, _ in self._retries[:1] if due > now] + self._endpoints.opening(now)
+        if self._server.reread_s is not None:
+            later.append(self._discovered_at + self._server.reread_s)
         if later and (self._queue or self._retries):
             self._timer = asyncio.get_running_loop().call_at(min(later), self._pump)
 
@@ -157,15 +172,16 @@ class Scheduler:
         load.sent()
         self._start(self._exchange(endpoint, job, endpoint.pace.sent(now)), (endpoint, job))
 
-    def _start(self, work: Coroutine[Any, Any, None], flight: tuple[Endpoint, _Job] | None) -> None:
+    def _start(self, work: Coroutine[Any, Any, None], flight: tuple[Endpoint, _Job] | None) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks[task] = flight
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         flight = self._tasks.pop(task)
         if flight is None:
-            self._discovering = False
+            self._discovering = self._discovering and task is not self._discovery
         elif task.cancelled():
             flight[0].pace.dropped()
             load.ended(None)
@@ -175,15 +191,17 @@ class Scheduler:
         self._pump()
 
     async def _exchange(self, endpoint: Endpoint, job: _Job, ticket: Ticket) -> None:
-        streamed = self._streams and job.index == 0  # streaming every answer would cost processor time
+        # Streaming every answer would cost processor time.
+        sent = _Body(self._streams and job.index == 0, self._thoughts)
         try:
-            chat = await self._client.ask(endpoint.url, request_body(job.request, self.model, streamed))
+            body = request_body(job.request, self.model, sent.streamed, sent.thoughts)
+            chat = await self._client.ask(endpoint.url, body)
         except PromptError as error:
             endpoint.pace.dropped()
             self._fail(job, str(error), retryable=False)
             return
         except ExchangeError as error:
-            await self._failed(endpoint, job, ticket, error, streamed)
+            await self._failed(endpoint, job, ticket, error, sent)
             return
         endpoint.pace.answered()
         self._blame.succeeded(self._now())
@@ -205,6 +223,7 @@ class Scheduler:
         if batch not in self._batches:
             return
         batch.answers[job.index] = answer
+        load.asked(-1)
         if len(batch.answers) < len(batch.requests):
             return
         if all(task.done() or task is asyncio.current_task() for task in self._tasks):
@@ -214,6 +233,8 @@ class Scheduler:
             batch.done.set_result([batch.answers[index] for index in range(len(batch.requests))])
 
     def _forget(self, batch: RequestBatch) -> None:
+        if batch in self._batches:
+            load.asked(len(batch.answers) - len(batch.requests))
         self._batches.discard(batch)
         if not self._batches:
             self._nothing_left()
@@ -224,9 +245,7 @@ class Scheduler:
 
     # --- trouble ----------------------------------------------------------------------------------------------------
 
-    async def _failed(
-        self, endpoint: Endpoint, job: _Job, ticket: Ticket, error: ExchangeError, streamed: bool
-    ) -> None:
+    async def _failed(self, endpoint: Endpoint, job: _Job, ticket: Ticket, error: ExchangeError, sent: _Body) -> None:
         trouble = error.trouble
         if trouble == "unusable":
             why = await self._client.diagnose(endpoint.base, error)
@@ -235,9 +254,8 @@ class Scheduler:
             self._give_up(why)
         elif trouble == "bad":
             endpoint.pace.answered()
-            if streamed and "stream" in str(error).lower():
+            if self._does_without(sent, str(error).lower()):
                 self._blame.answered(self._now())
-                self._streams = False
                 self._repeat(job, 0.0)
                 return
             self._blame.refused(self._now())
@@ -250,6 +268,16 @@ class Scheduler:
             self._fail(job, f"{error}; {self._more_context}", retryable=True)
         else:
             self._handle_failure(endpoint, job, ticket, trouble, error)
+
+    def _does_without(self, sent: _Body, refusal: str) -> bool:
+        """Whether a request is refused for something that it may do without, and does from now on."""
+        if sent.streamed and "stream" in refusal:
+            self._streams = False
+            return True
+        if not sent.thoughts and "chat_template" in refusal:
+            self._thoughts = True
+            return True
+        return False
 
     @property
     def _more_context(self) -> str:
@@ -298,6 +326,7 @@ class Scheduler:
     def _give_up(self, why: str) -> None:
         """Fail every waiting batch."""
         for batch in self._batches:
+            load.asked(len(batch.answers) - len(batch.requests))
             batch.done.set_exception(EngineError(why))
         self._batches.clear()
         self._queue.clear()
@@ -312,7 +341,7 @@ class Scheduler:
     def _discover(self) -> None:
         if not self._discovering:
             self._discovering = True
-            self._start(self._discover_endpoints(), None)
+            self._discovery = self._start(self._discover_endpoints(), None)
 
     async def _discover_endpoints(self) -> None:
         begun = self._loop_time()
@@ -323,6 +352,13 @@ class Scheduler:
         finally:
             self._discovered_at = self._loop_time()
             self._held_s += self._discovered_at - begun
+
+    async def _reread(self) -> None:
+        """Look again which servers there are, while requests go on."""
+        try:
+            await self._endpoints.reread(self._server.named)
+        except EngineError as error:
+            log.warning("%s; going on with the servers known so far", error)
 
     # --- time -------------------------------------------------------------------------------------------------------
 

@@ -29,6 +29,15 @@ class Access:
 class Server(Protocol):
     """A model server, or several alike. Safe to call from several threads."""
 
+    @property
+    def reread_s(self) -> float | None:
+        """After how many seconds `named` may have others; None if it never has."""
+        ...
+
+    def named(self) -> Bases:
+        """The base URLs as of now, without waiting; maybe none."""
+        ...
+
     def ready(self) -> Bases:
         """The base URLs (…/v1), at least one, once they accept requests; called again when none of them answers.
 
@@ -72,7 +81,14 @@ class Endpoints:
 
     async def discover(self) -> None:
         """Get the servers from `ready`, however long that takes. Raises as `ready` does."""
-        bases = await _in_thread(self._ready)
+        self._take(await _in_thread(self._ready))
+
+    async def reread(self, named: Callable[[], Bases]) -> None:
+        """Use the servers that are `named` now; those in use if none is. Raises as `named` does."""
+        if bases := await _in_thread(named):
+            self._take(bases)
+
+    def _take(self, bases: Bases) -> None:
         known = {endpoint.base: endpoint for endpoint in self._all}
         current = dict.fromkeys(base.rstrip("/") for base in bases)
         self._all = [known.get(base) or Endpoint(base, self._settings) for base in current]

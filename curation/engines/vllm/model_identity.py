@@ -44,7 +44,8 @@ def model_name(settings: EngineSettings) -> str:
 def identity(settings: EngineSettings) -> str:
     """The part of a model's identity that enters digests. Uses no network: a branch on a hub counts by its name."""
     path = model_path(settings)
-    return f"{model_name(settings)}@{_content(path) if path else settings.revision or ''}"
+    thoughts = "+thoughts" if settings.thoughts else ""
+    return f"{model_name(settings)}@{_content(path) if path else settings.revision or ''}{thoughts}"
 
 
 def resolved_revision(settings: EngineSettings) -> str:

@@ -87,6 +87,11 @@ class VllmServer:
         self._deaths: int | None = None  # of the server; None before the first message of a keeper
         self._end_reason = ""  # why the server has ended for good
 
+    reread_s: float | None = None
+
+    def named(self) -> tuple[str, ...]:
+        return self.ready()
+
     def ready(self) -> tuple[str, ...]:
         """The base URL, whose host is the name of its socket, once a health check made after this call succeeds.
 
@@ -267,8 +272,8 @@ def server_command(settings: EngineSettings, revision: str) -> list[str]:
     options = {argument.partition("=")[0].replace("_", "-") for argument in extra_args}
     if clash := sorted(options.intersection(RESERVED_OPTIONS)):
         raise EngineError(f"vllm.extra_args must not have {clash[0]}, which vidla chooses; leave it out")
+    model = str(path or settings.model)
     arguments = {
-        "--model": str(path or settings.model),
         "--served-model-name": model_name(settings),
         "--uds": ADDRESS,
         "--dtype": vllm.dtype,
@@ -284,10 +289,14 @@ def server_command(settings: EngineSettings, revision: str) -> list[str]:
     if not any(option.startswith("--structured-outputs-config") for option in options):
         # Weak models emit white space without end where a schema allows it.
         arguments["--structured-outputs-config"] = '{"backend": "xgrammar", "disable_any_whitespace": true}'
+    # As a module: the command `vllm` is missing or broken in some builds. Only the command has several front ends.
+    module = ["-m", "vllm.entrypoints.openai.api_server", "--model", model]
+    if vllm.api_servers > 1:
+        module = ["-m", "vllm.entrypoints.cli.main", "serve", model]
+        arguments["--api-server-count"] = str(vllm.api_servers)
     flat = [part for pair in arguments.items() for part in pair]
-    # As a module: the command `vllm` is missing or broken in some builds.
-    module = ["-m", "vllm.entrypoints.openai.api_server", "--disable-uvicorn-access-log"]
-    return [str(Path(vllm.python or sys.executable).expanduser()), *module, *flat, *extra_args]
+    python = str(Path(vllm.python or sys.executable).expanduser())
+    return [python, *module, "--disable-uvicorn-access-log", *flat, *extra_args]
 
 
 def server_environment(folder: Path) -> dict[str, str]:

@@ -96,7 +96,11 @@ def test_json_that_was_not_asked_for_comes_off(wrapping: str, kind: str) -> None
 
 @pytest.mark.parametrize(
     "wrapping",
-    [key for key in WRAPPINGS if key not in ("boxed", "list", "quotes", "fence in a line", "preamble", "heading alone")],
+    [
+        key
+        for key in WRAPPINGS
+        if key not in ("boxed", "list", "quotes", "fence in a line", "preamble", "heading alone")
+    ],
 )
 def test_json_that_was_asked_for_is_found_in_wrappings(wrapping: str) -> None:
     schema = {"type": "object", "properties": {"caption": {"type": "string"}}, "required": ["caption"]}

@@ -29,7 +29,7 @@ RIVER = (
         (RIVER[::-1], LIMITS, f"{RIVER[3]} {RIVER[0]}"),
         (RIVER, TextLimits(12, 77), RIVER[0]),
         (("Bread is baked here.", "Bread is baked here.", "BREAD is baked here."), LIMITS, "Bread is baked here."),
-        (("Bread is baked here, as ever, in the old oven behind the house.",), TextLimits(5, 77), "Bread is baked here"),
+        (("Bread is baked here, as ever, in the oven behind the house.",), TextLimits(5, 77), "Bread is baked here"),
         (("When bread is baked here, people stand in line for it.",), TextLimits(7, 77), None),
         (("Bread is baked here in the old oven behind the house",), TextLimits(5, 77), None),
         (("Oh.", "Well.", "Bread!"), LIMITS, None),

