@@ -72,7 +72,7 @@ class Load:
             before = self._others.get(process, {})
             self._others[process] = counts
             if counts != before:
-                self._add(**{name: counts[name] - before.get(name, 0) for name in COUNTED})
+                self._add(**{name: counts.get(name, 0) - before.get(name, 0) for name in COUNTED})
 
     def counts(self) -> Counts:
         """The counts of this process, for `merge` in another one."""

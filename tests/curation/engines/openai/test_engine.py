@@ -540,9 +540,13 @@ class Restarting:
             return (self.running.url,)
 
     active_processes = 1
+    reread_s: float | None = None
 
     def access(self, host: str) -> None:
         """They are reached by their names."""
+
+    def named(self) -> tuple[str, ...]:
+        return self.ready()
 
     def set_active(self, active: bool) -> None:
         pass

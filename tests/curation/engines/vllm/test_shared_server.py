@@ -127,6 +127,16 @@ def test_what_it_is_started_with(serve: Serve, stand_in: Path, tmp_path: Path, m
     assert "--revision" not in arguments
 
 
+def test_several_front_ends_are_started_by_the_command_that_has_them() -> None:
+    vllm = {"python": "/opt/python", "api_servers": 3}
+    settings = EngineSettings(kind="vllm", model="org/model", vllm=vllm)  # type: ignore[arg-type]
+    command = server_command(settings, "unresolved")
+    assert command[:5] == ["/opt/python", "-m", "vllm.entrypoints.cli.main", "serve", "org/model"]
+    assert command[command.index("--api-server-count") + 1] == "3" and "--model" not in command
+    one = server_command(settings.model_copy(update={"vllm": settings.vllm.model_copy(update={"api_servers": 1})}), "")
+    assert one[1:5] == ["-m", "vllm.entrypoints.openai.api_server", "--model", "org/model"]
+
+
 def test_a_hub_model_is_pinned_to_the_commit_that_is_recorded(stand_in: Path) -> None:
     for resolved, configured, passed in (
         ("c0ffee", "main", "--revision c0ffee"),
