@@ -290,13 +290,14 @@ def server_command(settings: EngineSettings, revision: str) -> list[str]:
         # Weak models emit white space without end where a schema allows it.
         arguments["--structured-outputs-config"] = '{"backend": "xgrammar", "disable_any_whitespace": true}'
     # As a module: the command `vllm` is missing or broken in some builds. Only the command has several front ends.
-    module = ["-m", "vllm.entrypoints.openai.api_server", "--model", model]
+    quiet = "--disable-uvicorn-access-log"
+    module = ["-m", "vllm.entrypoints.openai.api_server", quiet, "--model", model]
     if vllm.api_servers > 1:
-        module = ["-m", "vllm.entrypoints.cli.main", "serve", model]
+        module = ["-m", "vllm.entrypoints.cli.main", "serve", model, quiet]
         arguments["--api-server-count"] = str(vllm.api_servers)
     flat = [part for pair in arguments.items() for part in pair]
     python = str(Path(vllm.python or sys.executable).expanduser())
-    return [python, *module, "--disable-uvicorn-access-log", *flat, *extra_args]
+    return [python, *module, *flat, *extra_args]
 
 
 def server_environment(folder: Path) -> dict[str, str]:
