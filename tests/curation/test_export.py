@@ -310,6 +310,7 @@ def test_a_selection_takes_what_belongs_to_its_clips(shared: Dataset, tmp_path: 
         "pages": 1,
         "downloads": 1,
         "videos": 1,
+        "timelines": 1,
         "frames": 4,
         "captions": 4,
         "segments": 1,
