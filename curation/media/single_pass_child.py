@@ -20,12 +20,13 @@ from pydantic import TypeAdapter
 
 from curation.media.colours import TRANSFERS
 from curation.media.containers import Contents, clock_of, contents_of, open_media, raise_resource_error
-from curation.media.decode import Picture, Source, declared_duration, video_stream
+from curation.media.decode import STILL_S, Picture, Source
 from curation.media.encode import AudioTrack, VideoTrack, copy_packets, open_stored, stored_time_base
 from curation.media.geometry import Geometry
 from curation.media.pictures import Deinterlacer, Scaler, Spool, Thumbnailer, sharpness
 from curation.media.shots import shot_detector, shots_between
 from curation.media.single_pass import Candidate, Cut, CutTask, LookTask, PassResult, PassTask, Probe, ProbeTask
+from curation.media.streams import declared_duration, video_stream
 from curation.media.timelines import TimelineBuilder
 from curation.records import Timeline
 from curation.rejects import Kind, Rejected
@@ -55,7 +56,7 @@ def single_pass(argument: dict[str, Any]) -> PassResult:
     with source.container:
         single = _SinglePass(source, boundaries, task.settings, task.pieces, task.spool)
         try:
-            for picture in source.pictures(start, float("inf") if end is None else end):
+            for picture in source.pictures(start, float("inf") if end is None else end, task.boundaries):
                 single.feed(picture)
             return single.finish()
         except av.FFmpegError as error:
@@ -129,7 +130,6 @@ class _SinglePass:
         self._timeline = TimelineBuilder()
         self._spool = Spool(self._spool_folder, geometry, self._settings.frames)
         self._last, self._slot = -self._step, -1
-        self._reached = -max(1, round(1 / (source.frame_rate * self._time_base)))
         self._suspects: set[int] = set()
         self._stride = 1
         self._key_at = 0  # number of the latest key frame, from 1
@@ -152,11 +152,12 @@ class _SinglePass:
             self._geometry.aspect = self._source.aspect
         ticks = round(cast(int, frame.pts) * clock_of(frame) / self._time_base)
         time = float(ticks * self._time_base)
-        self._end = ticks + (ticks - self._reached)
         self._reached = ticks
         if self._is_surplus(time):
             return
-        self._step, self._last = ticks - self._last, ticks
+        if (ticks - self._last) * self._time_base <= STILL_S:
+            self._step = ticks - self._last
+        self._last = ticks
         stored = self._scaler.scale(frame)
         small = self._thumbnailer.bgr(stored)
         self._suspects.update(self._detector.feed(ticks, small))
@@ -222,7 +223,7 @@ class _SinglePass:
         self._suspects.update(self._detector.finish())
         self._encode(0)
         self._spool.flush(self._timeline.box)
-        end = self._end
+        end = self._reached + max(1, round(self._source.last_ticks * self._source.time_base / self._time_base))
         duration = float(end * self._time_base)
         self._video.close(end)
         if self._audio:
