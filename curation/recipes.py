@@ -29,7 +29,7 @@ class Step(StrEnum):
 
 RECIPES: dict[Step, int] = dict.fromkeys(Step, 1) | {
     # HDR as SDR, HD without tags as BT.709, mirrored pictures, bars around other shapes; frames are cropped of bars;
-    # gradual transitions between shots
+    # gradual transitions between shots; still pictures and silence as long as they last, AVI with B frames in order
     Step.MEDIA: 2,
     Step.SUMMARIES: 2,  # extracts by the built-in engine, in place of summaries by SmolLM2
 }

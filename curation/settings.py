@@ -60,7 +60,9 @@ class MediaSettings(Section):
     max_frame_rate_stored: Annotated[float, Added] = Field(
         30.0, description="of a source with more frames a second, that many are stored, with their exact times", gt=0
     )
-    max_gap_s: float = Field(10.0, description="a longer jump between timestamps is closed and flagged", gt=0)
+    max_gap_s: float = Field(
+        10.0, description="a longer jump of the clock, one that picture and sound share, is closed and flagged", gt=0
+    )
     max_damage: Annotated[float, Policy] = Field(
         0.1, description="share of frames that may be missing or corrupt", ge=0, le=1
     )

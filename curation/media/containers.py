@@ -16,6 +16,7 @@ from typing import BinaryIO
 import av
 from av.stream import Disposition
 
+from curation.media.identify import check_unreadable, identify
 from curation.rejects import Kind, Rejected
 
 FORMATS = (
@@ -57,9 +58,21 @@ def open_media(source: Path | BinaryIO) -> av.container.InputContainer:
         return av.open(file, mode="r", options=dict(WHITELISTS), metadata_errors="replace")
     except av.FFmpegError as error:
         raise_resource_error(error)
+        what = _what_is(source)
         if error.errno in (errno.EINVAL, errno.EPERM):
-            raise Rejected(Kind.UNSUPPORTED, f"not a supported container ({','.join(FORMATS)})") from None
-        raise Rejected(Kind.UNREADABLE, f"not media: {error.strerror}") from None
+            why = what or f"not a supported container ({','.join(FORMATS)})"
+            raise Rejected(Kind.UNSUPPORTED, why) from None
+        raise Rejected(Kind.UNREADABLE, what or f"not media: {error.strerror}") from None
+
+
+def _what_is(source: Path | BinaryIO) -> str | None:
+    """What cannot be opened, such as "it is a web page". Raises Rejected for a part of a video."""
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            return _what_is(file)
+    check_unreadable(source)
+    what = identify(source)
+    return what and f"it is {what}"
 
 
 def is_mp4(source: Path | BinaryIO) -> bool:

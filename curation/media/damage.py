@@ -29,7 +29,6 @@ class Damage:
     sound: int = 0  # packets of sound that cannot be decoded
     missing: float = 0.0  # share of the video that its header states, but the file does not have
     cut_short: bool = False  # reading ended with an error
-    is_sound_encrypted: bool = False
 
     def judge(self, settings: MediaSettings, jumps: list[float]) -> str | None:
         """The note on the damage, or None. Raises Rejected if too much of the source is damaged."""
@@ -49,7 +48,6 @@ class Damage:
             f"{self.lost + self.corrupt} damaged frames" if self.lost + self.corrupt else "",
             f"{self.stray} frames dropped for their timestamps" if self.stray else "",
             f"{self.sound} damaged packets of sound" if self.sound else "",
-            "its sound is encrypted" if self.is_sound_encrypted else "",
             f"timestamps jump by {', '.join(f'{jump:g}' for jump in jumps[:5])} s" if jumps else "",
         ]
         return "; ".join(note for note in notes if note) or None

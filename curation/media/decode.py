@@ -55,8 +55,8 @@ class Source:
         self._settings = settings
         self._path = path
         self.container = open_media(path)
-        self.video = video_stream(self.container, settings)
-        self.audio = sound_stream(self.container, self.video)
+        self.video = video_stream(self.container, path, settings)
+        self.audio = sound_stream(self.container, path, self.video)
         everything = reads_all_streams(self.container)
         self._streams = [s for s in self.container.streams if everything or s in (self.video, self.audio)]
         for stream in self.container.streams:
@@ -111,13 +111,13 @@ class Source:
         self.last_ticks = max(1, self._ends - last)
 
     def _with_repeats(self, start: float, marks: Sequence[float]) -> Iterator[tuple[av.VideoFrame, int, float]]:
-        """Each frame with its ticks, and half the ticks since the one before (0 for repeats)."""
+        """Each frame with its ticks, and half the ticks since the one before; repeats are exact to half a tick."""
         shown: av.VideoFrame | None = None
         last, stood_still = -self._step, False
         for frame, ticks in self._in_order():
             gap = ticks - last
             if shown is not None and gap * self._tick_s > self._settings.stride_s:
-                yield from ((shown, between, 0.0) for between in self._repeats(last, ticks, start, marks))
+                yield from ((shown, between, 0.5) for between in self._repeats(last, ticks, start, marks))
             if gap * self._tick_s <= STILL_S:
                 self._step = gap
             else:
@@ -127,7 +127,7 @@ class Source:
         if shown is not None:
             self._ends = last + self._lasts(shown, last, stood_still)
             if (self._ends - last) * self._tick_s > self._settings.stride_s:
-                yield from ((shown, between, 0.0) for between in self._repeats(last, self._ends, start, marks))
+                yield from ((shown, between, 0.5) for between in self._repeats(last, self._ends, start, marks))
 
     def _repeats(self, last: int, until: int, start: float, marks: Sequence[float]) -> list[int]:
         """The ticks at which the frame at `last` is given again while it is shown, which is `until`."""

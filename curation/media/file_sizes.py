@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from curation.media.mp4_boxes import boxes
+
 _MOST_HEADER_BYTES = 64 << 10
-_MOST_BOXES = 100_000
 _EBML_SEGMENT = b"\x18\x53\x80\x67"
 _ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
@@ -24,25 +25,8 @@ def missing_bytes(path: Path, format_name: str) -> float | None:
         return max(0.0, 1 - _size(file) / stated) if stated else None
 
 
-def boxes(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
-    """The type and the end of each box of an mp4 (ISO/IEC 14496-12, section 4.2); the last may end behind the file."""
-    at, size = 0, _size(file)
-    for _ in range(_MOST_BOXES):
-        file.seek(at)
-        head = file.read(16)
-        if len(head) < 8 or not head[4:8].isascii():
-            return
-        length = int.from_bytes(head[:4], "big")
-        if length == 1 and len(head) == 16:
-            length = int.from_bytes(head[8:], "big")
-        at = size if length == 0 else at + length
-        yield head[4:8], at
-        if at >= size or 0 < length < 8:
-            return
-
-
 def _mp4_size(file: BinaryIO) -> int | None:
-    return max((end for _, end in boxes(file)), default=None)
+    return max((box.end for box in boxes(file)), default=None)
 
 
 def _matroska_size(file: BinaryIO) -> int | None:

@@ -39,7 +39,7 @@ _RATE_TOLERANCE = 1.02  # of the rate that a header states, by which no source h
 def probe(argument: dict[str, Any]) -> Probe:
     task = TypeAdapter(ProbeTask).validate_python(argument)
     with open_media(task.path) as container:
-        video = video_stream(container, task.settings)
+        video = video_stream(container, task.path, task.settings)
         duration = declared_duration(container, video)
         return Probe(duration, video.width, video.height, bool(container.streams.audio))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import cast
 
 import av
@@ -9,22 +11,52 @@ from av.audio.stream import AudioStream
 from av.stream import Disposition
 
 from curation.media.containers import PICTURES, clock_of
+from curation.media.encryption import is_encrypted
+from curation.media.identify import ENCRYPTED, check_init_segment
 from curation.rejects import Kind, Rejected
 from curation.settings import MediaSettings
 
+_PREVIEW = 0.5  # of the duration of the longest track: what is shorter is no version of the same
 
-def video_stream(container: av.container.InputContainer, settings: MediaSettings) -> av.video.stream.VideoStream:
-    """The video stream of `container`, its size checked; cover art does not count. Raises Rejected."""
+
+def video_stream(
+    container: av.container.InputContainer, path: Path, settings: MediaSettings
+) -> av.video.stream.VideoStream:
+    """The video stream of the container at `path`, its size checked; cover art does not count. Raises Rejected.
+
+    Of several it is the default one, else the largest, unless it is a preview: one much shorter than the longest.
+    """
     moving = [s for s in container.streams.video if not s.disposition & PICTURES]
     if not moving:
         content = "a still picture" if container.streams.video else "sound" if container.streams.audio else "nothing"
         raise Rejected(Kind.NO_VIDEO, f"it contains {content}, but no video")
-    known = [s for s in moving if s.codec_context is not None]
-    if not known:
+    longest = max(_duration(container, stream) for stream in moving)
+    moving = [s for s in moving if _duration(container, s) >= _PREVIEW * longest]
+    known = [s for s in moving if s.codec_context is not None] or moving
+    stream = max(known, key=lambda s: (bool(s.disposition & Disposition.default), _pixels(s)))
+    if is_encrypted(path, container, stream):
+        raise Rejected(Kind.UNSUPPORTED, ENCRYPTED)
+    if stream.codec_context is None:
         raise Rejected(Kind.UNSUPPORTED, "its video codec is unknown")
-    stream = max(known, key=lambda s: (bool(s.disposition & Disposition.default), s.width * s.height))
+    if not stream.frames and container.format.name.startswith("mov"):
+        with path.open("rb") as file:
+            check_init_segment(file)
     check_size(stream.width, stream.height, settings)
     return stream
+
+
+def _pixels(stream: av.video.stream.VideoStream) -> int:
+    return stream.width * stream.height if stream.codec_context is not None else 0
+
+
+def _duration(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> float:
+    """Seconds of `stream` if stated, in Matroska by a tag; else those of the container."""
+    if stream.duration and stream.duration > 0 and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    stated = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d{1,9})?)", stream.metadata.get("DURATION", ""))
+    if stated:
+        return int(stated[1]) * 3600 + int(stated[2]) * 60 + float(stated[3])
+    return (container.duration or 0) / av.time_base
 
 
 def check_size(width: int, height: int, settings: MediaSettings) -> None:
@@ -42,7 +74,14 @@ def declared_duration(container: av.container.InputContainer, stream: av.video.s
     return container.duration / av.time_base if container.duration and container.duration > 0 else None
 
 
-def sound_stream(container: av.container.InputContainer, video: av.video.stream.VideoStream) -> AudioStream | None:
-    """The sound that goes with `video`: of the same programme, if there are several; None if there is none."""
+def sound_stream(
+    container: av.container.InputContainer, path: Path, video: av.video.stream.VideoStream
+) -> AudioStream | None:
+    """The sound that goes with `video`: of the same programme, if there are several; None if it has none.
+
+    Raises Rejected (UNSUPPORTED) if the sound is encrypted.
+    """
     sound = cast(AudioStream | None, container.streams.best("audio", related=video))
+    if sound is not None and is_encrypted(path, container, sound):
+        raise Rejected(Kind.UNSUPPORTED, f"its sound is {ENCRYPTED}")
     return sound if sound is not None and sound.codec_context is not None else None

@@ -27,6 +27,7 @@ from curation.download_settings import DownloadSettings
 from curation.errors import causes, disk_is_full
 from curation.ids import file_digest
 from curation.media.containers import contents_of
+from curation.media.identify import identify
 from curation.media.merge import merge
 from curation.rejects import Kind, Rejected
 from curation.sources.address_policy import Policy, enforced
@@ -345,10 +346,11 @@ def probe(path: Path, max_duration_s: float | None) -> None:
     """Raises Rejected if `path` is certainly not a video, or is too long."""
     with path.open("rb") as file:
         head = file.read(512)
+        what = identify(file)
     if head.lstrip().lower().startswith(_TEXTS):
-        raise Rejected(Kind.NO_VIDEO, "a text instead of media")
+        raise Rejected(Kind.NO_VIDEO, f"{what or 'a text'} instead of media")
     if head.startswith(_IMAGES):
-        raise Rejected(Kind.NO_VIDEO, "an image")
+        raise Rejected(Kind.NO_VIDEO, f"{what or 'an image'} instead of media")
     try:
         found = contents_of(path)
     except Rejected as error:
