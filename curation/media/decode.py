@@ -75,6 +75,7 @@ class Source:
         self._step = max(
             1, round(1 / (self.frame_rate * self.time_base))
         )  # ticks of a picture that does not stand still
+        self._ends = 0  # ticks at which the last picture ends
         self._extent = Extent()
         # AVI has no times but the order of decoding: each frame is shown at the earliest that is not taken.
         self._free_times: list[int] | None = [] if self.container.format.name == "avi" else None  # a heap
