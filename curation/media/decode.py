@@ -72,9 +72,7 @@ class Source:
         self.last_ticks = 1  # for which the last picture of the range is shown; known after it
         self.clock = FileClock(settings.max_gap_s, self.container.format.name in _SET_ANEW)
         self._tick_s = float(self.time_base)
-        self._step = max(
-            1, round(1 / (self.frame_rate * self.time_base))
-        )  # ticks of a picture that does not stand still
+        self._step = max(1, round(1 / (self.frame_rate * self.time_base)))  # ticks of a moving picture
         self._ends = 0  # ticks at which the last picture ends
         self._extent = Extent()
         # AVI has no times but the order of decoding: each frame is shown at the earliest that is not taken.
