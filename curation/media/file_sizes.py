@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from curation.media.mp4_boxes import boxes
+from curation.media.mp4_boxes import boxes_of_file
 
 _MOST_HEADER_BYTES = 64 << 10
 _EBML_SEGMENT = b"\x18\x53\x80\x67"
@@ -26,7 +26,7 @@ def missing_bytes(path: Path, format_name: str) -> float | None:
 
 
 def _mp4_size(file: BinaryIO) -> int | None:
-    return max((box.end for box in boxes(file)), default=None)
+    return max((box.end for box in boxes_of_file(file)), default=None)
 
 
 def _matroska_size(file: BinaryIO) -> int | None:

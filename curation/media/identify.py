@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import BinaryIO
 
-from curation.media.mp4_boxes import boxes, sample_entries
+from curation.media.mp4_boxes import boxes, boxes_of_file, sample_entries
 from curation.rejects import Kind, Rejected
 
 _HEAD_BYTES = 1024
@@ -92,21 +92,21 @@ def check_init_segment(file: BinaryIO) -> None:
         if _CLUSTER not in file.read(_HEADER_BYTES):
             raise Rejected(Kind.NO_VIDEO, "it is a header of Matroska or WebM (an init segment), without media")
         return
-    for box in boxes(file):
+    for box in boxes_of_file(file):
         if box.type in (b"moof", b"mdat"):
             return
         if box.type == b"moov" and any(inner.type == b"mvex" for inner in boxes(file, box.begin, box.end)):
             break
     else:
         return
-    if not any(box.type in (b"moof", b"mdat") for box in boxes(file)):
+    if not any(box.type in (b"moof", b"mdat") for box in boxes_of_file(file)):
         raise Rejected(Kind.NO_VIDEO, "it is the header of a fragmented mp4 (an init segment), without media")
 
 
 def check_unreadable(file: BinaryIO) -> None:
     """Raises Rejected for a file that cannot be opened, if it is a part of a video, or encrypted."""
     check_init_segment(file)
-    found = list(boxes(file))
+    found = list(boxes_of_file(file))
     kinds, size = {box.type for box in found}, file.seek(0, 2)
     if not kinds & {b"ftyp", b"styp", b"moov", b"moof"}:
         return
@@ -114,7 +114,7 @@ def check_unreadable(file: BinaryIO) -> None:
         raise Rejected(Kind.UNSUPPORTED, ENCRYPTED)
     if b"moof" in kinds and b"moov" not in kinds:
         raise Rejected(Kind.UNREADABLE, "it is a segment of a fragmented mp4, without the header (the init segment)")
-    if found[-1].end > size:
+    if found[-1].end > size and found[-1].type in (b"moov", b"moof", b"mdat"):
         raise Rejected(Kind.TRUNCATED, f"it is cut off: at least {found[-1].end - size} bytes are missing")
     if b"moov" not in kinds:
         raise Rejected(Kind.UNREADABLE, "it is an mp4 without its index (moov), which is written when recording ends")

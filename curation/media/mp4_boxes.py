@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 _MOST_BOXES = 100_000
+_OF_FILES = frozenset(b"ftyp styp moov moof mdat mfra sidx free skip wide meta uuid emsg prft pdin udta pnot".split())
 _TO_SAMPLE_ENTRIES = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
 
 
@@ -33,6 +35,11 @@ def boxes(file: BinaryIO, begin: int = 0, end: int | None = None) -> Iterator[Bo
         following = begin + length if length else end
         yield Box(head[4:8], begin + header, following)
         begin = following
+
+
+def boxes_of_file(file: BinaryIO) -> Iterator[Box]:
+    """The outermost boxes of `file`, up to whatever is not one of an mp4."""
+    return itertools.takewhile(lambda box: box.type in _OF_FILES, boxes(file))
 
 
 def sample_entries(file: BinaryIO) -> list[bytes]:

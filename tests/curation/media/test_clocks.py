@@ -246,7 +246,7 @@ CASES: dict[str, Case] = {
     "motion JPEG": old("avi", "-c:v", "mjpeg", "-c:a", "pcm_u8", "-ar", "11025", rate=10),
     "QuickTime with motion JPEG": old("mov", "-c:v", "mjpeg", "-c:a", "pcm_s16be", rate=10),
     "MPEG-1": old("mpg", "-c:v", "mpeg1video", "-c:a", "mp2", "-ar", "44100"),
-    "DVD": old("vob", "-r", "25", "-c:v", "mpeg2video", "-bf", "2", "-c:a", "ac3", "-ar", "48000"),
+    "DVD": old("vob", "-r", "25", "-c:v", "mpeg2video", "-bf", "2", "-c:a", "ac3", "-ar", "48000", rate=10),
     "Windows Media": old("wmv", "-c:v", "wmv2", "-c:a", "wmav2"),
     "Flash": old("flv", "-c:v", "flv1", "-c:a", "libmp3lame", "-ar", "22050"),
     "RealVideo": old("rm", "-vf", "scale=176:144", "-c:v", "rv10", "-c:a", "ac3", "-ar", "44100"),
