@@ -18,7 +18,7 @@ _FURTHEST = 0.25  # of a side: a larger displacement cannot be told from a chang
 _MOST = 0.6  # share of the changed blocks that a displacement of the whole frame must explain
 _EXPLAINED = 0.75  # of the difference is left at most where motion is explained
 _WORSE = 0.3  # blocks that a displacement makes worse, per block that it explains
-_STEPS = 2  # after which a displacement is right to a twentieth of a pixel
+_STEPS = 1  # after which a displacement is right to a twentieth of a pixel
 _OUTLIER = 8.0  # difference in luma from which on a pixel counts for less: something else moves there
 
 
