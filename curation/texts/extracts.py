@@ -22,7 +22,7 @@ STEM = 6  # letters by which forms of a word are told to be one term
 SECOND = 0.5  # a second sentence must be worth this share of the first, by the terms that the first has not
 CLINGING = 0.75  # the worth of a sentence that begins with a word that points back
 
-_CLAUSE_END = re.compile(r"[,;:–—]+(?=\s)|[、，；：]+")
+_CLAUSE_END = re.compile(r"(?<![,;:–—])[,;:–—]++(?=\s)|[、，；：]++")
 _CONDITIONS = frozenset(
     WORD.findall("after although as because before if since though unless until when whenever while")
 )
