@@ -2,10 +2,11 @@
 
     python -m benchmarks.shots FOOTAGE [--half tune|report] [--transnet]
 
-FOOTAGE is a folder with sample.mp4 and truth.json, whose shots benchmarks/transitions.py joins anew by transitions that
-are known to the frame: films of cuts, dissolves (6 to 50 frames), fades through black or white, wipes, and a mixture,
-with flashes, whip pans, zooms and a shaking camera in a third to a half of the pieces. The thresholds of vidla's own
-detector were set on half of the shots ("tune"); the other half ("report") is the one to go by.
+FOOTAGE is a folder with sample.mp4 and truth.json, which lists its shots. benchmarks/transitions.py joins these shots
+to films whose transitions are known to the frame: cuts, dissolves (6 to 50 frames), fades through black or white,
+wipes, and a mixture, with flashes, whip pans, zooms and a shaking camera in a third to a half of the pieces. The
+thresholds of vidla's own detector were set on half of the shots ("tune"); the other half ("report") is the one to go
+by.
 
 A cut is found by a boundary within a frame of it, a gradual transition by one that lies in it or overlaps it; further
 ones in the same transition are false. PySceneDetect's detectors have their defaults. Costs are processor milliseconds a

@@ -1,4 +1,4 @@
-"""Other ids for videos that are there: their rows in every table, written anew under them."""
+"""Rename videos: write their rows in every table again, under their new ids."""
 
 from __future__ import annotations
 

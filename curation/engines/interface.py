@@ -55,8 +55,8 @@ class TextRequest:
 class Completion:
     """A model's answer. `finish_reason` is "length" if max_tokens cut it off, else "stop".
 
-    `verdict`: extracted, if the text consists of sentences of the request; unrecognised, if there is none because the
-    model recognises nothing in the image.
+    `verdict` is "extracted" for a text that consists of sentences of the request, and "unrecognised" for an empty one
+    because the model recognises nothing in the image; None otherwise.
     """
 
     id: str

@@ -27,9 +27,9 @@ class StreamClock:
 class FileClock:
     """Tells by how much the timestamps of a file's picture and sound have to be moved, one after the other as read.
 
-    A step forward of more than `max_gap` is a jump to another clock unless the other stream has packets in it. In a
-    file with one stream it is one in formats that are streamed (`is_streamed`), whose clocks may be set anew anywhere,
-    and in others if nobody would look at a still picture for that long. A step back is always a jump. `jumps` are those
+    A step forward of more than `max_gap` is a jump to another clock unless the other stream has packets in it. Without
+    another stream it is a jump in broadcast formats (`is_streamed`), whose clocks may be reset at any packet; in other
+    formats only if nobody would look at a still picture for that long. A step back is always a jump. `jumps` are those
     of the picture, in seconds.
 
     >>> clock = FileClock(max_gap=5.0, is_streamed=True)

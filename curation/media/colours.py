@@ -27,7 +27,11 @@ _SMPTE170M = 6
 _RGB = 0
 _DERIVED = 12  # the matrix follows from the primaries
 _MATRICES = (BT709, 4, 5, _SMPTE170M, 7, BT2020)  # that FFmpeg converts
-_NOT_CONVERTED = {8: "YCgCo", 10: "BT.2020 with constant luminance", 11: "SMPTE 2085", 13: "constant luminance"} | {
+_NOT_CONVERTED = {
+    8: "YCgCo",
+    10: "BT.2020 with constant luminance",
+    11: "SMPTE 2085",
+    13: "constant luminance",
     14: "ICtCp",
     15: "IPT-PQ-C2",
     16: "YCgCo-Re",
@@ -116,7 +120,7 @@ _RPU_HEADER = struct.Struct("=BxHBBBBBBB")  # the first fields of AVDOVIRpuDataH
 
 
 def check_dolby_vision(frame: av.VideoFrame) -> None:
-    """Raises Rejected (UNSUPPORTED) for Dolby Vision profile 5, whose pictures are no colours without its metadata.
+    """Raises Rejected (UNSUPPORTED) for Dolby Vision profile 5, whose colours follow from its metadata alone.
 
     Its frames have full-range samples and the bitstream's profile 0, by which FFmpeg knows it (libavcodec/dovi_rpu.c).
     Those of the other profiles are in PQ, HLG or BT.709, and are read as such.

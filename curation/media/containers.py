@@ -90,13 +90,18 @@ def is_mp4(source: Path | BinaryIO) -> bool:
     return head[:2] == b"\0\0" and head[4:8] == b"ftyp" and head[8:11] not in (b"jp2", b"jpx", b"jxl")
 
 
+def format_of(container: av.container.InputContainer) -> str:
+    """FFmpeg's name of the container's format, the first if there are several: one of FORMATS."""
+    return container.format.name.partition(",")[0]
+
+
 def contents_of(path: Path) -> Contents:
     """What the container at `path` holds, by its header. Raises Rejected as `open_media` does."""
     with open_media(path) as container:
         moving = [s for s in container.streams.video if not s.disposition & PICTURES]
         sound = [s.codec_context for s in container.streams.audio[:1]]
         return Contents(
-            format=container.format.name.partition(",")[0],
+            format=format_of(container),
             duration=container.duration / av.time_base if container.duration else None,
             video=bool(moving),
             pictures=len(moving) < len(container.streams.video),

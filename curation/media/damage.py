@@ -8,7 +8,7 @@ from typing import Any
 
 import av
 
-from curation.media.containers import clock_of
+from curation.media.containers import clock_of, format_of
 from curation.media.file_sizes import missing_bytes
 from curation.rejects import Kind, Rejected
 from curation.settings import MediaSettings
@@ -83,7 +83,7 @@ class Extent:
         What is stated may be wrong: an edit list hides frames, AVI repeats them without any data, subtitles last
         longer than the picture. So a second statement, the number of frames or of bytes, has to agree with the time.
         """
-        name = container.format.name.partition(",")[0]
+        name = format_of(container)
         bytes_missing = missing_bytes(path, name)
         if name in _STATED_FOR_FILES:
             stated = (container.duration or 0) / av.time_base
@@ -102,7 +102,7 @@ class Extent:
 
 def reads_all_streams(container: av.container.InputContainer) -> bool:
     """Whether `Extent` has to know of the packets of all streams."""
-    return container.format.name.partition(",")[0] in _STATED_FOR_FILES
+    return format_of(container) in _STATED_FOR_FILES
 
 
 def _share(missing: float, stated: float) -> float:

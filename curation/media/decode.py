@@ -22,7 +22,7 @@ from av.audio.stream import AudioStream
 from av.stream import Discard
 
 from curation.media.clocks import FileClock
-from curation.media.containers import clock_of, open_media, raise_resource_error
+from curation.media.containers import clock_of, format_of, open_media, raise_resource_error
 from curation.media.damage import Damage, Extent, reads_all_streams
 from curation.media.streams import check_size, sound_stream, video_stream
 from curation.rejects import Kind, Rejected
@@ -36,7 +36,7 @@ _SOUND_LAG_S = 1.0  # sound is decoded this far behind the picture, whose jumps 
 _STRAY_S = 1.0  # a packet of sound that is followed by one this much earlier has a stray timestamp
 _MOST_REORDERED = 32  # packets that a decoder holds back before it shows their frames
 STILL_S = 1.0  # a picture that is shown for longer stands still
-_SET_ANEW = ("mpegts", "mpeg")  # formats for broadcasts, whose clocks may be set anew anywhere
+_BROADCAST = ("mpegts", "mpeg")  # formats whose clocks may be reset at any packet
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,13 @@ class Source:
         self._aspect_is_coded = self._aspect == self.video.codec_context.sample_aspect_ratio
         self.damage = Damage()
         self.last_ticks = 1  # for which the last picture of the range is shown; known after it
-        self.clock = FileClock(settings.max_gap_s, self.container.format.name in _SET_ANEW)
+        self.clock = FileClock(settings.max_gap_s, format_of(self.container) in _BROADCAST)
         self._tick_s = float(self.time_base)
         self._step = max(1, round(1 / (self.frame_rate * self.time_base)))  # ticks of a moving picture
         self._ends = 0  # ticks at which the last picture ends
         self._extent = Extent()
         # AVI has no times but the order of decoding: each frame is shown at the earliest that is not taken.
-        self._free_times: list[int] | None = [] if self.container.format.name == "avi" else None  # a heap
+        self._free_times: list[int] | None = [] if format_of(self.container) == "avi" else None  # a heap
         self._sound_packets: deque[tuple[av.Packet[AudioStream], int]] = deque()  # with the clocks they are on
         self._sound_bytes = 0
         self._sound_read = -math.inf  # until when there is sound, on the mended clock
@@ -146,8 +146,8 @@ class Source:
         """
         sound = math.ceil((self._sound_read - self._zero_s) / self._tick_s) - at if self.audio else 0
         lasts = max(self._step, sound if stood_still else 0)
-        name, stated = self.container.format.name, 0
-        if name.startswith("mov"):
+        name, stated = format_of(self.container), 0
+        if name == "mov":
             stated = frame.duration or 0
         elif name == "avi" and self.video.duration:  # the last chunks may be empty
             stated = self.video.duration - (self._zero or 0) - at

@@ -8,10 +8,9 @@ from typing import BinaryIO
 
 import av
 
-from curation.media.mp4_boxes import sample_entries
+from curation.media.containers import format_of
+from curation.media.mp4_boxes import ENCRYPTED, sample_entries
 
-# Sample entries: Common Encryption (ISO/IEC 14496-12, section 8.12) and FairPlay.
-_MP4_ENTRIES = {"video": (b"encv", b"drmi"), "audio": (b"enca", b"drms")}
 _MATROSKA_KEY = "enc_key_id"  # FFmpeg's name for the key of a track
 # Objects in the header: Advanced Systems Format specification, sections 3.14 and 3.15.
 _ASF_OBJECTS = (
@@ -25,10 +24,10 @@ _TS_PACKET, _TS_SYNC = 188, 0x47
 
 def is_encrypted(path: Path, container: av.container.InputContainer, stream: av.stream.Stream) -> bool:
     """Whether `stream` of the container at `path` is encrypted."""
-    name = container.format.name.partition(",")[0]
+    name = format_of(container)
     with path.open("rb") as file:
         if name == "mov":
-            return any(entry in _MP4_ENTRIES.get(stream.type, ()) for entry in sample_entries(file))
+            return any(entry in ENCRYPTED.get(stream.type, ()) for entry in sample_entries(file))
         if name == "mpegts":
             return _is_scrambled(file, stream.id)
         if name == "asf":

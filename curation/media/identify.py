@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import BinaryIO
 
+from curation.media import mp4_boxes
 from curation.media.mp4_boxes import boxes, boxes_of_file, sample_entries
 from curation.rejects import Kind, Rejected
 
@@ -110,7 +111,7 @@ def check_unreadable(file: BinaryIO) -> None:
     kinds, size = {box.type for box in found}, file.seek(0, 2)
     if not kinds & {b"ftyp", b"styp", b"moov", b"moof"}:
         return
-    if any(entry in (b"encv", b"drmi") for entry in sample_entries(file)):
+    if any(entry in mp4_boxes.ENCRYPTED["video"] for entry in sample_entries(file)):
         raise Rejected(Kind.UNSUPPORTED, ENCRYPTED)
     if b"moof" in kinds and b"moov" not in kinds:
         raise Rejected(Kind.UNREADABLE, "it is a segment of a fragmented mp4, without the header (the init segment)")

@@ -8,6 +8,8 @@ from typing import BinaryIO, NamedTuple
 
 _MOST_BOXES = 100_000
 _OF_FILES = frozenset(b"ftyp styp moov moof mdat mfra sidx free skip wide meta uuid emsg prft pdin udta pnot".split())
+ENCRYPTED = {"video": (b"encv", b"drmi"), "audio": (b"enca", b"drms")}
+"""Sample entries of encrypted tracks, by their kind: Common Encryption (section 8.12), and FairPlay."""
 _TO_SAMPLE_ENTRIES = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
 
 

@@ -15,6 +15,7 @@ from curation.ids import microseconds
 from curation.media.colours import Colours, check_dolby_vision, colours_of, sdr
 from curation.media.geometry import Geometry, Placement
 from curation.media.picture_box import WHOLE, crop, shows_outside
+from curation.media.planes import plane_of
 from curation.media.shots import WIDTH
 from curation.media.tone_mapping import CODED_AS, ToneMapper, operator_for, tone_mapper
 from curation.records import PictureBox
@@ -82,8 +83,8 @@ class Scaler:
         if self._pixels != "yuv420p":
             whole = _in_bars(place, frame.to_ndarray(), self._size, 0)
             return av.VideoFrame.from_ndarray(cast(Any, whole), format=self._pixels)
-        luma = _in_bars(place, _plane_of(frame, 0), self._size, 16)
-        chroma = [_in_bars(place, _plane_of(frame, i), self._size, 128, halved=2) for i in (1, 2)]
+        luma = _in_bars(place, plane_of(frame, 0), self._size, 16)
+        chroma = [_in_bars(place, plane_of(frame, i), self._size, 128, halved=2) for i in (1, 2)]
         flat = np.concatenate([plane.ravel() for plane in (luma, *chroma)]).reshape(-1, luma.shape[1])
         return av.VideoFrame.from_ndarray(flat, format=self._pixels)
 
@@ -105,13 +106,6 @@ def _in_bars(place: Placement, picture: np.ndarray, size: tuple[int, int], black
     whole = np.full((size[1] // halved, size[0] // halved, *picture.shape[2:]), black, np.uint8)
     whole[top : top + upright.shape[0], left : left + upright.shape[1]] = upright
     return whole
-
-
-def _plane_of(frame: av.VideoFrame, index: int) -> np.ndarray:
-    """A view of one 8-bit plane, uint8 [height, width]."""
-    plane = frame.planes[index]
-    data: np.ndarray = np.frombuffer(memoryview(cast(Any, plane)), np.uint8)
-    return data.reshape(plane.height, plane.line_size)[:, : plane.width]
 
 
 class Deinterlacer:

@@ -10,13 +10,13 @@ import av
 from av.audio.stream import AudioStream
 from av.stream import Disposition
 
-from curation.media.containers import PICTURES, clock_of
+from curation.media.containers import PICTURES, clock_of, format_of
 from curation.media.encryption import is_encrypted
 from curation.media.identify import ENCRYPTED, check_init_segment
 from curation.rejects import Kind, Rejected
 from curation.settings import MediaSettings
 
-_PREVIEW = 0.5  # of the duration of the longest track: what is shorter is no version of the same
+_PREVIEW = 0.5  # a track shorter than this share of the longest one is a preview
 
 
 def video_stream(
@@ -38,7 +38,7 @@ def video_stream(
         raise Rejected(Kind.UNSUPPORTED, ENCRYPTED)
     if stream.codec_context is None:
         raise Rejected(Kind.UNSUPPORTED, "its video codec is unknown")
-    if not stream.frames and container.format.name.startswith("mov"):
+    if not stream.frames and format_of(container) == "mov":
         with path.open("rb") as file:
             check_init_segment(file)
     check_size(stream.width, stream.height, settings)
@@ -51,12 +51,10 @@ def _pixels(stream: av.video.stream.VideoStream) -> int:
 
 def _duration(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> float:
     """Seconds of `stream` if stated, in Matroska by a tag; else those of the container."""
-    if stream.duration and stream.duration > 0 and stream.time_base:
-        return float(stream.duration * stream.time_base)
     stated = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d{1,9})?)", stream.metadata.get("DURATION", ""))
-    if stated:
+    if stated and (stream.duration or 0) <= 0:
         return int(stated[1]) * 3600 + int(stated[2]) * 60 + float(stated[3])
-    return (container.duration or 0) / av.time_base
+    return declared_duration(container, stream) or 0.0
 
 
 def check_size(width: int, height: int, settings: MediaSettings) -> None:

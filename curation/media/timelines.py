@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, cast
 
 import av
 import cv2
@@ -15,6 +14,7 @@ import numpy as np
 from curation.media.fingerprints import Fingerprints
 from curation.media.motion import Motion, motion_between, small_picture
 from curation.media.picture_box import WHOLE, BoxFinder, crop
+from curation.media.planes import plane_of
 from curation.records import PictureBox, Timeline
 
 LOOKS_PER_S = 2
@@ -61,7 +61,7 @@ class TimelineBuilder:
         if look == self._look and pair == self._pair and not is_due:
             return
         self._begin(int(time))
-        luma = _luma(frame)
+        luma = plane_of(frame, 0)
         if look != self._look:
             self._second.box = self._finder.look(luma)
         picture = crop(luma, self._finder.box)
@@ -146,10 +146,3 @@ def _of_width(picture: np.ndarray, width: int) -> np.ndarray:
     return cv2.resize(
         picture, (width, max(1, round(picture.shape[0] * width / picture.shape[1]))), interpolation=cv2.INTER_AREA
     )
-
-
-def _luma(frame: av.VideoFrame) -> np.ndarray:
-    """A view of the luma of a frame, uint8 [height, width]."""
-    plane = frame.planes[0]
-    data: np.ndarray = np.frombuffer(memoryview(cast(Any, plane)), np.uint8)
-    return data.reshape(plane.height, plane.line_size)[:, : plane.width]

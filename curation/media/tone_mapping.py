@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from curation.media.colours import BT709, BT2020, DISPLAY_P3, HLG, PQ, Colours
+from curation.media.planes import plane_of
 from curation.media.side_data import side_data_of
 
 CODED_AS = "gbrp12le"
@@ -134,7 +135,7 @@ class ToneMapper:
 
     def bgr(self, frame: av.VideoFrame) -> np.ndarray:
         """uint8 [height, width, 3] of a frame in `CODED_AS`, made strip by strip."""
-        planes = [_codes(frame, i) for i in range(3)]
+        planes = [plane_of(frame, i, np.uint16) for i in range(3)]
         picture = np.empty((*planes[0].shape, 3), np.uint8)
         rows = max(1, _STRIP // frame.width)
         for top in range(0, frame.height, rows):
@@ -162,13 +163,6 @@ class ToneMapper:
 
 
 _tone_mapper = lru_cache(maxsize=8)(ToneMapper)
-
-
-def _codes(frame: av.VideoFrame, plane: int) -> np.ndarray:
-    """A view of one plane of a frame in `CODED_AS`, uint16 [height, width]."""
-    data = frame.planes[plane]
-    codes: np.ndarray = np.frombuffer(memoryview(cast(Any, data)), "<u2")
-    return codes.reshape(data.height, data.line_size // 2)[:, : data.width]
 
 
 def _weighted(weights: np.ndarray, red: np.ndarray, green: np.ndarray, blue: np.ndarray) -> np.ndarray:

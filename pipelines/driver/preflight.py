@@ -108,8 +108,10 @@ def check_sentence_models(settings: SubtitleSettings) -> None:
 
 
 def check_builtin_models(packages: Sequence[str], is_local: bool) -> None:
-    """Raises UsageError if one of these packages of the built-in engine is missing; on a cluster, its code runs
-    elsewhere."""
+    """Raises UsageError if one of these packages of the built-in engine is missing.
+
+    On a cluster its code runs elsewhere, so that only these packages are looked for.
+    """
     if missing := _absent(packages, is_local):
         raise UsageError(
             f"the built-in engine needs {', '.join(missing)}: {how_to_install(missing)}; "

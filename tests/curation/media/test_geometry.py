@@ -96,7 +96,7 @@ def grey(path: Path, size: str, aspect: str, *arguments: str) -> Path:
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_change_of_shape_brings_bars(name: str, tmp_path: Path) -> None:
     before, after, box = SHAPES[name]
-    parts = [grey(tmp_path / "0.ts", *before), grey(tmp_path / "1.ts", *after, "-output_ts_offset", "4")]
+    parts = [grey(tmp_path / "0.ts", *before), grey(tmp_path / "1.ts", *after, "-output_ts_offset", "2")]
     found, stored = run(files.joined(tmp_path, "both.ts", *parts), tmp_path)
     with av.open(str(stored)) as container:
         pictures = [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
