@@ -16,6 +16,7 @@ from curation.ids import clip_id_of, content_digest, frame_id_of
 from curation.local_models import has_smollm2, smollm2
 from curation.prompts import MAX_DATA_CHARS, Prompt, load_prompts
 from curation.records import Caption, Clip, Frame, Segment, Sentence, Video
+from curation.texts.answers import read_answer
 from curation.texts.captions import caption_frames
 from curation.texts.limits import TextLimits
 from curation.texts.questions import Question, ask
@@ -118,6 +119,14 @@ def repair_request(text: str) -> TextRequest:
     return engine.asked[-1]
 
 
+def plain_messages(attack: str, request_for: Callable[[str], TextRequest]) -> list[dict[str, str]]:
+    """The messages that an attack must not change. A draft that repeats itself endlessly is not shown to the model
+    again: the question is asked anew."""
+    plain = request_for(PLAIN).messages()
+    is_dropped = request_for is repair_request and read_answer(Completion("r", f"draft {attack}"), None).hint
+    return plain[:2] if is_dropped else plain
+
+
 REQUESTS = (subtitles_request, captions_request, repair_request)
 kinds = pytest.mark.parametrize("request_for", REQUESTS, ids=lambda made: made.__name__)
 
@@ -133,7 +142,7 @@ def test_a_request_keeps_its_structure(attack: str, request_for: Callable[[str],
     Data is one line behind a tag of ours, so nothing in it ever begins a line: "Human:" and "### System:" cannot look
     like a turn even to a model that has read such transcripts.
     """
-    plain, hit = request_for(PLAIN).messages(), request_for(attack).messages()
+    plain, hit = plain_messages(attack, request_for), request_for(attack).messages()
     assert [set(message) for message in hit] == [{"role", "content"}] * len(plain)
     assert [message["role"] for message in hit] == [message["role"] for message in plain]
     assert hit[0] == plain[0]
@@ -172,7 +181,7 @@ def marks_in(tokenizer: Any, messages: Sequence[dict[str, str]]) -> list[str]:
 def test_special_tokens_are_ours_alone(attack: str, request_for: Callable[[str], TextRequest], tokenizer: Any) -> None:
     messages = request_for(attack).messages()
     marks = marks_in(tokenizer, messages)
-    assert marks == marks_in(tokenizer, request_for(PLAIN).messages())
+    assert marks == marks_in(tokenizer, plain_messages(attack, request_for))
     assert marks == len(messages) * ["<|im_start|>", "<|im_end|>"] + ["<|im_start|>"]
 
 
