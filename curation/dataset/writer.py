@@ -99,7 +99,7 @@ class Writer(Committer):
             if not self.lost.is_set():
                 checksums.record(self.dataset, self.lineage.epoch, self._mended)
         with contextlib.suppress(Exception):
-            self._renew_lease(open_=False)
+            self._end_lease()
 
     def _await_lease(self) -> dict[str, Any]:
         """The last lease, once it has ended or its holder is dead. Raises DatasetLocked."""
@@ -193,6 +193,15 @@ class Writer(Committer):
         log.error("%s", why)
         self.lost.set()
         self._on_loss(why)
+
+    def _end_lease(self) -> None:
+        try:
+            self._renew_lease(open_=False)
+        except Superseded:
+            pass
+        except Exception:  # on a full disk nothing can be written, but deleted; a younger writer writes its own again
+            self._lease.delete([LEASE])
+            raise
 
     def _renew_lease(self, *, open_: bool) -> None:
         """Write the lease again. Raises Superseded if a younger writer has taken it."""

@@ -16,7 +16,7 @@ from curation.rejects import Stage
 from curation.settings import Settings
 from pipelines.driver.reuse import reusable
 from pipelines.driver.run import Run
-from pipelines.driver.sources import delete_sources, sources_of
+from pipelines.driver.sources import delete_sources, replaced_sources, sources_of
 from pipelines.driver.state import State
 from pipelines.driver.waves import Wave, waves_of
 from pipelines.runners.runner import Runner
@@ -108,7 +108,7 @@ class WaveInOneJob:
             state.reused = reusable(dataset, self.settings, again=again)
             if not self.settings.run.keep_sources:
                 segmented = [v for v in videos if state.needs(v) != Stage.SEGMENT]
-                delete_sources(dataset, sources_of(state, segmented))
+                delete_sources(dataset, sources_of(state, segmented) | replaced_sources(state))
         state.locate(needing)
         return [state.item(v, stage) for v in needing]
 

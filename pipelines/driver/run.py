@@ -23,7 +23,7 @@ from pipelines.driver.plan import Plan
 from pipelines.driver.reuse import reusable
 from pipelines.driver.same_bytes import SameBytes
 from pipelines.driver.site_refusals import SiteRefusals
-from pipelines.driver.sources import delete_sources, sources_of
+from pipelines.driver.sources import delete_sources, sources_for, sources_of
 from pipelines.driver.state import State
 from pipelines.driver.waves import Wave, waves_of
 from pipelines.runners.runner import LocalRunner, Runner
@@ -93,6 +93,8 @@ class Run:
     def _media(self, wave: Wave) -> list[str]:
         """Download and segment a wave; returns the videos that then need texts."""
         downloads = self.located(self.sites.allowed(wave.downloads))
+        with self._lock:
+            former = sources_for(self.state, downloads)
         self._stage(wave, Stage.DOWNLOAD, downloads)
         tried = self.sites.tried(downloads)
         this_process.tally.add(Stage.DOWNLOAD, "wanted", len(tried) - len(downloads))
@@ -104,7 +106,8 @@ class Run:
             self._stage(wave, Stage.SEGMENT, self._items(segment, Stage.SEGMENT))
             if not self.settings.run.keep_sources and not self.budget.reached:
                 with self._lock:
-                    done = sources_of(self.state, [*segment, *new])
+                    replaced = former - sources_for(self.state, downloads)
+                    done = sources_of(self.state, [*segment, *new]) | replaced
                     self.state.sources -= done
                 delete_sources(self.dataset, done)
         with self._lock:

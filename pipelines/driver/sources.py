@@ -8,11 +8,22 @@ from curation.dataset.dataset import Dataset
 from curation.rejects import Stage
 from pipelines.driver.known_rows import Retry
 from pipelines.driver.state import State
+from pipelines.worker.work_items import DownloadItem
 
 
 def sources_of(state: State, videos: Iterable[str]) -> set[str]:
     """The URIs of the sources of these videos."""
     return {download.source_uri for video_id in videos for download in state.downloads_of(video_id)}
+
+
+def sources_for(state: State, items: Iterable[DownloadItem]) -> set[str]:
+    """The URIs of what was last downloaded for these items."""
+    return {state.downloads[item.key].source_uri for item in items if item.key in state.downloads}
+
+
+def replaced_sources(state: State) -> set[str]:
+    """The sources of no video: newer ones have replaced them."""
+    return state.sources - {download.source_uri for download in state.downloads.values()}
 
 
 def unneeded_sources(state: State, retry: Retry | None) -> set[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from curation import guard
 from curation.ids import file_digest
 from curation.media.single_pass import PassResult
 from curation.sources import ytdlp
-from tests.support.dataset_files import stored_media
+from tests.support.dataset_files import plain_timeline, stored_media
 
 HERE = __name__
 SECONDS = 8.0  # of every video: one short clip
@@ -86,6 +87,7 @@ def single_pass(argument: dict[str, Any]) -> dict[str, Any]:
         "boundaries": [0.0, SECONDS],
         "candidates": [{"time": SECONDS / 2, "sharpness": 1.0, "path": str(frame)}],
         "damage": argument["damage"] + "\ud83d",
+        "timeline": asdict(plain_timeline("", SECONDS)),
     }
 
 

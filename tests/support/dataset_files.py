@@ -137,7 +137,7 @@ def made_of(number: int, media: bytes, uncaptioned: int = 0) -> dict[str, list[A
         metadata='{"topic": "bees"}',
     )
     rows: dict[str, list[Any]] = {"videos": [video], "frames": [], "segments": [], "captions": [], "rejects": []}
-    rows |= {"timelines": [_timeline(video_id)], "summaries": [], "clips": []}
+    rows |= {"timelines": [plain_timeline(video_id)], "summaries": [], "clips": []}
     times = [3.0, 9.0, 15.0, 21.0]
     for at, time in enumerate(times):
         frame_id, image = frame_id_of(video_id, time), f"JPEG {video_id} {time}".encode() * 40
@@ -277,11 +277,11 @@ def add_videos(writer: Writer, numbers: Iterable[int], uncaptioned: int = 0) -> 
             commit_rows(writer, f"{writer.lineage.run_id}:{number}:{stage}", some)
 
 
-def _timeline(video_id: str) -> Timeline:
+def plain_timeline(video_id: str = "", seconds: float = SECONDS) -> Timeline:
     """The timeline of a grey video in bars."""
-    boxes = (PictureBox(top=0.125, bottom=0.875),) * round(SECONDS)
-    series = dict.fromkeys(LIGHT + MOTION, (0.5,) * round(SECONDS))
-    prints = (Fingerprint(0.0, SECONDS - 0.5, "5b594a4b4b492a4b" * 4, 100),)
+    boxes = (PictureBox(top=0.125, bottom=0.875),) * round(seconds)
+    series = dict.fromkeys(LIGHT + MOTION, (0.5,) * round(seconds))
+    prints = (Fingerprint(0.0, seconds - 0.5, "5b594a4b4b492a4b" * 4, 100),)
     return Timeline(
         video_id=video_id, picture_box=boxes[0], picture_boxes=boxes, fingerprints=prints, **cast(Any, series)
     )

@@ -39,6 +39,7 @@ from pipelines.driver.one_job import WaveInOneJob
 from pipelines.runners.runner import Runner
 from pipelines.worker.shutdown import EarlyEnd
 from pipelines.worker.work_items import Context
+from tests.support.dataset_files import plain_timeline
 
 SPOKEN_S = 4.0  # a sentence
 WORDS = ["river", "bridge", "train", "garden", "window", "mountain", "kitchen", "market", "engine", "flower"]
@@ -144,6 +145,7 @@ class World:
             boundaries=tuple(sorted({0.0, seconds, *grid})),
             candidates=tuple(frames),
             damage=None,
+            timeline=replace(plain_timeline("", seconds), luminance=(found["number"] / 10,)),
         )
 
     def engine(self, settings: EngineSettings, _: str) -> PureEngine:

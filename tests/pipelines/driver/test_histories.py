@@ -43,6 +43,7 @@ def begun() -> Path:
     """A dataset of the first videos."""
     location = Path(tempfile.mkdtemp(prefix="vidla-histories-"), "dataset")
     assert run(World(list(FIRST), dict(SECONDS)), location) == 0
+    assert Dataset(str(location)).read("clips").num_rows
     return location
 
 
@@ -209,6 +210,19 @@ def run_and_kill(at: int, *arguments: Any) -> None:
 
 FIRST_COMMIT = 3
 """The writes of a run on segmented videos until its first commit is in both of its tables."""
+
+
+@pytest.mark.slow
+@pytest.mark.hostile("failures")
+@pytest.mark.parametrize(("writes", "one_job"), [(14, False), (4, True)])
+def test_what_a_killed_run_fetched_and_the_next_one_fetches_again_is_deleted(
+    writes: int, one_job: bool, first: Path
+) -> None:
+    world = World(list(FIRST), dict(SECONDS))
+    run_and_kill(writes, world, first, "download")
+    assert list(first.glob("sources/*"))
+    run(world, first, one_job=one_job)
+    assert not list(first.glob("sources/*"))
 
 
 @pytest.mark.slow
