@@ -29,6 +29,7 @@ from curation.records import SubtitleTrack
 from curation.settings import SubtitleSettings
 from curation.subtitles.cascade import sentences_of
 from curation.subtitles.cues import Piece
+from curation.subtitles.punctuation import Spans
 from curation.subtitles.sentences import sentences_in
 from curation.subtitles.transcript import Transcript
 
@@ -216,7 +217,9 @@ def true_ends(truth: Path) -> list[float]:
 
 
 def predicted_ends(speech: Speech, settings: SubtitleSettings) -> list[float]:
-    return [s.end for s in sentences_in(Transcript(speech.pieces), None, "en", settings)]
+    spoken = Transcript(speech.pieces)
+    whole = Spans(((0, len(spoken.text)),), punctuated=False)
+    return [s.end for s in sentences_in(spoken, whole, "en", settings)]
 
 
 # --- the table ------------------------------------------------------------------------------------------------------

@@ -43,6 +43,7 @@ class Sentence:
     start: Annotated[float, "where it begins"]
     end: Annotated[float, "where it ends"]
     text: Annotated[str, "the sentence"]
+    speaker: Annotated[str | None, "who says it, if the subtitles name the speaker; null in older rows"] = None
 
 
 @dataclass(frozen=True)

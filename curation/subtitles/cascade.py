@@ -53,7 +53,7 @@ def sentences_of(
             if len(found.spoken.text.split()) > MODEL_WORDS:
                 log.warning("subtitles of more than %d words: no model looks for their sentence ends", MODEL_WORDS)
                 settings = settings.model_copy(update={"sentence_ends": "pauses", "sentence_model": None})
-            ends = "punctuation" if found.spans is not None else end_method(language, settings)
+            ends = "punctuation" if found.spans.punctuated else end_method(language, settings)
             sentences = sentences_in(found.spoken, found.spans, language, settings)
             return Spoken(sentences, language, track.kind, ends, confidence)
     return Spoken()
@@ -69,7 +69,7 @@ def _parsed(track: SubtitleTrack, hint: str | None, deadline: float) -> tuple[Pa
     if len(track.text) > MAX_CHARACTERS or len(found.spoken.pieces) == MAX_PIECES:
         log.warning("a subtitle file of %d characters is not read to its end", len(track.text))
     language, confidence = identify(" ".join(p.text for p in found.spoken.pieces), track.language, hint)
-    if language != stated and found.spans is not None:  # by the rules of another language
+    if language != stated and found.spans.punctuated:  # by the rules of another language
         found = parse(text, track.format, language, deadline - time.monotonic())
     return found, language, confidence
 

@@ -1,37 +1,43 @@
-"""From subtitle files, clean or broken, to timed text.
-
-One tolerant parser reads both WebVTT (W3C, https://www.w3.org/TR/webvtt1/) and SubRip. It looks for lines with two
-times and an arrow, and takes everything between two such lines as text. So headers, blank lines, hours and numbers may
-be missing.
-"""
+"""From subtitle files, clean or broken, to timed text."""
 
 from __future__ import annotations
 
-import html
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
+
+from curation.languages import UNSPACED_SCRIPTS
+from curation.subtitles.cue_blocks import blocks_of
+from curation.subtitles.markup import AT, NAME, TURN, spoken_text
+from curation.subtitles.not_speech import without_data
+from curation.subtitles.speakers import mark_speakers
 
 MAX_CHARACTERS = 16_000_000  # text beyond this is not read; a four-hour film has less than one million
-MAX_CUES = 100_000
-MAX_CUE = 50_000  # characters of one cue
-MAX_SPEECH = 500_000  # characters between the times
 MAX_PIECES = 100_000
 ROLLING_SHARE = 0.3  # if this share of cues repeats the previous line, the file scrolls
+NAMED_SHARE = 0.5  # if this share of cues names its speaker, the others are of the same one as before
+
+Joint = Literal["cue", "line", "word", "part"]
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Text between two times, in seconds: a word if the file times words, else one or more lines of a cue.
+    """Text between two times, in seconds: a word if the file times words, else a line of a cue.
 
-    `turn` is true if a mark shows that another speaker begins.
+    `turn` is true if a mark shows that another speaker begins; `speaker` is his name, if the file has it. `joint` is
+    what the piece begins: a cue, a line of one, a word with a time inside a line, or another part of the same word (in
+    scripts without spaces, also another word). `timed` says that words of its line have times.
     """
 
     start: float
     end: float
     text: str
     turn: bool = False
+    speaker: str | None = None
+    joint: Joint = "cue"
+    timed: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,160 +62,89 @@ def pieces_of(text: str) -> list[Piece]:
     1.0 1.6 Hello! True
     1.6 3.0 Who is there? True
     """
-    cues = [_Cue(start, end, _lines(start, end, payload)) for start, end, payload in _blocks(text[:MAX_CHARACTERS])]
+    names: dict[str, int] = {}
+    blocks = without_data(blocks_of(text[:MAX_CHARACTERS]))
+    texts = mark_speakers([spoken_text("\n".join(block.lines), names) for block in blocks], names)
+    known = list(names)
+    cues = [_Cue(b.start, b.end, _lines(t, b.start, b.end, known)) for b, t in zip(blocks, texts, strict=True)]
     cues.sort(key=lambda cue: (cue.start, cue.end))
-    pieces = (p for cue in _unroll([c for c in cues if c.lines]) for line in cue.lines for p in line)
-    return _repair(list(itertools.islice(pieces, MAX_PIECES)))
+    named = sum(NAME in t for t in texts) >= NAMED_SHARE * len(texts)
+    pieces = (p for cue in _unroll([c for c in cues if c.lines]) for p in _joined(cue))
+    return _repair(_apart(list(_with_turns(itertools.islice(pieces, MAX_PIECES), named))))
 
 
 def has_text(text: str) -> bool:
     """Whether there is any text between the times of a subtitle file."""
-    return any(payload for _, _, payload in _blocks(text[:MAX_CHARACTERS]))
-
-
-# --- text to blocks -------------------------------------------------------------------------------------------------
-
-_TIME = r"(?:(\d{1,4})[:.])?(\d{1,4})[:.](\d{1,2})(?:[.,:](\d{1,6}))?"
-_TIMING = re.compile(rf"^[^\d\n]{{0,8}}{_TIME}\s{{0,8}}(?:-{{1,3}}>|→|—>|–>)\s{{0,8}}{_TIME}(?!\d)")
-_INNER_TIME = re.compile(rf"<{_TIME}>")
-_NOT_TEXT = re.compile(r"(?:NOTE|STYLE|REGION)(?:\s|$)")
-
-
-def _seconds(groups: Sequence[str | None]) -> float:
-    hours, minutes, seconds, fraction = groups
-    whole = int(hours or 0) * 3600 + int(minutes or 0) * 60 + int(seconds or 0)
-    return whole + (float(f"0.{fraction}") if fraction else 0.0)
-
-
-def _blocks(text: str) -> Iterator[tuple[float, float, list[str]]]:
-    """Start, end and lines of text of each cue, in the file's order; at most MAX_CUES."""
-    times: tuple[float, float] | None = None
-    payload: list[str] = []
-    room, left = MAX_SPEECH, MAX_CUE  # characters that may follow in the file, and in the cue
-    skipping = False  # inside a NOTE, STYLE or REGION block
-    blank = True  # whether the previous line was
-    count = 0
-    for line in re.split(r"\r\n|\r|\n", text):
-        timing = _TIMING.match(line) if ">" in line or "→" in line else None
-        if timing:
-            if times:
-                yield *times, _without_name(payload)
-                count += 1
-                if count == MAX_CUES:
-                    return
-            times = _seconds(timing.groups()[:4]), _seconds(timing.groups()[4:])
-            payload, left, skipping = [], MAX_CUE, False
-        elif line == "":
-            skipping = False
-            if not blank:
-                payload.append("")
-        elif blank and _NOT_TEXT.match(line):
-            skipping = True
-        elif not skipping and (kept := line[: min(room, left)]):
-            payload.append(kept)
-            left -= len(kept)
-            room -= len(kept) if times else 0
-        blank = line == ""
-    if times:
-        yield *times, _tidy(payload)
-
-
-def _without_name(payload: list[str]) -> list[str]:
-    """A cue's lines without the name or number of the next cue, which precedes that cue's times."""
-    if payload and payload[-1]:
-        alone = len(payload) > 1 and payload[-2] == "" and any(line.strip() for line in payload[:-1])
-        if alone or re.fullmatch(r"\s*\d{1,7}\s*", payload[-1]):
-            payload = payload[:-1]
-    return _tidy(payload)
-
-
-def _tidy(payload: list[str]) -> list[str]:
-    """The non-blank lines, with single spaces, so that the patterns below need not handle runs of white space."""
-    return [" ".join(line.split()) for line in payload if line.strip()]
+    return any(block.lines for block in blocks_of(text[:MAX_CHARACTERS]))
 
 
 # --- lines to pieces ------------------------------------------------------------------------------------------------
 
-# Our marks inside a line, from Unicode's private use area: a time, and a change of speaker.
-_AT, _TURN = "\ue000", "\ue001"
-_MARK = re.compile(f"{_AT}([0-9.]+){_AT}")
-_PRIVATE = re.compile("[\ue000-\ue0ff]")
-_INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\ufffc\x00-\x08\x0e-\x1f\x7f]")
-_SPACES, _BLANKS = re.compile(r"[^\S\n]{2,}"), re.compile(r"\n(?:\s?\n)+")  # those that references have brought
-_VOICE = re.compile(r"<v(?:\.[^<>\s]{0,50})?(?:\s[^<>]{0,200})?>", re.IGNORECASE)
-_TAG = re.compile(r"</?[a-zA-Z!][^<>]{0,500}>|</?>|<[\d:.]{1,20}>")
-_RUBY = re.compile(r"<rt>[^<>]{0,100}</rt>", re.IGNORECASE)
-_OVERRIDE = re.compile(r"\{\\[^{}]{0,200}\}|\{[a-zA-Z]:[^{}]{0,100}\}")
-_BRACKETS = re.compile(r"\[[^\[\]]{0,200}\]|【[^【】]{0,100}】|［[^［］]{0,100}］")
-_NOTES = "♪♫♬♩🎵🎶"
-_SUNG = re.compile(rf"[{_NOTES}][^{_NOTES}]{{0,1000}}(?:[{_NOTES}]+|$)|^\s*+#\s[^#]{{0,1000}}\s#\s*+$")
-_ROUND = r"(?:\([^()]{0,120}\)|（[^（）]{0,120}）)"
-_ROUND_FIRST = re.compile(rf"^(?:[^\S\n]*+{_ROUND})+[ \t]*+:?", re.MULTILINE)
-_ROUND_AFTER_END = re.compile(rf"(?<=[.!?…。！？؟।])[^\S\n]*+{_ROUND}(?=[^\S\n]*+$)", re.MULTILINE)
-_SOUNDS = (
-    "applau|audience|bark|beep|bell|breath|buzz|chatter|cheer|chime|chuckl|clap|clear|cough|cry|crowd|crying|foreign|gasp|giggl|groan|"
-    "gunshot|horn|humm|inaudible|indistinct|instrumental|laugh|mumbl|music|phone|ring|scream|shout|sigh|silence|sing|siren|sniff|sob|"
-    "speaking|static|thud|thunder|unintelligible|whisper|whistl|yell"
-)
-_ROUND_SOUND = re.compile(rf"\([^()]{{0,60}}?\b(?:{_SOUNDS})[^()]{{0,60}}\)", re.IGNORECASE)
-_ARROWS = re.compile(
-    r"(?:^|(?<=\s))>{2,3}(?:\s{0,3}[A-Z][\w.'’-]{0,20}(?: [A-Z][\w.'’-]{0,20}){0,2}:(?=\s))?", re.MULTILINE
-)
-_DASH = re.compile(r"^[^\S\n]*+(?:[-–—‐−]\s++(?=\S)|[-–—‐](?=[^\W\d]))", re.MULTILINE)
-_NAME = re.compile(r"^[^\S\n]*+([^\W_][^:：\n]{0,30})[:：](?=\s|$)", re.MULTILINE)
-# Longer references stand for nothing; `html.unescape` raises ValueError for the number of some.
-_REFERENCE = re.compile(
-    r"&(?:#[0-9]{1,9}+(?![0-9])|#[xX][0-9a-fA-F]{1,8}+(?![0-9a-fA-F])|[^\W\d_][^\t\n\f <&#;]{0,31});?"
-)
+_MARK = re.compile(f"{AT}([0-9.]+){AT}")
+_UNSPACED = re.compile(f"[{UNSPACED_SCRIPTS}]")
+_TURNS = re.compile(f"({TURN}|{NAME}[0-9]+{NAME})")
 
 
-def _lines(start: float, end: float, payload: list[str]) -> tuple[tuple[Piece, ...], ...]:
-    """The cue's lines as pieces, without markup and descriptions of sounds."""
-    text = _speech("\n".join(payload))
-    lines = (tuple(_timed(line, start, end)) for line in text.split("\n"))
-    return tuple(line for line in lines if line)
+def _lines(text: str, start: float, end: float, names: list[str]) -> tuple[tuple[Piece, ...], ...]:
+    """A cue's lines as pieces, from its text with our marks. A speaker speaks until the next one, or the cue's end."""
+    lines: list[tuple[Piece, ...]] = []
+    speaker: str | None = None
+    for line in text.split("\n"):
+        pieces = tuple(_timed(line, start, end, names, speaker))
+        if pieces:
+            lines.append(pieces)
+            speaker = pieces[-1].speaker
+    return tuple(lines)
 
 
-def _speech(text: str) -> str:
-    """A cue's text with our marks for times and turns, and without other markup, sounds, music and names."""
-    text = _PRIVATE.sub("", text)
-    text = _INNER_TIME.sub(lambda m: f"{_AT}{_seconds(m.groups()):.3f}{_AT}", text)
-    text = _VOICE.sub(f" {_TURN}", _RUBY.sub("", text))
-    text = _OVERRIDE.sub("", _TAG.sub("", text)).replace("\\N", "\n").replace("\\n", "\n").replace("\\h", " ")
-    text = _INVISIBLE.sub("", _REFERENCE.sub(_meant, text) if "&" in text else text)
-    text = _BLANKS.sub("\n", _SPACES.sub(" ", text))
-    text = _SUNG.sub(" ", _BRACKETS.sub(" ", text))
-    if "(" in text or "（" in text:
-        text = _ROUND_SOUND.sub(" ", _ROUND_AFTER_END.sub("", _ROUND_FIRST.sub(_TURN, text)))
-    if ">" in text:
-        text = _ARROWS.sub(_TURN, text)
-    text = _DASH.sub(_TURN, text)
-    if ":" in text or "：" in text:
-        text = _NAME.sub(lambda m: _TURN if _is_name(m[1]) else m[0], text)
-    return text
-
-
-def _meant(reference: re.Match[str]) -> str:
-    """The characters that an HTML reference stands for; none of our marks."""
-    return _PRIVATE.sub("", html.unescape(reference[0]))
-
-
-def _is_name(label: str) -> bool:
-    letters = [c for c in label if c.isalpha()]
-    return len(letters) > 1 and label.isupper() and len(label.split()) <= 3
-
-
-def _timed(line: str, start: float, end: float) -> Iterator[Piece]:
-    """The pieces of one line: one for each part between two times in it."""
+def _timed(line: str, start: float, end: float, names: list[str], speaker: str | None) -> Iterator[Piece]:
+    """The pieces of one line: one for each part between two times, or changes of speaker, in it."""
     texts = _MARK.split(line)  # text, time, text, time, …, text
     times = [start, *(float(t) for t in texts[1::2])]
-    turn = False
+    timed, turn = len(texts) > 1, False
+    spaced = True  # whether white space, or nothing, comes before
     for text, at, until in zip(texts[::2], times, [*times[1:], end], strict=True):
-        turn = turn or _TURN in text
-        words = " ".join(text.replace(_TURN, " ").split())
-        if words:
-            yield Piece(at, until, words, turn)
-            turn = False
+        for part in _TURNS.split(text):
+            if part[:1] in (TURN, NAME):
+                turn, speaker = True, None if part == TURN else names[int(part[1:-1])]
+            elif words := " ".join(part.split()):
+                joint: Joint = "word" if spaced or part[0].isspace() or turn else "part"
+                yield Piece(at, until, words, turn, speaker, joint, timed)
+                turn = False
+                spaced = part[-1].isspace()
+            else:
+                spaced = spaced or bool(part)
+
+
+def _joined(cue: _Cue) -> Iterator[Piece]:
+    """The pieces of a cue, of which the first begins the cue, and the first of each further line that line."""
+    for number, line in enumerate(cue.lines):
+        yield replace(line[0], joint="line" if number else "cue")
+        yield from line[1:]
+
+
+def _with_turns(pieces: Iterator[Piece], named: bool) -> Iterator[Piece]:
+    """The pieces, with a turn only where the speaker's name is another than before.
+
+    If most cues are `named`, one without a name, and without a mark of another speaker, is of the one before.
+    """
+    before: str | None = None
+    for piece in pieces:
+        if piece.speaker:
+            yield replace(piece, turn=piece.speaker != before)
+        elif named and not piece.turn and before:
+            piece = replace(piece, speaker=before)
+            yield piece
+        else:
+            yield piece
+        before = piece.speaker
+
+
+def _apart(pieces: list[Piece]) -> list[Piece]:
+    """The pieces; where no time in the file has a space beside it, the times themselves separate words."""
+    if any(p.timed and p.joint == "word" for p in pieces):
+        return pieces
+    return [replace(p, joint="word") if p.joint == "part" and not _UNSPACED.match(p.text) else p for p in pieces]
 
 
 # --- each word once, in order of time -------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any
 from curation import guard
 from curation.rejects import Kind, Rejected
 from curation.subtitles.cues import Piece
+from curation.subtitles.punctuation import Spans
 from curation.subtitles.transcript import Transcript
 
 PARSE_S = 60.0  # for all tracks of a video
@@ -18,10 +19,10 @@ _ANSWER_BYTES = 64 * 2**20
 
 @dataclass(frozen=True)
 class Parsed:
-    """A track's spoken text, with the offsets of its sentences; None if it is not punctuated."""
+    """A track's spoken text, with the offsets of its sentences as its signs show them."""
 
     spoken: Transcript
-    spans: tuple[tuple[int, int], ...] | None
+    spans: Spans
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,9 @@ def parse(text: str, form: str, language: str | None, seconds: float) -> Parsed 
     found = _guarded("parse", {"text": text, "format": form, "language": language}, seconds)
     if not found["pieces"]:
         return None
-    spans = found["spans"]
     pieces = (Piece(*piece) for piece in found["pieces"])
-    return Parsed(Transcript(pieces), None if spans is None else tuple((a, b) for a, b in spans))
+    spans = Spans(tuple((a, b) for a, b in found["spans"]), found["punctuated"])
+    return Parsed(Transcript(pieces), spans)
 
 
 def look(text: str, form: str, seconds: float) -> Look:

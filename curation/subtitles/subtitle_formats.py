@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Iterator
 from xml.etree.ElementTree import Element, ParseError, iterparse
 
+from curation.subtitles.cue_blocks import has_times
+
 SUFFIXES = ("vtt", "srt", "ass", "ssa", "ttml", "dfxp", "sbv")  # in order of preference
 _HEAD = 4096  # characters in which a file says what it is
 _MAX_LINE = 50_000  # characters of a line of SubStation Alpha
@@ -41,7 +43,9 @@ def format_of(text: str) -> str | None:
         return "ssa" if _OLDER_SUBSTATION.search(head) else "ass"
     if "-->" in text:
         return "srt"
-    return "sbv" if _SBV.search(text) else None
+    if _SBV.search(text):
+        return "sbv"
+    return "srt" if has_times(text) else None
 
 
 def is_html(text: str) -> bool:

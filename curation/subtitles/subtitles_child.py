@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from typing import Any
 
 from curation.subtitles.cues import has_text, pieces_of
@@ -14,13 +15,11 @@ from curation.subtitles.transcript import Transcript
 def parse(argument: dict[str, Any]) -> dict[str, Any]:
     """The pieces of {text, format, language}, and the offsets of their sentences.
 
-    Returns {pieces: [[start, end, text, turn]], spans: [[start, end]]}; `spans` is null if the text is not punctuated.
+    Returns {pieces: [the fields of each], spans: [[start, end]], punctuated}.
     """
     pieces = pieces_of(as_webvtt(argument["text"], argument["format"]))
-    return {
-        "pieces": [(p.start, p.end, p.text, p.turn) for p in pieces],
-        "spans": sentence_spans(Transcript(pieces), argument["language"]),
-    }
+    spans = sentence_spans(Transcript(pieces), argument["language"])
+    return {"pieces": list(map(astuple, pieces)), "spans": spans.offsets, "punctuated": spans.punctuated}
 
 
 def look(argument: dict[str, Any]) -> dict[str, Any]:

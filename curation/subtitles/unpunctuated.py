@@ -13,6 +13,7 @@ import numpy as np
 from curation.local_models import has_smollm2
 from curation.settings import SubtitleSettings
 from curation.subtitles import sentence_end_models
+from curation.subtitles.open_words import leads_on
 
 log = logging.getLogger(__name__)
 
@@ -23,17 +24,23 @@ BINS = (0.33, 1.0, 2.0)  # multiples of pause_s that separate four lengths of pa
 AT_ENDS, ELSEWHERE = np.array([0.25, 0.20, 0.30, 0.25]), np.array([0.85, 0.09, 0.045, 0.015])
 PRIOR_WORDS = 12.0
 ROUNDS = 8
+UNLIKELY = -20.0  # log-odds of an end after a word that leads on: there only if a sentence is too long otherwise
 
 
 @dataclass(frozen=True)
 class Word:
-    """A spoken word, its times in seconds, and its offset in the text. `turn`: another speaker begins with it."""
+    """A spoken word, its times in seconds, and its offset in the text. `turn`: another speaker begins with it.
+
+    A sentence may end after it if it is `last`: of a cue, or of what has a time of its own. `timed`: it has one itself.
+    """
 
     start: float
     end: float
     text: str
     offset: int
     turn: bool = False
+    last: bool = True
+    timed: bool = True
 
 
 def sentence_ends(words: Sequence[Word], language: str | None, settings: SubtitleSettings) -> list[tuple[int, float]]:
@@ -44,7 +51,8 @@ def sentence_ends(words: Sequence[Word], language: str | None, settings: Subtitl
     if not words:
         return []
     spoken, pauses = pauses_of(words)
-    chances = _log_odds([w.text for w in words], pauses, language, settings)
+    places = np.array([word.last for word in words[:-1]], bool)
+    chances = _log_odds([w.text for w in words], pauses, places, language, settings)
     chances[[i for i in range(len(words) - 1) if words[i + 1].turn]] = np.inf
     ends = [*np.flatnonzero(chances > 0).tolist(), len(words) - 1]
     ends = _shortened(ends, words, chances, settings.max_sentence_s)
@@ -63,28 +71,34 @@ def end_method(language: str | None, settings: SubtitleSettings) -> Literal["mod
 def pauses_of(words: Sequence[Word]) -> tuple[np.ndarray, np.ndarray]:
     """The times at which the n words end, (n,), and the pauses between them, (n - 1,), in seconds.
 
-    Automatic subtitles time the beginning of a word, not its end. A word takes the time that its letters need at the
-    speaker's median rate; the rest until the next word is a pause.
+    Automatic subtitles time the beginning of a word, not its end. A timed word takes the time that its letters need at
+    the speaker's median rate; the rest until the next word is a pause. Other words end as their cue does.
     """
     starts, ends = np.array([w.start for w in words]), np.array([w.end for w in words])
     lengths = np.array([len(w.text) for w in words]) + 2.0
     gaps = np.diff(starts, append=ends[-1])
-    timed = gaps > 0
+    heard = np.array([w.timed for w in words], bool)
+    timed = (gaps > 0) & heard
     rate = float(np.median((gaps / lengths)[timed])) if timed.any() else 0.0
-    spoken = np.minimum(ends, starts + SLACK * rate * lengths)
+    spoken = np.where(heard, np.minimum(ends, starts + SLACK * rate * lengths), ends)
     return spoken, np.maximum(starts[1:] - spoken[:-1], 0.0)
 
 
-def _log_odds(texts: list[str], pauses: np.ndarray, language: str | None, settings: SubtitleSettings) -> np.ndarray:
-    """Log-odds of a sentence end after each word but the last."""
+def _log_odds(
+    texts: list[str], pauses: np.ndarray, places: np.ndarray, language: str | None, settings: SubtitleSettings
+) -> np.ndarray:
+    """Log-odds of a sentence end after each word but the last: -inf except at the `places` where one may end."""
     method = end_method(language, settings)
     if method == "pauses":
-        return np.asarray(pauses - settings.pause_s)
-    if method == "model" and settings.sentence_model:
-        odds = sentence_end_models.classified_log_odds(texts, settings.sentence_model)
+        chances = pauses - settings.pause_s
     else:
-        odds = sentence_end_models.log_odds(texts)
-    return np.asarray(odds + _pause_log_odds(odds, pauses, settings.pause_s))
+        if method == "model" and settings.sentence_model:
+            odds = sentence_end_models.classified_log_odds(texts, settings.sentence_model)
+        else:
+            odds = sentence_end_models.log_odds(texts)
+        chances = odds + _pause_log_odds(odds, pauses, places, settings.pause_s)
+    chances[[i for i in np.flatnonzero(places) if leads_on(texts[i], language)]] = UNLIKELY
+    return np.where(places, chances, -np.inf)
 
 
 @functools.cache
@@ -95,8 +109,8 @@ def _language_model() -> bool:
     return False
 
 
-def _pause_log_odds(odds: np.ndarray, pauses: np.ndarray, pause_s: float) -> np.ndarray:
-    """The amount that each pause adds to the log-odds of an end.
+def _pause_log_odds(odds: np.ndarray, pauses: np.ndarray, places: np.ndarray, pause_s: float) -> np.ndarray:
+    """The amount that each pause adds to the log-odds of an end; only those at the `places` count.
 
     Some speakers pause between sentences, some inside them. So the frequency of pauses of each length at ends is
     estimated from the file itself by expectation maximisation (Dempster, Laird and Rubin 1977), starting from a prior.
@@ -105,23 +119,30 @@ def _pause_log_odds(odds: np.ndarray, pauses: np.ndarray, pause_s: float) -> np.
     at_ends, elsewhere = AT_ENDS, ELSEWHERE
     for _ in range(ROUNDS):
         chance = 1 / (1 + np.exp(-np.clip(odds + np.log(at_ends / elsewhere)[bins], -50, 50)))
-        at_ends = PRIOR_WORDS * AT_ENDS + np.bincount(bins, chance, len(AT_ENDS))
-        elsewhere = PRIOR_WORDS * ELSEWHERE + np.bincount(bins, 1 - chance, len(ELSEWHERE))
+        at_ends = PRIOR_WORDS * AT_ENDS + np.bincount(bins[places], chance[places], len(AT_ENDS))
+        elsewhere = PRIOR_WORDS * ELSEWHERE + np.bincount(bins[places], 1 - chance[places], len(ELSEWHERE))
         at_ends, elsewhere = at_ends / at_ends.sum(), elsewhere / elsewhere.sum()
     return np.asarray(np.log(at_ends / elsewhere)[bins])
 
 
 def _shortened(ends: list[int], words: Sequence[Word], chances: np.ndarray, longest: float) -> list[int]:
-    """The ends, and further ones, likeliest first, until no sentence lasts longer than `longest` seconds."""
+    """The ends, and further ones, likeliest first, until no sentence lasts longer than `longest` seconds.
+
+    A sentence without a place where it may end stays as it is.
+    """
+    places = np.flatnonzero(chances > -np.inf)
     result: list[int] = []
     todo = [(a + 1, b) for a, b in zip([-1, *ends], ends, strict=False)]
     while todo:
         first, last = todo.pop()
-        if first == last or words[last].end - words[first].start <= longest:
+        low, high = np.searchsorted(places, (first, last))
+        if low == high or words[last].end - words[first].start <= longest:
             result.append(last)
         else:
-            # Each part gets at least a quarter of the words, if there are enough, so that the work is bounded.
-            margin = (last - first) // 4
-            cut = first + margin + int(np.argmax(chances[first + margin : last - margin]))
+            # Each part gets at least a quarter of the places, if there are enough, so that the work is bounded.
+            margin = (high - low) // 4
+            inside = places[low + margin : high - margin]
+            middle = np.abs(inside - (first + last) / 2) / (last - first)  # of equal chances, the one in the middle
+            cut = int(inside[np.argmax(chances[inside] - 1e-6 * middle)])
             todo += [(first, cut), (cut + 1, last)]
     return sorted(result)

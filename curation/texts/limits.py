@@ -11,7 +11,7 @@ from pysbd.languages import LANGUAGE_CODES
 
 from curation import clip_tokenizer
 from curation.languages import UNSPACED_SCRIPTS
-from curation.subtitles.punctuation import ONE_SENTENCE, spans_between
+from curation.subtitles.punctuation import ONE_SENTENCE, RULES, spans_between
 
 MAX_CHARS = 20_000
 """More than any text that fits; the rest is ignored."""
@@ -65,7 +65,7 @@ def split_sentences(text: str, language: str | None = "en") -> list[str]:
     code = language if language in LANGUAGE_CODES else "en"
     if ONE_SENTENCE.fullmatch(text):
         sentences = [text]
-    elif len(text) <= AT_ONCE:
+    elif len(text) <= AT_ONCE and code in RULES:
         sentences = pysbd.Segmenter(language=code, clean=False).segment(text)
     else:
         read = text[:MAX_CHARS]

@@ -111,7 +111,10 @@ class SegmentVideos(AnyLane):
         )
 
     def _words_of(self, download: Download) -> str | None:
-        return None if download.words is None else spoken_digest(download.words, self.settings)
+        """What identifies the sentences made of a download's subtitles now; they are part of the tilings' recipe."""
+        if download.words is None:
+            return None
+        return identity(spoken_digest(download.words, self.settings), RECIPES[Step.TILINGS])
 
     def _decode(self, dataset: Dataset, item: VideoItem, downloads: Sequence[Row[Download]]) -> StageOutput:
         with dataset.scratch() as scratch:

@@ -26,6 +26,7 @@ from curation.sources.opt_out import opts_out
 from curation.subtitles import subtitles_child
 from curation.subtitles.code_pages import likeliest
 from curation.subtitles.cues import Piece, pieces_of
+from curation.subtitles.punctuation import Spans
 from curation.subtitles.recognised import is_recognised
 from curation.subtitles.sentences import sentences_in
 from curation.subtitles.text_encoding import decode, sample_of
@@ -103,8 +104,7 @@ LIMITS, PAUSES = TextLimits(25, 77), SubtitleSettings(sentence_ends="pauses")
 def sentences(text: str) -> None:
     answer = subtitles_child.parse({"text": CUE + text, "format": "vtt", "language": "en"})
     spoken = Transcript(Piece(*piece) for piece in answer["pieces"])
-    if spoken.text:
-        sentences_in(spoken, answer["spans"], "en", PAUSES)
+    sentences_in(spoken, Spans(answer["spans"], answer["punctuated"]), "en", PAUSES)
 
 
 def cues(text: str) -> None:
@@ -208,9 +208,7 @@ def words(letter: str, count: int) -> str:
 COUNTS: dict[str, Callable[[int], object]] = {
     "clips and sentences": clips_and_sentences,
     "subtitle files": subtitle_files,
-    "speakers": lambda count: sentences_in(
-        Transcript(turns(count)), [(2 * i, 2 * i + 1) for i in range(count)], "de", PAUSES
-    ),
+    "speakers": lambda count: sentences_in(Transcript(turns(count)), Spans(tuple(spans(count)), True), "de", PAUSES),
     "new words": lambda count: additions(words("b", count), words("a", count)),
     "scripts": lambda count: additions("今天。" * count, "明天！" * count),
 }

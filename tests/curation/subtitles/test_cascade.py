@@ -24,6 +24,7 @@ from curation.subtitles import parsing, subtitles_child
 from curation.subtitles.cascade import Spoken, sentences_of
 from curation.subtitles.cues import Piece, pieces_of
 from curation.subtitles.parsing import parse
+from curation.subtitles.punctuation import Spans
 from curation.subtitles.sentences import sentences_in
 from curation.subtitles.text_encoding import decode
 from curation.subtitles.tracks import plan
@@ -398,7 +399,7 @@ PARTS = ["WEBVTT", "00:01.000 --> 00:02.500", "9:9:9,9 --> 1:1", "<c>", "<00:00:
 def test_garbage_never_raises_and_times_never_run_backwards(file: str) -> None:
     answer = subtitles_child.parse({"text": file, "format": "vtt", "language": "en"})
     spoken = Transcript(Piece(*piece) for piece in json.loads(json.dumps(answer["pieces"], allow_nan=False)))
-    sentences = sentences_in(spoken, answer["spans"], "en", SETTINGS) if spoken.text else ()
+    sentences = sentences_in(spoken, Spans(answer["spans"], answer["punctuated"]), "en", SETTINGS)
     starts = [s.start for s in sentences]
     assert starts == sorted(starts)
     assert all(0 <= s.start <= s.end and s.text.strip() == s.text != "" for s in sentences)

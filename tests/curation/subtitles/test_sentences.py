@@ -14,7 +14,7 @@ from curation.records import Sentence
 from curation.settings import SubtitleSettings
 from curation.subtitles import sentence_end_models
 from curation.subtitles.cues import Piece
-from curation.subtitles.punctuation import sentence_spans
+from curation.subtitles.punctuation import Spans, sentence_spans
 from curation.subtitles.sentences import sentences_in, words_in
 from curation.subtitles.transcript import Transcript
 from curation.subtitles.unpunctuated import end_method, pauses_of, sentence_ends
@@ -77,7 +77,7 @@ SCRIPTS = {
         ["नमस्ते दोस्तों। आज हम खाना बनाना", "सीखेंगे। क्या आप तैयार हैं?", "चलिए शुरू करते हैं।"],
         ["नमस्ते दोस्तों।", "आज हम खाना बनाना सीखेंगे।", "क्या आप तैयार हैं?", "चलिए शुरू करते हैं।"],
     ),
-    "th": (["สวัสดีครับ วันนี้เรา", "จะทำอาหารกัน"], ["สวัสดีครับ วันนี้เราจะทำอาหารกัน"]),
+    "th": (["สวัสดีครับ วันนี้เรา", "จะทำอาหารกัน"], ["สวัสดีครับ วันนี้เรา จะทำอาหารกัน"]),
     "ko": (["안녕하세요. 오늘은 요리를", "해 보겠습니다."], ["안녕하세요.", "오늘은 요리를 해 보겠습니다."]),
 }
 
@@ -130,7 +130,7 @@ def spoken_words(text: str, pauses: dict[int, float] | None = None) -> list[Piec
 
 
 def test_pauses_are_the_time_that_letters_do_not_need() -> None:
-    words = words_in(Transcript(spoken_words("a rather extraordinary dog barked", {2: 1.0})), 0, 33)
+    words = words_in(Transcript(spoken_words("a rather extraordinary dog barked", {2: 1.0})), 0, 33, True)
     spoken, pauses = pauses_of(words)
     assert pauses == pytest.approx([0, 0, 1.0, 0], abs=0.25)
     assert spoken[2] == pytest.approx(words[3].start - 1.0, abs=0.25)
@@ -155,8 +155,8 @@ def test_no_sentence_lasts_longer_than_allowed() -> None:
 
 def test_the_method_of_finding_ends_is_known() -> None:
     plain, stopped = spoken_words("so this is how we talk on and on"), cues("This is one. This is another.")
-    assert sentence_spans(Transcript(stopped), "en") == [(0, 12), (13, 29)]
-    assert sentence_spans(Transcript(plain), "en") is None
+    assert sentence_spans(Transcript(stopped), "en") == Spans(((0, 12), (13, 29)), True)
+    assert not sentence_spans(Transcript(plain), "en").punctuated
     assert end_method("en", SubtitleSettings(sentence_model="somewhere")) == "model"
     assert end_method("en", PAUSES) == "pauses"
     assert end_method("de", SubtitleSettings()) == "pauses"

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 FOLLOWS = {  # the tables whose rows are made again after a step was refreshed; texts of the same material are reused
     Step.DOWNLOAD: {"downloads", "videos", "frames", "timelines", "segments", "clips"},
     Step.MEDIA: {"videos", "frames", "timelines", "segments", "clips"},
-    Step.TILINGS: {"segments", "clips"},
+    Step.TILINGS: {"videos", "segments", "clips"},  # of a video the sentences alone
     Step.TIMELINES: {"timelines"},
     Step.CAPTIONS: {"captions", "clips"},
     Step.SUMMARIES: {"summaries", "clips"},

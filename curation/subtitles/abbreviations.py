@@ -1,0 +1,47 @@
+"""Abbreviations after which a full stop ends no sentence, of the languages that pysbd has no rules for."""
+
+from __future__ import annotations
+
+import re
+
+_ABBREVIATIONS = {
+    "": "dr mr mrs ms prof st sr jr no nr vs ca art fig pp tel vol ed ch dept gen gov hon inc ltd rev sgt",
+    "ar": "د أ م ص ج ق هـ",
+    "cs": "např tzv ing mgr sv čl odst str tj mj",
+    "el": "κ κα δρ αρ σελ στ λεωφ",
+    "et": "lk hr pr nt",
+    "fa": "د ق ص ج",
+    "fi": "esim mm ns klo os prof",
+    "he": "פרופ גב",
+    "hi": "डॉ श्री प्रो",
+    "hr": "npr tzv dr prof br str",
+    "hu": "pl ún kb dr prof ifj id",
+    "id": "sdr jl bpk hal",
+    "lt": "pvz prof dr nr",
+    "lv": "piem prof dr nr",
+    "no": "kl nr ca bl eks",
+    "pt": "sr sra srta dra profa av exmo pág núm ex eng",
+    "ro": "dl dna dra str nr pag",
+    "sl": "npr prof dr št str",
+    "sr": "npr dr prof br нпр др проф бр",
+    "sv": "kl nr ca bl ex",
+    "tr": "doç av sn vb örn bkz çev yrd",
+    "uk": "ім вул див проф акад напр",
+    "vi": "tp ths ts pgs gs bs",
+}
+_BY_LANGUAGE = {language: frozenset(words.split()) for language, words in _ABBREVIATIONS.items()}
+_WORD = re.compile(r"[^\s(\[\"'“„«»]{1,24}$")
+
+
+def is_abbreviation(before: str, language: str | None) -> bool:
+    """Whether a full stop after `before` belongs to its last word: an initial, or an abbreviation that leads on.
+
+    >>> is_abbreviation("Falei com a Sra", "pt"), is_abbreviation("J", "sv"), is_abbreviation("em casa", "pt")
+    (True, True, False)
+    """
+    found = _WORD.search(before[-25:])
+    if not found:
+        return False
+    word = found[0].strip("-–—¿¡").casefold()
+    known = _BY_LANGUAGE[""] | _BY_LANGUAGE.get(language or "", frozenset())
+    return (len(word) == 1 and word.isalpha()) or word in known
