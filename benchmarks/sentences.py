@@ -6,11 +6,15 @@ FOLDER (or the environment variable VIDLA_SAMPLE_MEDIA) holds sample.en-auto.vtt
 synthetic sets are measured. Those are texts of several speakers with word times from espeak-ng. In the `hard` sets the
 pauses are inside the sentences and never between them; in the `mixed` ones most pauses are at sentence ends and some
 are not. Constants were tuned on the texts named `tune` only.
+
+A second table has the ends in files of many languages (sentence_texts.py), by character: with punctuation, and without,
+where most sentences end at a silence, cues are held for longer than they take to say, and ends inside cues are `torn`.
 """
 
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import random
@@ -20,11 +24,13 @@ import subprocess
 import sys
 import time
 import wave
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.sentence_texts import TEXTS, UNSTOPPED, cues_of, srt_of
 from curation.records import SubtitleTrack
 from curation.settings import SubtitleSettings
 from curation.subtitles.cascade import sentences_of
@@ -222,6 +228,62 @@ def predicted_ends(speech: Speech, settings: SubtitleSettings) -> list[float]:
     return [s.end for s in sentences_in(spoken, whole, "en", settings)]
 
 
+# --- files of many languages ----------------------------------------------------------------------------------------
+
+PAUSES_ONLY = SubtitleSettings(sentence_ends="pauses")
+SEEDS = 10  # ways in which each text is cut into cues
+
+
+def letters(text: str) -> int:
+    """The number of letters and digits: places in a text whatever its punctuation."""
+    return sum(map(str.isalnum, text))
+
+
+def ends_by_letter(texts: Iterable[str]) -> set[int]:
+    return set(itertools.accumulate(letters(text) for text in texts))
+
+
+def found_in(file: str, language: str) -> list[str]:
+    track = SubtitleTrack(language, "manual", "srt", file)
+    return [s.text for s in sentences_of([track], ["all"], PAUSES_ONLY, language).sentences]
+
+
+def matched(predicted: set[int], true: set[int]) -> Score:
+    return Score(len(predicted & true), len(predicted), len(true))
+
+
+def punctuated(language: str, sentences: list[str], seed: int) -> Score:
+    cues = cues_of(sentences * 3, language, random.Random(seed))
+    file = srt_of((3.0 * i, 3.0 * i + 2.9, cue) for i, cue in enumerate(cues))
+    return matched(ends_by_letter(found_in(file, language)), ends_by_letter(sentences * 3))
+
+
+def unpunctuated(language: str, sentences: list[str], seed: int) -> tuple[Score, int]:
+    """The score, and the number of ends inside cues."""
+    chance = random.Random(seed)
+    clock, cues = 0.0, []
+    for sentence in sentences * 3:
+        bare = re.sub(r"[^\w\s'’\u0300-\u036f\u0900-\u0dff\u0e00-\u109f\u1780-\u17ff]|[।။។၊]", "", sentence)
+        for cue in cues_of([bare.lower()], language, chance):
+            held = chance.uniform(1.0, 2.0) * len(cue) / 12
+            cues.append((clock, clock + held, cue))
+            clock += held + 0.05
+        clock += chance.uniform(0.5, 1.0) if chance.random() < 0.7 else 0.05
+    predicted = ends_by_letter(found_in(srt_of(cues), language))
+    score = matched(predicted, ends_by_letter(sentences * 3))
+    return score, len(predicted - ends_by_letter(cue for _, _, cue in cues))
+
+
+def print_languages() -> None:
+    print(f"\n{'language':<10}{'punctuated F1':>14}{'unpunctuated F1':>17}{'torn':>6}")
+    for language, sentences in (TEXTS | UNSTOPPED).items():
+        stopped = sum((punctuated(language, sentences, seed) for seed in range(SEEDS)), Score(0, 0, 0))
+        plain = [unpunctuated(language, sentences, seed) for seed in range(SEEDS)]
+        torn = sum(count for _, count in plain)
+        shown = f"{stopped.f1:.3f}" if language in TEXTS else "–"
+        print(f"{language:<10}{shown:>14}{sum((s for s, _ in plain), Score(0, 0, 0)).f1:>17.3f}{torn:>6}", flush=True)
+
+
 # --- the table ------------------------------------------------------------------------------------------------------
 
 METHODS = {
@@ -257,6 +319,7 @@ def main() -> None:
             f"{name:<16}{method:<22}{result.precision:>10.3f}{result.recall:>8.3f}{result.f1:>7.3f}"
             f"{result.true:>6}{seconds:>9.1f}"
         )
+    print_languages()
 
 
 if __name__ == "__main__":

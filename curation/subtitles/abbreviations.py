@@ -29,12 +29,15 @@ _ABBREVIATIONS = {
     "uk": "ім вул див проф акад напр",
     "vi": "tp ths ts pgs gs bs",
 }
+_TITLES = frozenset(("dr", "mr", "mrs", "ms", "prof"))
 _BY_LANGUAGE = {language: frozenset(words.split()) for language, words in _ABBREVIATIONS.items()}
 _WORD = re.compile(r"[^\s(\[\"'“„«»]{1,24}$")
 
 
-def is_abbreviation(before: str, language: str | None) -> bool:
+def is_abbreviation(before: str, language: str | None, title_only: bool = False) -> bool:
     """Whether a full stop after `before` belongs to its last word: an initial, or an abbreviation that leads on.
+
+    With `title_only`, only titles before names count.
 
     >>> is_abbreviation("Falei com a Sra", "pt"), is_abbreviation("J", "sv"), is_abbreviation("em casa", "pt")
     (True, True, False)
@@ -43,5 +46,7 @@ def is_abbreviation(before: str, language: str | None) -> bool:
     if not found:
         return False
     word = found[0].strip("-–—¿¡").casefold()
+    if title_only:
+        return word in _TITLES
     known = _BY_LANGUAGE[""] | _BY_LANGUAGE.get(language or "", frozenset())
     return (len(word) == 1 and word.isalpha()) or word in known

@@ -1,4 +1,4 @@
-"""Words that no sentence ends with, by language: articles, conjunctions, and prepositions that take a noun."""
+"""Words by which a sentence goes on, by language: those that none ends with, and those that seldom begin one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,31 @@ _OPEN = {
     "ur": "اور یا لیکن کہ کیونکہ اگر کا کی کے کو میں سے پر",
     "vi": "và hoặc nhưng vì nếu của cho với từ trong những các một mỗi",
 }
+_LINKS = {
+    "ar": "أو الذي التي الذين لأن بل",
+    "cs": "ale nebo protože který která které že aby než",
+    "da": "eller men som fordi end",
+    "de": "aber oder sondern weil dass denn als",
+    "el": "αλλά ή που γιατί ότι παρά",
+    "en": "but or nor because although though which who whom whose than",
+    "es": "pero o ni sino porque que",
+    "fr": "mais ou ni parce que qui dont",
+    "he": "אבל או כי אלא",
+    "hi": "लेकिन या कि क्योंकि",
+    "it": "ma o né perché che",
+    "nl": "maar of omdat dat want dan",
+    "no": "eller men som fordi enn",
+    "pl": "ale lub albo bo ponieważ że który która które niż",
+    "pt": "mas ou nem porque que",
+    "ro": "dar sau ci pentru că care decât",
+    "ru": "но или потому что который которая которое которые чем",
+    "sv": "eller men som för än",
+    "tr": "ama veya çünkü ki",
+    "uk": "але або бо тому що який яка яке які ніж",
+    "ur": "لیکن یا کہ کیونکہ",
+}
 _BY_LANGUAGE = {language: frozenset(words.split()) for language, words in _OPEN.items()}
+_LINKS_BY_LANGUAGE = {language: frozenset(words.split()) for language, words in _LINKS.items()}
 _ALWAYS_COMMA = tuple(",،、，;:፣၊")
 
 
@@ -44,3 +68,12 @@ def leads_on(word: str, language: str | None) -> bool:
     (True, True, True, False)
     """
     return word.endswith(_ALWAYS_COMMA) or word.casefold() in _BY_LANGUAGE.get(language or "", frozenset())
+
+
+def links(word: str, language: str | None) -> bool:
+    """Whether a word, a conjunction or relative pronoun, mostly goes on with the sentence before it.
+
+    >>> links("but", "en"), links("then", "en"), links("Weil", "de")
+    (True, False, True)
+    """
+    return word.casefold() in _LINKS_BY_LANGUAGE.get(language or "", frozenset())

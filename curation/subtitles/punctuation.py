@@ -17,6 +17,7 @@ from curation.subtitles.transcript import Transcript
 
 WINDOW = 2000  # characters that are split by punctuation at once
 DENSEST = 6  # minimum characters per sentence end; pysbd takes minutes for denser junk
+PAUSE_S = 0.45  # in scripts without capitals, an ellipsis before a shorter pause leads on
 PUNCTUATED = 1 / 250  # minimum full stops per character; English prose has one in about 80
 
 # Languages in which pysbd knows more than where signs stand. In the others its signs are not those of the language
@@ -51,13 +52,13 @@ class _Rules:
     """How a text shows where its sentences end.
 
     `cased`: they begin with capitals. `stopped`: they end in a full stop of another script, so that "." does not end
-    any. `cues`: where cues begin, if it has any.
+    any. `pauses`: where cues begin after a pause; None if the text has no times.
     """
 
     language: str | None
     cased: bool
     stopped: bool
-    cues: frozenset[int] | None
+    pauses: frozenset[int] | None
 
 
 def sentence_spans(spoken: Transcript, language: str | None) -> Spans:
@@ -68,7 +69,7 @@ def sentence_spans(spoken: Transcript, language: str | None) -> Spans:
     Spans(offsets=((0, 12), (13, 20)), punctuated=True)
     """
     text, turns = spoken.text, spoken.turns  # a change of speaker ends a sentence too
-    rules = _rules_of(text, language, spoken.cue_offsets)
+    rules = _rules_of(text, language, spoken.cues_after(PAUSE_S))
     between = zip([0, *turns], [*turns, len(text)], strict=True)
     offsets = tuple(span for start, until in between for span in _spans(text, start, until, rules))
     return Spans(offsets, full_stops(text) >= PUNCTUATED * len(text))
@@ -79,11 +80,11 @@ def spans_between(text: str, start: int, until: int, language: str | None) -> It
     return _spans(text, start, until, _rules_of(text, language, None))
 
 
-def _rules_of(text: str, language: str | None, cues: frozenset[int] | None) -> _Rules:
+def _rules_of(text: str, language: str | None, pauses: frozenset[int] | None) -> _Rules:
     starts = _CASE.findall(text)
     cased = sum(c.islower() for c in starts) <= sum(c.isupper() for c in starts)
     stop = FULL_STOPS.get(language or "", ".")
-    return _Rules(language, cased, bool(stop) and stop != "." and text.count(stop) > text.count(". "), cues)
+    return _Rules(language, cased, bool(stop) and stop != "." and text.count(stop) > text.count(". "), pauses)
 
 
 def _spans(text: str, start: int, until: int, rules: _Rules) -> Iterator[tuple[int, int]]:
@@ -132,16 +133,15 @@ def _is_end(window: str, end: re.Match[str], begin: int, offset: int, rules: _Ru
         if not (before.strip() or gap) or first[1] in "….":  # it leads on, or the next cue takes it up again
             return False
         if not rules.cased or first[1].lower() == first[1].upper():
-            return rules.cues is None or offset + end.end() in rules.cues
+            return rules.pauses is None or offset + end.end() in rules.pauses
     if rules.cased and first[1].islower():
         return False
     if signs == ".":
         sentence = window[begin : end.end()]
         if rules.stopped or _NUMBER.fullmatch(sentence[:12]):
             return False
-        return rules.language in RULES or not is_abbreviation(
-            window[max(begin, end.start() - 30) : end.start()], rules.language
-        )
+        word = window[max(begin, end.start() - 30) : end.start()]
+        return not is_abbreviation(word, rules.language, title_only=rules.language in RULES)
     return True
 
 

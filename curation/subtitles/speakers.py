@@ -15,8 +15,7 @@ _LABEL = re.compile(
     rf"^({TURN}?)[^\S\n]*+([^\W_][^:：\n\ue000-\ue0ff!?…。！？]{{0,{_LONGEST}}})(?::(?=\s|$)|：)", re.MULTILINE
 )
 _SMALL = {"de", "da", "di", "del", "van", "von", "der", "den", "bin", "ibn", "al", "el", "la", "le", "and", "of", "the"}
-_NO_NAMES = frozenset(
-    """
+_WORDS = """
     ai aka am ans answer api asap attention bbc bonus breaking caution ceo chapter cia cnn con conclusion cons
     context css day diy dna dvd eg eu example exercise fact faq fbi final fun fyi gdp gps hint html http https ibm
     id ie important intro it json lesson lgbt method mit ml moral myth nasa nato nb nba next nfl note noted
@@ -24,8 +23,8 @@ _NO_NAMES = frozenset(
     quick quiz quote re reason recap remember reminder result rna rsvp rule scene section solution spoiler sql
     step summary takeaway tip tips title tl;dr todo topic tv twist uk un unesco unicef update url us usa usb
     version vip vs warning week who
-    """.split()
-)
+"""
+_NO_NAMES = frozenset(_WORDS.split())
 """Words, and abbreviations, that stand before a colon without being anybody's name."""
 
 

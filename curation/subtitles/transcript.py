@@ -53,7 +53,6 @@ class Transcript:
             before = piece
         self.text = "".join(parts)
         self.turn_offsets = frozenset(self.turns)
-        self.cue_offsets = frozenset(o for o, p in zip(self.offsets, self.pieces, strict=True) if p.joint == "cue")
 
     def start(self, offset: int) -> float:
         """The time, in seconds, at which the character at `offset` begins."""
@@ -71,6 +70,11 @@ class Transcript:
         """Whether the file has the times of words, and so those of pauses between them, also where a line is a word."""
         words = sum(p.timed or not (" " in p.text or _UNSPACED_CHARACTER.match(p.text)) for p in self.pieces)
         return words >= WORDY * len(self.pieces)
+
+    def cues_after(self, pause_s: float) -> frozenset[int]:
+        """The offsets of the cues that begin after at least that many seconds of silence."""
+        pairs = zip(self.pieces, self.pieces[1:], self.offsets[1:], strict=False)
+        return frozenset(o for a, b, o in pairs if b.joint == "cue" and b.start - a.end >= pause_s)
 
     def piece(self, offset: int) -> Piece:
         """The piece with the character at `offset`."""

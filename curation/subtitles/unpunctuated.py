@@ -13,7 +13,7 @@ import numpy as np
 from curation.local_models import has_smollm2
 from curation.settings import SubtitleSettings
 from curation.subtitles import sentence_end_models
-from curation.subtitles.open_words import leads_on
+from curation.subtitles.open_words import leads_on, links
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +24,7 @@ BINS = (0.33, 1.0, 2.0)  # multiples of pause_s that separate four lengths of pa
 AT_ENDS, ELSEWHERE = np.array([0.25, 0.20, 0.30, 0.25]), np.array([0.85, 0.09, 0.045, 0.015])
 PRIOR_WORDS = 12.0
 ROUNDS = 8
+NO_PAUSE_OUTWEIGHS = -4.5  # a model's log-odds below which a pause ends no sentence
 UNLIKELY = -20.0  # log-odds of an end after a word that leads on: there only if a sentence is too long otherwise
 
 
@@ -87,16 +88,22 @@ def pauses_of(words: Sequence[Word]) -> tuple[np.ndarray, np.ndarray]:
 def _log_odds(
     texts: list[str], pauses: np.ndarray, places: np.ndarray, language: str | None, settings: SubtitleSettings
 ) -> np.ndarray:
-    """Log-odds of a sentence end after each word but the last: -inf except at the `places` where one may end."""
+    """Log-odds of a sentence end after each word but the last: -inf except at the `places` where one may end.
+
+    A pause never outweighs syntax: it makes no end where the sentence must go on, by its words or by a model's odds.
+    """
     method = end_method(language, settings)
+    linked = np.array([links(text, language) for text in texts[1:]], bool)
     if method == "pauses":
-        chances = pauses - settings.pause_s
+        chances = np.where(linked, UNLIKELY, pauses - settings.pause_s)
     else:
         if method == "model" and settings.sentence_model:
             odds = sentence_end_models.classified_log_odds(texts, settings.sentence_model)
         else:
             odds = sentence_end_models.log_odds(texts)
-        chances = odds + _pause_log_odds(odds, pauses, places, settings.pause_s)
+        heard = _pause_log_odds(odds, pauses, places, settings.pause_s)
+        deaf = linked | (odds < NO_PAUSE_OUTWEIGHS)
+        chances = odds + np.where(deaf, np.minimum(heard, 0.0), heard)
     chances[[i for i in np.flatnonzero(places) if leads_on(texts[i], language)]] = UNLIKELY
     return np.where(places, chances, -np.inf)
 
