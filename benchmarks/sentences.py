@@ -265,7 +265,7 @@ def unpunctuated(language: str, sentences: list[str], seed: int) -> tuple[Score,
     for sentence in sentences * 3:
         bare = re.sub(r"[^\w\s'’\u0300-\u036f\u0900-\u0dff\u0e00-\u109f\u1780-\u17ff]|[।။។၊]", "", sentence)
         for cue in cues_of([bare.lower()], language, chance):
-            held = chance.uniform(1.0, 2.0) * len(cue) / 12
+            held = chance.uniform(1.0, 4.0) * len(cue) / 15
             cues.append((clock, clock + held, cue))
             clock += held + 0.05
         clock += chance.uniform(0.5, 1.0) if chance.random() < 0.7 else 0.05
