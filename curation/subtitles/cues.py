@@ -89,11 +89,13 @@ def _lines(text: str, start: float, end: float, names: list[str]) -> tuple[tuple
     """A cue's lines as pieces, from its text with our marks. A speaker speaks until the next one, or the cue's end."""
     lines: list[tuple[Piece, ...]] = []
     speaker: str | None = None
+    marks = ""  # of lines that hold nothing else
     for line in text.split("\n"):
-        pieces = tuple(_timed(line, start, end, names, speaker))
+        pieces = tuple(_timed(marks + line, start, end, names, speaker))
         if pieces:
             lines.append(pieces)
             speaker = pieces[-1].speaker
+        marks = "" if pieces else "".join(_TURNS.findall(line)) or marks
     return tuple(lines)
 
 

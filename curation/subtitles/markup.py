@@ -38,7 +38,7 @@ def spoken_text(text: str, names: dict[str, int]) -> str:
     """A cue's lines with our marks, and without other markup, sounds and music; new names are added to `names`.
 
     >>> spoken_text("<v Anna>Hello!</v>\\n- [door creaks] Who is <i>there</i>?", {})
-    ' \\ue0020\\ue002Hello!\\n\\ue001  Who is there?'
+    ' \\ue0020\\ue002Hello!\\n\\ue001Who is there?'
     """
     text = _PRIVATE.sub("", text)
     text = _INNER_TIME.sub(lambda m: f"{AT}{seconds_of(*m.groups()):.3f}{AT}", text)

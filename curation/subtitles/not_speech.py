@@ -37,7 +37,7 @@ _CREDIT = re.compile(
     r"sottotitol\w{0,3}|napisy|субтитр\w{0,3}|перевод\w{0,2})\b|字幕|翻译",
     re.IGNORECASE,
 )
-_FEWEST_WORDS = 3  # left of a cue without its URL, to be speech
+_FEWEST_WORDS = 3  # left of a line without its URL, to be speech
 
 
 def without_data(blocks: Sequence[Block]) -> list[Block]:
@@ -95,13 +95,17 @@ def _is_chapters(blocks: Sequence[Block], texts: Sequence[str]) -> bool:
 
 
 def _without_urls(lines: tuple[str, ...]) -> tuple[str, ...]:
-    """A cue's lines without URLs; nothing if little more than one, or a credit, is left."""
+    """A cue's lines without URLs, and without those of little more than one; none if a credit is left."""
     text = " ".join(lines)
     if "." not in text or not (_URL.search(text) or _ADDRESS.search(text)):
         return lines
-    rest = tuple(kept for line in lines if (kept := " ".join(_URL.sub(" ", line).split())))
-    said = _ADDRESS.sub(" ", _TAG.sub(" ", " ".join(rest)))
-    words = sum(any(map(str.isalnum, word)) for word in said.split())
-    if _CREDIT.search(said) or words < (_FEWEST_WORDS if rest != lines else 2):
-        return ()
-    return rest
+    kept = tuple(filter(None, map(_without_url, lines)))
+    return () if _CREDIT.search(_TAG.sub(" ", " ".join(kept))) else kept
+
+
+def _without_url(line: str) -> str:
+    rest = " ".join(_URL.sub(" ", line).split())
+    bare = _ADDRESS.sub(" ", _TAG.sub(" ", rest))
+    words = sum(any(map(str.isalnum, word)) for word in bare.split())
+    fewest = _FEWEST_WORDS if rest != line else 2 if _ADDRESS.search(line) else 0
+    return rest if words >= fewest else ""

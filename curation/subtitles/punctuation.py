@@ -35,6 +35,7 @@ _UNSPACED = re.compile(f"[{UNSPACED_SCRIPTS}\u3000-\u303f\uff00-\uffef]")
 _ELLIPSIS = re.compile(r"…|\.\.|。。")
 _QUOTED = re.compile(r"「[^「」]{0,200}」|『[^『』]{0,200}』|《[^《》]{0,200}》|（[^（）]{0,200}）")
 _GOES_ON = re.compile("[とっなはがをにでの、，]")  # after a quotation: said, thought, …
+_I = re.compile(r"\s*I\b")  # has a capital anywhere
 _CASE = re.compile(r"[.!?][\"'”’»)]?\s+[\"'“‘«(]?([^\W\d_])")
 _NUMBER = re.compile(r"\W*\d{1,3}\.\s*")  # of an item in a list
 
@@ -112,7 +113,7 @@ def _cuts(window: str, offset: int, rules: _Rules) -> list[int]:
         position = end.end()
         if position == len(window):
             break
-        if ruled is not None and end.end("closing") not in ruled:
+        if ruled is not None and end.end("closing") not in ruled and not _ELLIPSIS.search(end["signs"]):
             continue
         begin = cuts[-1] if cuts else 0
         if _is_end(window, end, begin, offset, rules) and not _is_quoted(window, end, quoted):
@@ -132,7 +133,7 @@ def _is_end(window: str, end: re.Match[str], begin: int, offset: int, rules: _Ru
     if _ELLIPSIS.search(signs):
         if not (before.strip() or gap) or first[1] in "….":  # it leads on, or the next cue takes it up again
             return False
-        if not rules.cased or first[1].lower() == first[1].upper():
+        if not rules.cased or first[1].lower() == first[1].upper() or _I.match(window, end.end()):
             return rules.pauses is None or offset + end.end() in rules.pauses
     if rules.cased and first[1].islower():
         return False

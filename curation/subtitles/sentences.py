@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from curation.languages import UNSPACED_SCRIPTS_AND_PUNCTUATION as _UNSPACED
 from curation.records import Sentence
@@ -30,7 +31,8 @@ def sentences_in(
             text = spoken.text[start:end]
             sentences.append(Sentence(spoken.start(start), spoken.end(end), text, spoken.speaker(start)))
         else:
-            sentences.extend(_by_speech(spoken, start, end, timed, language, settings))
+            for sentence in _by_speech(spoken, start, end, timed, language, settings):
+                sentences.append(sentence if spans.punctuated else _written(sentence, language))
     return tuple(sentences)
 
 
@@ -60,16 +62,19 @@ def words_in(spoken: Transcript, start: int, end: int, timed: bool) -> list[Word
 def _by_speech(
     spoken: Transcript, start: int, end: int, timed: bool, language: str | None, settings: SubtitleSettings
 ) -> list[Sentence]:
-    """Sentences of unpunctuated text, each with a capital and a full stop added; the words stay as spoken."""
+    """Sentences of unpunctuated text, as spoken, or parts of a punctuated one that is too long."""
     words = words_in(spoken, start, end, timed)
-    stop = FULL_STOPS.get(language or "", ".")
     sentences: list[Sentence] = []
     first = 0
     for last, until in sentence_ends(words, language, settings):
         a, b = words[first].offset, words[last].offset + len(words[last].text)
-        text = spoken.text[a:b]
-        text = text[0].upper() + text[1:] if len(text[0].upper()) == 1 else text
-        text = text if ends_in_sign(text) else text + stop
-        sentences.append(Sentence(words[first].start, until, text, spoken.speaker(a)))
+        sentences.append(Sentence(words[first].start, until, spoken.text[a:b], spoken.speaker(a)))
         first = last + 1
     return sentences
+
+
+def _written(sentence: Sentence, language: str | None) -> Sentence:
+    """The sentence with a capital and a full stop; its words stay as spoken."""
+    text = sentence.text
+    text = text[0].upper() + text[1:] if len(text[0].upper()) == 1 else text
+    return replace(sentence, text=text if ends_in_sign(text) else text + FULL_STOPS.get(language or "", "."))

@@ -15,6 +15,7 @@ CLAUSE_MARKS = 1 / 40  # Chinese with fewer commas and full stops per character 
 
 _UNSPACED_CHARACTER = re.compile(f"[{_UNSPACED}]")
 _IDEOGRAPHIC = re.compile("[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]")
+_DASHES = re.compile("[…‥—]")  # as wide as ideographs in Chinese and Japanese
 _IDEOGRAPHIC_MARK = re.compile("[\u3000-\u303f\uff00-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65]")
 _JOINER = "\u200d"  # holds the characters around it together
 _CLAUSE_MARK = re.compile("[。，、]")
@@ -114,15 +115,19 @@ class _Joiner:
     """What lies between two pieces in the text: nothing or a space."""
 
     def __init__(self, pieces: Sequence[Piece]) -> None:
-        letters = marks = 0
+        letters = marks = total = 0
         for piece in pieces:
+            total += len(piece.text)
             letters += len(_IDEOGRAPHIC.findall(piece.text))
             marks += len(_CLAUSE_MARK.findall(piece.text))
+        self.ideographic = letters > total / 2
         self.break_is_space = marks < CLAUSE_MARKS * letters  # in Chinese and Japanese
 
     def between(self, before: Piece, piece: Piece) -> str:
         last, first = before.text[-1], piece.text[0]
         if piece.joint == "part" or unicodedata.category(first).startswith("M"):
+            return ""
+        if self.ideographic and (_DASHES.match(last) or _DASHES.match(first)):
             return ""
         if not (_UNSPACED_CHARACTER.match(last) or _UNSPACED_CHARACTER.match(first)):
             return " "
