@@ -17,7 +17,7 @@ from curation.subtitles.speakers import mark_speakers
 MAX_CHARACTERS = 16_000_000  # text beyond this is not read; a four-hour film has less than one million
 MAX_PIECES = 100_000
 ROLLING_SHARE = 0.3  # if this share of cues repeats the previous line, the file scrolls
-NAMED_SHARE = 0.5  # if this share of cues names its speaker, the others are of the same one as before
+NAMED_SHARE = 0.75  # if this share of cues names its speaker, the others are of the same one as before
 
 Joint = Literal["cue", "line", "word", "part"]
 

@@ -27,6 +27,10 @@ _SUNG = re.compile(rf"[{_NOTES}][^{_NOTES}]{{0,1000}}(?:[{_NOTES}]+|$)|^\s*+#\s[
 _ARROWS = re.compile(
     r"(?:^|(?<=\s))>{2,3}(?:\s{0,3}([A-Z][\w.'’-]{0,20}(?: [A-Z][\w.'’-]{0,20}){0,2}):(?=\s))?", re.MULTILINE
 )
+_BRACKETED = re.compile(
+    r"^[^\S\n]*+[\[(]([^\W_][^\[\]()\n\ue000-\ue0ff]{0,40})[\])]\s?:(?=\s)",  # [ANNA]:
+    re.MULTILINE,
+)
 _DASH = re.compile(r"^[^\S\n]*+(?:[-–—‐−]\s++(?=\S)|[-–—‐](?=[^\W\d]))", re.MULTILINE)
 # Longer references stand for nothing; `html.unescape` raises ValueError for the number of some.
 _REFERENCE = re.compile(
@@ -46,6 +50,7 @@ def spoken_text(text: str, names: dict[str, int]) -> str:
     text = _OVERRIDE.sub("", _TAG.sub("", text)).replace("\\N", "\n").replace("\\n", "\n").replace("\\h", " ")
     text = _INVISIBLE.sub("", _REFERENCE.sub(_meant, text) if "&" in text else text)
     text = _BLANKS.sub("\n", _SPACES.sub(" ", text))
+    text = _BRACKETED.sub(lambda m: speaker_mark(None if m[1].islower() else m[1], names), text)
     text = without_descriptions(_SUNG.sub(" ", text), TURN)
     if ">" in text:
         text = _ARROWS.sub(lambda m: speaker_mark(m[1], names), text)

@@ -31,14 +31,16 @@ _NO_NAMES = frozenset(_WORDS.split())
 def mark_speakers(texts: Sequence[str], names: dict[str, int]) -> list[str]:
     """The cues' texts with a mark in place of each name in front of a line.
 
-    Capitals are a name (ANNA:) unless what follows goes on in small letters. Other names (Anna Example:) count where
-    about every cue begins with one, and the same ones come again and again, as meeting software writes them.
+    Capitals are a name (ANNA:) if they recur, or what follows does not go on in small letters. Other names
+    (Anna Example:) count where about every cue begins with one, and the same ones come again and again, as meeting
+    software writes them.
     """
-    meeting = _meeting_names(texts)
+    meeting, capitals = _meeting_names(texts), _recurring_capitals(texts)
 
     def mark(label: re.Match[str]) -> str:
         name = " ".join(label[2].split())
-        if name in meeting or _is_in_capitals(name, label.string[label.end() : label.end() + 8]):
+        small = label.string[label.end() : label.end() + 8].strip()[:1].islower()
+        if name in meeting or name in capitals or (_is_in_capitals(name) and not small):
             return speaker_mark(name, names)
         return label[0]
 
@@ -65,13 +67,17 @@ def _may_name(name: str) -> bool:
     return all(w[0].isupper() or not w[0].isalpha() or w.lower() == w.upper() or w in _SMALL for w in words)
 
 
-def _is_in_capitals(name: str, following: str) -> bool:
-    """Whether a label in capitals is a name, with what `following` it stands before."""
+def _recurring_capitals(texts: Sequence[str]) -> frozenset[str]:
+    """The names in capitals that come more than once."""
+    counts = Counter(" ".join(label[2].split()) for text in texts for label in _LABEL.finditer(text))
+    return frozenset(name for name, count in counts.items() if count > 1 and _is_in_capitals(name))
+
+
+def _is_in_capitals(name: str) -> bool:
+    """Whether a label is in capitals, and may be a name."""
     words = name.split()
     letters = sum(map(str.isalpha, name))
-    if letters < 2 or not name.isupper() or len(words) > 3 or _is_no_name(words):
-        return False
-    return not following.strip()[:1].islower()
+    return letters > 1 and name.isupper() and len(words) <= 3 and not _is_no_name(words)
 
 
 def _is_no_name(words: Sequence[str]) -> bool:

@@ -12,6 +12,7 @@ from curation.subtitles.cue_blocks import has_times
 
 SUFFIXES = ("vtt", "srt", "ass", "ssa", "ttml", "dfxp", "sbv")  # in order of preference
 _HEAD = 4096  # characters in which a file says what it is
+_LONGEST_NAME = 60  # characters of a speaker's name
 _MAX_LINE = 50_000  # characters of a line of SubStation Alpha
 
 _TTML = re.compile(r"<(?:\w{1,20}:)?tt[\s>]")
@@ -22,8 +23,8 @@ _OLDER_SUBSTATION = re.compile(r"^[ \t]{0,9}\[v4 styles\]|^dialogue:\s*marked=",
 _SBV_TIME = r"(\d{1,2}:\d\d:\d\d\.\d{1,3})"
 _SBV = re.compile(rf"^{_SBV_TIME},{_SBV_TIME}[ \t\r]*$", re.MULTILINE)
 
-Cue = tuple[float, float, str]
-"""Start, end and plain text."""
+Cue = tuple[float, float, str, str]
+"""Start, end, plain text, and the speaker's name, or ""."""
 
 
 def format_of(text: str) -> str | None:
@@ -67,7 +68,16 @@ def as_webvtt(text: str, form: str) -> str:
 
 
 def _webvtt(cues: Iterable[Cue]) -> str:
-    return "".join(f"{_clock(start)} --> {_clock(end)}\n{_payload(text)}\n\n" for start, end, text in cues)
+    return "".join(
+        f"{_clock(start)} --> {_clock(end)}\n{_voice(speaker)}{_payload(text)}\n\n"
+        for start, end, text, speaker in cues
+    )
+
+
+def _voice(speaker: str) -> str:
+    """WebVTT's tag for a speaker."""
+    name = " ".join(speaker.split())
+    return f"<v {html.escape(name, quote=False)}>" if name else ""
 
 
 def _clock(seconds: float) -> str:
@@ -100,7 +110,7 @@ def _substation(text: str, form: str) -> Iterator[Cue]:
             events = SSAFile.from_string(line[:_MAX_LINE], form).events
         except ValueError:
             continue
-        yield from ((event.start / 1000, event.end / 1000, event.plaintext) for event in events if event.text)
+        yield from ((e.start / 1000, e.end / 1000, e.plaintext, e.name[:_LONGEST_NAME]) for e in events if e.text)
 
 
 # --- TTML -------------------------------------------------------------------------------------------------------------
@@ -130,7 +140,7 @@ def _ttml(text: str) -> Iterator[Cue]:
             elif name == "p":
                 if end is not None:
                     lines = "".join(element.itertext()).split(_BREAK)
-                    yield start, end, "\n".join(" ".join(line.split()) for line in lines)
+                    yield start, end, "\n".join(" ".join(line.split()) for line in lines), ""
                 element.clear()
     except ParseError:
         return

@@ -96,13 +96,16 @@ def test_the_names_of_meeting_software_are_speakers() -> None:
         (("Ana de la Cruz: ", "J. Pérez: "), ("Buenos días.", "Hola.")),
         (("ANNA: ", "DR. SMITH: "), ("Good morning.", "Hello.")),
         ((">> Anna: ", ">> Bob Smith: "), ("Good morning.", "Hello.")),
+        (("[SPEAKER_00]: ", "[SPEAKER_01]: "), ("good morning.", "hello.")),
+        (("MAN: ", "WOMAN 2: "), ("good morning.", "hello.")),
+        (("Speaker 1: ", "Speaker 2: "), ("Good morning.", "Hello.")),
         (("<v Anna>", "<v.loud Bob &amp; Co>"), ("Good morning.", "Hello.")),
     ],
 )
 def test_names_in_any_script_and_form(names: tuple[str, str], texts: tuple[str, str]) -> None:
     found = sentences_of(srt(*(f"{n}{t}" for n, t in zip(names * 2, texts * 2, strict=True))), "xx")
     bare = [n.removeprefix("<v").partition("loud")[-1] or n for n in names]
-    expected = [n.strip("> <v:：").replace("&amp;", "&") for n in bare]
+    expected = [n.strip("[]> <v:：").replace("&amp;", "&") for n in bare]
     assert [s.text for s in found] == [*texts] * 2
     assert [s.speaker for s in found] == expected * 2
 

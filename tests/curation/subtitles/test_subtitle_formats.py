@@ -175,3 +175,12 @@ def test_a_site_offers_the_best_format_that_is_read_and_others_are_named() -> No
         assert passed_over(unread, readable(listed), wanted) == [
             "manual subtitles in fr: only as json, lrc, which is not read"
         ]
+
+
+def test_the_actor_of_a_dialogue_is_its_speaker() -> None:
+    lines = "Dialogue: 0,0:00:0{0}.00,0:00:0{0}.90,Default,{1},0,0,0,,{2}"
+    file = "[Events]\n" + "\n".join(
+        [lines.format(1, "Ann", "Hi."), lines.format(2, "B <& C", "Hey."), lines.format(3, "", "So.")]
+    )
+    pieces = pieces_of(as_webvtt(file, "ass"))
+    assert [(p.speaker, p.text) for p in pieces] == [("Ann", "Hi."), ("B <& C", "Hey."), (None, "So.")]
