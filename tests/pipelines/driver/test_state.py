@@ -56,7 +56,7 @@ def tiling_of(number: int, settings: Settings = SETTINGS) -> str:
 
 def give_texts(dataset: Dataset, number: int, uncaptioned: int = 0) -> None:
     """The clips of a video, as the last stage leaves them, and rejects for `uncaptioned` of its frames."""
-    made = clips_digest(tiling_of(number), TEXTS.digest, uncaptioned)
+    made = clips_digest(identity(tiling_of(number), RECIPES[Step.TILINGS]), TEXTS.digest, uncaptioned)
     with Writer(dataset, "texts", {}) as writer:
         parts = PartWriter(dataset.store, writer.lineage, 1 << 30)
         clips = made_of(number, stored_media())["clips"]
