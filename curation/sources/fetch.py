@@ -12,11 +12,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import IO
 
 from curation import storable
 from curation.download_settings import DownloadSettings
 from curation.ids import digest_of, own_video_id, video_id_of
 from curation.languages import UNKNOWN
+from curation.media.embedded_subtitles import embedded_subtitles
 from curation.records import Download, Page, SubtitleTrack, VideoRequest
 from curation.rejects import Kind, Rejected
 from curation.sources import ytdlp
@@ -77,6 +79,7 @@ def fetch(target: FetchTarget, settings: DownloadSettings, folder: Path) -> Fetc
         deadline = time.monotonic() + settings.timeout_s
         found, attempts, deadline = _fetch_media(target, settings, folder, deadline, site)
         subtitles = _fetch_subtitles(target, settings, folder, deadline, found.offered)
+    subtitles = _with_embedded(subtitles, found.path, settings, target.request.request_key)
     video_id = _video_id(target.request, found.extractor, found.id, found.digest)
     download = _download(target.request, video_id, found.path.stat().st_size, found.digest, subtitles)
     download = replace(download, extractor=found.extractor, opt_out=found.opt_out, **asdict(found.metadata))
@@ -91,7 +94,11 @@ def fetch_subtitles(target: FetchTarget, settings: DownloadSettings, folder: Pat
     """
     name = site_of(target.request.uri)
     if name is None:
-        return _local_subtitles(target.request)
+        try:
+            with open_local(path_of(target.url.reveal())) as file:
+                return _local_subtitles(target.request, file, settings)
+        except Rejected:  # the media is gone, but is not asked for
+            return _local_subtitles(target.request, None, settings)
     with at_site(name, settings) as site:
         begun = time.monotonic()
         try:
@@ -198,6 +205,23 @@ def _read(fetched: ytdlp.FetchedSubtitles, missed: Sequence[str], deadline: floa
     return _noted(sorted(found, key=lambda track: track.kind != "manual"), notes, key)
 
 
+def _with_embedded(found: Subtitles, media: Path, settings: DownloadSettings, key: str) -> Subtitles:
+    """`found`, and behind each kind the tracks inside of the media in the wanted languages, as many as fit in a row."""
+    new: list[SubtitleTrack] = []
+    note = None
+    room = tracks.ROW_CHARACTERS - sum(len(track.text) for track in found.tracks)
+    try:
+        for embedded in embedded_subtitles(media, settings.subtitle_languages, SUBTITLES_S):
+            track, fault = tracks.read(embedded.text.encode(), embedded.language, "manual")
+            room -= len(track.text)
+            new += [track] if fault is None and room >= 0 else []
+    except Rejected as error:
+        if error.kind not in (Kind.UNREADABLE, Kind.UNSUPPORTED):  # the segment stage judges the media
+            note = _noted((), [f"subtitles inside of the media: {error.message}"], key).note
+    ordered = sorted((*found.tracks, *new), key=lambda track: track.kind != "manual")
+    return Subtitles(tuple(ordered), "; ".join(filter(None, (found.note, note)))[:NOTE_CHARS] or None)
+
+
 def _noted(found: Sequence[SubtitleTrack], notes: Sequence[str], key: str) -> Subtitles:
     for note in notes:
         log.warning("%s: no %s", key, note)
@@ -225,15 +249,21 @@ def _fetch_local(target: FetchTarget, settings: DownloadSettings) -> Fetched:
         if not size:
             raise Rejected(Kind.NO_VIDEO, f"{source} is empty")
         digest = digest_of(file)
+        subtitles = _local_subtitles(target.request, file, settings)
     video_id = _video_id(target.request, "generic", "", digest)
-    download = _download(target.request, video_id, size, digest, _local_subtitles(target.request))
+    download = _download(target.request, video_id, size, digest, subtitles)
     return Fetched(source, replace(download, title=storable.text(source.stem)))
 
 
-def _local_subtitles(request: VideoRequest) -> Subtitles:
-    if request.subtitles is None:
-        return Subtitles()
-    path = path_of(request.subtitles)
+def _local_subtitles(request: VideoRequest, media: IO[bytes] | None, settings: DownloadSettings) -> Subtitles:
+    """The subtitle file of a local video, and the tracks inside of its media, which is open."""
+    found = Subtitles() if request.subtitles is None else _read_local(path_of(request.subtitles), request)
+    if media is None:
+        return found
+    return _with_embedded(found, Path(f"/proc/{os.getpid()}/fd/{media.fileno()}"), settings, request.request_key)
+
+
+def _read_local(path: Path, request: VideoRequest) -> Subtitles:
     try:
         with open_local(path) as file:
             track, fault = tracks.read(file.read(tracks.FILE_BYTES), request.subtitle_language, "manual")
