@@ -212,6 +212,9 @@ class Video:
     words: Annotated[
         str | None, "digest of the subtitles and settings that its sentences were made by; null in older rows"
     ] = None
+    source_start: Annotated[
+        float | None, "seconds on the source's clock at which the stored media begins; null in older rows"
+    ] = None
     language_confidence: Annotated[
         float | None,
         "how likely `language` is right, from 0 to 1, by the words and by what is stated; null if nothing tells",

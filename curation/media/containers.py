@@ -109,6 +109,16 @@ def contents_of(path: Path) -> Contents:
         )
 
 
+def begin_of(container: av.container.InputContainer) -> float:
+    """Where the file's clock begins, as players show it, in seconds of its timestamps: with its picture or its sound.
+
+    Sound before 0 is what its decoder needs to begin, and is not played.
+    """
+    streams = [*(s for s in container.streams.video if not s.disposition & PICTURES), *container.streams.audio]
+    starts = [float(s.start_time * s.time_base) for s in streams if s.start_time is not None and s.time_base]
+    return max(0.0, min(starts, default=0.0))
+
+
 def clock_of(part: av.stream.Stream | av.frame.Frame) -> Fraction:
     """The seconds of a tick of a stream's or a frame's timestamps. Raises Rejected if it has none."""
     if part.time_base is None:

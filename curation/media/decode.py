@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import heapq
+import itertools
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,7 @@ from av.audio.stream import AudioStream
 from av.stream import Discard
 
 from curation.media.clocks import FileClock
-from curation.media.containers import clock_of, format_of, open_media, raise_resource_error
+from curation.media.containers import begin_of, clock_of, format_of, open_media, raise_resource_error
 from curation.media.damage import Damage, Extent, reads_all_streams
 from curation.media.streams import check_size, sound_stream, video_stream
 from curation.rejects import Kind, Rejected
@@ -83,6 +84,7 @@ class Source:
         self._sound_until = 0.0  # until when it was decoded, on the range's clock
         self._zero: int | None = None  # the first frame's timestamp, on the mended clock
         self._zero_s = 0.0
+        self._late = 0.0  # seconds from the beginning of the file's clock to there
         self._range_start = 0.0  # seconds from there to the first frame of the range
 
     @property
@@ -90,13 +92,24 @@ class Source:
         """A pixel's width divided by its height: the container's, else the codec's, which changes at key frames."""
         return self.video.codec_context.sample_aspect_ratio if self._aspect_is_coded else self._aspect
 
-    def pictures(self, start: float, end: float, marks: Sequence[float] = ()) -> Iterator[Picture]:
-        """The frames shown from `start` until `end`, seconds after the first frame; their ticks begin at 0.
+    @property
+    def start(self) -> float:
+        """When the first frame of the range is shown, in seconds on the file's clock. Known once it is read."""
+        return self._late + self._range_start
 
-        A picture that stands still is given again, at least every `stride_s` and at each of `marks` (seconds).
+    def pictures(self, start: float, end: float, marks: Sequence[float] = ()) -> Iterator[Picture]:
+        """The frames shown from `start` until `end`, seconds on the file's clock; their ticks begin at 0.
+
+        A picture that stands still is given again, at least every `stride_s` and at each of `marks` (seconds on the
+        file's clock).
         """
         first, last = None, 0
-        for frame, ticks, half in self._with_repeats(start, sorted({start, *marks})):
+        frames = self._in_order()
+        if (head := next(frames, None)) is None:  # after which it is known when the picture begins
+            return
+        start, end = max(0.0, start - self._late), end - self._late
+        marks = sorted({start, *(mark - self._late for mark in marks)})
+        for frame, ticks, half in self._with_repeats(itertools.chain([head], frames), start, marks):
             if (ticks + half) * self.time_base <= start:
                 continue
             if ticks * self.time_base >= end:
@@ -109,11 +122,13 @@ class Source:
             yield Picture(frame, ticks - first, float((ticks - first) * self.time_base))
         self.last_ticks = max(1, self._ends - last)
 
-    def _with_repeats(self, start: float, marks: Sequence[float]) -> Iterator[tuple[av.VideoFrame, int, float]]:
+    def _with_repeats(
+        self, frames: Iterator[tuple[av.VideoFrame, int]], start: float, marks: Sequence[float]
+    ) -> Iterator[tuple[av.VideoFrame, int, float]]:
         """Each frame with its ticks, and half the ticks since the one before; repeats are exact to half a tick."""
         shown: av.VideoFrame | None = None
         last, stood_still = -self._step, False
-        for frame, ticks in self._in_order():
+        for frame, ticks in frames:
             gap = ticks - last
             if shown is not None and gap * self._tick_s > self._settings.stride_s:
                 yield from ((shown, between, 0.5) for between in self._repeats(last, ticks, start, marks))
@@ -167,6 +182,7 @@ class Source:
             pts -= round(offset / self.time_base)
             if self._zero is None:
                 self._zero, self._zero_s = pts, float(pts * self.time_base)
+                self._late = max(0.0, self._zero_s - begin_of(self.container))
             if pts - self._zero <= last:
                 self.damage.stray += 1
                 continue

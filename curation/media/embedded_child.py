@@ -10,7 +10,7 @@ import av
 from av.stream import Discard, Disposition
 
 from curation.languages import UNKNOWN, named_in, rank
-from curation.media.containers import clock_of, open_media, raise_resource_error
+from curation.media.containers import begin_of, clock_of, open_media, raise_resource_error
 
 TEXT_CODECS = ("mov_text", "subrip", "srt", "text", "webvtt", "ass", "ssa")
 _MOST = 10  # tracks of a file
@@ -70,7 +70,7 @@ def _events(
         return
     for stream in container.streams:
         stream.discard = Discard.default if stream in streams else Discard.all
-    begin = (container.start_time or 0) / av.time_base
+    begin = begin_of(container)
     packets = container.demux(list(streams))
     while True:
         try:

@@ -50,7 +50,8 @@ class PassResult:
     """The results of the single pass. Times are seconds on the stored media's clock.
 
     `boundaries` are the key frames where a clip may begin or end, 0 and `duration` included. `damage` describes the
-    damage of a source that is mostly sound. The `video_id` of `timeline` is empty.
+    damage of a source that is mostly sound. `source_start` is where that clock begins, in seconds on the source's. The
+    `video_id` of `timeline` is empty.
     """
 
     duration: float
@@ -65,6 +66,7 @@ class PassResult:
     boundaries: tuple[float, ...]
     candidates: tuple[Candidate, ...]
     damage: str | None
+    source_start: float
     timeline: Timeline
     source_transfer: str | None = None
     tone_mapping: str | None = None
@@ -149,8 +151,8 @@ def decode_once(
     """Decode the video at `source` once: find its shots, write `stored`, and spool frames to caption into `spool`.
 
     `start` and `end` give the requested range (None: all of it) and `boundaries` the times where a clip may begin or
-    end, at the nearest frames; all are seconds after the first frame shown. The same source and settings give the same
-    bytes. Raises Rejected, and OSError for a full disk.
+    end, at the nearest frames; all are seconds on the file's clock (containers.begin_of). The same source and settings
+    give the same bytes. Raises Rejected, and OSError for a full disk.
     """
     media = settings.media
     length = (probe(source, media).duration or media.max_duration_s) if end is None else end

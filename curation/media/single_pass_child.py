@@ -51,10 +51,9 @@ def contents(argument: dict[str, Any]) -> Contents:
 def single_pass(argument: dict[str, Any]) -> PassResult:
     task = TypeAdapter(PassTask).validate_python(argument)
     start, end = task.start or 0.0, task.end
-    boundaries = [b - start for b in task.boundaries]
     source = Source(task.source, task.settings.media)
     with source.container:
-        single = _SinglePass(source, boundaries, task.settings, task.pieces, task.spool)
+        single = _SinglePass(source, task.boundaries, task.settings, task.pieces, task.spool)
         try:
             for picture in source.pictures(start, float("inf") if end is None else end, task.boundaries):
                 single.feed(picture)
@@ -102,7 +101,7 @@ class _SinglePass:
         self._settings = settings
         self._stored = stored
         self._spool_folder = spool
-        self._requested = deque(sorted(b for b in boundaries if b > 0))
+        self._boundaries_in_file = boundaries
         self._deinterlacer = Deinterlacer(source.video)
         self._started = False
         self._boundaries: set[int] = {0}
@@ -124,6 +123,8 @@ class _SinglePass:
         self._video = VideoTrack(self._container, self._size, self._time_base, rate, media)
         audio = source.audio
         self._audio = audio and AudioTrack(self._container, audio.codec_context, media.audio_bit_rate)
+        moved = (boundary - source.start for boundary in self._boundaries_in_file)
+        self._requested = deque(sorted(boundary for boundary in moved if boundary > 0))
         self._scaler = Scaler(geometry, self._size, "yuv420p")
         self._thumbnailer = Thumbnailer(self._size)
         self._detector = shot_detector(self._settings.shots, self._time_base, rate)
@@ -250,5 +251,6 @@ class _SinglePass:
             source_transfer=self._transfer,
             tone_mapping=self._scaler.tone_mapping,
             damage=damage,
+            source_start=self._source.start,
             timeline=self._timeline.finish(duration),
         )

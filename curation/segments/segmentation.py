@@ -59,13 +59,14 @@ def with_words(video: Video, download: Download, settings: Settings) -> Video:
     spoken = sentences_of(
         download.subtitles, settings.download.subtitle_languages, settings.subtitles, download.language
     )
+    begin = (download.start or 0.0) if video.source_start is None else video.source_start
     return dataclasses.replace(
         video,
         language=spoken.language or code_of(download.language),
         language_confidence=spoken.confidence,
         subtitle_kind=spoken.kind,
         sentence_ends=spoken.ends,
-        sentences=_on_stored_clock(spoken.sentences, download.start or 0.0, video.duration),
+        sentences=_on_stored_clock(spoken.sentences, begin, video.duration),
     )
 
 
@@ -95,7 +96,7 @@ def _video(download: Download, spoken: Spoken, decoded: PassResult, stored: Path
         language_confidence=spoken.confidence,
         subtitle_kind=spoken.kind,
         sentence_ends=spoken.ends,
-        sentences=_on_stored_clock(spoken.sentences, download.start or 0.0, decoded.duration),
+        sentences=_on_stored_clock(spoken.sentences, decoded.source_start, decoded.duration),
     )
 
 

@@ -87,6 +87,7 @@ def single_pass(argument: dict[str, Any]) -> dict[str, Any]:
         "boundaries": [0.0, SECONDS],
         "candidates": [{"time": SECONDS / 2, "sharpness": 1.0, "path": str(frame)}],
         "damage": argument["damage"] + "\ud83d",
+        "source_start": 0.0,
         "timeline": asdict(plain_timeline("", SECONDS)),
     }
 

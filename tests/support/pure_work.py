@@ -146,6 +146,7 @@ class World:
             candidates=tuple(frames),
             damage=None,
             timeline=replace(plain_timeline("", seconds), luminance=(found["number"] / 10,)),
+            source_start=start or 0.0,
         )
 
     def engine(self, settings: EngineSettings, _: str) -> PureEngine:
