@@ -71,6 +71,7 @@ def _events(
     for stream in container.streams:
         stream.discard = Discard.default if stream in streams else Discard.all
     begin = begin_of(container)
+    codecs = {stream.index: _codec(stream) for stream in streams}
     packets = container.demux(list(streams))
     while True:
         try:
@@ -85,7 +86,7 @@ def _events(
         tick = float(clock_of(packet.stream))
         start = max(0.0, packet.pts * tick - begin)
         end = start + max(0.0, (packet.duration or 0) * tick)
-        if event := _event(bytes(packet), _codec(packet.stream), start, end):
+        if event := _event(bytes(packet), codecs[packet.stream_index], start, end):
             yield packet.stream_index, event
 
 
