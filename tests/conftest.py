@@ -20,12 +20,12 @@ from curation.settings import EngineSettings, VllmSettings
 from tests.support.bucket import Bucket, S3Server
 from tests.support.checkpoints import image_text_model
 from tests.support.flink_cluster import Cluster, Missing
+from tests.support.forked_command import ForkedCommand
 from tests.support.hostile import CASES, collected
 from tests.support.own_servers import Serve, served_on_loopback, settings
-from tests.support.project import FAKE_SITE, ROOT
+from tests.support.project import FAKE_SITE, ROOT, VIDLA
 
 SERVED_MODEL = "smollm2-images"  # what `text_server` serves
-VIDLA = Path(sys.executable).parent / "vidla"
 SHADES = ("red", "green", "blue", "orange", "purple", "teal", "brown", "gray")
 collect_ignore = ["support"]  # no tests, and some of it runs when it is imported
 
@@ -102,13 +102,19 @@ def sample() -> Path:
     return Path(folder)
 
 
+@pytest.fixture(scope="session")
+def forked_command() -> Iterator[ForkedCommand]:
+    """Runs modules in processes of their own that share the imports."""
+    with ForkedCommand() as command:
+        yield command
+
+
 @pytest.fixture
-def vidla() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs the real command and returns its output."""
+def vidla(forked_command: ForkedCommand) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the command in a process of its own, and returns its output."""
 
     def run(*arguments: str | Path, timeout: float = 240) -> subprocess.CompletedProcess[str]:
-        command = [str(VIDLA), *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+        return forked_command.run("vidla", *arguments, timeout=timeout)
 
     return run
 

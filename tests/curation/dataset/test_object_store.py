@@ -28,6 +28,7 @@ from tests.conftest import VIDLA, make_video
 from tests.support.bucket import Bucket, S3Server
 from tests.support.contents import contents, live_parts, parts_on_disk
 from tests.support.dataset_files import add_videos, download_of, make_dataset
+from tests.support.forked_command import ForkedCommand
 from tests.support.project import ROOT
 from tests.support.web_server import WebServer
 
@@ -36,6 +37,7 @@ pytestmark = pytest.mark.slow
 PRIVATE = "--set=download.allow_private=true"
 OTHER_TILINGS = "--set=tilings.short.target_s=6"
 Vidla = Callable[..., "subprocess.CompletedProcess[str]"]
+RunKilled = Callable[[str, str, str], int]
 
 
 # --- the whole job --------------------------------------------------------------------------------------------------
@@ -56,10 +58,12 @@ def curate(inputs: list[str], location: Path | str) -> list[str | Path]:
 
 
 @pytest.fixture(scope="module")
-def on_disk(inputs: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+def on_disk(
+    inputs: list[str], forked_command: ForkedCommand, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, list[str]]:
     """The contents of a dataset on disk made from the same inputs."""
     folder = tmp_path_factory.mktemp("disk") / "dataset"
-    subprocess.run([VIDLA, *curate(inputs, folder)], check=True, timeout=800, capture_output=True)
+    forked_command.run("vidla", *curate(inputs, folder), timeout=800).check_returncode()
     return contents(folder)
 
 
@@ -73,28 +77,33 @@ def job(s3_server: S3Server) -> Iterator[Bucket]:
 
 
 @pytest.fixture(scope="module")
-def talks(job: Bucket, inputs: list[str]) -> str:
+def talks(job: Bucket, inputs: list[str], forked_command: ForkedCommand) -> str:
     """A dataset in the bucket, made from the inputs."""
     uri = f"{job.uri}/talks"
-    subprocess.run([VIDLA, *curate(inputs, uri)], check=True, timeout=800, capture_output=True)
+    forked_command.run("vidla", *curate(inputs, uri), timeout=800).check_returncode()
     return uri
 
 
-def run_killed(at: str, how: str, inputs: list[str], uri: str) -> int:
-    command = [sys.executable, "-m", "tests.support.killed_run", at, how, *curate(inputs, uri)]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False, cwd=ROOT)
-    assert run.returncode in (0, -signal.SIGKILL), run.stderr
-    return run.returncode
+@pytest.fixture
+def run_killed(inputs: list[str], forked_command: ForkedCommand) -> RunKilled:
+    """Runs `vidla curate`, killed at a write; returns its exit code."""
+
+    def run_killed(at: str, how: str, uri: str) -> int:
+        run = forked_command.run("tests.support.killed_run", at, how, *curate(inputs, uri), timeout=800)
+        assert run.returncode in (0, -signal.SIGKILL), run.stderr
+        return run.returncode
+
+    return run_killed
 
 
 @pytest.mark.timeout(1800)
 def test_a_whole_job_gives_the_same_tables_as_on_disk_even_after_a_kill(
-    job: Bucket, inputs: list[str], on_disk: dict[str, list[str]], vidla: Vidla
+    job: Bucket, inputs: list[str], on_disk: dict[str, list[str]], vidla: Vidla, run_killed: RunKilled
 ) -> None:
     uri = f"{job.uri}/killed"
-    assert run_killed("downloads/part-:1", "after", inputs, uri) == -signal.SIGKILL
+    assert run_killed("downloads/part-:1", "after", uri) == -signal.SIGKILL
     assert parts_on_disk(uri) > live_parts(uri)
-    assert run_killed("commits/:3", "after", inputs, uri) == -signal.SIGKILL  # the first two open it
+    assert run_killed("commits/:3", "after", uri) == -signal.SIGKILL  # the first two open it
     assert unfinished(Dataset(uri))
     run = vidla(*curate(inputs, uri))
     assert run.returncode == 0, run.stderr
@@ -249,11 +258,11 @@ def test_a_process_ends_cleanly_during_a_scan(bucket: Bucket, tmp_path: Path, vi
 @pytest.mark.long
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("seed", range(3))
-def test_killed_again_and_again(seed: int, job: Bucket, inputs: list[str], on_disk: dict[str, list[str]]) -> None:
+def test_killed_again_and_again(seed: int, job: Bucket, on_disk: dict[str, list[str]], run_killed: RunKilled) -> None:
     chance, uri = random.Random(seed), f"{job.uri}/killed-{seed}"
     for _ in range(8):
-        run_killed(str(chance.randint(1, 45)), chance.choice(("before", "after")), inputs, uri)
-    assert run_killed(str(10**6), "before", inputs, uri) == 0
+        run_killed(str(chance.randint(1, 45)), chance.choice(("before", "after")), uri)
+    assert run_killed(str(10**6), "before", uri) == 0
     assert contents(uri) == on_disk
     assert parts_on_disk(uri) == live_parts(uri)
 

@@ -191,7 +191,7 @@ if __name__ == "__main__":
     step = len(whole) // 2  # of two micro-batches
     out.write_text("".join(f"{line}\\n" for line in whole[: step * 2]))
     with out.open("a") as file:
-        for batch in load_batches(samples, TrainBatchSampler(make_sampler(clips), step, 40, 2), workers):
+        for batch in load_batches(samples, TrainBatchSampler(make_sampler(clips), step, 20, 2), workers):
             print(json.dumps(trace(batch)), file=file, flush=True)
 """
 
@@ -205,7 +205,7 @@ def test_a_killed_walk_goes_on_where_it_stopped_with_other_workers(
     command = [sys.executable, str(script), dataset.uri, str(samples.clips.path), str(out)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     kills = 0
-    for workers, lines in ((2, 9), (0, 43), (1, 10**9)):
+    for workers, lines in ((2, 9), (0, 10**9)):
         process = subprocess.Popen([*command, str(workers)], env=environment)
         workers_of = psutil.Process(process.pid)
         deadline = time.monotonic() + 360
@@ -218,9 +218,9 @@ def test_a_killed_walk_goes_on_where_it_stopped_with_other_workers(
             process.send_signal(signal.SIGKILL)
         process.wait(60)
         assert not psutil.wait_procs(children, timeout=90)[1]  # its workers end too
-    assert kills == 2
+    assert kills == 1
     walked = [json.loads(line) for line in out.read_text().splitlines()]
-    assert walked == json.loads(json.dumps(walk(samples, make_sampler(samples.clips), 0, 40, 0)))
+    assert walked == json.loads(json.dumps(walk(samples, make_sampler(samples.clips), 0, 20, 0)))
 
 
 @pytest.mark.slow

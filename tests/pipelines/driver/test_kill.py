@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,36 +16,36 @@ import pytest
 
 from tests.conftest import VIDLA, make_video
 from tests.support.contents import contents, live_parts, parts_on_disk
+from tests.support.forked_command import ForkedCommand
 
 pytestmark = [pytest.mark.slow, pytest.mark.hostile("failures")]
 
 WAVES = ("--set", "run.wave_videos=2")
 HOW = ("before", "torn", "after")
+RunKilled = Callable[[int, str, Path, Path], int]
 
 
 @pytest.fixture(scope="module")
-def undisturbed(videos: list[Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+def undisturbed(
+    videos: list[Path], forked_command: ForkedCommand, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, list[str]]:
     folder = tmp_path_factory.mktemp("undisturbed") / "dataset"
-    subprocess.run([VIDLA, "curate", videos[0].parent, "--dataset", folder, *WAVES], check=True, timeout=800)
+    arguments = ["curate", videos[0].parent, "--dataset", folder, *WAVES]
+    forked_command.run("vidla", *arguments, timeout=800).check_returncode()
     return contents(folder)
 
 
-def run_killed(at: int, how: str, videos: Path, folder: Path) -> int:
-    command = [
-        sys.executable,
-        "-m",
-        "tests.support.killed_run",
-        str(at),
-        how,
-        "curate",
-        videos,
-        "--dataset",
-        folder,
-        *WAVES,
-    ]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
-    assert run.returncode in (0, -signal.SIGKILL), run.stderr
-    return run.returncode
+@pytest.fixture
+def run_killed(forked_command: ForkedCommand) -> RunKilled:
+    """Runs `vidla curate`, killed at a write; returns its exit code."""
+
+    def run_killed(at: int, how: str, videos: Path, folder: Path) -> int:
+        arguments = ["curate", videos, "--dataset", folder, *WAVES]
+        run = forked_command.run("tests.support.killed_run", str(at), how, *arguments, timeout=800)
+        assert run.returncode in (0, -signal.SIGKILL), run.stderr
+        return run.returncode
+
+    return run_killed
 
 
 def check_whole(folder: Path, expected: dict[str, list[str]]) -> None:
@@ -72,7 +71,7 @@ CHAINS = {
     "chain", [chain if chain == "one of each" else pytest.param(chain, marks=pytest.mark.long) for chain in CHAINS]
 )
 def test_killed_at_its_writes(
-    chain: str, videos: list[Path], tmp_path: Path, undisturbed: dict[str, list[str]]
+    chain: str, videos: list[Path], tmp_path: Path, undisturbed: dict[str, list[str]], run_killed: RunKilled
 ) -> None:
     killed = [run_killed(at, how, videos[0].parent, tmp_path / "dataset") for at, how in CHAINS[chain]]
     assert killed.count(-signal.SIGKILL) >= len(killed) - 1
@@ -91,7 +90,7 @@ def test_killed_at_random_moments(videos: list[Path], tmp_path: Path, undisturbe
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("seed", range(10))
 def test_killed_again_and_again(
-    seed: int, videos: list[Path], tmp_path: Path, undisturbed: dict[str, list[str]]
+    seed: int, videos: list[Path], tmp_path: Path, undisturbed: dict[str, list[str]], run_killed: RunKilled
 ) -> None:
     chance = random.Random(seed)
     for _ in range(10):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from curation.dataset.books import balance
 from curation.dataset.dataset import Dataset
 from curation.recipes import RECIPES, STEP_OF, Step
 from curation.rejects import Stage
-from tests.conftest import VIDLA, make_video
-from tests.support.project import ROOT
+from tests.conftest import make_video
+from tests.support.forked_command import ForkedCommand
 
 pytestmark = pytest.mark.slow
 
@@ -29,34 +29,21 @@ FOLLOWS = {  # the tables whose rows are made again after a step was refreshed; 
     Step.SUMMARIES: {"summaries", "clips"},
 }
 QUICK = (Step.MEDIA,)
-LATER = """
-import os, signal, sys
-from curation import recipes
-from curation.dataset import commits
-from curation.recipes import Step
-step, killed_after = sys.argv.pop(1), int(sys.argv.pop(1))
-recipes.RECIPES[Step(step)] += 1  # as a later version of the code would have it
-commit, count = commits.Committer.commit, 0
-def counted(*args, **kwargs):
-    global count
-    number = commit(*args, **kwargs)
-    count += 1
-    if count == killed_after:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return number
-commits.Committer.commit = counted
-from vidla.cli import main
-main()
-"""
+LATER = "tests.support.later_recipes"
+Curate = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def curate(
-    step: Step, videos: Path, dataset: Path, *options: str, killed_after: int = 0
-) -> subprocess.CompletedProcess[str]:
-    """A run by a later version, in which the step's recipe is higher by one; killed after so many commits."""
-    later = [sys.executable, "-c", LATER, step, str(killed_after)]
-    command = [*later, "curate", str(videos), "--dataset", str(dataset), *options]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=ROOT)
+@pytest.fixture
+def curate(forked_command: ForkedCommand) -> Curate:
+    """Runs `vidla curate` of a later version, in which a step's recipe is higher by one; killed after some commits."""
+
+    def curate(
+        step: Step, videos: Path, dataset: Path, *options: str, killed_after: int = 0
+    ) -> subprocess.CompletedProcess[str]:
+        arguments = ["curate", str(videos), "--dataset", str(dataset), *options]
+        return forked_command.run(LATER, step, str(killed_after), *arguments, timeout=800)
+
+    return curate
 
 
 def made(dataset: Path) -> dict[str, dict[tuple[Any, ...], Any]]:
@@ -88,9 +75,9 @@ def talk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def curated_talk(talk: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def curated_talk(talk: Path, forked_command: ForkedCommand, tmp_path_factory: pytest.TempPathFactory) -> Path:
     dataset = tmp_path_factory.mktemp("curated") / "dataset"
-    subprocess.run([VIDLA, "curate", talk, "--dataset", dataset], check=True, timeout=240)
+    forked_command.run("vidla", "curate", talk, "--dataset", dataset, timeout=800).check_returncode()
     return dataset
 
 
@@ -102,17 +89,13 @@ def dataset(curated_talk: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "step", [*QUICK, *(pytest.param(step, marks=pytest.mark.long) for step in Step if step not in QUICK)]
 )
-def test_a_refreshed_step_is_made_again_with_what_follows(step: Step, dataset: Path, talk: Path) -> None:
+def test_a_refreshed_step_is_made_again_with_what_follows(
+    step: Step, dataset: Path, talk: Path, curate: Curate, forked_command: ForkedCommand
+) -> None:
     before = made(dataset)
     plain = curate(step, talk, dataset)
     assert "Nothing to do" in plain.stdout, "a new recipe alone redoes nothing" + plain.stdout + plain.stderr
-    inspected = subprocess.run(
-        [sys.executable, "-c", LATER, step, "0", "inspect", dataset],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=ROOT,
-    )
+    inspected = forked_command.run(LATER, step, "0", "inspect", dataset)
     assert f"--refresh {step}" in inspected.stdout.replace("\n", " "), inspected.stdout
     run = curate(step, talk, dataset, "--refresh", step)
     assert run.returncode == 0, run.stdout + run.stderr
@@ -126,7 +109,9 @@ def test_a_refreshed_step_is_made_again_with_what_follows(step: Step, dataset: P
 
 
 @pytest.mark.parametrize("step", [Step.CAPTIONS, pytest.param(Step.MEDIA, marks=pytest.mark.long)])
-def test_a_refresh_that_was_killed_is_finished_by_the_next_run(step: Step, dataset: Path, talk: Path) -> None:
+def test_a_refresh_that_was_killed_is_finished_by_the_next_run(
+    step: Step, dataset: Path, talk: Path, curate: Curate
+) -> None:
     before = made(dataset)
     killed = curate(step, talk, dataset, "--refresh", step, killed_after=1)
     assert killed.returncode == -signal.SIGKILL

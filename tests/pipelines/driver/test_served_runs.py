@@ -242,7 +242,7 @@ def check_echoes(engine: Engine, asked: Sequence[TextRequest], bad: Collection[s
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("number", [160, pytest.param(500, marks=pytest.mark.long)])
+@pytest.mark.parametrize("number", [80, pytest.param(500, marks=pytest.mark.long)])
 def test_every_request_gets_its_own_answer(text_server: str, number: int) -> None:
     asked, bad = echoes(number)
     load.clear()
