@@ -287,7 +287,7 @@ def test_a_file_lasts_as_it_should_and_beeps_when_it_flashes(name: str, tmp_path
 
 def test_clips_may_begin_while_the_picture_stands_still(tmp_path: Path) -> None:
     found = passed(still(tmp_path / "a.webm", *WEBM), (12.34, 19.99))
-    assert {12.34, 19.99} <= {round(b, 3) for b in found.boundaries}
+    assert {12.34, 19.99} <= {round(found.source_start + b, 2) for b in found.boundaries}
     assert [c.time for c in found.candidates if 9 < c.time < 27]  # frames to caption
 
 
