@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from curation.media.containers import begin_of, clock_of, open_media, raise_reso
 
 TEXT_CODECS = ("mov_text", "subrip", "srt", "text", "webvtt", "ass", "ssa")
 _MOST = 10  # tracks of a file
+_ASIDE = re.compile(r"\b(?:signs?|songs?|forced|commentary|comments?|karaoke|lyrics)\b", re.IGNORECASE)
 
 
 def embedded_subtitles(argument: dict[str, Any]) -> dict[str, Any]:
@@ -39,14 +41,17 @@ def embedded_subtitles(argument: dict[str, Any]) -> dict[str, Any]:
 
 
 def _chosen(container: av.container.InputContainer, wanted: Sequence[str]) -> list[av.subtitles.stream.SubtitleStream]:
-    """The tracks of text in a wanted language, or in an unstated one. Forced ones have a few lines alone."""
+    """The tracks of text in a wanted language, or in an unstated one. Forced ones have a few lines alone.
+
+    Of one language, those that are called signs, songs or a commentary come last.
+    """
     ranked = [
-        (place, stream.index, stream)
+        (place, bool(_ASIDE.search(stream.metadata.get("title", ""))), stream.index, stream)
         for stream in container.streams.subtitles
         if _codec(stream) in TEXT_CODECS and not stream.disposition & Disposition.forced
         if (place := rank(_language(stream), wanted)) is not None
     ]
-    return [stream for _, _, stream in sorted(ranked, key=lambda entry: entry[:2])[:_MOST]]
+    return [stream for *_, stream in sorted(ranked, key=lambda entry: entry[:3])[:_MOST]]
 
 
 def _codec(stream: av.subtitles.stream.SubtitleStream) -> str:
@@ -84,18 +89,21 @@ def _events(
         if packet.pts is None or not packet.size:
             continue
         tick = float(clock_of(packet.stream))
-        start = max(0.0, packet.pts * tick - begin)
+        start = packet.pts * tick - begin
         end = start + max(0.0, (packet.duration or 0) * tick)
-        if event := _event(bytes(packet), codecs[packet.stream_index], start, end):
+        if end < 0 or (end == 0 and start < 0):  # it is over before the file begins
+            continue
+        if event := _event(bytes(packet), codecs[packet.stream_index], max(0.0, start), end):
             yield packet.stream_index, event
 
 
 def _event(data: bytes, codec: str, start: float, end: float) -> str:
     """One event as lines of a file; empty if nothing is shown."""
     if codec in ("ass", "ssa"):  # read order, layer, style, name, three margins, effect, text
-        text = data.decode("utf-8", "replace").split(",", 8)[-1]
-        line = " ".join(text.splitlines()).strip()
-        return f"Dialogue: 0,{_clock(start, 2)},{_clock(end, 2)},Default,,0,0,0,,{line}\n" if line else ""
+        line = " ".join(data.decode("utf-8", "replace").splitlines())
+        _, layer, *rest = line.split(",", 8)
+        text = rest[-1].strip() if len(rest) == 7 else ""
+        return f"Dialogue: {layer},{_clock(start, 2)},{_clock(end, 2)},{','.join(rest)}\n" if text else ""
     if codec == "mov_text":  # a length and the text; what follows is styles
         data = data[2 : 2 + int.from_bytes(data[:2], "big")]
     encoding = "utf-16" if data[:2] in (b"\xfe\xff", b"\xff\xfe") else "utf-8"

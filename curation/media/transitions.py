@@ -121,7 +121,7 @@ class TransitionDetector:
         cuts = [self._cut(frame) for frame in range(max(1, self.count - self.lateness), self.count)]
         rest = [*cuts, self._settled(), *(self._faded(*run) for run in self._runs)]
         self._runs = []
-        return self._seen(rest, (None, None))
+        return self._seen(rest, (self._best, self._flat))
 
     def _seen(self, found: list[Transition | None], before: tuple[Transition | None, int | None]) -> Seen:
         transitions = [transition for transition in found if transition is not None]

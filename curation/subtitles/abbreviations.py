@@ -30,6 +30,16 @@ _ABBREVIATIONS = {
     "vi": "tp ths ts pgs gs bs",
 }
 _TITLES = frozenset(("dr", "mr", "mrs", "ms", "prof"))
+_FURTHER_TITLES = {
+    "de": "hr fr dipl ing",
+    "es": "sr sra srta d dña ud uds lic ing dra",
+    "fr": "m mm mme mmes mlle mlles me st ste",
+    "it": "sig sigg sigra dott dottssa avv ing mons",
+    "nl": "dhr mevr mw drs ir st",
+    "pl": "inż mgr ks św hab",
+    "en": "st gen col capt lt sgt rev sen gov",
+}
+_TITLES_BY_LANGUAGE = {language: frozenset(words.split()) for language, words in _FURTHER_TITLES.items()}
 _BY_LANGUAGE = {language: frozenset(words.split()) for language, words in _ABBREVIATIONS.items()}
 _WORD = re.compile(r"[^\s(\[\"'“„«»]{1,24}$")
 
@@ -37,7 +47,7 @@ _WORD = re.compile(r"[^\s(\[\"'“„«»]{1,24}$")
 def is_abbreviation(before: str, language: str | None, title_only: bool = False) -> bool:
     """Whether a full stop after `before` belongs to its last word: an initial, or an abbreviation that leads on.
 
-    With `title_only`, only titles before names count.
+    With `title_only`, only titles before names count, those of the language too.
 
     >>> is_abbreviation("Falei com a Sra", "pt"), is_abbreviation("J", "sv"), is_abbreviation("em casa", "pt")
     (True, True, False)
@@ -47,6 +57,6 @@ def is_abbreviation(before: str, language: str | None, title_only: bool = False)
         return False
     word = found[0].strip("-–—¿¡").casefold()
     if title_only:
-        return word in _TITLES
+        return word in _TITLES or word in _TITLES_BY_LANGUAGE.get(language or "", frozenset())
     known = _BY_LANGUAGE[""] | _BY_LANGUAGE.get(language or "", frozenset())
     return (len(word) == 1 and word.isalpha()) or word in known

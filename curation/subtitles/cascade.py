@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from curation.languages import UNKNOWN, code_of, identify, matches
 from curation.records import Sentence, SubtitleTrack
@@ -18,6 +20,8 @@ from curation.subtitles.unpunctuated import end_method
 log = logging.getLogger(__name__)
 
 MODEL_WORDS = 40_000  # spoken in more than four hours; a model needs minutes for them
+FAR_MORE = 4  # times as much is said in a track than in one of its language that is better by name
+_MARKUP = re.compile(r"<[^<>]{0,200}>")
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,15 @@ class Spoken:
     confidence: float | None = None
 
 
+class _Read(NamedTuple):
+    """A track with its spoken text, its language, and how likely that is."""
+
+    track: SubtitleTrack
+    found: Parsed
+    language: str | None
+    confidence: float | None
+
+
 def sentences_of(
     tracks: Sequence[SubtitleTrack],
     wanted: Sequence[str],
@@ -43,13 +56,15 @@ def sentences_of(
 ) -> Spoken:
     """The sentences of the best track: manual before automatic, then by the order of the `wanted` languages.
 
-    `hint` is the video's language as its source states it. Tracks without speech are skipped; if none is left, the
-    result is empty. Raises Rejected if the tracks cannot be read within PARSE_S.
+    One in which next to nothing is said, compared with another of its language, has signs or titles alone: that other
+    one is taken. `hint` is the video's language as its source states it. Tracks without speech are skipped; if none is
+    left, the result is empty. Raises Rejected if the tracks cannot be read within PARSE_S.
     """
     deadline = time.monotonic() + PARSE_S
-    for track in _ranked(tracks, wanted):
-        found, language, confidence = _parsed(track, hint, deadline)
-        if found:
+    ranked = list(_ranked(tracks, wanted))
+    for place, first in enumerate(ranked):
+        if read := _read(first, hint, deadline):
+            track, found, language, confidence = _fullest(read, ranked[place + 1 :], hint, deadline)
             if len(found.spoken.text.split()) > MODEL_WORDS:
                 log.warning("subtitles of more than %d words: no model looks for their sentence ends", MODEL_WORDS)
                 settings = settings.model_copy(update={"sentence_ends": "pauses", "sentence_model": None})
@@ -59,19 +74,34 @@ def sentences_of(
     return Spoken()
 
 
-def _parsed(track: SubtitleTrack, hint: str | None, deadline: float) -> tuple[Parsed | None, str | None, float | None]:
-    """A track's spoken text, None if there is none, its language, and how likely that is. Raises Rejected."""
+def _fullest(read: _Read, others: Sequence[SubtitleTrack], hint: str | None, deadline: float) -> _Read:
+    """What was read, or one of the `others` of its language in which far more is said."""
+    for other in others:
+        if other.language == read.track.language and _letters(other) >= FAR_MORE * _letters(read.track):
+            rival = _read(other, hint, deadline)
+            if rival and len(rival.found.spoken.text) >= FAR_MORE * len(read.found.spoken.text):
+                read = rival
+    return read
+
+
+def _letters(track: SubtitleTrack) -> int:
+    """Roughly how much is said in a track: twice as much where lines scroll."""
+    return sum(map(str.isalpha, _MARKUP.sub("", track.text[:MAX_CHARACTERS])))
+
+
+def _read(track: SubtitleTrack, hint: str | None, deadline: float) -> _Read | None:
+    """None if nothing is said in a track. Raises Rejected."""
     text = track.text[:MAX_CHARACTERS]
     stated = code_of(hint if track.language == UNKNOWN else track.language)
     found = parse(text, track.format, stated, deadline - time.monotonic())
     if found is None:
-        return None, None, None
+        return None
     if len(track.text) > MAX_CHARACTERS or len(found.spoken.pieces) == MAX_PIECES:
         log.warning("a subtitle file of %d characters is not read to its end", len(track.text))
     language, confidence = identify(" ".join(p.text for p in found.spoken.pieces), track.language, hint)
     if language != stated and found.spans.punctuated:  # by the rules of another language
-        found = parse(text, track.format, language, deadline - time.monotonic())
-    return found, language, confidence
+        found = parse(text, track.format, language, deadline - time.monotonic()) or found
+    return _Read(track, found, language, confidence)
 
 
 def _ranked(tracks: Sequence[SubtitleTrack], wanted: Sequence[str]) -> Iterator[SubtitleTrack]:

@@ -26,6 +26,8 @@ _TIME = (
 _ARROW = r"(?:(?:[-–—−=]\s{0,2}){1,3}(?:>|&gt;){1,2}|[→⇒⟶])"
 _TIMING = re.compile(rf"^[^\d\n]{{0,8}}?{_TIME}\s{{0,8}}{_ARROW}\s{{0,8}}{_TIME}(?!\d)")
 _EXACT = r"\d{1,2}:\d{1,2}:\d{1,2}[.,]\d{1,3}"
+_STAMP = r"(?:\d{1,4}:)?\d{1,2}:\d{2}[.,]\d{1,3}"
+_EXACT_LINE = re.compile(rf"\s{{0,8}}{_STAMP}\s{{0,8}}-->\s{{0,8}}{_STAMP}(?!\d)")
 _NO_ARROW = re.compile(rf"^\s{{0,8}}({_EXACT})[\s,;|~–-]{{1,8}}({_EXACT})\s{{0,8}}$")
 _ONE_TIME = re.compile(rf"^\s{{0,8}}{_EXACT}\s{{0,8}}$")
 _ANY_TIME, _ANY_ARROW = re.compile(_TIME), re.compile(_ARROW)
@@ -74,13 +76,22 @@ def _split(text: str) -> list[str]:
 
 def _blocks(text: str) -> Iterator[tuple[_Times, list[str]]]:
     """Times and lines of each cue; a time that cannot be read is None."""
+    lines = _split(text)
+    found_in = [_times(line) for line in lines]
+    exact = [
+        found is not None and _EXACT_LINE.match(line) is not None for line, found in zip(lines, found_in, strict=True)
+    ]
+    is_exact = 2 * sum(exact) >= len(lines) - found_in.count(None)
     times: _Times | None = None
     payload: list[str] = []
     room, left = MAX_SPEECH, MAX_CUE  # characters that may follow in the file, and in the cue
     skipping = False  # inside a NOTE, STYLE or REGION block
     blank = True  # whether the previous line was
-    for line in _split(text):
-        found = _times(line)
+    before = ""
+    for line, found, is_sure in zip(lines, found_in, exact, strict=True):
+        if found and is_exact and not is_sure and not _may_be_broken(line, before):
+            found = None
+        before = line
         if found:
             name = _take_name(payload)
             if times:
@@ -100,6 +111,11 @@ def _blocks(text: str) -> Iterator[tuple[_Times, list[str]]]:
         blank = line == ""
     if times:
         yield times, _tidy(payload)
+
+
+def _may_be_broken(line: str, before: str) -> bool:
+    """Whether a line may be one of times in a file whose others are exact: it has no words, and begins a cue."""
+    return not _LETTERS.search(line[:_LONGEST]) and (not before.strip() or _NUMBER.fullmatch(before) is not None)
 
 
 def _take_name(payload: list[str]) -> str | None:

@@ -16,6 +16,8 @@ from curation.subtitles.speakers import mark_speakers
 
 MAX_CHARACTERS = 16_000_000  # text beyond this is not read; a four-hour film has less than one million
 MAX_PIECES = 100_000
+OUTSIDE_S = 1.0  # by which a word may begin after the end of its cue
+SCROLL_S = 1.0  # after a line is gone, it comes again above the next one by then
 ROLLING_SHARE = 0.3  # if this share of cues repeats the previous line, the file scrolls
 NAMED_SHARE = 0.75  # if this share of cues names its speaker, the others are of the same one as before
 
@@ -103,6 +105,8 @@ def _timed(line: str, start: float, end: float, names: list[str], speaker: str |
     """The pieces of one line: one for each part between two times, or changes of speaker, in it."""
     texts = _MARK.split(line)  # text, time, text, time, …, text
     times = [start, *(float(t) for t in texts[1::2])]
+    if any(b < a for a, b in itertools.pairwise(times)) or times[-1] > max(start, end) + OUTSIDE_S:
+        texts, times = [_MARK.sub(_between, line)], [start]  # the times of other words than these
     timed, turn = len(texts) > 1, False
     spaced = True  # whether white space, or nothing, comes before
     for text, at, until in zip(texts[::2], times, [*times[1:], end], strict=True):
@@ -116,6 +120,12 @@ def _timed(line: str, start: float, end: float, names: list[str], speaker: str |
                 spaced = part[-1].isspace()
             else:
                 spaced = spaced or bool(part)
+
+
+def _between(mark: re.Match[str]) -> str:
+    """What stands for the mark of a time that is not one: nothing beside a space, which the time stood for else."""
+    line = mark.string
+    return "" if line[mark.start() - 1 : mark.start()].isspace() or line[mark.end() : mark.end() + 1].isspace() else " "
 
 
 def _joined(cue: _Cue) -> Iterator[Piece]:
@@ -159,7 +169,10 @@ def _unroll(cues: list[_Cue]) -> list[_Cue]:
     file all repeats are dropped; elsewhere only those in a cue that follows immediately, so that a sentence spoken
     twice is kept twice.
     """
-    repeats = sum(before.shown[-1] == cue.shown[0] for before, cue in itertools.pairwise(cues))
+    repeats = sum(
+        before.shown[-1] == cue.shown[0] and len(cue.shown) > 1 and cue.start <= before.end + SCROLL_S
+        for before, cue in itertools.pairwise(cues)
+    )
     rolling = repeats >= max(3, ROLLING_SHARE * len(cues))
     kept: list[_Cue] = []
     before: _Cue | None = None
@@ -169,7 +182,7 @@ def _unroll(cues: list[_Cue]) -> list[_Cue]:
             new = _without_repeat(before, cue, rolling)
         if new.lines:
             kept.append(new)
-        elif kept and not rolling and cue.start <= kept[-1].end + 0.05:
+        elif kept and (not rolling or (before and cue.shown == before.shown)) and cue.start <= kept[-1].end + 0.05:
             kept[-1] = replace(kept[-1], end=max(kept[-1].end, cue.end))
         before = cue
     return kept

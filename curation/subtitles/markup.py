@@ -19,9 +19,15 @@ _INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u20
 _SPACES, _BLANKS = re.compile(r"[^\S\n]{2,}"), re.compile(r"\n(?:\s?\n)+")  # those that references have brought
 _INNER_TIME = re.compile(r"<(?:(\d{1,4})[:.])?(\d{1,4})[:.](\d{1,2})(?:[.,:](\d{1,6}))?>")
 _VOICE = re.compile(r"<v(?:\.[^<>\s]{0,50})?(?:\s([^<>]{0,200}))?>", re.IGNORECASE)
-_TAG = re.compile(r"</?[a-zA-Z!][^<>]{0,500}>|</?>|<[\d:.]{1,20}>")
+_BARE = "b|big|br|center|del|em|i|ins|mark|nobr|rb|rp|rt|ruby|s|small|strike|strong|sub|sup|tt|u"
+_WITH_ATTRIBUTES = "a|body|c|div|font|html|lang|p|span|style|v"
+_TAG = re.compile(
+    rf"</?(?:{_BARE})(?:\.[^<>\s]{{0,100}})?\s?/?>|</?(?:{_WITH_ATTRIBUTES})(?=[\s.>/])[^<>]{{0,500}}>|<![^<>]{{0,500}}>|"
+    r"</?>|<[\d:.]{1,20}>",
+    re.IGNORECASE,
+)
 _RUBY = re.compile(r"<rt>[^<>]{0,100}</rt>", re.IGNORECASE)
-_OVERRIDE = re.compile(r"\{\\[^{}]{0,200}\}|\{[a-zA-Z]:[^{}]{0,100}\}")
+_OVERRIDE = re.compile(r"\{\\[^{}]{0,200}\}|\{[cfhopsyCFHOPSY]:[^{}]{0,100}\}")
 _NOTES = "♪♫♬♩🎵🎶"
 _SUNG = re.compile(rf"[{_NOTES}][^{_NOTES}]{{0,1000}}(?:[{_NOTES}]+|$)|^\s*+#\s[^#]{{0,1000}}\s#\s*+$")
 _ARROWS = re.compile(

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from curation.subtitles.cue_blocks import Block
+from curation.subtitles.signs import ends_in_sign
 
 DATA_SHARE = 0.6  # if this share of the cues are readings of instruments, or of one form with other digits, all are
 DIGIT_SHARE = 0.4  # of the letters and digits of such cues
+READING_SHARE = 0.3  # of cues that name what they measure
 CHAPTER_S = 20.0  # half of the cues of a chapter list last longer
 CHAPTER_RATE = 1.5  # characters a second; who speaks says about 15
 _SAMPLE = 2_000  # cues that show what a file is
@@ -25,6 +27,7 @@ _READING = re.compile(
 )
 _STAMP = re.compile(r"\b\d{4}[-./]\d{1,2}[-./]\d{1,2}[ T]{1,2}\d{1,2}:\d{2}:\d{2}")
 _DIGITS, _NUMBER = re.compile(r"\d"), re.compile(r"[-+]?\d{1,12}(?:[.,]\d{1,12})?")
+_MEASURED = re.compile(r"\d[.,]\d{2}|\d{4}[-./:]\d{1,2}[-./:]\d{1,2}|(?:[-+]?\d{1,12}[\s,;|/]{1,3}){3}[-+]?\d")
 _URL = re.compile(r"(?:https?://|www\.)[^\s<>\"“”]{1,500}", re.IGNORECASE)
 _ADDRESS = re.compile(
     r"(?<![\w.@-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{2,63}){1,3}(?![\w-])|"
@@ -32,9 +35,10 @@ _ADDRESS = re.compile(
     re.IGNORECASE,
 )
 _CREDIT = re.compile(
-    r"\b(?:subtitl\w{0,6}|caption\w{0,4}|transcri\w{0,8}|translat\w{0,8}|sync\w{0,12}|correct\w{0,8}|download\w{0,4}|"
-    r"ripped|encoded|provided|resync\w{0,4}|subs?|vip|untertitel\w{0,3}|sous-titr\w{0,5}|subtítul\w{0,5}|legendas?|"
-    r"sottotitol\w{0,3}|napisy|субтитр\w{0,3}|перевод\w{0,2})\b|字幕|翻译",
+    r"\b(?:subtitl(?:es|ed|ing)|captions?|captioned|transcripts?|transcribed|transcription|translat(?:ed|ion)|sync(?:ed|hronized)?|"
+    r"corrected|corrections|downloaded|ripped|encoded|provided|resync(?:ed)?|subs?|timed)\b[\w\s&,/]{0,30}(?:\b(?:by|from)\b|:)|"
+    r"\b(?:vip|untertitel\w{0,3}|sous-titr\w{0,5}|subtítul\w{0,5}|legendas?|sottotitol\w{0,3}|napisy|субтитр\w{0,3}|"
+    r"перевод\w{0,2})\b|字幕|翻译",
     re.IGNORECASE,
 )
 _FEWEST_WORDS = 3  # left of a line without its URL, to be speech
@@ -61,9 +65,14 @@ def _is_telemetry(texts: Sequence[str]) -> bool:
         return False
     if sum(_are_readings(text) for text in texts) >= DATA_SHARE * len(texts):
         return True
-    numbers = [text for text in texts if _digit_share(text) >= DIGIT_SHARE and len(_NUMBER.findall(text)) >= 3]
+    numbers = [text for text in texts if _is_measured(text)]
     forms = Counter(_DIGITS.sub("0", _NUMBER.sub("0", text)) for text in numbers)
     return bool(forms) and forms.most_common(1)[0][1] >= DATA_SHARE * len(texts)
+
+
+def _is_measured(text: str) -> bool:
+    """Whether a cue is mostly numbers, as instruments write them."""
+    return _digit_share(text) >= DIGIT_SHARE and len(_NUMBER.findall(text)) >= 3 and bool(_MEASURED.search(text))
 
 
 def _is_readings(lines: Sequence[str]) -> bool:
@@ -76,7 +85,7 @@ def _are_readings(text: str) -> bool:
     readings = len({found.lower()[:3] for found in _READING.findall(text)})
     stamp = _STAMP.search(text)
     if readings >= 3 or (readings and stamp):
-        return _digit_share(text) >= DIGIT_SHARE / 2
+        return _digit_share(text) >= READING_SHARE
     return bool(stamp) and _digit_share(text) >= DIGIT_SHARE
 
 
@@ -89,6 +98,8 @@ def _digit_share(text: str) -> float:
 def _is_chapters(blocks: Sequence[Block], texts: Sequence[str]) -> bool:
     """Whether the cues are titles of chapters: shown for long, one after the other, each a few words."""
     if len(blocks) < 2 or any(len(text) > 200 for text in texts):
+        return False
+    if 2 * sum(map(ends_in_sign, texts)) > len(texts):  # titles have no full stops
         return False
     lengths = sorted(max(0.0, block.end - block.start) for block in blocks)
     return lengths[len(lengths) // 2] >= CHAPTER_S and sum(map(len, texts)) < CHAPTER_RATE * sum(lengths)

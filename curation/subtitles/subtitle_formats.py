@@ -6,9 +6,13 @@ import html
 import io
 import re
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, ParseError, iterparse
 
 from curation.subtitles.cue_blocks import has_times
+
+if TYPE_CHECKING:
+    from pysubs2 import SSAEvent
 
 SUFFIXES = ("vtt", "srt", "ass", "ssa", "ttml", "dfxp", "sbv")  # in order of preference
 _HEAD = 4096  # characters in which a file says what it is
@@ -96,11 +100,24 @@ def _payload(text: str) -> str:
 
 # --- SubStation Alpha -------------------------------------------------------------------------------------------------
 
+_PLACED = re.compile(r"\\(?:pos|move|i?clip|org)\(")
+_EFFECT = re.compile(r"\s*(?:fx|karaoke|code|template)\b", re.IGNORECASE)
 _DRAWING = re.compile(r"\\p[1-9]")
 
 
 def _substation(text: str, form: str) -> Iterator[Cue]:
-    """The lines that are dialogue, not comments or drawings. A line that cannot be read is left out."""
+    """The lines that are dialogue, not comments, drawings or effects. A line that cannot be read is left out.
+
+    Lines with a place of their own are signs, if others have none.
+    """
+    spoken, signs = list[Cue](), list[Cue]()
+    for event in _dialogue(text, form):
+        cue = event.start / 1000, event.end / 1000, event.plaintext, event.name[:_LONGEST_NAME]
+        (signs if _PLACED.search(event.text) else spoken).append(cue)
+    yield from spoken or signs
+
+
+def _dialogue(text: str, form: str) -> Iterator[SSAEvent]:
     from pysubs2 import SSAFile  # imported where such a file is read, which is rare
 
     for line in text.splitlines():
@@ -110,13 +127,14 @@ def _substation(text: str, form: str) -> Iterator[Cue]:
             events = SSAFile.from_string(line[:_MAX_LINE], form).events
         except ValueError:
             continue
-        yield from ((e.start / 1000, e.end / 1000, e.plaintext, e.name[:_LONGEST_NAME]) for e in events if e.text)
+        yield from (event for event in events if event.text and not _EFFECT.match(event.effect))
 
 
 # --- TTML -------------------------------------------------------------------------------------------------------------
 
 _BREAK = "\0"  # between two lines; no character of XML
 _DECLARATION = re.compile(r"^\s*+<\?xml[^>]{0,500}\?>")
+_REFERENCE = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#\d{1,7}|#x[0-9A-Fa-f]{1,6});)([A-Za-z]\w{1,31};)?")
 _OFFSET = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)(h|m|s|ms|f|t)?")
 _CLOCK = re.compile(r"(\d{1,4}):(\d\d):(\d\d(?:\.\d{1,9})?)(?::(\d{1,4}))?")
 
@@ -128,7 +146,8 @@ def _ttml(text: str) -> Iterator[Cue]:
     rates = _Rates()
     times: list[tuple[float, float | None]] = [(0.0, None)]  # of the open elements
     try:
-        for event, element in iterparse(io.StringIO(_DECLARATION.sub("", text, 1)), ("start", "end")):
+        text = _REFERENCE.sub(_as_xml, _DECLARATION.sub("", text, 1))
+        for event, element in iterparse(io.StringIO(text), ("start", "end")):
             name = _local(element.tag)
             if event == "start":
                 rates = _Rates.of(element) if name == "tt" else rates
@@ -144,6 +163,12 @@ def _ttml(text: str) -> Iterator[Cue]:
                 element.clear()
     except ParseError:
         return
+
+
+def _as_xml(reference: re.Match[str]) -> str:
+    """A reference that XML knows, in place of one of HTML, or of a bare ampersand."""
+    meant = html.unescape(reference[0]) if reference[1] else reference[0]
+    return html.escape(meant, quote=False)
 
 
 def _local(tag: str) -> str:

@@ -65,7 +65,7 @@ def read_answer(completion: Completion, output_schema: dict[str, Any] | None, so
         text = _from_unasked_json(text, cut)
     if text is None or content is None:
         return Answer(None, "refused" if _refuses(unwrapped(raw), source) else "unparseable")
-    if not any(c.isalnum() for c in text):
+    if not any(c.isalnum() for c in text) or text.casefold().rstrip(".") in _NOTHING:
         return Answer(None, "empty")
     if _refuses(text, source):
         return Answer(None, "refused")
@@ -132,12 +132,19 @@ def _from_cut_json(raw: str, name: str) -> str | None:
 
 # --- free text ------------------------------------------------------------------------------------------------------
 
+_NOTHING = ("n/a", "none", "null", "nil", "undefined")
 _REFUSAL = re.compile(
-    r"(?:(?:i['’]m|i am) (?:sorry|afraid)\b,? ?(?:but )?)?"
-    r"(?:i (?:can['’]?t|can ?not|am unable to|am not able to|won['’]t)|i['’]m (?:unable|not able) to)"
-    r" (?:assist|help|provide|fulfill?|comply|summari[sz]e|describe|see|view|answer|generate|create|process|access)\b"
-    r"|as an ai\b|as a (?:large )?language model\b|(?:i['’]m|i am) an ai\b|(?:i['’]m|i am) sorry, (?:but )?as an\b",
-    re.IGNORECASE,
+    r"""(?:(?:(?:i['’]m\ |i\ am\ )?(?:sorry|afraid)|unfortunately|apologies|i\ apologi[sz]e)\b[,.]?\ ?(?:but\ )?)?
+    (?:i\ (?:can['’]?t|can\ ?not|am\ unable\ to|am\ not\ able\ to|won['’]t)|i['’]m\ (?:unable|not\ able)\ to)\ (?:
+        (?:assist|help(?!\ but\b)|provide|fulfill?|comply|summari[sz]e|describe|answer|generate|create|process|access)\b
+        |(?:see|view|determine|identify|tell)\b[^.!?\n]{0,30}\b(?:images?|videos?|pictures?|photos?|content)\b)
+    |(?:there\ (?:is|was)\ )?no\ (?:image|video|picture|photo)s?\ (?:(?:is|was|were|has\ been|have\ been)\ )?
+        (?:provided|attached|given|shown)\b
+    |(?:lo\ siento|lo\ lamento|desculpe|je\ suis\ désolée?|désolée?|es\ tut\ mir\ leid|mi\ dispiace)[,.!\ ]
+    |(?:抱歉|对不起|很抱歉|申し訳)
+    |as\ an\ ai\b|as\ a\ (?:large\ )?language\ model\b|(?:i['’]m|i\ am)\ an\ ai\b
+    |(?:i['’]m|i\ am)\ sorry,\ (?:but\ )?as\ an\b""",
+    re.IGNORECASE | re.VERBOSE,
 )
 
 

@@ -19,8 +19,10 @@ _LABEL = r"""(?:(?:the|a|an|one|final|short|brief|image|frame|video|clip|scene|e
     |bildunterschrift|zusammenfassung|beschreibung|légende|résumé|resumen|descripción|riassunto|descrizione|resumo
     |descrição|samenvatting|beschrijving|резюме|описание|摘要|总结|描述|要約|概要|説明|요약|설명)"""
 _PREAMBLE = re.compile(
-    rf"""(?:(?:sure|certainly|of\ course|okay|ok|absolutely)\b[^:.!\n]{{0,80}}[:.!]\s+)?
-    (?:(?:here(?:['’]s|\ is|\ are)\b[^:\n]{{0,80}}|[*_]{{0,3}}{_LABEL}[*_]{{0,3}}\s?)[:：][*_]{{0,3}}\s*)?""",
+    rf"""(?:(?:sure(?:\ thing)?|certainly|of\ course|okay|ok|absolutely)(?:,\ (?:here|i)\b[^:.!\n]{{0,80}})?[:.!]\s+|
+    (?:sure|certainly|of\ course|okay|ok|absolutely),\s+(?=here\b))?
+    (?:(?:here(?:['’]s|\ is|\ are)\ [^:\n]{{0,40}}?{_LABEL}\b[^:\n]{{0,60}}|[*_]{{0,3}}{_LABEL}[*_]{{0,3}}\s?)
+    [:：][*_]{{0,3}}\s*)?""",
     re.IGNORECASE | re.VERBOSE,
 )
 _HEADING = re.compile(r"#{1,6}[ \t]+([^\n]*)")

@@ -8,6 +8,8 @@ from fractions import Fraction
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from curation.media.shots import Boundary, shot_detector, shots_between, without_short_shots
 from curation.media.transitions import HISTORY
@@ -147,3 +149,36 @@ def test_what_the_former_defaults_cut_is_not_cut_again(former: dict[str, object]
         for shots in (former, now, {"detector": "content", "threshold": 30.0})
     )
     assert before == today != other
+
+
+SHARES = st.lists(
+    st.tuples(st.sampled_from(["still", "black", "white", "noise", "in", "out", "other"]), st.integers(1, 400)),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(SHARES)
+@settings(max_examples=25, deadline=None)
+def test_whatever_is_shown_for_however_long(parts: list[tuple[str, int]]) -> None:
+    detector = shot_detector(ShotSettings(), Fraction(1, 25), Fraction(25))
+    random, count = np.random.default_rng(0), 0
+    for what, length in parts:
+        for i in range(length):
+            light = {"black": 0.0, "in": i / length, "out": 1 - i / length}.get(what, 1.0)
+            picture = B if what == "other" else np.full_like(A, 255) if what == "white" else A
+            if what == "noise":
+                picture = random.integers(0, 256, A.shape, np.uint8)
+            assert all(
+                0 <= suspect <= count for suspect in detector.feed(count, cv2.convertScaleAbs(picture, alpha=light))
+            )
+            count += 1
+    assert all(0 <= suspect < count for suspect in detector.finish())
+    assert all(0 <= b.end <= b.start <= count for b in detector.boundaries)
+    shots_between(detector.boundaries, count, Fraction(1, 25))
+
+
+@pytest.mark.parametrize("length", [10, 300, 1000])
+def test_a_long_black_end(length: int) -> None:
+    found = boundaries([A] * ALONE + [np.zeros_like(A)] * length)
+    assert [(b.kind, b.start) for b in found] == [("cut", ALONE)]

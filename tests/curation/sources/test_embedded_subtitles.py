@@ -97,3 +97,23 @@ def test_broken_tracks_cost_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert got.subtitles == ()
     assert got.subtitle_note is not None
     assert got.subtitle_note.startswith("subtitles inside of the media: they could not be read within")
+
+
+def test_a_track_of_signs_comes_behind_the_speech_of_its_language(tmp_path: Path) -> None:
+    signs = ENGLISH.replace("Hello", "Police")
+    path = make(tmp_path / "x.mkv", "srt", [(signs, "eng", "0"), (ENGLISH, "eng", "0")])
+    named = tmp_path / "named.mkv"
+    titles = ["-metadata:s:s:0", "title=Signs & Songs", "-metadata:s:s:1", "title=Full"]
+    ffmpeg("-i", path, "-map", "0", "-c", "copy", *titles, named)
+    assert [("Hello" in track.text) for track in download(named, tmp_path).subtitles] == [True, False]
+
+
+def test_what_is_over_before_the_file_begins_is_left_out(tmp_path: Path) -> None:
+    subtitles, path = tmp_path / "other.srt", tmp_path / "x.mkv"
+    subtitles.write_text(ENGLISH)
+    late = ["-itsoffset", "4", *PICTURE, "-itsoffset", "4", "-f", "lavfi", "-i", "sine=duration=6"]
+    ffmpeg(*late, "-i", subtitles, "-map", "0", "-map", "1", "-map", "2", "-c:s", "srt", path)
+    got = download(path, tmp_path)
+    spoken = sentences_of(got.subtitles, ["en"], SubtitleSettings(sentence_ends="pauses"))
+    assert [s.text for s in spoken.sentences] == ["Two lines, and & more."]
+    assert [(s.start, s.end) for s in spoken.sentences] == [pytest.approx((0.0, 1.0), abs=0.05)]

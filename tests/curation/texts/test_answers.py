@@ -139,7 +139,32 @@ def test_answers_without_an_end(text: str, finish_reason: str, answer: Answer) -
 @pytest.mark.parametrize(
     "text",
     [
+        "Sorry, I can't assist with that request.",
+        "Unfortunately, I cannot view images.",
+        "There is no image provided.",
+        "I cannot determine what is in the image.",
+        "Lo siento, no puedo ver la imagen.",
+        "抱歉，我无法描述这张图片。",
+    ],
+)
+def test_refusals(text: str) -> None:
+    assert free(text).status == "refused"
+
+
+@pytest.mark.parametrize("text", ["N/A", "null", "None."])
+def test_answers_that_say_nothing(text: str) -> None:
+    assert free(text) == Answer(None, "empty")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
         BUS,
+        "I can't see any people, only an empty street.",
+        "I can't help but notice a red car in the yard.",
+        "Sure enough, the dog jumps over the fence.",
+        "Here are two dogs: a brown one and a white one.",
+        "Okay, the man nods and leaves the room.",
         "A man thinks: I am late.",
         "Analysis of a chess game on a board.",
         "Assistants carry boxes.",
