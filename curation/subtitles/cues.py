@@ -183,9 +183,15 @@ def _unroll(cues: list[_Cue]) -> list[_Cue]:
         if new.lines:
             kept.append(new)
         elif kept and (not rolling or (before and cue.shown == before.shown)) and cue.start <= kept[-1].end + 0.05:
-            kept[-1] = replace(kept[-1], end=max(kept[-1].end, cue.end))
+            kept[-1] = _lasting(kept[-1], max(kept[-1].end, cue.end))
         before = cue
     return kept
+
+
+def _lasting(cue: _Cue, end: float) -> _Cue:
+    """The cue, with what lasts until its end, until another one."""
+    lines = (tuple(replace(p, end=end) if p.end == cue.end else p for p in line) for line in cue.lines)
+    return replace(cue, end=end, lines=tuple(lines))
 
 
 def _without_repeat(before: _Cue, cue: _Cue, rolling: bool) -> _Cue:

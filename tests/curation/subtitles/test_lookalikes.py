@@ -78,8 +78,9 @@ def test_what_is_said_twice_is_kept_twice() -> None:
 
 def test_a_cue_that_is_written_anew_every_second_lasts_until_its_last() -> None:
     lines = ["We will now see what he does.", "He has not moved at all."]
-    found = said(srt(*((5 * k + i + 1, 5 * k + i + 2, line) for k, line in enumerate(lines) for i in range(5))))
-    assert found == [(1.0, lines[0]), (6.0, lines[1])]
+    file = srt(*((5 * k + i + 1, 5 * k + i + 2, line) for k, line in enumerate(lines) for i in range(5)))
+    spoken = sentences_of([SubtitleTrack("en", "manual", "srt", file)], ["en"], SETTINGS).sentences
+    assert [(s.start, s.end, s.text) for s in spoken] == [(1.0, 6.0, lines[0]), (6.0, 11.0, lines[1])]
 
 
 @pytest.mark.parametrize("inner", ["<00:59:00.000>", "<00:00:00.100>"])
