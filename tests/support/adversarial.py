@@ -306,7 +306,7 @@ def grows(work: Callable[[int], object], size: int, floor_s: float = FLOOR_S) ->
     The processor time of this thread counts, the least of a few, so that a busy machine makes no difference.
     """
     for small in (20, size // 16):  # from a longer text, a pattern of exponential time would not come back
-        if all(seconds(work, small) > 10 * FLOOR_S for _ in range(2)):
+        if all(seconds(work, small) > 10 * floor_s for _ in range(2)):
             return True
     if seconds(work, 2 * size) < floor_s:
         return False
