@@ -336,7 +336,7 @@ def test_a_request_that_times_out_again_and_again_costs_nobody_else_anything() -
     async def script(asked: Asked) -> web.StreamResponse:
         return await (scripted.stall if asked.words == "Say 1" else scripted.after(0.01))(asked)
 
-    with ScriptedServer(script) as server, engine(server.url, max_in_flight=4, timeout_s=0.5, patience_s=2) as e:
+    with ScriptedServer(script) as server, engine(server.url, max_in_flight=4, timeout_s=1.5, patience_s=6) as e:
         asked = requests(400)
         others = asked[:1] + asked[2:]
         stuck, served = call_in_threads([lambda: e.complete([asked[1]]), lambda: e.complete(others)])
