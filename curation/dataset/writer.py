@@ -199,9 +199,10 @@ class Writer(Committer):
             self._renew_lease(open_=False)
         except Superseded:
             pass
-        except Exception:  # on a full disk nothing can be written, but deleted; a younger writer writes its own again
-            self._lease.delete([LEASE])
-            raise
+        except Exception:
+            if self.dataset.folder is None:  # a store that cannot be reached may have another writer's lease by now
+                raise
+            self._lease.delete([LEASE])  # a full disk takes nothing more
 
     def _renew_lease(self, *, open_: bool) -> None:
         """Write the lease again. Raises Superseded if a younger writer has taken it."""

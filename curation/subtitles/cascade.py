@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import time
@@ -11,6 +12,7 @@ from typing import NamedTuple
 
 from curation.languages import UNKNOWN, code_of, identify, matches
 from curation.records import Sentence, SubtitleTrack
+from curation.rejects import Rejected
 from curation.settings import SubtitleSettings
 from curation.subtitles.cues import MAX_CHARACTERS, MAX_PIECES
 from curation.subtitles.parsing import PARSE_S, Parsed, parse
@@ -75,12 +77,14 @@ def sentences_of(
 
 
 def _fullest(read: _Read, others: Sequence[SubtitleTrack], hint: str | None, deadline: float) -> _Read:
-    """What was read, or one of the `others` of its language in which far more is said."""
+    """What was read, or one of the `others` of its language in which far more is said, if that can be read."""
+    enough = FAR_MORE * _letters(read.track)
     for other in others:
-        if other.language == read.track.language and _letters(other) >= FAR_MORE * _letters(read.track):
-            rival = _read(other, hint, deadline)
-            if rival and len(rival.found.spoken.text) >= FAR_MORE * len(read.found.spoken.text):
-                read = rival
+        if other.language == read.track.language and _letters(other) >= enough:
+            with contextlib.suppress(Rejected):
+                rival = _read(other, hint, deadline)
+                if rival and len(rival.found.spoken.text) >= FAR_MORE * len(read.found.spoken.text):
+                    read, enough = rival, FAR_MORE * _letters(rival.track)
     return read
 
 

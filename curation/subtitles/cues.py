@@ -123,7 +123,7 @@ def _timed(line: str, start: float, end: float, names: list[str], speaker: str |
 
 
 def _between(mark: re.Match[str]) -> str:
-    """What stands for the mark of a time that is not one: nothing beside a space, which the time stood for else."""
+    """A space in place of a time that is not read, unless there is one beside it: times may be all that parts words."""
     line = mark.string
     return "" if line[mark.start() - 1 : mark.start()].isspace() or line[mark.end() : mark.end() + 1].isspace() else " "
 
@@ -175,6 +175,7 @@ def _unroll(cues: list[_Cue]) -> list[_Cue]:
     )
     rolling = repeats >= max(3, ROLLING_SHARE * len(cues))
     kept: list[_Cue] = []
+    ends: list[float] = []  # until when each is shown, repeats included
     before: _Cue | None = None
     for cue in cues:
         new = cue
@@ -182,14 +183,15 @@ def _unroll(cues: list[_Cue]) -> list[_Cue]:
             new = _without_repeat(before, cue, rolling)
         if new.lines:
             kept.append(new)
-        elif kept and (not rolling or (before and cue.shown == before.shown)) and cue.start <= kept[-1].end + 0.05:
-            kept[-1] = _lasting(kept[-1], max(kept[-1].end, cue.end))
+            ends.append(new.end)
+        elif kept and (not rolling or (before and cue.shown == before.shown)) and cue.start <= ends[-1] + 0.05:
+            ends[-1] = max(ends[-1], cue.end)
         before = cue
-    return kept
+    return [_lasting(cue, end) if end > cue.end else cue for cue, end in zip(kept, ends, strict=True)]
 
 
 def _lasting(cue: _Cue, end: float) -> _Cue:
-    """The cue, with what lasts until its end, until another one."""
+    """The cue until a later end, with those of its pieces that last until its own."""
     lines = (tuple(replace(p, end=end) if p.end == cue.end else p for p in line) for line in cue.lines)
     return replace(cue, end=end, lines=tuple(lines))
 

@@ -205,9 +205,15 @@ def words(letter: str, count: int) -> str:
     return " ".join(f"{letter}{i}" for i in range(count))
 
 
+def repeated_lines(count: int) -> None:
+    """The last line of a cue with as many lines comes again as often, so that the cue lasts longer each time."""
+    pieces_of("00:00.000 --> 00:02.000\n" + "a\n" * count + "\n" + "00:02.000 --> 00:03.000\na\n\n" * count)
+
+
 COUNTS: dict[str, Callable[[int], object]] = {
     "clips and sentences": clips_and_sentences,
     "subtitle files": subtitle_files,
+    "repeated lines": repeated_lines,
     "speakers": lambda count: sentences_in(Transcript(turns(count)), Spans(tuple(spans(count)), True), "de", PAUSES),
     "new words": lambda count: additions(words("b", count), words("a", count)),
     "scripts": lambda count: additions("今天。" * count, "明天！" * count),
