@@ -91,7 +91,7 @@ def _events(
         tick = float(clock_of(packet.stream))
         start = packet.pts * tick - begin
         end = start + max(0.0, (packet.duration or 0) * tick)
-        if end < 0 or (end == 0 and start < 0):  # it is over before the file begins
+        if start < 0 and end <= 0:  # it is over before the file begins
             continue
         if event := _event(bytes(packet), codecs[packet.stream_index], max(0.0, start), end):
             yield packet.stream_index, event

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curation import guard
-from curation.rejects import Kind, Rejected
+from curation.guarded_reading import read_guarded
 
 _MEMORY_BYTES = 4 * 2**30
 _ANSWER_BYTES = 256 * 2**20
@@ -32,14 +32,7 @@ def embedded_subtitles(path: Path, wanted: Sequence[str], seconds: float) -> tup
         return ()
     argument = {"path": str(path), "wanted": list(wanted), "characters": _TRACK_CHARACTERS}
     limits = guard.Limits(seconds, _MEMORY_BYTES, _ANSWER_BYTES)
-    try:
-        answer = guard.call("curation.media.embedded_child:embedded_subtitles", argument, limits)
-    except guard.TimedOut:
-        raise Rejected(Kind.TIMEOUT, f"they could not be read within {seconds:.0f} s") from None
-    except guard.OutOfMemory:
-        raise Rejected(Kind.OUT_OF_MEMORY, f"they need more than {_MEMORY_BYTES} bytes of memory") from None
-    except (guard.Crashed, guard.Overflowed) as error:
-        raise Rejected(Kind.CRASHED, f"they cannot be read: {error}") from None
+    answer = read_guarded("curation.media.embedded_child:embedded_subtitles", argument, limits, "they")
     return tuple(Embedded(track["language"], track["text"]) for track in answer["tracks"])
 
 

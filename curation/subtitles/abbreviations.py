@@ -1,7 +1,8 @@
-"""Abbreviations after which a full stop ends no sentence, of the languages that pysbd has no rules for."""
+"""Abbreviations after which a full stop ends no sentence: titles, and in languages without pysbd's rules others too."""
 
 from __future__ import annotations
 
+import functools
 import re
 
 _ABBREVIATIONS = {
@@ -29,8 +30,8 @@ _ABBREVIATIONS = {
     "uk": "ім вул див проф акад напр",
     "vi": "tp ths ts pgs gs bs",
 }
-_TITLES = frozenset(("dr", "mr", "mrs", "ms", "prof"))
-_FURTHER_TITLES = {
+_TITLES = {
+    "": "dr mr mrs ms prof",
     "de": "hr fr dipl ing",
     "es": "sr sra srta d dña ud uds lic ing dra",
     "fr": "m mm mme mmes mlle mlles me st ste",
@@ -39,9 +40,14 @@ _FURTHER_TITLES = {
     "pl": "inż mgr ks św hab",
     "en": "st gen col capt lt sgt rev sen gov",
 }
-_TITLES_BY_LANGUAGE = {language: frozenset(words.split()) for language, words in _FURTHER_TITLES.items()}
-_BY_LANGUAGE = {language: frozenset(words.split()) for language, words in _ABBREVIATIONS.items()}
 _WORD = re.compile(r"[^\s(\[\"'“„«»]{1,24}$")
+
+
+@functools.cache
+def _known(language: str | None, title_only: bool) -> frozenset[str]:
+    """The abbreviations of every language and of this one."""
+    table = _TITLES if title_only else _ABBREVIATIONS
+    return frozenset(f"{table['']} {table.get(language or '', '')}".split())
 
 
 def is_abbreviation(before: str, language: str | None, title_only: bool = False) -> bool:
@@ -56,7 +62,5 @@ def is_abbreviation(before: str, language: str | None, title_only: bool = False)
     if not found:
         return False
     word = found[0].strip("-–—¿¡").casefold()
-    if title_only:
-        return word in _TITLES or word in _TITLES_BY_LANGUAGE.get(language or "", frozenset())
-    known = _BY_LANGUAGE[""] | _BY_LANGUAGE.get(language or "", frozenset())
-    return (len(word) == 1 and word.isalpha()) or word in known
+    is_initial = len(word) == 1 and word.isalpha() and not title_only
+    return is_initial or word in _known(language, title_only)

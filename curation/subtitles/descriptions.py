@@ -1,4 +1,4 @@
-"""Brackets in a cue: descriptions of sounds and speakers, which are no speech, told from brackets that are spoken."""
+"""Brackets in a cue: descriptions of sounds and speakers, told from brackets that are spoken."""
 
 from __future__ import annotations
 

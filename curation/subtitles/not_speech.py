@@ -45,7 +45,7 @@ _FEWEST_WORDS = 3  # left of a line without its URL, to be speech
 
 
 def without_data(blocks: Sequence[Block]) -> list[Block]:
-    """The cues without those that are no speech, and without URLs; none if the file has no speech at all.
+    """The speech: cues without data or URLs; none if the whole file is data.
 
     >>> without_data([Block(0.0, 1.0, ("www.example.com",)), Block(1.0, 2.0, ("Good morning.", "http://a.example"))])
     [Block(start=1.0, end=2.0, lines=('Good morning.',))]

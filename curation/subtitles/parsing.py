@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from curation import guard
-from curation.rejects import Kind, Rejected
+from curation.guarded_reading import read_guarded
 from curation.subtitles.cues import Piece
 from curation.subtitles.punctuation import Spans
 from curation.subtitles.transcript import Transcript
@@ -60,11 +60,4 @@ def guess_code_page(sample: bytes, words: str, stated: str | None) -> str:
 def _guarded(function: str, argument: dict[str, Any], seconds: float) -> dict[str, Any]:
     """The answer of a function of subtitles_child.py, within `seconds`. Raises Rejected."""
     limits = guard.Limits(seconds, _MEMORY_BYTES, _ANSWER_BYTES)
-    try:
-        return guard.call(f"curation.subtitles.subtitles_child:{function}", argument, limits)
-    except guard.TimedOut:
-        raise Rejected(Kind.TIMEOUT, f"its subtitles could not be read within {seconds:.0f} s") from None
-    except guard.OutOfMemory:
-        raise Rejected(Kind.OUT_OF_MEMORY, f"its subtitles need more than {_MEMORY_BYTES} bytes of memory") from None
-    except (guard.Crashed, guard.Overflowed) as error:
-        raise Rejected(Kind.CRASHED, f"its subtitles cannot be read: {error}") from None
+    return read_guarded(f"curation.subtitles.subtitles_child:{function}", argument, limits, "its subtitles")

@@ -1,4 +1,4 @@
-"""`vidla` of a later version, in which a step's recipe is higher by one; it is killed (SIGKILL) after so many commits.
+"""`vidla` of a later version, in which a step's recipe is higher by one; SIGKILL ends it after a number of commits.
 
 python -m tests.support.later_recipes STEP COMMITS ARGUMENTS...
 """
