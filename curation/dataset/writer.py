@@ -72,14 +72,23 @@ class Writer(Committer):
         epoch = self._open(last)
         self.lineage = dataclasses.replace(self.lineage, epoch=epoch)
         self._write_lease(swept=swept, settled=last)
+        try:
+            self._settle(swept, last)
+            self._begin(epoch)
+        except BaseException:  # after which this process may live on, and open the dataset again
+            with contextlib.suppress(Exception):
+                self._end_lease(functools.partial(self._write_lease, swept=swept, settled=last, open_=False))
+            raise
+        return self
+
+    def _settle(self, swept: int, settled: int) -> None:
+        """Apply the commits of dead writers since `settled`, and delete the parts that they left since `swept`."""
         added: set[tuple[str, str]] = set()
-        for number, record in read_commits(self.dataset, min(last, swept)):
-            if record["kind"] == "commit" and number < epoch:
+        for number, record in read_commits(self.dataset, min(settled, swept)):
+            if record["kind"] == "commit" and number < self.lineage.epoch:
                 apply(self.dataset, number, record, self._applied)
                 added |= {(table, part["path"]) for table, share in record["tables"].items() for part in share["add"]}
         self._sweep(swept, added)
-        self._begin(epoch)
-        return self
 
     def _begin(self, epoch: int) -> None:
         """Keep the lease from now on, in an epoch whose older commits are settled."""
@@ -99,7 +108,7 @@ class Writer(Committer):
             if not self.lost.is_set():
                 checksums.record(self.dataset, self.lineage.epoch, self._mended)
         with contextlib.suppress(Exception):
-            self._end_lease()
+            self._end_lease(functools.partial(self._renew_lease, open_=False))
 
     def _await_lease(self) -> dict[str, Any]:
         """The last lease, once it has ended or its holder is dead. Raises DatasetLocked."""
@@ -194,9 +203,10 @@ class Writer(Committer):
         self.lost.set()
         self._on_loss(why)
 
-    def _end_lease(self) -> None:
+    def _end_lease(self, write: Callable[[], None]) -> None:
+        """End the lease by writing it a last time."""
         try:
-            self._renew_lease(open_=False)
+            write()
         except Superseded:
             pass
         except Exception:

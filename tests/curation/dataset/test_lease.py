@@ -17,8 +17,10 @@ import pytest
 from curation.dataset import lease as leases
 from curation.dataset.dataset import Dataset
 from curation.dataset.lease import LEASE, LeaseWatch, holder, read_lease
+from curation.dataset.object_store import put
 from curation.dataset.writer import DatasetLocked, Writer
 from tests.support.bucket import Bucket
+from tests.support.dataset_files import commit_rows, reject_of
 from tests.support.project import ROOT
 
 STALE_S = 6.0
@@ -126,3 +128,27 @@ def test_a_damaged_lease_heals(tmp_path: Path, damage: bytes | str) -> None:
         writer._renew_lease(open_=True)
         assert json.loads(file.read_bytes())["epoch"] == writer.lineage.epoch
         assert dataset.get_json(LEASE) is not None
+
+
+@pytest.mark.hostile("failures")
+@pytest.mark.parametrize("place", ["curation.dataset.writer.apply", "curation.dataset.writer.listed_parts"])
+def test_a_writer_that_cannot_open_a_dataset_does_not_keep_it(
+    place: str, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process may live on after the error, as a notebook does."""
+    with contextlib.suppress(OSError), Writer(dataset, "first", {}) as writer, monkeypatch.context() as patch:
+        patch.setattr("curation.dataset.commits.apply", failing)
+        commit_rows(writer, "wave-1", {"rejects": [reject_of("a", "v", "u", "download", "gone")]})
+    put(dataset.store, f"rejects/part-{writer.lineage.epoch:020d}-orphan.parquet", b"")
+    with monkeypatch.context() as patch:
+        patch.setattr(place, failing)
+        with pytest.raises(OSError, match="no answer"), Writer(dataset, "second", {}):
+            pass
+    assert read_lease(dataset)["open"] is False
+    with Writer(dataset, "third", {}):
+        assert dataset.read("rejects").num_rows == 1
+    assert not [path for path, *_ in dataset.list("rejects/") if "orphan" in path]
+
+
+def failing(*arguments: object, **options: object) -> None:
+    raise OSError("no answer")

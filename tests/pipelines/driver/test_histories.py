@@ -237,6 +237,16 @@ def test_back_to_the_first_prompt_after_a_run_that_was_killed_between_captions_a
     assert world.asked == asked, "the table's earlier versions have its texts"
 
 
+@pytest.mark.slow
+@pytest.mark.hostile("failures")
+def test_a_run_that_fails_while_it_opens_the_dataset_leaves_it_free(first: Path) -> None:
+    world = World(list(FIRST), dict(SECONDS))
+    run_and_kill(FIRST_COMMIT - 1, world, first, "words")  # a commit is made, and not yet in its tables
+    run_and_kill(2, world, first)  # the opening is made, and a table's share
+    run(world, first)
+    check(first, FIRST)
+
+
 @pytest.mark.long
 @pytest.mark.hostile("failures")
 def test_the_captions_of_another_model_in_a_dataset_of_an_older_version_are_made_again(
