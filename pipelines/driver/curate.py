@@ -50,6 +50,8 @@ from pipelines.worker.worker_process import this_process
 
 log = logging.getLogger(__name__)
 
+_LOOK_S = 0.5  # between two looks whether the run that may lose its lease has ended
+
 
 def curate(
     inputs: Sequence[str],
@@ -241,7 +243,9 @@ def _work_in_view(work: Callable[[], None], view: ProgressView, stop_s: float, l
             done.set()
 
     def end_after_loss() -> None:
-        lost.wait()
+        while not lost.wait(_LOOK_S):
+            if done.is_set():
+                return
         done.wait(stop_s)
         done.set()
 

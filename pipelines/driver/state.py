@@ -53,7 +53,7 @@ class State:
     texts: WantedTexts
     seen: int = 0  # the number of the last commit that it knows of
     refresh: frozenset[Step] = frozenset()  # steps whose rows of older recipes are out of date
-    stale_texts: set[str] = field(default_factory=set)  # videos with such texts, or captions of another origin
+    stale_texts: set[str] = field(default_factory=set)  # of videos: such, of another origin, or older than the clips
     caption_recipes: dict[str, int] = field(default_factory=dict)  # of videos with captions of recipe 2 or later
     settled: set[str] = field(default_factory=set)  # videos that need nothing; the fields below leave them out
     undownloaded: set[str] = field(default_factory=set)  # videos with rows but no download, as after a repair
@@ -100,12 +100,16 @@ class State:
         state._count(downloads)
         refused = refused_requests(dataset)
         state._compare(downloads, refused)
+        columns, made_at = ("digest", "recipe", "created_at"), dict[str, pa.ChunkedArray]()
         for table in state._made:
-            query = f"select video_id, max(digest) as digest, max(recipe) as recipe from {table} group by video_id"
-            rows = dataset.sql(query)
+            maxima = ", ".join(f"max({column}) as {column}" for column in columns)
+            rows = dataset.sql(f"select video_id, {maxima} from {table} group by video_id")
             state._look_for_undownloaded(table, rows, downloads)
-            digests, recipes = (lookup(downloads["video_id"], rows, column) for column in ("digest", "recipe"))
+            digests, recipes, made_at[table] = (lookup(downloads["video_id"], rows, column) for column in columns)
             downloads = downloads.append_column(table, identities(digests, recipes))
+        # Videos cut again since: whatever the digests of their clips say, captions may be of other frames.
+        older = pc.fill_null(pc.less(made_at["clips"], made_at["segments"]), False)
+        state.stale_texts.update(downloads["video_id"].filter(older).to_pylist())
         settled = state._settled(downloads)
         state.settled.update(settled.to_pylist())
         state._look_for_fetched_since(downloads, refused)
@@ -166,7 +170,7 @@ class State:
             made_by["timelines"] = (as_column(timeline_digests(downloads["videos"])), Step.TIMELINES)
         for table, (expected, step) in made_by.items():
             done = pc.and_(done, self._is_one_of(downloads[table], expected, step))
-        if self.textless or self.undownloaded or pc.any(done).as_py():  # else all texts are made again anyway
+        if pc.any(pc.is_valid(downloads["clips"])).as_py() or self.textless or self.undownloaded:
             self.stale_texts |= videos_with_other_captions(self.dataset, self.texts)
         open_ = pc.or_(open_, pc.is_in(downloads["video_id"], pa.array(self.stale_texts, pa.string())))
         settled = pc.unique(downloads["video_id"].filter(pc.and_(done, pc.invert(open_))))
@@ -197,10 +201,10 @@ class State:
 
     def _look_for_recipes(self) -> None:
         """Find the videos whose texts are of an older recipe to be refreshed, and the recipes of their captions."""
-        stale = {Step.CAPTIONS: ("captions",), Step.SUMMARIES: ("summaries", "clips")}
-        for table in (table for step, tables in stale.items() if step in self.refresh for table in tables):
-            rows = self.dataset.sql(f"select distinct video_id from {table} where {older_rows(table)}")
-            self.stale_texts.update(rows["video_id"].to_pylist())
+        for step, tables in {Step.CAPTIONS: ("captions",), Step.SUMMARIES: ("summaries", "clips")}.items():
+            for table in tables if step in self.refresh else ():
+                rows = self.dataset.sql(f"select distinct video_id from {table} where {older_rows(table)}")
+                self.stale_texts.update(rows["video_id"].to_pylist())
         if RECIPES[Step.CAPTIONS] > 1:
             query = "select video_id, max(recipe) as recipe from captions where recipe > 1 group by video_id"
             self.caption_recipes = {row["video_id"]: row["recipe"] for row in rows_of(self.dataset.sql(query))}
@@ -210,7 +214,8 @@ class State:
 
         Commits must come in order, since one may rewrite the parts of another.
         """
-        for table in sorted(tables, key=lambda name: name == "rejects"):  # last: they outrank an older download
+        last = ("clips", "rejects")  # texts of new segments, and rejects, which outrank an older download
+        for table in sorted(tables, key=lambda name: name in last and 1 + last.index(name)):
             added = [part["path"] for part in tables[table]["add"]]
             if table in BY_VIDEO:
                 self.video_parts.remove(part["path"] for part in tables[table]["remove"])
@@ -241,9 +246,8 @@ class State:
 
     def item(self, video_id: str, stage: Stage, retry: Retry | None = None) -> VideoItem:
         uri = min((d.uri for d in self.downloads_of(video_id)), default="")
-        rejection = self.rejects.get((stage, video_id))
         elsewhere = {other.uri: parts for other in self.reused if (parts := other.of_video(video_id))}
-        attempts = rejection.attempts if rejection else 0
+        attempts = rejection.attempts if (rejection := self.rejects.get((stage, video_id))) else 0
         parts = self.video_parts.of(video_id)
         return VideoItem(video_id, uri, parts, attempts, retry is not None, elsewhere, self.refresh)
 
@@ -265,9 +269,8 @@ class State:
         """By table, the parts that may hold rows which the work on these items replaces."""
         old: dict[str, set[str]] = {}
         items = list(items)
-        redone = [item for item in items if isinstance(item, DownloadItem) and item.redo]
-        for table in ("downloads", "rejects") if redone else ():
-            old[table] = set(self.dataset.live_parts(table))
+        if redone := [item for item in items if isinstance(item, DownloadItem) and item.redo]:
+            old.update((table, set(self.dataset.live_parts(table))) for table in ("downloads", "rejects"))
         if any(isinstance(item, DownloadItem) and item.paged for item in items):
             old["pages"] = set(self.dataset.live_parts("pages"))
         superseded = [self.video_parts.of(item.old_video) for item in redone if item.old_video is not None]
@@ -362,16 +365,15 @@ class State:
                 digests[video_id] = identity(*made)
                 if table == "clips":
                     self.stale_texts.discard(video_id)
-                if table == "segments":  # an earlier reject no longer holds
-                    self.rejects.pop((Stage.SEGMENT, video_id), None)
+                if table == "segments":
+                    self.rejects.pop((Stage.SEGMENT, video_id), None)  # it no longer holds
+                    self.stale_texts.add(video_id)
         for path in paths if table == "captions" and RECIPES[Step.CAPTIONS] > 1 else ():
-            rows = self.dataset.distinct(table, path, ["video_id", "recipe"])
-            for row in rows_of(rows):
+            for row in rows_of(self.dataset.distinct(table, path, ["video_id", "recipe"])):
                 if (row["recipe"] or 1) > self.caption_recipes.get(row["video_id"], 1):
                     self.caption_recipes[row["video_id"]] = row["recipe"]
         for path in paths if table == "downloads" else ():
-            rows = self.dataset.read_part(table, path, DOWNLOADED)
-            self._count(rows)
+            self._count(rows := self.dataset.read_part(table, path, DOWNLOADED))
             for row in rows_of(rows):
                 self._downloaded(Downloaded(**row))
                 self.rejects.pop((Stage.DOWNLOAD, row["request_key"]), None)
@@ -386,7 +388,7 @@ class State:
 
     def _downloaded(self, download: Downloaded) -> None:
         self.downloads[download.request_key] = download
-        others = (d for d in self.downloads_of(download.video_id) if d.request_key != download.request_key)
+        others = [d for d in self.downloads_of(download.video_id) if d.request_key != download.request_key]
         self.by_video[download.video_id] = (*others, download)
 
     def _count(self, downloads: pa.Table) -> None:

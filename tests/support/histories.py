@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 import tempfile
+import threading
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -97,7 +98,12 @@ def killed(at: int, how: str) -> Iterator[list[bool]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(commits, "put", functools.partial(around, put))
         patch.setattr(DeltaTable, "create_write_transaction", lambda *a, **o: around(transact, *a, **o))
-        yield dead
+        try:
+            yield dead
+        finally:
+            for thread in threading.enumerate():  # of a killed process, none goes on
+                if thread.name.startswith(("run", "work")):
+                    thread.join(60)
 
 
 def settings_of(*changes: str) -> Any:
@@ -105,13 +111,19 @@ def settings_of(*changes: str) -> Any:
 
 
 def run(
-    world: World, location: Path, *changes: str, retry: bool = False, prune: bool = False, one_job: bool = False
+    world: World,
+    location: Path,
+    *changes: str,
+    retry: bool = False,
+    prune: bool = False,
+    one_job: bool = False,
+    stages: Sequence[Stage] = tuple(Stage),
 ) -> int:
     """`vidla curate` (or `retry`) of the world's list with these changes of settings; returns its exit status."""
     options: dict[str, Any] = {"retry": Retry() if retry else None, "prune": prune, "one_job": one_job, "yes": True}
     with pure_work(world):
         inputs = [] if retry else ["the list"]
-        return curate(inputs, str(location), settings_of(*changes), tuple(Stage), [], 0.0, 2.0, **options)
+        return curate(inputs, str(location), settings_of(*changes), tuple(stages), [], 0.0, 2.0, **options)
 
 
 Rows = dict[str, list[str]]  # by table

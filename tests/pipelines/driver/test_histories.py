@@ -25,11 +25,12 @@ from curation.dataset.books import balance
 from curation.dataset.compact import compact
 from curation.dataset.dataset import Dataset
 from curation.dataset.forget import forget, undo
-from curation.dataset.pins import pin, pins
+from curation.dataset.pins import pin, pins, unpin
 from curation.dataset.vacuum import vacuum
 from curation.dataset.verify import verify
 from curation.dataset.writer import Writer
 from curation.errors import VidlaError
+from curation.rejects import Stage
 from tests.support.histories import CHANGES, SECONDS, Killed, check, killed, number_of, run
 from tests.support.pure_work import World
 
@@ -139,7 +140,9 @@ class Histories(RuleBasedStateMachine):
         if (name := self.world.ids.get(number, f"v{number}")) != self.stated("ids").get(number, name):
             return  # renamed, and not known to the dataset yet
         with self.writer() as writer:
-            forget(writer, "video", f"list-{name}", ahead=True)
+            broken = forget(writer, "video", f"list-{name}", ahead=True).broken
+        for pinned in broken:
+            unpin(Dataset(str(self.location)), pinned)
         self.forgotten.add(number)
 
     @rule(number=NUMBERS)
@@ -243,6 +246,15 @@ def test_a_run_that_fails_while_it_opens_the_dataset_leaves_it_free(first: Path)
     world = World(list(FIRST), dict(SECONDS))
     run_and_kill(FIRST_COMMIT - 1, world, first, "words")  # a commit is made, and not yet in its tables
     run_and_kill(2, world, first)  # the opening is made, and a table's share
+    run(world, first)
+    check(first, FIRST)
+
+
+@pytest.mark.slow
+def test_captions_of_another_revision_go_although_media_is_made_again_and_its_clips_are_there(first: Path) -> None:
+    """As after a run that was killed between captions and clips."""
+    world = World(list(FIRST), dict(SECONDS))
+    run(world, first, "captions' revision", "download", stages=[Stage.DOWNLOAD, Stage.SEGMENT, Stage.CAPTION])
     run(world, first)
     check(first, FIRST)
 
