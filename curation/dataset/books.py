@@ -146,14 +146,18 @@ _STAGES = {
 
 
 def _count_query(stage: str, items: str) -> str:
-    """Counts the `items` that are wanted, made and rejected. A reject may have an item's key or its video's."""
+    """Counts the `items` that are wanted, made and rejected.
+
+    A reject may have an item's key or its video's. A video that may not be cut any more keeps its cuts, without texts.
+    """
     of_stage = f"select key from rejects where stage = '{stage}'"
     rejected, gated = f"({of_stage} and kind <> '{Kind.GATED}')", f"({of_stage} and kind = '{Kind.GATED}')"
+    refused = f"(select key from rejects where stage = '{Stage.SEGMENT}' and kind <> '{Kind.GATED}')"
     return f"""
     select
         count(*) as wanted,
         count(*) filter (made) as made,
-        count(*) filter (not made and (key in {rejected} or video in {rejected})) as rejected,
+        count(*) filter (not made and (key in {rejected} or video in {rejected} or video in {refused})) as rejected,
         count(*) filter (not made and key in {gated}) as gated
     from ({items})
     """

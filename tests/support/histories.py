@@ -173,13 +173,13 @@ def check(
 ) -> None:
     """The invariant, for the videos that the dataset was asked for, with what the list has said of some of them.
 
-    Rows that the command would refuse now may be kept.
+    Rows of a video that the command would refuse now may be kept, with its texts as far as they were made.
     """
     expected, found = undisturbed(*changes, ids=frozenset(ids.items())), rows_by_video(location)
     for number in SECONDS.keys() - set(numbers):
         assert not {*found[number]} - {"rejects", "requests"}, (number, "is not asked for")
     for number in numbers:
-        is_kept = found[number].get("clips") and not expected[number].get("clips")
+        is_kept = found[number].get("segments") and not expected[number].get("segments")
         for table in () if is_kept else COMPARED:
             assert found[number].get(table, []) == expected[number].get(table, []), (number, table)
     dataset = Dataset(str(location))

@@ -259,6 +259,17 @@ def test_captions_of_another_revision_go_although_media_is_made_again_and_its_cl
     check(first, FIRST)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("stages", [2, 3])
+def test_cuts_without_texts_that_would_be_refused_now_balance(stages: int, first: Path) -> None:
+    world = World(list(FIRST), dict(SECONDS))
+    run(world, first, "shortest clip", stages=list(Stage)[:stages])
+    assert run(world, first) == 0
+    check(first, FIRST)
+    assert run(world, first, "shortest clip") == 0
+    check(first, FIRST, "shortest clip")
+
+
 @pytest.mark.long
 @pytest.mark.hostile("failures")
 def test_the_captions_of_another_model_in_a_dataset_of_an_older_version_are_made_again(
