@@ -22,7 +22,7 @@ import numpy as np
 from av.audio.stream import AudioStream
 from av.stream import Discard
 
-from curation.media.clocks import FileClock
+from curation.media.clocks import FileClock, seconds
 from curation.media.containers import begin_of, clock_of, format_of, open_media, raise_resource_error
 from curation.media.damage import Damage, Extent, reads_all_streams
 from curation.media.streams import check_size, sound_stream, video_stream
@@ -66,6 +66,7 @@ class Source:
         # Far above the limit, so that frames that are too large are not reported as corrupt; memory is capped anyway.
         self.video.codec_context.options = {"max_pixels": str(4 * settings.max_pixels)}
         self.time_base = clock_of(self.video)
+        self._sound_tick = clock_of(self.audio) if self.audio else self.time_base
         self.frame_rate = self.video.average_rate or self.video.guessed_rate or Fraction(25)
         self._aspect = self.video.sample_aspect_ratio
         self._aspect_is_coded = self._aspect == self.video.codec_context.sample_aspect_ratio
@@ -110,16 +111,16 @@ class Source:
         start, end = max(0.0, start - self._late), end - self._late
         marks = sorted({start, *(mark - self._late for mark in marks)})
         for frame, ticks, half in self._with_repeats(itertools.chain([head], frames), start, marks):
-            if (ticks + half) * self.time_base <= start:
+            if seconds(ticks + half, self.time_base) <= start:
                 continue
-            if ticks * self.time_base >= end:
+            if seconds(ticks, self.time_base) >= end:
                 self.last_ticks = min(ticks - last, max(self._step, math.ceil(end / self.time_base) - last))
                 return
             if first is None:
-                first, self._range_start = ticks, float(ticks * self.time_base)
-            self._check_rate(ticks - first)
-            last = ticks
-            yield Picture(frame, ticks - first, float((ticks - first) * self.time_base))
+                first, self._range_start = ticks, seconds(ticks, self.time_base)
+            time, last = seconds(ticks - first, self.time_base), ticks
+            self._check_rate(time)
+            yield Picture(frame, ticks - first, time)
         self.last_ticks = max(1, self._ends - last)
 
     def _with_repeats(
@@ -179,9 +180,9 @@ class Source:
             due = pts = frame.pts if frame.pts is not None else due
             due += duration
             offset = self.clock.offset(self.clock.picture, pts * self._tick_s, duration * self._tick_s)
-            pts -= round(offset / self.time_base)
+            pts -= round(offset / self._tick_s)
             if self._zero is None:
-                self._zero, self._zero_s = pts, float(pts * self.time_base)
+                self._zero, self._zero_s = pts, seconds(pts, self.time_base)
                 self._late = max(0.0, self._zero_s - begin_of(self.container))
             if pts - self._zero <= last:
                 self.damage.stray += 1
@@ -189,11 +190,10 @@ class Source:
             last = pts - self._zero
             yield frame, last
 
-    def _check_rate(self, ticks: int) -> None:
-        seconds = float(ticks * self.time_base)
-        if seconds > self._settings.max_duration_s:
+    def _check_rate(self, time: float) -> None:
+        if time > self._settings.max_duration_s:
             raise Rejected(Kind.TOO_LONG, f"longer than {self._settings.max_duration_s:g} s (media.max_duration_s)")
-        if self.damage.frames > self._settings.max_frame_rate * max(1.0, seconds + self._range_start):
+        if self.damage.frames > self._settings.max_frame_rate * max(1.0, time + self._range_start):
             raise Rejected(
                 Kind.UNSUPPORTED, f"more than {self._settings.max_frame_rate:g} frames a second (media.max_frame_rate)"
             )
@@ -250,8 +250,7 @@ class Source:
 
     def _keep_sound(self, packet: av.Packet[Any]) -> None:
         if packet.pts is not None:
-            tick = float(packet.time_base)
-            time, duration = packet.pts * tick, (packet.duration or 0) * tick
+            time, duration = seconds(packet.pts, self._sound_tick), seconds(packet.duration or 0, self._sound_tick)
             self._sound_read = time + duration - self.clock.offset(self.clock.sound, time, duration)
         if self._sound_bytes < _MAX_QUEUED_SOUND_BYTES:
             self._sound_packets.append((packet, self.clock.sound.clock))
@@ -264,12 +263,12 @@ class Source:
             offset = self.clock.offset_of(clock)
             begins = self._sound_until
             if packet.pts is not None:
-                begins = float(packet.pts * packet.time_base) - offset - self._zero_s - self._range_start
+                begins = seconds(packet.pts, self._sound_tick) - offset - self._zero_s - self._range_start
             if begins >= until - _SOUND_LAG_S and not self._is_stray(packet, offset):
                 break
             self._sound_packets.popleft()
             self._sound_bytes -= packet.size + _PACKET_BYTES
-            _move(packet, -round(offset / packet.time_base))
+            _move(packet, -round(offset / self._sound_tick))
             try:
                 frames = packet.decode()
             except av.FFmpegError as error:
@@ -280,13 +279,13 @@ class Source:
                 yield frame, self._sound_time(frame)
 
     def _is_stray(self, packet: av.Packet[Any], offset: float) -> bool:
-        ends = float((packet.pts or 0) * packet.time_base) - offset
+        ends = seconds(packet.pts or 0, self._sound_tick) - offset
         return self._sound_read < ends - _STRAY_S
 
     def _sound_time(self, frame: av.AudioFrame) -> float:
         time = self._sound_until
         if frame.pts is not None:
-            time = float(frame.pts * clock_of(frame)) - self._zero_s - self._range_start
+            time = seconds(frame.pts, clock_of(frame)) - self._zero_s - self._range_start
         self._sound_until = time + frame.samples / frame.sample_rate
         return time
 

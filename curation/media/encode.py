@@ -16,6 +16,7 @@ from av.codec.context import Flags
 from av.video.frame import PictureType
 
 from curation.errors import DISK_FULL_STATUS, disk_is_full
+from curation.media.clocks import seconds
 from curation.media.containers import clock_of, open_media
 from curation.settings import MediaSettings
 
@@ -178,7 +179,7 @@ class AudioTrack:
         for frame in frames:
             samples = frame.to_ndarray()  # float32 [channels, samples]
             if frame.pts is not None:
-                at = round(frame.pts * clock_of(frame) * self.rate)
+                at = round(seconds(frame.pts, clock_of(frame)) * self.rate)
                 if not self._written or abs(at - self._written) > _SYNC_TOLERANCE_S * self.rate:
                     self._silence(at)
                     samples = samples[:, max(0, self._written - at) :]

@@ -18,6 +18,7 @@ from typing import Any, cast
 import av
 from pydantic import TypeAdapter
 
+from curation.media.clocks import seconds
 from curation.media.colours import TRANSFERS
 from curation.media.containers import Contents, clock_of, contents_of, open_media, raise_resource_error
 from curation.media.decode import STILL_S, Picture, Source
@@ -152,11 +153,11 @@ class _SinglePass:
             self._spool.flush(self._timeline.box)
             self._geometry.aspect = self._source.aspect
         ticks = round(cast(int, frame.pts) * clock_of(frame) / self._time_base)
-        time = float(ticks * self._time_base)
+        time = seconds(ticks, self._time_base)
         self._reached = ticks
         if self._is_surplus(time):
             return
-        if (ticks - self._last) * self._time_base <= STILL_S:
+        if seconds(ticks - self._last, self._time_base) <= STILL_S:
             self._step = ticks - self._last
         self._last = ticks
         stored = self._scaler.scale(frame)
@@ -188,7 +189,7 @@ class _SinglePass:
 
     def _is_requested(self, time: float) -> bool:
         """Whether this frame is nearest to a requested boundary or to a multiple of `stride_s`, as far as known yet."""
-        reach = time + float(self._step * self._time_base) / 2
+        reach = time + seconds(self._step, self._time_base) / 2
         requested = False
         while self._requested and self._requested[0] <= reach:
             self._requested.popleft()
@@ -205,7 +206,7 @@ class _SinglePass:
             is_cut = ticks in self._suspects
             key = ticks in self._boundaries or is_cut
             self._suspects.discard(ticks)
-            self._timeline.feed(frame, float(ticks * self._time_base), is_cut)
+            self._timeline.feed(frame, seconds(ticks, self._time_base), is_cut)
             self._video.write(frame, ticks, key)
             if key or self._video.frames - self._key_at >= self._settings.media.key_frame_interval:
                 self._key_at = self._video.frames
@@ -225,7 +226,7 @@ class _SinglePass:
         self._encode(0)
         self._spool.flush(self._timeline.box)
         end = self._reached + max(1, round(self._source.last_ticks * self._source.time_base / self._time_base))
-        duration = float(end * self._time_base)
+        duration = seconds(end, self._time_base)
         self._video.close(end)
         if self._audio:
             for sound, time in self._source.sound(float("inf")):
@@ -246,7 +247,7 @@ class _SinglePass:
             source_width=self._geometry.width,
             source_height=self._geometry.height,
             shots=shots_between(self._detector.boundaries, end, self._time_base),
-            boundaries=tuple(float(t * self._time_base) for t in sorted({*self._boundaries, end})),
+            boundaries=tuple(seconds(t, self._time_base) for t in sorted({*self._boundaries, end})),
             candidates=tuple(Candidate(*kept) for kept in self._spool.kept),
             source_transfer=self._transfer,
             tone_mapping=self._scaler.tone_mapping,

@@ -110,10 +110,10 @@ class TransitionDetector:
         self._pictures[row] = small.reshape(-1)
         self._steps[row] = self._difference(now - 1, now) if now else 0.0
         mean, deviation = cv2.meanStdDev(small)
-        self._deviations[row] = deviation.mean()
+        self._deviations[row] = deviation.sum() / 3
         self.count += 1
         before = self._best, self._flat
-        found = [self._cut(now - self.lateness), self._gradual(now), self._fade(now, float(mean.mean()))]
+        found = [self._cut(now - self.lateness), self._gradual(now), self._fade(now, float(mean.sum()) / 3)]
         return self._seen(found, before)
 
     def finish(self) -> Seen:
@@ -229,7 +229,7 @@ class TransitionDetector:
 
     def _either(self, probes: Picture, first: Picture, second: Picture) -> float:
         """How far the pictures in between are, pixel by pixel, from the nearer of the first and the second, at most."""
-        return max(float(cv2.min(cv2.absdiff(p, first), cv2.absdiff(p, second)).mean()) for p in probes)
+        return max(cv2.sumElems(cv2.min(cv2.absdiff(p, first), cv2.absdiff(p, second)))[0] / first.size for p in probes)
 
     def _is_pan(self, a: int, b: int) -> bool:
         """Whether a half of one picture is found again, moved, in the other."""
