@@ -85,7 +85,8 @@ class Source:
         self._sound_until = 0.0  # until when it was decoded, on the range's clock
         self._zero: int | None = None  # the first frame's timestamp, on the mended clock
         self._zero_s = 0.0
-        self._late = 0.0  # seconds from the beginning of the file's clock to there
+        self.late = 0.0
+        """Seconds from the beginning of the file's clock to its first frame, once that is read."""
         self._range_start = 0.0  # seconds from there to the first frame of the range
 
     @property
@@ -96,7 +97,7 @@ class Source:
     @property
     def start(self) -> float:
         """When the first frame of the range is shown, in seconds on the file's clock. Known once it is read."""
-        return self._late + self._range_start
+        return self.late + self._range_start
 
     def pictures(self, start: float, end: float, marks: Sequence[float] = ()) -> Iterator[Picture]:
         """The frames shown from `start` until `end`, seconds on the file's clock; their ticks begin at 0.
@@ -108,8 +109,8 @@ class Source:
         frames = self._in_order()
         if (head := next(frames, None)) is None:  # after which it is known when the picture begins
             return
-        start, end = max(0.0, start - self._late), end - self._late
-        marks = sorted({start, *(mark - self._late for mark in marks)})
+        start, end = max(0.0, start - self.late), end - self.late
+        marks = sorted({start, *(mark - self.late for mark in marks)})
         for frame, ticks, half in self._with_repeats(itertools.chain([head], frames), start, marks):
             if seconds(ticks + half, self.time_base) <= start:
                 continue
@@ -183,7 +184,7 @@ class Source:
             pts -= round(offset / self._tick_s)
             if self._zero is None:
                 self._zero, self._zero_s = pts, seconds(pts, self.time_base)
-                self._late = max(0.0, self._zero_s - begin_of(self.container))
+                self.late = max(0.0, self._zero_s - begin_of(self.container))
             if pts - self._zero <= last:
                 self.damage.stray += 1
                 continue

@@ -58,6 +58,9 @@ def single_pass(argument: dict[str, Any]) -> PassResult:
         try:
             for picture in source.pictures(start, float("inf") if end is None else end, task.boundaries):
                 single.feed(picture)
+            if end is not None and end <= source.late:
+                begins = f"{source.late:.2f} s into the file"
+                raise Rejected(Kind.TOO_SHORT, f"the requested range ends before the picture begins, {begins}")
             return single.finish()
         except av.FFmpegError as error:
             raise_resource_error(error)

@@ -57,11 +57,12 @@ def _scored(sample: bytes, known: dict[str, float] | None, stated: str | None) -
     for page, languages in by_page.items():
         text = sample.decode(page, "replace")
         counts = Counter(text)
-        places = _places(text)
+        places, visual = _places(text), _places(text[::-1])
         for language in languages:
             weights = _weights(language)
             letters = sum(count * weights[char] for char, count in counts.items())
-            yield (page, language), letters + places + _prior(page, language, known, stated)
+            as_read = max(places, visual) if language == "he" else places  # older files have it in visual order
+            yield (page, language), letters + as_read + _prior(page, language, known, stated)
 
 
 def _prior(page: str, language: str, known: Mapping[str, float] | None, stated: str | None) -> float:

@@ -28,6 +28,10 @@ _TIMING = re.compile(rf"^[^\d\n]{{0,8}}?{_TIME}\s{{0,8}}{_ARROW}\s{{0,8}}{_TIME}
 _EXACT = r"\d{1,2}:\d{1,2}:\d{1,2}[.,]\d{1,3}"
 _STAMP = r"(?:\d{1,4}:)?\d{1,2}:\d{2}[.,]\d{1,3}"
 _EXACT_LINE = re.compile(rf"\s{{0,8}}{_STAMP}\s{{0,8}}-->\s{{0,8}}{_STAMP}(?!\d)")
+_FRAMES = r"(\d{1,2}:\d\d:\d\d):(\d\d)"
+_FRAME_LINE = re.compile(rf"^[ \t]{{0,8}}{_FRAMES}[ \t]{{0,8}}-->[ \t]{{0,8}}{_FRAMES}(?![\d:.,])", re.MULTILINE)
+_FEWEST_FRAMES = 3  # lines of times that count frames, to tell them from hundredths
+_RATES = (24, 25, 30)  # frames a second
 _NO_ARROW = re.compile(rf"^\s{{0,8}}({_EXACT})[\s,;|~–-]{{1,8}}({_EXACT})\s{{0,8}}$")
 _ONE_TIME = re.compile(rf"^\s{{0,8}}{_EXACT}\s{{0,8}}$")
 _ANY_TIME, _ANY_ARROW = re.compile(_TIME), re.compile(_ARROW)
@@ -53,7 +57,25 @@ def blocks_of(text: str) -> list[Block]:
     >>> blocks_of("1\\n00: 00: 01,5 -> 00: 00: 02,0\\nGood\\nmorning.\\n")
     [Block(start=1.5, end=2.0, lines=('Good', 'morning.'))]
     """
-    return _with_times(itertools.islice(_blocks(text), MAX_CUES))
+    return _with_times(itertools.islice(_blocks(_without_frames(text)), MAX_CUES))
+
+
+def _without_frames(text: str) -> str:
+    """`text` with fractions in place of the frames that its times count (00:00:01:12).
+
+    The rate is the least that a film or a broadcast may have.
+    """
+    lines = _FRAME_LINE.findall(text)
+    largest = max((int(frame) for line in lines for frame in line[1::2]), default=0)
+    rate = next((rate for rate in _RATES if largest < rate), None)
+    if rate is None or len(lines) < _FEWEST_FRAMES:
+        return text
+
+    def as_fractions(line: re.Match[str]) -> str:
+        start, first, end, last = line.groups()
+        return f"{start}.{1000 * int(first) // rate:03} --> {end}.{1000 * int(last) // rate:03}"
+
+    return _FRAME_LINE.sub(as_fractions, text)
 
 
 def has_times(text: str) -> bool:
@@ -88,6 +110,7 @@ def _blocks(text: str) -> Iterator[tuple[_Times, list[str]]]:
     skipping = False  # inside a NOTE, STYLE or REGION block
     blank = True  # whether the previous line was
     before = ""
+    is_webvtt = text.lstrip("\ufeff \t\r\n").startswith("WEBVTT")  # SubRip has no comments
     for line, found, is_sure in zip(lines, found_in, exact, strict=True):
         if found and is_exact and not is_sure and not _may_be_broken(line, before):
             found = None
@@ -102,7 +125,7 @@ def _blocks(text: str) -> Iterator[tuple[_Times, list[str]]]:
             skipping = False
             if not blank:
                 payload.append("")
-        elif blank and _NOT_TEXT.match(line):
+        elif blank and is_webvtt and _NOT_TEXT.match(line):
             skipping = True
         elif not skipping and (kept := line[: min(room, left)]) and not _ONE_TIME.match(line[:_LONGEST]):
             payload.append(kept)

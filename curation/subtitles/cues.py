@@ -12,7 +12,9 @@ from curation.languages import UNSPACED_SCRIPTS
 from curation.subtitles.cue_blocks import blocks_of
 from curation.subtitles.markup import AT, NAME, TURN, spoken_text
 from curation.subtitles.not_speech import without_data
+from curation.subtitles.songs import with_notes
 from curation.subtitles.speakers import mark_speakers
+from curation.subtitles.visual_order import in_logical_order
 
 MAX_CHARACTERS = 16_000_000  # text beyond this is not read; a four-hour film has less than one million
 MAX_PIECES = 100_000
@@ -65,7 +67,7 @@ def pieces_of(text: str) -> list[Piece]:
     1.6 3.0 Who is there? True
     """
     names: dict[str, int] = {}
-    blocks = without_data(blocks_of(text[:MAX_CHARACTERS]))
+    blocks = with_notes(in_logical_order(without_data(blocks_of(text[:MAX_CHARACTERS]))))
     texts = mark_speakers([spoken_text("\n".join(block.lines), names) for block in blocks], names)
     known = list(names)
     cues = [_Cue(b.start, b.end, _lines(t, b.start, b.end, known)) for b, t in zip(blocks, texts, strict=True)]

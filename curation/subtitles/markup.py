@@ -10,6 +10,7 @@ import re
 
 from curation.subtitles.cue_blocks import seconds_of
 from curation.subtitles.descriptions import without_descriptions
+from curation.subtitles.songs import NOTES
 
 AT, TURN, NAME = "\ue000", "\ue001", "\ue002"
 """The marks: AT seconds AT is a time, TURN a change of speaker, NAME number NAME a speaker by place in `names`."""
@@ -28,8 +29,7 @@ _TAG = re.compile(
 )
 _RUBY = re.compile(r"<rt>[^<>]{0,100}</rt>", re.IGNORECASE)
 _OVERRIDE = re.compile(r"\{\\[^{}]{0,200}\}|\{[cfhopsyCFHOPSY]:[^{}]{0,100}\}")
-_NOTES = "♪♫♬♩🎵🎶"
-_SUNG = re.compile(rf"[{_NOTES}][^{_NOTES}]{{0,1000}}(?:[{_NOTES}]+|$)|^\s*+#\s[^#]{{0,1000}}\s#\s*+$")
+_SUNG = re.compile(rf"[{NOTES}][^{NOTES}]{{0,1000}}(?:[{NOTES}]+|$)|^\s*+#\s[^#]{{0,1000}}\s#\s*+$")
 _ARROWS = re.compile(
     r"(?:^|(?<=\s))>{2,3}(?:\s{0,3}([A-Z][\w.'’-]{0,20}(?: [A-Z][\w.'’-]{0,20}){0,2}):(?=\s))?", re.MULTILINE
 )

@@ -17,7 +17,7 @@ _LABEL = re.compile(
 _SMALL = {"de", "da", "di", "del", "van", "von", "der", "den", "bin", "ibn", "al", "el", "la", "le", "and", "of", "the"}
 _WORDS = """
     ai aka am ans answer api asap attention bbc bonus breaking caution ceo chapter cia cnn con conclusion cons
-    context css day diy dna dvd eg eu example exercise fact faq fbi final fun fyi gdp gps hint html http https ibm
+    context covid css day diy dna dvd eg eu example exercise fact faq fbi final fun fyi gdp gps hint html http https ibm
     id ie important intro it json lesson lgbt method mit ml moral myth nasa nato nb nba next nfl note noted
     objective observation oecd ok option outro p.s part pc pdf plot plus pm point pov pro problem pros ps question
     quick quiz quote re reason recap remember reminder result rna rsvp rule scene section solution spoiler sql
@@ -60,11 +60,14 @@ def _meeting_names(texts: Sequence[str]) -> frozenset[str]:
 
 
 def _may_name(name: str) -> bool:
-    """Whether a label looks like a name: a few words that are capitalised, or of a script without capitals."""
+    """Whether a label looks like a name: few words, capitalised or of a script without capitals; or a nickname."""
     words = name.split()
     if _is_no_name(words) or len(words) > 5 or not any(map(str.isalpha, name)):
         return False
-    return all(w[0].isupper() or not w[0].isalpha() or w.lower() == w.upper() or w in _SMALL for w in words)
+    is_nickname = len(words) == 1 and name.isidentifier()
+    return is_nickname or all(
+        w[0].isupper() or not w[0].isalpha() or w.lower() == w.upper() or w in _SMALL for w in words
+    )
 
 
 def _recurring_capitals(texts: Sequence[str]) -> frozenset[str]:

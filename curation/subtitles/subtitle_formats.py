@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, ParseError, iterparse
 
@@ -102,6 +102,9 @@ def _payload(text: str) -> str:
 
 _PLACED = re.compile(r"\\(?:pos|move|i?clip|org)\(")
 _EFFECT = re.compile(r"\s*(?:fx|karaoke|code|template)\b", re.IGNORECASE)
+_FIELDS = ("layer", "start", "end", "style", "name", "marginl", "marginr", "marginv", "effect", "text")
+_OTHER_NAMES = {"marked": "layer", "actor": "name"}
+_NUMBERS = ("layer", "marginl", "marginr", "marginv")
 _DRAWING = re.compile(r"\\p[1-9]")
 
 
@@ -120,14 +123,35 @@ def _substation(text: str, form: str) -> Iterator[Cue]:
 def _dialogue(text: str, form: str) -> Iterator[SSAEvent]:
     from pysubs2 import SSAFile  # imported where such a file is read, which is rare
 
+    order: Sequence[int] | None = None  # of the fields of the lines, if it is not the usual one
     for line in text.splitlines():
+        if line.startswith("Format:"):
+            order = _order(line[:_MAX_LINE])
         if not line.startswith("Dialogue:") or _DRAWING.search(line, 0, _MAX_LINE):
             continue
+        line = _reordered(line, order) if order else line
         try:
             events = SSAFile.from_string(line[:_MAX_LINE], form).events
         except ValueError:
             continue
         yield from (event for event in events if event.text and not _EFFECT.match(event.effect))
+
+
+def _order(line: str) -> Sequence[int] | None:
+    """Where the line that names the fields has those of _FIELDS; None if in that order, or if it names others."""
+    fields = [field.strip().lower() for field in line.removeprefix("Format:").split(",")]
+    names = [_OTHER_NAMES.get(field, field) for field in fields]
+    if names[-1:] != ["text"] or names == list(_FIELDS) or not {"start", "end"} <= set(names):
+        return None
+    return [names.index(name) if name in names else -1 for name in _FIELDS] if len(names) <= 20 else None
+
+
+def _reordered(line: str, order: Sequence[int]) -> str:
+    """A line of dialogue with its fields in the order of _FIELDS; those that it lacks are empty, or 0."""
+    values = line.removeprefix("Dialogue:").split(",", max(order))
+    found = {name: values[at] for name, at in zip(_FIELDS, order, strict=True) if 0 <= at < len(values)}
+    usual = (found.get(name, "0" if name in _NUMBERS else "").strip() for name in _FIELDS)
+    return f"Dialogue: {','.join(usual)}"
 
 
 # --- TTML -------------------------------------------------------------------------------------------------------------

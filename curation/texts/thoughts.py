@@ -15,7 +15,7 @@ _OPENING = re.compile(
     re.IGNORECASE,
 )
 _CLOSING = re.compile(
-    rf"</(?:{_NAMES})>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>"
+    rf"(?<![`\"'“‘])</(?:{_NAMES})>(?![`\"'”’])|\[/THINK\]|◁/think▷|<\|end_of_thought\|>"
     r"|<\|?channel\|?>\s*final\s*(?:<\|message\|>)?|<channel\|>",
     re.IGNORECASE,
 )

@@ -34,7 +34,7 @@ _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "„": "�
 _OPENING_TAGS, _CLOSING_TAG = re.compile(r"(?:<\w+>\s*)*"), re.compile(r"</\w+>\s*")
 # Ends of turns and beginnings of others, by chat templates: ChatML, Llama, gpt-oss, Gemma, DeepSeek, Mistral.
 _TURN = re.compile(
-    r"<[|｜][^\s<>|｜]{1,40}[|｜]>|</?s>|<(?:eos|bos|pad|unk|end_of_utterance)>|<(?:end|start)_of_turn>|\[/?INST\]"
+    r"<[|｜][^\s<>|｜]{1,40}[|｜]>|(?<![`\"'“‘])</?s>(?![`\"'”’])|<(?:eos|bos|pad|unk|end_of_utterance)>|<(?:end|start)_of_turn>|\[/?INST\]"
 )
 _ROLE = re.compile(r"(?:assistant|model)(?::\s|\s*\n)\s*", re.IGNORECASE)
 _FENCE = re.compile(r"(?:```|~~~)(?:[\w+-]*[ \t]*\n)?")

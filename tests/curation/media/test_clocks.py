@@ -297,6 +297,13 @@ def test_a_range_may_begin_and_end_while_the_picture_stands_still(tmp_path: Path
     assert clocks.beeps(tmp_path / "stored.mp4") == pytest.approx([2.5, 6.5, 10.5], abs=_TOLERANCE_S)
 
 
+def test_a_range_before_the_picture_begins_is_refused_by_its_name(tmp_path: Path) -> None:
+    with pytest.raises(Rejected, match=r"ends before the picture begins, 3\.\d+ s into the file"):
+        passed(late(tmp_path, "a.mkv", "v"), start=0.5, end=2.5)
+    with pytest.raises(Rejected, match="begins after the video's end"):
+        passed(late(tmp_path, "a.mkv", "v"), start=100.0, end=120.0)
+
+
 # --- files that are cut off -----------------------------------------------------------------------------------------
 
 CUT: dict[str, Callable[[Path], Path]] = {

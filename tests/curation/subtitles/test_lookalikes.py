@@ -7,6 +7,8 @@ import pytest
 from curation.records import SubtitleTrack
 from curation.settings import SubtitleSettings
 from curation.subtitles.cascade import sentences_of
+from curation.subtitles.cue_blocks import blocks_of
+from curation.subtitles.text_encoding import decode
 
 SETTINGS = SubtitleSettings(sentence_ends="pauses")
 
@@ -128,3 +130,67 @@ def test_a_track_of_signs_is_not_taken_for_the_speech() -> None:
 )  # fmt: skip
 def test_titles_end_no_sentence(language: str, text: str) -> None:
     assert [sentence for _, sentence in said(srt(f"{text} {text}"), language=language)] == [text, text]
+
+
+def test_a_song_over_several_cues_is_not_speech() -> None:
+    song = ["♪ We are the", "champions, my", "friends ♪"]
+    assert texts(srt("Listen to this.", *song, "Good, isn't it?")) == "Listen to this. Good, isn't it?"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["♪ Music begins", "We stand here now.", "And here we go.", "So it begins.", "What a song.", "That was it ♪"],
+        ["♪ Music begins", "We stand here now.", "♪ Music ends"],
+    ],
+)
+def test_what_is_said_after_a_note_is_speech(lines: list[str]) -> None:
+    assert "We stand here now." in texts(srt(*lines))
+
+
+HEBREW = ["מה שלומכם היום?", "היו שם 12 אנשים.", "אני הולך לישון (עכשיו).", "המים חמים מאוד, רותחים."]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "iso-8859-8"])
+def test_hebrew_in_visual_order_is_read_as_it_is_meant(encoding: str) -> None:
+    visual = [line[::-1].replace("21", "12").translate(str.maketrans("()", ")(")) for line in HEBREW]
+    for lines in (HEBREW, visual):
+        file = srt(*(f"<i>{line}</i>" for line in lines)).encode(encoding)
+        assert texts(decode(file, "he"), language="he") == " ".join(HEBREW)
+
+
+def test_frames_are_not_hundredths() -> None:
+    times = [("00:00:01:12", "00:00:02:24"), ("00:00:03:00", "00:00:04:06"), ("00:00:05:18", "00:00:07:00")]
+    file = "\n\n".join(f"{i}\n{a} --> {b}\nThis is line {i}." for i, (a, b) in enumerate(times, 1))
+    assert [(block.start, block.end) for block in blocks_of(file)] == [(1.48, 2.96), (3.0, 4.24), (5.72, 7.0)]
+    hundredths = file.replace("04:06", "04:86")
+    assert [(block.start, block.end) for block in blocks_of(hundredths)] == [(1.12, 2.24), (3.0, 4.86), (5.18, 7.0)]
+
+
+def test_a_note_in_subrip_is_read_out() -> None:
+    assert texts(srt("He read:\n\nNOTE to self:\nbuy milk.")) == "He read: NOTE to self: buy milk."
+    assert texts(f"WEBVTT\n\nNOTE by the author\n\n{srt('Good morning.')}", "vtt") == "Good morning."
+
+
+def test_the_line_of_fields_says_what_is_where() -> None:
+    file = (
+        "[Script Info]\n[Events]\nFormat: Start, End, Name, Style, Text\n"
+        "Dialogue: 0:00:01.00,0:00:02.00,Anna,Default,Hello, there.\n"
+        "Dialogue: 0:00:03.00,0:00:04.00,Bob,Default,Good morning.\n"
+    )
+    track = SubtitleTrack(language="en", kind="manual", format="ass", text=file)
+    sentences = sentences_of([track], ["en"], SETTINGS).sentences
+    assert [(s.start, s.speaker, s.text) for s in sentences] == [
+        (1.0, "Anna", "Hello, there."),
+        (3.0, "Bob", "Good morning."),
+    ]
+
+
+def test_nicknames_are_speakers_where_every_cue_has_one() -> None:
+    lines = ["bob_7: hello there.", "zoe: hi bob, how are you?", "bob_7: fine, thanks.", "zoe: and the dog?"]
+    track = SubtitleTrack(language="en", kind="manual", format="srt", text=srt(*lines))
+    sentences = sentences_of([track], ["en"], SETTINGS).sentences
+    assert [s.speaker for s in sentences] == ["bob_7", "zoe", "bob_7", "zoe"]
+    assert texts(srt("There is one thing: hope.", "And he said: no.", "We left.")) == (
+        "There is one thing: hope. And he said: no. We left."
+    )

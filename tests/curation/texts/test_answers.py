@@ -161,6 +161,8 @@ def test_answers_that_say_nothing(text: str) -> None:
     [
         BUS,
         "I can't see any people, only an empty street.",
+        "A page of code that ends with the tag `</think>` in a dark editor.",
+        'A slide that says "<s>old</s>" means struck out in HTML.',
         "I can't help but notice a red car in the yard.",
         "Sure enough, the dog jumps over the fence.",
         "Here are two dogs: a brown one and a white one.",
