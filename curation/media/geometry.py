@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
@@ -110,14 +111,17 @@ class Geometry:
 
     def place(self, frame: av.VideoFrame, size: tuple[int, int]) -> Placement:
         """Where `frame` goes in a picture of `size` (width, height): as large as it can be in its own shape."""
-        shown = self._displayed(frame)
-        scale = min(size[0] / shown[0], size[1] / shown[1])
-        missing = [whole - scale * side for whole, side in zip(size, shown, strict=True)]
-        fills = all(m <= max(_NEARLY_PIXELS, _NEARLY * whole) for m, whole in zip(missing, size, strict=True))
-        inner = size if fills else (min(size[0], _even(scale * shown[0])), min(size[1], _even(scale * shown[1])))
-        corner = None if fills else ((size[0] - inner[0]) // 4 * 2, (size[1] - inner[1]) // 4 * 2)
-        orientation = self._orientation
-        return Placement(inner[::-1] if orientation.swapped else inner, orientation, corner)
+        return _place(self._displayed(frame), self._orientation, size)
+
+
+@functools.lru_cache(maxsize=16)
+def _place(shown: tuple[int, int], orientation: Orientation, size: tuple[int, int]) -> Placement:
+    scale = min(size[0] / shown[0], size[1] / shown[1])
+    missing = [whole - scale * side for whole, side in zip(size, shown, strict=True)]
+    fills = all(m <= max(_NEARLY_PIXELS, _NEARLY * whole) for m, whole in zip(missing, size, strict=True))
+    inner = size if fills else (min(size[0], _even(scale * shown[0])), min(size[1], _even(scale * shown[1])))
+    corner = None if fills else ((size[0] - inner[0]) // 4 * 2, (size[1] - inner[1]) // 4 * 2)
+    return Placement(inner[::-1] if orientation.swapped else inner, orientation, corner)
 
 
 def _even(number: float) -> int:

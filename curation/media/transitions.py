@@ -24,6 +24,7 @@ Picture = NDArray[np.uint8]
 
 # Colours are 0 to 255, and a difference of pictures is the mean over pixels and channels.
 _SIZE = (32, 18)  # columns, lines
+_VALUES = _SIZE[0] * _SIZE[1] * 3  # of a picture
 _AROUND = 5  # frames on either side of a cut whose steps are compared with it
 _BACK = 6  # a flash is shorter than this
 _CUT = 10.0  # least difference of a cut, and …
@@ -91,7 +92,7 @@ class TransitionDetector:
 
     def __init__(self) -> None:
         self.count = 0  # of the frames given
-        self._pictures = np.zeros((2 * HISTORY, _SIZE[0] * _SIZE[1] * 3), np.uint8)
+        self._pictures = np.zeros((2 * HISTORY, _VALUES), np.uint8)
         self._steps = np.zeros(2 * HISTORY)
         self._deviations = np.zeros(2 * HISTORY)
         self._base = 0  # number of the frame in row 0
@@ -137,8 +138,8 @@ class TransitionDetector:
         return picture
 
     def _difference(self, a: int, b: int) -> float:
-        first, second = self._picture(a), self._picture(b)
-        return cv2.norm(first, second, cv2.NORM_L1) / first.size
+        first, second = self._pictures[a - self._base], self._pictures[b - self._base]
+        return cv2.norm(first, second, cv2.NORM_L1) / _VALUES
 
     # --- cuts -------------------------------------------------------------------------------------------------------
 
@@ -172,8 +173,10 @@ class TransitionDetector:
         """The dissolve or wipe that no later window can show better."""
         for length in _WINDOWS:
             if now - length >= self._base and now % (1 + length // 16) == 0:
-                window = self._window(now - length, now)
-                self._best = window if self._best is None else self._best.joined(window)
+                difference = self._difference(now - length, now)
+                if difference >= _GRADUAL:
+                    window = self._window(now - length, now, difference)
+                    self._best = window if self._best is None else self._best.joined(window)
         best = self._best
         if best is None or (now - best.first <= _SETTLED and now - best.last <= HISTORY - _WINDOWS[-1]):
             return None
@@ -189,12 +192,11 @@ class TransitionDetector:
             return None
         return self._measured(best)
 
-    def _window(self, a: int, b: int) -> Transition | None:
-        """A dissolve or wipe that the frames from `a` to `b` are taken for."""
+    def _window(self, a: int, b: int, difference: float) -> Transition | None:
+        """A dissolve or wipe that the frames from `a` to `b`, which differ by `difference`, are taken for."""
         first, second = self._picture(a), self._picture(b)
-        difference = self._difference(a, b)
         steps = self._steps[a + 1 - self._base : b + 1 - self._base]
-        if difference < _GRADUAL or steps.max() > _STEP * difference:
+        if steps.max() > _STEP * difference:
             return None
         mixed = self._mixture(a, b) / difference
         if mixed < _MIXED:
