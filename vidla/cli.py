@@ -11,9 +11,9 @@ import sys
 from typing import Annotated, Any, NamedTuple, NoReturn
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
-from curation.errors import Interrupted, Superseded, VidlaError
+from curation.errors import Interrupted, Superseded, UsageError, VidlaError
 from curation.redaction import redact
 
 
@@ -64,13 +64,23 @@ class LazyGroup(TyperGroup):
         return name, load(name) if name else stub, rest
 
 
+class OneDatasetCommand(TyperCommand):
+    """A command that refuses a second `--dataset`, unless it takes several, rather than silently use the last."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _, _, order = self.make_parser(ctx).parse_args(list(args))
+        if sum(parameter.name == "dataset" and not parameter.multiple for parameter in order) > 1:
+            raise UsageError(f"`vidla {self.name}` takes one dataset, but --dataset is given more than once")
+        return super().parse_args(ctx, args)
+
+
 def load(name: str) -> Any:
     """The click command of this name, its module imported."""
     module, _, attribute = COMMANDS[name].origin.partition(":")
     command = getattr(importlib.import_module(module), attribute)
     if not isinstance(command, typer.Typer):
         function, command = command, typer.Typer(add_completion=False, rich_markup_mode=None)
-        command.command(name)(function)
+        command.command(name, cls=OneDatasetCommand)(function)
     loaded: Any = typer.main.get_command(command)
     for each in (loaded, *getattr(loaded, "commands", {}).values()):
         each.help = each.help.replace("Example: ", "\b\nExample: ")  # not wrapped, so that it can be copied
