@@ -279,6 +279,11 @@ class Source:
             for frame in frames:
                 yield frame, self._sound_time(frame)
 
+    def drop_sound(self) -> None:
+        """Forget the sound that was read so far, if the pictures alone are of interest."""
+        self._sound_packets.clear()
+        self._sound_bytes = 0
+
     def _is_stray(self, packet: av.Packet[Any], offset: float) -> bool:
         ends = seconds(packet.pts or 0, self._sound_tick) - offset
         return self._sound_read < ends - _STRAY_S
