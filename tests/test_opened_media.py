@@ -18,6 +18,7 @@ from curation.media.merge import merge
 from curation.rejects import Rejected
 from curation.settings import MediaSettings, Settings
 from curation.sources import ytdlp_child
+from model.data.any_video import VideoFiles
 from model.data.frame_reader import BrokenMedia, Frames, read_frames, read_with_pyav
 from model.evaluation.annotations import Example
 from model.evaluation.benchmark import _range
@@ -69,7 +70,7 @@ def trained_without_torchcodec(path: Path, folder: Path) -> Frames:
 
 def evaluated(path: Path, folder: Path) -> Frames:
     begin, end = _range(Example("v", ("text",), path, None, None))
-    return read_frames(path, [begin + share * (end - begin) for share in (0.1, 0.5, 0.9)])
+    return VideoFiles().read(str(path), [begin + share * (end - begin) for share in (0.1, 0.5, 0.9)], 64)
 
 
 PLACES: tuple[Place, ...] = (

@@ -80,7 +80,7 @@ def evaluate(
         typer.Option(
             "--videos",
             metavar="FOLDER",
-            help="folder with the annotated videos; guarded only while their headers are read, so name files you trust",
+            help="folder with the annotated videos, in any format that `vidla curate` reads",
         ),
     ] = None,
     classes: Annotated[
@@ -127,8 +127,9 @@ def evaluate(
     triplet_rows = None if triplets is None else read_set(triplets)
     with init_distributed() as world:
         model, settings = load_trained(run, assignments or ())
+        data = settings.data
         encoder = Encoder(
-            model.to(world.device), world, settings.precision, settings.micro_batch, settings.data.workers
+            model.to(world.device), world, settings.precision, settings.micro_batch, data.workers, data.max_missing
         )
         metrics: Evaluation | ZeroShotMetrics
         if files is not None:

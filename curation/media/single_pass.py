@@ -15,7 +15,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from curation import guard
 from curation.errors import DISK_FULL_STATUS
-from curation.media.containers import Contents
 from curation.records import Shot, Timeline
 from curation.rejects import Kind, Rejected
 from curation.settings import MediaSettings, Settings
@@ -131,12 +130,6 @@ def probe(path: Path, settings: MediaSettings) -> Probe:
     """Read the header of the media at `path`. Raises Rejected if it has no usable video."""
     limits = guard.Limits(_PROBE_S, settings.memory_bytes)
     return _guarded("probe", ProbeTask(path, settings), limits, Probe)
-
-
-def contents(path: Path, settings: MediaSettings) -> Contents:
-    """What the container at `path` holds. Raises Rejected if it is not one that holds its media itself."""
-    limits = guard.Limits(_PROBE_S, settings.memory_bytes)
-    return _guarded("contents", ProbeTask(path, settings), limits, Contents)
 
 
 def decode_once(

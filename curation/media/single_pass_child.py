@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 
 from curation.media.clocks import seconds
 from curation.media.colours import TRANSFERS
-from curation.media.containers import Contents, clock_of, contents_of, open_media, raise_resource_error
+from curation.media.containers import clock_of, open_media, raise_resource_error
 from curation.media.decode import STILL_S, Picture, Source
 from curation.media.encode import AudioTrack, VideoTrack, copy_packets, open_stored, stored_time_base
 from curation.media.geometry import Geometry
@@ -43,10 +43,6 @@ def probe(argument: dict[str, Any]) -> Probe:
         video = video_stream(container, task.path, task.settings)
         duration = declared_duration(container, video)
         return Probe(duration, video.width, video.height, bool(container.streams.audio))
-
-
-def contents(argument: dict[str, Any]) -> Contents:
-    return contents_of(TypeAdapter(ProbeTask).validate_python(argument).path)
 
 
 def single_pass(argument: dict[str, Any]) -> PassResult:

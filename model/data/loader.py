@@ -22,7 +22,7 @@ from curation.errors import DatasetError
 from curation.media.picture_box import WHOLE, pixels_in
 from model.data.augment import apply_view, centre_view, random_view
 from model.data.clips import ClipRow, Clips
-from model.data.frame_reader import BrokenMedia, read_frames, sample_times
+from model.data.frame_reader import BrokenMedia, sample_times
 from model.data.media_cache import Media
 from model.data.sampler import Draw, seed_of
 
@@ -89,7 +89,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
 
     def _sample(self, clip: ClipRow, random: Random) -> dict[str, Any]:
         times = sample_times(clip.start, clip.end, self.frames, random if self.augmentation else None)
-        pixels = read_frames(self.media.open(clip.media_uri), times).pixels
+        pixels = self.media.read(clip.media_uri, times, self.size).pixels
         left, top, height, width = pixels_in(clip.box or WHOLE, *pixels.shape[2:])
         if self.augmentation:
             view = random_view(height, width, self.augmentation.crops, self.augmentation.flip, random)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from curation.dataset.dataset import Dataset
 from curation.dataset.media_paths import checked, path_of_media
 from curation.dataset.object_store import read_errors, write_errors
 from curation.ids import content_digest
+from model.data.frame_reader import Frames, read_frames
 
 BLOCK_BYTES = 2**20
 HELD_BLOCKS = 4  # per open file, in memory
@@ -143,8 +144,11 @@ class CachedFile(io.RawIOBase):
 class Media(Protocol):
     """Files of media by name."""
 
-    def open(self, media_uri: str) -> Path | BinaryIO:
-        """A path, or an open file. Raises OSError."""
+    def read(self, media_uri: str, times: Sequence[float], side: int) -> Frames:
+        """The frames shown at `times`, seconds in order. Raises BrokenMedia, OSError, DatasetError.
+
+        They are not enlarged; otherwise their shorter side has at least `side` pixels, if that can be chosen.
+        """
 
 
 @dataclass(frozen=True)
@@ -159,6 +163,10 @@ class MediaStore:
         if self.dataset.folder is not None:
             return path_of_media(self.dataset.folder, media_uri)
         return cast(BinaryIO, CachedFile(self.cache, self.dataset, checked(media_uri)))
+
+    def read(self, media_uri: str, times: Sequence[float], side: int) -> Frames:
+        """The frames shown at `times`, as large as they are stored. Raises BrokenMedia, OSError, DatasetError."""
+        return read_frames(self.open(media_uri), times)
 
 
 def media_store(dataset: Dataset, folder: str | None, max_bytes: int) -> MediaStore:

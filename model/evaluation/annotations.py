@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 
 from curation.errors import InputError
-from curation.file_types import VIDEO_SUFFIXES
+from curation.file_types import VIDEO_SUFFIXES, is_video
 
 DIDEMO_SECONDS = 30.0
 SHOWN = 5
-_SUFFIX = re.compile(rf"\.({'|'.join(VIDEO_SUFFIXES)})$", re.IGNORECASE)
+_RARE_SUFFIXES = ("gif", "rm", "rmvb", "ogg", "mpe", "qt", "ivf")  # may also be those of previews and sound
+_SUFFIX = re.compile(rf"\.({'|'.join((*VIDEO_SUFFIXES, *_RARE_SUFFIXES))})$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -327,7 +328,7 @@ def find_videos(annotations: Sequence[Annotation], folder: Path) -> BenchmarkFil
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder")
     files: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(folder.rglob("*"), key=lambda path: (not is_video(path.name), path)):
         if _SUFFIX.search(path.name) and path.is_file():
             files.setdefault(_strip_suffix(path.name), path)
     examples, missing = [], []

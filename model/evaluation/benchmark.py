@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
-from torch import Tensor
 
 from curation.errors import InputError
-from curation.media.single_pass import contents
 from curation.records import SCALES
-from curation.rejects import Rejected
-from curation.settings import MediaSettings
+from model.data.any_video import VideoFiles, measure
 from model.data.clips import CLIP_SCHEMA, Clips, write_clips
+from model.data.frame_reader import BrokenMedia
 from model.evaluation.annotations import (
     Annotation,
     BenchmarkFiles,
@@ -27,11 +25,11 @@ from model.evaluation.annotations import (
     read_msvd,
     read_vatex,
 )
-from model.evaluation.evaluate import Encoder, Evaluation
+from model.evaluation.evaluate import Encoder, Evaluation, VideoFeatures
 from model.evaluation.retrieval import RESAMPLES, evaluate_retrieval
 from model.evaluation.zero_shot import ZeroShotMetrics, build_classifier, class_indices, classify
 
-_SHORTEST_S = 0.1  # of a range that its file's header does not bear out
+_SHORTEST_S = 0.1  # of a range, however short its file
 KINETICS = "kinetics"
 """The benchmark whose texts are classes."""
 
@@ -60,7 +58,7 @@ def read_annotations(source: str) -> tuple[Annotation, ...]:
 
 def evaluate_benchmark(encoder: Encoder, files: BenchmarkFiles, resamples: int = RESAMPLES) -> Evaluation:
     """Retrieval among the videos of a benchmark; all texts of a video are right for it. Raises DatasetError."""
-    videos, valid, durations = _encode_videos(encoder, files)
+    (videos, valid, unreadable), durations = _encode_videos(encoder, files)
     pairs = [(text, index) for index in valid for text in files.examples[index].texts]
     metrics = evaluate_retrieval(
         encoder.encode_texts([text for text, _ in pairs]),
@@ -71,7 +69,7 @@ def evaluate_benchmark(encoder: Encoder, files: BenchmarkFiles, resamples: int =
         durations=durations,
         resamples=resamples,
     )
-    return Evaluation({"videos": metrics}, len(files.examples) - len(valid))
+    return Evaluation({"videos": metrics}, len(files.examples) - len(valid), unreadable)
 
 
 def classify_benchmark(
@@ -83,38 +81,25 @@ def classify_benchmark(
     """
     labels = class_indices([example.texts[0] for example in files.examples], classes)
     classifier = build_classifier(classes, templates, encoder.encode_texts)
-    videos, valid, _ = _encode_videos(encoder, files)
+    (videos, valid, unreadable), _ = _encode_videos(encoder, files)
     metrics = classify(videos, classifier, [labels[index] for index in valid])
-    return replace(metrics, unreadable=len(labels) - len(valid))
+    return replace(metrics, unreadable=len(labels) - len(valid), unreadable_files=unreadable)
 
 
-def _encode_videos(encoder: Encoder, files: BenchmarkFiles) -> tuple[Tensor, list[int], list[float]]:
-    """Features of the readable videos, the indices of their examples, and their durations in seconds."""
+def _encode_videos(encoder: Encoder, files: BenchmarkFiles) -> tuple[VideoFeatures, list[float]]:
+    """Features of the readable videos, whose indices are those of their examples, and their durations in seconds."""
     ranges, refused = [], {}
     for example in files.examples:
         try:
             ranges.append(_range(example))
-        except Rejected as error:
-            refused[str(example.path.absolute())] = error.message
+        except BrokenMedia as error:
+            refused[str(example.path.absolute())] = str(error)
             ranges.append((0.0, _SHORTEST_S))
     with tempfile.TemporaryDirectory() as folder:
         clips = _write_clips(files, ranges, Path(folder) / "clips.arrow")
-        dataset = encoder.clip_dataset(clips, _Videos(refused))
-        features, valid = encoder.encode_videos(dataset, range(len(clips)))
-        rows = [clips[index] for index in valid]
-    return features, valid, [row.end - row.start for row in rows]
-
-
-@dataclass(frozen=True)
-class _Videos:
-    """The files of a benchmark by their paths, but for those that were `refused`, with the reason."""
-
-    refused: Mapping[str, str]
-
-    def open(self, media_uri: str) -> Path:
-        if media_uri in self.refused:
-            raise OSError(self.refused[media_uri])
-        return Path(media_uri)
+        dataset = encoder.clip_dataset(clips, VideoFiles(refused))
+        found = encoder.encode_videos(dataset, range(len(clips)))
+    return found, [end - start for start, end in (ranges[index] for index in found.indices)]
 
 
 def _write_clips(files: BenchmarkFiles, ranges: Sequence[tuple[float, float]], path: Path) -> Clips:
@@ -136,7 +121,9 @@ def _write_clips(files: BenchmarkFiles, ranges: Sequence[tuple[float, float]], p
 
 
 def _range(example: Example) -> tuple[float, float]:
-    """Start and end in seconds, by the header, which a guarded child reads first. Raises Rejected."""
-    duration = contents(example.path, MediaSettings()).duration or 0.0
-    start, end = example.start or 0.0, min(example.end or duration, duration)
+    """Start and end in seconds on the file's clock. Raises BrokenMedia."""
+    length = measure(example.path)
+    start, end = example.start or 0.0, min(example.end or length, length)
+    if start >= length:
+        raise BrokenMedia(f"it ends at {length:.1f} s, before the annotated part, which begins at {start:g} s")
     return start, max(end, start + _SHORTEST_S)

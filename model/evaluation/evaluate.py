@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import pyarrow as pa
 import torch
@@ -27,7 +27,7 @@ from model.data.clips import (
     select_clips,
     write_clips,
 )
-from model.data.loader import Batch, ClipDataset, load_batches, tokenize
+from model.data.loader import Batch, ClipDataset, list_files, load_batches, tokenize
 from model.data.media_cache import Media, media_store
 from model.data.sampler import SequentialBatchSampler
 from model.data.split import is_held_out
@@ -46,6 +46,8 @@ class Evaluation:
 
     metrics: Mapping[str, RetrievalMetrics]
     unreadable: int
+    unreadable_files: Mapping[str, str] = field(default_factory=dict)
+    """The reasons, by file."""
 
     @property
     def score(self) -> float:
@@ -62,27 +64,42 @@ class Evaluation:
 
     def to_json(self) -> str:
         figures = {name: json.loads(metrics.to_json()) for name, metrics in self.metrics.items()}
-        return json.dumps({"score": self.score, "unreadable": self.unreadable, "figures": figures}, indent=2) + "\n"
+        left_out = {"unreadable": self.unreadable, "unreadable_files": dict(self.unreadable_files)}
+        return json.dumps({"score": self.score, **left_out, "figures": figures}, indent=2) + "\n"
 
     def __str__(self) -> str:
         parts = [f"{name}\n{metrics}" for name, metrics in self.metrics.items()]
         if self.unreadable:
-            parts.append(f"{self.unreadable} clips cannot be read and are left out")
+            files = list_files(self.unreadable_files)
+            parts.append(f"{self.unreadable} clips cannot be read and are left out: {files}")
         return "\n\n".join(parts)
 
 
 # --- features -------------------------------------------------------------------------------------------------------
 
 
+class VideoFeatures(NamedTuple):
+    """`features` (n, D), on the CPU, of the clips that can be read; their `indices`; and the files that cannot be."""
+
+    features: Tensor
+    indices: list[int]
+    unreadable_files: dict[str, str]
+    """The reasons, by file."""
+
+
 @dataclass(frozen=True)
 class Encoder:
-    """A model that encodes videos and texts in micro-batches, shared out among the processes."""
+    """A model that encodes videos and texts in micro-batches, shared out among the processes.
+
+    At most the share `max_missing` of the clips may be unreadable.
+    """
 
     model: VidLA
     world: World
     precision: Precision
     micro_batch: int
     workers: int
+    max_missing: float = 1.0
 
     @property
     def scale(self) -> float:
@@ -95,23 +112,34 @@ class Encoder:
         return ClipDataset(clips, media, video.frames, video.image_size, self.model.config.text.context)
 
     @torch.no_grad()
-    def encode_videos(self, clips: ClipDataset, chosen: Sequence[int]) -> tuple[Tensor, list[int]]:
-        """Features (n, D), on the CPU, of the `chosen` clips that can be read, and the indices of these, in order.
+    def encode_videos(self, clips: ClipDataset, chosen: Sequence[int]) -> VideoFeatures:
+        """Features of the `chosen` clips that can be read, in order of their indices.
 
-        Raises DatasetError if none can be read.
+        Raises DatasetError, in all processes, if too many cannot be read, or none can.
         """
         sampler = SequentialBatchSampler(len(chosen), self.micro_batch, self.world.rank, self.world.size)
         batches = [[(chosen[position], seed) for position, seed in draws] for draws in sampler]
-        own_features: dict[int, Tensor] = {}
+        own_features, missing, files = dict[int, Tensor](), 0, dict[str, str]()
         for batch in load_batches(clips, batches, min(self.workers, len(batches))):
             valid = batch.index == batch.drawn  # an unreadable clip was replaced by another one
+            missing += int((~valid).sum())
+            files.update(batch.unreadable)
+            if missing > self.max_missing * len(chosen):
+                break
             features = video_features(self.model, batch, self.world.device, self.precision)
             own_features.update(zip(batch.index[valid].tolist(), features.cpu()[valid], strict=True))
+        missing = sum(self.world.all_gather(missing))
+        files = {file: reason for gathered in self.world.all_gather(files) for file, reason in gathered.items()}
+        if missing > self.max_missing * len(chosen):
+            raise DatasetError(
+                f"{missing} of {len(chosen)} clips to evaluate on cannot be read, more than data.max_missing "
+                f"({self.max_missing:g}): {list_files(files)}"
+            )
         all_features = self._gather(own_features)
         indices = sorted(all_features)
         if not indices:
-            raise DatasetError(f"none of the {len(chosen)} clips to evaluate on can be read")
-        return torch.stack([all_features[index] for index in indices]), indices
+            raise DatasetError(f"none of the {len(chosen)} clips to evaluate on can be read: {list_files(files)}")
+        return VideoFeatures(torch.stack([all_features[index] for index in indices]), indices, files)
 
     @torch.no_grad()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
@@ -160,7 +188,7 @@ def evaluate_clips(
         first += count
     if not chosen:
         raise DatasetError("no clip is held out to evaluate on: check data.held_out")
-    videos, indices = encoder.encode_videos(dataset, chosen)
+    videos, indices, files = encoder.encode_videos(dataset, chosen)
     rows = [clips[index] for index in indices]
     metrics: dict[str, RetrievalMetrics] = {}
     for scale in SCALES:
@@ -172,7 +200,7 @@ def evaluate_clips(
             metrics[f"{scale} clips by {kind}"] = _retrieval(encoder, with_text, kind, videos[valid], resamples)
     if not metrics:
         raise DatasetError(f"{len(rows)} held-out clips are too few for retrieval: check data.held_out")
-    return Evaluation(metrics, len(chosen) - len(indices))
+    return Evaluation(metrics, len(chosen) - len(indices), files)
 
 
 def _retrieval(
@@ -222,7 +250,7 @@ def evaluate_triplets(
         table = pa.Table.from_pylist(clip_rows, schema=CLIP_SCHEMA)
         clips = write_clips([table], "hierarchical", Path(folder) / "triplets.arrow")
         media = media_store(dataset, settings.cache_folder, settings.cache_bytes)
-        videos, indices = encoder.encode_videos(encoder.clip_dataset(clips, media), range(len(clips)))
+        videos, indices, files = encoder.encode_videos(encoder.clip_dataset(clips, media), range(len(clips)))
     position, count = {index: i for i, index in enumerate(indices)}, len(rows) // len(SCALES)
     firsts = range(0, len(rows), count)  # the first clip of each scale
     readable = [number for number in range(count) if all(first + number in position for first in firsts)]
@@ -233,7 +261,7 @@ def evaluate_triplets(
         chosen = [first + number for number in readable]
         features = videos[[position[index] for index in chosen]]
         metrics[f"{scale} clips"] = _retrieval(encoder, [clips[i] for i in chosen], "caption", features, resamples)
-    return Evaluation(metrics, len(rows) - len(SCALES) * len(readable))
+    return Evaluation(metrics, len(rows) - len(SCALES) * len(readable), files)
 
 
 def _check_held_out(videos: Iterable[str], share: float) -> None:

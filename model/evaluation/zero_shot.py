@@ -9,8 +9,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from curation.errors import InputError
+from model.data.loader import list_files
 from model.evaluation.ranking import normalised, rank
 
 TEMPLATES = {
@@ -54,13 +55,18 @@ class ZeroShotMetrics:
     top_1: float
     top_5: float
     unreadable: int = 0
+    unreadable_files: Mapping[str, str] = field(default_factory=dict)
+    """The reasons, by file."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"
 
     def __str__(self) -> str:
         accuracy = f"top-1 {self.top_1:.1%}, top-5 {self.top_5:.1%} of {self.videos} videos, {self.classes} classes"
-        return accuracy + (f"\n{self.unreadable} videos cannot be read and are left out" if self.unreadable else "")
+        if not self.unreadable:
+            return accuracy
+        files = list_files(self.unreadable_files)
+        return f"{accuracy}\n{self.unreadable} videos cannot be read and are left out: {files}"
 
 
 def read_classes(path: Path) -> tuple[str, ...]:

@@ -272,6 +272,30 @@ def test_videos_are_found_by_any_of_their_names(tmp_path: Path) -> None:
     assert str(find_videos(annotations[:3], tmp_path)) == f"all 3 videos are in {tmp_path}"
 
 
+def test_videos_of_every_suffix_are_found_and_previews_are_not_preferred(tmp_path: Path) -> None:
+    suffixes = (
+        "mkv",
+        "webm",
+        "flv",
+        "mpg",
+        "mpeg",
+        "ts",
+        "mts",
+        "m2ts",
+        "avi",
+        "wmv",
+        "3gp",
+        "MTS",
+        "gif",
+        "rm",
+        "ogv",
+    )
+    made(tmp_path, *(f"v{n}.{suffix}" for n, suffix in enumerate(suffixes)), "v0.gif")
+    annotations = [Annotation(f"v{n}", ("text",), (MediaFile(f"v{n}"),)) for n in range(len(suffixes))]
+    found = find_videos(annotations, tmp_path)
+    assert [example.path.suffix[1:] for example in found.examples] == list(suffixes)
+
+
 def test_a_folder_without_any_of_the_videos_is_the_wrong_one(tmp_path: Path) -> None:
     made(tmp_path, "a.mp4")
     annotations = [Annotation(f"v{n}", ("text",), (MediaFile(f"v{n}"),)) for n in range(9)]

@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,7 +22,7 @@ from model.data.frame_reader import read_frames, sample_times
 from model.data.loader import tokenize
 from model.distributed import World
 from model.evaluation.annotations import find_videos
-from model.evaluation.benchmark import classify_benchmark, evaluate_benchmark, read_annotations
+from model.evaluation.benchmark import _encode_videos, classify_benchmark, evaluate_benchmark, read_annotations
 from model.evaluation.evaluate import Encoder, evaluate_dataset, evaluate_triplets
 from model.evaluation.hierarchical import choose_triplets, read_set, write_set
 from model.evaluation.retrieval import evaluate_retrieval
@@ -33,6 +34,7 @@ from model.training import run_folder
 from model.training.trainer import Trainer
 from tests.support.dataset_files import stored_media
 from tests.support.hostile_media import gallery
+from tests.support.numbered_videos import numbered
 from tests.support.small_training import training_clip, training_dataset, training_settings
 from vidla.cli import run as run_vidla
 
@@ -99,7 +101,8 @@ def test_leaves_out_what_cannot_be_read(encoder: Encoder, dataset: Dataset, tmp_
     uris = sorted(set(damaged.read("clips", ["media_uri"])["media_uri"].to_pylist()))
     (tmp_path / "dataset" / uris[0]).unlink()
     found = evaluate_dataset(encoder, damaged, HELD_OUT)
-    assert found.unreadable == 7 and "7 clips cannot be read and are left out" in str(found)
+    assert found.unreadable == 7 and f"7 clips cannot be read and are left out: {uris[0]} (" in str(found)
+    assert list(json.loads(found.to_json())["unreadable_files"]) == uris[:1]
     whole = evaluate_dataset(encoder, dataset, HELD_OUT)
     sizes = [one.text_to_video.candidates for one in found.metrics.values()]
     assert sum(sizes) < sum(one.text_to_video.candidates for one in whole.metrics.values())
@@ -162,6 +165,44 @@ def test_a_broken_video_of_a_benchmark_is_left_out(
     evaluation = evaluate_benchmark(encoder, found, resamples=0)
     assert evaluation.unreadable == 1
     assert evaluation.metrics["videos"].text_to_video.queries == 1
+    assert [Path(file).name for file in evaluation.unreadable_files] == ["aaa_0_6.avi"]
+    strict = replace(encoder, max_missing=0.4)
+    message = r"1 of 2 clips to evaluate on cannot be read, more than data.max_missing \(0.4\): .*aaa_0_6.avi \(.+\)$"
+    with pytest.raises(DatasetError, match=message):
+        evaluate_benchmark(strict, found, resamples=0)
+
+
+def test_an_annotated_part_after_the_end_of_its_file_is_not_read(encoder: Encoder, tmp_path: Path) -> None:
+    for name in ("aaa", "bbb_0_6"):
+        (tmp_path / f"{name}.mp4").write_bytes(stored_media(6.0))
+    annotations = tmp_path / "captions.txt"
+    annotations.write_text("aaa_7_9 a bee\nbbb_0_6 a flower\n")
+    (tmp_path / "ids.txt").write_text("aaa_7_9\nbbb_0_6\n")
+    found = find_videos(read_annotations(f"msvd:{annotations},{tmp_path / 'ids.txt'}"), tmp_path)
+    (reason,) = evaluate_benchmark(encoder, found, resamples=0).unreadable_files.values()
+    assert reason == "it ends at 6.0 s, before the annotated part, which begins at 7 s"
+
+
+MIXED = ("H.264 in mkv", "VP9 in WebM", "Sorenson in flv", "MPEG-2 in mpg", "H.264 in ts", "interlaced H.264 in mts")
+
+
+def test_a_benchmark_of_many_formats_is_evaluated_like_one_of_stored_media(encoder: Encoder, tmp_path: Path) -> None:
+    """The frames differ by their codecs alone, so the features are nearly those of the same video as an mp4."""
+    rows = ["key,vid_key,video_id,sentence"]
+    for number, kind in enumerate(("H.264 in mp4", *MIXED)):
+        path = numbered(tmp_path, kind)
+        path.rename(tmp_path / f"video{number}{path.suffix}")
+        rows.append(f"ret{number},msr{number},video{number},text {number}")
+    annotations = tmp_path / "test.csv"
+    annotations.write_text("\n".join(rows))
+    found = find_videos(read_annotations(f"msrvtt:{annotations}"), tmp_path)
+    (features, indices, unreadable), lengths = _encode_videos(encoder, found)
+    assert indices == list(range(7)) and not unreadable
+    assert lengths == pytest.approx([3.0] * 7, abs=0.1)
+    beginning = features_of(encoder, tmp_path / "video0.mp4", 0.0, 0.2)
+    likeness = normalize(features, dim=1) @ normalize(features, dim=1)[0]
+    other = normalize(beginning, dim=0) @ normalize(features, dim=1)[0]
+    assert float(likeness.min()) > 0.999 > float(other)
 
 
 @pytest.fixture
@@ -318,6 +359,20 @@ def test_evaluates_on_a_benchmark(
     assert "1 of 3 videos (33.3%) are not in" in said and "text to video" in said
 
 
+def test_ends_with_the_files_if_too_many_cannot_be_read(
+    run: Path, benchmark: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    captions, folder = benchmark
+    (folder / "aaa_0_6.avi").write_text("<html>")
+    arguments = (run, "--annotations", f"msvd:{captions},{captions.parent / 'test_list.txt'}", "--videos", folder)
+    assert command(monkeypatch, *arguments) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "1 of 2 clips to evaluate on cannot be read, more than data.max_missing (0.01): " in line
+    assert "aaa_0_6.avi (it is a web page)" in line
+    assert command(monkeypatch, *arguments, "--set", "data.max_missing=0.5") == 0
+    assert "1 clips cannot be read and are left out: " in capsys.readouterr().out
+
+
 def test_classifies_by_the_verb(
     run: Path, kinetics: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -362,6 +417,7 @@ def test_the_verb_refuses_in_a_line(
         ((run, "--dataset", "x", "--classes", "y"), 2, "--classes FILE and --annotations"),
         ((run, "--dataset", "x", "--templates", "y"), 2, "unknown set of templates 'y'; known are name, photo"),
         ((run, "--dataset", "x", "--triplets", tmp_path / "z"), 2, "cannot read"),
+        ((run, "--dataset", "x", "--dataset", "y"), 2, "takes one dataset, but --dataset is given more than once"),
         ((tmp_path, "--dataset", dataset.folder), 2, "is not a saved VidLA: it has no config.json"),
         ((run, "--dataset", tmp_path / "none"), 1, "there is no dataset at"),
         ((run, "--dataset", dataset.folder, "--set", "data.hold=1"), 2, "unknown key 'data.hold'"),
