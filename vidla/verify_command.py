@@ -63,6 +63,11 @@ def _show_counts(report: VerifyReport, seed: int | None) -> None:
         typer.echo(f"{checked:,} {unit}{sampled}{noted}")
     if report.unchecked:
         typer.echo(f"{report.unchecked:,} logs have no recorded checksum yet")
+    if report.unfinished:
+        typer.echo(
+            f"A writer died before commit {report.unfinished} was in all tables: the next run, or `vidla vacuum`, "
+            f"finishes it, and only then are rows checked against each other"
+        )
     if report.uncommitted:
         typer.echo(f"{report.uncommitted:,} files are uncommitted: a run or `vidla vacuum` deletes them")
 

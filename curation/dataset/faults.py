@@ -52,6 +52,7 @@ class VerifyReport:
     without_digest: int = 0  # parts that were read, since nothing says what they should contain
     unchecked: int = 0  # other files without a recorded checksum
     uncommitted: int = 0  # parts and media that no commit names
+    unfinished: int = 0  # the last commit that a dead writer has not brought to all tables; 0: none
 
     def add(self, kind: FaultKind, path: str, what: str, video_id: str | None = None) -> None:
         self.faults.append(Fault(kind, path, what, video_id))

@@ -36,6 +36,7 @@ class History:
     damaged: dict[int, str] = field(default_factory=dict)  # the number of a commit: what is wrong with it
     missing: list[int] = field(default_factory=list)
     placeholders: list[int] = field(default_factory=list)  # of commits that were lost before a repair
+    applied: dict[str, int] = field(default_factory=dict)  # by table, the last commit that a writer has found in it
     last: int = 0
 
     @classmethod
@@ -63,6 +64,7 @@ class History:
         return history
 
     def _take(self, number: int, record: Mapping[str, Any]) -> None:
+        self.applied.update({table: int(before) for table, before in record.get("applied", {}).items()})
         for table, share in record.get("tables", {}).items():
             added = tuple(Part(table, p["path"], int(p["size"]), int(p["rows"]), p.get("digest")) for p in share["add"])
             removed = tuple(part["path"] for part in share["remove"])

@@ -118,7 +118,8 @@ class Verification:
             report.add(FaultKind.COMMIT, f"commits/{number:020d}.json", fault)
 
     def _alignment(self) -> None:
-        """Whether each table lists what its commits have added, and all of it."""
+        """Whether each table lists what its commits have added, and all of it that a writer had found in it."""
+        settled = int(read_lease(self.dataset).get("settled", 0))
         for table, now in self.tables.items():
             if now.fault is not None:
                 self.report.add(FaultKind.TABLE_LOG, checksums.log_of(table), f"it cannot be read: {now.fault}")
@@ -127,8 +128,10 @@ class Verification:
             if now.number > self.history.last:
                 what = f"it is ahead: it has commit {now.number}, but the commits end with {self.history.last}"
                 self.report.add(FaultKind.ALIGNMENT, table, what)
-            elif lacking and not self._catches_up(table, lacking[0].number):
+            elif lacking and lacking[0].number <= max(settled, self.history.applied.get(table, 0)):
                 self.report.add(FaultKind.ALIGNMENT, table, f"it is behind: it lacks commit {lacking[0].number}")
+            elif lacking and not self._catches_up(table, lacking[0].number):
+                self.report.unfinished = max(self.report.unfinished, lacking[-1].number)
             elif (
                 not lacking
                 and self.history.is_complete
@@ -316,9 +319,9 @@ class Verification:
         self.report.faults = [f for f in faults if f.path not in gone]
 
     def _rows(self) -> None:
-        """The rows of the tables against each other, if they can be read at all."""
+        """The rows of the tables against each other, if they can be read, and are all there."""
         unreadable = (FaultKind.PART, FaultKind.TABLE_LOG, FaultKind.ALIGNMENT, FaultKind.COMMIT)
-        if any(fault.kind in unreadable for fault in self.report.faults):
+        if self.report.unfinished or any(fault.kind in unreadable for fault in self.report.faults):
             return
         with self.progress("books", None):
             for stray in balance(as_of_one_commit(self.dataset)).strays:

@@ -260,6 +260,17 @@ def test_captions_of_another_revision_go_although_media_is_made_again_and_its_cl
 
 
 @pytest.mark.slow
+@pytest.mark.hostile("failures")
+def test_a_commit_that_a_killed_run_has_not_brought_to_all_tables_is_no_fault(first: Path) -> None:
+    run_and_kill(FIRST_COMMIT - 1, World(list(FIRST), dict(SECONDS)), first, "words")
+    report = verify(Dataset(str(first)))
+    assert report.unfinished and not report.faults
+    run(World(list(FIRST), dict(SECONDS)), first)
+    report = verify(Dataset(str(first)))
+    assert not report.unfinished and not report.faults
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("stages", [2, 3])
 def test_cuts_without_texts_that_would_be_refused_now_balance(stages: int, first: Path) -> None:
     world = World(list(FIRST), dict(SECONDS))
