@@ -32,7 +32,8 @@ RECIPES: dict[Step, int] = dict.fromkeys(Step, 1) | {
     # gradual transitions between shots; still pictures and silence as long as they last, AVI with B frames in order
     Step.MEDIA: 2,
     Step.TILINGS: 2,  # of sentences too: ends by the signs of every script, none inside cues; speech alone, speakers
-    Step.SUMMARIES: 2,  # extracts by the built-in engine, in place of summaries by SmolLM2
+    # extracts by the built-in engine, in place of summaries by SmolLM2; tokens are counted of the cleaned text
+    Step.SUMMARIES: 2,
 }
 
 STEP_OF: Mapping[str, Step] = {

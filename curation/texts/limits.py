@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -86,11 +87,11 @@ def truncate(sentences: Sequence[str], limits: TextLimits) -> str:
 
 def _cut(text: str, limits: TextLimits) -> str:
     """The longest beginning of `text` that fits, cut between words if that leaves any."""
-    ends = clip_tokenizer.token_ends(text[:MAX_CHARS])
-    cut = text[: ends[: limits.tokens - 2][-1]] if ends else ""
+    lengths = range(min(len(text), MAX_CHARS) + 1)
+    cut = text[: bisect_right(lengths, limits.tokens, key=lambda length: clip_tokens(text[:length])) - 1]
     if spaced(text):
         words = cut if text[len(cut) : len(cut) + 1].strip() == "" else cut.rpartition(" ")[0]
         cut = " ".join((words or cut).split()[: limits.words])
-    while cut and not limits.hold(cut):  # a cut inside a word may need more tokens than it had as part of it
+    while cut and not limits.hold(cut):  # a word's beginning may need more tokens than the word
         cut = cut[:-1]
     return cut.rstrip(" ,;:-–—、，；：")
