@@ -23,10 +23,13 @@ class ModelSettings(Section):
     """The two towers. Their sizes come from `weights`; U, V and r apply to `hta` only."""
 
     weights: str = Field(
-        description="initial weights: the directory of a trained VidLA, or a CLIP (a directory, or a name on the "
-        "Hugging Face hub) that transformers loads as CLIPModel"
+        description="initial weights: the directory of a trained VidLA, or a CLIP: a folder or file of transformers, "
+        "open_clip or OpenAI, or a name on the Hugging Face hub"
     )
     revision: str | None = Field(None, description="the revision of `weights` on the hub")
+    temperature: float | None = Field(
+        None, description="initial temperature of the loss; unset: that of `weights` (0.01 in OpenAI's CLIP)", ge=0.01
+    )
     attention: AttentionKind = Field(
         "hta", description="hierarchical temporal attention (hta), or a baseline: frame, joint or divided"
     )

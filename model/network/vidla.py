@@ -17,7 +17,9 @@ from model.network.video import VideoEncoder, resize_position_embedding, resize_
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 TEMPERATURE = 0.07
-"""Initial value of the learnable temperature, as in CLIP; the paper does not give one."""
+"""Initial value of the learnable temperature without a CLIP to start from, as in CLIP's own training."""
+MAX_LOGIT_SCALE = 100.0
+"""The inverse of the lowest temperature, as in CLIP."""
 
 
 class VidLA(nn.Module):

@@ -10,9 +10,9 @@ from curation.records import SCALES
 from model.data.clips import check_exists, current_version, select_clips
 from model.data.sampler import TrainBatchSampler
 from model.network.flops import count_parameters, text_flops, training_memory, video_flops
-from model.network.initial import initial_model
+from model.network.initial import check_vocabulary, initial_model
 from model.settings import TrainSettings
-from model.training.trainer import check_vocabulary, count_steps, make_sampler
+from model.training.trainer import count_steps, make_sampler
 
 
 def describe(settings: TrainSettings, dataset: Dataset, world_size: int = 1) -> str:

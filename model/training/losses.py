@@ -17,8 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-MAX_LOGIT_SCALE = 100.0
-"""The inverse of the lowest temperature, as in CLIP."""
+from model.network.vidla import MAX_LOGIT_SCALE
 
 Logits = Literal["global", "local"]
 

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from curation.clip_tokenizer import END_TOKEN, SIZE
 from curation.errors import ConfigError, DatasetError
 from model.data.augment import normalise
 from model.data.clips import Clips, DatasetVersion, Split, resume_version, select_clips
@@ -22,9 +21,7 @@ from model.data.media_cache import media_store
 from model.data.sampler import EpochSampler, TrainBatchSampler
 from model.distributed import World
 from model.evaluation.evaluate import Encoder, autocast, evaluate_clips
-from model.network.architecture import ModelError
-from model.network.initial import initial_model
-from model.network.text import LEGACY_EOS
+from model.network.initial import check_vocabulary, initial_model
 from model.network.vidla import VidLA
 from model.settings import TrainingError, TrainSettings
 from model.training import checkpoint, gradient_cache
@@ -269,16 +266,6 @@ def wrap_ddp(model: VidLA, world: World) -> VidLA | DistributedDataParallel:
         return model
     devices = [world.device] if world.device.type == "cuda" else None
     return DistributedDataParallel(model, devices, broadcast_buffers=False, gradient_as_bucket_view=True)
-
-
-def check_vocabulary(model: VidLA, weights: str) -> None:
-    """Raises ModelError for a text tower whose vocabulary is not CLIP's."""
-    text = model.config.text
-    if text.vocabulary < SIZE or text.eos_token not in (END_TOKEN, LEGACY_EOS):
-        raise ModelError(
-            f"{weights}: texts are tokenized with CLIP's vocabulary of {SIZE} tokens, ending with "
-            f"{END_TOKEN}; this text tower has {text.vocabulary}, ending with {text.eos_token}"
-        )
 
 
 def make_sampler(clips: Clips, settings: TrainSettings) -> EpochSampler:

@@ -424,7 +424,7 @@ WRONG: dict[str, tuple[str, int, str]] = {
         2,
         "weights must be 0 or more, with at least one above 0",
     ),
-    "no weights": ("model.weights=nowhere/at/all", 2, "cannot be read as a CLIP"),
+    "no weights": ("model.weights=nowhere/at/all", 2, "there is no such file or directory"),
 }
 
 
