@@ -17,6 +17,11 @@ from curation.extras import require
 from model.settings import DataSettings, resolve_training
 from vidla.options import DatasetOption, SetOption
 
+MODEL_HELP = (
+    "a run (best checkpoint), a checkpoint, a saved VidLA, or a CLIP (a folder, a file, or a name on the hub), for the "
+    "zero-shot baseline: the mean of its features of frames"
+)
+
 
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="a TOML file; docs/training.md lists all keys")],
@@ -58,7 +63,7 @@ def train(
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="a run (best checkpoint), a checkpoint, or a saved VidLA")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help=MODEL_HELP)],
     dataset: Annotated[
         str | None,
         typer.Option("--dataset", metavar="DIR", help="evaluate on a dataset's held-out videos"),
@@ -105,6 +110,8 @@ def evaluate(
 
     Example: vidla evaluate runs/pretraining --dataset data/talks --triplets triplets.parquet
 
+    Example: vidla evaluate openai/clip-vit-base-patch32 --dataset data/talks --set model.frames=12
+
     Example: vidla evaluate runs/pretraining --annotations kinetics:val.csv --classes labels.csv --videos K400/val
     """
     require("train", "`vidla evaluate`")
@@ -114,6 +121,7 @@ def evaluate(
     from model.evaluation.evaluate import Encoder, Evaluation, evaluate_dataset, evaluate_triplets
     from model.evaluation.hierarchical import read_set
     from model.evaluation.zero_shot import ZeroShotMetrics, get_templates, read_classes
+    from model.network.initial import check_vocabulary
     from model.training.run_folder import load_trained
 
     if (dataset is None) == (annotations is None) or (annotations is None) != (videos is None):
@@ -127,6 +135,7 @@ def evaluate(
     triplet_rows = None if triplets is None else read_set(triplets)
     with init_distributed() as world:
         model, settings = load_trained(run, assignments or ())
+        check_vocabulary(model, str(run))
         data = settings.data
         encoder = Encoder(
             model.to(world.device), world, settings.precision, settings.micro_batch, data.workers, data.max_missing

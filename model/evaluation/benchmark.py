@@ -65,7 +65,6 @@ def evaluate_benchmark(encoder: Encoder, files: BenchmarkFiles, resamples: int =
         videos,
         [index for _, index in pairs],
         valid,
-        scale=encoder.scale,
         durations=durations,
         resamples=resamples,
     )

@@ -101,11 +101,6 @@ class Encoder:
     workers: int
     max_missing: float = 1.0
 
-    @property
-    def scale(self) -> float:
-        """The model's logit scale: the inverse temperature of dual softmax."""
-        return float(self.model.logit_scale.detach().exp())
-
     def clip_dataset(self, clips: Clips, media: Media) -> ClipDataset:
         """`clips` as input of the model, without augmentation."""
         video = self.model.config.video
@@ -210,7 +205,6 @@ def _retrieval(
     return evaluate_retrieval(
         encoder.encode_texts([getattr(row, kind) for row in rows]),
         videos,
-        scale=encoder.scale,
         durations=[row.end - row.start for row in rows] if resamples else None,
         resamples=resamples,
     )

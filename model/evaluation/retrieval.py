@@ -29,6 +29,9 @@ from model.evaluation.ranking import Floats, Groups, Ranks, normalised, rank, so
 RECALLS = (1, 5, 10)
 DURATIONS = (0.0, 10.0, 20.0, 30.0, 60.0, 120.0, math.inf)
 RESAMPLES = 1000
+DSL_SCALE = 100.0
+"""Inverse temperature of dual softmax, as in CLIP-ViP (Xue et al., arXiv 2209.06430): the same for every model, so that
+figures compare, whatever temperature the model was trained to."""
 Labels = Sequence[str] | Sequence[int] | npt.NDArray[Any]
 
 
@@ -113,14 +116,14 @@ def evaluate_retrieval(
     text_groups: Labels | None = None,
     video_groups: Labels | None = None,
     *,
-    scale: float = 100.0,
+    scale: float = DSL_SCALE,
     durations: Sequence[float] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> RetrievalMetrics:
     """Retrieval metrics from features of `texts` (n, d) and `videos` (m, d): arrays, or tensors on any device.
 
-    Features are normalised here. Without groups, text i belongs to video i. `scale` is the model's logit scale, the
+    Features are normalised here. Without groups, text i belongs to video i. `scale` is the
     inverse temperature of DSL's softmax. With `durations` (seconds, one per video) R@1 is also given by duration.
     Raises DatasetError for features that are not finite and for a query without a right answer, ValueError for shapes
     that do not match.

@@ -26,6 +26,7 @@ from curation.settings import fields
 from model.data.clips import DatasetVersion, check_exists, pin_version
 from model.distributed import World
 from model.network.architecture import ModelError
+from model.network.initial import initial_model, is_vidla
 from model.network.vidla import VidLA
 from model.settings import CHANGEABLE, TrainingError, TrainSettings
 from model.training import checkpoint
@@ -123,13 +124,19 @@ def exclusive(folder: Path, world: World) -> Iterator[None]:
 
 
 def load_trained(folder: Path, assignments: Sequence[str] = ()) -> tuple[VidLA, TrainSettings]:
-    """Load the model of a run (its best checkpoint), of a checkpoint, or of any saved VidLA.
+    """Load the model of a run (its best checkpoint), of a checkpoint, or of any saved VidLA; or a CLIP (a folder, a
+    file or a name on the hub, as `model.weights` may be), whose features of a clip are the mean of its frames'.
 
     The settings are those of the run (the defaults without a run), overridden by `assignments`. Raises ModelError and
     ConfigError.
     """
     run_folder = folder if (folder / METADATA).exists() else folder.resolve().parent.parent
-    metadata = _read(run_folder) or {"settings": {"model": {"weights": str(folder)}, "precision": "fp32"}}
+    metadata = _read(run_folder)
+    if metadata is None and not is_vidla(folder):
+        raw = {"model": {"weights": str(folder), "attention": "frame"}, "precision": "fp32"}
+        settings = check(TrainSettings, merge(raw, read(None, assignments)))
+        return initial_model(settings.model), settings
+    metadata = metadata or {"settings": {"model": {"weights": str(folder)}, "precision": "fp32"}}
     settings = check(TrainSettings, merge(metadata["settings"], read(None, assignments)))
     source = folder if run_folder != folder else checkpoint.best(folder / CHECKPOINTS)
     if source is None:

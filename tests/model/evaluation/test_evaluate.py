@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from torch.nn.functional import normalize
+from transformers import CLIPModel
 
 from curation.dataset.dataset import Dataset
 from curation.errors import DatasetError, InputError, UsageError
@@ -85,7 +86,6 @@ def test_is_that_of_the_clips_of_one_scale(encoder: Encoder, dataset: Dataset) -
     expected = evaluate_retrieval(
         text_features(encoder, [row["caption_text"] for row in chosen]),
         torch.stack([features_of(encoder, dataset.folder / r["media_uri"], r["start"], r["end"]) for r in chosen]),
-        scale=float(encoder.model.logit_scale.detach().exp()),
         durations=[6.0] * 12,
     )
     assert found.metrics["short clips by caption"] == expected
@@ -146,7 +146,6 @@ def test_all_texts_of_a_video_are_right_for_it(encoder: Encoder, benchmark: tupl
         torch.stack([features_of(encoder, folder / f"{name}.avi", 0.0, 6.0) for name in ("aaa_0_6", "bbb_3_9")]),
         [0, 0, 1],
         [0, 1],
-        scale=float(encoder.model.logit_scale.detach().exp()),
         durations=[6.0, 6.0],
     )
     assert figures.text_to_video == expected.text_to_video
@@ -270,7 +269,6 @@ def test_of_a_hierarchical_set_each_scale_is_searched_by_itself(
         assert figures == evaluate_retrieval(
             text_features(encoder, [row["text"] for row in rows]),
             torch.stack([features_of(encoder, dataset.folder / r["media_uri"], r["start"], r["end"]) for r in rows]),
-            scale=encoder.scale,
             durations=[row["end"] - row["start"] for row in rows],
         )
 
@@ -349,6 +347,34 @@ def test_evaluates_a_run_as_it_was_evaluated_while_it_trained(
     assert "long clips" not in said and "short clips by subtitle\n" in capsys.readouterr().out
 
 
+def test_evaluates_a_clip_by_the_mean_of_its_features_of_frames(
+    clip: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    told = [f"--set={each}" for each in ("data.held_out=0.999", "data.workers=0", "model.frames=3")]
+    out = tmp_path / "figures.json"
+    assert command(monkeypatch, clip, "--dataset", dataset.folder, *told, "--json", out) == 0
+    assert "short clips by subtitle\n" in capsys.readouterr().out
+    theirs, baseline = CLIPModel.from_pretrained(clip), run_folder.load_trained(clip, ["model.frames=3"])[0]
+    assert (baseline.config.video.attention, baseline.config.video.frames) == ("frame", 3)
+    pixels, tokens = torch.randn(2, 3, 3, 32, 32), tokenize(["a bee", "A bee’s &amp; flower"], 16)
+    with torch.no_grad():
+        of_frames = theirs.get_image_features(pixels.flatten(0, 1)).pooler_output.unflatten(0, (2, 3))
+        assert (baseline.encode_video(pixels) - of_frames.mean(1)).abs().max() <= 1e-5
+        assert (baseline.encode_text(tokens) - theirs.get_text_features(tokens).pooler_output).abs().max() <= 1e-5
+    figures = json.loads(out.read_text())
+    encoder = Encoder(baseline, ALONE, "fp32", 4, 0)
+    assert figures["score"] == evaluate_dataset(encoder, dataset, HELD_OUT).score
+
+
+def test_dual_softmax_has_the_same_scale_for_every_model(clip: Path, dataset: Dataset) -> None:
+    model = run_folder.load_trained(clip, ["model.frames=1"])[0]
+    figures = []
+    for scale in (0.0, 4.0):
+        torch.nn.init.constant_(model.logit_scale, scale)
+        figures.append(evaluate_dataset(Encoder(model, ALONE, "fp32", 4, 0), dataset, HELD_OUT))
+    assert figures[0] == figures[1]
+
+
 def test_evaluates_on_a_benchmark(
     run: Path, benchmark: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -418,7 +444,7 @@ def test_the_verb_refuses_in_a_line(
         ((run, "--dataset", "x", "--templates", "y"), 2, "unknown set of templates 'y'; known are name, photo"),
         ((run, "--dataset", "x", "--triplets", tmp_path / "z"), 2, "cannot read"),
         ((run, "--dataset", "x", "--dataset", "y"), 2, "takes one dataset, but --dataset is given more than once"),
-        ((tmp_path, "--dataset", dataset.folder), 2, "is not a saved VidLA: it has no config.json"),
+        ((tmp_path, "--dataset", dataset.folder), 2, "it has neither a config.json nor an open_clip_config.json"),
         ((run, "--dataset", tmp_path / "none"), 1, "there is no dataset at"),
         ((run, "--dataset", dataset.folder, "--set", "data.hold=1"), 2, "unknown key 'data.hold'"),
     ):
