@@ -44,6 +44,7 @@ COMMANDS = {
     "cost": Command("vidla.cost_command:cost", "Show what a dataset has cost, and will cost."),
     "train": Command("vidla.training_commands:train", "Train VidLA on the clips of a dataset."),
     "evaluate": Command("vidla.training_commands:evaluate", "Evaluate a model on retrieval or classification."),
+    "export-model": Command("vidla.training_commands:export_model", "Export a model's towers for transformers."),
     "hierarchical-set": Command(
         "vidla.training_commands:hierarchical_set", "Choose triplets of nested clips to evaluate on."
     ),

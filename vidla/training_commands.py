@@ -158,6 +158,29 @@ def evaluate(
                 json_file.write_text(metrics.to_json(), encoding="utf-8")
 
 
+def export_model(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="a run (best checkpoint), a checkpoint, or a saved VidLA")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="a new folder")],
+) -> None:
+    """Export both towers for transformers: a CLIPModel, the tokenizer, and a card.
+
+    Also converts a CLIP of open_clip or OpenAI. To share the folder, use the hub's own command: hf upload NAME OUT
+
+    Example: vidla export-model runs/pretraining exports/pretraining
+    """
+    require("train", "`vidla export-model`")
+    from model.network.clip_export import export_model as export
+    from model.training.run_folder import load_trained
+
+    model, settings = load_trained(run)
+    export(model, settings, out)
+    typer.echo(f"both towers are in {out}, for CLIPModel and CLIPProcessor of transformers")
+    if model.config.video.attention != "frame":
+        typer.echo(
+            "its image encoder is not the video encoder, which runs in vidla alone: README.md says what it lacks"
+        )
+
+
 def hierarchical_set(
     dataset: DatasetOption,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="a new Parquet file")],
