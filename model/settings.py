@@ -64,6 +64,11 @@ class DataSettings(Section):
         (1.0, 0.8), description="sides of random square crops, as fractions of the shorter side; empty: centre crop"
     )
     flip: bool = Field(True, description="mirror half of the clips")
+    frame_times: Literal["stratified", "uniform"] = Field(
+        "stratified",
+        description="in training: a random time in each of T equal parts of the clip (stratified), or the middle of "
+        "each, as in evaluation (uniform)",
+    )
     crop_bars: bool = Field(
         False,
         description="crop black bars first, by the table `timelines`; clips of videos that have no row there stay",
@@ -100,6 +105,11 @@ class OptimizerSettings(Section):
         0.01, description="fraction of the steps over which the learning rate rises from 0", ge=0, le=1
     )
     clip_norm: float = Field(10.0, description="clip gradients to this norm", gt=0)
+    lr_factors: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        {},
+        description="factors on the learning rate by the beginning of a parameter's name, or for `new` ones, which "
+        'CLIP lacks; 0 freezes, e.g. {new = 10, text = 0, "video.layers.0" = 0}',
+    )
 
 
 class TrainSettings(Section):
@@ -112,6 +122,7 @@ class TrainSettings(Section):
     data: DataSettings = DataSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
     epochs: float = Field(3.0, description="passes over the clips; an epoch draws as many clips as there are", gt=0)
+    steps: int | None = Field(None, description="steps to train; unset: as many as `epochs` take", ge=1)
     batch: int = Field(4096, description="clips per step, over all processes", ge=1)
     micro_batch: int = Field(
         32,
@@ -142,8 +153,10 @@ class TrainSettings(Section):
 
     @model_validator(mode="after")
     def _divisible(self) -> TrainSettings:
-        if self.batch % self.micro_batch:
-            raise ValueError(f"batch ({self.batch}) must be a multiple of micro_batch ({self.micro_batch})")
+        if self.batch % self.micro_batch and not self.gradient_cache:
+            raise ValueError(
+                f"batch ({self.batch}) must be a multiple of micro_batch ({self.micro_batch}), or gradient_cache true"
+            )
         return self
 
 
@@ -151,14 +164,16 @@ PRESETS: dict[str, dict[str, Any]] = {
     "pretraining": {},
     "retrieval": {
         "model": {"frames": 32},
-        "data": {"crops": (), "flip": False},
+        "data": {"crops": (), "flip": False, "frame_times": "uniform"},
         "optimizer": {"lr": 1e-5, "final_lr": 1e-6, "weight_decay": 0.2},
         "epochs": 5.0,
         "batch": 128,
+        "micro_batch": 16,
+        "gradient_cache": True,
     },
 }
 """The paper's hyperparameters: pretraining on clips (the defaults), and finetuning for retrieval (for B/16 with a batch
-of 196). Warm-up, precision and the epochs of finetuning are not in the paper."""
+of 196). Warm-up, precision, stratified frames and the epochs of finetuning are not in the paper."""
 
 CHANGEABLE = frozenset(
     (

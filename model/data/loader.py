@@ -37,10 +37,12 @@ MIN_JUDGED_CLIPS = 1000  # judge the share of unreadable clips from this many on
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random augmentation in training: frame times, square crops of these relative sides, mirroring."""
+    """Random augmentation in training: square crops of these relative sides, mirroring, and times of frames."""
 
     crops: Sequence[float]
     flip: bool
+    stratified: bool = True
+    """frames at random times, one in each of equal parts of the clip; else in the middles of these"""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ class ClipDataset(Dataset[dict[str, Any]]):
             return error
 
     def _sample(self, clip: ClipRow, random: Random) -> dict[str, Any]:
-        times = sample_times(clip.start, clip.end, self.frames, random if self.augmentation else None)
+        stratified = self.augmentation is not None and self.augmentation.stratified
+        times = sample_times(clip.start, clip.end, self.frames, random if stratified else None)
         pixels = self.media.read(clip.media_uri, times, self.size).pixels
         left, top, height, width = pixels_in(clip.box or WHOLE, *pixels.shape[2:])
         if self.augmentation:
@@ -132,10 +135,12 @@ def _shared_buffer(frames: Sequence[torch.Tensor]) -> torch.Tensor | None:
     """
     if get_worker_info() is None:
         return None
+    if len(_shared_buffers) == BUFFERS:
+        _shared_buffers.rotate(-1)
+        if len(_shared_buffers[-1]) < len(frames):
+            _shared_buffers.pop()
     if len(_shared_buffers) < BUFFERS:
         _shared_buffers.append(torch.empty((len(frames), *frames[0].shape), dtype=torch.uint8).share_memory_())
-    else:
-        _shared_buffers.rotate(-1)
     return _shared_buffers[-1][: len(frames)]
 
 

@@ -104,14 +104,19 @@ def seed_of(*parts: Any) -> int:
 class TrainBatchSampler:
     """One rank's micro-batches of the steps `first` to `last`, for DataLoader's `batch_sampler`.
 
-    Each step's batch is split evenly among the ranks, in order, and each part into micro-batches. Raises ConfigError if
-    the batch cannot be split like that.
+    Each step's batch is split among the ranks, in order, and each part into micro-batches. All have the same size:
+    raises ConfigError if the batch cannot be split like that. If `uneven`, the parts may differ by a clip, and the last
+    micro-batch of each may be smaller.
 
     >>> sampler = EpochSampler({"short": 8, "medium": 0, "long": 0}, batch=8, seed=0)
     >>> ranks = [TrainBatchSampler(sampler, 0, 1, micro_batch=2, rank=rank, world_size=2) for rank in range(2)]
     >>> drawn = [index for rank in ranks for micro_batch in rank for index, seed in micro_batch]
     >>> drawn == sampler.epoch(0).tolist(), [len(rank) for rank in ranks]
     (True, [2, 2])
+    >>> uneven = EpochSampler({"short": 7, "medium": 0, "long": 0}, batch=7, seed=0)
+    >>> ranks = [TrainBatchSampler(uneven, 0, 1, 2, rank, world_size=2, uneven=True) for rank in range(2)]
+    >>> [[len(micro_batch) for micro_batch in rank] for rank in ranks]
+    [[2, 1], [2, 2]]
     """
 
     sampler: EpochSampler
@@ -120,31 +125,43 @@ class TrainBatchSampler:
     micro_batch: int
     rank: int = 0
     world_size: int = 1
+    uneven: bool = False
 
     def __post_init__(self) -> None:
-        if self.sampler.batch % (self.world_size * self.micro_batch):
+        batch = self.sampler.batch
+        if batch % (self.world_size * self.micro_batch) and not self.uneven:
             raise ConfigError(
-                f"batch ({self.sampler.batch}) must be a multiple of micro_batch times the number of processes "
-                f"({self.micro_batch} x {self.world_size})"
+                f"batch ({batch}) must be a multiple of micro_batch times the number of processes "
+                f"({self.micro_batch} x {self.world_size}), or gradient_cache true"
             )
+        if batch < self.world_size:
+            raise ConfigError(f"batch ({batch}) is less than the number of processes ({self.world_size})")
+
+    @property
+    def _part(self) -> tuple[int, int]:
+        """Where this rank's part of each batch begins and ends."""
+        batch = self.sampler.batch
+        return self.rank * batch // self.world_size, (self.rank + 1) * batch // self.world_size
 
     @property
     def micro_batches(self) -> int:
-        """Micro-batches per step and rank."""
-        return self.sampler.batch // (self.world_size * self.micro_batch)
+        """Micro-batches per step, of this rank."""
+        start, end = self._part
+        return -(-(end - start) // self.micro_batch)
 
     def __len__(self) -> int:
         return (self.last - self.first) * self.micro_batches
 
     def __iter__(self) -> Iterator[list[Draw]]:
         sampler, current, indices = self.sampler, -1, torch.empty(0)
+        first, end = self._part
         for step in range(self.first, self.last):
             epoch, number = divmod(step, sampler.steps)
             if epoch != current:
                 current, indices = epoch, sampler.epoch(epoch)
-            for i in range(self.micro_batches):
-                start = number * sampler.batch + (self.rank * self.micro_batches + i) * self.micro_batch
-                chosen = indices[start : start + self.micro_batch].tolist()
+            offset = number * sampler.batch
+            for start in range(offset + first, offset + end, self.micro_batch):
+                chosen = indices[start : min(start + self.micro_batch, offset + end)].tolist()
                 yield [(index, seed_of(sampler.seed, epoch, start + i)) for i, index in enumerate(chosen)]
 
 

@@ -20,6 +20,15 @@ from model.network.attention import (
 from model.network.transformer import Attention, Mlp
 
 
+def is_new(name: str) -> bool:
+    """Whether CLIP has no parameter like the one of that name: [MST], temporal embedding, temporal attention.
+
+    >>> is_new("video.layers.0.temporal_norm.bias"), is_new("video.layers.0.norm1.bias")
+    (True, False)
+    """
+    return any(part == "mst" or part.startswith("temporal_") for part in name.split("."))
+
+
 class VideoEncoder(nn.Module):
     """Frames → clip features.
 

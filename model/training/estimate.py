@@ -8,11 +8,10 @@ from pathlib import Path
 from curation.dataset.dataset import Dataset
 from curation.records import SCALES
 from model.data.clips import check_exists, current_version, select_clips
-from model.data.sampler import TrainBatchSampler
 from model.network.flops import count_parameters, text_flops, training_memory, video_flops
 from model.network.initial import check_vocabulary, initial_model
 from model.settings import TrainSettings
-from model.training.trainer import count_steps, make_sampler
+from model.training.trainer import count_steps, make_batches, make_sampler, needs_cache
 
 
 def describe(settings: TrainSettings, dataset: Dataset, world_size: int = 1) -> str:
@@ -27,10 +26,11 @@ def describe(settings: TrainSettings, dataset: Dataset, world_size: int = 1) -> 
         counts, held_out_counts = clips.counts, held_out.counts
         without_text = clips.without_text
         sampler = make_sampler(clips, settings)
-    TrainBatchSampler(sampler, 0, 1, settings.micro_batch, 0, world_size)  # raises if the batch cannot be split
+    make_batches(sampler, 0, 1, settings, 0, world_size)  # raises if the batch cannot be split
     steps, shares, config, micro = count_steps(sampler, settings), sampler.shares(), model.config, settings.micro_batch
     forward = video_flops(config) + 2 * text_flops(config)
-    passes = 3 + settings.activation_checkpointing + settings.gradient_cache
+    passes = 3 + settings.activation_checkpointing + needs_cache(settings, world_size)
+    epochs = settings.epochs if settings.steps is None else steps / sampler.steps
     memory = training_memory(
         config,
         micro,
@@ -45,7 +45,7 @@ def describe(settings: TrainSettings, dataset: Dataset, world_size: int = 1) -> 
         ("operations", f"{forward / 1e9:,.1f} GFLOP per clip forward, {passes * forward / 1e9:,.1f} in training"),
         ("total", f"{passes * forward * steps * settings.batch / 1e18:,.4g} exaFLOP"),
         ("memory", f"about {memory / 2**30:,.1f} GiB per process"),
-        ("steps", f"{steps:,}: {settings.epochs:g} epochs of {sampler.steps:,}, {settings.batch:,} clips each"),
+        ("steps", f"{steps:,}: {epochs:.4g} epochs of {sampler.steps:,}, {settings.batch:,} clips each"),
         (
             "contrasted",
             f"{contrasted:,} clips with each other, by {world_size} {'processes' if world_size > 1 else 'process'}",

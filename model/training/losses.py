@@ -15,21 +15,25 @@ from typing import Any, Literal
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import cross_entropy, normalize, pad
 
 from model.network.vidla import MAX_LOGIT_SCALE
 
 Logits = Literal["global", "local"]
 
 
-def vidla_loss(features: Tensor, has_text: Tensor, logit_scale: Tensor, logits: Logits = "global") -> Tensor:
+def vidla_loss(
+    features: Tensor, has_text: Tensor, logit_scale: Tensor, logits: Logits = "global", most: int = 0
+) -> Tensor:
     """This process's part of the loss; the mean over processes (as DDP averages gradients) is the loss.
 
     `features` (B, 3, D), of any length, are those of each clip, its subtitle and its caption; `has_text` (B, 2) says
-    which of the two texts exist; `logit_scale` is log(1 / temperature). Every process has the same number of clips.
-    With `global` logits each process computes all of them, with `local` only those of its own clips against all: the
-    same gradient for less work and memory. A loss without any pair is 0.
+    which of the two texts exist; `logit_scale` is log(1 / temperature). Every process has the same number of clips, or
+    up to `most`. With `global` logits each process computes all of them, with `local` only those of its own clips
+    against all: the same gradient for less work and memory. A loss without any pair is 0.
     """
+    lacking = max(0, most - len(features))  # clips without texts, which change nothing, fill the gap
+    features, has_text = pad(features, (0, 0, 0, 0, 0, lacking)), pad(has_text, (0, 0, 0, lacking))
     with torch.autocast(features.device.type, enabled=False):
         precise = torch.promote_types(features.dtype, torch.float32)
         all_features = gather(normalize(features.to(precise), dim=-1))

@@ -73,9 +73,8 @@ class Trainer:
         micro-batch are, over all processes, and the gradient is the mean over micro-batches.
         """
         self.optimizer.zero_grad()
-        own_loss = (
-            self._backward_cached(micro_batches) if self.settings.gradient_cache else self._backward(micro_batches)
-        )
+        cached = needs_cache(self.settings, self.world.size)
+        own_loss = self._backward_cached(micro_batches) if cached else self._backward(micro_batches)
         loss = float(self.world.mean(own_loss))
         norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.optimizer.clip_norm))
         if math.isfinite(loss) and math.isfinite(norm):
@@ -115,7 +114,8 @@ class Trainer:
         return torch.stack([clip_features, subtitle_features, caption_features], dim=1).float()
 
     def _loss(self, features: Tensor, has_text: Tensor, logit_scale: Tensor) -> Tensor:
-        return vidla_loss(features, has_text.to(features.device), logit_scale, self.settings.gather)
+        most = -(-self.settings.batch // self.world.size) if self.settings.gradient_cache else 0
+        return vidla_loss(features, has_text.to(features.device), logit_scale, self.settings.gather, most)
 
     def _no_sync(self) -> AbstractContextManager[None]:
         """While this is open, gradients are not averaged over processes."""
@@ -130,7 +130,7 @@ class Trainer:
         world, settings = self.world, self.settings
         if self.step >= self.steps:
             return
-        batches = TrainBatchSampler(self.sampler, self.step, self.steps, settings.micro_batch, world.rank, world.size)
+        batches = make_batches(self.sampler, self.step, self.steps, settings, world.rank, world.size)
         unreadable = UnreadableClips(settings.data.max_missing, len(batches) * settings.micro_batch)
         with ExitStack() as stack:
             if world.is_main:
@@ -170,7 +170,7 @@ class Trainer:
                     step=self.step,
                     loss=loss,
                     gradient_norm=norm,
-                    learning_rate=self.optimizer.param_groups[0]["lr"],
+                    learning_rate=learning_rate(self.step - 1, self.steps, self.settings.optimizer),
                     temperature=math.exp(-float(self.model.logit_scale.detach())),
                     clips=self.settings.batch,
                     seconds=time.monotonic() - began,
@@ -244,7 +244,7 @@ class Trainer:
     def _clip_dataset(self, clips: Clips, training: bool) -> ClipDataset:
         config, data = self.model.config, self.settings.data
         media = media_store(self.run.dataset, data.cache_folder, data.cache_bytes)
-        augmentation = Augmentation(data.crops, data.flip) if training else None
+        augmentation = Augmentation(data.crops, data.flip, data.frame_times == "stratified") if training else None
         return ClipDataset(
             clips, media, config.video.frames, config.video.image_size, config.text.context, augmentation
         )
@@ -272,9 +272,21 @@ def make_sampler(clips: Clips, settings: TrainSettings) -> EpochSampler:
     return EpochSampler(clips.counts, settings.batch, settings.seed, settings.data.scales)
 
 
+def make_batches(
+    sampler: EpochSampler, first: int, last: int, settings: TrainSettings, rank: int, world_size: int
+) -> TrainBatchSampler:
+    """The micro-batches of process `rank`; uneven ones only with the gradient cache, which contrasts all at once."""
+    return TrainBatchSampler(sampler, first, last, settings.micro_batch, rank, world_size, settings.gradient_cache)
+
+
+def needs_cache(settings: TrainSettings, world_size: int) -> bool:
+    """Whether steps go through the gradient cache: not if each process encodes its part of the batch at once."""
+    return settings.gradient_cache and settings.micro_batch * world_size < settings.batch
+
+
 def count_steps(sampler: EpochSampler, settings: TrainSettings) -> int:
     """The number of steps of the whole run. Raises ConfigError if it is 0."""
-    steps = int(settings.epochs * sampler.steps)
+    steps = settings.steps or int(settings.epochs * sampler.steps)
     if not steps:
         raise ConfigError(f"epochs ({settings.epochs:g}) is less than one step: an epoch has {sampler.steps} steps")
     return steps

@@ -108,6 +108,22 @@ def test_a_sample_in_evaluation(dataset: Dataset, tmp_path: Path) -> None:
     assert torch.equal(batch.frames[0], batch.frames[1])
 
 
+def test_frames_of_training_may_be_uniform(samples: ClipDataset) -> None:
+    uniform = dataclasses.replace(samples, augmentation=dataclasses.replace(AUGMENTATION, stratified=False))
+    clip = samples.clips[3]
+    (batch,) = load_batches(uniform, [[(3, 11), (3, 12)]], workers=0)
+    assert batch.times[0].tolist() == batch.times[1].tolist() == sample_times(clip.start, clip.end, FRAMES)
+    assert batch.view[0].tolist() != batch.view[1].tolist()
+
+
+@pytest.mark.slow
+def test_batches_may_grow(samples: ClipDataset) -> None:
+    """A worker's buffers, each of which begins with a batch of one clip, take larger ones too."""
+    draws = [[(number, 0) for number in range(size)] for size in (1, 1, 1, 1, 3, 2, 4, 3, 3, 3)]
+    alone, by_worker = (list(load_batches(samples, draws, workers)) for workers in (0, 1))
+    assert [trace(batch) for batch in by_worker] == [trace(batch) for batch in alone]
+
+
 def test_tells_which_texts_a_clip_has(samples: ClipDataset) -> None:
     everything = list(load_batches(samples, SequentialBatchSampler(len(samples), 4), workers=0))
     rows = [samples.clips[int(index)] for batch in everything for index in batch.index]

@@ -96,6 +96,22 @@ def test_refuses_what_cannot_be() -> None:
         EpochSampler({"short": 10, "medium": 0, "long": 0}, batch=2, seed=0, weights={"long": 1.0})
     with pytest.raises(ConfigError, match=r"batch \(8\) must be a multiple of micro_batch .* \(3 x 2\)"):
         TrainBatchSampler(EpochSampler(COUNTS, batch=8, seed=0), 0, 1, micro_batch=3, world_size=2)
+    with pytest.raises(ConfigError, match=r"batch \(8\) is less than the number of processes \(9\)"):
+        TrainBatchSampler(EpochSampler(COUNTS, batch=8, seed=0), 0, 1, 3, world_size=9, uneven=True)
+
+
+@given(batch=st.integers(1, 40), size=st.integers(1, 9), micro_batch=st.integers(1, 12))
+def test_uneven_parts_are_the_batch(batch: int, size: int, micro_batch: int) -> None:
+    if batch < size:
+        return
+    order = EpochSampler(COUNTS, batch, seed=0)
+    ranks = [TrainBatchSampler(order, 0, 1, micro_batch, rank, size, uneven=True) for rank in range(size)]
+    parts = [[draw for piece in rank for draw in piece] for rank in ranks]
+    (whole,) = TrainBatchSampler(order, 0, 1, batch)
+    assert [draw for part in parts for draw in part] == whole
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert [len(rank) for rank in ranks] == [len(list(rank)) for rank in ranks]
+    assert max(len(piece) for rank in ranks for piece in rank) <= micro_batch
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])

@@ -267,6 +267,22 @@ def test_what_may_change_and_what_may_not(dataset: Dataset, clip: Path, tmp_path
         trainer_of(tmp_path / "run", dataset, clip, "epochs=0.15", "seed=2")
 
 
+def test_resumes_with_groups_of_parameters(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
+    told = ('optimizer.lr_factors={new = 10, text = 0, "video.layers.0" = 0.5}', "optimizer.lr=0.001", "epochs=0.6")
+    told = (*told, "checkpoint_every=2", "precision=fp32")
+    whole = trainer_of(tmp_path / "run", dataset, clip, *told)
+    before = {name: value.clone() for name, value in whole.model.state_dict().items()}
+    whole.train(io.StringIO())
+    assert whole.steps == 4
+    expected = weights_of(tmp_path / "run", 4)
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-00000004")
+    resumed = trainer_of(tmp_path / "run", dataset, clip, *told)
+    assert resumed.step == 2
+    resumed.train(io.StringIO())
+    assert same(weights_of(tmp_path / "run", 4), expected)
+    assert all(torch.equal(before[name], value) == name.startswith("text.") for name, value in expected.items())
+
+
 # --- killed ---------------------------------------------------------------------------------------------------------
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--no-python", str(VIDLA)]
