@@ -21,7 +21,7 @@ from curation.sources import ytdlp_child
 from model.data.any_video import VideoFiles
 from model.data.frame_reader import BrokenMedia, Frames, read_frames, read_with_pyav
 from model.evaluation.annotations import Example
-from model.evaluation.benchmark import _range
+from model.evaluation.benchmark import annotated_range
 from tests.support.hostile_media import CARRIED, NAMED, carrier, gallery, is_private, shows_private
 from tests.support.media_files import FAST, make
 from tests.support.project import ROOT
@@ -69,7 +69,7 @@ def trained_without_torchcodec(path: Path, folder: Path) -> Frames:
 
 
 def evaluated(path: Path, folder: Path) -> Frames:
-    begin, end = _range(Example("v", ("text",), path, None, None))
+    begin, end = annotated_range(Example("v", ("text",), path, None, None))
     return VideoFiles().read(str(path), [begin + share * (end - begin) for share in (0.1, 0.5, 0.9)], 64)
 
 

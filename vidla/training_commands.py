@@ -25,7 +25,22 @@ MODEL_HELP = (
 
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="a TOML file; docs/training.md lists all keys")],
-    dataset: DatasetOption,
+    dataset: Annotated[
+        str | None,
+        typer.Option("--dataset", metavar="DIR", help="train on a dataset's clips: a path, or a file, s3 or gs URI"),
+    ] = None,
+    pairs: Annotated[
+        str | None,
+        typer.Option(
+            "--pairs",
+            metavar="NAME:FILE",
+            help="train on msrvtt, didemo, activitynet, msvd, vatex, kinetics or csv: its file (or FILE,IDS)",
+        ),
+    ] = None,
+    videos: Annotated[
+        Path | None,
+        typer.Option("--videos", metavar="FOLDER", help="folder with the videos of --pairs"),
+    ] = None,
     assignments: SetOption = None,
     out: Annotated[
         Path | None,
@@ -33,7 +48,7 @@ def train(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="describe the run without starting it")] = False,
 ) -> None:
-    """Train VidLA on the clips of a dataset.
+    """Train VidLA on the clips of a dataset, or finetune it on pairs of videos and texts.
 
     Pins the version of the dataset. If RUN holds an unfinished run of the same CONFIG, it resumes from the latest
     checkpoint. On several GPUs, start one process for each, with RUN in a folder that all of them see:
@@ -41,16 +56,24 @@ def train(
     torchrun --nproc-per-node 8 --no-python vidla train CONFIG --dataset DIR
 
     Example: vidla train pretraining.toml --dataset data/talks --set model.weights=openai/clip-vit-base-patch32
+
+    Example: vidla train msrvtt.toml --pairs msrvtt:MSRVTT_data.json,MSRVTT_train.9k.csv --videos MSRVTT/videos
     """
     require("train", "`vidla train`")
     from model.distributed import init_distributed
     from model.training import run_folder
     from model.training.estimate import describe
+    from model.training.pairs import find_pairs
     from model.training.trainer import Trainer
 
+    if (dataset is None) == (pairs is None) or (pairs is None) != (videos is None):
+        raise UsageError("choose what to train on: --dataset DIR, or --pairs NAME:FILE and --videos FOLDER")
     settings = resolve_training(config, assignments or ())
-    source, folder = Dataset(dataset), out or Path("runs") / config.stem
+    found = None if pairs is None or videos is None else find_pairs(pairs, videos)
+    source, folder = found or Dataset(str(dataset)), out or Path("runs") / config.stem
     with init_distributed() as world:
+        if found is not None and world.is_main:
+            typer.echo(str(found.files))
         if dry_run:
             if world.is_main:
                 typer.echo(describe(settings, source, world.size))
@@ -77,7 +100,7 @@ def evaluate(
         typer.Option(
             "--annotations",
             metavar="NAME:FILE",
-            help="evaluate on msrvtt, didemo, activitynet, msvd, vatex or kinetics: its original file (or FILE,IDS)",
+            help="evaluate on msrvtt, didemo, activitynet, msvd, vatex, kinetics or csv: its file (or FILE,IDS)",
         ),
     ] = None,
     videos: Annotated[

@@ -129,7 +129,7 @@ class Clips:
     """The selected clips, in a memory-mapped Arrow file that all processes of a machine share.
 
     Ordered by scale (short, medium, long), then by id. `counts` has the number of clips per scale, `without_text` the
-    number left out because they have neither text.
+    number left out because they have neither text, `unreadable` the files left out, with the reasons.
     """
 
     def __init__(self, path: Path) -> None:
@@ -160,6 +160,10 @@ class Clips:
     @property
     def without_text(self) -> int:
         return int(self._summary["without_text"])
+
+    @property
+    def unreadable(self) -> dict[str, str]:
+        return dict(self._summary["unreadable"])
 
     @property
     def selection(self) -> str:
@@ -262,8 +266,13 @@ def _quoted(names: Iterable[str]) -> str:
     return ", ".join(f"'{name}'" for name in names)
 
 
-def write_clips(rows: Iterable[pa.Table], selection: str, path: Path) -> Clips:
-    """Write the rows that have a text to `path`, atomically, in batches of BATCH_ROWS."""
+def write_clips(
+    rows: Iterable[pa.Table], selection: str, path: Path, unreadable: Mapping[str, str] | None = None
+) -> Clips:
+    """Write the rows that have a text to `path`, atomically, in batches of BATCH_ROWS.
+
+    `unreadable` has the reasons for which files have no rows.
+    """
     counts, without_text = np.zeros(len(SCALES), np.int64), 0
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -281,7 +290,12 @@ def write_clips(rows: Iterable[pa.Table], selection: str, path: Path) -> Clips:
             if len(buffer):
                 writer.write_table(buffer.combine_chunks())
             by_scale = dict(zip(SCALES, counts.tolist(), strict=True))
-            summary = {"selection": selection, "counts": by_scale, "without_text": without_text}
+            summary = {
+                "selection": selection,
+                "counts": by_scale,
+                "without_text": without_text,
+                "unreadable": dict(unreadable or {}),
+            }
             last = pa.RecordBatch.from_pylist([], schema=CLIP_SCHEMA)
             writer.write_batch(last, custom_metadata={"summary": json.dumps(summary)})
         temporary.replace(path)

@@ -1,4 +1,4 @@
-"""Reads the original annotation files of MSR-VTT, DiDeMo, ActivityNet, MSVD, VATEX and Kinetics.
+"""Reads the original annotation files of MSR-VTT, DiDeMo, ActivityNet, MSVD, VATEX and Kinetics, and plain CSV.
 
 Every reader returns annotations in the order of the file: a video, its texts, and the names that its media file may
 have. `find_videos` finds these in a folder; videos disappear from the web, so missing ones are counted, not fatal. A
@@ -7,19 +7,24 @@ file that its reader does not expect raises InputError: one line with the expect
 
 from __future__ import annotations
 
-import csv
-import io
-import json
+import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from curation.errors import InputError
 from curation.file_types import VIDEO_SUFFIXES, is_video
+from model.evaluation.annotation_files import (
+    brief,
+    check_objects,
+    read_ids,
+    read_json,
+    read_lines,
+    read_rows,
+    read_strings,
+)
 
 DIDEMO_SECONDS = 30.0
 SHOWN = 5
@@ -52,59 +57,65 @@ class Annotation:
 # --- readers --------------------------------------------------------------------------------------------------------
 
 
-def read_msrvtt(path: Path, split: str = "test") -> tuple[Annotation, ...]:
+def read_msrvtt(path: Path, ids: Path | None = None, split: str = "test") -> tuple[Annotation, ...]:
     """MSR-VTT. MSRVTT_JSFUSION_test.csv is the 1k-A test set, with one text per video.
 
-    From MSRVTT_data.json (or a videodatainfo.json), the videos of `split` are read with all their texts; "test" is then
-    the full test set, not 1k-A. The videos are already clips.
+    From MSRVTT_data.json (or a videodatainfo.json), the videos of `ids`, such as MSRVTT_train.9k.csv, are read with all
+    their texts; without `ids` those of `split`: "test" is then the full test set, not 1k-A. The videos are already
+    clips.
     """
     if path.suffix.lower() == ".csv":
-        rows = _csv_rows(path, ("key", "vid_key", "video_id", "sentence"), "MSR-VTT's MSRVTT_JSFUSION_test.csv")
-        return _annotations(path, ((row["video_id"], row["sentence"]) for row in rows))
+        rows = read_rows(path, ("key", "vid_key", "video_id", "sentence"), "MSR-VTT's MSRVTT_JSFUSION_test.csv")
+        return _restrict_to(path, _annotations(path, ((row["video_id"], row["sentence"]) for row in rows)), ids)
     expected = "MSR-VTT's MSRVTT_data.json: an object with lists of videos and sentences"
-    content = _json(path, expected, dict)
-    videos = _objects(path, expected, content.get("videos"), ("video_id", "split"))
-    sentences = _objects(path, expected, content.get("sentences"), ("video_id", "caption"))
-    in_split = {video["video_id"] for video in videos if video["split"] == split}
-    if not in_split:
+    content = read_json(path, expected, dict)
+    videos = check_objects(path, expected, content.get("videos"), ("video_id", "split"))
+    sentences = check_objects(path, expected, content.get("sentences"), ("video_id", "caption"))
+    chosen = {video["video_id"] for video in videos if ids is not None or video["split"] == split}
+    if not chosen:
         splits = ", ".join(sorted({str(video["split"]) for video in videos}))
         raise InputError(f"{path} has no video of the split '{split}'; its splits are {splits}")
-    return _annotations(path, ((row["video_id"], row["caption"]) for row in sentences if row["video_id"] in in_split))
+    pairs = ((row["video_id"], row["caption"]) for row in sentences if row["video_id"] in chosen)
+    return _restrict_to(path, _annotations(path, pairs), ids)
 
 
-def read_didemo(path: Path) -> tuple[Annotation, ...]:
+def read_didemo(path: Path, ids: Path | None = None) -> tuple[Annotation, ...]:
     """DiDeMo's test_data.json, val_data.json or train_data.json, for paragraph-to-video retrieval.
 
-    All descriptions of a video are joined into one text. They cover its first 30 s, the part shown to annotators.
+    With `ids`, such as test_list.txt, only the videos listed there. All descriptions of a video are joined into one
+    text. They cover its first 30 s, the part shown to annotators.
     """
     expected = "DiDeMo's test_data.json: a list of objects with video and description"
-    rows = _objects(path, expected, _json(path, expected, list), ("video", "description"))
+    rows = check_objects(path, expected, read_json(path, expected, list), ("video", "description"))
     return tuple(
         Annotation(
             annotation.video_id,
             (" ".join(annotation.texts),),
             (MediaFile(_strip_suffix(annotation.video_id), 0.0, DIDEMO_SECONDS),),
         )
-        for annotation in _annotations(path, ((row["video"], row["description"]) for row in rows))
+        for annotation in _restrict_to(
+            path, _annotations(path, ((row["video"], row["description"]) for row in rows)), ids
+        )
     )
 
 
-def read_activitynet(path: Path) -> tuple[Annotation, ...]:
+def read_activitynet(path: Path, ids: Path | None = None) -> tuple[Annotation, ...]:
     """ActivityNet Captions' val_1.json (or val_2.json, train.json), for paragraph-to-video retrieval.
 
-    A video's sentences are joined into one text. Its file is named v_ID or ID.
+    With `ids`, such as train_ids.json, only the videos listed there. A video's sentences are joined into one text. Its
+    file is named v_ID or ID.
     """
     expected = "ActivityNet Captions' val_1.json: an object of videos, each with duration, timestamps and sentences"
-    content = _json(path, expected, dict)
-    _objects(path, expected, list(content.values()), ("duration", "timestamps", "sentences"))
-    pairs = ((name, text) for name, video in content.items() for text in _strings(path, name, video["sentences"]))
+    content = read_json(path, expected, dict)
+    check_objects(path, expected, list(content.values()), ("duration", "timestamps", "sentences"))
+    pairs = ((name, text) for name, video in content.items() for text in read_strings(path, name, video["sentences"]))
     return tuple(
         Annotation(
             annotation.video_id,
             (" ".join(annotation.texts),),
             (MediaFile(annotation.video_id), MediaFile(annotation.video_id.removeprefix("v_"))),
         )
-        for annotation in _annotations(path, pairs)
+        for annotation in _restrict_to(path, _annotations(path, pairs), ids)
     )
 
 
@@ -122,13 +133,13 @@ def read_msvd(captions: Path, ids: Path) -> tuple[Annotation, ...]:
             f'sys.stdout)" < {captions.name} > {captions.stem}.json'
         )
     if captions.suffix.lower() == ".json":
-        content = _json(captions, expected, dict)
-        pairs = [(name, text) for name, texts in content.items() for text in _strings(captions, name, texts)]
+        content = read_json(captions, expected, dict)
+        pairs = [(name, text) for name, texts in content.items() for text in read_strings(captions, name, texts)]
     else:
-        lines = [line.split(maxsplit=1) for line in _lines(captions) if not line.startswith("#")]
+        lines = [line.split(maxsplit=1) for line in read_lines(captions) if not line.startswith("#")]
         wrong = next((line for line in lines if len(line) != 2 or not re.search(r"_\d+_\d+$", line[0])), None)
         if wrong is not None or not lines:
-            raise InputError(f"{captions} is not {expected}; it has {_brief(' '.join(wrong or ()))}")
+            raise InputError(f"{captions} is not {expected}; it has {brief(' '.join(wrong or ()))}")
         pairs = [(name, text) for name, text in lines]
     return tuple(
         Annotation(annotation.video_id, annotation.texts, _candidate_files(annotation.video_id))
@@ -143,22 +154,22 @@ def read_vatex(path: Path, ids: Path | None = None) -> tuple[Annotation, ...]:
     line or HGR's tst_names.npy. A media file may be the clip, named by the id, or the whole video.
     """
     expected = "VATEX's vatex_validation_v1.0.json: a list of objects with videoID and enCap"
-    content = _json(path, expected, (list, dict))
+    content = read_json(path, expected, (list, dict))
     if isinstance(content, dict):
         rows = [(name, texts) for name, texts in content.items()]
     else:
-        rows = [(o["videoID"], o["enCap"]) for o in _objects(path, expected, content, ("videoID", "enCap"))]
-    annotations = _annotations(path, ((name, text) for name, texts in rows for text in _strings(path, name, texts)))
+        rows = [(o["videoID"], o["enCap"]) for o in check_objects(path, expected, content, ("videoID", "enCap"))]
+    annotations = _annotations(path, ((name, text) for name, texts in rows for text in read_strings(path, name, texts)))
     return tuple(
         Annotation(annotation.video_id, annotation.texts, _candidate_files(annotation.video_id))
-        for annotation in (annotations if ids is None else _restrict_to(path, annotations, ids))
+        for annotation in _restrict_to(path, annotations, ids)
     )
 
 
 def read_kinetics(path: Path) -> tuple[Annotation, ...]:
     """Kinetics' val.csv or test.csv: each clip's only text is its class. Clips are named id_000012_000022."""
     expected = "a Kinetics annotation file"
-    rows = _csv_rows(path, ("label", "youtube_id", "time_start", "time_end"), expected)
+    rows = read_rows(path, ("label", "youtube_id", "time_start", "time_end"), expected)
     pairs = []
     for row in rows:
         try:
@@ -172,6 +183,38 @@ def read_kinetics(path: Path) -> tuple[Annotation, ...]:
     )
 
 
+def read_csv(path: Path, ids: Path | None = None) -> tuple[Annotation, ...]:
+    """A plain CSV: each row has a `video`, the name of its file, with or without suffix, and a `text`.
+
+    Rows may have a `start` and an `end` in seconds: texts of the same part of a video belong together. With `ids`, only
+    the parts listed there, such as "talk.mp4", or "talk.mp4~10-20" if it has times.
+    """
+    parts: dict[str, MediaFile] = {}
+    pairs = []
+    for row in read_rows(path, ("video", "text"), "a CSV of pairs"):
+        start, end = _seconds(path, row, "start"), _seconds(path, row, "end")
+        if start is not None and end is not None and start >= end:
+            raise InputError(f"{path}: {brief(row['video'])} should start before its end, not at {start:g} s")
+        times = "" if start is None and end is None else f"~{start or 0:g}-{'' if end is None else f'{end:g}'}"
+        pairs.append((f"{row['video'].strip()}{times}", row["text"]))
+        parts[pairs[-1][0]] = MediaFile(_strip_suffix(Path(row["video"].strip()).name), start, end)
+    annotations = _restrict_to(path, _annotations(path, pairs), ids)
+    return tuple(replace(annotation, media=(parts[annotation.video_id],)) for annotation in annotations)
+
+
+def _seconds(path: Path, row: dict[str, str], column: str) -> float | None:
+    """A time that a row may have. Raises InputError."""
+    if not (text := (row.get(column) or "").strip()):
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise InputError(f"{path}: the {column} of {brief(row['video'])} should be in seconds, not {brief(text)}")
+    return seconds
+
+
 # --- helpers of the readers -----------------------------------------------------------------------------------------
 
 
@@ -180,7 +223,7 @@ def _annotations(path: Path, pairs: Iterable[tuple[Any, Any]]) -> tuple[Annotati
     texts: dict[str, list[str]] = {}
     for video_id, text in pairs:
         if not isinstance(video_id, str) or not isinstance(text, str):
-            raise InputError(f"{path}: {_brief(video_id)} and {_brief(text)} should be a video and a text")
+            raise InputError(f"{path}: {brief(video_id)} and {brief(text)} should be a video and a text")
         if cleaned := " ".join(text.split()):
             texts.setdefault(video_id.strip(), []).append(cleaned)
     if not texts:
@@ -190,21 +233,22 @@ def _annotations(path: Path, pairs: Iterable[tuple[Any, Any]]) -> tuple[Annotati
     )
 
 
-def _restrict_to(path: Path, annotations: Sequence[Annotation], ids: Path) -> list[Annotation]:
-    """The annotations of the videos listed in `ids`, in its order. Raises InputError if one is missing."""
+def _restrict_to(path: Path, annotations: tuple[Annotation, ...], ids: Path | None) -> tuple[Annotation, ...]:
+    """The annotations of the videos listed in `ids` (read_ids), in its order; without `ids`, all of them.
+
+    Raises InputError if one is missing.
+    """
+    if ids is None:
+        return annotations
     by_id = {annotation.video_id: annotation for annotation in annotations}
-    try:
-        array = np.load(ids, allow_pickle=False) if ids.suffix.lower() == ".npy" else None
-    except (OSError, ValueError, EOFError):
-        raise InputError(f"{ids} is not an array of strings; write the ids into a text file, one per line") from None
-    listed = list(_lines(ids)) if array is None else array.astype(str).ravel().tolist()
+    without_suffix = {_strip_suffix(name): name for name in by_id}
+    listed = [name if name in by_id else without_suffix.get(_strip_suffix(name), name) for name in read_ids(ids)]
     unknown = [name for name in listed if name not in by_id]
     if unknown or not listed:
         raise InputError(
-            f"{ids} lists {len(listed)} videos, {len(unknown)} of which are not in {path}, such as "
-            f"{_brief(unknown[:1])}"
+            f"{ids} lists {len(listed)} videos, {len(unknown)} of which are not in {path}, such as {brief(unknown[:1])}"
         )
-    return [by_id[name] for name in dict.fromkeys(listed)]
+    return tuple(by_id[name] for name in dict.fromkeys(listed))
 
 
 def _candidate_files(video_id: str) -> tuple[MediaFile, ...]:
@@ -227,65 +271,6 @@ def _strip_suffix(name: str) -> str:
     while (shorter := _SUFFIX.sub("", name)) != name:
         name = shorter
     return name
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig", errors="replace")
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-
-
-def _lines(path: Path) -> Iterable[str]:
-    return (line.strip() for line in _text(path).splitlines() if line.strip())
-
-
-def _json(path: Path, expected: str, kind: type | tuple[type, ...]) -> Any:
-    try:
-        content = json.loads(_text(path))
-    except ValueError as error:
-        raise InputError(f"{path} is not {expected}; it is not JSON: {error}") from None
-    if not isinstance(content, kind) or not content:
-        raise InputError(f"{path} is not {expected}; it is {_brief(content)}")
-    return content
-
-
-def _objects(path: Path, expected: str, value: Any, keys: Sequence[str]) -> list[Mapping[str, Any]]:
-    """Check that `value` is a list of objects with all of `keys`. Raises InputError."""
-    if not isinstance(value, list) or not value:
-        raise InputError(f"{path} is not {expected}; it has {_brief(value)}")
-    wrong = next((row for row in value if not isinstance(row, dict) or not row.keys() >= set(keys)), None)
-    if wrong is not None:
-        found = f"only {', '.join(wrong)}" if isinstance(wrong, dict) else _brief(wrong)
-        raise InputError(f"{path} is not {expected}; one entry has {found}")
-    return value
-
-
-def _strings(path: Path, video: str, value: Any) -> list[str]:
-    """A list of texts; those given as lists of words are joined."""
-    if not isinstance(value, list):
-        raise InputError(f"{path}: {_brief(video)} should have a list of texts, not {_brief(value)}")
-    return [" ".join(map(str, text)) if isinstance(text, list) else text for text in value]
-
-
-def _csv_rows(path: Path, columns: Sequence[str], expected: str) -> list[dict[str, str]]:
-    reader = csv.DictReader(io.StringIO(_text(path), newline=""))
-    try:
-        names, rows = list(reader.fieldnames or ()), list(reader)
-    except csv.Error as error:
-        raise InputError(f"{path} is not {expected}; it is not CSV: {error}") from None
-    if not rows or not set(columns) <= set(names):
-        found = f"{len(rows)} rows with {_brief(', '.join(names))}"
-        raise InputError(f"{path} is not {expected}, with the columns {', '.join(columns)}; it has {found}")
-    short = next((row for row in rows if any(row[name] is None for name in columns)), None)
-    if short is not None:
-        raise InputError(f"{path}: a row has too few cells: {_brief(','.join(filter(None, short.values())))}")
-    return rows
-
-
-def _brief(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 # --- files ----------------------------------------------------------------------------------------------------------

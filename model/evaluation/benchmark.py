@@ -19,6 +19,7 @@ from model.evaluation.annotations import (
     BenchmarkFiles,
     Example,
     read_activitynet,
+    read_csv,
     read_didemo,
     read_kinetics,
     read_msrvtt,
@@ -34,18 +35,23 @@ KINETICS = "kinetics"
 """The benchmark whose texts are classes."""
 
 READERS: dict[str, tuple[Callable[..., tuple[Annotation, ...]], str, int]] = {
-    "msrvtt": (read_msrvtt, "MSRVTT_JSFUSION_test.csv", 1),
-    "didemo": (read_didemo, "test_data.json", 1),
-    "activitynet": (read_activitynet, "val_1.json", 1),
+    "msrvtt": (read_msrvtt, "MSRVTT_JSFUSION_test.csv", 2),
+    "didemo": (read_didemo, "test_data.json,test_list.txt", 2),
+    "activitynet": (read_activitynet, "val_1.json", 2),
     "msvd": (read_msvd, "AllVideoDescriptions.txt,test_list.txt", 2),
     "vatex": (read_vatex, "vatex_validation_v1.0.json,test_ids.txt", 2),
     KINETICS: (read_kinetics, "val.csv", 1),
+    "csv": (read_csv, "pairs.csv", 2),
 }
 """Each benchmark's reader, an example of the files that it takes, and how many it takes at most (MSVD: exactly)."""
 
 
-def read_annotations(source: str) -> tuple[Annotation, ...]:
-    """The annotations of `source`, such as "msrvtt:FILE" (the names are those of READERS). Raises InputError."""
+def read_annotations(source: str, split: str = "test") -> tuple[Annotation, ...]:
+    """The annotations of `source`, such as "msrvtt:FILE" (the names are those of READERS).
+
+    A second file lists the ids of the videos to take. `split` is for MSR-VTT's file of all videos, without such a list.
+    Raises InputError.
+    """
     name, _, files = source.partition(":")
     paths = [Path(file) for file in files.split(",") if file]
     if name not in READERS:
@@ -53,7 +59,7 @@ def read_annotations(source: str) -> tuple[Annotation, ...]:
     reader, example, max_files = READERS[name]
     if not paths or len(paths) > max_files or (name == "msvd" and len(paths) < max_files):
         raise InputError(f"'{source}' does not name the files of {name}; an example is {name}:{example}")
-    return reader(*paths)
+    return reader(*paths, **({"split": split} if name == "msrvtt" else {}))
 
 
 def evaluate_benchmark(encoder: Encoder, files: BenchmarkFiles, resamples: int = RESAMPLES) -> Evaluation:
@@ -90,7 +96,7 @@ def _encode_videos(encoder: Encoder, files: BenchmarkFiles) -> tuple[VideoFeatur
     ranges, refused = [], {}
     for example in files.examples:
         try:
-            ranges.append(_range(example))
+            ranges.append(annotated_range(example))
         except BrokenMedia as error:
             refused[str(example.path.absolute())] = str(error)
             ranges.append((0.0, _SHORTEST_S))
@@ -119,7 +125,7 @@ def _write_clips(files: BenchmarkFiles, ranges: Sequence[tuple[float, float]], p
     return write_clips([pa.Table.from_pylist(rows, schema=CLIP_SCHEMA)], "benchmark", path)
 
 
-def _range(example: Example) -> tuple[float, float]:
+def annotated_range(example: Example) -> tuple[float, float]:
     """Start and end in seconds on the file's clock. Raises BrokenMedia."""
     length = measure(example.path)
     start, end = example.start or 0.0, min(example.end or length, length)

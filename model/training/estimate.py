@@ -5,16 +5,15 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from curation.dataset.dataset import Dataset
 from curation.records import SCALES
-from model.data.clips import check_exists, current_version, select_clips
 from model.network.flops import count_parameters, text_flops, training_memory, video_flops
 from model.network.initial import check_vocabulary, initial_model
 from model.settings import TrainSettings
+from model.training.source import Source, check_exists, current_version, select_clips
 from model.training.trainer import count_steps, make_batches, make_sampler, needs_cache
 
 
-def describe(settings: TrainSettings, dataset: Dataset, world_size: int = 1) -> str:
+def describe(settings: TrainSettings, dataset: Source, world_size: int = 1) -> str:
     """The run's size and cost, as lines of text. Writes nothing; raises the errors that the run would."""
     check_exists(dataset)
     model = initial_model(settings.model)

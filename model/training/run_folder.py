@@ -19,17 +19,16 @@ from typing import Any
 
 from curation import __version__
 from curation.config import check, merge, read
-from curation.dataset.dataset import Dataset
-from curation.dataset.pins import pins, unpin
 from curation.errors import ConfigError
 from curation.settings import fields
-from model.data.clips import DatasetVersion, check_exists, pin_version
+from model.data.clips import DatasetVersion
 from model.distributed import World
 from model.network.architecture import ModelError
 from model.network.initial import initial_model, is_vidla
 from model.network.vidla import VidLA
 from model.settings import CHANGEABLE, TrainingError, TrainSettings
 from model.training import checkpoint
+from model.training.source import Source, check_exists, pin_version, unpin_version
 
 METADATA, CHECKPOINTS = "run.json", "checkpoints"
 LEFTOVERS = frozenset((f"{METADATA}.part", "lock"))  # of a run that never began
@@ -37,10 +36,10 @@ LEFTOVERS = frozenset((f"{METADATA}.part", "lock"))  # of a run that never began
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A run with `settings` in `folder`, which began on `version` of `dataset`."""
+    """A run with `settings` in `folder`, which began on `version` of `dataset`: a dataset, or pairs."""
 
     folder: Path
-    dataset: Dataset
+    dataset: Source
     settings: TrainSettings
     version: DatasetVersion
 
@@ -53,7 +52,7 @@ class TrainingRun:
         return self.folder / "log.jsonl"
 
 
-def open_run(folder: Path, dataset: Dataset, settings: TrainSettings, world: World) -> TrainingRun:
+def open_run(folder: Path, dataset: Source, settings: TrainSettings, world: World) -> TrainingRun:
     """Open the run in `folder`: start a new one, or resume the one that is there. Call it in all processes.
 
     A run without a checkpoint starts again, with any settings. Raises DatasetError if there is no dataset, ConfigError
@@ -62,7 +61,7 @@ def open_run(folder: Path, dataset: Dataset, settings: TrainSettings, world: Wor
     return world.run_on_main(lambda: _open_run(folder, dataset, settings))
 
 
-def _open_run(folder: Path, dataset: Dataset, settings: TrainSettings) -> TrainingRun:
+def _open_run(folder: Path, dataset: Source, settings: TrainSettings) -> TrainingRun:
     check_exists(dataset)
     metadata = _read(folder)
     try:
@@ -85,10 +84,10 @@ def _open_run(folder: Path, dataset: Dataset, settings: TrainSettings) -> Traini
     return TrainingRun(folder, dataset, settings, DatasetVersion(**metadata["version"]))
 
 
-def _create(folder: Path, dataset: Dataset, settings: TrainSettings, before: dict[str, Any] | None) -> TrainingRun:
+def _create(folder: Path, dataset: Source, settings: TrainSettings, before: dict[str, Any] | None) -> TrainingRun:
     """Start a run, possibly in place of one without a checkpoint."""
-    if before is not None and before["dataset"] == dataset.uri and before["version"]["pin"] in pins(dataset):
-        unpin(dataset, before["version"]["pin"])
+    if before is not None and before["dataset"] == dataset.uri:
+        unpin_version(dataset, before["version"]["pin"])
     folder.mkdir(parents=True, exist_ok=True)
     run = TrainingRun(folder, dataset, settings, pin_version(dataset, folder.resolve().name))
     metadata = {

@@ -15,9 +15,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from curation.errors import ConfigError, DatasetError
 from model.data.augment import normalise
-from model.data.clips import Clips, DatasetVersion, Split, resume_version, select_clips
-from model.data.loader import Augmentation, Batch, ClipDataset, UnreadableClips, load_batches
-from model.data.media_cache import media_store
+from model.data.clips import Clips, DatasetVersion, Split
+from model.data.loader import Augmentation, Batch, ClipDataset, UnreadableClips, list_files, load_batches
 from model.data.sampler import EpochSampler, TrainBatchSampler
 from model.distributed import World
 from model.evaluation.evaluate import Encoder, autocast, evaluate_clips
@@ -30,6 +29,7 @@ from model.training.losses import clamp_logit_scale, vidla_loss
 from model.training.metrics import Monitor, StepMetrics
 from model.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 from model.training.run_folder import TrainingRun
+from model.training.source import media_of, resume_version, select_clips
 
 NAMED_CLIPS = 8  # in a message; the log has all
 SPLITS: tuple[Split, Split] = ("train", "held_out")
@@ -138,6 +138,9 @@ class Trainer:
                 self.monitor = stack.enter_context(monitor)
                 for fault in self.faults:
                     self.monitor.log_event(self.step, "checkpoint", f"ignored: {fault}")
+                if left_out := self.clips.unreadable | self.held_out.unreadable:
+                    text = f"{len(left_out)} videos cannot be read and are left out: {list_files(left_out)}"
+                    self.monitor.log_event(self.step, "unreadable", text)
             stream = load_batches(self._clip_dataset(self.clips, True), batches, settings.data.workers, self._pinned)
             try:
                 while self.step < self.steps:
@@ -243,7 +246,7 @@ class Trainer:
 
     def _clip_dataset(self, clips: Clips, training: bool) -> ClipDataset:
         config, data = self.model.config, self.settings.data
-        media = media_store(self.run.dataset, data.cache_folder, data.cache_bytes)
+        media = media_of(self.run.dataset, data)
         augmentation = Augmentation(data.crops, data.flip, data.frame_times == "stratified") if training else None
         return ClipDataset(
             clips, media, config.video.frames, config.video.image_size, config.text.context, augmentation

@@ -19,6 +19,7 @@ from model.evaluation.annotations import (
     MediaFile,
     find_videos,
     read_activitynet,
+    read_csv,
     read_didemo,
     read_kinetics,
     read_msrvtt,
@@ -60,9 +61,9 @@ def test_msrvtt_data_gives_all_texts_of_a_split(tmp_path: Path) -> None:
         ("video7011", ("a dog", "a puppy")),
         ("video7010", ("a cat",)),
     ]
-    assert [one.video_id for one in read_msrvtt(path, "train")] == ["video0"]
+    assert [one.video_id for one in read_msrvtt(path, split="train")] == ["video0"]
     with pytest.raises(InputError, match="no video of the split 'validate'; its splits are test, train"):
-        read_msrvtt(path, "validate")
+        read_msrvtt(path, split="validate")
 
 
 # --- paragraphs -----------------------------------------------------------------------------------------------------
@@ -193,9 +194,52 @@ def test_kinetics_gives_the_class_as_the_text(tmp_path: Path) -> None:
     )
 
 
+# --- plain CSV ------------------------------------------------------------------------------------------------------
+
+
+def test_csv_has_a_video_and_a_text_in_each_row_and_perhaps_times(tmp_path: Path) -> None:
+    plain = written(tmp_path / "plain.csv", "video,text\ntalks/a.mp4,a bee\nb,a hive\ntalks/a.mp4,an insect\n")
+    assert read_csv(plain) == (
+        Annotation("talks/a.mp4", ("a bee", "an insect"), (MediaFile("a"),)),
+        Annotation("b", ("a hive",), (MediaFile("b"),)),
+    )
+    timed = written(tmp_path / "timed.csv", "text,video,start,end\na bee,a.mp4,1.5,4\na hive,a.mp4,4,\nboth,a.mp4,,\n")
+    assert read_csv(timed) == (
+        Annotation("a.mp4~1.5-4", ("a bee",), (MediaFile("a", 1.5, 4.0),)),
+        Annotation("a.mp4~4-", ("a hive",), (MediaFile("a", 4.0, None),)),
+        Annotation("a.mp4", ("both",), (MediaFile("a"),)),
+    )
+    assert read_csv(timed, written(tmp_path / "ids.txt", "a.mp4~4-\n")) == read_csv(timed)[1:2]
+
+
+# --- lists of ids ---------------------------------------------------------------------------------------------------
+
+
+def test_lists_of_ids_are_read_as_published(tmp_path: Path) -> None:
+    """MSR-VTT's 9k is a CSV, DiDeMo's test list has names of files, ActivityNet's is JSON; their order is kept."""
+    videos = [{"video_id": f"video{n}", "split": "train" if n < 2 else "test"} for n in range(4)]
+    sentences = [{"video_id": f"video{n}", "caption": f"text {n}"} for n in range(4)]
+    msrvtt = written(tmp_path / "MSRVTT_data.json", {"videos": videos, "sentences": sentences})
+    ids = written(tmp_path / "MSRVTT_train.9k.csv", "video_id\r\nvideo3\r\nvideo0\r\n")
+    assert [one.video_id for one in read_msrvtt(msrvtt, ids)] == ["video3", "video0"]
+    rows = [{"video": name, "description": "a bee"} for name in ("1@N0_1_a.mov", "2@N0_2_b.m4v", "3@N0_3_c.avi")]
+    didemo = written(tmp_path / "test_data.json", rows)
+    listed = written(tmp_path / "test_list.txt", "3@N0_3_c.avi\n1@N0_1_a.mp4\n2@N0_2_b\n")
+    assert [one.video_id for one in read_didemo(didemo, listed)] == ["3@N0_3_c.avi", "1@N0_1_a.mov", "2@N0_2_b.m4v"]
+    videos_of = {f"v_{n}": {"duration": 1, "timestamps": [[0, 1]], "sentences": ["a bee"]} for n in range(3)}
+    activitynet = written(tmp_path / "train.json", videos_of)
+    for ids_content in (["v_2", "v_0"], {"v_2": 1, "v_0": 1}):
+        ids = written(tmp_path / "train_ids.json", ids_content)
+        assert [one.video_id for one in read_activitynet(activitynet, ids)] == ["v_2", "v_0"]
+
+
 # --- wrong files ----------------------------------------------------------------------------------------------------
 
 TEXTS = "x_1_2 a bee\n"
+MSRVTT = {
+    "videos": [{"video_id": "video0", "split": "train"}],
+    "sentences": [{"video_id": "video0", "caption": "a bee"}],
+}
 
 
 @pytest.mark.parametrize(
@@ -219,6 +263,17 @@ TEXTS = "x_1_2 a bee\n"
         (read_msvd, {"a.txt": TEXTS, "b.txt": ""}, "lists 0 videos"),
         (read_msvd, {"a.txt": TEXTS, "b.npy": "x"}, "not an array of strings"),
         (read_vatex, {"a.json": [{"videoID": "x"}]}, "one entry has only videoID"),
+        (
+            read_msrvtt,
+            {"a.json": MSRVTT, "b.csv": "id\nvideo0\n"},
+            "a list of ids, with the columns video_id; it",
+        ),
+        (read_msrvtt, {"a.json": MSRVTT, "b.csv": "video_id\nvideo9\n"}, "1 of which are not in .*video9"),
+        (read_msrvtt, {"a.json": MSRVTT, "b.json": [7]}, r"is not a list of ids; it has \[7\]"),
+        (read_csv, {"a.csv": "file,caption\na,b\n"}, "with the columns video, text; it has .*file, caption"),
+        (read_csv, {"a.csv": "video,text,start\na,b,1:30\n"}, 'the start of "a" should be in seconds, not "1:30"'),
+        (read_csv, {"a.csv": "video,text,end\na,b,-1\n"}, "the end of .* should be in seconds"),
+        (read_csv, {"a.csv": "video,text,start,end\na,b,5,5\n"}, "should start before its end, not at 5 s"),
         (read_kinetics, {"a.csv": "id,name\n0,abseiling\n"}, "columns label, youtube_id"),
         (read_kinetics, {"a.csv": "label,youtube_id,time_start,time_end\na,b,c,d\n"}, "times of b are not numbers"),
     ],

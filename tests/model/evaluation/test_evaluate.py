@@ -239,7 +239,7 @@ def test_videos_are_classified_by_the_nearest_name(encoder: Encoder, kinetics: t
         ("msrvt:x.csv", "unknown benchmark 'msrvt'; known are msrvtt, didemo"),
         ("msrvtt", "'msrvtt' does not name the files of msrvtt; an example is msrvtt:MSRVTT_JSFUSION_test.csv"),
         ("msvd:a.txt", "an example is msvd:AllVideoDescriptions.txt,test_list.txt"),
-        ("didemo:a,b", "an example is didemo:test_data.json"),
+        ("didemo:a,b,c", "an example is didemo:test_data.json,test_list.txt"),
         ("didemo:nowhere.json", "nowhere.json"),
     ],
 )

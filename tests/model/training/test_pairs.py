@@ -1,0 +1,194 @@
+"""Training on annotated videos: which pairs are selected, what is refused, and that it learns."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.finetuning import TORCHRUN, recall, train
+from curation.errors import ConfigError, DatasetError
+from model.data.clips import ClipRow, Clips
+from model.data.split import is_held_out
+from model.distributed import World
+from model.settings import DataSettings
+from model.training import run_folder
+from model.training.estimate import describe
+from model.training.pairs import Pairs, find_pairs, select_pairs
+from model.training.trainer import Trainer
+from tests.support.dataset_files import stored_media
+from tests.support.made_pairs import make_msrvtt, make_start
+from tests.support.small_training import training_clip, training_settings
+from vidla.cli import run as run_vidla
+
+ALONE = World(0, 1, torch.device("cpu"))
+VIDEOS = 6
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """MSR-VTT's file of six videos for training with two texts each, one for testing, and the videos' folder."""
+    names = [f"video{number}" for number in range(VIDEOS + 1)]
+    (tmp_path / "videos").mkdir()
+    for number, name in enumerate(names):
+        (tmp_path / "videos" / f"{name}.mp4").write_bytes(stored_media(2.0, seed=number))
+    videos = [{"video_id": name, "split": "test" if name == names[-1] else "train"} for name in names]
+    sentences = [{"video_id": name, "caption": f"{what} {name[5:]}"} for name in names for what in ("a bee", "a hive")]
+    (tmp_path / "data.json").write_text(json.dumps({"videos": videos, "sentences": sentences}))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return training_clip(tmp_path_factory.mktemp("pairs") / "clip")
+
+
+def pairs_in(folder: Path) -> Pairs:
+    return find_pairs(f"msrvtt:{folder / 'data.json'}", folder / "videos")
+
+
+def rows_of(clips: Clips) -> list[ClipRow]:
+    return [clips[index] for index in range(len(clips))]
+
+
+def trainer_of(folder: Path, clip: Path, *assignments: str) -> Trainer:
+    run = run_folder.open_run(folder / "run", pairs_in(folder), training_settings(clip, *assignments), ALONE)
+    return Trainer(run, ALONE)
+
+
+# --- the pairs ------------------------------------------------------------------------------------------------------
+
+
+def test_each_text_is_a_pair_in_training_and_each_video_one_in_evaluation(folder: Path) -> None:
+    settings, pairs = DataSettings(held_out=0.5), pairs_in(folder)
+    train = rows_of(select_pairs(pairs, settings, "train", folder / "train.arrow"))
+    held_out = rows_of(select_pairs(pairs, settings, "held_out", folder / "held_out.arrow"))
+    videos = [f"video{number}" for number in range(VIDEOS)]  # not the one for testing
+    here = [name for name in videos if not is_held_out(name, 0.5)]
+    assert 0 < len(here) < VIDEOS
+    assert [(row.video_id, row.caption) for row in train] == [
+        (name, f"{what} {name[5:]}") for name in here for what in ("a bee", "a hive")
+    ]
+    assert [(row.video_id, row.caption) for row in held_out] == [
+        (name, f"a bee {name[5:]}") for name in videos if name not in here
+    ]
+    assert len({row.clip_id for row in train}) == len(train)
+    assert all((row.start, row.end, row.subtitle) == (0.0, pytest.approx(2.0, abs=0.1), None) for row in train)
+    assert all(Path(row.media_uri).stem == row.video_id for row in train)
+
+
+def test_a_list_of_ids_takes_videos_of_any_split(folder: Path) -> None:
+    (folder / "ids.csv").write_text(f"video_id\nvideo{VIDEOS}\nvideo0\n")
+    pairs = find_pairs(f"msrvtt:{folder / 'data.json'},{folder / 'ids.csv'}", folder / "videos")
+    rows = rows_of(select_pairs(pairs, DataSettings(held_out=0), "train", folder / "train.arrow"))
+    assert list(dict.fromkeys(row.video_id for row in rows)) == [f"video{VIDEOS}", "video0"]
+
+
+def test_videos_that_cannot_be_read_are_named_up_to_a_share(folder: Path) -> None:
+    (folder / "videos" / "video1.mp4").write_bytes(b"no video")
+    (folder / "videos" / "video2.mp4").unlink()
+    pairs = pairs_in(folder)
+    assert pairs.files.missing == ("video2",)
+    settings = DataSettings(held_out=0, max_missing=0.2)
+    clips = select_pairs(pairs, settings, "train", folder / "train.arrow")
+    assert {row.video_id for row in rows_of(clips)} == {f"video{number}" for number in (0, 3, 4, 5)}
+    assert list(clips.unreadable) == [str(folder / "videos" / "video1.mp4")]
+    with pytest.raises(DatasetError, match=r"1 of 5 videos cannot be read, more than data.max_missing .*video1.mp4"):
+        select_pairs(pairs, DataSettings(held_out=0), "train", folder / "other.arrow")
+
+
+WRONG: list[dict[str, object]] = [{"where": "scale = 'short'"}, {"scales": {"short": 1.0}}, {"crop_bars": True}]
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=lambda one: next(iter(one)))
+def test_settings_of_datasets_are_refused(wrong: dict[str, object], folder: Path) -> None:
+    with pytest.raises(ConfigError, match=f"data.{next(iter(wrong))} is about the clips of a dataset"):
+        select_pairs(pairs_in(folder), DataSettings.model_validate(wrong), "train", folder / "train.arrow")
+
+
+# --- a run ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_on_pairs_resumes_unless_they_have_changed(folder: Path, clip: Path) -> None:
+    told = ("data.held_out=0.6", "steps=2", "checkpoint_every=1", "precision=fp32")
+    trainer = trainer_of(folder, clip, *told)
+    trainer.train(io.StringIO())
+    assert trainer.step == 2
+    log = [json.loads(line) for line in (folder / "run" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log if "loss" in line] == [1, 2]
+    assert any("evaluation" in line for line in log)
+    assert trainer_of(folder, clip, *told).step == 2
+    (folder / "videos" / "video0.mp4").write_bytes(stored_media(3.0))
+    with pytest.raises(DatasetError, match=r"have changed since the checkpoint; data.allow_changed=true"):
+        trainer_of(folder, clip, *told)
+    assert trainer_of(folder, clip, *told, "data.allow_changed=true").step == 2
+
+
+def test_says_what_a_run_on_pairs_will_be(folder: Path, clip: Path) -> None:
+    text = describe(training_settings(clip, "steps=4"), pairs_in(folder))
+    assert "4: 1.333 epochs of 3, 4 clips each" in text and "12 of 12 short" in text
+
+
+def test_the_command_trains_on_pairs_and_refuses_in_a_line(
+    folder: Path, clip: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = folder / "small.toml"
+    config.write_text(f'steps = 1\nbatch = 4\nmicro_batch = 4\n[model]\nweights = "{clip}"\nframes = 2\n')
+    pairs = ("--pairs", f"msrvtt:{folder / 'data.json'}", "--videos", folder / "videos")
+
+    def command(*arguments: object) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["vidla", "train", str(config), *map(str, arguments)])
+        status = run_vidla()
+        streams = capsys.readouterr()
+        return status, (streams.err if status else streams.out).strip()
+
+    told = ("--out", folder / "run", "--set", "data.workers=0", "--set", "data.held_out=0")
+    code, said = command(*pairs, *told)
+    assert code == 0 and said.startswith(f"all {VIDEOS} videos are in") and "1 steps are done" in said
+    for arguments, message in (
+        ((), "choose what to train on: --dataset DIR, or --pairs NAME:FILE and --videos FOLDER"),
+        ((*pairs, "--dataset", "x"), "choose what to train on"),
+        (pairs[:2], "choose what to train on"),
+        ((*pairs, "--out", folder / "other", "--set", "data.where=1 = 1"), "data.where is about the clips"),
+        (("--pairs", "msrvtt:none.json", "--videos", folder), "cannot read none.json"),
+        (("--dataset", folder / "none", "--out", folder / "run"), "there is no dataset at"),
+    ):
+        code, said = command(*arguments)
+        assert code in (1, 2) and message in said.splitlines()[-1] and "Traceback" not in said
+
+
+# --- learning -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_finetunes_past_its_start_on_one_process_and_on_two(tmp_path: Path) -> None:
+    folder = make_msrvtt(tmp_path)
+    make_start(folder)
+    one = train(folder, [sys.executable, "-m", "vidla"], "one")
+    two = train(folder, TORCHRUN, "two")
+    assert two[0]["loss"] == pytest.approx(one[0]["loss"], rel=1e-5)
+    assert two[0]["gradient_norm"] == pytest.approx(one[0]["gradient_norm"], rel=1e-3)
+    start = recall(folder, "start")
+    assert min(recall(folder, "one"), recall(folder, "two")) >= start + 0.3
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_step_of_one(folder: Path, clip: Path) -> None:
+    """Five clips: two for one process, three for the other, in micro-batches of two."""
+    config = folder / "small.toml"
+    config.write_text(
+        'steps = 1\nbatch = 5\nmicro_batch = 2\ngradient_cache = true\nprecision = "fp32"\n'
+        f'[model]\nweights = "{clip}"\nframes = 2\n[data]\nworkers = 0\nheld_out = 0\n'
+    )
+    arguments = ["train", config, "--pairs", f"msrvtt:{folder / 'data.json'}", "--videos", folder / "videos"]
+    for name, command in {"one": [sys.executable, "-m", "vidla"], "two": TORCHRUN}.items():
+        subprocess.run([*command, *map(str, arguments), "--out", str(folder / name)], check=True, timeout=800)
+    one, two = (json.loads((folder / name / "log.jsonl").read_text().splitlines()[0]) for name in ("one", "two"))
+    assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
+    assert two["gradient_norm"] == pytest.approx(one["gradient_norm"], rel=1e-4)
