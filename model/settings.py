@@ -51,6 +51,12 @@ class DataSettings(Section):
     """Which clips to read, and how to sample and augment them."""
 
     where: str | None = Field(None, description="SQL condition on the columns of `clips`")
+    captions_where: str | None = Field(
+        None, description="SQL condition on the columns of `clips`: other clips are without their caption"
+    )
+    subtitles_where: str | None = Field(
+        None, description="SQL condition on the columns of `clips`: other clips are without their subtitle"
+    )
     scales: dict[Scale, float] | None = Field(
         None, description="sampling weight of each scale, e.g. {short = 1, long = 2}; unset: every clip alike"
     )
@@ -133,6 +139,10 @@ class TrainSettings(Section):
     gather: Literal["global", "local"] = Field(
         "global", description="logits that a process computes: all, or those of its own clips (local: less memory)"
     )
+    mask_equal_texts: bool = Field(
+        True, description="clips whose texts are equal are not contrasted with each other by that text"
+    )
+    mask_same_video: bool = Field(False, description="clips of one video are not contrasted with each other")
     precision: Literal["bf16", "fp32"] = Field(
         "bf16", description="precision of the forward pass; parameters stay in float32"
     )

@@ -28,6 +28,7 @@ from model.settings import DataSettings
 
 BATCH_ROWS = 2**16
 Split = Literal["train", "held_out"]
+CONDITIONS = ("where", "captions_where", "subtitles_where")
 
 
 # --- the version ----------------------------------------------------------------------------------------------------
@@ -204,13 +205,16 @@ def select_clips(dataset: Dataset, version: DatasetVersion, settings: DataSettin
     """
     scales = [scale for scale in SCALES if settings.scales is None or settings.scales.get(scale, 0) > 0]
     query = (settings.where, scales, settings.subset, settings.held_out, *(["bars"] if settings.crop_bars else ()))
+    of_texts = {"captions": settings.captions_where, "subtitles": settings.subtitles_where}
+    query = (*query, *([of_texts] if any(of_texts.values()) else ()))
     selection = digest("selection", dict(version.tables), version.configuration, split, *query)
     if not (path.exists() and (clips := Clips(path)).selection == selection):
         clips = write_clips(_rows(dataset, version, settings, scales, split), selection, path)
     if split == "train" and not len(clips):
         text = f" ({clips.without_text} have neither text)" if clips.without_text else ""
         raise DatasetError(
-            f"no clip of {dataset.uri} is selected{text}: check data.where, data.scales, data.subset and data.held_out"
+            f"no clip of {dataset.uri} is selected{text}: check data.where, data.captions_where, "
+            f"data.subtitles_where, data.scales, data.subset and data.held_out"
         )
     return clips
 
@@ -220,22 +224,36 @@ def _rows(
 ) -> Iterator[pa.Table]:
     held_out = held_out_sql(settings.held_out)
     in_split = held_out if split == "held_out" else f"{in_subset_sql(settings.subset)} and not {held_out}"
+    chosen, captioned, subtitled = (_condition(name, settings) for name in CONDITIONS)
+    box, boxes = (_BOX, _BOXES) if settings.crop_bars else ("null", "")
+    # The user's conditions are in subqueries, so that nothing in them can reach the held-out videos.
+    query = f"""
+        select clip_id, video_id, list_position([{_quoted(SCALES)}], scale) - 1 as scale, media_uri, start, "end",
+            if(subtitled, nullif(trim(subtitle_text), ''), null) as subtitle,
+            if(captioned, nullif(trim(caption_text), ''), null) as caption, {box} as box
+        from (
+            select *, {subtitled} as subtitled, {captioned} as captioned
+            from (select * from {CLIPS_SQL} as clips where {chosen}) as clips
+        ) {boxes}
+        where scale in ({_quoted(scales)}) and {in_split}
+        order by scale, clip_id"""
     try:
-        chosen = one_condition(settings.where) if settings.where else "true"
-        box, boxes = (_BOX, _BOXES) if settings.crop_bars else ("null", "")
-        # The user's condition is in a subquery, so that nothing in it can reach the held-out videos.
-        query = f"""
-            select clip_id, video_id, list_position([{_quoted(SCALES)}], scale) - 1 as scale, media_uri, start, "end",
-                nullif(trim(subtitle_text), '') as subtitle, nullif(trim(caption_text), '') as caption, {box} as box
-            from (select * from {CLIPS_SQL} as clips where {chosen}) {boxes}
-            where scale in ({_quoted(scales)}) and {in_split}
-            order by scale, clip_id"""
         for batch in dataset.stream(query, version.tables):
             yield pa.table(batch).cast(CLIP_SCHEMA)
     except UsageError as error:
-        if settings.where is None:
+        given = [f"data.{name}" for name in CONDITIONS if getattr(settings, name)]
+        if not given:
             raise
-        raise UsageError(f"data.where: {error}") from None
+        raise UsageError(f"{' or '.join(given)}: {error}") from None
+
+
+def _condition(name: str, settings: DataSettings) -> str:
+    """The user's condition of that name as SQL. Raises UsageError."""
+    text: str | None = getattr(settings, name)
+    try:
+        return one_condition(text) if text else "true"
+    except UsageError as error:
+        raise UsageError(f"data.{name}: {error}") from None
 
 
 # The picture's box of each second; of most videos it is one and the same.

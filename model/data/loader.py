@@ -25,6 +25,7 @@ from model.data.clips import ClipRow, Clips
 from model.data.frame_reader import BrokenMedia, sample_times
 from model.data.media_cache import Media
 from model.data.sampler import Draw, seed_of
+from model.data.split import source_id
 
 ATTEMPTS = 10  # clips to try in place of one that cannot be read
 PREFETCH = 2  # batches that each worker prepares ahead of the trainer
@@ -105,6 +106,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
             "caption": clip.caption or "",
             "has_subtitle": clip.subtitle is not None,
             "has_caption": clip.caption is not None,
+            "video": seed_of("video", source_id(clip.video_id)),
             "times": times,
             "view": (view.left, view.top, view.side, int(view.flip)),
         }
@@ -171,6 +173,8 @@ class Batch:
     has_subtitle: torch.Tensor
     has_caption: torch.Tensor
     """bool [B]: a clip without one of the texts trains on the other only"""
+    video: torch.Tensor
+    """int64 [B]: a number for each video; ranges cut from one video have the same"""
     index: torch.Tensor
     """int64 [B]: indices of the clips, in Clips"""
     drawn: torch.Tensor

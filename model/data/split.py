@@ -27,6 +27,15 @@ def is_in_subset(video_id: str, share: float) -> bool:
     return _hash("subset", video_id) < _limit(share)
 
 
+def source_id(video_id: str) -> str:
+    """The id of the video that `video_id` is, or is a range of.
+
+    >>> source_id("a1b2~0-60"), source_id("a1b2")
+    ('a1b2', 'a1b2')
+    """
+    return video_id.partition("~")[0]
+
+
 def held_out_sql(share: float, column: str = "video_id") -> str:
     """`is_held_out` as a DuckDB condition on the column that holds the video's id."""
     return _sql("held-out", share, column)
@@ -38,7 +47,7 @@ def in_subset_sql(share: float, column: str = "video_id") -> str:
 
 
 def _hash(purpose: str, video_id: str) -> str:
-    return hashlib.sha256(f"{purpose}:{video_id.partition('~')[0]}".encode()).hexdigest()[:DIGITS]
+    return hashlib.sha256(f"{purpose}:{source_id(video_id)}".encode()).hexdigest()[:DIGITS]
 
 
 def _sql(purpose: str, share: float, column: str) -> str:

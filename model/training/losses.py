@@ -2,7 +2,8 @@
 
 There are two: video with subtitle, and video with caption. Each is InfoNCE, video-to-text plus text-to-video, not
 halved, and their sum is the loss. A clip without one of the texts takes no part in that loss, neither as query nor as
-candidate, so each loss is a mean over the pairs that exist.
+candidate, so each loss is a mean over the pairs that exist. Clips of one group (negatives.py) are not contrasted with
+each other: neither is a candidate for the other.
 
 Over several processes it is the loss of all their clips together. Features are always gathered with their gradient:
 where each process computes only its own part of the logits, the gradient would be wrong without it.
@@ -23,21 +24,29 @@ Logits = Literal["global", "local"]
 
 
 def vidla_loss(
-    features: Tensor, has_text: Tensor, logit_scale: Tensor, logits: Logits = "global", most: int = 0
+    features: Tensor,
+    has_text: Tensor,
+    logit_scale: Tensor,
+    logits: Logits = "global",
+    most: int = 0,
+    groups: Tensor | None = None,
 ) -> Tensor:
     """This process's part of the loss; the mean over processes (as DDP averages gradients) is the loss.
 
     `features` (B, 3, D), of any length, are those of each clip, its subtitle and its caption; `has_text` (B, 2) says
     which of the two texts exist; `logit_scale` is log(1 / temperature). Every process has the same number of clips, or
     up to `most`. With `global` logits each process computes all of them, with `local` only those of its own clips
-    against all: the same gradient for less work and memory. A loss without any pair is 0.
+    against all: the same gradient for less work and memory. A loss without any pair is 0. `groups` (B, 2, K) are those
+    of each text of each clip.
     """
+    groups = has_text.new_empty((*has_text.shape, 0), dtype=torch.int64) if groups is None else groups
     lacking = max(0, most - len(features))  # clips without texts, which change nothing, fill the gap
     features, has_text = pad(features, (0, 0, 0, 0, 0, lacking)), pad(has_text, (0, 0, 0, lacking))
+    groups = pad(groups, (0, 0, 0, 0, 0, lacking))
     with torch.autocast(features.device.type, enabled=False):
         precise = torch.promote_types(features.dtype, torch.float32)
         all_features = gather(normalize(features.to(precise), dim=-1))
-        all_has_text = gather(has_text.to(torch.uint8)).bool()
+        all_has_text, all_groups = gather(has_text.to(torch.uint8)).bool(), gather(groups)
         count, size = len(all_features), 1
         own = torch.ones(count, dtype=torch.bool, device=features.device)
         if logits == "local" and count > len(features):
@@ -47,25 +56,38 @@ def vidla_loss(
         for text in range(2):
             valid = all_has_text[:, text]
             video_features, text_features = all_features[valid, 0], all_features[valid, 1 + text]
-            loss = info_nce(video_features, text_features, logit_scale.to(precise).exp(), own[valid])
+            scale = logit_scale.to(precise).exp()
+            loss = info_nce(video_features, text_features, scale, own[valid], all_groups[valid, text])
             losses.append(loss * (size / max(1, len(video_features))))
         return losses[0] + losses[1]
 
 
-def info_nce(video_features: Tensor, text_features: Tensor, scale: Tensor, rows: Tensor) -> Tensor:
+def info_nce(
+    video_features: Tensor, text_features: Tensor, scale: Tensor, rows: Tensor, groups: Tensor | None = None
+) -> Tensor:
     """InfoNCE in both directions, summed over `rows` (bool [n]), of normalised features (n, D) that are paired by row.
+
+    Pairs that share one of their `groups` (n, K) are not contrasted with each other.
 
     >>> paired, scale = torch.eye(2), torch.tensor(100.0)
     >>> info_nce(paired, paired, scale, rows=torch.ones(2, dtype=torch.bool)).item()
     0.0
     >>> info_nce(paired, paired.flip(0), scale, rows=torch.tensor([True, False])).item()  # 100 in each direction
     200.0
+    >>> same = torch.zeros((2, 1), dtype=torch.int64)
+    >>> info_nce(paired, paired.flip(0), scale, torch.tensor([True, False]), same).item()  # nothing to tell apart
+    0.0
     """
     labels = torch.nonzero(rows).flatten()
     if not len(labels):
         return (video_features.sum() + text_features.sum() + scale) * 0.0  # gives every parameter a gradient
     logits_per_video = scale * video_features[labels] @ text_features.T
     logits_per_text = scale * text_features[labels] @ video_features.T
+    for group in () if groups is None else groups.unbind(1):
+        shared = group[labels, None] == group
+        shared[torch.arange(len(labels), device=labels.device), labels] = False  # a pair itself
+        logits_per_video = logits_per_video.masked_fill(shared, -torch.inf)
+        logits_per_text = logits_per_text.masked_fill(shared, -torch.inf)
     video_to_text = cross_entropy(logits_per_video, labels, reduction="sum")
     text_to_video = cross_entropy(logits_per_text, labels, reduction="sum")
     return video_to_text + text_to_video

@@ -15,7 +15,7 @@ import pyarrow as pa
 from curation.errors import ConfigError, DatasetError
 from curation.ids import digest
 from curation.records import SCALES
-from model.data.clips import BATCH_ROWS, CLIP_SCHEMA, Clips, DatasetVersion, Split, write_clips
+from model.data.clips import BATCH_ROWS, CLIP_SCHEMA, CONDITIONS, Clips, DatasetVersion, Split, write_clips
 from model.data.frame_reader import BrokenMedia
 from model.data.loader import list_files
 from model.data.split import is_held_out, is_in_subset
@@ -24,7 +24,7 @@ from model.evaluation.benchmark import annotated_range, read_annotations
 from model.settings import DataSettings
 
 READERS = 8  # headers that are read at the same time
-OF_A_DATASET = ("where", "scales", "crop_bars")
+OF_A_DATASET = (*CONDITIONS, "scales", "crop_bars")
 """Settings that say something about the clips of a dataset, and nothing about pairs."""
 
 

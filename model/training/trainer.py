@@ -27,6 +27,7 @@ from model.training import checkpoint, gradient_cache
 from model.training.checkpoint import Progress
 from model.training.losses import clamp_logit_scale, vidla_loss
 from model.training.metrics import Monitor, StepMetrics
+from model.training.negatives import groups_of
 from model.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 from model.training.run_folder import TrainingRun
 from model.training.source import media_of, resume_version, select_clips
@@ -87,7 +88,8 @@ class Trainer:
         losses = []
         for number, micro_batch in enumerate(micro_batches, 1):
             with self._no_sync() if number < len(micro_batches) else nullcontext():
-                loss = self._loss(self.encode(micro_batch), has_text(micro_batch), self.model.logit_scale)
+                texts = has_text(micro_batch), self._groups(micro_batch)
+                loss = self._loss(self.encode(micro_batch), *texts, self.model.logit_scale)
                 loss = loss / len(micro_batches)
                 loss.backward()
             losses.append(loss.detach())
@@ -95,9 +97,10 @@ class Trainer:
 
     def _backward_cached(self, micro_batches: Sequence[Batch]) -> Tensor:
         all_has_text = torch.cat([has_text(micro_batch) for micro_batch in micro_batches])
+        all_groups = torch.cat([self._groups(micro_batch) for micro_batch in micro_batches])
         return gradient_cache.backward(
             self.encode,
-            lambda features, scale: self._loss(features, all_has_text, scale),
+            lambda features, scale: self._loss(features, all_has_text, all_groups, scale),
             micro_batches,
             self.model.logit_scale,
             self._no_sync,
@@ -113,9 +116,13 @@ class Trainer:
         subtitle_features, caption_features = text_features.chunk(2)
         return torch.stack([clip_features, subtitle_features, caption_features], dim=1).float()
 
-    def _loss(self, features: Tensor, has_text: Tensor, logit_scale: Tensor) -> Tensor:
+    def _groups(self, micro_batch: Batch) -> Tensor:
+        return groups_of(micro_batch, self.settings.mask_equal_texts, self.settings.mask_same_video)
+
+    def _loss(self, features: Tensor, has_text: Tensor, groups: Tensor, logit_scale: Tensor) -> Tensor:
         most = -(-self.settings.batch // self.world.size) if self.settings.gradient_cache else 0
-        return vidla_loss(features, has_text.to(features.device), logit_scale, self.settings.gather, most)
+        texts, groups = has_text.to(features.device), groups.to(features.device)
+        return vidla_loss(features, texts, logit_scale, self.settings.gather, most, groups)
 
     def _no_sync(self) -> AbstractContextManager[None]:
         """While this is open, gradients are not averaged over processes."""

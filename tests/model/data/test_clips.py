@@ -93,6 +93,29 @@ def test_a_condition_that_is_none_is_told_in_a_line(
     assert "\n" not in str(raised.value)
 
 
+def test_conditions_of_texts_leave_out_a_text(dataset: Dataset, version: DatasetVersion, tmp_path: Path) -> None:
+    told = {"captions_where": "scale != 'long'", "subtitles_where": "scale = 'short' and caption_text is not null"}
+    clips, whole = chosen(dataset, version, tmp_path, **told), chosen(dataset, version, tmp_path / "whole")
+    assert clips.counts == {"short": VIDEOS * 4, "medium": VIDEOS * 2, "long": 0} and clips.without_text == VIDEOS
+    for i in range(len(clips)):
+        clip, row = clips[i], whole[i]
+        assert clip.clip_id == row.clip_id and clip.caption == row.caption
+        assert clip.subtitle == (row.subtitle if clip.scale == "short" else None)
+    assert chosen(dataset, version, tmp_path, "held_out", held_out=0.5, captions_where="false").counts["short"] > 0
+    with pytest.raises(DatasetError, match=r"check data.where, data.captions_where, data.subtitles_where"):
+        chosen(dataset, version, tmp_path, captions_where="false", subtitles_where="1 = 0")
+
+
+@pytest.mark.parametrize("name", ["captions_where", "subtitles_where"])
+@pytest.mark.parametrize("wrong", ["scale ==", "no_column = 1", "true) or (true"])
+def test_a_wrong_condition_of_texts_is_told_in_a_line(
+    name: str, wrong: str, dataset: Dataset, version: DatasetVersion, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=rf"^data\.{name}: ") as raised:
+        chosen(dataset, version, tmp_path, **{name: wrong})
+    assert "\n" not in str(raised.value)
+
+
 def test_leaves_out_clips_without_any_text(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "dataset", 1)
     clips: Sequence[Clip] = made_of(20, stored_media(seed=20))["clips"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,8 +12,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 from curation.errors import ConfigError
+from model.data.loader import Batch, tokenize
 from model.settings import resolve_training
 from model.training.losses import Logits, clamp_logit_scale, vidla_loss
+from model.training.negatives import groups_of
 from tests.support.ranks import together
 
 CLIPS, WIDTH = 8, 6
@@ -26,8 +29,17 @@ CASES: dict[str, list[list[int]]] = {
 }
 
 
-def by_hand(features: Tensor, has: list[list[int]], logit_scale: Tensor) -> Tensor:
+GROUPS = [[[7, 1], [3, 1]], [[7, 1], [4, 1]], [[8, 2], [3, 2]], [[9, 3], [3, 3]]]
+GROUPS += [[[i, i], [i, i]] for i in range(10, 10 + CLIPS - len(GROUPS))]
+"""Of two kinds: the first two clips have a subtitle in common and a video, the first, third and fourth a caption."""
+
+
+def by_hand(features: Tensor, has: list[list[int]], logit_scale: Tensor, groups: Sequence[Any] = ()) -> Tensor:
     """The sum of both losses, computed pair by pair."""
+
+    def apart(i: int, j: int, text: int) -> bool:
+        return i == j or not groups or all(a != b for a, b in zip(groups[i][text], groups[j][text], strict=True))
+
     total = torch.zeros((), dtype=features.dtype)
     for text in range(2):
         pairs = [i for i in range(len(features)) if has[i][text]]
@@ -37,8 +49,8 @@ def by_hand(features: Tensor, has: list[list[int]], logit_scale: Tensor) -> Tens
             for j in pairs
         }
         for i in pairs:
-            to_text = score[i, i].exp() / torch.stack([score[i, j].exp() for j in pairs]).sum()
-            to_video = score[i, i].exp() / torch.stack([score[j, i].exp() for j in pairs]).sum()
+            to_text = score[i, i].exp() / torch.stack([score[i, j].exp() for j in pairs if apart(i, j, text)]).sum()
+            to_video = score[i, i].exp() / torch.stack([score[j, i].exp() for j in pairs if apart(i, j, text)]).sum()
             total = total - (to_text.log() + to_video.log()) / len(pairs)
     return total
 
@@ -61,6 +73,44 @@ def test_is_both_directions_of_both_texts(case: str) -> None:
         torch.autograd.grad(loss, (matrix, scale)), torch.autograd.grad(expected, (matrix, scale)), strict=True
     ):
         assert torch.allclose(found, wanted, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("kinds", [[], [0], [1], [0, 1]])
+def test_clips_of_one_group_are_not_contrasted(case: str, kinds: list[int]) -> None:
+    x, matrix, scale = inputs()
+    groups = torch.tensor(GROUPS)[..., kinds]
+    loss = vidla_loss(x @ matrix, torch.tensor(CASES[case]).bool(), scale, groups=groups)
+    expected = by_hand(x @ matrix, CASES[case], scale, groups.tolist())
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
+    for found, wanted in zip(
+        torch.autograd.grad(loss, (matrix, scale)), torch.autograd.grad(expected, (matrix, scale)), strict=True
+    ):
+        assert torch.allclose(found, wanted, rtol=1e-10, atol=1e-12)
+
+
+def test_a_model_that_is_right_has_no_loss_although_texts_repeat() -> None:
+    """Sixteen clips of two things: unmasked, the loss cannot fall below what guessing among eight costs."""
+    things = torch.eye(2).repeat_interleave(8, 0)
+    features, has = things[:, None].expand(-1, 3, -1), torch.tensor([[False, True]] * 16)
+    groups = torch.arange(2).repeat_interleave(8)[:, None, None].expand(-1, 2, 1)
+    scale = torch.tensor(100.0).log()
+    assert vidla_loss(features, has, scale).item() == pytest.approx(2 * math.log(8))
+    assert vidla_loss(features, has, scale, groups=groups).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_groups_are_of_equal_tokens_and_of_videos() -> None:
+    subtitles = ["Bees dance.", "bees  dance.", "Bees dance", "x " * 100, "x " * 101]
+    batch = Batch(
+        torch.empty(5, 0), tokenize(subtitles), tokenize(["a", "b", "c", "d", "a"]), *[torch.ones(5).bool()] * 2,
+        torch.tensor([4, 4, 5, 6, 7]), *[torch.empty(5, 0)] * 4, {}
+    )  # fmt: skip
+    both = groups_of(batch, equal_texts=True, same_video=True)
+    columns = [both[:, text, kind].tolist() for text in range(2) for kind in range(2)]
+    pairs = [{(i, j) for i in range(5) for j in range(i) if ids[i] == ids[j]} for ids in columns]
+    assert pairs == [{(1, 0), (4, 3)}, {(1, 0)}, {(4, 0)}, {(1, 0)}]
+    assert groups_of(batch, equal_texts=False, same_video=False).shape == (5, 2, 0)
+    assert torch.equal(groups_of(batch, equal_texts=True, same_video=False), both[..., :1])
 
 
 def test_is_not_halved() -> None:
@@ -120,7 +170,8 @@ def part(rank: int, size: int) -> dict[str, Any]:
         for logits in LOGITS:
             for dtype in DTYPES:
                 x, matrix, scale = inputs(dtype)
-                loss = vidla_loss(x[mine] @ matrix, torch.tensor(has)[mine].bool(), scale, logits, most)
+                texts, groups = torch.tensor(has)[mine].bool(), torch.tensor(GROUPS)[mine]
+                loss = vidla_loss(x[mine] @ matrix, texts, scale, logits, most, groups)
                 figures = [loss.detach(), *torch.autograd.grad(loss, (matrix, scale))]
                 for figure in figures:
                     dist.all_reduce(figure)
@@ -135,7 +186,7 @@ def test_processes_have_the_loss_and_the_gradients_of_one(size: int) -> None:
     for found in together(part, size):
         for case, has in CASES.items():
             x, matrix, scale = inputs()
-            loss = vidla_loss(x @ matrix, torch.tensor(has).bool(), scale)
+            loss = vidla_loss(x @ matrix, torch.tensor(has).bool(), scale, groups=torch.tensor(GROUPS))
             expected = [loss.detach(), *torch.autograd.grad(loss, (matrix, scale))]
             for logits in LOGITS:
                 for dtype, bound in zip(DTYPES, (1e-6, 1e-13), strict=True):

@@ -102,7 +102,12 @@ def test_videos_that_cannot_be_read_are_named_up_to_a_share(folder: Path) -> Non
         select_pairs(pairs, DataSettings(held_out=0), "train", folder / "other.arrow")
 
 
-WRONG: list[dict[str, object]] = [{"where": "scale = 'short'"}, {"scales": {"short": 1.0}}, {"crop_bars": True}]
+WRONG: list[dict[str, object]] = [
+    {"where": "scale = 'short'"},
+    {"captions_where": "true"},
+    {"scales": {"short": 1.0}},
+    {"crop_bars": True},
+]
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda one: next(iter(one)))
