@@ -33,6 +33,11 @@ from model.training.trainer import Trainer
 from tests.support.animations import SECONDS, Animation
 
 TILINGS = TilingSettings(short=ScaleSettings(target_s=SECONDS, min_s=2.0, max_s=4.0))
+NESTED = TilingSettings(
+    short=TILINGS.short,
+    medium=ScaleSettings(target_s=2 * SECONDS, min_s=1.5 * SECONDS, max_s=3 * SECONDS),
+    long=ScaleSettings(target_s=8 * SECONDS, min_s=8 * SECONDS, max_s=16 * SECONDS),
+)
 ALONE = World(0, 1, torch.device("cpu"))
 HELD_OUT = 0.2
 SETTINGS = (
@@ -83,6 +88,29 @@ def write_dataset(
             ]
             parts.add(Row(record, content_digest(b"")) for record in rows)
         writer.commit("animations", parts.finish())
+    return dataset
+
+
+def write_nested(location: Path, videos: Path, animations: Sequence[Animation]) -> Dataset:
+    """A dataset whose texts repeat and whose clips nest.
+
+    A short clip shows an animation, and has as its caption the thing without skin tone, which up to six animations
+    share. A medium one shows some of them, a long one all eight of a video, and they have the texts of all in turn.
+    """
+    dataset = Dataset(str(location))
+    with Writer(dataset, "nested", {}) as writer:
+        parts = PartWriter(dataset.store, writer.lineage, part_bytes=1 << 30)
+        for video_id in dict.fromkeys(one.video_id for one in animations):
+            shown = [one for one in animations if one.video_id == video_id]
+            media_uri = f"media/{digest(video_id)[:2]}/{video_id}.mp4"
+            (location / media_uri).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(videos / f"{video_id}.mp4", location / media_uri)
+            edges = sorted({edge for one in shown for edge in (one.start, one.end)})
+            for segment in tile(video_id, edges[-1], edges, (), (), NESTED):
+                within = [one for one in shown if segment.start <= one.start < segment.end]
+                texts = ", then ".join(one.thing for one in within), ", ".join(one.tags for one in within)
+                parts.add([Row(_clip(segment, media_uri, *texts), content_digest(b""))])
+        writer.commit("nested", parts.finish())
     return dataset
 
 
@@ -155,6 +183,19 @@ def find(model: VidLA, dataset: Dataset, animations: Sequence[Animation], folder
     trained_on = {one.thing for one in animations if not is_held_out(one.video_id, HELD_OUT)}
     known = np.array([thing[name] in trained_on for name in names])
     return Found(len(names), float(hits.mean()), float(hits[known].mean()), float(hits[~known].mean()))
+
+
+def find_things(model: VidLA, dataset: Dataset, folder: Path) -> tuple[float, int]:
+    """R@1 of `model` for finding a held-out short clip of a thing by the thing's name, and the number of clips."""
+    settings = DataSettings(held_out=HELD_OUT, scales={"short": 1.0})
+    clips = select_clips(dataset, current_version(dataset), settings, "held_out", folder / "things.arrow")
+    encoder = encoder_of(model)
+    media = media_store(dataset, None, 1)
+    videos, indices = encoder.encode_videos(encoder.clip_dataset(clips, media), range(len(clips)))
+    things = [str(clips[index].caption) for index in indices]
+    groups = np.unique(things, return_inverse=True)[1]
+    (ranks,) = rank(normalised(encoder.encode_texts(things), "text"), normalised(videos, "video"), groups, groups)
+    return float(ranks.hits(1).mean()), len(things)
 
 
 @dataclass(frozen=True)

@@ -32,10 +32,11 @@ TEXTS = (
 )
 SETTINGS = """\
 preset = "retrieval"
-epochs = 40
+epochs = 20
 batch = 37
 micro_batch = 8
 precision = "fp32"
+mask_same_video = true
 checkpoint_every = 100000
 [model]
 weights = "{start}"

@@ -132,6 +132,9 @@ def test_tells_which_texts_a_clip_has(samples: ClipDataset) -> None:
     assert has[0].tolist() == [row.subtitle is not None for row in rows]
     assert has[1].tolist() == [row.caption is not None for row in rows]
     assert 0 < int(has[0].sum()) < len(rows) and bool((has[0] | has[1]).all())
+    videos = torch.cat([batch.video for batch in everything]).tolist()
+    names = [row.video_id for row in rows]
+    assert len(set(videos)) == len(set(names)) == len(set(zip(videos, names, strict=True)))
     subtitles = torch.cat([batch.subtitle for batch in everything])
     assert torch.equal(subtitles, tokenize([row.subtitle or "" for row in rows]))
 

@@ -131,6 +131,22 @@ def test_with_a_gradient_cache_the_size_of_pieces_does_not_matter(dataset: Datas
     assert losses["pieces"]["loss"] != pytest.approx(losses["whole"]["loss"], rel=1e-2)  # contrasted in pairs
 
 
+def test_clips_that_are_right_for_each_other_are_not_contrasted(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
+    """The dataset has four texts of each kind for 28 clips of four videos, so that all batches repeat some."""
+    losses = {}
+    for name, settings in {
+        "all": ("mask_equal_texts=false",),
+        "texts": ("mask_equal_texts=true",),
+        "videos": ("mask_equal_texts=true", "mask_same_video=true"),
+        "pieces": ("mask_equal_texts=true", "mask_same_video=true", "gradient_cache=true", "micro_batch=4"),
+    }.items():
+        told = ("batch=12", "micro_batch=12", "steps=1", "precision=fp32", *settings)
+        trainer_of(tmp_path / name, dataset, clip, *told).train(io.StringIO())
+        losses[name] = log_of(tmp_path / name)[0]["loss"]
+    assert losses["all"] > losses["texts"] > losses["videos"] > 0
+    assert losses["pieces"] == pytest.approx(losses["videos"], rel=1e-5)
+
+
 COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler here: g++")
 
 
