@@ -99,6 +99,20 @@ def test_a_model_that_is_right_has_no_loss_although_texts_repeat() -> None:
     assert vidla_loss(features, has, scale, groups=groups).item() == pytest.approx(0, abs=1e-6)
 
 
+def test_unmasked_equal_texts_have_the_gradient_of_shared_targets() -> None:
+    x, matrix, scale = inputs()
+    x[[2, 5], 2] = x[0, 2]  # three clips with one caption
+    has = torch.tensor([[False, True]] * CLIPS)
+    (found,) = torch.autograd.grad(vidla_loss(x @ matrix, has, scale), matrix)
+    features = torch.nn.functional.normalize(x @ matrix, dim=-1)
+    logits = scale.exp() * features[:, 0] @ features[:, 2].T
+    targets = torch.eye(CLIPS, dtype=torch.float64)
+    targets[[[0], [2], [5]], [0, 2, 5]] = 1 / 3
+    shared = sum(-(targets * way.log_softmax(1)).sum() / CLIPS for way in (logits, logits.T))
+    (wanted,) = torch.autograd.grad(shared, matrix)
+    assert torch.allclose(found, wanted, rtol=1e-10, atol=1e-12)
+
+
 def test_groups_are_of_equal_tokens_and_of_videos() -> None:
     subtitles = ["Bees dance.", "bees  dance.", "Bees dance", "x " * 100, "x " * 101]
     batch = Batch(
