@@ -11,12 +11,15 @@ Prints clips per second of wall-clock time, and CPU seconds per clip of the N pr
 machine. Start-up is not counted. The best of several rounds counts.
 
 Then the trainer itself trains a small model (4 layers of width 192 per tower, patches of 32 pixels) on the stored media
-with N workers. Prints the share of time that it waits for clips, without the start-up of the workers.
+with N workers, in steps of 12 pieces of 2 clips, without a gradient cache and with one. Prints seconds per step: of
+reading alone, of computing alone, and of training, which does both at once; and the last over the larger of the
+others, the ideal. Start-up is not counted. torch computes with one thread, so N + 1 CPUs have to be idle.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import os
@@ -45,21 +48,24 @@ from curation.segments.tilings import tile
 from curation.settings import Settings
 from model.data.clips import Clips, pin_version, select_clips
 from model.data.frame_reader import VideoDecoder, read_frames, sample_times
-from model.data.loader import Augmentation, ClipDataset, load_batches
+from model.data.loader import Augmentation, ClipDataset, StoredBatch, load_batches, store_batches
 from model.data.media_cache import media_store
 from model.data.sampler import Draw, EpochSampler, TrainBatchSampler
 from model.distributed import World
 from model.settings import DataSettings, resolve_training
 from model.training import run_folder
+from model.training.pieces import Pieces
 from model.training.trainer import Trainer
 
 FRAMES, SIZE, BATCH = 12, 224, 8
-STEPS = 20  # of training
+STEPS, PIECES, PIECE = 6, 12, 2  # of training
+COPIES = 8  # of a video's clips, so that they are enough for a batch
+WARM_UP = 2  # steps, until the workers are ahead
 SETTINGS = Settings()
 TEXT = "A person in a red jacket walks along the river and tells how the old bridge was built, stone by stone."
 
 
-def make_dataset(video: Path, folder: Path) -> Dataset:
+def make_dataset(video: Path, folder: Path, with_source: bool) -> Dataset:
     """A dataset with the clips of two videos: stored media and source."""
     dataset, spool = Dataset(str(folder)), folder / "spool"
     spool.mkdir(parents=True)
@@ -68,11 +74,14 @@ def make_dataset(video: Path, folder: Path) -> Dataset:
     found = single_pass.decode_once(video, (), None, None, SETTINGS, stored, spool)
     encode = ["-vf", "scale=-2:720", "-c:v", "libx264", "-g", "250", "-pix_fmt", "yuv420p", "-c:a", "copy"]
     command = ["ffmpeg", "-v", "error", "-nostdin", "-i", video, *encode, "-movflags", "+faststart", source]
-    subprocess.run(command, check=True)
+    if with_source:
+        subprocess.run(command, check=True)
     with Writer(dataset, "benchmark", {}) as writer:
         parts = PartWriter(dataset.store, writer.lineage, part_bytes=1 << 30)
-        for path in (stored, source):
-            segments = tile(path.stem, found.duration, found.boundaries, (), found.shots, SETTINGS.tilings)
+        for path, number in itertools.product((stored, source) if with_source else (stored,), range(COPIES)):
+            segments = tile(
+                f"{path.stem}-{number}", found.duration, found.boundaries, (), found.shots, SETTINGS.tilings
+            )
             rows = [
                 Clip(
                     **vars(segment),
@@ -95,7 +104,7 @@ def make_dataset(video: Path, folder: Path) -> Dataset:
 
 
 def samples_of(dataset: Dataset, name: str, folder: Path) -> ClipDataset:
-    settings = DataSettings(where=f"video_id = '{name}'", held_out=0)
+    settings = DataSettings(where=f"starts_with(video_id, '{name}-')", held_out=0)
     clips = select_clips(dataset, pin_version(dataset, name), settings, "train", folder / f"{name}.arrow")
     augmentation = Augmentation(settings.crops, settings.flip)
     return ClipDataset(clips, media_store(dataset, None, 1), FRAMES, SIZE, augmentation=augmentation)
@@ -167,31 +176,61 @@ def decode(samples: ClipDataset, draws: Sequence[Draw], barrier: Barrier, answer
     answers.put((begun, time.perf_counter(), time.process_time() - busy))
 
 
-def waiting(samples: ClipDataset, folder: Path, workers: int) -> tuple[float, float]:
-    """Train a small model on the clips of `samples`: the share of time that it waits for clips, and clips per second.
+@dataclass(frozen=True)
+class Overlap:
+    """Seconds per step of training: of reading alone, of computing alone, of both at once; and the share of waiting."""
 
-    Both are from the trainer's log.
-    """
-    sizes = {"hidden_size": 192, "intermediate_size": 768, "num_attention_heads": 3, "num_hidden_layers": 4}
-    text = {**sizes, "vocab_size": 49408, "eos_token_id": 49407}
-    CLIPModel(CLIPConfig(vision_config={**sizes, "patch_size": 32}, text_config=text)).save_pretrained(folder / "clip")
-    first = 2 * workers  # steps of warm-up, until the workers are ahead
+    reading: float
+    computing: float
+    both: float
+    waiting: float
+
+    def __str__(self) -> str:
+        ideal = max(self.reading, self.computing)
+        return f"{self.reading:9.2f}{self.computing:11.2f}{self.both:9.2f}{self.both / ideal:9.2f}{self.waiting:9.0%}"
+
+
+def overlap(samples: ClipDataset, clip: Path, folder: Path, workers: int, cached: bool) -> Overlap:
+    """Train a small model on the clips of `samples`, and measure what it takes to read and to compute the same."""
     values = {
-        "model.weights": folder / "clip",
-        "data.where": f"video_id = '{samples.clips[0].video_id}'",
+        "model.weights": clip,
+        "data.where": "starts_with(video_id, 'stored-')",
         "data.held_out": 0,
         "data.workers": workers,
-        "batch": BATCH,
-        "micro_batch": BATCH,
-        "epochs": (first + STEPS + 0.5) / (len(samples) // BATCH),
+        "batch": PIECE * PIECES,
+        "micro_batch": PIECE,
+        "gradient_cache": str(cached).lower(),
+        "epochs": (WARM_UP + STEPS + 0.5) / (len(samples) // (PIECE * PIECES)),
     }
     settings = resolve_training(None, [f"{key}={value}" for key, value in values.items()])
     alone = World(0, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    run = run_folder.open_run(folder / "run", samples.media.dataset, settings, alone)
-    Trainer(run, alone).train(sys.stderr)
-    log = [json.loads(line) for line in run.log.read_text(encoding="utf-8").splitlines()][first:]
-    seconds = sum(line["seconds"] for line in log)
-    return sum(line["waiting"] for line in log) / seconds, BATCH * len(log) / seconds
+    trainer = Trainer(run_folder.open_run(folder, samples.media.dataset, settings, alone), alone)
+    batches = TrainBatchSampler(trainer.sampler, 0, WARM_UP + STEPS, PIECE)
+    begun = {}
+    stream = store_batches(samples, batches, workers, PIECES if cached else 0)
+    loaded: list[StoredBatch] = []
+    for number, stored in enumerate(stream):
+        if number % PIECES == 0:
+            begun[number // PIECES] = time.perf_counter()
+        loaded = [*loaded[1 - PIECES :], StoredBatch(stored.load(), (), None, 0, False)]
+    reading = (time.perf_counter() - begun[WARM_UP]) / STEPS
+    trainer.train_step(Pieces(iter(loaded), PIECES))
+    began = time.perf_counter()
+    for _ in range(STEPS // 2):
+        trainer.train_step(Pieces(iter(loaded), PIECES))
+    computing = (time.perf_counter() - began) / (STEPS // 2)
+    trainer.train(sys.stderr)
+    log = [json.loads(line) for line in trainer.run.log.read_text(encoding="utf-8").splitlines()]
+    steps = [line for line in log if "seconds" in line][WARM_UP:]
+    seconds = sum(line["seconds"] for line in steps)
+    return Overlap(reading, computing, seconds / STEPS, sum(line["waiting"] for line in steps) / seconds)
+
+
+def small_towers(folder: Path) -> Path:
+    sizes = {"hidden_size": 192, "intermediate_size": 768, "num_attention_heads": 3, "num_hidden_layers": 4}
+    text = {**sizes, "vocab_size": 49408, "eos_token_id": 49407}
+    CLIPModel(CLIPConfig(vision_config={**sizes, "patch_size": 32}, text_config=text)).save_pretrained(folder)
+    return folder
 
 
 def main() -> None:
@@ -200,24 +239,33 @@ def main() -> None:
     spare = max(1, (os.cpu_count() or 2) - 1)
     parser.add_argument("--workers", type=int, default=spare, help="default: all CPUs but one, for the trainer")
     parser.add_argument("--clips", type=int, default=320, help="with more, it matters less when each worker finishes")
-    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--repeat", type=int, default=3, help="0: only training")
     arguments = parser.parse_args()
-    best = dict.fromkeys(("decoding", "loading", "source"), Cost())
     with tempfile.TemporaryDirectory() as folder:
-        dataset = make_dataset(arguments.video, Path(folder) / "dataset")
-        stored, source = (samples_of(dataset, name, Path(folder)) for name in ("stored", "source"))
-        draws = draws_of(stored.clips, arguments.clips)
-        few = draws[: max(len(draws) // 16, 2 * arguments.workers)]
-        for _ in range(arguments.repeat):
-            for name, cost in (
-                ("decoding", decoding(stored, draws, arguments.workers)),
-                ("loading", loading(stored, draws, arguments.workers)),
-                ("source", loading(source, few, arguments.workers)),
-            ):
-                best[name] = best[name].or_less(cost)
-        share, speed = waiting(stored, Path(folder), arguments.workers)
+        dataset = make_dataset(arguments.video, Path(folder) / "dataset", arguments.repeat > 0)
+        stored = samples_of(dataset, "stored", Path(folder))
+        if arguments.repeat:
+            source = samples_of(dataset, "source", Path(folder))
+            compare(stored, source, draws_of(stored.clips, arguments.clips), arguments.workers, arguments.repeat)
+        torch.set_num_threads(1)  # the other CPUs read
+        clip = small_towers(Path(folder) / "clip")
+        print(f"\n{'seconds per step':<18}{'reading':>9}{'computing':>11}{'both':>9}{'/ ideal':>9}{'waiting':>9}")
+        for name, cached in (("plain", False), ("cached", True)):
+            found = overlap(stored, clip, Path(folder) / name, arguments.workers, cached)
+            print(f"{name:<18}{found}  (at most 1.1)", flush=True)
+
+
+def compare(stored: ClipDataset, source: ClipDataset, draws: Sequence[list[Draw]], workers: int, repeat: int) -> None:
+    best = dict.fromkeys(("decoding", "loading", "source"), Cost())
+    few = draws[: max(len(draws) // 16, 2 * workers)]
+    for _ in range(repeat):
+        for name, cost in (
+            ("decoding", decoding(stored, draws, workers)),
+            ("loading", loading(stored, draws, workers)),
+            ("source", loading(source, few, workers)),
+        ):
+            best[name] = best[name].or_less(cost)
     report(best["decoding"], best["loading"], best["source"])
-    print(f"\na small model in training waits {share:.0%} of the time, at {speed:.1f} clips/s")
 
 
 def report(decoding: Cost, loading: Cost, source: Cost) -> None:

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import threading
 import time
-from collections import ChainMap, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import warnings
+from collections import ChainMap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from random import Random
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
 from torch._C import _error_if_any_worker_fails
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset
 
 from curation.clip_tokenizer import END_TOKEN, encode
 from curation.errors import DatasetError
 from curation.media.picture_box import WHOLE, pixels_in
 from model.data.augment import apply_view, centre_view, random_view
 from model.data.clips import ClipRow, Clips
+from model.data.frame_buffer import FrameBuffer
 from model.data.frame_reader import BrokenMedia, sample_times
 from model.data.media_cache import Media
 from model.data.sampler import Draw, seed_of
@@ -29,7 +32,6 @@ from model.data.split import source_id
 
 ATTEMPTS = 10  # clips to try in place of one that cannot be read
 PREFETCH = 2  # batches that each worker prepares ahead of the trainer
-BUFFERS = PREFETCH + 1  # per worker: a buffer is reused once its batch was copied
 DEATH_S = 5.0  # for the death of a worker to be reported, once a connection to it is broken
 STALL_S = 600.0  # without a batch, before the run gives up
 NAMED_FILES = 5  # in a message
@@ -62,6 +64,11 @@ class ClipDataset(Dataset[dict[str, Any]]):
     context: int = 77
     augmentation: Augmentation | None = None
 
+    @property
+    def frame_shape(self) -> tuple[int, int, int, int]:
+        """Of a clip's frames as they lie in memory: (T, size, size, 3), one byte each."""
+        return self.frames, self.size, self.size, 3
+
     def __len__(self) -> int:
         return len(self.clips)
 
@@ -83,13 +90,6 @@ class ClipDataset(Dataset[dict[str, Any]]):
             index = replacements.randrange(len(self.clips))
         raise DatasetError(f"{ATTEMPTS} clips in a row cannot be read: {list_files(unreadable)}")
 
-    def __getitems__(self, draws: Sequence[Draw]) -> list[dict[str, Any]] | DatasetError:
-        """Called by DataLoader. Returns a DatasetError rather than raise it, which would print a worker's traceback."""
-        try:
-            return [self[draw] for draw in draws]
-        except DatasetError as error:
-            return error
-
     def _sample(self, clip: ClipRow, random: Random) -> dict[str, Any]:
         stratified = self.augmentation is not None and self.augmentation.stratified
         times = sample_times(clip.start, clip.end, self.frames, random if stratified else None)
@@ -110,40 +110,6 @@ class ClipDataset(Dataset[dict[str, Any]]):
             "times": times,
             "view": (view.left, view.top, view.side, int(view.flip)),
         }
-
-    def collate(self, samples: Sequence[dict[str, Any]] | DatasetError) -> Batch | DatasetError:
-        """Combine samples into a batch; in a worker, in memory shared with the trainer."""
-        if isinstance(samples, DatasetError):
-            return samples
-        by_name = {name: [sample[name] for sample in samples] for name in samples[0]}
-        frames, unreadable = by_name.pop("frames"), by_name.pop("unreadable")
-        texts = {kind: tokenize(by_name.pop(kind), self.context) for kind in ("subtitle", "caption")}
-        return Batch(
-            # transposing after the copy is four times as fast
-            frames=torch.stack(frames, out=_shared_buffer(frames)).movedim(-1, 2),
-            unreadable=dict(ChainMap(*unreadable)),
-            **texts,
-            **{name: torch.from_numpy(np.array(values)) for name, values in by_name.items()},
-        )
-
-
-_shared_buffers: deque[torch.Tensor] = deque()
-
-
-def _shared_buffer(frames: Sequence[torch.Tensor]) -> torch.Tensor | None:
-    """A worker's buffer for the frames of its next batch, in memory shared with the trainer.
-
-    Allocating one costs fifteen times as much as filling it, so a few are used in turn.
-    """
-    if get_worker_info() is None:
-        return None
-    if len(_shared_buffers) == BUFFERS:
-        _shared_buffers.rotate(-1)
-        if len(_shared_buffers[-1]) < len(frames):
-            _shared_buffers.pop()
-    if len(_shared_buffers) < BUFFERS:
-        _shared_buffers.append(torch.empty((len(frames), *frames[0].shape), dtype=torch.uint8).share_memory_())
-    return _shared_buffers[-1][: len(frames)]
 
 
 def tokenize(texts: Sequence[str], context: int = 77) -> torch.Tensor:
@@ -187,76 +153,155 @@ class Batch:
     """media that could not be read: reason by URI"""
 
     def __len__(self) -> int:
-        return len(self.frames)
+        return len(self.index)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Between processes: the frames by shared memory, the rest, which is small, by value."""
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "frames"}
-        return _batch, (self.frames, {n: v.numpy() if isinstance(v, torch.Tensor) else v for n, v in values.items()})
-
-    def to(self, device: torch.device) -> Self:
-        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
-
-    def pin_memory(self) -> Self:
-        return self._map(lambda tensor: tensor.pin_memory())
-
-    def _map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Self:
-        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        mapped: dict[str, Any] = {n: function(v) if isinstance(v, torch.Tensor) else v for n, v in values.items()}
-        return type(self)(**mapped)
+        """Between processes by value, as it is small without its frames."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return _batch, ({n: v.numpy() if isinstance(v, torch.Tensor) else v for n, v in values.items()},)
 
 
-def _batch(frames: torch.Tensor, values: Mapping[str, Any]) -> Batch:
+def _batch(values: Mapping[str, Any]) -> Batch:
     arrays: dict[str, Any] = {n: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for n, v in values.items()}
-    return Batch(frames=frames, **arrays)
+    return Batch(**arrays)
 
 
-def load_batches(
-    clips: ClipDataset, batches: Iterable[list[Draw]], workers: int, pin_memory: bool = False
-) -> Iterator[Batch]:
-    """Load `batches` of draws, in that order, in `workers` processes (0: in this one). Raises DatasetError.
+@dataclass(frozen=True)
+class StoredBatch:
+    """A batch whose frames lie in a buffer (None: with the batch itself)."""
+
+    batch: Batch
+    """without frames, unless there is no buffer"""
+    shape: tuple[int, ...]
+    buffer: FrameBuffer | None
+    offset: int
+    pinned: bool
+
+    def load(self) -> Batch:
+        """The batch with its frames."""
+        if self.buffer is None:
+            return self.batch
+        frames = self.buffer.read(self.shape, self.offset, self.pinned)
+        return replace(self.batch, frames=frames.movedim(-1, 2))
+
+
+@dataclass(frozen=True)
+class _BatchReader(Dataset[Any]):
+    """What a worker does: (offset, draws) → a batch, whose frames are in `buffer` from that offset on."""
+
+    clips: ClipDataset
+    buffer: FrameBuffer | None
+
+    def __getitems__(self, request: tuple[int, list[Draw]]) -> tuple[int, Batch] | DatasetError:
+        """Called by DataLoader. Returns a DatasetError rather than raise it, which would print a worker's traceback."""
+        first, draws = request
+        samples, offset = [], first
+        try:
+            for draw in draws:
+                sample = self.clips[draw]
+                if self.buffer is not None:  # at once, so that a worker holds the frames of one clip
+                    offset = self.buffer.write(sample["frames"], offset)
+                    sample["frames"] = torch.empty(0, dtype=torch.uint8)
+                samples.append(sample)
+        except DatasetError as error:
+            return error
+        return first, _collate(samples, self.clips.context)
+
+
+def _collate(samples: Sequence[dict[str, Any]], context: int) -> Batch:
+    by_name = {name: [sample[name] for sample in samples] for name in samples[0]}
+    frames, unreadable = torch.stack(by_name.pop("frames")), by_name.pop("unreadable")
+    texts = {kind: tokenize(by_name.pop(kind), context) for kind in ("subtitle", "caption")}
+    return Batch(
+        # transposing after the copy is four times as fast
+        frames=frames.movedim(-1, 2) if frames.ndim > 2 else frames,
+        unreadable=dict(ChainMap(*unreadable)),
+        **texts,
+        **{name: torch.from_numpy(np.array(values)) for name, values in by_name.items()},
+    )
+
+
+def load_batches(clips: ClipDataset, batches: Iterable[list[Draw]], workers: int) -> Iterator[Batch]:
+    """Load `batches` of draws, in that order, in `workers` processes (0: in this one). Raises DatasetError."""
+    return (stored.load() for stored in store_batches(clips, batches, workers))
+
+
+def store_batches(
+    clips: ClipDataset, batches: Iterable[list[Draw]], workers: int, held: int = 0, pinned: bool = False
+) -> Iterator[StoredBatch]:
+    """Like `load_batches`, but each batch is to be loaded: once, before the next one is asked for.
+
+    With `held`, the last `held` batches can be loaded, any number of times, and the workers read as many ahead. Their
+    frames are on disk, not in memory. No batch may be larger than the first one.
 
     Workers are spawned: a forked one cannot use the object store, and one from a fork server would outlive a trainer
     that is killed.
     """
+    ahead = _read_ahead(workers, held)
+    buffer = FrameBuffer(on_disk=held > 0) if held or workers else None
     worker_options: dict[str, Any] = {
         "multiprocessing_context": "spawn",
-        "prefetch_factor": PREFETCH,
+        "prefetch_factor": ahead // max(1, workers),
         "timeout": STALL_S,
     }
-    loader: DataLoader[dict[str, Any]] = DataLoader(
-        clips,
-        batch_sampler=batches,
-        collate_fn=clips.collate,
-        pin_memory=pin_memory,
-        num_workers=workers,
-        worker_init_fn=_init_worker,
-        **(worker_options if workers else {}),
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "This DataLoader will create"
+        )  # more workers than it would: the user's choice
+        loader: DataLoader[Any] = DataLoader(
+            _BatchReader(clips, buffer),
+            batch_sampler=_requests(batches, math.prod(clips.frame_shape), max(1, held) + ahead),
+            collate_fn=_as_it_is,
+            num_workers=workers,
+            worker_init_fn=_init_worker,
+            **(worker_options if workers else {}),
+        )
     handler = signal.getsignal(signal.SIGCHLD)
     iterator = iter(loader)
     if _in_main_thread():
         signal.signal(signal.SIGCHLD, handler)  # not PyTorch's: see _worker_deaths_interrupt
-    seen: deque[torch.Tensor] = deque(maxlen=BUFFERS * workers)  # keeps their memory mapped
     try:
-        while (batch := _next(iterator)) is not None:
-            if workers and not pin_memory:  # pinning copies them too
-                seen.append(batch.frames)
-                batch = replace(batch, frames=batch.frames.clone())
-            yield batch
+        while (found := _next(iterator)) is not None:
+            offset, batch = found
+            yield StoredBatch(batch, (len(batch), *clips.frame_shape), buffer, offset, pinned)
     finally:
         del iterator  # ends its worker processes
 
 
-def _next(iterator: Iterator[Batch | DatasetError]) -> Batch | None:
+def disk_bytes(held: int, workers: int, micro_batch: int, frames: int, size: int) -> int:
+    """Bytes on disk that `store_batches` takes for `held` batches and those read ahead."""
+    return (held + _read_ahead(workers, held)) * micro_batch * frames * size**2 * 3 if held else 0
+
+
+def _read_ahead(workers: int, held: int) -> int:
+    return workers * max(PREFETCH, -(-held // max(1, workers)))
+
+
+def _requests(batches: Iterable[list[Draw]], clip_bytes: int, places: int) -> Iterator[Any]:
+    """Each batch as (offset of its place in a buffer, draws); the places are used in turn.
+
+    While the trainer asks for a batch, the workers may have the following ones, and it may hold earlier ones: `places`
+    is the number of both.
+    """
+    stride = 0
+    for number, draws in enumerate(batches):
+        stride = stride or len(draws) * clip_bytes
+        yield number % places * stride, draws
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _next(iterator: Iterator[tuple[int, Batch] | DatasetError]) -> tuple[int, Batch] | None:
     try:
         with _worker_deaths_interrupt():
-            batch = next(iterator, None)
+            found = next(iterator, None)
     except (RuntimeError, ConnectionError, EOFError, FileNotFoundError) as error:  # a worker was killed or is stuck
         raise DatasetError(f"no more clips are coming in: {' '.join(str(_death_behind(error)).split())}") from error
-    if isinstance(batch, DatasetError):
-        raise batch
-    return batch
+    if isinstance(found, DatasetError):
+        raise found
+    return found
 
 
 def _death_behind(error: Exception) -> Exception:
@@ -309,11 +354,11 @@ class UnreadableClips:
     replaced: int = 0
     files: dict[str, str] = field(default_factory=dict)
 
-    def add(self, batch: Batch) -> None:
-        """Count a batch. Raises DatasetError, naming files, above the share."""
-        self.drawn += len(batch)
-        self.replaced += int((batch.index != batch.drawn).sum())
-        self.files.update(batch.unreadable)
+    def add(self, drawn: int, replaced: int, files: Mapping[str, str]) -> None:
+        """Count clips, and name the files of those replaced. Raises DatasetError above the share."""
+        self.drawn += drawn
+        self.replaced += replaced
+        self.files.update(files)
         if self.replaced > self.max_share * max(self.drawn, min(MIN_JUDGED_CLIPS, self.total)):
             raise DatasetError(
                 f"{self.replaced} of {self.drawn} clips cannot be read, more than data.max_missing "

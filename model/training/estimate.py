@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from curation.records import SCALES
+from model.data.loader import disk_bytes
 from model.network.flops import count_parameters, text_flops, training_memory, video_flops
 from model.network.initial import check_vocabulary, initial_model
 from model.settings import TrainSettings
@@ -25,7 +26,7 @@ def describe(settings: TrainSettings, dataset: Source, world_size: int = 1) -> s
         counts, held_out_counts = clips.counts, held_out.counts
         without_text = clips.without_text
         sampler = make_sampler(clips, settings)
-    make_batches(sampler, 0, 1, settings, 0, world_size)  # raises if the batch cannot be split
+    batches = make_batches(sampler, 0, 1, settings, 0, world_size)  # raises if the batch cannot be split
     steps, shares, config, micro = count_steps(sampler, settings), sampler.shares(), model.config, settings.micro_batch
     forward = video_flops(config) + 2 * text_flops(config)
     passes = 3 + settings.activation_checkpointing + needs_cache(settings, world_size)
@@ -37,6 +38,8 @@ def describe(settings: TrainSettings, dataset: Source, world_size: int = 1) -> s
         bf16=settings.precision == "bf16",
         checkpointing=settings.activation_checkpointing,
     )
+    held = batches.micro_batches if needs_cache(settings, world_size) else 0
+    disk = disk_bytes(held, settings.data.workers, micro, config.video.frames, config.video.image_size)
     contrasted = settings.batch if settings.gradient_cache else micro * world_size
     by_scale = ", ".join(f"{shares.get(s, 0):,} of {counts[s]:,} {s}" for s in SCALES)
     lines = [
@@ -44,6 +47,7 @@ def describe(settings: TrainSettings, dataset: Source, world_size: int = 1) -> s
         ("operations", f"{forward / 1e9:,.1f} GFLOP per clip forward, {passes * forward / 1e9:,.1f} in training"),
         ("total", f"{passes * forward * steps * settings.batch / 1e18:,.4g} exaFLOP"),
         ("memory", f"about {memory / 2**30:,.1f} GiB per process"),
+        *([("disk", f"about {disk / 2**30:,.1f} GiB per process, in {tempfile.gettempdir()}")] if disk else []),
         ("steps", f"{steps:,}: {epochs:.4g} epochs of {sampler.steps:,}, {settings.batch:,} clips each"),
         (
             "contrasted",

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from itertools import islice
 from typing import TextIO
 
 import torch
@@ -16,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from curation.errors import ConfigError, DatasetError
 from model.data.augment import normalise
 from model.data.clips import Clips, DatasetVersion, Split
-from model.data.loader import Augmentation, Batch, ClipDataset, UnreadableClips, list_files, load_batches
+from model.data.loader import Augmentation, Batch, ClipDataset, StoredBatch, UnreadableClips, list_files, store_batches
 from model.data.sampler import EpochSampler, TrainBatchSampler
 from model.distributed import World
 from model.evaluation.evaluate import Encoder, autocast, evaluate_clips
@@ -29,6 +28,7 @@ from model.training.losses import clamp_logit_scale, vidla_loss
 from model.training.metrics import Monitor, StepMetrics
 from model.training.negatives import groups_of
 from model.training.optimizer import learning_rate, make_optimizer, set_learning_rate
+from model.training.pieces import Pieces, has_text
 from model.training.run_folder import TrainingRun
 from model.training.source import media_of, resume_version, select_clips
 
@@ -67,15 +67,15 @@ class Trainer:
 
     # --- the algorithm ----------------------------------------------------------------------------------------------
 
-    def train_step(self, micro_batches: Sequence[Batch]) -> tuple[float, float]:
-        """Take a step on this process's micro-batches of a batch. Returns the loss and the gradient's norm.
+    def train_step(self, pieces: Pieces) -> tuple[float, float]:
+        """Take a step on this process's micro-batches, as they come. Returns the loss and the gradient's norm.
 
         With the gradient cache, all clips of the batch are contrasted with each other. Without it, only those of one
         micro-batch are, over all processes, and the gradient is the mean over micro-batches.
         """
         self.optimizer.zero_grad()
         cached = needs_cache(self.settings, self.world.size)
-        own_loss = self._backward_cached(micro_batches) if cached else self._backward(micro_batches)
+        own_loss = self._backward_cached(pieces) if cached else self._backward(pieces)
         loss = float(self.world.mean(own_loss))
         norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.optimizer.clip_norm))
         if math.isfinite(loss) and math.isfinite(norm):
@@ -84,30 +84,33 @@ class Trainer:
             clamp_logit_scale(self.model.logit_scale)
         return loss, norm
 
-    def _backward(self, micro_batches: Sequence[Batch]) -> Tensor:
+    def _backward(self, pieces: Pieces) -> Tensor:
         losses = []
-        for number, micro_batch in enumerate(micro_batches, 1):
-            with self._no_sync() if number < len(micro_batches) else nullcontext():
-                texts = has_text(micro_batch), self._groups(micro_batch)
-                loss = self._loss(self.encode(micro_batch), *texts, self.model.logit_scale)
-                loss = loss / len(micro_batches)
+        for number, piece in enumerate(pieces, 1):
+            with self._no_sync() if number < len(pieces) else nullcontext():
+                texts = has_text(piece.batch), self._groups(piece.batch)
+                loss = self._loss(self.encode(piece), *texts, self.model.logit_scale)
+                loss = loss / len(pieces)
                 loss.backward()
             losses.append(loss.detach())
         return torch.stack(losses).sum()
 
-    def _backward_cached(self, micro_batches: Sequence[Batch]) -> Tensor:
-        all_has_text = torch.cat([has_text(micro_batch) for micro_batch in micro_batches])
-        all_groups = torch.cat([self._groups(micro_batch) for micro_batch in micro_batches])
+    def _backward_cached(self, pieces: Pieces) -> Tensor:
+        def loss(features: Tensor, scale: Tensor) -> Tensor:
+            groups = torch.cat([self._groups(batch) for batch in pieces.batches])
+            return self._loss(features, pieces.has_text, groups, scale)
+
         return gradient_cache.backward(
             self.encode,
-            lambda features, scale: self._loss(features, all_has_text, all_groups, scale),
-            micro_batches,
+            loss,
+            pieces,
             self.model.logit_scale,
             self._no_sync,
         )
 
-    def encode(self, micro_batch: Batch) -> Tensor:
+    def encode(self, piece: StoredBatch) -> Tensor:
         """Features (B, 3, D) of a micro-batch's clips, subtitles and captions, in float32."""
+        micro_batch = piece.load()
         device, video = self.world.device, self.model.config.video
         frames = micro_batch.frames.to(device, non_blocking=True)
         texts = torch.cat([micro_batch.subtitle, micro_batch.caption]).to(device, non_blocking=True)
@@ -148,7 +151,9 @@ class Trainer:
                 if left_out := self.clips.unreadable | self.held_out.unreadable:
                     text = f"{len(left_out)} videos cannot be read and are left out: {list_files(left_out)}"
                     self.monitor.log_event(self.step, "unreadable", text)
-            stream = load_batches(self._clip_dataset(self.clips, True), batches, settings.data.workers, self._pinned)
+            held = batches.micro_batches if needs_cache(settings, world.size) else 0
+            dataset, pinned = self._clip_dataset(self.clips, True), world.device.type == "cuda"
+            stream = store_batches(dataset, batches, settings.data.workers, held, pinned)
             try:
                 while self.step < self.steps:
                     self._next_step(stream, batches.micro_batches, unreadable)
@@ -164,16 +169,14 @@ class Trainer:
                 reason = str(error).strip().partition("\n")[0]
                 raise TrainingError(f"the model cannot be compiled ({reason}): set compile=false") from error
 
-    def _next_step(self, stream: Iterator[Batch], count: int, unreadable: UnreadableClips) -> None:
+    def _next_step(self, stream: Iterator[StoredBatch], count: int, unreadable: UnreadableClips) -> None:
         began = time.monotonic()
-        micro_batches = list(islice(stream, count))
-        waited = time.monotonic() - began
-        for micro_batch in micro_batches:
-            unreadable.add(micro_batch)
-        loss, norm = self.train_step(micro_batches)
+        pieces = Pieces(stream, count)
+        loss, norm = self.train_step(pieces)
+        unreadable.add(len(pieces.clips), pieces.replaced, pieces.unreadable)
         self.step += 1
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            self._not_finite(micro_batches, loss, norm)
+            self._not_finite(pieces, loss, norm)
         elif self.monitor is not None:
             self.monitor.log_step(
                 StepMetrics(
@@ -184,14 +187,14 @@ class Trainer:
                     temperature=math.exp(-float(self.model.logit_scale.detach())),
                     clips=self.settings.batch,
                     seconds=time.monotonic() - began,
-                    waiting=waited,
+                    waiting=pieces.waited,
                     unreadable=unreadable.replaced,
                 )
             )
 
-    def _not_finite(self, micro_batches: Sequence[Batch], loss: float, norm: float) -> None:
+    def _not_finite(self, pieces: Pieces, loss: float, norm: float) -> None:
         """Report a step that left the parameters unchanged. Raises TrainingError if it must stop the run."""
-        own_clips = [self.clips[int(index)].clip_id for micro_batch in micro_batches for index in micro_batch.index]
+        own_clips = [self.clips[index].clip_id for index in pieces.clips]
         clips = [clip for of_rank in self.world.all_gather(own_clips) for clip in of_rank]
         more = f" and {len(clips) - NAMED_CLIPS} more" if len(clips) > NAMED_CLIPS else ""
         text = (
@@ -258,16 +261,6 @@ class Trainer:
         return ClipDataset(
             clips, media, config.video.frames, config.video.image_size, config.text.context, augmentation
         )
-
-    @property
-    def _pinned(self) -> bool:
-        """Whether batches are in pinned memory, for asynchronous copies to the device."""
-        return bool(self.world.device.type == "cuda")
-
-
-def has_text(micro_batch: Batch) -> Tensor:
-    """(B, 2): whether each clip has a subtitle, and whether it has a caption."""
-    return torch.stack([micro_batch.has_subtitle, micro_batch.has_caption], dim=1)
 
 
 def wrap_ddp(model: VidLA, world: World) -> VidLA | DistributedDataParallel:

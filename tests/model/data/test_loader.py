@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -31,9 +31,19 @@ from model.data import loader
 from model.data.augment import View, apply_view, centre_view
 from model.data.clips import Clips, pin_version, select_clips
 from model.data.frame_reader import read_frames, sample_times
-from model.data.loader import ATTEMPTS, Augmentation, Batch, ClipDataset, UnreadableClips, load_batches, tokenize
+from model.data.loader import (
+    ATTEMPTS,
+    Augmentation,
+    Batch,
+    ClipDataset,
+    StoredBatch,
+    UnreadableClips,
+    load_batches,
+    store_batches,
+    tokenize,
+)
 from model.data.media_cache import media_store
-from model.data.sampler import Draw, EpochSampler, SequentialBatchSampler, TrainBatchSampler
+from model.data.sampler import EpochSampler, SequentialBatchSampler, TrainBatchSampler
 from model.settings import DataSettings
 from tests.support.bucket import Bucket
 from tests.support.dataset_files import commit_rows, made_of, make_dataset, stored_media
@@ -192,6 +202,21 @@ def test_is_the_same_by_any_number_of_workers(samples: ClipDataset) -> None:
     assert walk(samples, order, 13, 22, 1) == alone[26:]
 
 
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_the_last_batches_can_be_loaded_again(workers: int, samples: ClipDataset) -> None:
+    order, held = make_sampler(samples.clips), 6
+    expected = walk(samples, order, 0, 20, 0)
+    stored: list[StoredBatch] = []
+    for batch in store_batches(samples, TrainBatchSampler(order, 0, 20, 2), workers, held):
+        assert not batch.batch.frames.numel()  # in no memory of this process
+        stored.append(batch)
+        if len(stored) % held == 0:  # while the workers read the next ones
+            for _ in range(2):
+                found = [trace(one.load()) for one in stored[-held:]]
+                assert found == expected[len(stored) - held : len(stored)]
+    assert len(stored) == 40
+
+
 WALK = """
 import json, sys
 from pathlib import Path
@@ -283,12 +308,16 @@ def test_replaces_what_cannot_be_read(damaged: tuple[Dataset, ClipDataset, list[
     assert all("\n" not in reason for batch in once for reason in batch.unreadable.values())
 
 
+def counted(batch: Batch) -> tuple[int, int, Mapping[str, str]]:
+    return len(batch), int((batch.index != batch.drawn).sum()), batch.unreadable
+
+
 def test_fails_past_a_share_and_names_the_files(damaged: tuple[Dataset, ClipDataset, list[str]]) -> None:
     _, samples, bad = damaged
     batches = list(load_batches(samples, TrainBatchSampler(make_sampler(samples.clips), 0, 10, 4), workers=0))
     missing = UnreadableClips(max_share=0.5, total=40)
     for batch in batches:
-        missing.add(batch)
+        missing.add(*counted(batch))
     assert missing.drawn == 40
     assert missing.replaced == sum(int((batch.index != batch.drawn).sum()) for batch in batches) > 5
     assert set(missing.files) == set(bad)
@@ -297,12 +326,12 @@ def test_fails_past_a_share_and_names_the_files(damaged: tuple[Dataset, ClipData
         DatasetError, match=r"[5-8] of \d+ clips cannot be read, more than data.max_missing \(0.1\)"
     ) as raised:
         for batch in batches:
-            strict.add(batch)
+            strict.add(*counted(batch))
     assert bad[0] in str(raised.value) or bad[1] in str(raised.value)
     assert "\n" not in str(raised.value)
     with pytest.raises(DatasetError, match=r"[1-4] of 4 clips"):
         for batch in batches:
-            UnreadableClips(max_share=0.0, total=10**6).add(batch)
+            UnreadableClips(max_share=0.0, total=10**6).add(*counted(batch))
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
@@ -369,15 +398,6 @@ def test_workers_end_with_whoever_reads(samples: ClipDataset) -> None:
     assert workers
     batches.close()  # type: ignore[attr-defined]
     assert not psutil.wait_procs(workers, timeout=90)[1]
-
-
-def test_a_batch_can_be_moved(samples: ClipDataset) -> None:
-    draws: list[list[Draw]] = [[(0, 1), (1, 2)]]
-    (batch,) = load_batches(samples, draws, workers=0)
-    moved = batch.to(torch.device("meta"))
-    assert len(moved) == 2
-    assert moved.frames.device.type == moved.view.device.type == "meta"
-    assert moved.unreadable == batch.unreadable
 
 
 @pytest.mark.parametrize("augmentation", [None, Augmentation((1.0, 0.8), flip=True)], ids=["centre", "random"])

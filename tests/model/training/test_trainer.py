@@ -11,6 +11,8 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,16 @@ from curation.dataset.dataset import Dataset
 from curation.dataset.pins import pins
 from curation.dataset.writer import Writer
 from curation.errors import ConfigError, DatasetError
+from model.data.frame_buffer import FrameBuffer
+from model.data.loader import StoredBatch, store_batches
+from model.data.sampler import TrainBatchSampler
 from model.distributed import World
 from model.network.flops import count_parameters, text_flops, training_memory, video_flops
 from model.network.vidla import VidLA
 from model.settings import TrainingError
 from model.training import checkpoint, run_folder
 from model.training.estimate import describe
+from model.training.pieces import Pieces
 from model.training.trainer import Trainer
 from tests.conftest import VIDLA
 from tests.support.project import ROOT
@@ -145,6 +151,40 @@ def test_clips_that_are_right_for_each_other_are_not_contrasted(dataset: Dataset
         losses[name] = log_of(tmp_path / name)[0]["loss"]
     assert losses["all"] > losses["texts"] > losses["videos"] > 0
     assert losses["pieces"] == pytest.approx(losses["videos"], rel=1e-5)
+
+
+@pytest.mark.parametrize("cached", ["false", "true"])
+def test_pieces_are_computed_as_they_come_and_never_all_in_memory(
+    cached: str, dataset: Dataset, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = trainer_of(tmp_path / "run", dataset, clip, "batch=24", "micro_batch=4", f"gradient_cache={cached}")
+    batches = TrainBatchSampler(trainer.sampler, 0, 1, 4)
+    held = 6 if cached == "true" else 0
+    stream = store_batches(trainer._clip_dataset(trainer.clips, True), batches, 1, held)
+    events: list[str] = []
+    loaded: list[weakref.ref[Any]] = []
+    encode, read = trainer.encode, FrameBuffer.read
+
+    def reading() -> Iterator[StoredBatch]:
+        for piece in stream:
+            events.append("read")
+            yield piece
+
+    def encoding(piece: StoredBatch) -> torch.Tensor:
+        events.append("encode")
+        return encode(piece)
+
+    def alive(*arguments: Any) -> torch.Tensor:
+        frames = read(*arguments).numpy().copy()  # it lives as long as a tensor on it
+        loaded.append(weakref.ref(frames))
+        assert sum(one() is not None for one in loaded) == 1
+        return torch.from_numpy(frames)
+
+    monkeypatch.setattr(trainer, "encode", encoding)
+    monkeypatch.setattr(FrameBuffer, "read", alive)
+    trainer.train_step(Pieces(reading(), 6))
+    assert events == ["read", "encode"] * 6 + ["encode"] * held
+    assert len(loaded) == 6 + held
 
 
 COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler here: g++")

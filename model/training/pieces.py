@@ -1,0 +1,54 @@
+"""The pieces of a step: one process's micro-batches, which go through the model as they come."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+
+from model.data.loader import Batch, StoredBatch
+
+
+class Pieces:
+    """The next `count` micro-batches of `stream`. Iterate once; what is counted is complete at the end."""
+
+    def __init__(self, stream: Iterator[StoredBatch], count: int) -> None:
+        self._stream, self._count = stream, count
+        self.waited = 0.0  # seconds
+        self.unreadable: dict[str, str] = {}  # reason by URI
+        self.replaced = 0
+        self.batches: list[Batch] = []
+        """those so far, without frames"""
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[StoredBatch]:
+        for _ in range(self._count):
+            began = time.monotonic()
+            piece = next(self._stream)
+            self.waited += time.monotonic() - began
+            self._count_clips(piece.batch)
+            yield piece
+
+    def _count_clips(self, batch: Batch) -> None:
+        self.unreadable.update(batch.unreadable)
+        self.replaced += int((batch.index != batch.drawn).sum())
+        self.batches.append(replace(batch, frames=torch.empty(0, dtype=torch.uint8)))
+
+    @property
+    def clips(self) -> list[int]:
+        """The indices of the clips so far."""
+        return [int(index) for batch in self.batches for index in batch.index]
+
+    @property
+    def has_text(self) -> torch.Tensor:
+        """(clips, 2): of the clips so far."""
+        return torch.cat([has_text(batch) for batch in self.batches])
+
+
+def has_text(micro_batch: Batch) -> torch.Tensor:
+    """(B, 2): whether each clip has a subtitle, and whether it has a caption."""
+    return torch.stack([micro_batch.has_subtitle, micro_batch.has_caption], dim=1)
