@@ -6,7 +6,7 @@ Makes two files from VIDEO: stored media, by the single pass, and a source like 
 the encoder's defaults, a key frame every 250 frames). From both, N processes read the same random clips of all three
 scales, 12 frames of each:
 - loading: as in training, with texts and crops, into the process that would train;
-- decoding: the same frames with torchcodec (PyAV if it is absent), and nothing else.
+- decoding: the same frames with torchcodec, which notices no damage, and nothing else.
 Prints clips per second of wall-clock time, and CPU seconds per clip of the N processes, which also hold on a busy
 machine. Start-up is not counted. The best of several rounds counts.
 
@@ -36,6 +36,7 @@ from typing import Any
 
 import psutil
 import torch
+from torchcodec.decoders import VideoDecoder
 from transformers import CLIPConfig, CLIPModel
 
 from curation.dataset.dataset import Dataset
@@ -47,7 +48,7 @@ from curation.records import Clip, Row
 from curation.segments.tilings import tile
 from curation.settings import Settings
 from model.data.clips import Clips, pin_version, select_clips
-from model.data.frame_reader import VideoDecoder, read_frames, sample_times
+from model.data.frame_reader import read_frames, sample_times
 from model.data.loader import Augmentation, ClipDataset, StoredBatch, load_batches, store_batches
 from model.data.media_cache import media_store
 from model.data.sampler import Draw, EpochSampler, TrainBatchSampler
@@ -168,11 +169,7 @@ def decode(samples: ClipDataset, draws: Sequence[Draw], barrier: Barrier, answer
     barrier.wait(timeout=600)
     begun, busy = time.perf_counter(), time.process_time()
     for path, times in wanted:
-        if VideoDecoder is None:
-            read_frames(path, times)
-        else:
-            decoder = VideoDecoder(str(path), seek_mode="approximate", num_ffmpeg_threads=1)
-            decoder.get_frames_played_at(times)
+        VideoDecoder(str(path), seek_mode="approximate", num_ffmpeg_threads=1).get_frames_played_at(times)
     answers.put((begun, time.perf_counter(), time.process_time() - busy))
 
 

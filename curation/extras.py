@@ -8,7 +8,9 @@ from curation.errors import UsageError
 
 MODULES = {
     "builtin": ("accelerate", "gguf", "torch", "transformers"),
+    "tensorboard": ("tensorboard",),
     "train": ("safetensors", "torch", "transformers"),
+    "wandb": ("wandb",),
 }
 """The modules that a part cannot do without."""
 

@@ -19,7 +19,7 @@ from curation.rejects import Rejected
 from curation.settings import MediaSettings, Settings
 from curation.sources import ytdlp_child
 from model.data.any_video import VideoFiles
-from model.data.frame_reader import BrokenMedia, Frames, read_frames, read_with_pyav
+from model.data.frame_reader import BrokenMedia, Frames, read_frames
 from model.evaluation.annotations import Example
 from model.evaluation.benchmark import annotated_range
 from tests.support.hostile_media import CARRIED, NAMED, carrier, gallery, is_private, shows_private
@@ -64,10 +64,6 @@ def trained_from_a_bucket(path: Path, folder: Path) -> Frames:
         return read_frames(file, TIMES)
 
 
-def trained_without_torchcodec(path: Path, folder: Path) -> Frames:
-    return read_with_pyav(path, TIMES)
-
-
 def evaluated(path: Path, folder: Path) -> Frames:
     begin, end = annotated_range(Example("v", ("text",), path, None, None))
     return VideoFiles().read(str(path), [begin + share * (end - begin) for share in (0.1, 0.5, 0.9)], 64)
@@ -81,7 +77,6 @@ PLACES: tuple[Place, ...] = (
     merged,
     trained,
     trained_from_a_bucket,
-    trained_without_torchcodec,
     evaluated,
 )
 
@@ -172,7 +167,6 @@ OPENING = {
     ("curation/media/containers.py", "av.open"),
     ("curation/media/encode.py", "av.open"),  # for writing
     ("curation/media/merge.py", "ffmpeg.input"),
-    ("model/data/frame_reader.py", "VideoDecoder"),  # for what is_mp4
     ("vidla/reader.py", "Image.open"),  # of JPEG alone
 }
 

@@ -26,7 +26,6 @@ FORMATS = (
 """FFmpeg's names of the demuxers that may be used; for those with several names, the first."""
 WHITELISTS = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"}
 """Options for every FFmpeg library and program that opens media."""
-_MP4_SUFFIXES = (".mp4", ".m4v", ".mov", ".3gp")
 PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 
 
@@ -73,21 +72,6 @@ def _what_is(source: Path | BinaryIO) -> str | None:
     check_unreadable(source)
     what = identify(source)
     return what and f"it is {what}"
-
-
-def is_mp4(source: Path | BinaryIO) -> bool:
-    """Whether any FFmpeg takes a file for an mp4, so that a library without whitelists may open it.
-
-    Its first box has the type of the file, and a length that begins with zero bytes: whoever looks for text, such as a
-    manifest, finds none. A path has a suffix of such files, since others may stand for a number of images.
-    """
-    if isinstance(source, Path):
-        with source.open("rb") as file:
-            return source.suffix.lower() in _MP4_SUFFIXES and is_mp4(file)
-    source.seek(0)
-    head = source.read(12)
-    source.seek(0)
-    return head[:2] == b"\0\0" and head[4:8] == b"ftyp" and head[8:11] not in (b"jp2", b"jpx", b"jxl")
 
 
 def format_of(container: av.container.InputContainer) -> str:

@@ -36,8 +36,8 @@ class VideoFiles:
 
     refused: Mapping[str, str] = field(default_factory=dict)
 
-    def read(self, media_uri: str, times: Sequence[float], side: int) -> Frames:
-        """The frames shown at `times`, as `read_any_video` gives them. Raises BrokenMedia."""
+    def read(self, media_uri: str, times: Sequence[float], side: int, digest: bytes | None = None) -> Frames:
+        """The frames shown at `times`, as `read_any_video` gives them; no digest is known. Raises BrokenMedia."""
         if media_uri in self.refused:
             raise BrokenMedia(self.refused[media_uri])
         return read_any_video(Path(media_uri), times, side)

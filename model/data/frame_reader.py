@@ -1,29 +1,25 @@
-"""Reads a clip's frames from stored media with torchcodec, or with PyAV where it is absent: the same pixels."""
+"""Reads a clip's frames from stored media, and notices where it is damaged.
+
+With PyAV, since torchcodec does not tell which frames were decoded with errors; both take as long.
+"""
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 import av
 import numpy as np
 import torch
 from av.video.stream import VideoStream
 
-from curation.media.containers import clock_of, is_mp4, open_media
+from curation.media.containers import clock_of, open_media
 from curation.rejects import Rejected
 
-try:
-    from torchcodec.decoders import VideoDecoder
-except (ImportError, OSError, RuntimeError):  # torchcodec or FFmpeg's libraries are not installed
-    VideoDecoder = None  # type: ignore[assignment, misc]
-
-_SOURCE_LOCATION = re.compile(r"^.*\.cpp:\d+, ")  # in torchcodec's source, at the start of its messages
 INSIDE_S = 1e-6  # times stay this far from a boundary, so that rounding cannot move them across it
 
 
@@ -51,41 +47,20 @@ def sample_times(start: float, end: float, count: int, random: Random | None = N
 
 
 def read_frames(media: Path | BinaryIO, times: Sequence[float]) -> Frames:
-    """The frames shown at `times` (seconds, in order; past the end, the last frame). Raises BrokenMedia.
+    """The frames shown at `times` (seconds, in order; past the end, the last frame).
 
-    Decodes only the groups of pictures that hold them. torchcodec, which takes no list of allowed containers, gets only
-    what is certainly an mp4, as stored media is.
+    Decodes only the groups of pictures that hold them. Raises BrokenMedia, also for a frame that was decoded with
+    errors, which a decoder conceals, or that was made from such a frame.
     """
     try:
-        frames = read_with_torchcodec(media, times) if VideoDecoder is not None and is_mp4(media) else None
-        return frames or read_with_pyav(media, times)
+        return _read(media, times)
     except Rejected as error:
         raise BrokenMedia(error.message) from error
-    except (av.FFmpegError, OSError, RuntimeError, ValueError, IndexError) as error:
-        text = " ".join(str(error).split())
-        raise BrokenMedia(_SOURCE_LOCATION.sub("", text)[:300] or type(error).__name__) from error
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise BrokenMedia(" ".join(str(error).split())[:300] or type(error).__name__) from error
 
 
-def read_with_torchcodec(media: Path | BinaryIO, times: Sequence[float]) -> Frames | None:
-    """None if it picked wrong frames: without scanning the whole file it assumes a constant frame rate."""
-    source: Any = str(media.absolute()) if isinstance(media, Path) else media
-    decoder = VideoDecoder(source, seek_mode="approximate", dimension_order="NHWC", num_ffmpeg_threads=1)
-    end = decoder.metadata.end_stream_seconds
-    if end is None:
-        return None
-    asked = torch.tensor([min(time, end - INSIDE_S) for time in times], dtype=torch.float64)
-    try:
-        frames = decoder.get_frames_played_at(asked)
-    except IndexError:
-        return None
-    starts, ends = frames.pts_seconds, frames.pts_seconds + frames.duration_seconds
-    if not bool(((starts <= asked) & (asked < ends)).all()):
-        return None
-    return Frames(frames.data.permute(0, 3, 1, 2), starts.tolist())
-
-
-def read_with_pyav(media: Path | BinaryIO, times: Sequence[float]) -> Frames:
-    """Raises Rejected for a container that is not self-contained, and errors of av."""
+def _read(media: Path | BinaryIO, times: Sequence[float]) -> Frames:
     pixels, starts = [], []
     with open_media(media) as container:
         shown = _Shown(container)
@@ -112,9 +87,13 @@ class _Shown:
         self._step = 1 / ((video.average_rate or 25) * self.clock)
         self._decoded = self._decode()
         self._frame: av.VideoFrame | None = None
+        self._damaged = False  # since the last key frame
 
     def at(self, time: float) -> av.VideoFrame:
-        """The frame shown at `time`, which must not be before that of the last call. Raises ValueError."""
+        """The frame shown at `time`, which must not be before that of the last call.
+
+        Raises ValueError, also for one that is damaged.
+        """
         tick = int(time / self.clock)
         tick = tick if self._end is None else min(tick, self._end - 1)
         frame = self._frame
@@ -131,6 +110,8 @@ class _Shown:
                 raise ValueError(f"the media ends before {time:g} s")
             break
         self._frame = frame
+        if self._damaged:
+            raise ValueError(f"the frame at {time:g} s is damaged")
         return frame
 
     def _sought(self, tick: int) -> av.VideoFrame | None:
@@ -144,7 +125,10 @@ class _Shown:
                 yield from self.video.decode(packet)
 
     def _next(self) -> av.VideoFrame | None:
-        return next((frame for frame in self._decoded if frame.pts is not None), None)
+        frame = next((frame for frame in self._decoded if frame.pts is not None), None)
+        if frame is not None:
+            self._damaged = bool(frame.is_corrupt) or (self._damaged and not frame.key_frame)
+        return frame
 
     def _ends(self, frame: av.VideoFrame) -> float:
         return float(_tick(frame) + (frame.duration or self._step))

@@ -7,6 +7,7 @@ cache: a block appears in it atomically, and all blocks together never exceed th
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import io
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -41,8 +42,7 @@ class MediaCache:
 
         Raises FileNotFoundError, and DatasetError if the store cannot be reached or the cache cannot be written.
         """
-        name = content_digest(f"{dataset.uri}/{path}".encode())
-        cached = self.folder / name[:2] / f"{name}-{number}"
+        cached = self._place(dataset, path, number)
         with suppress(FileNotFoundError):
             data = cached.read_bytes()
             os.utime(cached)  # mark it as the most recently used
@@ -55,6 +55,24 @@ class MediaCache:
         with write_errors(f"the cache in {self.folder} (data.cache_bytes limits its size)"):
             self._store(cached, data)
         return data
+
+    def check(self, dataset: Dataset, path: str, size: int, digest: bytes) -> None:
+        """Compare a file with its digest, once, as soon as all its blocks are here. Raises OSError if they differ."""
+        found = self._place(dataset, path, "digest")
+        blocks = [self._place(dataset, path, number) for number in range(-(-size // BLOCK_BYTES))]
+        with suppress(FileNotFoundError):  # a block is not here yet, or not any more
+            if not found.exists() and all(block.exists() for block in blocks):
+                whole = hashlib.blake2b(digest_size=16)
+                for number, block in enumerate(blocks):
+                    whole.update(block.read_bytes()[0 if number else _SIZE_BYTES :])
+                with write_errors(f"the cache in {self.folder} (data.cache_bytes limits its size)"):
+                    self._store(found, whole.digest())
+            if found.read_bytes() != digest:
+                raise OSError("it is not as it was stored: `vidla verify` finds and repairs such media")
+
+    def _place(self, dataset: Dataset, path: str, part: int | str) -> Path:
+        name = content_digest(f"{dataset.uri}/{path}".encode())
+        return self.folder / name[:2] / f"{name}-{part}"
 
     def _store(self, path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,15 +119,20 @@ def _blocks(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 
 class CachedFile(io.RawIOBase):
-    """A seekable, read-only file of a remote dataset."""
+    """A seekable, read-only file of a remote dataset; with a digest, it is checked once it is in the cache as a whole.
 
-    def __init__(self, cache: MediaCache, dataset: Dataset, path: str) -> None:
+    Raises OSError if it differs.
+    """
+
+    def __init__(self, cache: MediaCache, dataset: Dataset, path: str, digest: bytes | None = None) -> None:
         self._cache, self._dataset, self._path = cache, dataset, path
         self._held: dict[int, bytes] = {}
         first = cache.block(dataset, path, 0)
         self._size = int.from_bytes(first[:_SIZE_BYTES], "big")
         self._held[0] = first[_SIZE_BYTES:]
         self._position = 0
+        if digest is not None:
+            cache.check(dataset, path, self._size, digest)
 
     def readable(self) -> bool:
         return True
@@ -144,10 +167,11 @@ class CachedFile(io.RawIOBase):
 class Media(Protocol):
     """Files of media by name."""
 
-    def read(self, media_uri: str, times: Sequence[float], side: int) -> Frames:
+    def read(self, media_uri: str, times: Sequence[float], side: int, digest: bytes | None = None) -> Frames:
         """The frames shown at `times`, seconds in order. Raises BrokenMedia, OSError, DatasetError.
 
         They are not enlarged; otherwise their shorter side has at least `side` pixels, if that can be chosen.
+        `digest` is that of the whole file, if known.
         """
 
 
@@ -158,15 +182,15 @@ class MediaStore:
     dataset: Dataset
     cache: MediaCache
 
-    def open(self, media_uri: str) -> Path | BinaryIO:
-        """A path, or an open file for a remote dataset. Raises FileNotFoundError, DatasetError."""
+    def open(self, media_uri: str, digest: bytes | None = None) -> Path | BinaryIO:
+        """A path, or an open file for a remote dataset. Raises OSError, DatasetError."""
         if self.dataset.folder is not None:
             return path_of_media(self.dataset.folder, media_uri)
-        return cast(BinaryIO, CachedFile(self.cache, self.dataset, checked(media_uri)))
+        return cast(BinaryIO, CachedFile(self.cache, self.dataset, checked(media_uri), digest))
 
-    def read(self, media_uri: str, times: Sequence[float], side: int) -> Frames:
+    def read(self, media_uri: str, times: Sequence[float], side: int, digest: bytes | None = None) -> Frames:
         """The frames shown at `times`, as large as they are stored. Raises BrokenMedia, OSError, DatasetError."""
-        return read_frames(self.open(media_uri), times)
+        return read_frames(self.open(media_uri, digest), times)
 
 
 def media_store(dataset: Dataset, folder: str | None, max_bytes: int) -> MediaStore:

@@ -15,7 +15,6 @@ import torch
 
 from curation.media import single_pass
 from curation.settings import MediaSettings, Settings
-from model.data import frame_reader
 from model.data.any_video import VideoFiles, measure, read_any_video
 from model.data.any_video_child import Pictures, ReadTask, Unsure, decode_all, read_by, seek
 from model.data.frame_reader import BrokenMedia, read_frames
@@ -62,18 +61,13 @@ def by(how: Callable[..., object], path: Path, times: list[float], out: Path) ->
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_frames_are_the_right_ones_and_the_same_with_torchcodec_and_without(
-    kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_frames_are_the_right_ones(kind: str) -> None:
     path = video(kind)
     late = begin(path)
     assert 0 <= late < 0.1
     found = VideoFiles().read(str(path), middles(path, CHOSEN), SIDE)
     assert numbers(found.pixels) == CHOSEN
     assert found.times == pytest.approx([late + number / RATE for number in CHOSEN], abs=0.002)
-    monkeypatch.setattr(frame_reader, "VideoDecoder", None)
-    without = VideoFiles().read(str(path), middles(path, CHOSEN), SIDE)
-    assert torch.equal(without.pixels, found.pixels) and without.times == found.times
 
 
 @pytest.mark.parametrize("kind", KINDS)

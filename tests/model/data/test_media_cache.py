@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -109,6 +110,20 @@ def test_media_on_this_machine_is_read_where_it_is(tmp_path: Path) -> None:
     path.touch()
     media = media_store(Dataset(str(tmp_path)), None, 1)
     assert media.open("media/ab/v.mp4") == path
+
+
+def test_a_file_is_compared_with_its_digest_once_it_is_here_as_a_whole(bucket: Bucket, cache: MediaCache) -> None:
+    data = put_noise(bucket, "a", 2 * BLOCK_BYTES + 17)
+    dataset, right = Dataset(bucket.uri), hashlib.blake2b(data, digest_size=16).digest()
+    CachedFile(cache, dataset, "a", bytes(16)).read(9)  # nothing is known of the rest
+    assert CachedFile(cache, dataset, "a", bytes(16)).read() == data  # when it was opened, the rest was not here
+    for _ in range(2):
+        with pytest.raises(OSError, match=r"^it is not as it was stored: `vidla verify` finds"):
+            CachedFile(cache, dataset, "a", bytes(16))
+        assert CachedFile(cache, dataset, "a", right).read() == data
+    (block,) = cache.folder.glob("*/*-1")
+    block.write_bytes(bytes(BLOCK_BYTES))
+    CachedFile(cache, dataset, "a", right)  # once is enough
 
 
 # --- the bound ------------------------------------------------------------------------------------------------------
