@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -45,6 +45,15 @@ class World:
         total = value.detach().double()
         dist.all_reduce(total)
         return total / self.size
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """The sums of numbers over all processes, the same in all."""
+        if self.size == 1:
+            return list(values)
+        total = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(total)
+        sums: list[float] = total.tolist()
+        return sums
 
     def run_on_main(self, work: Callable[[], T]) -> T:
         """Run `work` in the main process and return its result in all. An error that it raises is raised in all."""

@@ -13,6 +13,7 @@ from curation.errors import VidlaError
 from curation.records import Scale
 
 AttentionKind = Literal["hta", "frame", "joint", "divided"]
+Precision = Literal["bf16", "fp32"]
 
 
 class TrainingError(VidlaError):
@@ -143,9 +144,7 @@ class TrainSettings(Section):
         True, description="clips whose texts are equal are not contrasted with each other by that text"
     )
     mask_same_video: bool = Field(False, description="clips of one video are not contrasted with each other")
-    precision: Literal["bf16", "fp32"] = Field(
-        "bf16", description="precision of the forward pass; parameters stay in float32"
-    )
+    precision: Precision = Field("bf16", description="precision of the forward pass; parameters stay in float32")
     compile: bool = Field(False, description="torch.compile the layers: slower to start, then faster")
     activation_checkpointing: bool = Field(
         False, description="recompute activations in the backward pass, to save memory"
@@ -157,9 +156,17 @@ class TrainSettings(Section):
         "stop", description="on a step whose loss is not finite: stop the run, or skip the step"
     )
     checkpoint_every: int = Field(1000, description="steps between checkpoints", ge=1)
+    checkpoint_minutes: float = Field(
+        30.0, description="minutes between checkpoints, if `checkpoint_every` takes longer", gt=0
+    )
     keep: int = Field(3, description="number of latest checkpoints to keep, in addition to the best", ge=1)
     evaluate_every: int = Field(1000, description="steps between evaluations on the held-out videos", ge=1)
-    evaluate_clips: int = Field(1000, description="held-out clips of each scale to evaluate on, at most", ge=1)
+    evaluate_clips: int = Field(
+        1000, description="held-out clips of each scale to evaluate on, at most, drawn from all of them by hash", ge=1
+    )
+    tracker: Literal["tensorboard", "wandb"] | None = Field(
+        None, description="where to plot metrics, besides the log: tensorboard or wandb (Weights & Biases)"
+    )
 
     @model_validator(mode="after")
     def _divisible(self) -> TrainSettings:
@@ -168,6 +175,10 @@ class TrainSettings(Section):
                 f"batch ({self.batch}) must be a multiple of micro_batch ({self.micro_batch}), or gradient_cache true"
             )
         return self
+
+    def contrasted(self, processes: int) -> int:
+        """The number of clips that are contrasted with each other."""
+        return self.batch if self.gradient_cache else self.micro_batch * processes
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -192,11 +203,14 @@ CHANGEABLE = frozenset(
         "data.cache_bytes",
         "data.cache_folder",
         "data.allow_changed",
+        "micro_batch",  # as long as the run contrasts as many clips: run_folder.py
         "non_finite",
         "checkpoint_every",
+        "checkpoint_minutes",
         "keep",
         "evaluate_every",
         "evaluate_clips",
+        "tracker",
     )
 )
 """Settings that may change when a run is resumed."""

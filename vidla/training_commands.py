@@ -6,6 +6,7 @@ Modules that need torch are imported where they are used, so that other commands
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
@@ -51,7 +52,8 @@ def train(
     """Train VidLA on the clips of a dataset, or finetune it on pairs of videos and texts.
 
     Pins the version of the dataset. If RUN holds an unfinished run of the same CONFIG, it resumes from the latest
-    checkpoint. On several GPUs, start one process for each, with RUN in a folder that all of them see:
+    checkpoint. SIGTERM and SIGUSR1 write a checkpoint and end the run with exit status 75. On several GPUs, start one
+    process for each, with RUN in a folder that all of them see:
 
     torchrun --nproc-per-node 8 --no-python vidla train CONFIG --dataset DIR
 
@@ -122,12 +124,15 @@ def evaluate(
         list[str] | None,
         typer.Option("--set", metavar="SECTION.KEY=VALUE", help="override one key of the run's settings; repeatable"),
     ] = None,
+    trained_on: Annotated[
+        bool, typer.Option("--trained-on", help="evaluate even on videos that the run was trained on")
+    ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="OUT", help="write all metrics to OUT")] = None,
 ) -> None:
     """Evaluate text-to-video and video-to-text retrieval: R@k and ranks, with and without dual softmax.
 
     Brackets show 95% intervals. In a dataset, each scale is searched separately. For Kinetics, prints the accuracy of
-    zero-shot classification.
+    zero-shot classification. Videos that the run was trained on are refused.
 
     Example: vidla evaluate runs/pretraining --annotations msrvtt:MSRVTT_JSFUSION_test.csv --videos MSRVTT/videos
 
@@ -146,6 +151,7 @@ def evaluate(
     from model.evaluation.zero_shot import ZeroShotMetrics, get_templates, read_classes
     from model.network.initial import check_vocabulary
     from model.training.run_folder import load_trained
+    from model.training.trained_on import check_not_trained_on
 
     if (dataset is None) == (annotations is None) or (annotations is None) != (videos is None):
         raise UsageError("choose what to evaluate on: --dataset DIR, or --annotations NAME:FILE and --videos FOLDER")
@@ -156,6 +162,11 @@ def evaluate(
     class_names, prompts = () if classes is None else read_classes(classes), get_templates(templates)
     files = None if annotations is None or videos is None else find_videos(read_annotations(annotations), videos)
     triplet_rows = None if triplets is None else read_set(triplets)
+
+    def check(ids: Collection[str]) -> None:
+        if not trained_on:
+            check_not_trained_on(run, ids)
+
     with init_distributed() as world:
         model, settings = load_trained(run, assignments or ())
         check_vocabulary(model, str(run))
@@ -165,6 +176,7 @@ def evaluate(
         )
         metrics: Evaluation | ZeroShotMetrics
         if files is not None:
+            check({example.video_id for example in files.examples})
             if world.is_main:
                 typer.echo(str(files))
             if class_names:
@@ -172,9 +184,10 @@ def evaluate(
             else:
                 metrics = evaluate_benchmark(encoder, files)
         elif triplet_rows is not None:
+            check(set(triplet_rows["video_id"].to_pylist()))
             metrics = evaluate_triplets(encoder, Dataset(str(dataset)), triplet_rows, settings.data)
         else:
-            metrics = evaluate_dataset(encoder, Dataset(str(dataset)), settings.data)
+            metrics = evaluate_dataset(encoder, Dataset(str(dataset)), settings.data, check)
         if world.is_main:
             typer.echo(str(metrics))
             if json_file is not None:

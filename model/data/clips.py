@@ -55,9 +55,14 @@ def check_exists(dataset: Dataset) -> None:
 
 def pin_version(dataset: Dataset, run: str) -> DatasetVersion:
     """Pin the current version of the dataset for the training run `run`, so that `vidla vacuum` keeps it."""
-    name = f"train-{run}-{secrets.token_hex(4)}"
+    name = new_pin(run)
     tables = pin(dataset, name)
     return DatasetVersion(name, tables, configuration_digest(dataset, tables["clips"]))
+
+
+def new_pin(run: str) -> str:
+    """A name for the training run `run` alone: others of the same name have others."""
+    return f"train-{run}-{secrets.token_hex(4)}"
 
 
 def current_version(dataset: Dataset) -> DatasetVersion:
@@ -112,7 +117,7 @@ def configuration_digest(dataset: Dataset, version: int) -> str:
 class ClipRow:
     """A clip: seconds `start` to `end` of its stored media, with a subtitle, a caption or both.
 
-    `box` is the part of its frames to read; None: all.
+    `box` is the part of its frames to read; None: all. `media_digest` is that of the whole stored media, if known.
     """
 
     clip_id: str
@@ -124,13 +129,15 @@ class ClipRow:
     subtitle: str | None
     caption: str | None
     box: PictureBox | None = None
+    media_digest: bytes | None = None
 
 
 class Clips:
     """The selected clips, in a memory-mapped Arrow file that all processes of a machine share.
 
-    Ordered by scale (short, medium, long), then by id. `counts` has the number of clips per scale, `without_text` the
-    number left out because they have neither text, `unreadable` the files left out, with the reasons.
+    Ordered by scale (short, medium, long), then by id, or by its hash if they are held out. `counts` has the number of
+    clips per scale, `without_text` the number left out because they have neither text, `unreadable` the files left out,
+    with the reasons.
     """
 
     def __init__(self, path: Path) -> None:
@@ -171,6 +178,11 @@ class Clips:
         """The digest of the query and the version that it ran on."""
         return str(self._summary["selection"])
 
+    def videos(self) -> Iterator[str]:
+        """The ids of their videos; some come several times."""
+        for batch in self._batches:
+            yield from batch.column("video_id").unique().to_pylist()
+
     def __len__(self) -> int:
         return sum(self.counts.values())
 
@@ -192,6 +204,7 @@ CLIP_SCHEMA = pa.schema(
         pa.field("subtitle", pa.string()),
         pa.field("caption", pa.string()),
         pa.field("box", pa.list_(pa.float64())),
+        pa.field("media_digest", pa.binary(16)),
     ]
 )
 
@@ -199,15 +212,16 @@ CLIP_SCHEMA = pa.schema(
 def select_clips(dataset: Dataset, version: DatasetVersion, settings: DataSettings, split: Split, path: Path) -> Clips:
     """Write the clips of one split to `path`, unless the same selection is already there.
 
-    `held_out` has all videos that are held out; `train` has the others, those in the subset. The selection and its
-    order are the same on every machine. Raises UsageError for a condition that DuckDB refuses, and DatasetError if no
-    clip is left to train on.
+    `held_out` has all videos that are held out; `train` has the others, those in the subset. The first clips of each
+    scale that are held out are a sample of them, drawn by hash. The selection and its order are the same on every
+    machine. Raises UsageError for a condition that DuckDB refuses, and DatasetError if no clip is left to train on.
     """
     scales = [scale for scale in SCALES if settings.scales is None or settings.scales.get(scale, 0) > 0]
     query = (settings.where, scales, settings.subset, settings.held_out, *(["bars"] if settings.crop_bars else ()))
     of_texts = {"captions": settings.captions_where, "subtitles": settings.subtitles_where}
     query = (*query, *([of_texts] if any(of_texts.values()) else ()))
-    selection = digest("selection", dict(version.tables), version.configuration, split, *query)
+    form = ["with digests", *(["by hash"] if split == "held_out" else ())]  # earlier versions wrote others
+    selection = digest("selection", dict(version.tables), version.configuration, split, *query, *form)
     if not (path.exists() and (clips := Clips(path)).selection == selection):
         clips = write_clips(_rows(dataset, version, settings, scales, split), selection, path)
     if split == "train" and not len(clips):
@@ -223,6 +237,7 @@ def _rows(
     dataset: Dataset, version: DatasetVersion, settings: DataSettings, scales: Iterable[Scale], split: Split
 ) -> Iterator[pa.Table]:
     held_out = held_out_sql(settings.held_out)
+    order = "clip_id" if split == "train" else "sha256('evaluate:' || clip_id)"  # the first ones are a random sample
     in_split = held_out if split == "held_out" else f"{in_subset_sql(settings.subset)} and not {held_out}"
     chosen, captioned, subtitled = (_condition(name, settings) for name in CONDITIONS)
     box, boxes = (_BOX, _BOXES) if settings.crop_bars else ("null", "")
@@ -230,13 +245,16 @@ def _rows(
     query = f"""
         select clip_id, video_id, list_position([{_quoted(SCALES)}], scale) - 1 as scale, media_uri, start, "end",
             if(subtitled, nullif(trim(subtitle_text), ''), null) as subtitle,
-            if(captioned, nullif(trim(caption_text), ''), null) as caption, {box} as box
+            if(captioned, nullif(trim(caption_text), ''), null) as caption, {box} as box,
+            if(regexp_full_match(media_digest, '[0-9a-f]{{32}}'), unhex(media_digest), null) as media_digest
         from (
             select *, {subtitled} as subtitled, {captioned} as captioned
             from (select * from {CLIPS_SQL} as clips where {chosen}) as clips
-        ) {boxes}
+        ) {boxes} left join (
+            select video_id, any_value(media_digest) as media_digest from videos group by video_id
+        ) using (video_id)
         where scale in ({_quoted(scales)}) and {in_split}
-        order by scale, clip_id"""
+        order by scale, {order}"""
     try:
         for batch in dataset.stream(query, version.tables):
             yield pa.table(batch).cast(CLIP_SCHEMA)

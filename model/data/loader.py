@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import multiprocessing
 import signal
 import threading
 import time
@@ -93,7 +94,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
     def _sample(self, clip: ClipRow, random: Random) -> dict[str, Any]:
         stratified = self.augmentation is not None and self.augmentation.stratified
         times = sample_times(clip.start, clip.end, self.frames, random if stratified else None)
-        pixels = self.media.read(clip.media_uri, times, self.size).pixels
+        pixels = self.media.read(clip.media_uri, times, self.size, clip.media_digest).pixels
         left, top, height, width = pixels_in(clip.box or WHOLE, *pixels.shape[2:])
         if self.augmentation:
             view = random_view(height, width, self.augmentation.crops, self.augmentation.flip, random)
@@ -256,8 +257,9 @@ def store_batches(
             worker_init_fn=_init_worker,
             **(worker_options if workers else {}),
         )
-    handler = signal.getsignal(signal.SIGCHLD)
+    handler, others = signal.getsignal(signal.SIGCHLD), set(multiprocessing.active_children())
     iterator = iter(loader)
+    processes = set(multiprocessing.active_children()) - others
     if _in_main_thread():
         signal.signal(signal.SIGCHLD, handler)  # not PyTorch's: see _worker_deaths_interrupt
     try:
@@ -265,7 +267,9 @@ def store_batches(
             offset, batch = found
             yield StoredBatch(batch, (len(batch), *clips.frame_shape), buffer, offset, pinned)
     finally:
-        del iterator  # ends its worker processes
+        del iterator  # ends its worker processes,
+        for process in processes:  # but for those that are stuck, as they ignore SIGTERM
+            process.kill()
 
 
 def disk_bytes(held: int, workers: int, micro_batch: int, frames: int, size: int) -> int:
@@ -338,7 +342,8 @@ def _in_main_thread() -> bool:
 
 
 def _init_worker(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the trainer handles Ctrl-C and ends its workers
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):  # the trainer handles them, and ends its workers
+        signal.signal(number, signal.SIG_IGN)
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -104,13 +105,14 @@ def seed_of(*parts: Any) -> int:
 class TrainBatchSampler:
     """One rank's micro-batches of the steps `first` to `last`, for DataLoader's `batch_sampler`.
 
-    Each step's batch is split among the ranks, in order, and each part into micro-batches. All have the same size:
-    raises ConfigError if the batch cannot be split like that. If `uneven`, the parts may differ by a clip, and the last
-    micro-batch of each may be smaller.
+    Each step's batch is split into groups of clips that go through the model at once, in order, and each group evenly
+    among the ranks. So the groups are the same for half as many ranks with twice the micro-batch. Raises ConfigError if
+    the batch cannot be split like that. If `uneven`, the batch is split among the ranks, in order, and each part into
+    micro-batches: the parts may differ by a clip, and the last micro-batch of each may be smaller.
 
     >>> sampler = EpochSampler({"short": 8, "medium": 0, "long": 0}, batch=8, seed=0)
     >>> ranks = [TrainBatchSampler(sampler, 0, 1, micro_batch=2, rank=rank, world_size=2) for rank in range(2)]
-    >>> drawn = [index for rank in ranks for micro_batch in rank for index, seed in micro_batch]
+    >>> drawn = [index for group in zip(*ranks) for micro_batch in group for index, seed in micro_batch]
     >>> drawn == sampler.epoch(0).tolist(), [len(rank) for rank in ranks]
     (True, [2, 2])
     >>> uneven = EpochSampler({"short": 7, "medium": 0, "long": 0}, batch=7, seed=0)
@@ -137,31 +139,32 @@ class TrainBatchSampler:
         if batch < self.world_size:
             raise ConfigError(f"batch ({batch}) is less than the number of processes ({self.world_size})")
 
-    @property
-    def _part(self) -> tuple[int, int]:
-        """Where this rank's part of each batch begins and ends."""
-        batch = self.sampler.batch
-        return self.rank * batch // self.world_size, (self.rank + 1) * batch // self.world_size
+    @cached_property
+    def _ranges(self) -> list[tuple[int, int]]:
+        """Where this rank's micro-batches begin and end in each batch."""
+        batch, size, rank, ranks = self.sampler.batch, self.micro_batch, self.rank, self.world_size
+        if not self.uneven:
+            return [(start, start + size) for start in range(rank * size, batch, ranks * size)]
+        end = (rank + 1) * batch // ranks
+        return [(start, min(start + size, end)) for start in range(rank * batch // ranks, end, size)]
 
     @property
     def micro_batches(self) -> int:
         """Micro-batches per step, of this rank."""
-        start, end = self._part
-        return -(-(end - start) // self.micro_batch)
+        return len(self._ranges)
 
     def __len__(self) -> int:
         return (self.last - self.first) * self.micro_batches
 
     def __iter__(self) -> Iterator[list[Draw]]:
         sampler, current, indices = self.sampler, -1, torch.empty(0)
-        first, end = self._part
         for step in range(self.first, self.last):
             epoch, number = divmod(step, sampler.steps)
             if epoch != current:
                 current, indices = epoch, sampler.epoch(epoch)
-            offset = number * sampler.batch
-            for start in range(offset + first, offset + end, self.micro_batch):
-                chosen = indices[start : min(start + self.micro_batch, offset + end)].tolist()
+            for start, end in self._ranges:
+                start, end = number * sampler.batch + start, number * sampler.batch + end
+                chosen = indices[start:end].tolist()
                 yield [(index, seed_of(sampler.seed, epoch, start + i)) for i, index in enumerate(chosen)]
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 import torch
 from torch import Tensor
 
 from curation.dataset.dataset import Dataset
-from curation.errors import DatasetError, UsageError
+from curation.errors import DatasetError
 from curation.records import SCALES
 from model.data.augment import normalise
 from model.data.clips import (
@@ -30,13 +30,11 @@ from model.data.clips import (
 from model.data.loader import Batch, ClipDataset, list_files, load_batches, tokenize
 from model.data.media_cache import Media, media_store
 from model.data.sampler import SequentialBatchSampler
-from model.data.split import is_held_out
 from model.distributed import World
 from model.evaluation.retrieval import RESAMPLES, RetrievalMetrics, evaluate_retrieval
 from model.network.vidla import VidLA
-from model.settings import DataSettings
+from model.settings import DataSettings, Precision
 
-Precision = Literal["bf16", "fp32"]
 TEXT_KINDS = ("subtitle", "caption")
 
 
@@ -210,14 +208,20 @@ def _retrieval(
     )
 
 
-def evaluate_dataset(encoder: Encoder, dataset: Dataset, settings: DataSettings) -> Evaluation:
+def evaluate_dataset(
+    encoder: Encoder,
+    dataset: Dataset,
+    settings: DataSettings,
+    check: Callable[[Collection[str]], None] = lambda videos: None,
+) -> Evaluation:
     """Retrieval among all clips that training with `settings` holds out, of the dataset's current version.
 
-    Raises DatasetError.
+    `check` is called with the ids of their videos before they are read, and may raise. Raises DatasetError.
     """
     check_exists(dataset)
     with tempfile.TemporaryDirectory() as folder:
         clips = select_clips(dataset, current_version(dataset), settings, "held_out", Path(folder) / "held_out.arrow")
+        check(set(clips.videos()))
         media = media_store(dataset, settings.cache_folder, settings.cache_bytes)
         return evaluate_clips(encoder, encoder.clip_dataset(clips, media))
 
@@ -231,10 +235,9 @@ def evaluate_triplets(
     """Retrieval among the short, the medium and the long clips of a hierarchical set of `dataset` (hierarchical.py).
 
     A triplet with an unreadable clip is left out at all scales, so that the three metrics are for the same moments.
-    Raises UsageError for videos that training with `settings` does not hold out, and DatasetError.
+    Raises DatasetError.
     """
     check_exists(dataset)
-    _check_held_out(triplets["video_id"].to_pylist(), settings.held_out)
     rows = sorted(triplets.to_pylist(), key=lambda row: SCALES.index(row["scale"]))
     clip_rows = [{**row, "scale": SCALES.index(row["scale"]), "caption": row["text"]} for row in rows]
     if settings.crop_bars:
@@ -256,14 +259,3 @@ def evaluate_triplets(
         features = videos[[position[index] for index in chosen]]
         metrics[f"{scale} clips"] = _retrieval(encoder, [clips[i] for i in chosen], "caption", features, resamples)
     return Evaluation(metrics, len(rows) - len(SCALES) * len(readable), files)
-
-
-def _check_held_out(videos: Iterable[str], share: float) -> None:
-    """Raises UsageError if training with `share` held out reads one of `videos`."""
-    names = set(videos)
-    seen = sorted(name for name in names if not is_held_out(name, share))
-    if seen:
-        raise UsageError(
-            f"{len(seen)} of the {len(names)} videos of the hierarchical set, such as {seen[0]}, are not held out by "
-            f"data.held_out ({share:g}): make the set with --held-out {share:g}"
-        )

@@ -10,7 +10,7 @@ import torch
 
 from model.network.architecture import TransformerConfig, VideoConfig, VidLAConfig
 from model.network.vidla import VidLA
-from model.settings import AttentionKind
+from model.settings import AttentionKind, Precision
 
 _ACTIVATION_BYTES: dict[AttentionKind, tuple[float, float]] = {
     "frame": (32, 22),
@@ -19,6 +19,20 @@ _ACTIVATION_BYTES: dict[AttentionKind, tuple[float, float]] = {
     "hta": (74, 46),
 }
 """Bytes that a layer keeps for the backward pass, per token and unit of width, without its MLP: (float32, bfloat16)."""
+
+_PEAK_TFLOPS: dict[str, dict[Precision, float]] = {
+    "H100 PCIe": {"bf16": 756, "fp32": 51},
+    "H100 NVL": {"bf16": 835, "fp32": 60},
+    "GH200": {"bf16": 989, "fp32": 67},
+    "H100": {"bf16": 989, "fp32": 67},
+    "H200": {"bf16": 989, "fp32": 67},
+    "B200": {"bf16": 2250, "fp32": 75},
+    "A100": {"bf16": 312, "fp32": 19.5},
+    "L40S": {"bf16": 362, "fp32": 91.6},
+    "L4": {"bf16": 121, "fp32": 30.3},
+    "A10": {"bf16": 125, "fp32": 31.2},
+}
+"""By part of a GPU's name, the first that fits. Float32 is without TF32, which torch does not use by default."""
 
 
 def video_flops(config: VidLAConfig) -> int:
@@ -66,6 +80,19 @@ def _pairs(video: VideoConfig) -> int:
         return temporal + spatial
     keys = video.patches + tokens - (0 if video.patches_see_cls else 1)  # of a patch
     return temporal + patches * keys + tokens * (tokens + patches)
+
+
+def training_flops(config: VidLAConfig) -> int:
+    """Operations that training takes per clip and its two texts: three forward passes, what is recomputed left out."""
+    return 3 * (video_flops(config) + 2 * text_flops(config))
+
+
+def peak_flops(device: torch.device, precision: Precision) -> float | None:
+    """Dense operations per second that a device can do at most, by its maker's data sheet; None if it is not known."""
+    if device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((1e12 * peaks[precision] for known, peaks in _PEAK_TFLOPS.items() if known in name), None)
 
 
 def count_parameters(config: VidLAConfig) -> int:

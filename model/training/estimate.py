@@ -40,7 +40,6 @@ def describe(settings: TrainSettings, dataset: Source, world_size: int = 1) -> s
     )
     held = batches.micro_batches if needs_cache(settings, world_size) else 0
     disk = disk_bytes(held, settings.data.workers, micro, config.video.frames, config.video.image_size)
-    contrasted = settings.batch if settings.gradient_cache else micro * world_size
     by_scale = ", ".join(f"{shares.get(s, 0):,} of {counts[s]:,} {s}" for s in SCALES)
     lines = [
         ("parameters", f"{count_parameters(config) / 1e6:,.1f} million"),
@@ -51,7 +50,8 @@ def describe(settings: TrainSettings, dataset: Source, world_size: int = 1) -> s
         ("steps", f"{steps:,}: {epochs:.4g} epochs of {sampler.steps:,}, {settings.batch:,} clips each"),
         (
             "contrasted",
-            f"{contrasted:,} clips with each other, by {world_size} {'processes' if world_size > 1 else 'process'}",
+            f"{settings.contrasted(world_size):,} clips with each other, "
+            f"by {world_size} {'processes' if world_size > 1 else 'process'}",
         ),
         ("clips per epoch", by_scale + (f"; {without_text:,} more have no text" if without_text else "")),
         ("held out", ", ".join(f"{held_out_counts[s]:,} {s}" for s in SCALES)),

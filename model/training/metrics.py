@@ -1,4 +1,4 @@
-"""Logs the metrics of a training run: a progress bar or plain lines, log.jsonl, and TensorBoard."""
+"""Logs the metrics of a training run: a progress bar or plain lines, log.jsonl, and a tracker."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TextIO
+from typing import Any, Self, TextIO
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+from model.training.trackers import Tracker
 
 PLAIN_INTERVAL_S = 10.0
 AVERAGED_STEPS = 20  # in the summary
@@ -27,7 +26,7 @@ _TRAIN_SCALARS = ("loss", "gradient_norm", "learning_rate", "temperature")
 
 @dataclass(frozen=True)
 class StepMetrics:
-    """One step: `clips` over all processes; `seconds` in total and `waiting` for data, both of this process."""
+    """One step over all processes; `seconds` are those of the main one."""
 
     step: int
     loss: float
@@ -37,13 +36,28 @@ class StepMetrics:
     clips: int
     seconds: float
     waiting: float
-    unreadable: int = 0
+    """seconds of waiting for data, summed over `processes`"""
+    processes: int
+    unreadable: int
+    """clips of the run so far that could not be read and were replaced"""
+    without_contrast: int
+    """losses, one for each piece and kind of text, that had nothing to contrast: fewer than two pairs"""
+    tflops: float
+    """10^12 model operations per second and process"""
+    mfu: float | None
+    """model FLOPs utilisation: that as a share of what the device can do at most, if it is known"""
+
+    @property
+    def share_waiting(self) -> float:
+        return self.waiting / max(1e-9, self.seconds * self.processes)
 
 
 class Monitor:
     """Shows progress up to step `steps` in `file` and logs to `folder`; log lines after step `first` are dropped."""
 
-    def __init__(self, folder: Path, first: int, steps: int, device: torch.device, file: TextIO) -> None:
+    def __init__(
+        self, folder: Path, first: int, steps: int, device: torch.device, file: TextIO, tracker: Tracker | None = None
+    ) -> None:
         self.steps = steps
         self.device = device
         self.console = Console(file=file)
@@ -51,7 +65,7 @@ class Monitor:
         self._last_line_at = time.monotonic()
         _truncate_log(folder / "log.jsonl", first)
         self._log = (folder / "log.jsonl").open("a", encoding="utf-8")
-        self._tensorboard = _tensorboard(folder / "tensorboard", first)
+        self._tracker = tracker
         self._bar = Progress(
             TextColumn("training"),
             BarColumn(),
@@ -72,8 +86,8 @@ class Monitor:
     ) -> None:
         self._bar.stop()
         self._log.close()
-        if self._tensorboard is not None:
-            self._tensorboard.close()
+        if self._tracker is not None:
+            self._tracker.close()
 
     def log_step(self, metrics: StepMetrics) -> None:
         """Log a step that is done."""
@@ -85,8 +99,12 @@ class Monitor:
             {
                 **{f"train/{name}": getattr(metrics, name) for name in _TRAIN_SCALARS},
                 "speed/clips_per_second": metrics.clips / metrics.seconds,
-                "speed/share_waiting_for_data": metrics.waiting / metrics.seconds,
+                "speed/share_waiting_for_data": metrics.share_waiting,
                 "speed/memory_bytes": memory,
+                "speed/tflops": metrics.tflops,
+                **({} if metrics.mfu is None else {"speed/model_flops_utilisation": metrics.mfu}),
+                "data/unreadable": metrics.unreadable,
+                "data/without_contrast": metrics.without_contrast,
             },
         )
         self._bar.update(self._task, completed=metrics.step, summary=self.summary())
@@ -112,22 +130,26 @@ class Monitor:
     def summary(self) -> str:
         """The averages of the last steps, in one line."""
         recent = self._recent
-        seconds = max(1e-9, sum(step.seconds for step in recent))
-        return (
-            f"loss {sum(step.loss for step in recent) / max(1, len(recent)):.3f} | "
-            f"{sum(step.clips for step in recent) / seconds:.1f} clips/s | "
-            f"{sum(step.waiting for step in recent) / seconds:.0%} waiting for data | "
-            f"{memory_bytes(self.device) / 2**30:.1f} GiB"
-        )
+        count, seconds = max(1, len(recent)), max(1e-9, sum(step.seconds for step in recent))
+        used = [step.mfu * step.seconds for step in recent if step.mfu is not None]
+        lonely = sum(step.without_contrast for step in recent)
+        parts = [
+            f"loss {sum(step.loss for step in recent) / count:.3f}",
+            f"{sum(step.clips for step in recent) / seconds:.1f} clips/s",
+            f"{sum(step.share_waiting * step.seconds for step in recent) / seconds:.0%} waiting for data",
+            *([f"{sum(used) / seconds:.0%} MFU"] if used else []),
+            *([f"{lonely} losses without contrast"] if lonely else []),
+            f"{memory_bytes(self.device) / 2**30:.1f} GiB",
+        ]
+        return " | ".join(parts)
 
     def _write(self, record: Mapping[str, Any]) -> None:
         self._log.write(json.dumps(record) + "\n")
         self._log.flush()
 
     def _scalars(self, step: int, scalars: Mapping[str, float]) -> None:
-        if self._tensorboard is not None:
-            for name, value in scalars.items():
-                self._tensorboard.add_scalar(name, value, step)
+        if self._tracker is not None:
+            self._tracker.log(step, scalars)
 
 
 def memory_bytes(device: torch.device) -> int:
@@ -135,15 +157,6 @@ def memory_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _tensorboard(folder: Path, first: int) -> SummaryWriter | None:
-    """TensorBoard's writer, if it is installed (vidla[train])."""
-    with suppress(ImportError):
-        from torch.utils.tensorboard import SummaryWriter
-
-        return SummaryWriter(str(folder), purge_step=first + 1)
-    return None
 
 
 def _truncate_log(log: Path, after: int) -> None:

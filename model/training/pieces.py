@@ -4,11 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
 from model.data.loader import Batch, StoredBatch
+from model.distributed import World
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Counts of a step over all processes."""
+
+    waiting: float
+    """seconds of waiting for data"""
+    clips: int
+    replaced: int
+    """clips that could not be read"""
+    stop: bool
+    """whether any process was asked to stop"""
+    save: bool
+    """whether a checkpoint is due by time"""
+    without_contrast: int
+    """losses, one for each piece and kind of text, of fewer than two pairs: there is nothing to contrast"""
 
 
 class Pieces:
@@ -37,6 +55,15 @@ class Pieces:
         self.unreadable.update(batch.unreadable)
         self.replaced += int((batch.index != batch.drawn).sum())
         self.batches.append(replace(batch, frames=torch.empty(0, dtype=torch.uint8)))
+
+    def totals(self, world: World, *, together: bool, stop: bool, save: bool) -> Totals:
+        """What was counted, over all processes. With `together`, all clips of the step are contrasted."""
+        texts = torch.stack([has_text(batch).sum(0) for batch in self.batches])
+        texts = texts.sum(0, keepdim=True) if together else texts
+        own = [self.waited, len(self.clips), self.replaced, stop, save, *texts.flatten().tolist()]
+        waiting, clips, replaced, stops, saves, *pairs = world.sum(own)
+        lonely = sum(count < 2 for count in pairs)
+        return Totals(waiting, round(clips), round(replaced), stops > 0, saves > 0, lonely)
 
     @property
     def clips(self) -> list[int]:

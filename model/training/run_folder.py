@@ -1,9 +1,10 @@
 """The folder of a training run.
 
-run.json        its settings, dataset and version of the dataset
+run.json        its settings, dataset and version of the dataset, and how many clips it contrasts with each other
 checkpoints/    checkpoint.py
 clips/          the selected clips
-log.jsonl       one line per step and evaluation; the same for TensorBoard in tensorboard/
+log.jsonl       one line per step and evaluation
+tensorboard/    the same for TensorBoard, if the settings ask for it (wandb/: for Weights & Biases)
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from model.training import checkpoint
 from model.training.source import Source, check_exists, pin_version, unpin_version
 
 METADATA, CHECKPOINTS = "run.json", "checkpoints"
+TRAIN_CLIPS = "clips/train.arrow"
 LEFTOVERS = frozenset((f"{METADATA}.part", "lock"))  # of a run that never began
 
 
@@ -58,17 +60,17 @@ def open_run(folder: Path, dataset: Source, settings: TrainSettings, world: Worl
     A run without a checkpoint starts again, with any settings. Raises DatasetError if there is no dataset, ConfigError
     for the folder of another run or with other contents, and TrainingError for a folder that cannot be written to.
     """
-    return world.run_on_main(lambda: _open_run(folder, dataset, settings))
+    return world.run_on_main(lambda: _open_run(folder, dataset, settings, world.size))
 
 
-def _open_run(folder: Path, dataset: Source, settings: TrainSettings) -> TrainingRun:
+def _open_run(folder: Path, dataset: Source, settings: TrainSettings, processes: int) -> TrainingRun:
     check_exists(dataset)
     metadata = _read(folder)
     try:
         if metadata is None and folder.exists() and {path.name for path in folder.iterdir()} - LEFTOVERS:
             raise ConfigError(f"{folder} is not empty and is not a run's folder: give another --out")
         if metadata is None or not any((folder / CHECKPOINTS).glob("step-*")):
-            return _create(folder, dataset, settings, metadata)
+            return _create(folder, dataset, settings, processes, metadata)
     except OSError as error:
         raise TrainingError(f"cannot use the folder {folder}: {error.strerror}") from None
     if metadata["dataset"] != dataset.uri:
@@ -81,10 +83,28 @@ def _open_run(folder: Path, dataset: Source, settings: TrainSettings) -> Trainin
     ]
     if changed:
         raise ConfigError(f"{folder} holds another run: {'; '.join(changed)}; give another --out, or change that back")
+    _check_contrasted(folder, metadata.get("contrasted"), settings, processes)
     return TrainingRun(folder, dataset, settings, DatasetVersion(**metadata["version"]))
 
 
-def _create(folder: Path, dataset: Source, settings: TrainSettings, before: dict[str, Any] | None) -> TrainingRun:
+def _check_contrasted(folder: Path, before: int | None, settings: TrainSettings, processes: int) -> None:
+    """Raises ConfigError if the run would contrast another number of clips than `before` (None: it is not known)."""
+    now = settings.contrasted(processes)
+    if before is None or before == now:
+        return
+    ways = [f"set micro_batch={before // processes}"] if before % processes == 0 else []
+    others = before // settings.micro_batch
+    ways += [f"start {others} process{'es' * (others > 1)}"] if before % settings.micro_batch == 0 else []
+    ways.append("give another --out")
+    raise ConfigError(
+        f"{folder} holds a run that contrasts {before:,} clips with each other; micro_batch={settings.micro_batch} on "
+        f"{processes} processes would contrast {now:,}, which is another loss: {', or '.join(ways)}"
+    )
+
+
+def _create(
+    folder: Path, dataset: Source, settings: TrainSettings, processes: int, before: dict[str, Any] | None
+) -> TrainingRun:
     """Start a run, possibly in place of one without a checkpoint."""
     if before is not None and before["dataset"] == dataset.uri:
         unpin_version(dataset, before["version"]["pin"])
@@ -92,6 +112,7 @@ def _create(folder: Path, dataset: Source, settings: TrainSettings, before: dict
     run = TrainingRun(folder, dataset, settings, pin_version(dataset, folder.resolve().name))
     metadata = {
         "settings": settings.model_dump(mode="json"),
+        "contrasted": settings.contrasted(processes),
         "dataset": dataset.uri,
         "version": asdict(run.version),
         "code_version": __version__,
@@ -122,6 +143,11 @@ def exclusive(folder: Path, world: World) -> Iterator[None]:
         os.close(descriptor)
 
 
+def run_folder_of(folder: Path) -> Path:
+    """The run that `folder` is, or is a checkpoint of; any other folder if it is neither."""
+    return folder if (folder / METADATA).exists() else folder.resolve().parent.parent
+
+
 def load_trained(folder: Path, assignments: Sequence[str] = ()) -> tuple[VidLA, TrainSettings]:
     """Load the model of a run (its best checkpoint), of a checkpoint, or of any saved VidLA; or a CLIP (a folder, a
     file or a name on the hub, as `model.weights` may be), whose features of a clip are the mean of its frames'.
@@ -129,7 +155,7 @@ def load_trained(folder: Path, assignments: Sequence[str] = ()) -> tuple[VidLA, 
     The settings are those of the run (the defaults without a run), overridden by `assignments`. Raises ModelError and
     ConfigError.
     """
-    run_folder = folder if (folder / METADATA).exists() else folder.resolve().parent.parent
+    run_folder = run_folder_of(folder)
     metadata = _read(run_folder)
     if metadata is None and not is_vidla(folder):
         raw = {"model": {"weights": str(folder), "attention": "frame"}, "precision": "fp32"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from curation.dataset.dataset import Dataset
@@ -23,8 +24,10 @@ def check_exists(source: Source) -> None:
 
 
 def pin_version(source: Source, run: str) -> DatasetVersion:
-    """The current version; that of a dataset is pinned for the training run `run`."""
-    return source.version if isinstance(source, Pairs) else clips.pin_version(source, run)
+    """The current version, under a name for the training run `run`; that of a dataset is pinned by that name."""
+    if isinstance(source, Pairs):
+        return replace(source.version, pin=clips.new_pin(run))
+    return clips.pin_version(source, run)
 
 
 def unpin_version(source: Source, pin: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections import ChainMap
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import TextIO
 
@@ -19,6 +19,7 @@ from model.data.loader import Augmentation, Batch, ClipDataset, StoredBatch, Unr
 from model.data.sampler import EpochSampler, TrainBatchSampler
 from model.distributed import World
 from model.evaluation.evaluate import Encoder, autocast, evaluate_clips
+from model.network.flops import peak_flops, training_flops
 from model.network.initial import check_vocabulary, initial_model
 from model.network.vidla import VidLA
 from model.settings import TrainingError, TrainSettings
@@ -28,9 +29,11 @@ from model.training.losses import clamp_logit_scale, vidla_loss
 from model.training.metrics import Monitor, StepMetrics
 from model.training.negatives import groups_of
 from model.training.optimizer import learning_rate, make_optimizer, set_learning_rate
-from model.training.pieces import Pieces, has_text
+from model.training.pieces import Pieces, Totals, has_text
 from model.training.run_folder import TrainingRun
 from model.training.source import media_of, resume_version, select_clips
+from model.training.stop_signals import StopSignals, TrainingStopped
+from model.training.trackers import open_tracker
 
 NAMED_CLIPS = 8  # in a message; the log has all
 SPLITS: tuple[Split, Split] = ("train", "held_out")
@@ -61,6 +64,10 @@ class Trainer:
         self.sampler = make_sampler(self.clips, self.settings)
         self.steps = count_steps(self.sampler, self.settings)
         self.parallel = wrap_ddp(self.model, world)
+        self.signals = StopSignals()
+        self._flops = training_flops(self.model.config)
+        self._peak_flops = peak_flops(world.device, self.settings.precision)
+        self._saved_step, self._saved_at = self.step, time.monotonic()
         self.monitor: Monitor | None = None
         scores = world.run_on_main(lambda: checkpoint.scores(run.checkpoints)).values()
         self._best = max((score for score in scores if score is not None), default=None)
@@ -110,6 +117,8 @@ class Trainer:
 
     def encode(self, piece: StoredBatch) -> Tensor:
         """Features (B, 3, D) of a micro-batch's clips, subtitles and captions, in float32."""
+        if self.world.size == 1:  # several processes finish the step, since they have to stop at the same one
+            self.signals.check()
         micro_batch = piece.load()
         device, video = self.world.device, self.model.config.video
         frames = micro_batch.frames.to(device, non_blocking=True)
@@ -136,28 +145,25 @@ class Trainer:
     # --- the run ----------------------------------------------------------------------------------------------------
 
     def train(self, file: TextIO) -> None:
-        """Train to the end and show progress in `file`. Raises DatasetError and TrainingError."""
-        world, settings = self.world, self.settings
+        """Train to the end and show progress in `file`.
+
+        Raises DatasetError, TrainingError, UsageError for a tracker that cannot be used, and TrainingStopped, after a
+        checkpoint, when a signal asks for it.
+        """
         if self.step >= self.steps:
             return
-        batches = make_batches(self.sampler, self.step, self.steps, settings, world.rank, world.size)
-        unreadable = UnreadableClips(settings.data.max_missing, len(batches) * settings.micro_batch)
         with ExitStack() as stack:
-            if world.is_main:
-                monitor = Monitor(self.run.folder, self.step, self.steps, world.device, file)
-                self.monitor = stack.enter_context(monitor)
-                for fault in self.faults:
-                    self.monitor.log_event(self.step, "checkpoint", f"ignored: {fault}")
-                if left_out := self.clips.unreadable | self.held_out.unreadable:
-                    text = f"{len(left_out)} videos cannot be read and are left out: {list_files(left_out)}"
-                    self.monitor.log_event(self.step, "unreadable", text)
-            held = batches.micro_batches if needs_cache(settings, world.size) else 0
-            dataset, pinned = self._clip_dataset(self.clips, True), world.device.type == "cuda"
-            stream = store_batches(dataset, batches, settings.data.workers, held, pinned)
+            if self.world.is_main:
+                self.monitor = stack.enter_context(self._open_monitor(file))
+            stack.enter_context(self.signals)
             try:
-                while self.step < self.steps:
-                    self._next_step(stream, batches.micro_batches, unreadable)
-                    self._evaluate_and_save()
+                self._take_steps()
+            except TrainingStopped as stopped:
+                if self.step > self._saved_step:
+                    self._save(None)
+                raise TrainingStopped(
+                    f"{stopped} after step {self.step} of {self.steps}; the same command goes on from there"
+                ) from None
             except torch.OutOfMemoryError:
                 raise TrainingError(
                     "the device is out of memory: lower micro_batch (gradient_cache=true keeps the batch as it is), or "
@@ -169,15 +175,52 @@ class Trainer:
                 reason = str(error).strip().partition("\n")[0]
                 raise TrainingError(f"the model cannot be compiled ({reason}): set compile=false") from error
 
-    def _next_step(self, stream: Iterator[StoredBatch], count: int, unreadable: UnreadableClips) -> None:
-        began = time.monotonic()
-        pieces = Pieces(stream, count)
+    def _open_monitor(self, file: TextIO) -> Monitor:
+        run, settings, processes = self.run, self.settings, self.world.size
+        tracker = settings.tracker and open_tracker(
+            settings.tracker, run.folder, run.version.pin, self.step, settings.model_dump(mode="json")
+        )
+        monitor = Monitor(run.folder, self.step, self.steps, self.world.device, file, tracker)
+        for fault in self.faults:
+            monitor.log_event(self.step, "checkpoint", f"ignored: {fault}")
+        if left_out := self.clips.unreadable | self.held_out.unreadable:
+            text = f"{len(left_out)} videos cannot be read and are left out: {list_files(left_out)}"
+            monitor.log_event(self.step, "unreadable", text)
+        by = "1 process" if processes == 1 else f"{processes} processes"
+        monitor.print(f"contrasts {settings.contrasted(processes):,} clips with each other, by {by}")
+        return monitor
+
+    def _take_steps(self) -> None:
+        world, settings = self.world, self.settings
+        batches = make_batches(self.sampler, self.step, self.steps, settings, world.rank, world.size)
+        unreadable = UnreadableClips(settings.data.max_missing, (self.steps - self.step) * settings.batch)
+        held = batches.micro_batches if needs_cache(settings, world.size) else 0
+        dataset, pinned = self._clip_dataset(self.clips, True), world.device.type == "cuda"
+        stream = store_batches(dataset, batches, settings.data.workers, held, pinned)
+        while self.step < self.steps:
+            totals = self._next_step(Pieces(stream, batches.micro_batches), unreadable)
+            if totals.stop and self.step < self.steps:
+                self.signals.check()
+                raise TrainingStopped("stopped by a signal that another process has received")
+            self._evaluate_and_save(totals.save)
+
+    def _next_step(self, pieces: Pieces, unreadable: UnreadableClips) -> Totals:
+        world, settings, began = self.world, self.settings, time.monotonic()
         loss, norm = self.train_step(pieces)
-        unreadable.add(len(pieces.clips), pieces.replaced, pieces.unreadable)
+        totals = pieces.totals(
+            world,
+            together=settings.gradient_cache,
+            stop=self.signals.received is not None,
+            save=world.is_main and time.monotonic() - self._saved_at > 60 * settings.checkpoint_minutes,
+        )
+        files = ChainMap(*world.all_gather(pieces.unreadable)) if totals.replaced else {}
+        unreadable.add(totals.clips, totals.replaced, files)
         self.step += 1
         if not (math.isfinite(loss) and math.isfinite(norm)):
             self._not_finite(pieces, loss, norm)
         elif self.monitor is not None:
+            seconds = time.monotonic() - began
+            flops = self._flops * settings.batch / world.size / seconds
             self.monitor.log_step(
                 StepMetrics(
                     step=self.step,
@@ -185,12 +228,17 @@ class Trainer:
                     gradient_norm=norm,
                     learning_rate=learning_rate(self.step - 1, self.steps, self.settings.optimizer),
                     temperature=math.exp(-float(self.model.logit_scale.detach())),
-                    clips=self.settings.batch,
-                    seconds=time.monotonic() - began,
-                    waiting=pieces.waited,
+                    clips=settings.batch,
+                    seconds=seconds,
+                    waiting=totals.waiting,
+                    processes=world.size,
                     unreadable=unreadable.replaced,
+                    without_contrast=totals.without_contrast,
+                    tflops=flops / 1e12,
+                    mfu=None if self._peak_flops is None else flops / self._peak_flops,
                 )
             )
+        return totals
 
     def _not_finite(self, pieces: Pieces, loss: float, norm: float) -> None:
         """Report a step that left the parameters unchanged. Raises TrainingError if it must stop the run."""
@@ -206,24 +254,29 @@ class Trainer:
         if self.settings.non_finite == "stop":
             raise TrainingError(f"{text}: lower optimizer.lr, or skip such steps with non_finite=skip")
 
-    def _evaluate_and_save(self) -> None:
+    def _evaluate_and_save(self, due_by_time: bool) -> None:
         """Evaluate and write a checkpoint when they are due."""
         settings, last = self.settings, self.step == self.steps
         due = last or self.step % settings.evaluate_every == 0
         score = self._evaluate() if due and len(self.held_out) else None
         better = score is not None and (self._best is None or score > self._best)
-        if not (last or better or self.step % settings.checkpoint_every == 0):
-            return
         if better:
             self._best = score
+        if last or better or due_by_time or self.step % settings.checkpoint_every == 0:
+            self._save(score)
+
+    def _save(self, score: float | None) -> None:
+        settings = self.settings
         progress = Progress(self.step, self.version, settings.model_dump(mode="json"), score)
         checkpoint.save(self.run.checkpoints, self.model, self.optimizer, progress, self.world, settings.keep)
+        self._saved_step, self._saved_at = self.step, time.monotonic()
 
     def _evaluate(self) -> float | None:
         settings = self.settings
         encoder = Encoder(self.model, self.world, settings.precision, settings.micro_batch, settings.data.workers)
+        stoppable = self.signals.raising() if self.world.size == 1 else nullcontext()
         try:
-            with torch.compiler.set_stance("force_eager"):  # for the same figures as `vidla evaluate`
+            with stoppable, torch.compiler.set_stance("force_eager"):  # for the same figures as `vidla evaluate`
                 dataset = self._clip_dataset(self.held_out, False)
                 evaluation = evaluate_clips(encoder, dataset, settings.evaluate_clips, resamples=0)
         except DatasetError as error:  # not a reason to lose the training
@@ -268,7 +321,7 @@ def wrap_ddp(model: VidLA, world: World) -> VidLA | DistributedDataParallel:
     if world.size == 1:
         return model
     devices = [world.device] if world.device.type == "cuda" else None
-    return DistributedDataParallel(model, devices, broadcast_buffers=False, gradient_as_bucket_view=True)
+    return DistributedDataParallel(model, devices, forward_sync_buffers=False, gradient_as_bucket_view=True)
 
 
 def make_sampler(clips: Clips, settings: TrainSettings) -> EpochSampler:

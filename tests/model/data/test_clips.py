@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,7 +52,8 @@ def test_selects_every_clip_ordered_by_scale(dataset: Dataset, version: DatasetV
     assert clips.counts == {scale: VIDEOS * count for scale, count in PER_VIDEO.items()}
     assert clips.without_text == 0
     rows = {row["clip_id"]: row for row in dataset.read("clips").to_pylist()}
-    assert sorted(ids(clips)) == sorted(rows)
+    digests = {row["video_id"]: row["media_digest"] for row in dataset.read("videos").to_pylist()}
+    assert sorted(ids(clips)) == sorted(rows) and set(clips.videos()) == set(digests)
     order = [("short", "medium", "long").index(clips[i].scale) for i in range(len(clips))]
     assert order == sorted(order)
     for i in range(len(clips)):
@@ -59,9 +61,21 @@ def test_selects_every_clip_ordered_by_scale(dataset: Dataset, version: DatasetV
         assert (clip.start, clip.end, clip.media_uri) == (row["start"], row["end"], row["media_uri"])
         assert (clip.subtitle, clip.caption) == (row["subtitle_text"], row["caption_text"])
         assert (clip.scale, clip.video_id) == (row["scale"], row["video_id"])
+        assert clip.media_digest is not None and clip.media_digest.hex() == digests[clip.video_id]
     assert pickle.loads(pickle.dumps(clips))[5] == clips[5]
     with pytest.raises(IndexError):
         clips[len(clips)]
+
+
+def test_the_first_held_out_clips_are_drawn_from_all_held_out_videos(
+    dataset: Dataset, version: DatasetVersion, tmp_path: Path
+) -> None:
+    clips = chosen(dataset, version, tmp_path, "held_out", held_out=0.999)
+    assert clips.counts["short"] == VIDEOS * PER_VIDEO["short"]
+    for first, scale in ((0, "short"), (clips.counts["short"], "medium")):
+        names = ids(clips)[first : first + clips.counts[scale]]  # type: ignore[index]
+        assert names == sorted(names, key=lambda name: hashlib.sha256(f"evaluate:{name}".encode()).hexdigest())
+    assert len({clips[i].video_id for i in range(VIDEOS)}) > 5  # by id, these were of three videos
 
 
 def test_selects_by_a_condition_and_by_scale(dataset: Dataset, version: DatasetVersion, tmp_path: Path) -> None:

@@ -22,10 +22,10 @@ def scale_of(index: int) -> str:
 def global_batches(order: EpochSampler, ranks: int, micro_batch: int, first: int, last: int) -> list[list[Draw]]:
     """Each step's batch, assembled from the parts of all ranks."""
     parts = [list(TrainBatchSampler(order, first, last, micro_batch, rank, ranks)) for rank in range(ranks)]
-    pieces = order.batch // ranks // micro_batch
+    groups = [[draw for piece in group for draw in piece] for group in zip(*parts, strict=True)]
+    count = order.batch // ranks // micro_batch
     return [
-        [draw for part in parts for piece in part[step * pieces : (step + 1) * pieces] for draw in piece]
-        for step in range(last - first)
+        [draw for group in groups[step * count : (step + 1) * count] for draw in group] for step in range(last - first)
     ]
 
 
@@ -35,6 +35,13 @@ def test_ranks_make_the_same_batches_together(weights: dict[Scale, float] | None
     alone = global_batches(order, 1, 8, 0, 20)
     assert alone == global_batches(order, 2, 2, 0, 20) == global_batches(order, 4, 1, 0, 20)
     assert len({seed for batch in alone for _, seed in batch}) == 20 * 8  # every draw has its own seed
+
+
+def test_half_as_many_ranks_with_twice_the_micro_batch_contrast_the_same_clips() -> None:
+    order = EpochSampler(COUNTS, batch=8, seed=3)
+    alone = list(TrainBatchSampler(order, 0, 20, micro_batch=4))
+    two = [TrainBatchSampler(order, 0, 20, micro_batch=2, rank=rank, world_size=2) for rank in range(2)]
+    assert [first + second for first, second in zip(*two, strict=True)] == alone
 
 
 @given(step=st.integers(0, 19))

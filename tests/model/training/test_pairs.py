@@ -6,13 +6,14 @@ import io
 import json
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks.finetuning import TORCHRUN, recall, train
-from curation.errors import ConfigError, DatasetError
+from curation.errors import ConfigError, DatasetError, UsageError
 from model.data.clips import ClipRow, Clips
 from model.data.split import is_held_out
 from model.distributed import World
@@ -20,6 +21,7 @@ from model.settings import DataSettings
 from model.training import run_folder
 from model.training.estimate import describe
 from model.training.pairs import Pairs, find_pairs, select_pairs
+from model.training.trained_on import check_not_trained_on
 from model.training.trainer import Trainer
 from tests.support.dataset_files import stored_media
 from tests.support.made_pairs import make_msrvtt, make_start
@@ -74,9 +76,8 @@ def test_each_text_is_a_pair_in_training_and_each_video_one_in_evaluation(folder
     assert [(row.video_id, row.caption) for row in train] == [
         (name, f"{what} {name[5:]}") for name in here for what in ("a bee", "a hive")
     ]
-    assert [(row.video_id, row.caption) for row in held_out] == [
-        (name, f"a bee {name[5:]}") for name in videos if name not in here
-    ]
+    drawn = sorted(set(videos) - set(here), key=lambda name: sha256(f"evaluate:{name}#0".encode()).digest())
+    assert [(row.video_id, row.caption) for row in held_out] == [(name, f"a bee {name[5:]}") for name in drawn]
     assert len({row.clip_id for row in train}) == len(train)
     assert all((row.start, row.end, row.subtitle) == (0.0, pytest.approx(2.0, abs=0.1), None) for row in train)
     assert all(Path(row.media_uri).stem == row.video_id for row in train)
@@ -127,11 +128,23 @@ def test_a_run_on_pairs_resumes_unless_they_have_changed(folder: Path, clip: Pat
     log = [json.loads(line) for line in (folder / "run" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log if "loss" in line] == [1, 2]
     assert any("evaluation" in line for line in log)
-    assert trainer_of(folder, clip, *told).step == 2
+    resumed = trainer_of(folder, clip, *told)
+    assert resumed.step == 2 and resumed.run.version.pin == trainer.run.version.pin != ""  # trackers know it by that
     (folder / "videos" / "video0.mp4").write_bytes(stored_media(3.0))
     with pytest.raises(DatasetError, match=r"have changed since the checkpoint; data.allow_changed=true"):
         trainer_of(folder, clip, *told)
     assert trainer_of(folder, clip, *told, "data.allow_changed=true").step == 2
+
+
+def test_an_evaluation_refuses_videos_of_pairs_that_were_trained_on(folder: Path, clip: Path) -> None:
+    trainer = trainer_of(folder, clip, "data.held_out=0.5")
+    held_out = {row.video_id for row in rows_of(trainer.held_out)}
+    check_not_trained_on(folder / "run", held_out | {f"video{VIDEOS}"})
+    (seen, *_) = sorted({row.video_id for row in rows_of(trainer.clips)})
+    with pytest.raises(
+        UsageError, match=rf"^1 of the {len(held_out) + 1} videos, such as {seen}, are among those that "
+    ):
+        check_not_trained_on(folder / "run", held_out | {seen})
 
 
 def test_says_what_a_run_on_pairs_will_be(folder: Path, clip: Path) -> None:

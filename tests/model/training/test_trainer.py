@@ -16,25 +16,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from torch._dynamo.utils import counters
 
+from curation import extras
 from curation.clip_tokenizer import encode
 from curation.dataset.dataset import Dataset
 from curation.dataset.pins import pins
 from curation.dataset.writer import Writer
-from curation.errors import ConfigError, DatasetError
+from curation.errors import ConfigError, DatasetError, UsageError
 from model.data.frame_buffer import FrameBuffer
 from model.data.loader import StoredBatch, store_batches
 from model.data.sampler import TrainBatchSampler
 from model.distributed import World
 from model.network.flops import count_parameters, text_flops, training_memory, video_flops
 from model.network.vidla import VidLA
-from model.settings import TrainingError
+from model.settings import TrainingError, TrainSettings
 from model.training import checkpoint, run_folder
 from model.training.estimate import describe
 from model.training.pieces import Pieces
+from model.training.stop_signals import TrainingStopped
 from model.training.trainer import Trainer
 from tests.conftest import VIDLA
 from tests.support.project import ROOT
@@ -91,10 +94,30 @@ def test_a_run_of_three_steps(dataset: Dataset, clip: Path, tmp_path: Path) -> N
 
 def test_writes_for_tensorboard(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    trainer_of(tmp_path / "run", dataset, clip, "epochs=0.3").train(io.StringIO())
+    trainer_of(tmp_path / "run", dataset, clip, "epochs=0.3", "tracker=tensorboard").train(io.StringIO())
     found = events.EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     losses = [(event.step, event.value) for event in found.Scalars("train/loss")]
     assert losses == [(line["step"], pytest.approx(line["loss"])) for line in log_of(tmp_path / "run")]
+
+
+def test_sends_metrics_to_weights_and_biases(
+    dataset: Dataset, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    trainer_of(tmp_path / "run", dataset, clip, "epochs=0.3", "tracker=wandb").train(io.StringIO())
+    (log,) = (tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb")
+    data = log.read_bytes()
+    assert b"train/loss" in data and b"speed/tflops" in data and b"optimizer" in data
+    assert trainer_of(tmp_path / "run", dataset, clip, "epochs=0.3").version.pin.encode() in data
+
+
+def test_a_tracker_that_is_not_installed_is_named_in_a_line(
+    dataset: Dataset, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(extras.MODULES, "wandb", ("no_such_module",))
+    with pytest.raises(UsageError, match=r"^tracker=wandb needs no_such_module: pip install 'vidla\[wandb\]'$"):
+        trainer_of(tmp_path / "run", dataset, clip, "epochs=0.3", "tracker=wandb").train(io.StringIO())
 
 
 def test_evaluates_on_videos_that_are_held_out(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
@@ -354,13 +377,15 @@ def uninterrupted(dataset: Dataset, clip: Path, tmp_path_factory: pytest.TempPat
     return folder
 
 
-def vidla_train(folder: Path, dataset: Dataset, clip: Path, command: list[str], *more: str) -> subprocess.Popen[bytes]:
+def vidla_train(
+    folder: Path, dataset: Dataset, clip: Path, command: list[str], *more: str, **options: Any
+) -> subprocess.Popen[bytes]:
     config = folder.parent / "small.toml"
     config.write_text(f'[model]\nweights = "{clip}"\n')
     settings = [f"--set={assignment}" for assignment in (*FAST, *KILLED, *more)]
     arguments = ["train", str(config), "--dataset", dataset.uri, "--out", str(folder), *settings]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([*command, *arguments], cwd=ROOT, env=environment)
+    return subprocess.Popen([*command, *arguments], cwd=ROOT, env=environment, **options)
 
 
 def killing(number: int, event: str, fragment: str) -> list[str]:
@@ -373,10 +398,7 @@ def test_killed_in_a_step_and_before_a_checkpoint(
 ) -> None:
     run = tmp_path / "run"
     process = vidla_train(run, dataset, clip, [str(VIDLA)])
-    deadline = time.monotonic() + 360
-    while process.poll() is None and not ((run / "log.jsonl").exists() and len(log_of(run)) >= 3):
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    wait_for_steps(run, process, 3)
     process.kill()
     assert process.wait(180) == -signal.SIGKILL
     process = vidla_train(run, dataset, clip, killing(1, "os.mkdir", ".unfinished/optimizer"))
@@ -432,6 +454,143 @@ def test_goes_on_with_another_number_of_processes(
     assert [line["step"] for line in two] == list(range(1, 8))
     for before, after in zip(one, two, strict=True):
         assert after["loss"] == pytest.approx(before["loss"], rel=1e-3)
+
+
+# --- asked to stop --------------------------------------------------------------------------------------------------
+
+
+def wait_for_steps(run: Path, process: subprocess.Popen[bytes], steps: int) -> None:
+    deadline = time.monotonic() + 360
+    while process.poll() is None and not ((run / "log.jsonl").exists() and len(log_of(run)) >= steps):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_writes_a_checkpoint_and_ends_with_its_own_status(
+    number: signal.Signals, dataset: Dataset, clip: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    """To the whole process group, as some schedulers send it: to the worker too."""
+    run, more = tmp_path / "run", ("checkpoint_every=100", "data.workers=1")
+    process = vidla_train(run, dataset, clip, [str(VIDLA)], *more, start_new_session=True)
+    wait_for_steps(run, process, 2)
+    os.killpg(process.pid, number)
+    assert process.wait(180) == 75
+    (written,) = (run / "checkpoints").iterdir()
+    assert written.name == f"step-{len(log_of(run)):08}" and 2 <= len(log_of(run)) < 7
+    assert vidla_train(run, dataset, clip, [str(VIDLA)], *more).wait(360) == 0
+    assert same(weights_of(run, 7), weights_of(uninterrupted, 7))
+
+
+@pytest.mark.slow
+def test_processes_stop_at_the_same_step_when_one_is_asked_to_and_torch_warns_of_nothing(
+    dataset: Dataset, clip: Path, tmp_path: Path
+) -> None:
+    more = ("epochs=200", "checkpoint_every=1000", "micro_batch=2", "data.held_out=0.4", "evaluate_every=2")
+    run = tmp_path / "run"
+    for turn in (1, 2):  # the second one resumes
+        before = len(log_of(run)) if turn == 2 else 0
+        process = vidla_train(run, dataset, clip, TORCHRUN, *more, stderr=subprocess.PIPE)
+        wait_for_steps(run, process, before + 4)
+        workers = [p for p in psutil.Process(process.pid).children() if "train" in p.cmdline()]
+        assert len(workers) == 2
+        workers[1].send_signal(signal.SIGUSR1)
+        _, shown = process.communicate(timeout=180)
+        assert "exitcode  : 75" in shown.decode()
+        assert "Warning" not in shown.decode()
+        *_, last = sorted((run / "checkpoints").iterdir())
+        assert last.name == f"step-{log_of(run)[-1]['step']:08}" and (last / "random-1.pt").exists()
+
+
+def test_a_signal_in_the_middle_of_a_step_or_of_an_evaluation(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
+    told = ("data.held_out=0.4", "epochs=2", "evaluate_every=2", "checkpoint_every=100", "micro_batch=2")
+    for name, step in {"encode": 1, "_evaluate": 2}.items():
+        trainer = trainer_of(tmp_path / name, dataset, clip, *told)
+        method, calls = getattr(trainer, name), []
+
+        def asked(*arguments: Any, name: str = name, method: Any = method, calls: list[int] = calls) -> Any:
+            calls.append(1)
+            if name == "_evaluate" or len(calls) == 4:  # in the second of two pieces of the second step
+                os.kill(os.getpid(), signal.SIGTERM)
+            return method(*arguments)
+
+        setattr(trainer, name, asked)
+        before = signal.getsignal(signal.SIGTERM)
+        with pytest.raises(TrainingStopped, match=rf"^stopped by SIGTERM after step {step} of \d+; the same command"):
+            trainer.train(io.StringIO())
+        assert signal.getsignal(signal.SIGTERM) is before and TrainingStopped.exit_status == 75
+        found, _ = checkpoint.latest(tmp_path / name / "checkpoints")
+        assert found is not None and found.progress.step == step == trainer.step
+
+
+def test_checkpoints_by_time(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
+    every = ("checkpoint_every=100", "checkpoint_minutes=0.00001", "keep=9", "epochs=0.8")
+    trainer = trainer_of(tmp_path / "run", dataset, clip, *every)
+    trainer.train(io.StringIO())
+    assert len(list((tmp_path / "run" / "checkpoints").iterdir())) == trainer.steps == 5
+
+
+# --- what is contrasted -----------------------------------------------------------------------------------------------
+
+
+def test_says_and_records_how_many_clips_are_contrasted(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
+    for cached, count in {"false": 2, "true": 4}.items():
+        told = ("epochs=0.15", "micro_batch=2", f"gradient_cache={cached}")
+        shown = io.StringIO()
+        trainer_of(tmp_path / cached, dataset, clip, *told).train(shown)
+        assert f"contrasts {count} clips with each other, by 1 process\n" in shown.getvalue()
+        assert json.loads((tmp_path / cached / "run.json").read_text())["contrasted"] == count
+
+
+def test_resumes_only_with_as_many_contrasted_clips(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    trainer_of(run, dataset, clip, "epochs=0.3").train(io.StringIO())
+
+    def opened(processes: int, *assignments: str) -> TrainSettings:
+        settings = training_settings(clip, "epochs=0.3", *assignments)
+        return run_folder._open_run(run, dataset, settings, processes).settings
+
+    with pytest.raises(
+        ConfigError, match=r"contrasts 4 clips with each other; micro_batch=4 on 2 processes would "
+    ) as raised:
+        opened(2)
+    assert str(raised.value).endswith(
+        "contrast 8, which is another loss: set micro_batch=2, or start 1 process, or give another --out"
+    )
+    assert opened(2, "micro_batch=2").micro_batch == 2
+    with pytest.raises(ConfigError, match="contrast 2, which is another loss"):
+        opened(1, "micro_batch=2")
+
+
+def test_counts_losses_with_nothing_to_contrast(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
+    for size in (1, 2, 4):
+        run = tmp_path / str(size)
+        shown = io.StringIO()
+        trainer = trainer_of(run, dataset, clip, "epochs=1", f"micro_batch={size}")
+        trainer.train(shown)
+        drawn = [clip for step in range(7) for clip in trainer.sampler.epoch(0)[4 * step : 4 * step + 4].tolist()]
+        rows = [trainer.clips[index] for index in drawn]
+        groups = [rows[i : i + size] for i in range(0, 28, size)]
+        lonely = [
+            sum(sum(getattr(row, text) is not None for row in group) < 2 for text in ("subtitle", "caption"))
+            for group in groups
+        ]
+        each = 4 // size
+        expected = [sum(lonely[each * step : each * (step + 1)]) for step in range(7)]
+        assert [line["without_contrast"] for line in log_of(run)] == expected
+        assert (sum(expected) > 0) == ("losses without contrast" in shown.getvalue())
+        if size == 1:
+            assert expected == [8] * 7
+
+
+def test_logs_what_the_device_does(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
+    trainer = trainer_of(tmp_path / "run", dataset, clip, "epochs=0.15")
+    trainer.train(io.StringIO())
+    (line,) = log_of(tmp_path / "run")
+    forward = video_flops(trainer.model.config) + 2 * text_flops(trainer.model.config)
+    assert line["tflops"] == pytest.approx(3 * forward * 4 / line["seconds"] / 1e12)
+    assert line["mfu"] is None  # nobody states a processor's
 
 
 # --- what a run will be ---------------------------------------------------------------------------------------------

@@ -1,0 +1,41 @@
+"""Which videos a model was trained on, so that it is not evaluated on them by mistake."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from curation.errors import UsageError
+from model.data.clips import Clips
+from model.training.run_folder import METADATA, TRAIN_CLIPS, run_folder_of
+
+
+def check_not_trained_on(source: Path, videos: Collection[str]) -> None:
+    """Raises UsageError if the model of `source`, a run or a checkpoint of one, was trained on one of `videos`.
+
+    So it does if a run was, whose model that run started from. Ranges of one video count as that video. Of a model
+    without its run nothing is known.
+    """
+    names = {_whole(video) for video in videos}
+    for run in _runs(source):
+        seen = sorted(names.intersection(map(_whole, Clips(run / TRAIN_CLIPS).videos())))
+        if seen:
+            raise UsageError(
+                f"{len(seen)} of the {len(names)} videos, such as {seen[0]}, are among those that {run} was trained "
+                f"on: evaluate on others, or say --trained-on to evaluate on these too"
+            )
+
+
+def _runs(source: Path) -> Iterator[Path]:
+    """The folder of the run of `source`, then of the run that its initial weights are of, and so on."""
+    folder, known = run_folder_of(source), set[Path]()
+    while folder not in known and (folder / TRAIN_CLIPS).exists():
+        known.add(folder)
+        yield folder
+        metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
+        folder = run_folder_of(Path(metadata["settings"]["model"]["weights"]))
+
+
+def _whole(video: str) -> str:
+    return video.partition("~")[0]
