@@ -185,17 +185,21 @@ def find(model: VidLA, dataset: Dataset, animations: Sequence[Animation], folder
     return Found(len(names), float(hits.mean()), float(hits[known].mean()), float(hits[~known].mean()))
 
 
-def find_things(model: VidLA, dataset: Dataset, folder: Path) -> tuple[float, int]:
-    """R@1 of `model` for finding a held-out short clip of a thing by the thing's name, and the number of clips."""
-    settings = DataSettings(held_out=HELD_OUT, scales={"short": 1.0})
+def find_things(model: VidLA, dataset: Dataset, held_out: float, folder: Path) -> tuple[float, float, int]:
+    """R@1 for finding a held-out short clip of a thing by the thing's name, and the name by the clip, and their number.
+
+    All clips of a thing are right for its name.
+    """
+    settings = DataSettings(held_out=held_out, scales={"short": 1.0})
     clips = select_clips(dataset, current_version(dataset), settings, "held_out", folder / "things.arrow")
     encoder = encoder_of(model)
     media = media_store(dataset, None, 1)
     videos, indices = encoder.encode_videos(encoder.clip_dataset(clips, media), range(len(clips)))
     things = [str(clips[index].caption) for index in indices]
     groups = np.unique(things, return_inverse=True)[1]
-    (ranks,) = rank(normalised(encoder.encode_texts(things), "text"), normalised(videos, "video"), groups, groups)
-    return float(ranks.hits(1).mean()), len(things)
+    by_name, by_clip = normalised(encoder.encode_texts(things), "text"), normalised(videos, "video")
+    (of_names,), (of_clips,) = rank(by_name, by_clip, groups, groups), rank(by_clip, by_name, groups, groups)
+    return float(of_names.hits(1).mean()), float(of_clips.hits(1).mean()), len(things)
 
 
 @dataclass(frozen=True)
