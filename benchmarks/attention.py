@@ -17,15 +17,13 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from model.network.architecture import TextConfig, TransformerConfig, VideoConfig, VidLAConfig
 from model.network.attention import global_mask, hierarchical_attention
-from model.network.flops import video_flops
+from model.network.flops import peak_flops, video_flops
 from model.network.video import VideoEncoder, VideoLayer
 from model.settings import AttentionKind
 from tests.support.dense_attention import global_pairs
 
 RUNS = 5
 BASE = TransformerConfig(width=768, layers=12, heads=12, mlp_width=3072)
-PEAK_TFLOPS = {"H200": 989, "H100": 989, "A100": 312, "L4": 121}
-"""Dense bfloat16, from the vendors' data sheets."""
 GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if GPU else "cpu")
 DTYPE = torch.bfloat16 if GPU else torch.float32
@@ -127,14 +125,14 @@ def against_frames(frames: int, layers: int) -> tuple[float, float, float]:
 
 def utilisation(frames: int) -> str:
     """The share of the device's peak reached by forward and backward passes of the whole encoder."""
-    name = torch.cuda.get_device_name()
-    peak = next((peak for model, peak in PEAK_TFLOPS.items() if model in name), None)
+    peak = peak_flops(DEVICE, "bf16")
     config = video("hta", frames)
     encoder = VideoEncoder(config, 512).to(DEVICE)
     pixels = torch.randn(CLIPS, frames, 3, 224, 224, device=DEVICE)
     (taken,) = seconds(forward_and_backward(encoder, pixels))
-    reached = 3 * CLIPS * video_flops(VidLAConfig(config, TextConfig(BASE, 1, 1, 1), 512)) / taken / 1e12
-    return f"{reached:.0f} TFLOP/s on {name}" + (f", {reached / peak:.2f} of its peak" if peak else "")
+    reached = 3 * CLIPS * video_flops(VidLAConfig(config, TextConfig(BASE, 1, 1, 1), 512)) / taken
+    share = f", {reached / peak:.2f} of its peak" if peak else ""
+    return f"{reached / 1e12:.0f} TFLOP/s on {torch.cuda.get_device_name()}{share}"
 
 
 def main() -> None:
