@@ -26,7 +26,7 @@ from tests.support.animations import NoAnimations, fetch
 from tests.support.learning import find_things, random_towers, trainer_of, write_nested
 
 HELD_OUT = 0.4
-SETTINGS = (f"data.held_out={HELD_OUT}", "batch=96", "micro_batch=96", "epochs=20")
+SETTINGS = (f"data.held_out={HELD_OUT}", "batch=96", "micro_batch=96", "epochs=60")
 WAYS = {
     "all negatives": ("mask_equal_texts=false", "mask_same_video=false"),
     "equal texts masked": ("mask_equal_texts=true", "mask_same_video=false"),
