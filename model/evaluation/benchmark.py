@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -30,6 +33,7 @@ from model.evaluation.evaluate import Encoder, Evaluation, VideoFeatures
 from model.evaluation.retrieval import RESAMPLES, evaluate_retrieval
 from model.evaluation.zero_shot import ZeroShotMetrics, build_classifier, class_indices, classify
 
+MEASURERS = 8  # headers that are read at the same time
 _SHORTEST_S = 0.1  # of a range, however short its file
 KINETICS = "kinetics"
 """The benchmark whose texts are classes."""
@@ -93,13 +97,8 @@ def classify_benchmark(
 
 def _encode_videos(encoder: Encoder, files: BenchmarkFiles) -> tuple[VideoFeatures, list[float]]:
     """Features of the readable videos, whose indices are those of their examples, and their durations in seconds."""
-    ranges, refused = [], {}
-    for example in files.examples:
-        try:
-            ranges.append(annotated_range(example))
-        except BrokenMedia as error:
-            refused[str(example.path.absolute())] = str(error)
-            ranges.append((0.0, _SHORTEST_S))
+    measured, refused = annotated_ranges(files.examples)
+    ranges = [part or (0.0, _SHORTEST_S) for part in measured]
     with tempfile.TemporaryDirectory() as folder:
         clips = _write_clips(files, ranges, Path(folder) / "clips.arrow")
         dataset = encoder.clip_dataset(clips, VideoFiles(refused))
@@ -109,20 +108,38 @@ def _encode_videos(encoder: Encoder, files: BenchmarkFiles) -> tuple[VideoFeatur
 
 def _write_clips(files: BenchmarkFiles, ranges: Sequence[tuple[float, float]], path: Path) -> Clips:
     """The videos as clips, in the same order."""
-    rows = []
-    for number, (example, (start, end)) in enumerate(zip(files.examples, ranges, strict=True)):
-        rows.append(
-            {
-                "clip_id": str(number),
-                "video_id": example.video_id,
-                "scale": SCALES.index("short"),
-                "media_uri": str(example.path.absolute()),
-                "start": start,
-                "end": end,
-                "caption": example.texts[0],
-            }
-        )
+    examples = enumerate(zip(files.examples, ranges, strict=True))
+    rows = [clip_row(str(number), example, part, example.texts[0]) for number, (example, part) in examples]
     return write_clips([pa.Table.from_pylist(rows, schema=CLIP_SCHEMA)], "benchmark", path)
+
+
+def clip_row(clip_id: str, example: Example, part: tuple[float, float], text: str) -> dict[str, Any]:
+    """A row of CLIP_SCHEMA: `part` of the example's video, start and end in seconds, with `text` as its caption."""
+    start, end = part
+    return {
+        "clip_id": clip_id,
+        "video_id": example.video_id,
+        "scale": SCALES.index("short"),
+        "media_uri": str(example.path.absolute()),
+        "start": start,
+        "end": end,
+        "caption": text,
+    }
+
+
+def annotated_ranges(examples: Sequence[Example]) -> tuple[list[tuple[float, float] | None], dict[str, str]]:
+    """Each example's `annotated_range`; None for videos that cannot be read, and the reasons by file."""
+    unreadable: dict[str, str] = {}
+
+    def measured(example: Example) -> tuple[float, float] | None:
+        try:
+            return annotated_range(example)
+        except BrokenMedia as error:
+            unreadable[str(example.path.absolute())] = str(error)
+            return None
+
+    with ThreadPoolExecutor(min(MEASURERS, os.cpu_count() or 1)) as pool:
+        return list(pool.map(measured, examples)), unreadable
 
 
 def annotated_range(example: Example) -> tuple[float, float]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -15,16 +13,13 @@ import pyarrow as pa
 
 from curation.errors import ConfigError, DatasetError
 from curation.ids import digest
-from curation.records import SCALES
 from model.data.clips import BATCH_ROWS, CLIP_SCHEMA, CONDITIONS, Clips, DatasetVersion, Split, write_clips
-from model.data.frame_reader import BrokenMedia
 from model.data.loader import list_files
 from model.data.split import is_held_out, is_in_subset
 from model.evaluation.annotations import BenchmarkFiles, Example, find_videos
-from model.evaluation.benchmark import annotated_range, read_annotations
+from model.evaluation.benchmark import annotated_ranges, clip_row, read_annotations
 from model.settings import DataSettings
 
-READERS = 8  # headers that are read at the same time
 OF_A_DATASET = (*CONDITIONS, "scales", "crop_bars")
 """Settings that say something about the clips of a dataset, and nothing about pairs."""
 
@@ -85,7 +80,7 @@ def select_pairs(pairs: Pairs, settings: DataSettings, split: Split, path: Path)
         chosen.sort(key=lambda one: sha256(f"evaluate:{_id(one, 0)}".encode()).digest())
     if split == "train" and not chosen:
         raise DatasetError(f"no pair of {pairs.uri} is selected: check data.subset and data.held_out")
-    ranges, unreadable = _ranges(chosen)
+    ranges, unreadable = annotated_ranges(chosen)
     if len(unreadable) > settings.max_missing * len(chosen):
         raise DatasetError(
             f"{len(unreadable)} of {len(chosen)} videos cannot be read, more than data.max_missing "
@@ -100,21 +95,6 @@ def _is_in(split: Split, video_id: str, settings: DataSettings) -> bool:
     return held_out if split == "held_out" else is_in_subset(video_id, settings.subset) and not held_out
 
 
-def _ranges(examples: Sequence[Example]) -> tuple[list[tuple[float, float] | None], Mapping[str, str]]:
-    """Start and end of each example, in seconds; None for videos that cannot be read, and the reasons by file."""
-    unreadable: dict[str, str] = {}
-
-    def measured(example: Example) -> tuple[float, float] | None:
-        try:
-            return annotated_range(example)
-        except BrokenMedia as error:
-            unreadable[str(example.path)] = str(error)
-            return None
-
-    with ThreadPoolExecutor(min(READERS, os.cpu_count() or 1)) as pool:
-        return list(pool.map(measured, examples)), unreadable
-
-
 def _id(example: Example, text: int) -> str:
     return f"{example.video_id}#{text}"
 
@@ -122,16 +102,8 @@ def _id(example: Example, text: int) -> str:
 def _tables(examples: Sequence[tuple[Example, tuple[float, float]]], texts: int | None) -> Iterator[pa.Table]:
     """The rows of the first `texts` texts (None: all) of each example."""
     rows = (
-        {
-            "clip_id": _id(example, number),
-            "video_id": example.video_id,
-            "scale": SCALES.index("short"),
-            "media_uri": str(example.path.absolute()),
-            "start": start,
-            "end": end,
-            "caption": text,
-        }
-        for example, (start, end) in examples
+        clip_row(_id(example, number), example, part, text)
+        for example, part in examples
         for number, text in enumerate(example.texts[:texts])
     )
     while some := list(islice(rows, BATCH_ROWS)):
