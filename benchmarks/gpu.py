@@ -23,6 +23,7 @@ from random import Random
 import torch
 
 from benchmarks import attention
+from curation.errors import one_line
 from model.data.frame_reader import BrokenMedia, read_frames, sample_times
 from model.evaluation.evaluate import autocast
 from model.network.architecture import TextConfig, TransformerConfig, VideoConfig, VidLAConfig
@@ -38,8 +39,6 @@ PARTS = {"B/32": (32, 64), "B/16": (16, 24)}
 """By the model's name: the side of a patch, and clips in a step."""
 WARM_UP, STEPS = 3, 10
 CLIPS, CLIP_S = 64, 10.0  # that are decoded, and their length
-
-Line = str
 
 
 def config_of(patch: int) -> VidLAConfig:
@@ -80,7 +79,7 @@ def seconds_of(step: Callable[[], None], device: torch.device, steps: int = STEP
     return statistics.median(taken)
 
 
-def step_row(name: str, config: VidLAConfig, clips: int, device: torch.device, compiled: bool) -> Line:
+def step_row(name: str, config: VidLAConfig, clips: int, device: torch.device, compiled: bool) -> str:
     """A row of the first table."""
     model = VidLA(config).to(device)
     if compiled:
@@ -99,7 +98,7 @@ def step_row(name: str, config: VidLAConfig, clips: int, device: torch.device, c
     return f"| {name} | {how} | {clips} | {1000 * seconds:.0f} | {clips / seconds:.0f} | {used} | {memory} |"
 
 
-def step_table(device: torch.device, goes_on: Callable[[], bool]) -> Iterator[Line]:
+def step_table(device: torch.device, goes_on: Callable[[], bool]) -> Iterator[str]:
     yield "| model | layers | clips | ms a step | clips a second | MFU | GiB (÷ estimate) |"
     yield "|---|---|---|---|---|---|---|"
     for name, (patch, clips) in PARTS.items():
@@ -109,12 +108,12 @@ def step_table(device: torch.device, goes_on: Callable[[], bool]) -> Iterator[Li
             try:
                 yield step_row(name, config_of(patch), clips, device, compiled)
             except RuntimeError as error:  # of the compiler, or for a lack of memory
-                yield f"| {name} | {'compiled' if compiled else 'eager'} | {clips} | {_reason(error)} | | | |"
+                yield f"| {name} | {'compiled' if compiled else 'eager'} | {clips} | {one_line(error, 120)} | | | |"
             if device.type == "cuda":
                 torch.cuda.empty_cache()
 
 
-def attention_table(goes_on: Callable[[], bool]) -> Iterator[Line]:
+def attention_table(goes_on: Callable[[], bool]) -> Iterator[str]:
     yield f"| a layer of B/16, {attention.CLIPS} clips, there and back | HTA, ms | dense mask, ms | ratio |"
     yield "|---|---|---|---|"
     for frames in (12, 32):
@@ -123,7 +122,7 @@ def attention_table(goes_on: Callable[[], bool]) -> Iterator[Line]:
             yield f"| {frames} frames | {1000 * ours:.1f} | {1000 * dense:.1f} | {ours / dense:.2f} |"
 
 
-def decoding_table(video: Path, duration: float) -> Iterator[Line]:
+def decoding_table(video: Path, duration: float) -> Iterator[str]:
     """`duration`: seconds of the video at `video`."""
     yield f"| decoding {FRAMES} frames of {CLIPS} clips of {CLIP_S:g} s | clips a second |"
     yield "|---|---|"
@@ -138,17 +137,13 @@ def decoding_table(video: Path, duration: float) -> Iterator[Line]:
                 read(video, each)
             yield f"| {name} | {CLIPS / (time.perf_counter() - began):.1f} |"
         except (BrokenMedia, ImportError, OSError, RuntimeError) as error:
-            yield f"| {name} | {_reason(error)} |"
+            yield f"| {name} | {one_line(error, 120)} |"
 
 
 def _with_nvdec(video: Path, times: list[float]) -> object:
     from torchcodec.decoders import VideoDecoder
 
     return VideoDecoder(str(video), device="cuda", seek_mode="approximate").get_frames_played_at(times)
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__
 
 
 def main() -> None:

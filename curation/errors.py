@@ -10,6 +10,15 @@ DISK_FULL_STATUS = 74
 """The exit status of a command of ours that finds the disk full; nobody else can write it, as a text could be."""
 
 
+def one_line(error: object, most: int | None = None) -> str:
+    """What an error says, in one line of at most `most` characters; the name of its type if it says nothing.
+
+    >>> one_line(OSError("no\n  room")), one_line(ValueError())
+    ('no room', 'ValueError')
+    """
+    return " ".join(str(error).split())[:most] or type(error).__name__
+
+
 class VidlaError(Exception):
     """The command cannot continue: print the message and exit with `exit_status`."""
 

@@ -96,6 +96,15 @@ def video_id_of(namespace: str, identity: str, start: float | None = None, end: 
     return f"{name}~{microseconds(start or 0.0)}-{'' if end is None else microseconds(end)}"
 
 
+def source_id(video_id: str) -> str:
+    """The id of the video that `video_id` is, or is a range of.
+
+    >>> source_id("a1b2~0-60"), source_id("a1b2")
+    ('a1b2', 'a1b2')
+    """
+    return video_id.partition("~")[0]
+
+
 def own_video_id(listed: str | None, content: str, start: float | None = None, end: float | None = None) -> str:
     """The id of a video that has none from its site: by the id in the list, else by the digest of its content."""
     return video_id_of("content" if listed is None else "list", content if listed is None else listed, start, end)

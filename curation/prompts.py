@@ -30,7 +30,7 @@ import jsonschema
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from curation.errors import PromptError
+from curation.errors import PromptError, one_line
 from curation.ids import digest
 
 BUNDLED = Path(str(files("prompts")))
@@ -150,7 +150,7 @@ class Prompt:
                 {"role": "user", "content": _rendered(self.user, variables)},
             ]
         except Exception as error:  # a template is a small program: any exception is its fault
-            raise PromptError(f"prompt '{self.id}' cannot be rendered: {_one_line(error)}") from None
+            raise PromptError(f"prompt '{self.id}' cannot be rendered: {one_line(error)}") from None
 
 
 _environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
@@ -205,9 +205,9 @@ def read_prompt(path: Path) -> Prompt:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(p) for p in first["loc"]) or "front matter"
-        raise PromptError(f"{path}: {where}: {_one_line(first['msg'])}") from None
+        raise PromptError(f"{path}: {where}: {one_line(first['msg'])}") from None
     except (OSError, ValueError, yaml.YAMLError, jinja2.TemplateError) as error:
-        raise PromptError(f"{path}: {_one_line(error)}") from None
+        raise PromptError(f"{path}: {one_line(error)}") from None
     return Prompt(system=system.strip(), user=user.strip(), path=path, **front.model_dump())
 
 
@@ -254,7 +254,3 @@ def _fields(schema: Mapping[str, Any] | None, types: bool) -> str:
     properties = (schema or {}).get("properties", {})
     names = [f'"{name}"' + (f" ({about.get('type', 'any')})" if types else "") for name, about in properties.items()]
     return f"field{'s' if len(names) > 1 else ''} {', '.join(names)}"
-
-
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split())

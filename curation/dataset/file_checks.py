@@ -14,7 +14,7 @@ from curation.dataset.creation import create_table
 from curation.dataset.dataset import Dataset, rows_of
 from curation.dataset.object_store import read_errors
 from curation.dataset.parts import Part
-from curation.errors import DatasetError
+from curation.errors import DatasetError, one_line
 from curation.ids import content_digest
 from curation.schema import TABLES
 
@@ -45,7 +45,7 @@ def fault_of_part(dataset: Dataset, part: Part) -> str | None:
     except FileNotFoundError:
         return MISSING
     except (pa.ArrowException, OSError, ValueError) as error:
-        return f"it cannot be read: {_line(error)}"
+        return f"it cannot be read: {one_line(error, 200)}"
 
 
 def _fault_within(part: Part, file: pq.ParquetFile) -> str | None:
@@ -76,7 +76,7 @@ def fault_of_log(dataset: Dataset, path: str) -> str | None:
             if not path.endswith(LATEST):
                 _read_version(path, data)
     except (ValueError, pa.ArrowException, OSError) as error:
-        return f"it cannot be read: {_line(error)}"
+        return f"it cannot be read: {one_line(error, 200)}"
     except DatasetError:
         return "Delta cannot read it"
     return None
@@ -98,7 +98,3 @@ def _read_version(path: str, actions: bytes) -> None:
         with read_errors(path):
             dataset.live_parts(table)
             dataset.delta(table).schema()
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]

@@ -23,7 +23,7 @@ from curation.dataset.quarantine import set_aside_files
 from curation.dataset.vacuum import parts_on_disk, uncommitted_files
 from curation.dataset.writer import Writer
 from curation.errors import UsageError
-from curation.ids import digest
+from curation.ids import digest, source_id
 from curation.records import ForgottenKey, Row
 from curation.rejects import Kind
 from curation.schema import TABLES
@@ -54,8 +54,9 @@ class ForgottenKeys:
 
     def has_video(self, video_id: str, channel: str | None = None, channel_id: str | None = None) -> bool:
         """Whether a video was forgotten: itself, the whole video that it is a range of, or its channel."""
-        whole = video_id.partition("~")[0]
-        return self._has_any(("video", video_id), ("video", whole), ("channel", channel), ("channel", channel_id))
+        return self._has_any(
+            ("video", video_id), ("video", source_id(video_id)), ("channel", channel), ("channel", channel_id)
+        )
 
     def has_row(self, row: Values) -> bool:
         """Whether a row of any table is about something forgotten."""
@@ -260,7 +261,7 @@ def _requests_of(dataset: Dataset, name: str) -> frozenset[str]:
 
 def _matcher(kind: TargetKind, names: frozenset[str], requests: frozenset[str]) -> Callable[[Values], bool]:
     if kind == "video":
-        return lambda row: row.get("video_id") in names or str(row.get("video_id")).partition("~")[0] in names
+        return lambda row: row.get("video_id") in names or source_id(str(row.get("video_id"))) in names
     if kind == "channel":
         return lambda row: not names.isdisjoint((row.get("channel"), row.get("channel_id")))
     return lambda row: (

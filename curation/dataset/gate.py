@@ -11,7 +11,7 @@ import pyarrow as pa
 from curation.dataset.conditions import one_condition
 from curation.dataset.database import connect
 from curation.dataset.dataset import Dataset
-from curation.errors import ConfigError, UsageError
+from curation.errors import ConfigError, UsageError, one_line
 from curation.records import Page
 from curation.schema import TABLES, to_row
 
@@ -42,8 +42,9 @@ class Gate:
         try:
             self._admitted(COLUMNS.empty_table())
         except duckdb.Error as error:
-            reason = " ".join(str(error).split())
-            raise ConfigError(f"download.only_where is not a condition on the columns of pages: {reason}") from None
+            raise ConfigError(
+                f"download.only_where is not a condition on the columns of pages: {one_line(error)}"
+            ) from None
         self._forgive_failures()
 
     def _forgive_failures(self) -> None:

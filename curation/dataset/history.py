@@ -53,7 +53,7 @@ class History:
             record = json.loads(data) if fault is None else {}
             try:
                 history._take(number, record)
-            except (KeyError, TypeError, AttributeError):
+            except (KeyError, TypeError, ValueError, AttributeError):
                 fault = "it is not a commit"
             if record.get("token") == placeholder_token(number):
                 history.placeholders.append(number)

@@ -26,7 +26,7 @@ from obstore.store import LocalStore, ObjectStore, from_url
 from pyarrow.fs import FileSystem, GcsFileSystem, S3FileSystem, SubTreeFileSystem
 
 from curation.dataset import local_files
-from curation.errors import DatasetError, disk_is_full
+from curation.errors import DatasetError, disk_is_full, one_line
 
 if TYPE_CHECKING:
     from obstore.store import BackoffConfig, RetryConfig
@@ -212,8 +212,7 @@ def read_errors(what: str) -> Iterator[None]:
     try:
         yield
     except pa.ArrowInvalid as error:
-        line = " ".join(str(error).split())
-        raise DatasetError(f"{what} is damaged: {line}; `vidla verify` finds and repairs it") from error
+        raise DatasetError(f"{what} is damaged: {one_line(error)}; `vidla verify` finds and repairs it") from error
     except (BaseError, OSError) as error:
         if is_of_store(error):
             raise DatasetError(f"cannot read {what}: {explained(error)}") from error

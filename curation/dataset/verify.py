@@ -32,7 +32,7 @@ from curation.dataset.parts import Part
 from curation.dataset.pins import parts_at, pins_on_disk
 from curation.dataset.snapshots import as_of_one_commit
 from curation.dataset.vacuum import parts_on_disk
-from curation.errors import DamagedError, DatasetError, UsageError
+from curation.errors import DamagedError, DatasetError, UsageError, one_line
 from curation.schema import TABLES
 
 READERS = 8
@@ -62,7 +62,7 @@ class TableNow:
         except DatasetError:
             raise
         except Exception as error:  # deltalake has many
-            return cls(fault=" ".join(str(error).split())[:200] or type(error).__name__)
+            return cls(fault=one_line(error, 200))
 
 
 @dataclass
@@ -199,7 +199,7 @@ class Verification:
                 try:
                     self.pinned.setdefault(table, set()).update(parts_at(self.dataset, table, version))
                 except Exception as error:  # deltalake has many; the log is checked by itself
-                    what = f"version {version} of {table} cannot be read: {' '.join(str(error).split())[:200]}"
+                    what = f"version {version} of {table} cannot be read: {one_line(error, 200)}"
                     self.report.add(FaultKind.PINNED, path, what)
 
     # --- parts, media and sources -----------------------------------------------------------------------------------
@@ -277,7 +277,7 @@ class Verification:
         try:
             yield from rows_of(self.dataset.read_part(table, name, columns))
         except (FileNotFoundError, pa.ArrowException) as error:
-            self.report.add(FaultKind.PART, f"{table}/{name}", f"it cannot be read: {' '.join(str(error).split())}")
+            self.report.add(FaultKind.PART, f"{table}/{name}", f"it cannot be read: {one_line(error)}")
 
     def _each(self, unit: str, checks: Iterable[Check]) -> None:
         """Do all checks, or a sample of them, a few at a time."""

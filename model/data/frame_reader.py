@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from av.video.stream import VideoStream
 
+from curation.errors import one_line
 from curation.media.containers import clock_of, open_media
 from curation.rejects import Rejected
 
@@ -57,7 +58,7 @@ def read_frames(media: Path | BinaryIO, times: Sequence[float]) -> Frames:
     except Rejected as error:
         raise BrokenMedia(error.message) from error
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise BrokenMedia(" ".join(str(error).split())[:300] or type(error).__name__) from error
+        raise BrokenMedia(one_line(error, 300)) from error
 
 
 def _read(media: Path | BinaryIO, times: Sequence[float]) -> Frames:

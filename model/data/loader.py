@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from curation.clip_tokenizer import END_TOKEN, encode
 from curation.errors import DatasetError
+from curation.ids import source_id
 from curation.media.picture_box import WHOLE, pixels_in
 from model.data.augment import apply_view, centre_view, random_view
 from model.data.clips import ClipRow, Clips
@@ -29,7 +30,6 @@ from model.data.frame_buffer import FrameBuffer
 from model.data.frame_reader import BrokenMedia, sample_times
 from model.data.media_cache import Media
 from model.data.sampler import Draw, seed_of
-from model.data.split import source_id
 
 ATTEMPTS = 10  # clips to try in place of one that cannot be read
 PREFETCH = 2  # batches that each worker prepares ahead of the trainer
@@ -169,10 +169,10 @@ def _batch(values: Mapping[str, Any]) -> Batch:
 
 @dataclass(frozen=True)
 class StoredBatch:
-    """A batch whose frames lie in a buffer (None: with the batch itself)."""
+    """A batch whose frames lie in a buffer, or in the batch itself if there is none."""
 
     batch: Batch
-    """without frames, unless there is no buffer"""
+    """with its frames only if there is no buffer"""
     shape: tuple[int, ...]
     buffer: FrameBuffer | None
     offset: int
@@ -246,9 +246,8 @@ def store_batches(
         "timeout": STALL_S,
     }
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "This DataLoader will create"
-        )  # more workers than it would: the user's choice
+        # More workers than PyTorch suggests are the user's choice.
+        warnings.filterwarnings("ignore", "This DataLoader will create")
         loader: DataLoader[Any] = DataLoader(
             _BatchReader(clips, buffer),
             batch_sampler=_requests(batches, math.prod(clips.frame_shape), max(1, held) + ahead),

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 
+from curation.ids import source_id
+
 DIGITS = 16
 
 
@@ -25,15 +27,6 @@ def is_held_out(video_id: str, share: float) -> bool:
 def is_in_subset(video_id: str, share: float) -> bool:
     """Whether a video is in the subset of `share` (0 to 1) of all videos, independently of what is held out."""
     return _hash("subset", video_id) < _limit(share)
-
-
-def source_id(video_id: str) -> str:
-    """The id of the video that `video_id` is, or is a range of.
-
-    >>> source_id("a1b2~0-60"), source_id("a1b2")
-    ('a1b2', 'a1b2')
-    """
-    return video_id.partition("~")[0]
 
 
 def held_out_sql(share: float, column: str = "video_id") -> str:

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from curation.errors import one_line
 from model.network import open_clip_conversion as open_clip
 from model.network import transformers_conversion as transformers
 from model.network.architecture import ModelError
@@ -116,7 +117,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+        raise ModelError(f"{path} cannot be read: {one_line(error)}") from None
     if not isinstance(value, dict):
         raise ModelError(f"{path} is not a JSON object")
     return value

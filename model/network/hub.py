@@ -1,10 +1,11 @@
-"""The folder of a model on the Hugging Face hub: downloaded, or from this machine's cache where there is no network."""
+"""Finds the folder of a model on the Hugging Face hub: downloads it or, without a network, takes it from the cache."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+from curation.errors import one_line
 from model.network.architecture import ModelError
 
 PREFIX = "hf-hub:"
@@ -29,9 +30,9 @@ def hub_folder(
     except Exception as error:  # the hub's client raises its own errors, those of HTTP, and those of names
         folder = _cached(name, revision, configs)
         if folder is None:
-            reason = " ".join(str(error).split())[:200]
             raise ModelError(
-                f"there is no such file or directory, and it cannot be had from the Hugging Face hub: {reason}"
+                "there is no such file or directory, and it cannot be had from the Hugging Face hub: "
+                f"{one_line(error, 200)}"
             ) from None
         return folder
 

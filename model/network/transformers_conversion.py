@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from curation.errors import one_line
 from curation.local_models import from_transformers as import_from_transformers
 from model.network.architecture import (
     CLIP_MEAN,
@@ -66,13 +67,13 @@ def from_transformers(state: Mapping[str, Tensor], config: Mapping[str, Any], im
         image_tower, text_tower = _transformer_config(vision), _transformer_config(text)
         mean, std = (tuple(images.get(key) or default) for key, default in _NORMALISATION)
         text_config = TextConfig(text_tower, text.vocab_size, text.max_position_embeddings, text.eos_token_id)
+    except ModelError:
+        raise
     except (AttributeError, TypeError, ValueError) as error:
-        if isinstance(error, ModelError):
-            raise
-        raise ModelError(f"its {CONFIG} cannot be used: {' '.join(str(error).split())[:200]}") from None
-    left, converted = dict(state), {}
-    for name, their_names in parameter_names(image_tower, text_tower):
-        converted[name] = take(left, their_names, CONFIG)
+        raise ModelError(f"its {CONFIG} cannot be used: {one_line(error, 200)}") from None
+    left = dict(state)
+    names = parameter_names(image_tower, text_tower)
+    converted = {name: take(left, their_names, CONFIG) for name, their_names in names}
     check_all_taken(left, CONFIG)
     return ClipTowers(
         image_tower, vision.image_size, vision.patch_size, text_config, clip.projection_dim, converted, mean, std
@@ -125,7 +126,7 @@ def _read_config(config: Mapping[str, Any]) -> Any:
     try:
         return config_class.from_dict(dict(config))
     except Exception as error:  # transformers raises almost anything
-        raise ModelError(f"its {CONFIG} cannot be used: {' '.join(str(error).split())[:200]}") from None
+        raise ModelError(f"its {CONFIG} cannot be used: {one_line(error, 200)}") from None
 
 
 def _transformer_config(config: Any) -> TransformerConfig:

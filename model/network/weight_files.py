@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from curation.errors import one_line
 from model.network.architecture import ModelError
 from model.network.torchscript_archive import is_torchscript, read_torchscript
 
@@ -25,13 +26,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         state = _read(path)
     except pickle.UnpicklingError as error:
-        reason = _one_line(error).rpartition("WeightsUnpickler error: ")[2][:200]
+        reason = one_line(error).rpartition("WeightsUnpickler error: ")[2][:200]
         raise ModelError(
             f"{path} is damaged, or holds more than tensors, numbers and texts, which is not opened, as that could run "
             f'code ({reason}). If you trust it, convert it: python -c "{_conversion(path)}"'
         ) from None
     except Exception as error:  # for damaged files torch, safetensors and zipfile raise almost anything
-        raise ModelError(f"{path} cannot be read: {_one_line(error)[:200]}") from None
+        raise ModelError(f"{path} cannot be read: {one_line(error, 200)}") from None
     if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
         raise ModelError(f"{path} does not hold parameters by their names")
     tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
@@ -47,7 +48,7 @@ def shards(index: Path) -> list[str]:
         if any(Path(name).name != name for name in names):
             raise ValueError("it refers to files elsewhere")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{index} cannot be read: {_one_line(error)}") from None
+        raise ModelError(f"{index} cannot be read: {one_line(error)}") from None
     return names
 
 
@@ -73,7 +74,3 @@ def _conversion(path: Path) -> str:
         f"import torch; c = torch.load('{path}', map_location='cpu', weights_only=False); "
         "torch.save(c.get('state_dict', c), 'clip.pt')"
     )
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

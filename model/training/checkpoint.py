@@ -26,6 +26,7 @@ from safetensors import SafetensorError
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 
+from curation.errors import one_line
 from model.data.clips import DatasetVersion
 from model.distributed import World
 from model.network.vidla import VidLA
@@ -85,7 +86,7 @@ def save(
             _prune(checkpoints, keep)
         world.barrier()
     except (OSError, CheckpointException, SafetensorError, RuntimeError) as error:  # the last from torch's writers
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error, 300)
         raise TrainingError(f"cannot write a checkpoint into {checkpoints}: {reason}") from error
 
 
@@ -138,9 +139,8 @@ def restore(checkpoint: Checkpoint, model: VidLA, optimizer: torch.optim.Optimiz
         _restore(checkpoint, model, optimizer, world)
     except (Exception, CheckpointException) as error:  # for crafted files torch raises almost anything
         causes = [cause for cause, _ in error.failures.values()] if isinstance(error, CheckpointException) else [error]
-        reason = " ".join(str(causes[0]).split()) or type(causes[0]).__name__
         raise TrainingError(
-            f"{checkpoint.folder} cannot be resumed: its files do not hold the state of an optimiser ({reason[:200]})"
+            f"{checkpoint.folder} cannot be resumed: its files do not hold the state of an optimiser ({one_line(causes[0], 200)})"
         ) from None
 
 

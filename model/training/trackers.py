@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from curation.errors import UsageError
+from curation.errors import UsageError, one_line
 from curation.extras import require
 
 PROJECT = "vidla"
@@ -64,7 +64,7 @@ class WeightsAndBiases:
                 settings=wandb.Settings(console="off", silent=True),
             )
         except wandb.Error as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error, 200)
             raise UsageError(f"tracker=wandb: {reason}; `wandb login` first, or set WANDB_MODE=offline") from None
         self._run.define_metric("*", step_metric="step")
 

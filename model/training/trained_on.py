@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from curation.errors import UsageError
+from curation.ids import source_id
 from model.data.clips import Clips
 from model.training.run_folder import METADATA, TRAIN_CLIPS, run_folder_of
 
@@ -17,9 +18,9 @@ def check_not_trained_on(source: Path, videos: Collection[str]) -> None:
     So it does if a run was, whose model that run started from. Ranges of one video count as that video. Of a model
     without its run nothing is known.
     """
-    names = {_whole(video) for video in videos}
+    names = {source_id(video) for video in videos}
     for run in _runs(source):
-        seen = sorted(names.intersection(map(_whole, Clips(run / TRAIN_CLIPS).videos())))
+        seen = sorted(names.intersection(map(source_id, Clips(run / TRAIN_CLIPS).videos())))
         if seen:
             raise UsageError(
                 f"{len(seen)} of the {len(names)} videos, such as {seen[0]}, are among those that {run} was trained "
@@ -35,7 +36,3 @@ def _runs(source: Path) -> Iterator[Path]:
         yield folder
         metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
         folder = run_folder_of(Path(metadata["settings"]["model"]["weights"]))
-
-
-def _whole(video: str) -> str:
-    return video.partition("~")[0]
