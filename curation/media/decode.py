@@ -37,7 +37,7 @@ _SOUND_LAG_S = 1.0  # sound is decoded this far behind the picture, whose jumps 
 _STRAY_S = 1.0  # a packet of sound that is followed by one this much earlier has a stray timestamp
 _MOST_REORDERED = 32  # packets that a decoder holds back before it shows their frames
 STILL_S = 1.0  # a picture that is shown for longer stands still
-_BROADCAST = ("mpegts", "mpeg")  # formats whose clocks may be reset at any packet
+BROADCAST = ("mpegts", "mpeg")  # formats whose clocks may be reset at any packet
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Source:
         self._aspect_is_coded = self._aspect == self.video.codec_context.sample_aspect_ratio
         self.damage = Damage()
         self.last_ticks = 1  # for which the last picture of the range is shown; known after it
-        self.clock = FileClock(settings.max_gap_s, format_of(self.container) in _BROADCAST)
+        self.clock = FileClock(settings.max_gap_s, format_of(self.container) in BROADCAST)
         self._tick_s = float(self.time_base)
         self._step = max(1, round(1 / (self.frame_rate * self.time_base)))  # ticks of a moving picture
         self._ends = 0  # ticks at which the last picture ends

@@ -57,11 +57,11 @@ def _scored(sample: bytes, known: dict[str, float] | None, stated: str | None) -
     for page, languages in by_page.items():
         text = sample.decode(page, "replace")
         counts = Counter(text)
-        places, visual = _places(text), _places(text[::-1])
+        places = _places(text)
         for language in languages:
             weights = _weights(language)
             letters = sum(count * weights[char] for char, count in counts.items())
-            as_read = max(places, visual) if language == "he" else places  # older files have it in visual order
+            as_read = max(places, _places(text[::-1])) if language == "he" else places  # some have it in visual order
             yield (page, language), letters + as_read + _prior(page, language, known, stated)
 
 

@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 
 from curation.media.clocks import FileClock
 from curation.media.containers import begin_of, clock_of, format_of, raise_resource_error
-from curation.media.decode import STILL_S, Source
+from curation.media.decode import BROADCAST, STILL_S, Source
 from curation.media.file_sizes import missing_bytes
 from curation.media.geometry import Geometry
 from curation.media.pictures import Deinterlacer, Scaler
@@ -29,7 +29,6 @@ from curation.media.streams import declared_duration
 from curation.rejects import Kind, Rejected
 from curation.settings import MediaSettings
 
-_STREAMED = ("mpegts", "mpeg")  # formats that state no duration: FFmpeg subtracts the first timestamp from the last
 _INDEXED = ("mov", "matroska")  # formats with an index of key frames
 
 
@@ -83,7 +82,7 @@ def measure(argument: dict[str, Any]) -> Length:
     with source.container:
         video, begin = source.video, begin_of(source.container)
         stated = declared_duration(source.container, video)
-        if stated is None or format_of(source.container) in _STREAMED:
+        if stated is None or format_of(source.container) in BROADCAST:  # which state none
             return Length(_last_end(source, task.settings) - begin)
         late = float((video.start_time or 0) * source.time_base) - begin if video.duration else 0.0
         return Length(max(0.0, late) + stated)
@@ -91,7 +90,7 @@ def measure(argument: dict[str, Any]) -> Length:
 
 def _last_end(source: Source, settings: MediaSettings) -> float:
     """When the last picture ends, on the mended clock, by reading all packets. Raises Rejected if there is none."""
-    clock, end = FileClock(settings.max_gap_s, format_of(source.container) in _STREAMED), None
+    clock, end = FileClock(settings.max_gap_s, format_of(source.container) in BROADCAST), None
     usual = float(1 / source.frame_rate)
     try:
         for packet in source.container.demux([s for s in (source.video, source.audio) if s is not None]):

@@ -106,14 +106,11 @@ def from_open_clip(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> Cl
             activation,
         )
         vocabulary, context = int(text.get("vocab_size", SIZE)), int(text.get("context_length", 77))
-        features, mean, std = (
-            int(model["embed_dim"]),
-            _triple(images, "mean", CLIP_MEAN),
-            _triple(images, "std", CLIP_STD),
-        )
+        features = int(model["embed_dim"])
+        mean, std = _triple(images, "mean", CLIP_MEAN), _triple(images, "std", CLIP_STD)
+    except ModelError:
+        raise
     except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
-        if isinstance(error, ModelError):
-            raise
         raise ModelError(f"its {CONFIG} is not open_clip's: {type(error).__name__} {error}") from None
     text_config = TextConfig(text_tower, vocabulary, context, _end_token(vocabulary))
     parameters = _convert(state, image, text_tower, CONFIG)

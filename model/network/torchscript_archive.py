@@ -2,7 +2,7 @@
 
 An archive is a zip with code, a pickle of its modules, and a file for each tensor's memory. `torch.jit.load` would
 compile its code, and a pickle may call any function. Here the code is never looked at, and the pickle may build
-tensors, numbers and texts; objects of the archive's own classes are no more than the names of their attributes.
+tensors, numbers and texts; of objects of the archive's own classes, only the attributes are kept.
 """
 
 from __future__ import annotations

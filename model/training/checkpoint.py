@@ -140,7 +140,8 @@ def restore(checkpoint: Checkpoint, model: VidLA, optimizer: torch.optim.Optimiz
     except (Exception, CheckpointException) as error:  # for crafted files torch raises almost anything
         causes = [cause for cause, _ in error.failures.values()] if isinstance(error, CheckpointException) else [error]
         raise TrainingError(
-            f"{checkpoint.folder} cannot be resumed: its files do not hold the state of an optimiser ({one_line(causes[0], 200)})"
+            f"{checkpoint.folder} cannot be resumed: its files do not hold the state of an optimiser "
+            f"({one_line(causes[0], 200)})"
         ) from None
 
 

@@ -17,7 +17,7 @@ _SEED = 20240322  # any number; the same in all processes
 def groups_of(batch: Batch, equal_texts: bool, same_video: bool) -> Tensor:
     """(B, 2, K), int64: for each clip and each of its texts, subtitle and caption, the groups that it is in.
 
-    Two clips that share one of the K groups of a text are no negatives of each other in the loss of that text. There is
+    Two clips that share one of the K groups of a text are not each other's negatives in the loss of that text. There is
     a group for each text if `equal_texts`, and one for each video if `same_video`.
     """
     texts = torch.stack([text_ids(batch.subtitle), text_ids(batch.caption)], dim=1)

@@ -18,7 +18,7 @@ Source = Dataset | Pairs
 
 
 def check_exists(source: Source) -> None:
-    """Raises DatasetError if there is no dataset; pairs were found already."""
+    """Raises DatasetError if a dataset does not exist; the files of pairs were checked when they were found."""
     if isinstance(source, Dataset):
         clips.check_exists(source)
 

@@ -42,6 +42,7 @@ from pipelines.worker.work_items import BY_VIDEO, DownloadItem, VideoItem
 DOWNLOADED = list(Downloaded.__dataclass_fields__)
 NO_REQUESTS = pa.table({name: pa.array([], pa.string()) for name in ("request_key", "expected", "material")})
 REJECTION = list(Rejection.__dataclass_fields__)
+_LAST = {"clips": 1, "rejects": 2}  # of a commit: texts, after their segments; rejects, which outrank a download
 
 
 @dataclass
@@ -214,8 +215,7 @@ class State:
 
         Commits must come in order, since one may rewrite the parts of another.
         """
-        last = ("clips", "rejects")  # texts of new segments, and rejects, which outrank an older download
-        for table in sorted(tables, key=lambda name: name in last and 1 + last.index(name)):
+        for table in sorted(tables, key=lambda name: _LAST.get(name, 0)):
             added = [part["path"] for part in tables[table]["add"]]
             if table in BY_VIDEO:
                 self.video_parts.remove(part["path"] for part in tables[table]["remove"])
