@@ -7,6 +7,7 @@ for lineage, superseded captions that no clip uses, and texts that were reused.
 from __future__ import annotations
 
 import functools
+import os
 import tempfile
 import threading
 from collections import defaultdict
@@ -38,9 +39,13 @@ ENGINES = tuple(
     for texts in ("captions", "summaries")
     for setting in ("kind=openai", "model=m", 'base_urls=["http://models.example"]')
 )
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+"""Folder of the datasets, if there is one in memory: half of a history's time is waiting for a disk."""
+
 SECONDS = {1: 24.0, 2: 47.0, 3: 4.0, 4: 70.0}  # by number; the third is too short for a clip
 CHANGES: Mapping[str, tuple[str, ...]] = {
     "nothing": (),
+    "captions' prompt": (f"run.prompts={Path(__file__).parent / 'other_prompts'}",),
     "captions' sampling": ("captions.max_tokens=20",),
     "captions' model": ("captions.engine.model=other",),
     "captions' revision": ("captions.engine.revision=r2",),
@@ -158,7 +163,7 @@ _KEYS = {digest("request", f"https://videos.example/watch/{number}", None, None)
 @functools.cache
 def undisturbed(*changes: str, ids: frozenset[tuple[int, str]] = frozenset()) -> dict[int, Rows]:
     """By number, the rows that one run on an empty dataset makes of every video, of which some have these `ids`."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         location = Path(folder, "dataset")
         assert run(World(list(SECONDS), dict(SECONDS), ids=dict(ids)), location, *changes) == 0
         return rows_by_video(location)

@@ -31,7 +31,7 @@ from curation.dataset.verify import verify
 from curation.dataset.writer import Writer
 from curation.errors import VidlaError
 from curation.rejects import Stage
-from tests.support.histories import CHANGES, SECONDS, Killed, check, killed, number_of, run
+from tests.support.histories import CHANGES, MEMORY, SECONDS, Killed, check, killed, number_of, run
 from tests.support.pure_work import World
 
 FIRST = (1, 2, 3)
@@ -39,10 +39,13 @@ NUMBERS = st.sampled_from(sorted(SECONDS))
 WRITES = st.integers(1, 30), st.sampled_from(["before", "after", "stop"])
 
 
+_FOLDER = tempfile.TemporaryDirectory(prefix="vidla-histories-", dir=MEMORY)  # removed at exit
+
+
 @functools.cache
 def begun() -> Path:
     """A dataset of the first videos."""
-    location = Path(tempfile.mkdtemp(prefix="vidla-histories-"), "dataset")
+    location = Path(_FOLDER.name, "dataset")
     assert run(World(list(FIRST), dict(SECONDS)), location) == 0
     assert Dataset(str(location)).read("clips").num_rows
     return location
@@ -55,7 +58,7 @@ class Histories(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="vidla-histories-"))
+        self.folder = Path(tempfile.mkdtemp(dir=_FOLDER.name))
         self.location = self.folder / "dataset"
         shutil.copytree(begun(), self.location)
         self.world = World(list(FIRST), dict(SECONDS))
@@ -191,9 +194,11 @@ def test_some_histories(number: int) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(20_000)
-def test_a_thousand_histories() -> None:
-    try_all(LongHistories, 1000, 8)
+@pytest.mark.timeout(2_000)
+@pytest.mark.parametrize("number", range(100))
+def test_a_thousand_histories(number: int) -> None:
+    """Of which each test takes ten."""
+    try_all(seed(number)(type("SomeLongHistories", (LongHistories,), {})), 10, 6)
 
 
 # --- cases, some of which it found ----------------------------------------------------------------------------------
