@@ -8,6 +8,7 @@ import importlib
 import io
 import os
 import sys
+from collections import Counter
 from typing import Annotated, Any, NamedTuple, NoReturn
 
 import typer
@@ -65,14 +66,21 @@ class LazyGroup(TyperGroup):
         return name, load(name) if name else stub, rest
 
 
-class OneDatasetCommand(TyperCommand):
-    """A command that refuses a second `--dataset`, unless it takes several, rather than silently use the last."""
+class OneValueCommand(TyperCommand):
+    """A command that refuses a second value of an option, unless it takes several, rather than silently use it."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         _, _, order = self.make_parser(ctx).parse_args(list(args))
-        if sum(parameter.name == "dataset" and not parameter.multiple for parameter in order) > 1:
-            raise UsageError(f"`vidla {self.name}` takes one dataset, but --dataset is given more than once")
+        given = Counter(option.opts[0] for option in order if takes_one_value(option))
+        for name, count in given.items():
+            if count > 1:
+                raise UsageError(f"`vidla {self.name}` takes one {name}, but it is given more than once")
         return super().parse_args(ctx, args)
+
+
+def takes_one_value(parameter: Any) -> bool:
+    """Whether a parameter of a command is an option with a value, and one alone."""
+    return parameter.param_type_name == "option" and not (parameter.multiple or parameter.is_flag or parameter.count)
 
 
 def load(name: str) -> Any:
@@ -81,7 +89,7 @@ def load(name: str) -> Any:
     command = getattr(importlib.import_module(module), attribute)
     if not isinstance(command, typer.Typer):
         function, command = command, typer.Typer(add_completion=False, rich_markup_mode=None)
-        command.command(name, cls=OneDatasetCommand)(function)
+        command.command(name, cls=OneValueCommand)(function)
     loaded: Any = typer.main.get_command(command)
     for each in (loaded, *getattr(loaded, "commands", {}).values()):
         each.help = each.help.replace("Example: ", "\b\nExample: ")  # not wrapped, so that it can be copied

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from model.settings import DataSettings
 BATCH_ROWS = 2**16
 Split = Literal["train", "held_out"]
 CONDITIONS = ("where", "captions_where", "subtitles_where")
+_NOT_IN_PINS = re.compile(r"[^A-Za-z0-9._-]")
 
 
 # --- the version ----------------------------------------------------------------------------------------------------
@@ -61,8 +63,11 @@ def pin_version(dataset: Dataset, run: str) -> DatasetVersion:
 
 
 def new_pin(run: str) -> str:
-    """A name for the training run `run` alone: others of the same name have others."""
-    return f"train-{run}-{secrets.token_hex(4)}"
+    """A name for the training run `run` alone: others of the same name have others.
+
+    Of the run's name it has the first 60 characters, with '_' for those that no pin may have.
+    """
+    return f"train-{_NOT_IN_PINS.sub('_', run)[:60]}-{secrets.token_hex(4)}"
 
 
 def current_version(dataset: Dataset) -> DatasetVersion:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,7 +26,8 @@ class Totals:
     save: bool
     """whether a checkpoint is due by time"""
     without_contrast: int
-    """losses, one for each piece and kind of text, of fewer than two pairs: there is nothing to contrast"""
+    """losses, one for each piece and kind of text, in which there is nothing to contrast: fewer than two pairs, or all
+    of them in one group"""
 
 
 class Pieces:
@@ -56,13 +57,19 @@ class Pieces:
         self.replaced += int((batch.index != batch.drawn).sum())
         self.batches.append(replace(batch, frames=torch.empty(0, dtype=torch.uint8)))
 
-    def totals(self, world: World, *, together: bool, stop: bool, save: bool) -> Totals:
-        """What was counted, over all processes. With `together`, all clips of the step are contrasted."""
-        texts = torch.stack([has_text(batch).sum(0) for batch in self.batches])
-        texts = texts.sum(0, keepdim=True) if together else texts
-        own = [self.waited, len(self.clips), self.replaced, stop, save, *texts.flatten().tolist()]
-        waiting, clips, replaced, stops, saves, *pairs = world.sum(own)
-        lonely = sum(count < 2 for count in pairs)
+    def totals(
+        self, world: World, groups: Callable[[Batch], torch.Tensor], *, together: bool, stop: bool, save: bool
+    ) -> Totals:
+        """What was counted, over all processes. With `together`, all clips of the step are contrasted.
+
+        `groups` gives those of a batch's texts (negatives.py).
+        """
+        losses = torch.stack([_moments(has_text(batch), groups(batch)) for batch in self.batches])
+        losses = losses.sum(0, keepdim=True) if together else losses
+        own = [self.waited, len(self.clips), self.replaced, stop, save, *losses.flatten().tolist()]
+        waiting, clips, replaced, stops, saves, *sums = world.sum(own)
+        by_loss = torch.tensor(sums, dtype=torch.float64).reshape(-1, losses.shape[-1])
+        lonely = sum(_is_without_contrast(*map(round, loss)) for loss in by_loss.tolist())
         return Totals(waiting, round(clips), round(replaced), stops > 0, saves > 0, lonely)
 
     @property
@@ -79,3 +86,23 @@ class Pieces:
 def has_text(micro_batch: Batch) -> torch.Tensor:
     """(B, 2): whether each clip has a subtitle, and whether it has a caption."""
     return torch.stack([micro_batch.has_subtitle, micro_batch.has_caption], dim=1)
+
+
+def _moments(has_text: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
+    """(2, 1 + 2 K), float64, of has_text (B, 2) and groups (B, 2, K): what sums over processes tell of each text.
+
+    How many clips have it, the sum of their groups' numbers, and that of the squares. 20 bits of a number are enough to
+    tell groups apart here, and few enough for exact sums over 8,192 clips.
+    """
+    numbers = (groups % 2**20).double() * has_text[:, :, None]
+    return torch.cat([has_text.double().sum(0)[:, None], numbers.sum(0), (numbers**2).sum(0)], dim=1)
+
+
+def _is_without_contrast(count: int, *moments: int) -> bool:
+    """Whether no two of `count` clips can be contrasted: if any two share a group, all are in one group of one kind.
+
+    Numbers are equal where their mean's square is the mean of their squares.
+    """
+    kinds = len(moments) // 2
+    sums, squares = moments[:kinds], moments[kinds:]
+    return count < 2 or any(total**2 == count * square for total, square in zip(sums, squares, strict=True))

@@ -209,6 +209,7 @@ class Trainer:
         loss, norm = self.train_step(pieces)
         totals = pieces.totals(
             world,
+            self._groups,
             together=settings.gradient_cache,
             stop=self.signals.received is not None,
             save=world.is_main and time.monotonic() - self._saved_at > 60 * settings.checkpoint_minutes,

@@ -211,6 +211,13 @@ def test_a_pinned_version_stays_as_it_was(tmp_path: Path) -> None:
     assert len(chosen(dataset, later, tmp_path / "later")) == len(before) + 7
 
 
+@pytest.mark.parametrize("run", ["my run", "läuft", "a" * 200, "..", "'; drop", "train"])
+def test_a_run_may_have_any_name(run: str, tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "dataset", 1)
+    version = pin_version(dataset, run)
+    assert pins(dataset) == {version.pin: version.tables}
+
+
 def test_a_changed_dataset_is_refused(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "dataset", 3)
     version = pin_version(dataset, "mine")

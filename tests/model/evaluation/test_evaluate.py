@@ -469,7 +469,7 @@ def test_the_verb_refuses_in_a_line(
         ((run, "--dataset", "x", "--classes", "y"), 2, "--classes FILE and --annotations"),
         ((run, "--dataset", "x", "--templates", "y"), 2, "unknown set of templates 'y'; known are name, photo"),
         ((run, "--dataset", "x", "--triplets", tmp_path / "z"), 2, "cannot read"),
-        ((run, "--dataset", "x", "--dataset", "y"), 2, "takes one dataset, but --dataset is given more than once"),
+        ((run, "--dataset", "x", "--dataset", "y"), 2, "takes one --dataset, but it is given more than once"),
         ((tmp_path, "--dataset", dataset.folder), 2, "it has neither a config.json nor an open_clip_config.json"),
         ((run, "--dataset", tmp_path / "none"), 1, "there is no dataset at"),
         ((run, "--dataset", dataset.folder, "--set", "data.hold=1"), 2, "unknown key 'data.hold'"),

@@ -172,6 +172,7 @@ def test_the_command_trains_on_pairs_and_refuses_in_a_line(
         ((), "choose what to train on: --dataset DIR, or --pairs NAME:FILE and --videos FOLDER"),
         ((*pairs, "--dataset", "x"), "choose what to train on"),
         (pairs[:2], "choose what to train on"),
+        ((*pairs, *pairs[:2]), "takes one --pairs, but it is given more than once"),
         ((*pairs, "--out", folder / "other", "--set", "data.where=1 = 1"), "data.where is about the clips"),
         (("--pairs", "msrvtt:none.json", "--videos", folder), "cannot read none.json"),
         (("--dataset", folder / "none", "--out", folder / "run"), "there is no dataset at"),

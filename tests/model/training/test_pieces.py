@@ -37,6 +37,10 @@ OF_RANK = [
 ]
 
 
+def ungrouped(batch: Batch) -> torch.Tensor:
+    return batch.video.new_empty(len(batch.video), 2, 0)
+
+
 def counted(rank: int, size: int) -> dict[str, Any]:
     found = {}
     for is_together in (False, True):
@@ -44,7 +48,7 @@ def counted(rank: int, size: int) -> dict[str, Any]:
         assert len(list(pieces)) == len(pieces) == 2
         pieces.waited = 1.5 + rank
         world = World(rank, size, torch.device("cpu"))
-        totals = pieces.totals(world, together=is_together, stop=rank == 1, save=False)
+        totals = pieces.totals(world, ungrouped, together=is_together, stop=rank == 1, save=False)
         found[str(is_together)] = [
             totals.waiting, totals.clips, totals.replaced, totals.stop, totals.save, totals.without_contrast
         ]  # fmt: skip
@@ -66,3 +70,22 @@ def test_over_two_processes() -> None:
         # two subtitles, four captions; one subtitle, one caption
         assert found["False"] == [4.0, 8, 3, True, False, 2]
         assert found["True"] == [4.0, 8, 3, True, False, 0]
+
+
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [
+        ([[5, 1], [5, 2], [5, 3]], 1),  # one text, three videos
+        ([[5, 1], [6, 1], [7, 1]], 1),
+        ([[5, 1], [5, 2], [6, 2]], 0),
+        ([[-(2**63), 1], [2**63 - 1, 2], [0, 3]], 0),
+        ([[-(2**63), 1]] * 3, 1),
+    ],
+)
+def test_clips_of_one_group_have_nothing_to_contrast(groups: list[list[int]], expected: int) -> None:
+    pieces = Pieces(iter([piece([1, 2, 3, 4], [1, 2, 3, 4], [0, 0, 0, 0], [1, 1, 1, 0])]), 1)
+    list(pieces)
+    numbers = torch.tensor([*groups, [9, 9]])[:, None].expand(-1, 2, -1)  # the last has no text
+    world = World(0, 1, torch.device("cpu"))
+    totals = pieces.totals(world, lambda _: numbers, together=False, stop=False, save=False)
+    assert totals.without_contrast == 1 + expected, "and no subtitle"
