@@ -5,6 +5,7 @@ The same frames and settings give the same bytes. Runs inside a guarded child (c
 
 from __future__ import annotations
 
+import math
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -176,29 +177,34 @@ class AudioTrack:
             self._resampler = None
 
     def _place(self, frames: list[av.AudioFrame], until: float | None) -> None:
+        last = math.inf if until is None else round(until * self.rate)
         for frame in frames:
+            at = self._written if frame.pts is None else round(seconds(frame.pts, clock_of(frame)) * self.rate)
+            follows = self._written and abs(at - self._written) <= _SYNC_TOLERANCE_S * self.rate
+            if follows and self._written + frame.samples <= last:  # nearly all: as it is, without a copy
+                self._encode(frame)
+                continue
             samples = frame.to_ndarray()  # float32 [channels, samples]
-            if frame.pts is not None:
-                at = round(seconds(frame.pts, clock_of(frame)) * self.rate)
-                if not self._written or abs(at - self._written) > _SYNC_TOLERANCE_S * self.rate:
-                    self._silence(at)
-                    samples = samples[:, max(0, self._written - at) :]
-            if until is not None:
-                samples = samples[:, : max(0, round(until * self.rate) - self._written)]
-            self._encode(samples)
+            if not follows:
+                self._silence(at)
+                samples = samples[:, max(0, self._written - at) :]
+            self._encode_samples(samples[:, : max(0, min(last, 2**62) - self._written)])
 
     def _silence(self, until: int) -> None:
         channels = 1 if self._layout == "mono" else 2
         while self._written < until:
-            self._encode(np.zeros((channels, min(self.rate, until - self._written)), np.float32))
+            self._encode_samples(np.zeros((channels, min(self.rate, until - self._written)), np.float32))
 
-    def _encode(self, samples: np.ndarray) -> None:
+    def _encode_samples(self, samples: np.ndarray) -> None:
         if not samples.shape[1]:
             return
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=self._layout)
         frame.sample_rate = self.rate
+        self._encode(frame)
+
+    def _encode(self, frame: av.AudioFrame) -> None:
         frame.pts, frame.time_base = self._written, Fraction(1, self.rate)
-        self._written += samples.shape[1]
+        self._written += frame.samples
         self._container.mux(self._stream.encode(frame))
 
 

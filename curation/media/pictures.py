@@ -219,11 +219,15 @@ class Thumbnailer:
 
     def bgr(self, frame: av.VideoFrame) -> np.ndarray:
         """uint8 [height, width, 3]."""
-        small = self._reformatter.reformat(frame, *self._size, "bgr24", interpolation="FAST_BILINEAR", threads=1)
-        return small.to_ndarray()
+        width, height = self._size
+        small = self._reformatter.reformat(frame, width, height, "bgr24", interpolation="FAST_BILINEAR", threads=1)
+        plane = cast(Any, small.planes[0])
+        lines: np.ndarray = np.frombuffer(memoryview(plane), np.uint8).reshape(height, -1)
+        return lines[:, : 3 * width].reshape(height, width, 3)
 
 
 def sharpness(bgr: np.ndarray) -> float:
     """Variance of the Laplacian of the green channel of a small frame."""
-    _, deviation = cv2.meanStdDev(cv2.Laplacian(np.ascontiguousarray(bgr[:, :, 1]), cv2.CV_16S))
-    return float(deviation[0, 0] ** 2)
+    edges = cv2.Laplacian(cv2.extractChannel(bgr, 1), cv2.CV_16S)
+    mean, of_squares = cv2.sumElems(edges)[0] / edges.size, cv2.norm(edges, cv2.NORM_L2SQR) / edges.size
+    return float(of_squares - mean**2)  # half the time of cv2.meanStdDev

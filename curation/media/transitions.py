@@ -216,12 +216,12 @@ class TransitionDetector:
 
     def _alike(self, a: int, b: int) -> float:
         """The correlation of two pictures; 1 if one of them has faded."""
-        first, second = (self._picture(i).reshape(-1, 3).astype(np.float32) for i in (a, b))
-        first, second = (picture - picture.mean(0) for picture in (first, second))
-        product, norm = float(np.vdot(first, second)), float(np.linalg.norm(first) * np.linalg.norm(second))
         low, high = sorted(float(self._deviations[i - self._base]) for i in (a, b))
         if low < max(_FLAT, _FADED * high):
             return 1.0
+        first, second = (self._picture(i).reshape(-1, 3).astype(np.float32) for i in (a, b))
+        first, second = (picture - picture.mean(0) for picture in (first, second))
+        product, norm = float(np.vdot(first, second)), float(np.linalg.norm(first) * np.linalg.norm(second))
         return product / norm * (1.5 if low < 0.5 * high else 1.0)
 
     def _outside(self, probes: Picture, first: Picture, second: Picture) -> float:
