@@ -26,7 +26,7 @@ from curation.dataset.conditions import one_condition
 from curation.dataset.dataset import Dataset
 from curation.dataset.media_paths import checked, path_of_media
 from curation.dataset.parts import Lineage, PartWriter
-from curation.dataset.pins import versions_now
+from curation.dataset.snapshots import versions_now
 from curation.errors import DatasetError, UsageError
 from curation.media.single_pass import cut
 from curation.records import SCALES

@@ -16,8 +16,8 @@ import pyarrow.dataset
 
 from curation.dataset.books import Books, balance
 from curation.dataset.dataset import Dataset
-from curation.dataset.pins import pins, versions_now
-from curation.dataset.snapshots import DatasetSnapshot
+from curation.dataset.pins import pins
+from curation.dataset.snapshots import DatasetSnapshot, versions_now
 from curation.errors import DatasetError, UsageError
 from curation.records import Clip
 from curation.schema import TABLES, from_row

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-import time
 
 from obstore.exceptions import AlreadyExistsError
 
 from curation.dataset.checksums import copy_of_pin, record_pin
-from curation.dataset.commits import recent_commits, unfinished
 from curation.dataset.dataset import Dataset
 from curation.dataset.object_store import put
-from curation.errors import DatasetError, UsageError
-from curation.schema import TABLES
+from curation.dataset.snapshots import versions_now
+from curation.errors import UsageError
 
-PIN_ATTEMPTS = 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def pin(dataset: Dataset, name: str) -> dict[str, int]:
-    """Keep the current versions of the tables under `name`, and return them. Raises UsageError for an invalid name."""
+    """Keep the current versions of the tables under `name`, and return them. Raises UsageError for an invalid name.
+
+    They are consistent: those after the last commit that is applied to all tables.
+    """
     if not _NAME.fullmatch(name):
         raise UsageError(f"'{name}' is not a valid name for a version; use letters, digits, '.', '_' and '-'")
     versions = versions_now(dataset)
@@ -63,22 +63,3 @@ def listed_parts(dataset: Dataset, table: str) -> set[str]:
 
 def _path(name: str) -> str:
     return f"pins/{name}.json"
-
-
-def versions_now(dataset: Dataset) -> dict[str, int]:
-    """The version of each table. They are consistent, even during writes: all show the same commits."""
-    for _ in range(PIN_ATTEMPTS):
-        before = _last_commit(dataset)
-        behind = unfinished(dataset)
-        deltas = {table: dataset.delta_or_none(table) for table in TABLES}
-        versions = {table: delta.version() for table, delta in deltas.items() if delta is not None}
-        if not behind and _last_commit(dataset) == before:
-            return versions
-        time.sleep(0.5)
-    raise DatasetError(
-        "a commit stays unfinished: if its writer has died, the next run, or `vidla vacuum`, finishes it"
-    )
-
-
-def _last_commit(dataset: Dataset) -> int:
-    return max((number for number, _ in recent_commits(dataset, 1)), default=0)

@@ -28,8 +28,11 @@ class DatasetSnapshot(Dataset):
 
 def as_of_one_commit(dataset: Dataset) -> DatasetSnapshot:
     """The dataset as of the last commit that is applied to all of its tables, however busy its writer is."""
-    if not dataset.exists():
-        return DatasetSnapshot(dataset.uri, {})
+    return DatasetSnapshot(dataset.uri, versions_now(dataset) if dataset.exists() else {})
+
+
+def versions_now(dataset: Dataset) -> dict[str, int]:
+    """The version of each table after the last commit that is applied to all of them. Waits for no writer."""
     settled = int(read_lease(dataset).get("settled", 0))
     deltas = {table: delta for table in TABLES if (delta := dataset.delta_or_none(table)) is not None}
     applied = {table: delta.transaction_version(APPLICATION) or 0 for table, delta in deltas.items()}
@@ -45,4 +48,4 @@ def as_of_one_commit(dataset: Dataset) -> DatasetSnapshot:
         versions[table] = delta.version() - later
         while later and (dataset.delta(table, versions[table]).transaction_version(APPLICATION) or 0) > last:
             versions[table] -= 1  # columns were added since
-    return DatasetSnapshot(dataset.uri, versions)
+    return versions

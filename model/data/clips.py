@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 from curation.dataset.commits import path_of
 from curation.dataset.conditions import one_condition
 from curation.dataset.dataset import Dataset
-from curation.dataset.pins import parts_at, pin, pins, versions_now
+from curation.dataset.pins import parts_at, pin, pins
+from curation.dataset.snapshots import versions_now
 from curation.dataset.vacuum import parts_on_disk
 from curation.errors import DatasetError, UsageError
 from curation.ids import digest
