@@ -33,6 +33,7 @@ COMMANDS = {
     "summarize": Command("vidla.curate_commands:summarize", "Write the two texts of every clip."),
     "retry": Command("vidla.curate_commands:retry", "Try rejected work again where a retry can help."),
     "inspect": Command("vidla.dataset_commands:inspect", "Show the state of a dataset, or the rows of a table."),
+    "view": Command("vidla.view_command:view", "Look at a dataset in the browser."),
     "export": Command("vidla.dataset_commands:export", "Export clips with their texts, or the tables."),
     "forget": Command("vidla.forget_command:forget", "Remove a video, URL or channel for good."),
     "compact": Command("vidla.dataset_commands:compact", "Merge small parts into larger ones."),

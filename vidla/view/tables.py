@@ -1,0 +1,45 @@
+"""The tables of a dataset as of its latest commit, read again when there is a later one."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from curation.dataset.commits import recent_commits
+from curation.dataset.dataset import Dataset
+from curation.dataset.snapshots import DatasetSnapshot, as_of_one_commit
+
+FRESH_S = 1.0  # for which tables are taken for current
+
+Row = Mapping[str, Any]
+
+
+class LiveTables:
+    """Reads a dataset for many pages at a time. Thread-safe."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self._lock = threading.Lock()
+        self._snapshot: DatasetSnapshot | None = None
+        self._commit = -1
+        self._looked_at = -FRESH_S
+
+    def now(self) -> DatasetSnapshot:
+        """The tables as of the latest commit. Raises DatasetError."""
+        with self._lock:
+            if self._snapshot is None or time.monotonic() - self._looked_at >= FRESH_S:
+                commit = max((number for number, _ in recent_commits(self.dataset, 1)), default=0)
+                if self._snapshot is None or commit != self._commit:
+                    self._snapshot, self._commit = as_of_one_commit(self.dataset), commit
+                self._looked_at = time.monotonic()
+            return self._snapshot
+
+    def rows(self, query: str) -> list[Row]:
+        """DuckDB's answer to one query. Raises UsageError, DatasetError."""
+        return self.rows_of_each([query])[0]
+
+    def rows_of_each(self, queries: Sequence[str]) -> list[list[Row]]:
+        """The answers to several queries on the same tables."""
+        return [answer.to_pylist() for answer in self.now().sql_each(queries)]

@@ -1,0 +1,60 @@
+"""The command `vidla view`."""
+
+from __future__ import annotations
+
+import socket
+from typing import Annotated
+
+import typer
+
+from curation.dataset.dataset import Dataset
+from curation.errors import UsageError
+from vidla.options import DatasetArgument
+
+LOOPBACK = "127.0.0.1"
+
+
+def view(
+    dataset: DatasetArgument,
+    port: Annotated[int, typer.Option("--port", metavar="N", min=0, max=65535, help="0 for any free one")] = 0,
+    host: Annotated[
+        str, typer.Option("--host", metavar="ADDRESS", help="listen for other machines too; they need the token")
+    ] = LOOPBACK,
+) -> None:
+    """Look at a dataset in the browser: its books, clips with frames, media and texts, and what was rejected.
+
+    Prints the address, which has a token: whoever knows it can read the dataset. Only reads the dataset, so that a run
+    may write to it meanwhile. Ctrl-C ends it.
+
+    Example: vidla view data/talks
+
+    Example: vidla view s3://bucket/talks --host 0.0.0.0 --port 8080
+    """
+    import uvicorn
+
+    from vidla.view.access import new_token
+    from vidla.view.application import application
+
+    source = Dataset(dataset, patient=False)
+    if not source.exists():
+        raise source.missing()
+    token = new_token()
+    listening = _listen(host, port)
+    shown = socket.gethostname() if host in ("0.0.0.0", "::") else host
+    address = f"http://{f'[{shown}]' if ':' in shown else shown}:{listening.getsockname()[1]}/{token}/"
+    typer.echo(f"{source.uri} is shown at {address} until Ctrl-C")
+    config = uvicorn.Config(
+        application(source, token, [host]), log_level="warning", server_header=False, timeout_graceful_shutdown=1
+    )
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there. Raises UsageError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen on {host}, port {port}: {error.strerror}; choose another --host or --port"
+        ) from None
