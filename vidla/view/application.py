@@ -58,7 +58,7 @@ class _Pages:
         shown = {
             **overview.state(self._tables),
             "histograms": overview.histograms(self._tables, Choice()),
-            "facets": overview.facets(self._tables),
+            "facets": overview.facets(self._tables, Choice()),
         }
         return self._page("overview.html", **shown)
 

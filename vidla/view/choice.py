@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import NamedTuple
 from urllib.parse import urlencode
 
 from curation.dataset.conditions import one_condition
@@ -20,13 +20,21 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 TEXTS = ("subtitle_text", "caption_text")
 
 
+class Bound(NamedTuple):
+    """A number that a column is at least ("from") or at most ("to")."""
+
+    column: str
+    side: str
+    value: float
+
+
 @dataclass(frozen=True)
 class Choice:
     """What the query of a page says. Columns are those of columns.py."""
 
     equal: tuple[tuple[str, str], ...] = ()
     """columns with a value that they may have; an empty one stands for null"""
-    ranges: tuple[tuple[str, Literal["from", "to"], float], ...] = ()
+    bounds: tuple[Bound, ...] = ()
     search: str = ""
     where: str = ""
     sort: str = ""
@@ -38,13 +46,13 @@ class Choice:
     @classmethod
     def of(cls, query: Iterable[tuple[str, str]]) -> Choice:
         """That of a URL. Raises UsageError for what no page links to."""
-        equal, ranges, words = [], [], {}
+        equal, bounds, words = [], [], {}
         for name, value in query:
             column, _, side = name.partition(".")
             if name in ("q", "where", "sort", "sample", "page"):
                 words[name] = value
             elif side in ("from", "to") and value and column in columns():
-                ranges.append((column, side, _number(value)))
+                bounds.append(Bound(column, side, _number(value)))
             elif not side and column in columns():
                 equal.append((column, "" if value == "null" else value))
             elif value:
@@ -52,7 +60,7 @@ class Choice:
         page = words.get("page", "1")
         return cls(
             tuple(equal),
-            tuple(ranges),  # type: ignore[arg-type]  # the sides are checked above
+            tuple(bounds),
             words.get("q", "").strip(),
             words.get("where", "").strip(),
             words.get("sort", ""),
@@ -66,7 +74,7 @@ class Choice:
     @property
     def query(self) -> str:
         """The query of the page's URL."""
-        sides = ((f"{column}.{side}", f"{value:.12g}") for column, side, value in self.ranges)
+        sides = ((f"{bound.column}.{bound.side}", f"{bound.value:.12g}") for bound in self.bounds)
         words = {"q": self.search, "where": self.where, "sort": self.sort, "sample": self.sample}
         given = [(name, value) for name, value in words.items() if value]
         page = [("page", str(self.page))] if self.page > 1 else []
@@ -76,7 +84,8 @@ class Choice:
 
     def source(self, *further: str) -> str:
         """`from …`, and `where …` if only some clips are chosen, for a query that names `further` columns."""
-        named = {name for name, *_ in (*self.equal, *self.ranges)} | {self.sort.removeprefix("-"), *further}
+        named = {name for name, _ in self.equal} | {bound.column for bound in self.bounds}
+        named |= {self.sort.removeprefix("-"), *further}
         source = clips_with(frozenset(named.union(_NAME.findall(self.where))))
         conditions = " and ".join(self._conditions())
         return f"from {source}{' where ' * bool(conditions)}{conditions}"
@@ -87,8 +96,8 @@ class Choice:
             by_column.setdefault(name, []).append(value)
         for name, values in by_column.items():
             yield _is_one_of(name, values)
-        for name, side, value in self.ranges:
-            yield f"{quoted(name)} {'>=' if side == 'from' else '<='} {value:.12g}"
+        for bound in self.bounds:
+            yield f"{quoted(bound.column)} {'>=' if bound.side == 'from' else '<='} {bound.value:.12g}"
         for phrase, word in _WORD.findall(self.search):
             pattern = literal(f"%{_escaped(phrase or word)}%")
             yield "(" + " or ".join(f"{text} ilike {pattern} escape '\\'" for text in TEXTS) + ")"
@@ -109,12 +118,13 @@ class Choice:
 
     def rows(self, *selected: str) -> str:
         """The query for the rows of the page."""
+        what = ", ".join(map(quoted, selected)) or "*"
         offset = f" offset {(self.page - 1) * PAGE}" if self.page > 1 else ""
-        return f"select {', '.join(map(quoted, selected)) or '*'} {self.source(*selected)} {self.order} limit {PAGE}{offset}"
+        return f"select {what} {self.source(*selected)} {self.order} limit {PAGE}{offset}"
 
     def command(self, dataset: str) -> str:
         """The command that prints the rows of the page."""
-        return f"vidla inspect {shlex.quote(dataset)} --sql {shlex.quote(self.rows())}"
+        return f"vidla inspect {shlex.quote(dataset)} --limit 0 --sql {shlex.quote(self.rows())}"
 
 
 def _is_one_of(name: str, values: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from vidla.view.choice import Choice, quoted
 from vidla.view.columns import columns
 from vidla.view.tables import LiveTables, Row
 
+_OWN = re.compile(r"(?<!run)(?<!channel)_id$|_uri$|_text$|_original$|digest$|^uri$|^words$")
+"""Columns whose values are a clip's or video's own."""
 BINS = 40
 FACETS = 12  # values shown of a column
 FEW = 50  # a column with more values than this is not shown by its values
@@ -74,9 +77,9 @@ def _histogram(name: str, low: float, high: float, rows: Sequence[Row]) -> Histo
     return Histogram(name, low, high, tuple(counts.get(bin_, 0) for bin_ in range(BINS)), counts.get(None, 0))
 
 
-def facets(tables: LiveTables, choice: Choice = Choice()) -> list[Facet]:
+def facets(tables: LiveTables, choice: Choice) -> list[Facet]:
     """The columns of text that have few values, by those of some of the clips, with the counts of the chosen ones."""
-    names = [column.name for column in columns().values() if column.kind == "text"]
+    names = [column.name for column in columns().values() if column.kind == "text" and not _OWN.search(column.name)]
     counted = ", ".join(f"count(distinct {quoted(name)}) as {quoted(name)}" for name in names)
     (found,) = tables.rows(f"select {counted} from (select * {Choice().source(*names)} limit {SAMPLED})")
     few = [name for name in names if 0 < found[name] <= min(FEW, 1 + found["clip_id"] // 2)]
