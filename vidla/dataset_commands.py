@@ -26,26 +26,65 @@ def inspect(
     table: Annotated[str | None, typer.Argument(metavar="TABLE", help="show rows of this table instead")] = None,
     where: WhereOption = None,
     columns: Annotated[str | None, typer.Option("--columns", metavar="A,B", help="only these columns")] = None,
+    order_by: Annotated[
+        str | None, typer.Option("--order-by", metavar="A,B", help='in this order, such as "scale, start desc"')
+    ] = None,
+    sample: Annotated[int | None, typer.Option("--sample", metavar="N", min=1, help="N rows drawn at random")] = None,
+    seed: Annotated[int, typer.Option("--seed", metavar="S", help="of the sample: the same draws the same")] = 0,
+    sql: Annotated[
+        str | None, typer.Option("--sql", metavar="SELECT", help="the rows of a query on the tables")
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=0, help="up to N rows; 0 for all")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object per line")] = False,
+    image: Annotated[str | None, typer.Option("--image", metavar="FRAME", help="write the image of a frame")] = None,
+    clip: Annotated[str | None, typer.Option("--clip", metavar="ID", help="write the media of a clip")] = None,
+    out: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="where --image or --clip is written")] = None,
 ) -> None:
-    """Show what was requested, made and rejected, and whether the books balance; or the rows of a table.
+    """Show what was requested, made and rejected, and whether the books balance; or rows; or write an image or a clip.
 
     Example: vidla inspect data/talks clips --where "scale = 'short'" --columns clip_id,caption_text --limit 5
+
+    Example: vidla inspect data/talks clips --sample 10 --seed 1 --order-by "start desc"
+
+    Example: vidla inspect data/talks --sql "select language, count(*) from videos group by all"
     """
     from rich.console import Console
 
-    from vidla.inspect import select, show, show_rows
+    from vidla import rows
+    from vidla.inspect import show, show_json
 
     source = Dataset(dataset)
-    if table is None:
-        if where or columns or as_json:
-            raise UsageError("--where, --columns and --json need a TABLE: vidla inspect DIR TABLE …")
-        if show(source, Console()).imbalances():
+    if image or clip:
+        _write(source, image, clip, out)
+        return
+    if table is None and sql is None:
+        if where or columns or order_by or sample:
+            raise UsageError("--where, --columns, --order-by and --sample need a TABLE: vidla inspect DIR TABLE …")
+        books = show_json(source, Console()) if as_json else show(source, Console())
+        if books.imbalances():
             raise typer.Exit(1)
         return
+    if table is not None and sql is not None:
+        raise UsageError("choose one: rows of a TABLE, or --sql")
     names = [name.strip() for name in columns.split(",")] if columns else None
-    show_rows(select(source, table, where, names, limit), Console(), as_json)
+    query = sql or rows.of_table(table or "", where, names, order_by, sample, seed)
+    first = f"{query} limit {limit}" if limit and not sql else query
+    shown = rows.show_rows(rows.read(source, first, limit), Console(), as_json)
+    if shown and shown == limit and not as_json and (total := rows.count(source, query)) > shown:
+        typer.echo(f"{shown} of {total:,} rows; --limit N shows more, 0 all")
+
+
+def _write(dataset: Dataset, frame_id: str | None, clip_id: str | None, out: Path | None) -> None:
+    from vidla.reader import DatasetReader
+
+    if out is None or (frame_id and clip_id):
+        raise UsageError("write one thing at a time: --image FRAME -o FILE, or --clip ID -o FILE")
+    reader = DatasetReader(dataset.uri)
+    if clip_id:
+        reader.cut(clip_id, out)
+    elif frame_id:
+        out.write_bytes(reader.image(frame_id))
+    typer.echo(f"{out} has {out.stat().st_size / 1e6:,.2f} MB")
 
 
 def export(

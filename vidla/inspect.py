@@ -1,54 +1,85 @@
-"""The output of `vidla inspect`: a dataset on one screen, or the rows of one table."""
+"""The output of `vidla inspect`: a dataset on one screen, or as JSON."""
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
 from curation.dataset.books import Books, balance
 from curation.dataset.commits import recent_commits, unfinished
-from curation.dataset.conditions import one_condition
 from curation.dataset.dataset import Dataset
 from curation.dataset.lease import holder_text, is_alive, is_here, read_lease
 from curation.dataset.snapshots import as_of_one_commit
-from curation.errors import UsageError
 from curation.recipes import RECIPES, STEP_OF, older_rows
 from curation.records import SCALES
 from curation.rejects import stage_order
-from curation.schema import TABLES
 from vidla.console import escape, new_table
 
 BINS = 24
 RUNS = 5
 COMMITS_READ = 200  # the latest ones, in which the runs are found
-WIDE = 8  # a table with more columns is shown with one line per value
 
 Row = Mapping[str, Any]
 
 # --- the dataset on one screen --------------------------------------------------------------------------------------
 
 
-def show(dataset: Dataset, console: Console) -> Books:
-    """Print the state of `dataset` on one screen. Raises DatasetError if there is no dataset."""
+@dataclass(frozen=True)
+class _Look:
+    """What `vidla inspect` tells of a dataset: rows by section, and lines."""
+
+    books: Books
+    stored: Row
+    sections: Mapping[str, Sequence[Row]]
+    runs: Sequence[Row]
+    lines: Sequence[tuple[str, str]]
+    """with the colour of each"""
+
+
+def _look(dataset: Dataset) -> _Look:
     if not dataset.exists():
         raise dataset.missing()
     now = as_of_one_commit(dataset)
     books = balance(now)
-    stored, *answers = (answer.to_pylist() for answer in now.sql_each([_STORED, *(query for query, _ in _SECTIONS)]))
-    console.print(f"[bold]{escape(dataset.uri)}[/]  {_stored(stored[0])}")
-    sections = (section(rows) for (_, section), rows in zip(_SECTIONS, answers, strict=True))
-    for table in (_accounts(books), *sections, _runs(dataset)):
+    queries = [_STORED, *(query for query, _ in _SECTIONS.values())]
+    (stored,), *answers = (answer.to_pylist() for answer in now.sql_each(queries))
+    sections = dict(zip(_SECTIONS, answers, strict=True))
+    return _Look(books, stored, sections, runs(dataset)[-RUNS:], list(_standing(now, books)))
+
+
+def show(dataset: Dataset, console: Console) -> Books:
+    """Print the state of `dataset` on one screen. Raises DatasetError if there is no dataset."""
+    look = _look(dataset)
+    console.print(f"[bold]{escape(dataset.uri)}[/]  {_stored(look.stored)}")
+    sections = (section(look.sections[name]) for name, (_, section) in _SECTIONS.items())
+    for table in (_accounts(look.books), *sections, _runs(look.runs)):
         if table.row_count:
             console.print(table)
-    for line in _standing(now, books):
-        console.print(line)
-    return books
+    for line, colour in look.lines:
+        console.print(f"[{colour}]{escape(line)}[/]" if colour else escape(line))
+    return look.books
+
+
+def show_json(dataset: Dataset, console: Console) -> Books:
+    """Print the same as one JSON object."""
+    look = _look(dataset)
+    columns = ("subject", "outcome", "wanted", "made", "rejected", "gated", "pending")
+    found = {
+        "uri": dataset.uri,
+        "stored": look.stored,
+        "books": [{name: getattr(account, name) for name in columns} for account in look.books.accounts],
+        **look.sections,
+        "runs": look.runs,
+        "notes": [line for line, _ in look.lines],
+        "balances": not look.books.imbalances(),
+    }
+    console.out(json.dumps(found, ensure_ascii=False, default=str), highlight=False)
+    return look.books
 
 
 _STORED = "select count(*) as count, sum(duration) / 3600 as hours, sum(media_bytes) / 1e6 as megabytes from videos"
@@ -162,52 +193,65 @@ def _spent(rows: Sequence[Row]) -> Table:
     return table
 
 
-_SECTIONS: Sequence[tuple[str, Callable[[Sequence[Row]], Table]]] = (
-    (_REJECTS, _rejects),
-    (_CLIPS, _clips),
-    (_TEXTS, _texts),
-    (_MAKERS, _makers),
-    (_SPENT, _spent),
-)
+_SECTIONS: Mapping[str, tuple[str, Callable[[Sequence[Row]], Table]]] = {
+    "rejects": (_REJECTS, _rejects),
+    "clips": (_CLIPS, _clips),
+    "texts": (_TEXTS, _texts),
+    "made_by": (_MAKERS, _makers),
+    "asked": (_SPENT, _spent),
+}
 
 
-def _runs(dataset: Dataset) -> Table:
-    table = new_table("run", "command", "last commit", "commits", "by", "vidla", numbers=("commits",))
-    runs: list[list[Row]] = []
+def runs(dataset: Dataset) -> list[dict[str, Any]]:
+    """The latest runs, as far as their commits are read, the last one last."""
+    found: list[dict[str, Any]] = []
     for _, record in recent_commits(dataset, COMMITS_READ):
+        time = record["created_at"][:16].replace("T", " ")
         if record["kind"] == "open":
-            runs.append([record])
-        elif runs:
-            runs[-1].append(record)
-    for opening, *commits in runs[-RUNS:]:
-        command = opening["about"].get("command", "")
-        words = command if isinstance(command, str) else " ".join(command)
-        last = [opening, *commits][-1]["created_at"][:16].replace("T", " ")
-        writer = f"{opening['holder']['pid']}@{opening['holder']['host']}"
-        cells = (opening["run_id"], words, last, str(len(commits)), writer, opening["code_version"])
+            command, holder = record["about"].get("command", ""), record["holder"]
+            found.append(
+                {
+                    "run_id": record["run_id"],
+                    "command": command if isinstance(command, str) else " ".join(command),
+                    "began": time,
+                    "last_commit": time,
+                    "commits": 0,
+                    "by": f"{holder['pid']}@{holder['host']}",
+                    "version": record["code_version"],
+                }
+            )
+        elif found:
+            found[-1] |= {"last_commit": time, "commits": found[-1]["commits"] + 1}
+    return found
+
+
+def _runs(rows: Sequence[Row]) -> Table:
+    table = new_table("run", "command", "last commit", "commits", "by", "vidla", numbers=("commits",))
+    for row in rows:
+        cells = (row["run_id"], row["command"], row["last_commit"], str(row["commits"]), row["by"], row["version"])
         table.add_row(*map(escape, cells))
     return table
 
 
-def _standing(dataset: Dataset, books: Books) -> Iterator[str]:
+def _standing(dataset: Dataset, books: Books) -> Iterator[tuple[str, str]]:
     """The writer, unfinished commits, rows of older recipes, outdated ones, and whether the books balance."""
     lease = read_lease(dataset)
     writing = bool(lease.get("open")) and is_alive(lease)
     if writing:
         doubt = "" if is_here(lease) else ", or has died there"
-        yield f"{escape(holder_text(lease['holder']))} is writing to the dataset{doubt}"
+        yield f"{holder_text(lease['holder'])} is writing to the dataset{doubt}", ""
     pending_commits = unfinished(dataset)
     if pending_commits:
         state = "under way" if writing else "left unfinished by a writer that died; the next run finishes it"
-        yield f"[yellow]commit {', '.join(map(str, pending_commits))} is {state}[/]"
-    yield from _older(dataset)
-    yield from (f"[yellow]{escape(line)}[/]" for line in (*books.notes, *books.outdated))
+        yield f"commit {', '.join(map(str, pending_commits))} is {state}", "yellow"
+    yield from ((line, "") for line in _older(dataset))
+    yield from ((line, "yellow") for line in (*books.notes, *books.outdated))
     imbalances = books.imbalances()
-    yield from (f"[red]{escape(line)}[/]" for line in imbalances)
+    yield from ((line, "red") for line in imbalances)
     pending = sum(account.pending for account in books.accounts)
     if not imbalances:
         more = " Run `vidla curate` to continue with what is pending." if pending else ""
-        yield f"[green]The books balance.[/]{more}"
+        yield f"The books balance.{more}", "green"
 
 
 def _older(dataset: Dataset) -> Iterator[str]:
@@ -223,60 +267,3 @@ def _older(dataset: Dataset) -> Iterator[str]:
     query = "select count(*) as n from videos where video_id not in (select video_id from timelines)"
     if count := dataset.sql(query).to_pylist()[0]["n"]:
         yield f"{count:,} videos without a timeline: `vidla curate --refresh timelines` measures their stored media"
-
-
-# --- the rows of one table ------------------------------------------------------------------------------------------
-
-
-def select(
-    dataset: Dataset, name: str, where: str | None = None, columns: Sequence[str] | None = None, limit: int = 0
-) -> Iterator[Mapping[str, Any]]:
-    """Rows of a table, with the size of bytes instead of their value; all rows if `limit` is 0. Raises UsageError."""
-    if name not in TABLES:
-        raise UsageError(f"no table is called '{name}'; {_nearest(name, TABLES)}")
-    schema = TABLES[name].schema
-    unknown = next((c for c in columns or () if c not in schema.names), None)
-    if unknown is not None:
-        raise UsageError(f"{name} has no column '{unknown}'; {_nearest(unknown, schema.names)}")
-    selected = ", ".join(_expression(schema.field(c)) for c in columns or schema.names)
-    query = f"select {selected} from {name}"
-    query += f" where {one_condition(where)}" if where else ""
-    query += f" limit {limit}" if limit else ""
-    for batch in dataset.stream(query):
-        yield from batch.to_pylist()
-
-
-def _expression(field: pa.Field) -> str:
-    quoted = f'"{field.name}"'
-    return f"octet_length({quoted}) || ' bytes' as {quoted}" if pa.types.is_binary(field.type) else quoted
-
-
-def _nearest(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
-    matches = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean '{matches[0]}'?" if matches else f"there are {', '.join(known)}"
-
-
-def show_rows(rows: Iterator[Mapping[str, Any]], console: Console, as_json: bool) -> None:
-    """Print rows as JSON lines, as they come; or as a table, with one line per value if there are many columns."""
-    if as_json:
-        for row in rows:
-            console.out(json.dumps(row, ensure_ascii=False, default=str), highlight=False)
-        return
-    listed = list(rows)
-    if not listed:
-        console.print("no rows")
-    elif len(listed[0]) > WIDE:
-        for number, row in enumerate(listed):
-            console.rule(f"row {number + 1}", align="left")
-            for name, value in row.items():
-                console.print(f"[bold]{name}[/] {escape(_brief(value, 500))}", highlight=False)
-    else:
-        table = new_table(*listed[0])
-        for row in listed:
-            table.add_row(*(escape(_brief(value, 200)) for value in row.values()))
-        console.print(table)
-
-
-def _brief(value: Any, length: int) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else str(value)
-    return text if len(text) <= length else text[: length - 1] + "…"

@@ -82,6 +82,14 @@ class DatasetReader:
         rows = sorted(self._read("frames", ["frame_id", "time", "image"], chosen), key=lambda row: row["time"])
         return [FrameImage(row["frame_id"], row["time"], row["image"], texts.get(row["frame_id"])) for row in rows]
 
+    def image(self, frame_id: str) -> bytes:
+        """The JPEG of a frame. Raises UsageError if there is no such frame."""
+        rows = self._read("frames", ["image"], pc.field("frame_id") == frame_id)
+        if not rows:
+            raise UsageError(f"{self.uri} has no frame '{frame_id}'")
+        image: bytes = rows[0]["image"]
+        return image
+
     def cut(self, clip_id: str, out: str | PathLike[str]) -> Path:
         """Write the media of a clip to the file `out`, an mp4, by packet copy; returns its path.
 

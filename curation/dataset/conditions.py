@@ -1,4 +1,4 @@
-"""Conditions that a user gives as SQL: one expression each, and nothing else."""
+"""SQL that a user gives: a condition, which is one expression, or a query, which is one SELECT, and nothing else."""
 
 from __future__ import annotations
 
@@ -27,6 +27,23 @@ def one_condition(text: str) -> str:
     if node != plain or len(expressions) != 1 or expressions[0]["alias"]:
         raise UsageError(f"'{text}' is not one condition, such as \"scale = 'short'\"")
     return f"({text}\n)"  # a comment at the end does not hide the parenthesis
+
+
+@functools.lru_cache
+def one_select(text: str) -> str:
+    """`text` without a semicolon at its end, if DuckDB reads it as one SELECT. Raises UsageError.
+
+    >>> one_select("select 1;")
+    'select 1'
+    """
+    text = text.strip().removesuffix(";")
+    with connect() as parser:
+        (answer,) = parser.execute("select json_serialize_sql(?)", [text]).fetchone() or ("{}",)
+    tree = json.loads(answer)
+    if tree.get("error") or len(tree["statements"]) != 1:
+        why = " ".join(str(tree.get("error_message", "there are several")).partition("\n")[0].split())
+        raise UsageError(f"--sql takes one SELECT: {why}")
+    return text
 
 
 def _parsed(parser: duckdb.DuckDBPyConnection, text: str) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from curation.dataset.writer import Writer
 from curation.errors import UsageError
 from curation.records import Row, Video
 from tests.support.dataset_files import commit_rows, download_of, made_of, make_dataset, request_of, stored_media
-from vidla.inspect import select, show, show_rows
+from vidla.inspect import show
+from vidla.rows import of_table, read, show_rows
 
 Vidla = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -111,7 +112,7 @@ def test_text_from_strangers_gives_no_orders(tmp_path: Path) -> None:
         video = dataclasses.replace(made_of(5, stored_media())["videos"][0], title=nasty, channel="[/]")
         commit_rows(writer, "nasty", {"videos": [video]})
     console = Console(width=200, record=True, file=io.StringIO())
-    rows = select(dataset, "videos", f"video_id = '{video.video_id}'", ["title", "channel"])
+    rows = read(dataset, of_table("videos", f"video_id = '{video.video_id}'", ["title", "channel"]), 0)
     show_rows(rows, console, as_json=False)
     text = console.export_text()
     assert "\x1b" not in text
@@ -131,15 +132,73 @@ def test_an_empty_dataset_has_a_screen(tmp_path: Path) -> None:
 
 
 def test_rows_are_selected(shared: Dataset) -> None:
-    rows = list(select(shared, "clips", "scale = 'short' and start >= 6 -- a comment", ["clip_id", "start"], 3))
+    where = "scale = 'short' and start >= 6 -- a comment"
+    rows = list(read(shared, of_table("clips", where, ["clip_id", "start"]), 3))
     assert len(rows) == 3
     assert all(list(row) == ["clip_id", "start"] and row["start"] >= 6 for row in rows)
-    assert len(list(select(shared, "clips"))) == 14
+    assert len(list(read(shared, of_table("clips"), 0))) == 14
 
 
 def test_an_image_is_shown_as_its_size(shared: Dataset) -> None:
     sizes = {f"{len(frame.image)} bytes" for n in (0, 1) for frame in made_of(n, stored_media())["frames"]}
-    assert {row["image"] for row in select(shared, "frames")} == sizes
+    assert {row["image"] for row in read(shared, of_table("frames"), 0)} == sizes
+
+
+def test_rows_are_ordered(shared: Dataset) -> None:
+    rows = list(read(shared, of_table("clips", None, ["scale", "start"], "scale, start desc"), 0))
+    assert rows == sorted(rows, key=lambda row: (row["scale"], -row["start"]))
+    assert [row["scale"] for row in read(shared, of_table("clips", order_by="parent_id"), 2)] == ["medium", "medium"]
+
+
+def test_a_sample_depends_on_its_seed_alone(shared: Dataset) -> None:
+    def drawn(number: int, seed: int, where: str | None = None) -> list[str]:
+        return [row["clip_id"] for row in read(shared, of_table("clips", where, sample=number, seed=seed), 0)]
+
+    assert len(set(drawn(5, 0))) == 5
+    assert drawn(5, 0) == drawn(5, 0) == drawn(9, 0)[:5] != drawn(5, 1)
+    assert set(drawn(99, 0)) == set(drawn(99, 1))
+    assert len(drawn(99, 0, "scale = 'short'")) == 8
+    ordered = list(read(shared, of_table("clips", None, ["start"], "start", 5), 0))
+    assert ordered == sorted(ordered, key=lambda row: row["start"])
+
+
+@pytest.mark.hostile("datasets")
+@pytest.mark.parametrize(
+    ("order_by", "message"),
+    [
+        ("strat", "clips has no column 'strat'; did you mean 'start'?"),
+        ("start downwards", "is no order"),
+        ("start desc desc", "is no order"),
+        ("start; drop table clips", "is no order"),
+        ("", "has no column ''"),
+        ("start,", "has no column ''"),
+    ],
+)
+def test_what_is_no_order_is_said(order_by: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        of_table("clips", order_by=order_by)
+    assert message in str(caught.value)
+
+
+@pytest.mark.hostile("datasets")
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("drop table clips", "takes one SELECT"),
+        ("select 1; select 2", "takes one SELECT"),
+        ("copy clips to '/tmp/x'", "takes one SELECT"),
+        ("attach '/tmp/x'", "takes one SELECT"),
+        ("", "takes one SELECT"),
+        ("select * from read_text('/etc/passwd')", "disabled by configuration"),
+        ("select * from '/etc/passwd'", "does not exist"),
+        ("select * from glob('/*')", "disabled by configuration"),
+        ("from clips select nothing", "not found"),
+    ],
+)
+def test_a_query_only_reads_the_tables(shared: Dataset, query: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        list(read(shared, query, 0))
+    assert message in str(caught.value)
 
 
 @pytest.mark.hostile("datasets")
@@ -168,7 +227,7 @@ def test_what_cannot_be_asked_is_said_in_a_line(
     shared: Dataset, table: str, where: str | None, columns: list[str] | None, message: str
 ) -> None:
     with pytest.raises(UsageError) as caught:
-        list(select(shared, table, where, columns))
+        list(read(shared, of_table(table, where, columns), 0))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -182,6 +241,32 @@ def test_json_is_a_line_a_row(shared: Dataset, vidla: Vidla) -> None:
     (row,) = map(json.loads, done.stdout.splitlines())
     assert set(row) >= {field.name for field in dataclasses.fields(Video)} | {"run_id", "created_at"}
     assert row["sentences"][0]["text"] == "Bees dance."
+
+
+def test_the_overview_is_an_object(shared: Dataset, vidla: Vidla) -> None:
+    done = vidla("inspect", shared.folder, "--json")
+    (found,) = map(json.loads, done.stdout.splitlines())
+    assert found["books"][1] | {"made": 2} == found["books"][1] and found["balances"]
+    assert {row["kind"] for row in found["rejects"]} == {"not_found", "unreadable", "engine"}
+    assert [run["command"] for run in found["runs"]] == ["curate"]
+
+
+def test_a_query_is_answered(shared: Dataset, vidla: Vidla) -> None:
+    done = vidla("inspect", shared.folder, "--sql", "select scale, count(*) as n from clips group by all order by n;")
+    assert [line.split() for line in done.stdout.splitlines()[-3:]] == [["long", "2"], ["medium", "4"], ["short", "8"]]
+    done = vidla("inspect", shared.folder, "--sql", "select image from frames", "--limit", "3")
+    assert done.stdout.splitlines()[-1] == "3 of 8 rows; --limit N shows more, 0 all"
+
+
+def test_an_image_and_a_clip_are_written(shared: Dataset, tmp_path: Path, vidla: Vidla) -> None:
+    frame = made_of(0, stored_media())["frames"][0]
+    assert vidla("inspect", shared.folder, "--image", frame.frame_id, "-o", tmp_path / "a.jpg").returncode == 0
+    assert (tmp_path / "a.jpg").read_bytes() == frame.image
+    clip = made_of(0, stored_media())["clips"][0]
+    assert vidla("inspect", shared.folder, "--clip", clip.clip_id, "-o", tmp_path / "a.mp4").returncode == 0
+    assert b"ftyp" in (tmp_path / "a.mp4").read_bytes()[:12]
+    done = vidla("inspect", shared.folder, "--image", "none", "-o", tmp_path / "b.jpg")
+    assert done.returncode == 2 and done.stderr.endswith("has no frame 'none'\n")
 
 
 @pytest.mark.slow

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from curation.dataset.books import Books, balance
-from curation.dataset.commits import recent_commits
 from curation.dataset.lease import holder_text, is_alive, read_lease
 from curation.rejects import stage_order
+from vidla.inspect import runs
 from vidla.view.choice import Choice, quoted
 from vidla.view.columns import columns
 from vidla.view.tables import LiveTables, Row
@@ -22,7 +22,6 @@ FACETS = 12  # values shown of a column
 FEW = 50  # a column with more values than this is not shown by its values
 SAMPLED = 20_000  # clips by which the number of a column's values is judged
 RUNS = 8
-COMMITS_READ = 200  # the latest ones, in which the runs are found
 EXAMPLES = 3  # rejects of a kind
 
 
@@ -116,7 +115,7 @@ def state(tables: LiveTables) -> Mapping[str, Any]:
         "scales": scales,
         "stored": stored,
         "rejects": sorted(rejects, key=lambda row: stage_order(row["stage"])),
-        "runs": list(_runs(tables)),
+        "runs": runs(tables.dataset)[: -RUNS - 1 : -1],
     }
 
 
@@ -127,23 +126,3 @@ def _standing(tables: LiveTables, books: Books) -> Iterator[str]:
     yield from (*books.notes, *books.outdated, *books.imbalances())
     if any(account.pending for account in books.accounts):
         yield "`vidla curate` continues with what is pending"
-
-
-def _runs(tables: LiveTables) -> Iterator[Row]:
-    """The latest runs, the last one first."""
-    runs: list[dict[str, Any]] = []
-    for _, record in recent_commits(tables.dataset, COMMITS_READ):
-        if record["kind"] == "open":
-            command = record["about"].get("command", "")
-            runs.append(
-                {
-                    "run_id": record["run_id"],
-                    "command": command if isinstance(command, str) else " ".join(command),
-                    "began": record["created_at"][:16].replace("T", " "),
-                    "version": record["code_version"],
-                    "commits": 0,
-                }
-            )
-        elif runs:
-            runs[-1]["commits"] += 1
-    yield from runs[: -RUNS - 1 : -1]
