@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import av
+import cv2
 import numpy as np
 
 from curation.dataset.commits import Replacement
@@ -140,7 +141,8 @@ def made_of(number: int, media: bytes, uncaptioned: int = 0) -> dict[str, list[A
     rows |= {"timelines": [plain_timeline(video_id)], "summaries": [], "clips": []}
     times = [3.0, 9.0, 15.0, 21.0]
     for at, time in enumerate(times):
-        frame_id, image = frame_id_of(video_id, time), f"JPEG {video_id} {time}".encode() * 40
+        frame_id = frame_id_of(video_id, time)
+        image = image_of(frame_id)
         frame = Frame(
             frame_id=frame_id,
             video_id=video_id,
@@ -184,6 +186,13 @@ def made_of(number: int, media: bytes, uncaptioned: int = 0) -> dict[str, list[A
                     )
                 )
     return rows
+
+
+@functools.cache
+def image_of(frame_id: str) -> bytes:
+    """A JPEG of its own."""
+    pixels = np.random.default_rng(list(frame_id.encode())).integers(0, 256, (9, 16, 3), np.uint8)
+    return bytes(cv2.imencode(".jpg", cv2.resize(pixels, (64, 36)))[1])
 
 
 def _segment(video_id: str, scale: str, start: float, end: float, times: Iterable[float]) -> Segment:

@@ -39,7 +39,8 @@ def application(dataset: Dataset, token: str, names: Iterable[str] = ()) -> ASGI
         Route("/media", pages.media),
         Mount("/static", StaticFiles(packages=[("vidla.view", "static")])),
     ]
-    return Guarded(Starlette(routes=routes, exception_handlers={VidlaError: pages.fault}), token, names)
+    handlers: Any = {VidlaError: pages.fault, 404: pages.unknown, Exception: pages.own_fault}
+    return Guarded(Starlette(routes=routes, exception_handlers=handlers), token, names)
 
 
 class _Pages:
@@ -102,6 +103,12 @@ class _Pages:
         """A page that says in a line what is wrong."""
         status = 400 if isinstance(error, UsageError) else 500
         return self._page("fault.html", status, message=str(error))
+
+    def own_fault(self, request: Request, error: Exception) -> Response:
+        return self._page("fault.html", 500, message="A fault of vidla's own: `vidla view` says more where it runs.")
+
+    def unknown(self, request: Request, error: Exception) -> Response:
+        return self._missing("page")
 
     def _missing(self, what: str) -> Response:
         return self._page("fault.html", 404, message=f"There is no such {what}.")

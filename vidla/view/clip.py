@@ -23,7 +23,8 @@ def clip_page(tables: LiveTables, clip_id: str) -> Mapping[str, Any] | None:
     videos, captions, summaries, relatives, timelines = tables.rows_of_each(
         [
             f"select * from videos where video_id = {video}",
-            f"select * from captions where frame_id in ({frames}) order by time",
+            f"select frames.frame_id, frames.time, captions.* exclude (frame_id, time) "
+            f"from frames left join captions using (frame_id) where frames.frame_id in ({frames}) order by frames.time",
             f"select * from summaries where clip_id = {literal(clip_id)} order by kind",
             f'select clip_id, scale, start, "end", parent_id from clips where video_id = {video} order by start',
             f"select luminance, motion from timelines where video_id = {video}",

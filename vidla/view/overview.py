@@ -81,7 +81,7 @@ def facets(tables: LiveTables, choice: Choice) -> list[Facet]:
     names = [column.name for column in columns().values() if column.kind == "text" and not _OWN.search(column.name)]
     counted = ", ".join(f"count(distinct {quoted(name)}) as {quoted(name)}" for name in names)
     (found,) = tables.rows(f"select {counted} from (select * {Choice().source(*names)} limit {SAMPLED})")
-    few = [name for name in names if 0 < found[name] <= min(FEW, 1 + found["clip_id"] // 2)]
+    few = [name for name in names if 0 < found[name] <= FEW]
     queries = [
         f"select {quoted(name)} as value, count(*) as count {choice.source(name)} "
         f"group by all order by count desc, value limit {FACETS}"

@@ -105,7 +105,8 @@ function draggable(root) {
       chosen.setAttribute("width", Math.abs(at(event) - from) * bins);
     });
     picture.addEventListener("pointerup", (event) => {
-      const ends = [from, at(event)].sort((a, b) => a - b);
+      const [first, last] = [from, at(event)].sort((a, b) => a - b);
+      const ends = [Math.floor(first * bins) / bins, Math.ceil(last * bins) / bins];  // whole bars
       if (from !== null && chosen) {
         const query = new URLSearchParams(location.pathname.endsWith("/clips") ? location.search : "");
         query.delete("page");
