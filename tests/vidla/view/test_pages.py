@@ -7,6 +7,7 @@ import html
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import pytest
 
