@@ -205,7 +205,7 @@ _SECTIONS: Mapping[str, tuple[str, Callable[[Sequence[Row]], Table]]] = {
 def runs(dataset: Dataset) -> list[dict[str, Any]]:
     """The latest runs, as far as their commits are read, the last one last."""
     found: list[dict[str, Any]] = []
-    for _, record in recent_commits(dataset, COMMITS_READ):
+    for number, record in recent_commits(dataset, COMMITS_READ):
         time = record["created_at"][:16].replace("T", " ")
         if record["kind"] == "open":
             command, holder = record["about"].get("command", ""), record["holder"]
@@ -214,6 +214,7 @@ def runs(dataset: Dataset) -> list[dict[str, Any]]:
                     "run_id": record["run_id"],
                     "command": command if isinstance(command, str) else " ".join(command),
                     "began": time,
+                    "last": number,
                     "last_commit": time,
                     "commits": 0,
                     "by": f"{holder['pid']}@{holder['host']}",
@@ -221,7 +222,7 @@ def runs(dataset: Dataset) -> list[dict[str, Any]]:
                 }
             )
         elif found:
-            found[-1] |= {"last_commit": time, "commits": found[-1]["commits"] + 1}
+            found[-1] |= {"last": number, "last_commit": time, "commits": found[-1]["commits"] + 1}
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pyarrow.dataset
+from deltalake import DeltaTable
 
 from curation.dataset.commits import APPLICATION, read_commits
 from curation.dataset.dataset import Dataset
@@ -18,12 +19,15 @@ class DatasetSnapshot(Dataset):
     def __init__(self, location: str, versions: Mapping[str, int]) -> None:
         super().__init__(location, patient=False)
         self._versions = versions
+        self._opened: dict[tuple[str, int], pyarrow.dataset.Dataset] = {}
 
     def arrow(self, table: str, version: int | None = None) -> pyarrow.dataset.Dataset:
         at = self._versions.get(table) if version is None else version
         if at is None:  # the table is newer than this version of the dataset
             return pyarrow.dataset.dataset(TABLES[table].schema.empty_table())
-        return super().arrow(table, at)
+        if (table, at) not in self._opened:
+            self._opened[table, at] = super().arrow(table, at)
+        return self._opened[table, at]
 
 
 def as_of_one_commit(dataset: Dataset) -> DatasetSnapshot:
@@ -34,18 +38,38 @@ def as_of_one_commit(dataset: Dataset) -> DatasetSnapshot:
 def versions_now(dataset: Dataset) -> dict[str, int]:
     """The version of each table after the last commit that is applied to all of them. Waits for no writer."""
     settled = int(read_lease(dataset).get("settled", 0))
-    deltas = {table: delta for table in TABLES if (delta := dataset.delta_or_none(table)) is not None}
-    applied = {table: delta.transaction_version(APPLICATION) or 0 for table, delta in deltas.items()}
-    commits = [(number, set(record.get("tables", ()))) for number, record in read_commits(dataset, settled)]
+    tables = _Tables(dataset, settled)
     last = settled
-    for number, tables in commits:
-        if any(applied.get(table, 0) < number for table in tables):
+    for number, written in tables.commits:
+        if any(tables.applied.get(table, 0) < number for table in written):
             break
         last = number
-    versions = {}
-    for table, delta in deltas.items():
-        later = sum(last < number <= applied[table] for number, tables in commits if table in tables)
-        versions[table] = delta.version() - later
-        while later and (dataset.delta(table, versions[table]).transaction_version(APPLICATION) or 0) > last:
-            versions[table] -= 1  # columns were added since
-    return versions
+    return tables.versions_after(last)
+
+
+def versions_after(dataset: Dataset, number: int) -> dict[str, int]:
+    """The version of each table after a commit that is applied to all of them."""
+    return _Tables(dataset, number).versions_after(number)
+
+
+class _Tables:
+    """The tables now, and the commits after number `after`, each with its tables. Commits are read after the tables."""
+
+    def __init__(self, dataset: Dataset, after: int) -> None:
+        self._dataset = dataset
+        self._deltas = {table: delta for table in TABLES if (delta := dataset.delta_or_none(table)) is not None}
+        self.applied = {table: self._applied(delta) for table, delta in self._deltas.items()}
+        self.commits = [(number, set(record.get("tables", ()))) for number, record in read_commits(dataset, after)]
+
+    def versions_after(self, last: int) -> dict[str, int]:
+        versions = {}
+        for table, delta in self._deltas.items():
+            later = sum(last < number <= self.applied[table] for number, written in self.commits if table in written)
+            versions[table] = delta.version() - later
+            while later and self._applied(self._dataset.delta(table, versions[table])) > last:
+                versions[table] -= 1  # columns were added since
+        return versions
+
+    @staticmethod
+    def _applied(delta: DeltaTable) -> int:
+        return delta.transaction_version(APPLICATION) or 0

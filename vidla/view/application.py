@@ -20,6 +20,7 @@ from vidla.view.access import Guarded
 from vidla.view.choice import Choice
 from vidla.view.clip import clip_page
 from vidla.view.clips import clips_page, filters
+from vidla.view.compare import compare_page
 from vidla.view.media import Frames, media_of, range_of
 from vidla.view.tables import LiveTables
 
@@ -35,6 +36,7 @@ def application(dataset: Dataset, token: str, names: Iterable[str] = ()) -> ASGI
         Route("/clips", pages.clips),
         Route("/filters", pages.filters),
         Route("/clip", pages.clip),
+        Route("/compare", pages.compare),
         Route("/frame", pages.frame),
         Route("/media", pages.media),
         Mount("/static", StaticFiles(packages=[("vidla.view", "static")])),
@@ -77,6 +79,13 @@ class _Pages:
     def clip(self, request: Request) -> Response:
         shown = clip_page(self._tables, request.query_params.get("id", ""))
         return self._missing("clip") if shown is None else self._page("clip.html", **shown)
+
+    def compare(self, request: Request) -> Response:
+        asked = request.query_params
+        page = asked.get("page", "1")
+        number = max(1, int(page)) if page.isdecimal() and len(page) < 10 else 1
+        chosen = asked.get("a", "now"), asked.get("b", "now"), asked.get("which", "changed")
+        return self._page("compare.html", **compare_page(self._tables, *chosen, number))
 
     def frame(self, request: Request) -> Response:
         image = self._frames.image(request.query_params.get("id", ""))

@@ -11,7 +11,10 @@ from urllib.parse import parse_qsl
 
 import pytest
 
+from curation.dataset.commits import Replacement
 from curation.dataset.dataset import Dataset
+from curation.dataset.pins import pin, unpin
+from curation.dataset.vacuum import vacuum
 from curation.dataset.writer import Writer
 from tests.support.dataset_files import (
     add_videos,
@@ -173,3 +176,31 @@ def test_an_empty_dataset_is_shown(tmp_path: Path) -> None:
     with shown(tmp_path / "data") as view:
         for page in ("", "clips", "filters", "clips?sample=1"):
             assert view.ask("GET", view.path + page).status == 200
+
+
+def test_versions_are_compared(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "data", videos=2)
+    pin(dataset, "first")
+    old = made_of(0, stored_media())["clips"]
+    new = [dataclasses.replace(clip, caption_text="A wasp & a fly") for clip in old if clip.scale == "short"]
+    with Writer(dataset, "run-2", {"command": ["curate"]}) as writer:
+        ids = frozenset((clip.clip_id,) for clip in new)
+        parts = frozenset(dataset.live_parts("clips"))
+        commit_rows(writer, "other", {"clips": new}, [Replacement("clips", ("clip_id",), ids, parts)])
+        add_videos(writer, [7])
+    with shown(str(dataset.folder)) as view:
+        for before in ("pin:first", "run:run-1"):
+            page = view.get("compare", a=before, b="now").text
+            for part in ("4 texts differ", "0 only before", "7 only after", "of 21 clips"):
+                assert part in page
+            assert "<del>bee</del>" in page and "<ins>wasp &amp; a fly</ins>" in page
+            assert page.count("<del>") == 4
+            page = view.get("compare", a=before, b="run:run-2", which="b").text
+            assert len(ids_on(page)) == 7 and all(download_of(7).video_id in one for one in ids_on(page))
+        assert "0 texts differ" in view.get("compare").text
+        assert view.get("compare", a="run:none").status == view.get("compare", which="c").status == 400
+        with Writer(dataset, "run-3", {"command": ["vacuum"]}) as writer:
+            unpin(dataset, "first")
+            vacuum(writer)
+        answer = view.get("compare", a="run:run-1", b="now")
+        assert answer.status == 500 and "cannot be read any more" in answer.text

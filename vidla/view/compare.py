@@ -1,0 +1,129 @@
+"""Two versions of the dataset side by side: the clips whose texts differ, with the words that do."""
+
+from __future__ import annotations
+
+import difflib
+import html
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+from markupsafe import Markup
+
+from curation.dataset import database
+from curation.dataset.dataset import Dataset
+from curation.dataset.pins import pins
+from curation.dataset.snapshots import DatasetSnapshot, versions_after
+from curation.errors import DatasetError, UsageError
+from vidla.inspect import runs
+from vidla.view.choice import PAGE
+from vidla.view.tables import LiveTables, Row
+
+TEXTS = ("subtitle_text", "caption_text")
+_LONGEST = 400  # words of a text that are compared one by one
+_ENDS = 'start, "end", scale, video_id, frame_ids'
+_JOINED = f"""
+    from (select clip_id, {_ENDS}, {", ".join(TEXTS)} from a) as a
+    full join (select clip_id, {_ENDS}, {", ".join(TEXTS)} from b) as b using (clip_id)"""
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of the tables that can be compared: its name in a URL, and what it is."""
+
+    name: str
+    title: str
+
+
+def versions(dataset: Dataset) -> list[Version]:
+    """Now, the pins, and the states after the latest runs, the last run first."""
+    pinned = [Version(f"pin:{name}", f"pinned as {name}") for name in pins(dataset)]
+    ran = [
+        Version(f"run:{run['run_id']}", f"after {run['run_id']} ({run['command']})") for run in reversed(runs(dataset))
+    ]
+    return [Version("now", "now"), *pinned, *ran]
+
+
+def at_version(tables: LiveTables, name: str) -> DatasetSnapshot:
+    """The tables as of a version. Raises UsageError if there is none of that name."""
+    dataset, (kind, _, which) = tables.dataset, name.partition(":")
+    if name == "now":
+        return tables.now()
+    if kind == "pin" and (found := pins(dataset).get(which)) is not None:
+        return DatasetSnapshot(dataset.uri, found)
+    if kind == "run" and (last := next((r["last"] for r in runs(dataset) if r["run_id"] == which), None)) is not None:
+        return DatasetSnapshot(dataset.uri, versions_after(dataset, last))
+    raise UsageError(f"there is no version '{name}'")
+
+
+def compare_page(tables: LiveTables, a: str, b: str, which: str, page: int) -> Mapping[str, Any]:
+    """What the page shows; `which` is "changed", or "a" or "b" for the clips of one version alone.
+
+    Raises UsageError, and DatasetError if the files of a version are deleted.
+    """
+    conditions = {
+        "changed": f"a.video_id is not null and b.video_id is not null and ({_differ(TEXTS)})",
+        "a": "b.video_id is null",
+        "b": "a.video_id is null",
+    }
+    if which not in conditions:
+        raise UsageError(f"choose one of {', '.join(conditions)}")
+    counts = ", ".join(f"count(*) filter ({condition}) as {name}" for name, condition in conditions.items())
+    texts = ", ".join(f"{side}.{text} as {side}_{text}" for side in "ab" for text in TEXTS)
+    ends = ", ".join(f"coalesce(a.{end}, b.{end}) as {end}" for end in map(str.strip, _ENDS.split(",")))
+    (count,), clips = _asked(
+        at_version(tables, a),
+        at_version(tables, b),
+        f"select {counts}, count(*) as clips {_JOINED}",
+        f"select clip_id, {ends}, {texts} {_JOINED} where {conditions[which]} "
+        f"order by video_id, start, clip_id limit {PAGE} offset {(page - 1) * PAGE}",
+    )
+    return {
+        "versions": versions(tables.dataset),
+        "chosen": {"a": a, "b": b, "which": which},
+        "count": count,
+        "page": page,
+        "pages": max(1, -(-count[which] // PAGE)),
+        "clips": [{**clip, **{text: marked(clip[f"a_{text}"], clip[f"b_{text}"]) for text in TEXTS}} for clip in clips],
+    }
+
+
+def _differ(texts: Sequence[str]) -> str:
+    return " or ".join(f"a.{text} is distinct from b.{text}" for text in texts)
+
+
+def _asked(a: DatasetSnapshot, b: DatasetSnapshot, *queries: str) -> list[list[Row]]:
+    with database.transaction() as connection:
+        try:
+            connection.register("a", a.arrow("clips"))
+            connection.register("b", b.arrow("clips"))
+            return [connection.sql(query).to_arrow_table().to_pylist() for query in queries]
+        except (duckdb.Error, DatasetError, OSError) as error:
+            reason = " ".join(str(error).partition("\n")[0].split())
+            raise DatasetError(
+                f"a version cannot be read any more ({reason}); `vidla vacuum` deletes what no pin keeps"
+            ) from None
+
+
+def marked(a: str | None, b: str | None) -> tuple[Markup, Markup]:
+    """Two texts as HTML, with the words that only one of them has in <del> or <ins>.
+
+    >>> marked("A red bus.", "A blue bus.")[1]
+    Markup('A <ins>blue</ins> bus.')
+    """
+    if a is None or b is None or a == b:
+        return Markup(html.escape(a or "–")), Markup(html.escape(b or "–"))
+    before, after = a.split()[:_LONGEST], b.split()[:_LONGEST]
+    steps = difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
+    return (
+        Markup(" ".join(_pieces(before, ((i, j, tag != "equal") for tag, i, j, _, _ in steps), "del"))),
+        Markup(" ".join(_pieces(after, ((i, j, tag != "equal") for tag, _, _, i, j in steps), "ins"))),
+    )
+
+
+def _pieces(words: Sequence[str], runs: Any, tag: str) -> Iterator[str]:
+    for start, end, differs in runs:
+        text = html.escape(" ".join(words[start:end]))
+        if text:
+            yield f"<{tag}>{text}</{tag}>" if differs else text
