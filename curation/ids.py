@@ -116,3 +116,8 @@ def frame_id_of(video_id: str, time: float) -> str:
 
 def clip_id_of(video_id: str, scale: str, start: float, end: float) -> str:
     return f"{video_id}.{scale}.{microseconds(start)}-{microseconds(end)}"
+
+
+def forgotten_key(kind: str, name: str) -> str:
+    """What is kept of something forgotten: a digest of its kind and name."""
+    return digest("forgotten", kind, name)

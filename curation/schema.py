@@ -12,6 +12,7 @@ from typing import Annotated, Any, cast
 
 import pyarrow as pa
 
+from curation.labels import Label
 from curation.records import (
     Caption,
     Clip,
@@ -59,6 +60,7 @@ TABLES: dict[str, Table] = {
         Table("rejects", Reject, ("stage", "key")),
         Table("usage", Usage, ("run_id", "stage", "key")),
         Table("forgotten", ForgottenKey, ("key",)),
+        Table("labels", Label, ("label_id",)),
     )
 }
 

@@ -106,4 +106,5 @@ _WAYS_BACK = {
     "requests": ": give their lists to `vidla curate` again",
     "usage": ", and with them what some work has cost",
     "forgotten": ": forget again what must not be fetched",
+    "labels": ", and with them what people said of clips",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import socket
 from typing import Annotated
 
@@ -20,11 +21,14 @@ def view(
     host: Annotated[
         str, typer.Option("--host", metavar="ADDRESS", help="listen for other machines too; they need the token")
     ] = LOOPBACK,
+    rater: Annotated[
+        str | None, typer.Option("--rater", metavar="NAME", help="whose verdicts are kept [default: the user's name]")
+    ] = None,
 ) -> None:
     """Look at a dataset in the browser: its books, clips with frames, media and texts, and what was rejected.
 
-    Prints the address, which has a token: whoever knows it can read the dataset. Only reads the dataset, so that a run
-    may write to it meanwhile. Ctrl-C ends it.
+    Prints the address, which has a token: whoever knows it can read the dataset, and judge its clips. Nothing but
+    verdicts is written, and a run may write to the dataset meanwhile. Ctrl-C ends it.
 
     Example: vidla view data/talks
 
@@ -43,9 +47,8 @@ def view(
     shown = socket.gethostname() if host in ("0.0.0.0", "::") else host
     address = f"http://{f'[{shown}]' if ':' in shown else shown}:{listening.getsockname()[1]}/{token}/"
     typer.echo(f"{source.uri} is shown at {address} until Ctrl-C")
-    config = uvicorn.Config(
-        application(source, token, [host]), log_level="warning", server_header=False, timeout_graceful_shutdown=1
-    )
+    shown_app = application(source, token, [host], rater or getpass.getuser())
+    config = uvicorn.Config(shown_app, log_level="warning", server_header=False, timeout_graceful_shutdown=1)
     uvicorn.Server(config).run(sockets=[listening])
 
 

@@ -23,7 +23,7 @@ from curation.dataset.quarantine import set_aside_files
 from curation.dataset.vacuum import parts_on_disk, uncommitted_files
 from curation.dataset.writer import Writer
 from curation.errors import UsageError
-from curation.ids import digest, source_id
+from curation.ids import digest, forgotten_key, source_id
 from curation.records import ForgottenKey, Row
 from curation.rejects import Kind
 from curation.schema import TABLES
@@ -64,11 +64,7 @@ class ForgottenKeys:
         return self._has_any(*about, ("video", row.get("key")), ("request", row.get("key")))
 
     def _has_any(self, *names: tuple[str, str | None]) -> bool:
-        return any(_key(kind, name) in self.keys for kind, name in names if name)
-
-
-def _key(kind: str, name: str) -> str:
-    return digest("forgotten", kind, name)
+        return any(forgotten_key(kind, name) in self.keys for kind, name in names if name)
 
 
 @dataclass(frozen=True)
@@ -126,7 +122,7 @@ def look(dataset: Dataset, kind: TargetKind, *names: str) -> Findings:
     plain = {_plain_name(kind, name) for name in names}
     found = _find(dataset, kind, plain)
     forgotten = ForgottenKeys.load(dataset)
-    doomed = ForgottenKeys(forgotten.keys | {_key(*each) for each in found.all()})
+    doomed = ForgottenKeys(forgotten.keys | {forgotten_key(*each) for each in found.all()})
     parts: dict[str, set[str]] = {}
     sources: set[str] = set()
     for table in TABLES:
@@ -141,7 +137,7 @@ def look(dataset: Dataset, kind: TargetKind, *names: str) -> Findings:
         media=len(_media_of(dataset, doomed)),
         sources=sum(path in sources for path, _, _ in dataset.list("sources/")),
         pins=_broken(dataset, parts),
-        known=any(_key(kind, name) in forgotten.keys for name in plain),
+        known=any(forgotten_key(kind, name) in forgotten.keys for name in plain),
     )
 
 
@@ -155,7 +151,7 @@ def forget(writer: Writer, kind: TargetKind, *names: str, ahead: bool = False) -
     plain = {_plain_name(kind, name) for name in names}
     found = _find(dataset, kind, plain)
     known = ForgottenKeys.load(dataset).keys
-    if not ahead and not any(found.all()) and not any(_key(kind, name) in known for name in plain):
+    if not ahead and not any(found.all()) and not any(forgotten_key(kind, name) in known for name in plain):
         raise UsageError(nothing_of(dataset, kind))
     _scrub_logs(dataset, found)
     _commit(writer, {(kind, name) for name in plain}, found)
@@ -175,7 +171,7 @@ def undo(writer: Writer, kind: TargetKind, name: str) -> dict[str, int]:
     """
     dataset = writer.dataset
     rows = dataset.read("forgotten").to_pylist()
-    named = next((row for row in rows if row["key"] == _key(kind, _plain_name(kind, name))), None)
+    named = next((row for row in rows if row["key"] == forgotten_key(kind, _plain_name(kind, name))), None)
     if named is None:
         raise UsageError(f"{dataset.uri} has not forgotten it; `vidla forget DIR --list` shows what it has")
     same_call = [row for row in rows if (row["run_id"], row["created_at"]) == (named["run_id"], named["created_at"])]
@@ -310,7 +306,7 @@ def _commit(writer: Writer, targets: Collection[tuple[str, str]], found: _Found)
     dataset = writer.dataset
     known = ForgottenKeys.load(dataset).keys
     parts = PartWriter(dataset.store, writer.lineage, part_bytes=1 << 30)
-    keys = [ForgottenKey(key=_key(kind, name), kind=kind) for kind, name in sorted({*targets, *found.all()})]
+    keys = [ForgottenKey(key=forgotten_key(kind, name), kind=kind) for kind, name in sorted({*targets, *found.all()})]
     new = [key for key in keys if key.key not in known]
     parts.add(Row(key, digest("forgotten")) for key in new)
     replacements = [
@@ -323,7 +319,7 @@ def _commit(writer: Writer, targets: Collection[tuple[str, str]], found: _Found)
         )
         if column in table.schema.names and values
     ]
-    token = digest("forget", *sorted(_key(*target) for target in targets))
+    token = digest("forget", *sorted(forgotten_key(*target) for target in targets))
     writer.commit(f"{writer.lineage.run_id}:forget:{token}", parts.finish(), replacements)
 
 

@@ -29,6 +29,7 @@ A dataset is a folder, or a prefix in an object store:
 | `pins/` | pinned versions: the version of each table, which `vidla vacuum` keeps |
 | `logs/` | the logs of runs, as lines of JSON |
 | `checksums/` | checksums of the logs of tables and runs, and copies of pins |
+| `verdicts/` | what people said of clips, until the next writer takes it into `labels` |
 | `quarantine/` | damaged files that `vidla verify --repair` has set aside; `vidla vacuum` deletes them |
 
 Times are seconds (float64) on the stored media's clock, which starts at 0, unless a column says otherwise. Ids are

@@ -25,6 +25,7 @@ from curation.dataset.object_store import put
 from curation.dataset.parts import Lineage
 from curation.dataset.pins import listed_parts
 from curation.dataset.seals import sealed
+from curation.dataset.verdicts import take_in
 from curation.errors import DatasetError, Superseded
 from curation.schema import TABLES
 
@@ -75,6 +76,7 @@ class Writer(Committer):
         try:
             self._settle(swept, last)
             self._begin(epoch)
+            take_in(self)
         except BaseException:  # after which this process may live on, and open the dataset again
             with contextlib.suppress(Exception):
                 self._end_lease(functools.partial(self._write_lease, swept=swept, settled=last, open_=False))

@@ -319,6 +319,7 @@ def test_a_selection_takes_what_belongs_to_its_clips(shared: Dataset, tmp_path: 
         "rejects": 0,
         "usage": 4,
         "forgotten": 0,
+        "labels": 0,
     }
 
 

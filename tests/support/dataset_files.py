@@ -25,6 +25,7 @@ from curation.dataset.object_store import put
 from curation.dataset.parts import PartWriter
 from curation.dataset.writer import Writer
 from curation.ids import clip_id_of, content_digest, digest, frame_id_of, video_id_of
+from curation.labels import Label
 from curation.media.timelines import LIGHT, MOTION
 from curation.records import (
     Caption,
@@ -252,6 +253,23 @@ def usage_of(number: int, stage: str) -> Usage:
     )
 
 
+def label_of(clip: Clip, verdict: str = "keep", rater: str = "ada") -> Label:
+    """A verdict on a clip."""
+    return Label(
+        label_id=digest("label", clip.clip_id, verdict, rater),
+        clip_id=clip.clip_id,
+        video_id=clip.video_id,
+        text=None,
+        text_digest=None,
+        verdict=verdict,
+        note=None,
+        rater=rater,
+        audit=None,
+        version=None,
+        judged_at="2026-01-02T03:04:05+00:00",
+    )
+
+
 def reject_of(key: str, video_id: str | None, uri: str, stage: str, kind: str) -> Reject:
     return Reject(
         key=key, video_id=video_id, uri=uri, stage=stage, kind=kind, message="no luck", retryable=False, attempts=1
@@ -284,6 +302,7 @@ def add_videos(writer: Writer, numbers: Iterable[int], uncaptioned: int = 0) -> 
         for stage, some in by_stage.items():
             some = {**some, "usage": [usage_of(number, stage)]}
             commit_rows(writer, f"{writer.lineage.run_id}:{number}:{stage}", some)
+        commit_rows(writer, f"{writer.lineage.run_id}:{number}:labels", {"labels": [label_of(rows["clips"][0])]})
 
 
 def plain_timeline(video_id: str = "", seconds: float = SECONDS) -> Timeline:

@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from curation.dataset.dataset import Dataset
+from curation.dataset.verdicts import MOST_BYTES, Judged, judge
 from curation.errors import UsageError, VidlaError
 from vidla.view import overview
 from vidla.view.access import Guarded
-from vidla.view.choice import Choice
+from vidla.view.audit import Audit, audit_page, rated, result
+from vidla.view.choice import Choice, literal
 from vidla.view.clip import clip_page
 from vidla.view.clips import clips_page, filters
-from vidla.view.compare import compare_page
+from vidla.view.columns import columns
+from vidla.view.compare import compare_page, versions
 from vidla.view.media import Frames, media_of, range_of
 from vidla.view.tables import LiveTables
 
 KEPT = {"Cache-Control": "private, max-age=86400, immutable"}  # what a frame's id stands for never changes
 
 
-def application(dataset: Dataset, token: str, names: Iterable[str] = ()) -> ASGIApp:
-    """The view of a dataset as an ASGI application."""
-    pages = _Pages(LiveTables(dataset))
+def application(dataset: Dataset, token: str, names: Iterable[str] = (), rater: str = "somebody") -> ASGIApp:
+    """The view of a dataset as an ASGI application. `rater` is whose verdicts are kept if no other name is given."""
+    pages = _Pages(LiveTables(dataset), rater)
     routes = [
         Route("/", pages.overview),
         Route("/state", pages.state),
@@ -37,6 +42,9 @@ def application(dataset: Dataset, token: str, names: Iterable[str] = ()) -> ASGI
         Route("/filters", pages.filters),
         Route("/clip", pages.clip),
         Route("/compare", pages.compare),
+        Route("/verdict", pages.verdict, methods=["POST"]),
+        Route("/audit", pages.audit),
+        Route("/audit-result", pages.audit_result),
         Route("/frame", pages.frame),
         Route("/media", pages.media),
         Mount("/static", StaticFiles(packages=[("vidla.view", "static")])),
@@ -48,8 +56,9 @@ def application(dataset: Dataset, token: str, names: Iterable[str] = ()) -> ASGI
 class _Pages:
     """The answers. Starlette runs each in a thread of its pool."""
 
-    def __init__(self, tables: LiveTables) -> None:
+    def __init__(self, tables: LiveTables, rater: str) -> None:
         self._tables = tables
+        self._rater = rater
         self._frames = Frames(tables)
         self._templates = Environment(
             loader=PackageLoader("vidla.view"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
@@ -87,6 +96,45 @@ class _Pages:
         chosen = asked.get("a", "now"), asked.get("b", "now"), asked.get("which", "changed")
         return self._page("compare.html", **compare_page(self._tables, *chosen, number))
 
+    async def verdict(self, request: Request) -> Response:
+        """Keep the verdict of a form; goes on to the page that the form is on."""
+        if int(request.headers.get("content-length") or MOST_BYTES + 1) > MOST_BYTES:
+            return self._page("fault.html", 413, message="This is too long for a verdict.")
+        form = dict(parse_qsl((await request.body()).decode(errors="replace")))
+        return await run_in_threadpool(self._judge, form)
+
+    def _judge(self, form: Mapping[str, str]) -> Response:
+        rows = self._tables.rows(f"select clip_id, video_id from clips where clip_id = {literal(form.get('clip', ''))}")
+        if not rows:
+            return self._missing("clip")
+        of_clip = (rows[0]["clip_id"], rows[0]["video_id"])
+        rater, note = form.get("rater", "").strip()[:100] or self._rater, form.get("note", "")
+        if "audit" not in form:
+            judge(self._tables.dataset, Judged(*of_clip), form.get("verdict", ""), note, rater)
+            return RedirectResponse(f"clip?{urlencode({'id': of_clip[0]})}", 303)
+        audit = Audit.of(dict(parse_qsl(form["audit"])))
+        for judged, verdict in rated(self._tables, audit, of_clip[0], form):
+            judge(self._tables.dataset, judged, verdict, note, rater)
+        return RedirectResponse(f"audit?{audit.query}&{urlencode({'rater': rater})}", 303)
+
+    def audit(self, request: Request) -> Response:
+        asked = dict(request.query_params)
+        if "a" not in asked:
+            shown = versions(self._tables.dataset)
+            texts = [column.name for column in columns().values() if column.kind == "text" and column.table == "clips"]
+            return self._page("audit-start.html", versions=shown, columns=texts, rater=self._rater)
+        audit, rater = Audit.of(asked), asked.get("rater", "").strip()[:100] or self._rater
+        if (stays := audit.frozen(self._tables)) != audit:
+            return RedirectResponse(f"audit?{stays.query}&{urlencode({'rater': rater})}", 303)
+        return self._page("audit.html", **audit_page(self._tables, audit, rater))
+
+    def audit_result(self, request: Request) -> Response:
+        audit = Audit.of(request.query_params)
+        found = result(self._tables, audit)
+        if "json" in request.query_params:
+            return JSONResponse(found)
+        return self._page("audit-result.html", parts=audit, **found)
+
     def frame(self, request: Request) -> Response:
         image = self._frames.image(request.query_params.get("id", ""))
         if image is None:
@@ -123,6 +171,7 @@ class _Pages:
         return self._page("fault.html", 404, message=f"There is no such {what}.")
 
     def _page(self, template: str, status: int = 200, /, **shown: Any) -> Response:
+        shown.setdefault("rater", self._rater)
         found = self._templates.get_template(template).render(uri=self._tables.dataset.uri, **shown)
         return HTMLResponse(found, status)
 

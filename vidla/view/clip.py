@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from curation.schema import LINEAGE, TABLES
+from curation.labels import VERDICTS
+from curation.schema import TABLES
 from vidla.view.choice import literal
 from vidla.view.tables import LiveTables, Row
 
@@ -20,7 +21,7 @@ def clip_page(tables: LiveTables, clip_id: str) -> Mapping[str, Any] | None:
         return None
     clip = found[0]
     video, frames = literal(clip["video_id"]), ", ".join(map(literal, clip["frame_ids"])) or "''"
-    videos, captions, summaries, relatives, timelines = tables.rows_of_each(
+    videos, captions, summaries, relatives, timelines, labels = tables.rows_of_each(
         [
             f"select * from videos where video_id = {video}",
             f"select frames.frame_id, frames.time, captions.* exclude (frame_id, time) "
@@ -28,6 +29,7 @@ def clip_page(tables: LiveTables, clip_id: str) -> Mapping[str, Any] | None:
             f"select * from summaries where clip_id = {literal(clip_id)} order by kind",
             f'select clip_id, scale, start, "end", parent_id from clips where video_id = {video} order by start',
             f"select luminance, motion from timelines where video_id = {video}",
+            f"select * from labels where clip_id = {literal(clip_id)} order by judged_at desc, label_id desc",
         ]
     )
     source = videos[0] if videos else {}
@@ -48,7 +50,8 @@ def clip_page(tables: LiveTables, clip_id: str) -> Mapping[str, Any] | None:
         "comments": {
             field.name: (field.metadata or {}).get(b"comment", b"").decode() for field in TABLES["clips"].schema
         },
-        "lineage": LINEAGE.names,
+        "labels": labels,
+        "verdicts": VERDICTS,
     }
 
 

@@ -28,7 +28,15 @@ IMPLIED = (
     Column("duration", "number", sql='"end" - start'),
     Column("subtitle_words", "number", sql="len(string_split(subtitle_text, ' '))"),
     Column("caption_words", "number", sql="len(string_split(caption_text, ' '))"),
+    Column("verdict", "text", "labels"),
 )
+JOINED = {
+    "labels": """(
+        select clip_id, arg_max(verdict, (judged_at, label_id)) as verdict
+        from labels where text is null group by clip_id
+    ) as labels"""
+}
+"""What stands for a table with several rows for a clip."""
 
 
 @functools.cache
@@ -61,11 +69,13 @@ def clips_with(names: frozenset[str]) -> str:
     further = [column for column in needed if column.table != "clips"]
     if not implied and not further:
         return "clips"
-    joined = " ".join(
-        f"left join {table} using ({TABLES[table].key[0]})" for table in sorted({column.table for column in further})
-    )
+    joined = " ".join(f"left join {_joined(table)}" for table in sorted({column.table for column in further}))
     selected = ["clips.*", *implied, *(f"{column.table}.{column.name}" for column in further)]
     return f"(select {', '.join(selected)} from clips{' ' * bool(joined)}{joined}) as clips"
+
+
+def _joined(table: str) -> str:
+    return f"{JOINED[table]} using (clip_id)" if table in JOINED else f"{table} using ({TABLES[table].key[0]})"
 
 
 def _kind(kind: pa.DataType) -> Kind:

@@ -12,6 +12,7 @@ import duckdb
 from markupsafe import Markup
 
 from curation.dataset import database
+from curation.dataset.commits import recent_commits
 from curation.dataset.dataset import Dataset
 from curation.dataset.pins import pins
 from curation.dataset.snapshots import DatasetSnapshot, versions_after
@@ -54,7 +55,16 @@ def at_version(tables: LiveTables, name: str) -> DatasetSnapshot:
         return DatasetSnapshot(dataset.uri, found)
     if kind == "run" and (last := next((r["last"] for r in runs(dataset) if r["run_id"] == which), None)) is not None:
         return DatasetSnapshot(dataset.uri, versions_after(dataset, last))
+    if kind == "commit" and which.isdecimal() and len(which) < 19:
+        return DatasetSnapshot(dataset.uri, versions_after(dataset, int(which)))
     raise UsageError(f"there is no version '{name}'")
+
+
+def frozen(tables: LiveTables, name: str) -> str:
+    """The name of a version that stays what it is: the last commit for "now"."""
+    if name != "now":
+        return name
+    return f"commit:{max((number for number, _ in recent_commits(tables.dataset, 1)), default=0)}"
 
 
 def compare_page(tables: LiveTables, a: str, b: str, which: str, page: int) -> Mapping[str, Any]:
@@ -72,7 +82,7 @@ def compare_page(tables: LiveTables, a: str, b: str, which: str, page: int) -> M
     counts = ", ".join(f"count(*) filter ({condition}) as {name}" for name, condition in conditions.items())
     texts = ", ".join(f"{side}.{text} as {side}_{text}" for side in "ab" for text in TEXTS)
     ends = ", ".join(f"coalesce(a.{end}, b.{end}) as {end}" for end in map(str.strip, _ENDS.split(",")))
-    (count,), clips = _asked(
+    (count,), clips = asked(
         at_version(tables, a),
         at_version(tables, b),
         f"select {counts}, count(*) as clips {_JOINED}",
@@ -93,7 +103,8 @@ def _differ(texts: Sequence[str]) -> str:
     return " or ".join(f"a.{text} is distinct from b.{text}" for text in texts)
 
 
-def _asked(a: DatasetSnapshot, b: DatasetSnapshot, *queries: str) -> list[list[Row]]:
+def asked(a: DatasetSnapshot, b: DatasetSnapshot, *queries: str) -> list[list[Row]]:
+    """The answers to queries on the clips of two versions, which are called a and b. Raises DatasetError."""
     with database.transaction() as connection:
         try:
             connection.register("a", a.arrow("clips"))

@@ -7,13 +7,25 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pyarrow.dataset
+
 from curation.dataset.commits import recent_commits
 from curation.dataset.dataset import Dataset
-from curation.dataset.snapshots import DatasetSnapshot, as_of_one_commit
+from curation.dataset.snapshots import DatasetSnapshot, versions_now
+from curation.dataset.verdicts import labels_now
 
 FRESH_S = 1.0  # for which tables are taken for current
 
 Row = Mapping[str, Any]
+
+
+class _Snapshot(DatasetSnapshot):
+    """The tables as of a commit, but for people's verdicts, which are read as they come."""
+
+    def arrow(self, table: str, version: int | None = None) -> pyarrow.dataset.Dataset:
+        if table == "labels" and version is None:
+            return pyarrow.dataset.dataset(labels_now(DatasetSnapshot(self.uri, self._versions)))
+        return super().arrow(table, version)
 
 
 class LiveTables:
@@ -32,7 +44,7 @@ class LiveTables:
             if self._snapshot is None or time.monotonic() - self._looked_at >= FRESH_S:
                 commit = max((number for number, _ in recent_commits(self.dataset, 1)), default=0)
                 if self._snapshot is None or commit != self._commit:
-                    self._snapshot, self._commit = as_of_one_commit(self.dataset), commit
+                    self._snapshot, self._commit = _Snapshot(self.dataset.uri, versions_now(self.dataset)), commit
                 self._looked_at = time.monotonic()
             return self._snapshot
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.support.dataset_files import FRAME_RATE, made_of, stored_media
+from tests.support.dataset_files import FRAME_RATE, made_of, make_dataset, stored_media
 from tests.support.project import ROOT
-from tests.support.viewing import Shown
+from tests.support.viewing import Shown, shown
 
 SCREENSHOTS = ROOT / "build" / "screenshots"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -223,3 +224,34 @@ def test_images_and_fields_have_names(page: Page, view: Shown) -> None:
     assert page.eval_on_selector_all(
         "input:not([type=hidden]), select", "all => all.every((field) => field.labels.length)"
     )
+
+
+def test_clips_are_judged_by_keys(page: Page, tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "data", videos=1)
+    with shown(str(dataset.folder), "--rater", "ada") as view:
+        go(page, view, f"clip?id={CLIPS[4].clip_id}")
+        page.locator("input[name=note]").fill("1, 2 and 3 are letters here")
+        page.locator("h1").click()
+        page.keyboard.press("2")
+        page.wait_for_load_state("networkidle")
+        assert page.locator("[role=status]").inner_text() == "drop (ada)"
+        keep(page, "judged")
+
+
+def test_an_audit_is_done_by_keys(page: Page, tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "data", videos=1)
+    with shown(str(dataset.folder)) as view:
+        go(page, view, "audit")
+        page.locator("input[name=rater]").fill("bob")
+        page.locator("button", has_text="Begin").click()
+        for number in range(7):
+            page.wait_for_load_state("networkidle")
+            assert page.locator("h1").inner_text() == f"{number} of 7 rated by bob"
+            if number == 3:
+                keep(page, "audit")
+            with page.expect_navigation():
+                page.keyboard.press("1" if number else "3")
+        page.locator("a", has_text="The result so far").click()
+        page.wait_for_load_state("networkidle")
+        assert "85.7 %" in page.locator("table").inner_text()
+        keep(page, "audit-result")

@@ -46,8 +46,25 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || editing(event.target)) return;
   if (event.key === "j") go(1);
   else if (event.key === "k") go(-1);
+  else if ("123".includes(event.key)) rate(event.key);
   else if (event.key === " " && video) { event.preventDefault(); video.paused ? video.play() : video.pause(); }
 });
+
+// --- judging: 1, 2 and 3 are the verdicts, or the ratings of the first text that has none -------------------------------
+
+const form = document.querySelector("form.judge");
+function rate(key) {
+  const choices = [...document.querySelectorAll(`form.judge [data-key="${key}"]`)];
+  const open = choices.find((choice) => choice.type !== "radio" || !form.querySelector(`[name="${choice.name}"]:checked`));
+  if (!open) return;
+  open.click();
+  const left = [...form.querySelectorAll("fieldset")].filter((one) => !one.querySelector(":checked"));
+  if (open.type === "radio" && left.length === 0) form.requestSubmit();
+}
+for (const field of document.querySelectorAll("[data-rater]")) {
+  field.value = localStorage.getItem("rater") || field.value;
+  field.addEventListener("change", () => localStorage.setItem("rater", field.value));
+}
 
 // --- frames under the pointer ---------------------------------------------------------------------------------------
 
