@@ -19,7 +19,7 @@ HEADERS = {
     ),
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",  # which would tell the token
+    "Referrer-Policy": "same-origin",  # others would learn the token; without any, forms would have no origin
     "X-Content-Type-Options": "nosniff",
 }
 

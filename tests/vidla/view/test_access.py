@@ -18,7 +18,7 @@ def test_the_address_with_its_token_opens_the_view(view: Shown) -> None:
     assert answer.status == 200 and "The books balance." in answer.text
     assert "script-src 'self'" in answer.headers["content-security-policy"]
     assert "unsafe" not in answer.headers["content-security-policy"]
-    assert answer.headers["referrer-policy"] == "no-referrer" and answer.headers["cache-control"] == "no-store"
+    assert answer.headers["referrer-policy"] == "same-origin" and answer.headers["cache-control"] == "no-store"
     assert urlsplit(view.address).hostname == "127.0.0.1" and len(view.path) > 20
 
 

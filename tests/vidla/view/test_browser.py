@@ -232,7 +232,8 @@ def test_clips_are_judged_by_keys(page: Page, tmp_path: Path) -> None:
         go(page, view, f"clip?id={CLIPS[4].clip_id}")
         page.locator("input[name=note]").fill("1, 2 and 3 are letters here")
         page.locator("h1").click()
-        page.keyboard.press("2")
+        with page.expect_navigation():
+            page.keyboard.press("2")
         page.wait_for_load_state("networkidle")
         assert page.locator("[role=status]").inner_text() == "drop (ada)"
         keep(page, "judged")
