@@ -15,7 +15,7 @@ PYTEST = VIDLA_VLLM_PYTHON=$${VIDLA_VLLM_PYTHON-$$(ls $(VLLM_READY) >/dev/null 2
 LOCK = $(BIN)/uv pip compile -q --generate-hashes --no-header --no-annotate --python-version 3.11 \
 	--python-platform x86_64-manylinux_2_28
 
-.PHONY: help demo test test-quick test-long lint format docs locks setup vllm try-vllm clean
+.PHONY: help demo test test-quick test-long lint format docs locks setup vllm try-vllm try-chromium clean
 
 demo: setup  ## run the main job on real footage, from a web server on loopback to `vidla inspect`
 	$(BIN)/python -m demo
@@ -23,13 +23,13 @@ demo: setup  ## run the main job on real footage, from a web server on loopback 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-test: setup try-vllm  ## run all tests but the long ones
+test: setup try-vllm try-chromium  ## run all tests but the long ones
 	$(PYTEST) $(PARALLEL) --durations 25 --durations-min 5 -m "not long"
 
 test-quick: setup  ## run the quick tests, up to the first failure
 	$(PYTEST) -x -m "not slow and not long"
 
-test-long: setup try-vllm  ## run the long tests: soak, the full kill campaign, large media
+test-long: setup try-vllm try-chromium  ## run the long tests: soak, the full kill campaign, large media
 	$(PYTEST) -m long
 
 lint: setup  ## check style and types
@@ -74,6 +74,11 @@ $(VLLM_READY):
 try-vllm:  ## install vLLM if that works; otherwise its tests are skipped
 	@test -n "$${VIDLA_VLLM_PYTHON+set}" || timeout 1200 $(MAKE) -s vllm >$(VENV)/vllm.log 2>&1 || \
 	echo "vLLM is not installed: its tests are skipped. \`make vllm\` shows why."
+
+try-chromium:  ## install Chromium if that works; otherwise the tests of the view in a browser are skipped
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get -q update && \
+	apt-get -q install -y --no-install-recommends chromium; } >$(VENV)/chromium.log 2>&1 || \
+	echo "Chromium is not installed: the view is not tried in a browser (apt-get install chromium)."
 
 clean:  ## remove the environments and build/
 	rm -rf $(VENV) $(VLLM_VENV) build

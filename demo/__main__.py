@@ -29,7 +29,17 @@ def main() -> int:
         listed = str(footage / "urls.txt")
         curated = _vidla("curate", listed, "--dataset", str(dataset), "--set", "download.allow_private=true")
         server.shutdown()
-    return curated or _vidla("inspect", str(dataset))
+    status = curated or _vidla("inspect", str(dataset))
+    if not status:
+        command = Path(sys.executable).parent / "vidla"
+        print(f"\nLook at it in a browser: {_shown(command)} view {dataset}")  # noqa: T201
+        print(f'To have `vidla` as a command: export PATH="{command.parent}:$PATH"')  # noqa: T201
+    return status
+
+
+def _shown(path: Path) -> str:
+    """A path as short as it works from here."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _serve(footage: Path) -> ThreadingHTTPServer:
