@@ -71,14 +71,22 @@ def _smollm2() -> tuple[Any, Any]:
 
 @contextlib.contextmanager
 def _reading_gguf_once() -> Iterator[None]:
-    """While it loads one model, transformers reads the whole file three times, and makes a map of names 397 times."""
-    import gguf
+    """While it loads one model, transformers reads the whole file three times, and makes a map of names 397 times.
 
-    made_again = ("GGUFReader", "get_tensor_name_map")
+    It also draws a bar over a run's progress.
+    """
+    import gguf
+    from transformers import modeling_gguf_pytorch_utils as loader
+
+    changed = [
+        (gguf, "GGUFReader", cache(gguf.GGUFReader)),
+        (gguf, "get_tensor_name_map", cache(gguf.get_tensor_name_map)),
+        (loader, "tqdm", lambda tensors, **_: tensors),
+    ]
     with contextlib.ExitStack() as restored:
-        for name in made_again:
-            restored.callback(setattr, gguf, name, getattr(gguf, name))
-            setattr(gguf, name, cache(getattr(gguf, name)))
+        for module, name, value in changed:
+            restored.callback(setattr, module, name, getattr(module, name))
+            setattr(module, name, value)
         yield
 
 

@@ -36,6 +36,7 @@ COMMANDS = {
     "view": Command("vidla.view_command:view", "Look at a dataset in the browser."),
     "export": Command("vidla.dataset_commands:export", "Export clips with their texts, or the tables."),
     "forget": Command("vidla.forget_command:forget", "Remove a video, URL or channel for good."),
+    "logs": Command("vidla.logs_command:logs", "Print the log of a run."),
     "compact": Command("vidla.dataset_commands:compact", "Merge small parts into larger ones."),
     "vacuum": Command("vidla.dataset_commands:vacuum", "Delete superseded parts, media and sources."),
     "verify": Command("vidla.verify_command:verify", "Check every file of a dataset, and repair it."),
@@ -54,6 +55,9 @@ COMMANDS = {
     "prompts": Command("vidla.prompt_commands:app", "List, show and try the prompts."),
     "template": Command("vidla.template_commands:app", "Make and check a flex template for Dataflow."),
 }
+
+
+HELP = {"help_option_names": ["-h", "--help"]}
 
 
 class LazyGroup(TyperGroup):
@@ -89,7 +93,8 @@ def load(name: str) -> Any:
     module, _, attribute = COMMANDS[name].origin.partition(":")
     command = getattr(importlib.import_module(module), attribute)
     if not isinstance(command, typer.Typer):
-        function, command = command, typer.Typer(add_completion=False, rich_markup_mode=None)
+        function = command
+        command = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=HELP)
         command.command(name, cls=OneValueCommand)(function)
     loaded: Any = typer.main.get_command(command)
     for each in (loaded, *getattr(loaded, "commands", {}).values()):
@@ -100,7 +105,8 @@ def load(name: str) -> Any:
 app = typer.Typer(
     cls=LazyGroup,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings=HELP,
+    epilog="`vidla help COMMAND` describes a command; `vidla --install-completion` lets the shell complete.",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -139,6 +145,8 @@ def run() -> int:
     if "--" in arguments:
         cut = arguments.index("--")
         arguments, beam_arguments = arguments[:cut], arguments[cut + 1 :]
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:], "--help"]
     try:
         app(args=arguments, prog_name="vidla", obj=beam_arguments)
     except SystemExit as end:

@@ -125,7 +125,8 @@ def retry(
     context: typer.Context,
     dataset: DatasetOption,
     kind: Annotated[
-        str | None, typer.Option("--kind", metavar="KIND", help="rejects of this kind, promising or not")
+        str | None,
+        typer.Option("--kind", metavar="KIND", help=f"rejects of this kind, promising or not: {', '.join(Kind)}"),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="rejects of every kind, promising or not")] = False,
     url: Annotated[

@@ -14,6 +14,7 @@ import typer
 from curation.dataset.dataset import Dataset
 from curation.errors import UsageError
 from curation.ids import new_run_id
+from curation.schema import TABLES
 from vidla.console import counting
 from vidla.options import DatasetArgument, WaitOption, WhereOption
 
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
 def inspect(
     dataset: DatasetArgument,
-    table: Annotated[str | None, typer.Argument(metavar="TABLE", help="show rows of this table instead")] = None,
+    table: Annotated[
+        str | None, typer.Argument(metavar="TABLE", help=f"show rows of this table instead: {', '.join(TABLES)}")
+    ] = None,
     where: WhereOption = None,
     columns: Annotated[str | None, typer.Option("--columns", metavar="A,B", help="only these columns")] = None,
     order_by: Annotated[

@@ -53,4 +53,10 @@ WhereOption = Annotated[str | None, typer.Option("--where", metavar="SQL", help=
 
 def new_group(description: str) -> typer.Typer:
     """A command that has subcommands, such as `vidla config`."""
-    return typer.Typer(no_args_is_help=True, add_completion=False, help=description, rich_markup_mode=None)
+    return typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        help=description,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -103,3 +104,30 @@ def test_what_stands_behind_two_dashes_is_for_beam(vidla: Vidla, tmp_path: Path)
     done = vidla("curate", "--dataset", tmp_path / "data", "--", "--runner=NoSuchRunner")
     assert done.returncode == 2
     assert "NoSuchRunner" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (("help",), "Commands:"),
+        (("-h",), "Commands:"),
+        (("help", "inspect"), "Example: vidla inspect"),
+        (("inspect", "-h"), "requests, pages, downloads"),
+        (("retry", "-h"), "not_found"),
+        (("help", "config", "diff"), "Usage: vidla config diff"),
+    ],
+)
+def test_help_is_where_people_look_for_it(arguments: tuple[str, ...], shown: str, vidla: Vidla) -> None:
+    done = vidla(*arguments)
+    assert done.returncode == 0 and shown in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [("vidla ver", "verify"), ("vidla inspect --order", "--order-by"), ("vidla config di", "diff")],
+)
+def test_the_shell_completes_commands_and_options(words: str, completed: str) -> None:
+    asked = {"_VIDLA_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    command = [sys.executable, "-m", "vidla"]
+    done = subprocess.run(command, env=os.environ | asked, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.split() == [completed]
