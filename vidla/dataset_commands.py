@@ -93,12 +93,17 @@ def _write(dataset: Dataset, frame_id: str | None, clip_id: str | None, out: Pat
 def export(
     dataset: DatasetArgument,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="a new folder, or the folder of the same export")],
-    form: Annotated[str, typer.Option("--format", metavar="FORMAT", help="mp4, webdataset or parquet")],
+    form: Annotated[
+        str, typer.Option("--format", metavar="FORMAT", help="mp4, webdataset, hf (for `datasets`) or parquet")
+    ],
     where: WhereOption = None,
     scale: Annotated[str | None, typer.Option("--scale", metavar="SCALE", help="short, medium or long")] = None,
     shard_clips: Annotated[
-        int, typer.Option("--shard-clips", metavar="N", min=1, help="clips in each shard of a webdataset")
+        int, typer.Option("--shard-clips", metavar="N", min=1, help="clips in each shard of webdataset and hf")
     ] = 1000,
+    held_out: Annotated[
+        float, typer.Option("--held-out", metavar="SHARE", min=0, max=1, help="videos in the split test of hf")
+    ] = 0.02,
 ) -> None:
     """Export clips, cut by packet copy, with their texts; or the tables as plain folders of Parquet.
 
@@ -106,8 +111,9 @@ def export(
 
     Example: vidla export data/talks shards --format webdataset --scale short --where "language = 'en'"
     """
-    from curation.export import FORMATS, Selection, count_clips
-    from curation.export import export as export_to
+    from curation.export.export import FORMATS
+    from curation.export.export import export as export_to
+    from curation.export.selection import Selection, count_clips
 
     source, selection = Dataset(dataset), Selection(where, scale)
     if form not in FORMATS:
@@ -115,13 +121,32 @@ def export(
     total = None if form == "parquet" else count_clips(source, selection)
     unit = "rows" if form == "parquet" else "clips"
     with counting(unit, total) as advance:
-        report = export_to(source, out, form, selection, shard_clips, advance)
+        report = export_to(source, out, form, selection, shard_clips, held_out, advance)
     for line in report.failed:
         typer.echo(f"vidla: {line}", err=True)
     failed = f", {len(report.failed)} could not be cut" if report.failed else ""
     typer.echo(f"{report.present} {unit} in {out}, {report.kept} of them from an earlier run{failed}")
     if report.failed:
         raise typer.Exit(1)
+
+
+def card(
+    dataset: DatasetArgument,
+    out: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="write it there instead")] = None,
+    where: WhereOption = None,
+) -> None:
+    """Print the data card: sources, licences, models, prompts, settings, counts and limits, from the tables.
+
+    Example: vidla card data/talks -o README.md
+    """
+    from curation.card import card as card_of
+    from curation.export.selection import Selection
+
+    text = card_of(existing(Dataset(dataset)), Selection(where))
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        out.write_text(text, encoding="utf-8")
 
 
 def vacuum(dataset: DatasetArgument, wait: WaitOption = 0.0) -> None:

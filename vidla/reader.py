@@ -95,7 +95,7 @@ class DatasetReader:
 
         Raises UsageError if there is no such clip; DatasetError if it cannot be cut.
         """
-        from curation.export import cut_clip
+        from curation.export.cutting import cut_clip
 
         return cut_clip(self._dataset, clip_id, Path(out).absolute())
 

@@ -24,8 +24,8 @@ from curation.dataset.vacuum import parts_on_disk
 from curation.errors import DatasetError, UsageError
 from curation.ids import digest
 from curation.records import SCALES, PictureBox, Scale
+from curation.splits import held_out_sql, in_subset_sql
 from curation.texts.unrecognised import CLIPS_SQL
-from model.data.split import held_out_sql, in_subset_sql
 from model.settings import DataSettings
 
 BATCH_ROWS = 2**16

@@ -20,7 +20,7 @@ from curation.dataset.object_store import write_errors
 from curation.errors import DatasetError, InputError, UsageError
 from curation.ids import microseconds
 from curation.records import SCALES
-from model.data.split import held_out_sql
+from curation.splits import held_out_sql
 
 SCHEMA = pa.schema(
     [

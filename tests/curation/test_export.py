@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import av
+import datasets
 import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from curation import export as export_module
 from curation.dataset.commits import Replacement
 from curation.dataset.dataset import Dataset
 from curation.dataset.writer import Writer
 from curation.errors import DatasetError, UsageError
-from curation.export import FORMATS, MANIFEST, ExportReport, Format, Selection, export
+from curation.export import cutting
+from curation.export.export import FORMATS, Format, export
+from curation.export.hugging_face import METADATA
+from curation.export.manifest import MANIFEST
+from curation.export.report import ExportReport
+from curation.export.selection import Selection
 from curation.schema import TABLES
+from curation.splits import is_held_out
 from tests.support.bucket import Bucket
 from tests.support.dataset_files import FRAME_RATE, commit_rows, download_of, made_of, make_dataset, stored_media
 
@@ -37,7 +44,7 @@ def names_in(folder: Path) -> set[str]:
 def contents_of(folder: Path) -> dict[str, Any]:
     """The contents of all files except the manifest; for tables, whose parts have random names, their rows."""
     contents: dict[str, Any] = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != export_module.MANIFEST):
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST):
         name = str(path.relative_to(folder))
         if path.suffix == ".parquet":
             contents[name.split("/")[0]] = pq.read_table(path).to_pylist()
@@ -85,7 +92,7 @@ def test_a_second_export_writes_nothing(shared: Dataset, tmp_path: Path) -> None
 
 
 def test_an_interrupted_export_continues(shared: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cut, calls = export_module.cut, []
+    cut, calls = cutting.cut, []
 
     def stops(*args: object) -> None:
         calls.append(args)
@@ -93,14 +100,14 @@ def test_an_interrupted_export_continues(shared: Dataset, tmp_path: Path, monkey
             raise KeyboardInterrupt
         cut(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(export_module, "cut", stops)
+    monkeypatch.setattr(cutting, "cut", stops)
     with pytest.raises(KeyboardInterrupt):
         export(shared, tmp_path, "mp4")
     assert len(list(tmp_path.glob("*.mp4"))) == 3
     (tmp_path / ".vidla-left").mkdir()
     (tmp_path / ".vidla-left" / "clip.mp4").write_bytes(b"half")
     before = stamps(tmp_path)
-    monkeypatch.setattr(export_module, "cut", cut)
+    monkeypatch.setattr(cutting, "cut", cut)
     assert export(shared, tmp_path, "mp4") == ExportReport(present=14, kept=3)
     assert not list(tmp_path.glob(".vidla-*"))
     assert {n: t for n, t in stamps(tmp_path).items() if n in before} == {
@@ -144,6 +151,8 @@ def test_older_captions_that_say_nothing_are_null(tmp_path: Path, form: Format) 
     export(dataset, tmp_path / "out", form, Selection(scale="short"))
     if form == "parquet":
         rows = pq.read_table(tmp_path / "out" / "clips").to_pylist()
+    elif form == "hf":
+        rows = [row for path in (tmp_path / "out").rglob(METADATA) for row in pq.read_table(path).to_pylist()]
     elif form == "mp4":
         rows = [json.loads(path.read_bytes()) for path in (tmp_path / "out").glob("*.json") if path.name != MANIFEST]
     else:
@@ -171,7 +180,10 @@ def test_a_remote_dataset_gives_the_same_files_and_each_video_is_fetched_once(
     bucket.upload(shared.folder)
     here = export(shared, tmp_path / "here", form)
     assert export(Dataset(bucket.uri), tmp_path / "there", form) == here
-    assert contents_of(tmp_path / "there") == contents_of(tmp_path / "here")
+    found = [contents_of(tmp_path / name) for name in ("here", "there")]
+    for contents in found:
+        contents.pop("README.md", None)  # which has the dataset's name
+    assert found[0] == found[1]
     brought = [path for method, path, _ in bucket.answers() if method == "GET" and path.startswith("media/")]
     assert len(brought) == len(set(brought)) == (0 if form == "parquet" else 2)
 
@@ -331,3 +343,51 @@ def test_changed_tables_are_written_again(tmp_path: Path) -> None:
         commit_rows(writer, "more", {"clips": made_of(5, stored_media())["clips"]})
     assert export(dataset, out, "parquet").kept == 0
     assert count(out, "clips") == 14
+
+
+# --- for Hugging Face datasets --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(shared: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An export with one of the videos held out."""
+    out = tmp_path_factory.mktemp("hf") / "talks"
+    assert export(shared, out, "hf", shard_clips=5, held_out=0.5).present == 14
+    return out
+
+
+def test_datasets_loads_the_folder(folder: Path, shared: Dataset, tmp_path: Path) -> None:
+    loaded = datasets.load_dataset(str(folder), cache_dir=str(tmp_path))
+    videos = {split: set(loaded[split]["video_id"]) for split in loaded}
+    assert set().union(*videos.values()) == set(shared.read("videos")["video_id"].to_pylist())
+    assert all(is_held_out(video, 0.5) == (split == "test") for split, some in videos.items() for video in some)
+    rows = {row["clip_id"]: row for split in loaded for row in loaded[split]}
+    assert len(rows) == 14
+    for number in (0, 1):
+        for clip in made_of(number, stored_media(seed=number))["clips"]:
+            row = rows[clip.clip_id]
+            assert (row["caption_text"], row["language"]) == (clip.caption_text, "en")
+            assert json.loads(row["metadata"]) == {"topic": "bees"}
+            times = [time - clip.start for time in (3.0, 9.0, 15.0, 21.0) if clip.start <= time < clip.end]
+            assert [caption["time"] for caption in row["captions"]] == times
+            said = [(max(0.0, 6.0 * n), text) for n, text in enumerate(("Bees dance.", "They tell where flowers are."))]
+            assert [(s["start"], s["text"]) for s in row["sentences"]] == [
+                (start - clip.start, text) for start, text in said if start < clip.end and start + 6 > clip.start
+            ]
+            frames = row["video"].get_frames_in_range(0, 1).data
+            first = round(clip.start * FRAME_RATE)
+            assert abs(float(frames[0, :, -4:].float().mean()) - first) < 4, "the picture is the clip's first"
+
+
+def test_a_folder_is_brought_up_to_date(folder: Path, shared: Dataset, tmp_path: Path) -> None:
+    out = shutil.copytree(folder, tmp_path / "talks")
+    again = export(shared, out, "hf", shard_clips=5, held_out=0.5)
+    assert (again.present, again.kept) == (14, 14)
+    split = next(split for split in ("train", "test") if (out / split / "000001").exists())
+    (out / split / "000001" / "metadata.parquet").unlink()  # as a kill leaves nothing of it
+    (out / split / "000007").mkdir()
+    mended = export(shared, out, "hf", shard_clips=5, held_out=0.5)
+    assert (mended.present, mended.kept) == (14, 12)
+    assert contents_of(out) == contents_of(folder)
+    with pytest.raises(UsageError, match="holds another export"):
+        export(shared, out, "hf", shard_clips=5, held_out=0.1)

@@ -20,9 +20,9 @@ from curation.ids import content_digest, digest
 from curation.records import Clip, Row
 from curation.segments.tilings import tile
 from curation.settings import ScaleSettings, TilingSettings
+from curation.splits import is_held_out
 from model.data.clips import current_version, select_clips
 from model.data.media_cache import media_store
-from model.data.split import is_held_out
 from model.distributed import World
 from model.evaluation.evaluate import Encoder
 from model.evaluation.ranking import normalised, rank

@@ -23,10 +23,10 @@ from vidla.view.access import Guarded
 from vidla.view.audit import Audit, audit_page, rated, result
 from vidla.view.choice import Choice, literal
 from vidla.view.clip import clip_page
-from vidla.view.clips import clips_page, filters
 from vidla.view.columns import columns
 from vidla.view.compare import compare_page, versions
-from vidla.view.media import Frames, media_of, range_of
+from vidla.view.grid import clips_page, filters
+from vidla.view.media import FrameImages, media_of, range_of
 from vidla.view.tables import LiveTables
 
 KEPT = {"Cache-Control": "private, max-age=86400, immutable"}  # what a frame's id stands for never changes
@@ -59,7 +59,7 @@ class _Pages:
     def __init__(self, tables: LiveTables, rater: str) -> None:
         self._tables = tables
         self._rater = rater
-        self._frames = Frames(tables)
+        self._frames = FrameImages(tables)
         self._templates = Environment(
             loader=PackageLoader("vidla.view"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
             lstrip_blocks=True,

@@ -1,4 +1,4 @@
-"""Frames and stored media for the pages: by the rows that name them, never by a path."""
+"""FrameImages and stored media for the pages: by the rows that name them, never by a path."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 PIECE = 2**20  # bytes of media held at a time
 
 
-class Frames:
+class FrameImages:
     """Finds the images of frames. Remembers which part has which video: 12 bytes for each. Thread-safe."""
 
     def __init__(self, tables: LiveTables) -> None:
@@ -54,7 +54,7 @@ class Frames:
 
 
 @dataclass(frozen=True)
-class Media:
+class StoredFile:
     """A file of stored media."""
 
     tables: LiveTables
@@ -71,7 +71,7 @@ class Media:
 
 
 @functools.lru_cache(1024)
-def media_of(tables: LiveTables, video_id: str) -> Media | None:
+def media_of(tables: LiveTables, video_id: str) -> StoredFile | None:
     """The stored media of a video; None if there is none, or if it does not lie in the dataset."""
     rows = tables.rows(f"select media_uri from videos where video_id = {literal(video_id)}")
     if not rows:
@@ -80,7 +80,7 @@ def media_of(tables: LiveTables, video_id: str) -> Media | None:
     try:
         path = checked(uri) if dataset.folder is None else path_of_media(dataset.folder, uri)
         with read_errors(f"{dataset.uri}/{uri}"):
-            return Media(tables, uri, obstore.head(dataset.store, uri)["size"]) if path else None
+            return StoredFile(tables, uri, obstore.head(dataset.store, uri)["size"]) if path else None
     except FileNotFoundError:
         return None
 

@@ -12,7 +12,8 @@ import vidla
 from curation.dataset.dataset import Dataset
 from curation.dataset.media_paths import checked, path_of_media
 from curation.dataset.writer import Writer
-from curation.export import Selection, export
+from curation.export.export import export
+from curation.export.selection import Selection
 from model.data.media_cache import media_store
 from tests.support.dataset_files import commit_rows, made_of, make_dataset, stored_media
 

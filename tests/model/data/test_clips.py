@@ -19,8 +19,8 @@ from curation.dataset.vacuum import vacuum
 from curation.dataset.writer import Writer
 from curation.errors import DatasetError, UsageError
 from curation.records import Clip, PictureBox
+from curation.splits import is_held_out, is_in_subset
 from model.data.clips import Clips, DatasetVersion, Split, boxes_of, pin_version, resume_version, select_clips
-from model.data.split import is_held_out, is_in_subset
 from model.settings import DataSettings
 from tests.support.dataset_files import add_videos, commit_rows, made_of, make_dataset, stored_media
 

@@ -16,7 +16,7 @@ from curation.dataset.writer import Writer
 from curation.errors import DatasetError, UsageError
 from curation.ids import clip_id_of, video_id_of
 from curation.records import SCALES, Clip
-from model.data.split import is_held_out
+from curation.splits import is_held_out
 from model.evaluation.hierarchical import SCHEMA, HierarchicalSet, choose_triplets, write_set
 from tests.support.dataset_files import commit_rows
 

@@ -14,8 +14,8 @@ import torch
 
 from benchmarks.finetuning import TORCHRUN, recall, train
 from curation.errors import ConfigError, DatasetError, UsageError
+from curation.splits import is_held_out
 from model.data.clips import ClipRow, Clips
-from model.data.split import is_held_out
 from model.distributed import World
 from model.settings import DataSettings
 from model.training import run_folder

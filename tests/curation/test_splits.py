@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curation.ids import video_id_of
-from model.data.split import held_out_sql, in_subset_sql, is_held_out, is_in_subset
+from curation.splits import held_out_sql, in_subset_sql, is_held_out, is_in_subset
 
 VIDEOS = [video_id_of("youtube", f"video-{number}") for number in range(20_000)]
 shares = st.floats(0, 1)
