@@ -24,9 +24,11 @@ _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "
 
 _QUERIES = {
     "scales": """
-        select scale, count(*) as clips, sum("end" - start) / 3600 as hours from {chosen} group by 1 order by 3 desc, 1""",
+        select scale, count(*) as clips, sum("end" - start) / 3600 as hours
+        from {chosen} group by 1 order by 3 desc, 1""",
     "languages": """
-        select coalesce(language, 'unknown') as language, count(*) as clips from {chosen} group by 1 order by 2 desc, 1""",
+        select coalesce(language, 'unknown') as language, count(*) as clips
+        from {chosen} group by 1 order by 2 desc, 1""",
     "texts": """
         select 'subtitle' as text, coalesce(subtitle_status, 'none') as status,
             coalesce(subtitle_source, '–') as source, count(*) as clips
