@@ -11,7 +11,7 @@ DISK_FULL_STATUS = 74
 
 
 def one_line(error: object, most: int | None = None) -> str:
-    """What an error says, in one line of at most `most` characters; the name of its type if it says nothing.
+    r"""What an error says, in one line of at most `most` characters; the name of its type if it says nothing.
 
     >>> one_line(OSError("no\n  room")), one_line(ValueError())
     ('no room', 'ValueError')

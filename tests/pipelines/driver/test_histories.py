@@ -62,7 +62,7 @@ class Histories(RuleBasedStateMachine):
         self.location = self.folder / "dataset"
         shutil.copytree(begun(), self.location)
         self.world = World(list(FIRST), dict(SECONDS))
-        self.asked, self.forgotten = set(FIRST), set[int]()
+        self.forgotten = set[int]()
         self.last: tuple[str, ...] = ()
         self.outage = False
         self.writers = 0
@@ -75,13 +75,17 @@ class Histories(RuleBasedStateMachine):
 
     def complete(self, changes: tuple[str, ...], *, prune: bool = False) -> None:
         self.last = changes
-        self.asked = set(self.world.listed) | (set() if prune else self.asked)
+        asked = set(self.world.listed) | (set() if prune else self.requested())
         assert run(self.world, self.location, *changes, prune=prune) == 0, "the books balance"
         if self.outage:
             assert run(self.world, self.location, *changes, retry=True) == 0
             self.outage = False
         stated = {column: self.stated(column) for column in ("metadata", "ids")}
-        check(self.location, self.asked - self.forgotten, *changes, **stated)
+        check(self.location, asked - self.forgotten, *changes, **stated)
+
+    def requested(self) -> set[int]:
+        """What runs have asked for so far, those that were killed too."""
+        return {number_of(row) for row in Dataset(str(self.location)).read("requests").to_pylist()}
 
     def stated(self, column: str) -> dict[int, str]:
         """By number, what the list says of its videos, and has said of those that it does not name any more."""
