@@ -1,9 +1,10 @@
-"""The command `vidla view`."""
+"""The commands that show a dataset as pages: `vidla view` and `vidla report`."""
 
 from __future__ import annotations
 
 import getpass
 import socket
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -50,6 +51,25 @@ def view(
     shown_app = application(source, token, [host], rater or getpass.getuser())
     config = uvicorn.Config(shown_app, log_level="warning", server_header=False, timeout_graceful_shutdown=1)
     uvicorn.Server(config).run(sockets=[listening])
+
+
+def report(
+    dataset: DatasetArgument,
+    out: Annotated[Path, typer.Option("-o", metavar="FILE", help="where the page is written")] = Path("report.html"),
+    sample: Annotated[int, typer.Option("--sample", metavar="N", min=0, help="clips shown, drawn at random")] = 24,
+    seed: Annotated[str, typer.Option("--seed", metavar="S", help="of the draw: the same draws the same")] = "1",
+) -> None:
+    """Write a dataset's overview, a sample of its clips and its rejects as one page that needs nothing else.
+
+    Example: vidla report data/talks -o report.html
+    """
+    from vidla.view.report import report as page_of
+
+    source = Dataset(dataset, patient=False)
+    if not source.exists():
+        raise source.missing()
+    out.write_text(page_of(source, sample, seed), encoding="utf-8")
+    typer.echo(f"{out} has {out.stat().st_size / 1e6:,.1f} MB")
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -28,6 +27,7 @@ from vidla.view.compare import compare_page, versions
 from vidla.view.grid import clips_page, filters
 from vidla.view.media import FrameImages, media_of, range_of
 from vidla.view.tables import LiveTables
+from vidla.view.templating import templates
 
 KEPT = {"Cache-Control": "private, max-age=86400, immutable"}  # what a frame's id stands for never changes
 
@@ -60,11 +60,7 @@ class _Pages:
         self._tables = tables
         self._rater = rater
         self._frames = FrameImages(tables)
-        self._templates = Environment(
-            loader=PackageLoader("vidla.view"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-            lstrip_blocks=True,
-        )  # fmt: skip
-        self._templates.filters |= {"clock": clock, "number": number}
+        self._templates = templates(linked=True)
 
     def overview(self, request: Request) -> Response:
         shown = {
@@ -174,26 +170,3 @@ class _Pages:
         shown.setdefault("rater", self._rater)
         found = self._templates.get_template(template).render(uri=self._tables.dataset.uri, **shown)
         return HTMLResponse(found, status)
-
-
-def clock(seconds: float) -> str:
-    """A time as people write it.
-
-    >>> clock(75.25), clock(3661)
-    ('1:15.2', '1:01:01.0')
-    """
-    minutes, rest = divmod(seconds, 60)
-    hours, minutes = divmod(int(minutes), 60)
-    whole = f"{hours}:{minutes:02}" if hours else f"{minutes}"
-    return f"{whole}:{int(rest * 10) / 10:04.1f}"
-
-
-def number(value: float) -> str:
-    """A number in as few digits as tell it.
-
-    >>> number(1234567), number(0.12345), number(12.0)
-    ('1,234,567', '0.123', '12')
-    """
-    if isinstance(value, int) or value == int(value):
-        return f"{int(value):,}"
-    return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"

@@ -118,9 +118,13 @@ class Choice:
 
     def rows(self, *selected: str) -> str:
         """The query for the rows of the page."""
-        what = ", ".join(map(quoted, selected)) or "*"
         offset = f" offset {(self.page - 1) * PAGE}" if self.page > 1 else ""
-        return f"select {what} {self.source(*selected)} {self.order} limit {PAGE}{offset}"
+        return self.first(PAGE, *selected) + offset
+
+    def first(self, number: int, *selected: str) -> str:
+        """The query for the first rows of all pages."""
+        what = ", ".join(map(quoted, selected)) or "*"
+        return f"select {what} {self.source(*selected)} {self.order} limit {number}"
 
     def command(self, dataset: str) -> str:
         """The command that prints the rows of the page."""

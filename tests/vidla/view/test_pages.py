@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import html
 import re
+import subprocess
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -29,6 +31,7 @@ from tests.support.viewing import Shown, shown
 from vidla.rows import read
 from vidla.view.choice import Choice
 
+Vidla = Callable[..., subprocess.CompletedProcess[str]]
 NASTY = "\"'><script>hit()</script><img src=x onerror=hit()>{{ 7*7 }}</textarea>' or 1=1 --\u202e\x1b[2J"
 
 
@@ -204,3 +207,15 @@ def test_versions_are_compared(tmp_path: Path) -> None:
             vacuum(writer)
         answer = view.get("compare", a="run:run-1", b="now")
         assert answer.status == 500 and "cannot be read any more" in answer.text
+
+
+def test_a_report_is_one_page_that_needs_nothing_else(dataset: Dataset, tmp_path: Path, vidla: Vidla) -> None:
+    out = tmp_path / "report.html"
+    done = vidla("report", dataset.folder, "-o", out, "--sample", "5")
+    assert done.returncode == 0 and done.stdout.startswith(f"{out} has ")
+    page = out.read_text()
+    for part in ("The books balance.", "no luck", "5 clips drawn at random", 'data-column="duration"', "A bee"):
+        assert part in page
+    assert page.count("data:image/jpeg;base64,") == 5
+    assert not re.search(r'(href|src)="(?!data:)', page) and "<script" not in page and "url(" not in page
+    assert vidla("report", tmp_path / "none").returncode == 1
