@@ -91,11 +91,13 @@ def _write(dataset: Dataset, frame_id: str | None, clip_id: str | None, out: Pat
 
 
 def export(
-    dataset: DatasetArgument,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="a new folder, or the folder of the same export")],
+    dataset: Annotated[str | None, typer.Argument(metavar="DIR", help="the dataset: a path, or a URI")] = None,
+    out: Annotated[
+        Path | None, typer.Argument(metavar="OUT", help="a new folder, or the folder of the same export")
+    ] = None,
     form: Annotated[
-        str, typer.Option("--format", metavar="FORMAT", help="mp4, webdataset, hf (for `datasets`) or parquet")
-    ],
+        str | None, typer.Option("--format", metavar="FORMAT", help="mp4, webdataset, hf or parquet")
+    ] = None,
     where: WhereOption = None,
     scale: Annotated[str | None, typer.Option("--scale", metavar="SCALE", help="short, medium or long")] = None,
     shard_clips: Annotated[
@@ -104,17 +106,27 @@ def export(
     held_out: Annotated[
         float, typer.Option("--held-out", metavar="SHARE", min=0, max=1, help="videos in the split test of hf")
     ] = 0.02,
+    check: Annotated[
+        Path | None, typer.Option("--check", metavar="OUT", help="read all of an export instead, wherever it is now")
+    ] = None,
 ) -> None:
     """Export clips, cut by packet copy, with their texts; or the tables as plain folders of Parquet.
 
     Repeat the command to continue an interrupted export, or to bring it up to date.
 
     Example: vidla export data/talks shards --format webdataset --scale short --where "language = 'en'"
+
+    Example: vidla export --check shards
     """
     from curation.export.export import FORMATS
     from curation.export.export import export as export_to
     from curation.export.selection import Selection, count_clips
 
+    if check is not None:
+        _check_export(check)
+        return
+    if dataset is None or out is None or form is None:
+        raise UsageError("name a dataset, a folder and a format: vidla export DIR OUT --format FORMAT")
     source, selection = Dataset(dataset), Selection(where, scale)
     if form not in FORMATS:
         raise UsageError(f"no format is called '{form}'; there are {', '.join(FORMATS)}")
@@ -127,6 +139,19 @@ def export(
     failed = f", {len(report.failed)} could not be cut" if report.failed else ""
     typer.echo(f"{report.present} {unit} in {out}, {report.kept} of them from an earlier run{failed}")
     if report.failed:
+        raise typer.Exit(1)
+
+
+def _check_export(out: Path) -> None:
+    from curation.export.sums import check
+
+    with counting("files", None) as advance:
+        report = check(out, advance)
+    for line in report.faults:
+        typer.echo(f"vidla: {line}", err=True)
+    clips = f", {report.clips:,} clips" if report.clips else ""
+    typer.echo(f"{report.files:,} files, {report.size / 1e6:,.1f} MB{clips}: {len(report.faults) or 'no'} faults")
+    if report.faults:
         raise typer.Exit(1)
 
 

@@ -20,6 +20,7 @@ from curation.export.mp4_files import write_files
 from curation.export.parquet_tables import write_tables
 from curation.export.report import ExportReport, Progress
 from curation.export.selection import EVERYTHING, Selection, clips_of, count_clips
+from curation.export.sums import take_back, write_sums
 from curation.export.webdataset import write_shards
 from curation.records import SCALES
 
@@ -49,15 +50,17 @@ def export(
     about: dict[str, Any] = {"dataset": dataset.uri, "format": form, "where": selection.where, "scale": selection.scale}
     about |= {"shard_clips": shard_clips} if form in ("webdataset", "hf") else {}
     claim(dataset, out, about | ({"held_out": held_out} if form == "hf" else {}))
-    if form == "parquet":
-        return write_tables(dataset, out, selection, progress)
-    clips = clips_of(dataset, selection)
+    before = take_back(out)
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=out) as scratch:
-        cutter = Cutter(dataset, Path(scratch))
-        if form == "mp4":
-            return write_files(cutter, out, clips, progress)
-        if form == "hf":
+        cutter, clips = Cutter(dataset, Path(scratch)), clips_of(dataset, selection)
+        if form == "parquet":
+            done = write_tables(dataset, out, selection, progress)
+        elif form == "mp4":
+            done = write_files(cutter, out, clips, progress)
+        elif form == "webdataset":
+            done = write_shards(cutter, out, clips, shard_clips, progress)
+        else:
             done = write_folder(cutter, out, clips, shard_clips, held_out, progress)
             (out / "README.md").write_text(card(dataset, selection, CONFIGS), encoding="utf-8")
-            return done
-        return write_shards(cutter, out, clips, shard_clips, progress)
+    write_sums(out, before)
+    return done

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
+import subprocess
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from curation.export.hugging_face import METADATA
 from curation.export.manifest import MANIFEST
 from curation.export.report import ExportReport
 from curation.export.selection import Selection
+from curation.export.sums import SUMS, check
 from curation.schema import TABLES
 from curation.splits import is_held_out
 from tests.support.bucket import Bucket
@@ -44,7 +47,7 @@ def names_in(folder: Path) -> set[str]:
 def contents_of(folder: Path) -> dict[str, Any]:
     """The contents of all files except the manifest; for tables, whose parts have random names, their rows."""
     contents: dict[str, Any] = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST):
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in (MANIFEST, SUMS)):
         name = str(path.relative_to(folder))
         if path.suffix == ".parquet":
             contents[name.split("/")[0]] = pq.read_table(path).to_pylist()
@@ -55,7 +58,7 @@ def contents_of(folder: Path) -> dict[str, Any]:
 
 def stamps(folder: Path) -> dict[str, int]:
     """When each file was last written."""
-    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != SUMS}
 
 
 # --- mp4 ------------------------------------------------------------------------------------------------------------
@@ -67,7 +70,7 @@ def test_each_clip_is_a_file_of_its_range_with_its_texts(shared: Dataset, tmp_pa
     assert export(shared, out, "mp4", progress=reported.append) == ExportReport(present=14)
     assert sum(reported) == 14
     clips = {row["clip_id"]: row for row in shared.read("clips").to_pylist()}
-    assert names_in(out) == {f"{c}{s}" for c in clips for s in (".mp4", ".json")} | {"vidla-export.json"}
+    assert names_in(out) == {f"{c}{s}" for c in clips for s in (".mp4", ".json")} | {MANIFEST, SUMS}
     for clip_id, clip in clips.items():
         about = json.loads((out / f"{clip_id}.json").read_text())
         for name in ("clip_id", "start", "end", "subtitle_text", "caption_text", "parent_id", "frame_ids"):
@@ -259,7 +262,7 @@ def test_shards_hold_three_files_a_clip_in_order_and_are_the_same_each_time(shar
     assert export(shared, first, "webdataset", shard_clips=5).present == 14
     export(shared, second, "webdataset", shard_clips=5)
     shards = ["clips-000000.tar", "clips-000001.tar", "clips-000002.tar"]
-    assert names_in(first) == {*shards, "vidla-export.json"}
+    assert names_in(first) == {*shards, MANIFEST, SUMS}
     keys = [name for shard in shards for name in members(first / shard)]
     assert len(keys) == 3 * 14
     by_key = [tuple(name.partition(".")[::2]) for name in keys]
@@ -391,3 +394,62 @@ def test_a_folder_is_brought_up_to_date(folder: Path, shared: Dataset, tmp_path:
     assert contents_of(out) == contents_of(folder)
     with pytest.raises(UsageError, match="holds another export"):
         export(shared, out, "hf", shard_clips=5, held_out=0.1)
+
+
+# --- checking -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_an_export_checks_itself(shared: Dataset, tmp_path: Path, form: Format) -> None:
+    out = tmp_path / "out"
+    export(shared, out, form)
+    report = check(out)
+    assert not report.faults and report.clips == (0 if form == "parquet" else 14)
+    assert subprocess.run(["b2sum", "-c", "--quiet", SUMS], cwd=out, check=False).returncode == 0
+    sums = (out / SUMS).read_text()
+    export(shared, out, form)
+    assert (out / SUMS).read_text() == sums
+
+
+@pytest.mark.hostile("datasets")
+@pytest.mark.parametrize("harm", ["a bit", "gone", "shorter", "another", "left over", "unfinished", "no export"])
+@pytest.mark.parametrize("form", FORMATS)
+def test_what_is_wrong_with_an_export_is_found(shared: Dataset, tmp_path: Path, form: Format, harm: str) -> None:
+    out = tmp_path / "out"
+    export(shared, out, form)
+    victim = max((path for path in out.rglob("*") if path.suffix in (".mp4", ".tar", ".parquet")), key=str)
+    name, data = victim.relative_to(out).as_posix(), victim.read_bytes()
+    if harm == "a bit":
+        victim.write_bytes(data[:100] + bytes([data[100] ^ 1]) + data[101:])
+    elif harm == "gone":
+        victim.unlink()
+    elif harm == "shorter":
+        victim.write_bytes(data[:-1])
+    elif harm == "another":
+        (out / "x.mp4").write_bytes(b"")
+    elif harm == "left over":
+        (out / ".vidla-abc").mkdir()
+    else:
+        (out / (SUMS if harm == "unfinished" else MANIFEST)).unlink()
+        with pytest.raises(UsageError, match="was not finished" if harm == "unfinished" else "is not an export"):
+            check(out)
+        return
+    found = check(out).faults
+    expected = {
+        "a bit": f"{name} is not what was written",
+        "gone": f"{name} is missing",
+        "shorter": f"{name} is not what was written",
+        "another": "x.mp4 is not of this export",
+        "left over": ".vidla-abc is left of an export that was killed",
+    }
+    assert found == [expected[harm]]
+
+
+def test_a_file_that_was_changed_back_in_time_is_read_again(shared: Dataset, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    export(shared, out, "mp4")
+    clip = min(out.glob("*.mp4"))
+    clip.write_bytes(b"other")
+    os.utime(clip, (0, 0))
+    export(shared, out, "mp4")  # keeps it, since its row is the same
+    assert not check(out).faults
