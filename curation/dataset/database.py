@@ -8,10 +8,13 @@ import functools
 import os
 import secrets
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
+
+from curation.errors import UsageError
 
 SQL_MEMORY = "1GB"  # of all queries that run at once; more is spilled to disk
 SQL_THREADS = 4  # each uses some of this memory
@@ -33,6 +36,22 @@ def transaction() -> Iterator[duckdb.DuckDBPyConnection]:
     with connect() as connection:
         connection.begin()
         yield connection
+
+
+@contextlib.contextmanager
+def stopped_after(connection: duckdb.DuckDBPyConnection, seconds: float | None) -> Iterator[None]:
+    """Stop what a connection is asked for in here when it takes longer. Raises UsageError."""
+    if seconds is None:
+        yield
+        return
+    timer = threading.Timer(seconds, connection.interrupt)
+    timer.start()
+    try:
+        yield
+    except duckdb.InterruptException:
+        raise UsageError(f"the query takes longer than {seconds:g} s, and was stopped") from None
+    finally:
+        timer.cancel()
 
 
 @functools.lru_cache(1)

@@ -269,9 +269,12 @@ class Dataset:
         (answer,) = self.sql_each([query])
         return answer
 
-    def sql_each(self, queries: Sequence[str]) -> list[pa.Table]:
-        """The answers to several queries, one after the other, on the current tables."""
-        with self._tables(queries) as connection:
+    def sql_each(self, queries: Sequence[str], within_s: float | None = None) -> list[pa.Table]:
+        """The answers to several queries, one after the other, on the current tables.
+
+        Raises UsageError too if they take longer than `within_s` together.
+        """
+        with self._tables(queries) as connection, database.stopped_after(connection, within_s):
             return [connection.sql(query).to_arrow_table() for query in queries]
 
     def stream(self, query: str, versions: Mapping[str, int] = MappingProxyType({})) -> Iterator[pa.RecordBatch]:

@@ -6,6 +6,7 @@ import functools
 import re
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import obstore
@@ -18,6 +19,8 @@ from vidla.view.tables import LiveTables
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 PIECE = 2**20  # bytes of media held at a time
+_READERS = 8  # parts that are read at a time
+_MOST_INDEXES = 32
 
 
 class FrameImages:
@@ -26,16 +29,14 @@ class FrameImages:
     def __init__(self, tables: LiveTables) -> None:
         self._tables = tables
         self._lock = threading.Lock()
-        self._parts: list[str] = []
-        self._index: VideoIndex | None = None
+        self._indexed: list[tuple[list[str], VideoIndex]] = []  # parts that were read together
 
     def image(self, frame_id: str) -> bytes | None:
         """The JPEG of a frame; None if there is none."""
         video_id = frame_id.rpartition(".")[0]
-        parts, index = self._indexed()
-        for number in index.places_of(video_id):
+        for part in self._parts_of(video_id):
             try:
-                rows = read_video(self._tables.dataset, "frames", parts[number], video_id, ["image"], {frame_id})
+                rows = read_video(self._tables.dataset, "frames", part, video_id, ["image"], {frame_id})
             except FileNotFoundError:  # it has been replaced since
                 continue
             if rows.num_rows:
@@ -43,14 +44,19 @@ class FrameImages:
                 return image
         return None
 
-    def _indexed(self) -> tuple[list[str], VideoIndex]:
+    def _parts_of(self, video_id: str) -> list[str]:
         now = self._tables.now()
-        parts = sorted(now.arrow("frames").files)
+        live = set(now.arrow("frames").files)
         with self._lock:
-            if self._index is None or parts != self._parts:
-                videos = (now.read_part("frames", part, ["video_id"])["video_id"] for part in parts)
-                self._parts, self._index = parts, VideoIndex.of(videos)
-            return self._parts, self._index
+            if len(self._indexed) > _MOST_INDEXES:
+                self._indexed = []
+            new = sorted(live.difference(*(parts for parts, _ in self._indexed)))
+            if new:
+                with ThreadPoolExecutor(_READERS) as pool:
+                    videos = pool.map(lambda part: now.read_part("frames", part, ["video_id"])["video_id"], new)
+                    self._indexed.append((new, VideoIndex.of(videos)))
+            found = [parts[number] for parts, index in self._indexed for number in index.places_of(video_id)]
+        return [part for part in found if part in live]
 
 
 @dataclass(frozen=True)
@@ -70,9 +76,14 @@ class StoredFile:
             yield bytes(piece)
 
 
-@functools.lru_cache(1024)
 def media_of(tables: LiveTables, video_id: str) -> StoredFile | None:
     """The stored media of a video; None if there is none, or if it does not lie in the dataset."""
+    tables.now()
+    return _media_of(tables, tables.commit, video_id)
+
+
+@functools.lru_cache(1024)
+def _media_of(tables: LiveTables, commit: int, video_id: str) -> StoredFile | None:
     rows = tables.rows(f"select media_uri from videos where video_id = {literal(video_id)}")
     if not rows:
         return None

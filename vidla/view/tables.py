@@ -15,6 +15,7 @@ from curation.dataset.snapshots import DatasetSnapshot, versions_now
 from curation.dataset.verdicts import labels_now
 
 FRESH_S = 1.0  # for which tables are taken for current
+PATIENCE_S = 30.0  # after which a query is stopped: another reader waits for the processors
 
 Row = Mapping[str, Any]
 
@@ -35,7 +36,8 @@ class LiveTables:
         self.dataset = dataset
         self._lock = threading.Lock()
         self._snapshot: DatasetSnapshot | None = None
-        self._commit = -1
+        self.commit = -1
+        """the number of that commit"""
         self._looked_at = -FRESH_S
 
     def now(self) -> DatasetSnapshot:
@@ -43,8 +45,8 @@ class LiveTables:
         with self._lock:
             if self._snapshot is None or time.monotonic() - self._looked_at >= FRESH_S:
                 commit = max((number for number, _ in recent_commits(self.dataset, 1)), default=0)
-                if self._snapshot is None or commit != self._commit:
-                    self._snapshot, self._commit = _Snapshot(self.dataset.uri, versions_now(self.dataset)), commit
+                if self._snapshot is None or commit != self.commit:
+                    self._snapshot, self.commit = _Snapshot(self.dataset.uri, versions_now(self.dataset)), commit
                 self._looked_at = time.monotonic()
             return self._snapshot
 
@@ -54,4 +56,4 @@ class LiveTables:
 
     def rows_of_each(self, queries: Sequence[str]) -> list[list[Row]]:
         """The answers to several queries on the same tables."""
-        return [answer.to_pylist() for answer in self.now().sql_each(queries)]
+        return [answer.to_pylist() for answer in self.now().sql_each(queries, PATIENCE_S)]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from urllib.parse import urlsplit
 
 import pytest
 
 from curation.dataset.dataset import Dataset
+from curation.errors import UsageError
 from tests.support.dataset_files import download_of
 from tests.support.viewing import Shown, shown
 
@@ -131,3 +133,13 @@ def test_a_view_for_other_machines_keeps_its_token(dataset: Dataset) -> None:
         assert at.get().status == 200
         assert at.ask("GET", "/").status == 403
         assert at.get(headers={"Host": "evil.example"}).status == 403
+
+
+@pytest.mark.hostile("datasets")
+def test_a_query_without_end_is_stopped_and_costs_others_nothing(dataset: Dataset) -> None:
+    endless = "exists (select sum(a.range * b.range) from range(1000000) a, range(1000000) b)"
+    began = time.monotonic()
+    with pytest.raises(UsageError, match=r"takes longer than 0\.5 s"):
+        dataset.sql_each([f"select * from clips where {endless}"], 0.5)
+    assert time.monotonic() - began < 20
+    assert len(dataset.sql("select 1 as one")) == 1

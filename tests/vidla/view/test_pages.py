@@ -6,6 +6,7 @@ import dataclasses
 import html
 import re
 import subprocess
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,6 +31,7 @@ from tests.support.dataset_files import (
 from tests.support.viewing import Shown, shown
 from vidla.rows import read
 from vidla.view.choice import Choice
+from vidla.view.tables import FRESH_S
 
 Vidla = Callable[..., subprocess.CompletedProcess[str]]
 NASTY = "\"'><script>hit()</script><img src=x onerror=hit()>{{ 7*7 }}</textarea>' or 1=1 --\u202e\x1b[2J"
@@ -158,8 +160,9 @@ def test_what_a_run_writes_is_seen(tmp_path: Path) -> None:
     with shown(str(dataset.folder)) as view:
         assert "<h1>7 clips</h1>" in view.get("clips").text
         with Writer(dataset, "run-2", {"command": ["curate"]}) as writer:
-            assert "is writing to the dataset" in view.get("state").text
+            assert "is writing to the dataset" in view.get("state").text, "which is read each time"
             add_videos(writer, [7])
+        time.sleep(FRESH_S)
         assert "<h1>14 clips</h1>" in view.get("clips").text
         assert download_of(7).video_id in view.get("clips", sort="-video_id").text
         assert "run-2" in view.get("state").text
