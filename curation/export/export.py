@@ -17,8 +17,8 @@ from curation.export.cutting import TEMPORARY, Cutter
 from curation.export.hugging_face import CONFIGS, write_folder
 from curation.export.manifest import claim
 from curation.export.mp4_files import write_files
+from curation.export.outcome import ExportReport, Progress
 from curation.export.parquet_tables import write_tables
-from curation.export.report import ExportReport, Progress
 from curation.export.selection import EVERYTHING, Selection, clips_of, count_clips
 from curation.export.sums import take_back, write_sums
 from curation.export.webdataset import write_shards

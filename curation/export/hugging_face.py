@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.export.cutting import Cutter
-from curation.export.report import ExportReport, Progress, recorded
+from curation.export.outcome import ExportReport, Progress, recorded
 from curation.export.selection import OF_VIDEO, RUN_COLUMNS, Row
 from curation.schema import TABLES
 from curation.splits import is_held_out

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from curation.export.cutting import Cutter
 from curation.export.manifest import MANIFEST
-from curation.export.report import ExportReport, Progress, recorded
+from curation.export.outcome import ExportReport, Progress, recorded
 from curation.export.selection import Row, as_json
 
 

@@ -15,7 +15,7 @@ from curation.dataset.dataset import Dataset
 from curation.dataset.parts import Lineage, PartWriter
 from curation.dataset.snapshots import versions_now
 from curation.export.cutting import TEMPORARY
-from curation.export.report import ExportReport, Progress
+from curation.export.outcome import ExportReport, Progress
 from curation.export.selection import EVERYTHING, Selection
 from curation.schema import TABLES
 from curation.texts.unrecognised import CLIPS_SQL

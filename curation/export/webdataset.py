@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from curation.export.cutting import Cutter
-from curation.export.report import ExportReport, Progress, recorded
+from curation.export.outcome import ExportReport, Progress, recorded
 from curation.export.selection import Row, as_json
+
+INDEX = "index.json"
 
 
 def write_shards(cutter: Cutter, out: Path, clips: Iterable[Row], shard_clips: int, progress: Progress) -> ExportReport:
@@ -30,7 +33,19 @@ def write_shards(cutter: Cutter, out: Path, clips: Iterable[Row], shard_clips: i
     for stale in out.glob("clips-*.tar"):
         if int(stale.stem.removeprefix("clips-")) >= number:
             stale.unlink()
+    _write_index(out)
     return exported
+
+
+def _write_index(out: Path) -> None:
+    """Write index.json, by which `webdataset` and `wids` know the shards, and how many clips and bytes each has."""
+    shards = []
+    for shard in sorted(out.glob("clips-*.tar")):
+        with tarfile.open(shard) as tar:
+            clips = sum(name.endswith(".mp4") for name in tar.getnames())
+        shards.append({"url": shard.name, "nsamples": clips, "filesize": shard.stat().st_size})
+    index = {"__kind__": "wids-shard-index-v1", "wids_version": 1, "shardlist": shards}
+    (out / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
 
 
 def _holds(shard: Path, clips: Iterable[Row]) -> bool:

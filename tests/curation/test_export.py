@@ -25,9 +25,10 @@ from curation.export import cutting
 from curation.export.export import FORMATS, Format, export
 from curation.export.hugging_face import METADATA
 from curation.export.manifest import MANIFEST
-from curation.export.report import ExportReport
+from curation.export.outcome import ExportReport
 from curation.export.selection import Selection
 from curation.export.sums import SUMS, check
+from curation.export.webdataset import INDEX
 from curation.schema import TABLES
 from curation.splits import is_held_out
 from tests.support.bucket import Bucket
@@ -58,7 +59,7 @@ def contents_of(folder: Path) -> dict[str, Any]:
 
 def stamps(folder: Path) -> dict[str, int]:
     """When each file was last written."""
-    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != SUMS}
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.name not in (SUMS, INDEX)}
 
 
 # --- mp4 ------------------------------------------------------------------------------------------------------------
@@ -262,7 +263,7 @@ def test_shards_hold_three_files_a_clip_in_order_and_are_the_same_each_time(shar
     assert export(shared, first, "webdataset", shard_clips=5).present == 14
     export(shared, second, "webdataset", shard_clips=5)
     shards = ["clips-000000.tar", "clips-000001.tar", "clips-000002.tar"]
-    assert names_in(first) == {*shards, MANIFEST, SUMS}
+    assert names_in(first) == {*shards, INDEX, MANIFEST, SUMS}
     keys = [name for shard in shards for name in members(first / shard)]
     assert len(keys) == 3 * 14
     by_key = [tuple(name.partition(".")[::2]) for name in keys]
@@ -292,7 +293,7 @@ def test_complete_shards_are_kept_and_the_others_written_again(tmp_path: Path) -
         gone = Replacement("clips", ("clip_id",), frozenset((c,) for c in clips[7:]), parts)
         commit_rows(writer, "fewer", {}, [gone])
     assert export(dataset, out, "webdataset", shard_clips=5) == ExportReport(present=7, kept=5)
-    assert names_in(out) == {"clips-000000.tar", "clips-000001.tar", MANIFEST, SUMS}
+    assert names_in(out) == {"clips-000000.tar", "clips-000001.tar", INDEX, MANIFEST, SUMS}
     assert len(members(out / "clips-000001.tar")) == 6
 
 
