@@ -108,14 +108,19 @@ def try_prompt(
     given: Annotated[
         str | None, typer.Option("--as", metavar="INPUT", help="the prompt's input: frames, subtitles or captions")
     ] = None,
+    page: Annotated[
+        Path | None, typer.Option("--page", metavar="FILE", help="also write the answers as HTML, with the pictures")
+    ] = None,
     folder: Folder = None,
     config: ConfigOption = None,
     assignments: SetOption = None,
 ) -> None:
-    """Try a prompt on some rows of a dataset; nothing is written.
+    """Try a prompt on some rows of a dataset, to which nothing is written.
 
     Prints inputs and answers. The input is the one that the configuration uses the prompt for; for a prompt that it
     does not use, set --as.
+
+    Example: vidla prompts try caption-frame --dataset data/talks --n 20 --page answers.html
 
     Example: vidla prompts try my-summary --as subtitles --dataset data/talks --n 5 --prompts my-prompts
     """
@@ -139,8 +144,11 @@ def try_prompt(
         table.add_row(*map(_cell, _cells(row)))
     console = wide_console()
     unit = "frame" if kind == "frames" else "clip"
-    console.print(f"{len(trial.rows)} {unit}{'s' if len(trial.rows) > 1 else ''}, by {escape(maker)}", highlight=False)
+    title = f"{len(trial.rows)} {unit}{'s' if len(trial.rows) > 1 else ''}, by {maker}"
+    console.print(escape(title), highlight=False)
     console.print(table)
+    if page is not None:
+        page.write_text(_page(f"{id}: {title}", trial.rows), encoding="utf-8")
 
 
 # --- choosing a prompt ----------------------------------------------------------------------------------------------
@@ -211,6 +219,13 @@ def _cells(row: TrialRow) -> tuple[str, str, str, str, str]:
         return row.shown, outcome.raw_text, outcome.answer.text or "–", status, tokens
     why = f"truncated, since the answer was {outcome.fault}{answers}{hint}"
     return row.shown, outcome.raw_text, fallback, why, tokens
+
+
+def _page(title: str, rows: Sequence[TrialRow]) -> str:
+    from vidla.view.templating import embedded, templates
+
+    shown = [(embedded(row.image) if row.image else None, _cells(row)) for row in rows]
+    return templates(linked=False).get_template("trial.html").render(title=title, rows=shown)
 
 
 def _cell(text: str) -> str:

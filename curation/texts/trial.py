@@ -29,12 +29,13 @@ CANDIDATES = 50
 class TrialRow:
     """One frame or clip: the model's input, in words, and the outcome (None: the engine lacks the language).
 
-    `fallback` is the text that a clip gets if the outcome is not acceptable; a frame has none.
+    `fallback` is the text that a clip gets if the outcome is not acceptable; a frame has none, but has its `image`.
     """
 
     shown: str
     outcome: Outcome | Failure | None
     fallback: str = ""
+    image: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def try_on_frames(
     by_id = {row["frame_id"]: from_row(Frame, row) for row in _rows(dataset, "frames", "frame_id", ids)}
     frames = [by_id[frame_id] for frame_id in ids]
     outcomes = ask_captions(frames, source)
-    return Trial(source, tuple(TrialRow(_frame_in_words(f), outcomes[f.frame_id]) for f in frames))
+    return Trial(source, tuple(TrialRow(_frame_in_words(f), outcomes[f.frame_id], image=f.image) for f in frames))
 
 
 def _frame_in_words(frame: Frame) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -125,6 +127,18 @@ def test_trying_on_clips_shows_both_sides_and_writes_nothing(vidla: Vidla, mine:
     assert done.stdout.count(" ok") == 2 and "0, 0" in done.stdout
     assert vidla(*command, "--n", "2").stdout == done.stdout, "the same rows again"
     assert files(dataset.folder) == before
+
+
+@pytest.mark.slow
+def test_a_page_shows_the_pictures_that_were_asked_about(vidla: Vidla, dataset: Dataset, tmp_path: Path) -> None:
+    page = tmp_path / "answers.html"
+    done = vidla("prompts", "try", "caption-frame", "--dataset", dataset.folder, "--n", "2", "--page", page)
+    assert done.returncode == 0, done.stderr
+    text = page.read_text()
+    pictures = re.findall(r'src="data:image/jpeg;base64,([^"]*)"', text)
+    stored = {row["image"] for row in dataset.read("frames", ["image"]).to_pylist()}
+    assert len(pictures) == 2 and {base64.b64decode(picture) for picture in pictures} <= stored
+    assert "caption-frame: 2 frames, by builtin/" in text and "<script" not in text
 
 
 def test_what_the_engine_does_not_know_is_shown_as_it_would_end(vidla: Vidla, dataset: Dataset) -> None:

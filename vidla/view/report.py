@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 from datetime import UTC, datetime
-from importlib.resources import files
-
-from markupsafe import Markup
 
 from curation import __version__
 from curation.dataset.dataset import Dataset
@@ -14,7 +10,7 @@ from vidla.view.choice import Choice
 from vidla.view.media import FrameImages
 from vidla.view.overview import facets, histograms, state
 from vidla.view.tables import LiveTables
-from vidla.view.templating import templates
+from vidla.view.templating import embedded, templates
 
 _SHOWN = ("clip_id", "scale", "start", "end", "frame_ids", "subtitle_text", "caption_text")
 
@@ -28,13 +24,12 @@ def report(dataset: Dataset, clips: int, seed: str) -> str:
     for clip in drawn:
         middle = clip["frame_ids"][len(clip["frame_ids"]) // 2] if clip["frame_ids"] else None
         image = images.image(middle) if middle else None
-        shown.append({**clip, "image": base64.b64encode(image).decode() if image else None})
+        shown.append({**clip, "image": embedded(image) if image else None})
     return (
         templates(linked=False)
         .get_template("report.html")
         .render(
             uri=dataset.uri,
-            css=Markup(files("vidla.view").joinpath("static/view.css").read_text(encoding="utf-8")),
             now=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
             version=__version__,
             histograms=histograms(tables, everything),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+from importlib.resources import files
+
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 
 def templates(*, linked: bool) -> Environment:
@@ -15,8 +19,17 @@ def templates(*, linked: bool) -> Environment:
         lstrip_blocks=True,
     )
     found.filters |= {"clock": clock, "number": number}
-    found.globals["linked"] = linked
+    found.globals |= {"linked": linked, "css": Markup(_css())}
     return found
+
+
+def embedded(jpeg: bytes) -> str:
+    """An image as the source of an <img> of a page that needs no other file."""
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+
+
+def _css() -> str:
+    return files("vidla.view").joinpath("static/view.css").read_text(encoding="utf-8")
 
 
 def clock(seconds: float) -> str:
