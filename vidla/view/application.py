@@ -63,12 +63,7 @@ class _Pages:
         self._templates = templates(linked=True)
 
     def overview(self, request: Request) -> Response:
-        shown = {
-            **overview.state(self._tables),
-            "histograms": overview.histograms(self._tables, Choice()),
-            "facets": overview.facets(self._tables, Choice()),
-        }
-        return self._page("overview.html", **shown)
+        return self._page("overview.html", **overview.state(self._tables))
 
     def state(self, request: Request) -> Response:
         return self._page("state.html", **overview.state(self._tables))

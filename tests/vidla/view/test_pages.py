@@ -46,6 +46,7 @@ def test_the_overview_has_the_books_and_what_was_rejected(view: Shown) -> None:
     page = view.get().text
     for part in ("requests downloaded", "no luck", "not_found", "https://videos.example/watch/90.mp4", "run-1"):
         assert part in page
+    page = view.get("filters").text
     for column in ("duration", "subtitle_words", "sentence_count", "language_confidence", "frame_rate"):
         assert (f'data-column="{column}"' in page) == (column != "language_confidence"), "which is null in all rows"
     for value in ("clips?scale=short", "clips?caption_status=verbatim", "clips?channel=Channel%200"):

@@ -80,15 +80,19 @@ for (const thumbnail of document.querySelectorAll("[data-frames]")) {
 
 // --- what loads later -----------------------------------------------------------------------------------------------
 
+async function fill(place, address) {
+  const answer = await fetch(address);
+  if (!answer.ok) return;
+  place.innerHTML = await answer.text();  // our own page, whose texts are escaped
+  draggable(place);
+}
 for (const details of document.querySelectorAll("details[data-load]")) {
-  details.addEventListener("toggle", async () => {
+  details.addEventListener("toggle", () => {
     const place = details.querySelector("div");
-    if (!details.open || place.childElementCount) return;
-    place.textContent = "…";
-    place.innerHTML = await (await fetch(details.dataset.load)).text();  // our own page, whose texts are escaped
-    draggable(place);
+    if (details.open && !place.childElementCount) fill(place, details.dataset.load);
   });
 }
+for (const place of document.querySelectorAll("[data-fill]")) fill(place, place.dataset.fill);
 for (const place of document.querySelectorAll("[data-refresh]")) {
   setInterval(async () => {
     if (document.hidden) return;
