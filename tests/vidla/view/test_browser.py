@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.support.dataset_files import FRAME_RATE, made_of, make_dataset, stored_media
+from tests.support.drawn_dataset import drawn_dataset
 from tests.support.project import ROOT
 from tests.support.viewing import Shown, shown
 
@@ -256,3 +257,16 @@ def test_an_audit_is_done_by_keys(page: Page, tmp_path: Path) -> None:
         page.wait_for_load_state("networkidle")
         assert "85.7 %" in page.locator("table").inner_text()
         keep(page, "audit-result")
+
+
+def test_the_picture_of_the_readme(browser: Browser, tmp_path: Path) -> None:
+    """docs/view.png is a copy of it."""
+    dataset = drawn_dataset(tmp_path / "talks")
+    with shown(str(dataset.folder)) as view:
+        window = browser.new_page(viewport={"width": 1100, "height": 620})
+        go(window, view, "clips?scale=short")
+        window.evaluate("document.querySelector('.uri').textContent = 'file:///data/talks'")
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        window.screenshot(path=SCREENSHOTS / "readme.png")
+        assert all(pictures(window)[:10])
+        window.close()
