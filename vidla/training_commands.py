@@ -6,7 +6,7 @@ Modules that need torch are imported where they are used, so that other commands
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -144,10 +144,10 @@ def evaluate(
     """
     require("train", "`vidla evaluate`")
     from model.distributed import init_distributed
-    from model.evaluation.annotations import find_videos
     from model.evaluation.benchmark import KINETICS, classify_benchmark, evaluate_benchmark, read_annotations
     from model.evaluation.evaluate import Encoder, Evaluation, evaluate_dataset, evaluate_triplets
     from model.evaluation.hierarchical import read_set
+    from model.evaluation.video_files import find_videos
     from model.evaluation.zero_shot import ZeroShotMetrics, get_templates, read_classes
     from model.network.initial import check_vocabulary
     from model.training.run_folder import load_trained
@@ -163,9 +163,9 @@ def evaluate(
     files = None if annotations is None or videos is None else find_videos(read_annotations(annotations), videos)
     triplet_rows = None if triplets is None else read_set(triplets)
 
-    def check(ids: Collection[str]) -> None:
+    def check(videos: Mapping[str, Path | None] | Collection[str]) -> None:
         if not trained_on:
-            check_not_trained_on(run, ids)
+            check_not_trained_on(run, videos)
 
     with init_distributed() as world:
         model, settings = load_trained(run, assignments or ())
@@ -176,7 +176,7 @@ def evaluate(
         )
         metrics: Evaluation | ZeroShotMetrics
         if files is not None:
-            check({example.video_id for example in files.examples})
+            check({example.video_id: example.path for example in files.examples})
             if world.is_main:
                 typer.echo(str(files))
             if class_names:

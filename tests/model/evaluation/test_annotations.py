@@ -17,7 +17,6 @@ from curation.errors import InputError
 from model.evaluation.annotations import (
     Annotation,
     MediaFile,
-    find_videos,
     read_activitynet,
     read_csv,
     read_didemo,
@@ -26,6 +25,7 @@ from model.evaluation.annotations import (
     read_msvd,
     read_vatex,
 )
+from model.evaluation.video_files import find_videos
 
 
 def written(path: Path, content: Any) -> Path:
@@ -84,8 +84,8 @@ def test_didemo_joins_the_descriptions_of_a_video(tmp_path: Path) -> None:
         for n, (video, text) in enumerate([(first, "a man waves."), (second, "a bee"), (first, "he sits down\n")])
     ]
     assert read_didemo(written(tmp_path / "test_data.json", rows)) == (
-        Annotation(first, ("a man waves. he sits down",), (MediaFile(first.removesuffix(".mov"), 0.0, 30.0),)),
-        Annotation(second, ("a bee",), (MediaFile(second.removesuffix(".mp4"), 0.0, 30.0),)),
+        Annotation(first, ("a man waves. he sits down",), (MediaFile(first, 0.0, 30.0),)),
+        Annotation(second, ("a bee",), (MediaFile(second, 0.0, 30.0),)),
     )
 
 
@@ -200,14 +200,14 @@ def test_kinetics_gives_the_class_as_the_text(tmp_path: Path) -> None:
 def test_csv_has_a_video_and_a_text_in_each_row_and_perhaps_times(tmp_path: Path) -> None:
     plain = written(tmp_path / "plain.csv", "video,text\ntalks/a.mp4,a bee\nb,a hive\ntalks/a.mp4,an insect\n")
     assert read_csv(plain) == (
-        Annotation("talks/a.mp4", ("a bee", "an insect"), (MediaFile("a"),)),
+        Annotation("talks/a.mp4", ("a bee", "an insect"), (MediaFile("talks/a.mp4"),)),
         Annotation("b", ("a hive",), (MediaFile("b"),)),
     )
     timed = written(tmp_path / "timed.csv", "text,video,start,end\na bee,a.mp4,1.5,4\na hive,a.mp4,4,\nboth,a.mp4,,\n")
     assert read_csv(timed) == (
-        Annotation("a.mp4~1.5-4", ("a bee",), (MediaFile("a", 1.5, 4.0),)),
-        Annotation("a.mp4~4-", ("a hive",), (MediaFile("a", 4.0, None),)),
-        Annotation("a.mp4", ("both",), (MediaFile("a"),)),
+        Annotation("a.mp4~1.5-4", ("a bee",), (MediaFile("a.mp4", 1.5, 4.0),)),
+        Annotation("a.mp4~4-", ("a hive",), (MediaFile("a.mp4", 4.0, None),)),
+        Annotation("a.mp4", ("both",), (MediaFile("a.mp4"),)),
     )
     assert read_csv(timed, written(tmp_path / "ids.txt", "a.mp4~4-\n")) == read_csv(timed)[1:2]
 
@@ -360,3 +360,59 @@ def test_a_folder_without_any_of_the_videos_is_the_wrong_one(tmp_path: Path) -> 
         find_videos(annotations, tmp_path / "none")
     made(tmp_path, "v0.mp4")
     assert str(find_videos(annotations, tmp_path)).endswith("left out: v1, v2, v3, v4, v5…")
+
+
+@pytest.mark.parametrize(
+    ("names", "files", "expected"),
+    [
+        (("a/1.mp4", "b/1.mp4", "a/2.mkv", "a/2.mp4"), ("a/1.mp4", "b/1.mp4", "a/2.mkv", "a/2.mp4"), None),
+        (("a/1", "b/1"), ("a/1.mp4", "b/1.webm"), ("a/1.mp4", "b/1.webm")),
+        (("1.mp4",), ("1.mp4", "a/1.mp4"), ("1.mp4",)),
+        (("1.mp4",), ("a/1.mp4", "b/1.mkv"), ("a/1.mp4",)),
+        (("old/place/a/1.mp4", "old/place/b/1.mp4"), ("a/1.mp4", "b/1.mp4"), ("a/1.mp4", "b/1.mp4")),
+        (("elsewhere/1.mp4", "2.mov"), ("1.mp4", "x/2.mp4"), ("1.mp4", "x/2.mp4")),
+        (("a/1.mp4", "b/1.mp4"), ("a/1.mp4",), ("a/1.mp4", "missing")),
+        (("a/2.mkv", "a/2.mp4"), ("a/2.mp4",), ("missing", "a/2.mp4")),
+        (("1",), ("a/1.mp4", "b/1.mp4"), "a/1.mp4 and .*b/1.mp4 may both be the video '1'"),
+        (("c/1.mp4",), ("a/1.mp4", "b/1.mp4"), "a/1.mp4 and .*b/1.mp4 may both be the video 'c/1.mp4'"),
+        (("1",), ("1.mp4", "1.webm"), "1.mp4 and .*1.webm may both be the video '1'"),
+        (("a/1.mp4", "b/1.mp4"), ("x/1.mp4",), "'a/1.mp4' and 'b/1.mp4' would both be .*x/1.mp4"),
+        (("1", "1.mp4"), ("1.mp4",), "'1' and '1.mp4' would both be .*1.mp4"),
+    ],
+)
+def test_a_file_is_the_one_that_is_named_or_none(
+    tmp_path: Path, names: tuple[str, ...], files: tuple[str, ...], expected: tuple[str, ...] | str | None
+) -> None:
+    made(tmp_path / "videos", *files)
+    rows = "".join(f"{name},text {number}\n" for number, name in enumerate(names))
+    annotations = read_csv(written(tmp_path / "pairs.csv", f"video,text\n{rows}"))
+    if isinstance(expected, str):
+        with pytest.raises(InputError, match=expected):
+            find_videos(annotations, tmp_path / "videos")
+        return
+    found = find_videos(annotations, tmp_path / "videos")
+    paths = {one.video_id: str(one.path.relative_to(tmp_path / "videos")) for one in found.examples}
+    assert tuple(paths.get(name, "missing") for name in names) == (expected or names)
+
+
+def test_videos_are_found_through_links(tmp_path: Path) -> None:
+    made(tmp_path / "disk", "all/v0.mp4", "all/deep/v1.mp4")
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "linked").symlink_to(tmp_path / "disk" / "all")
+    (tmp_path / "disk" / "all" / "back").symlink_to(tmp_path / "disk" / "all")  # a circle
+    (tmp_path / "videos" / "v2.mp4").symlink_to(tmp_path / "disk" / "all" / "v0.mp4")
+    annotations = [Annotation(f"v{n}", ("text",), (MediaFile(f"v{n}"),)) for n in range(3)]
+    found = find_videos(annotations, tmp_path / "videos")
+    assert [str(e.path.relative_to(tmp_path / "videos")) for e in found.examples] == [
+        "linked/v0.mp4", "linked/deep/v1.mp4", "v2.mp4",
+    ]  # fmt: skip
+    (tmp_path / "videos" / "again").symlink_to(tmp_path / "disk" / "all")
+    assert len(find_videos(annotations, tmp_path / "videos").examples) == 3  # one file by two paths is one file
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_told_in_a_line(tmp_path: Path) -> None:
+    folder = tmp_path / "bad\udcff"
+    made(folder, "v0.mp4")
+    with pytest.raises(InputError, match="is not UTF-8: rename its folder") as raised:
+        find_videos([Annotation("v0", ("text",), (MediaFile("v0"),))], folder)
+    str(raised.value).encode()

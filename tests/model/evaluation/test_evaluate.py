@@ -25,11 +25,11 @@ from model.data.clips import write_clips
 from model.data.frame_reader import read_frames, sample_times
 from model.data.loader import tokenize
 from model.distributed import World
-from model.evaluation.annotations import find_videos
 from model.evaluation.benchmark import _encode_videos, classify_benchmark, evaluate_benchmark, read_annotations
 from model.evaluation.evaluate import Encoder, evaluate_dataset, evaluate_triplets
 from model.evaluation.hierarchical import choose_triplets, read_set, write_set
 from model.evaluation.retrieval import evaluate_retrieval
+from model.evaluation.video_files import find_videos
 from model.evaluation.zero_shot import ZeroShotMetrics, read_classes
 from model.network.architecture import ModelError
 from model.network.clip_conversion import from_clip
@@ -394,7 +394,10 @@ def test_refuses_videos_that_were_trained_on_unless_it_is_said(
     settings = training_settings(clip, f"model.weights={step}", "epochs=1", "data.where=\"video_id = 'nobody'\"")
     later = tmp_path / "later"
     (later / "clips").mkdir(parents=True)
-    metadata = json.loads((run / "run.json").read_text()) | {"settings": settings.model_dump(mode="json")}
+    metadata = json.loads((run / "run.json").read_text()) | {
+        "settings": settings.model_dump(mode="json"),
+        "began_from": str(step),
+    }
     (later / "run.json").write_text(json.dumps(metadata))
     write_clips([], "none", later / "clips" / "train.arrow")
     with pytest.raises(UsageError, match=f"3 of the 4 videos.* that {run} was trained on"):
