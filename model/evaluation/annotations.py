@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
+from curation import storable
 from curation.errors import InputError
 from model.evaluation.annotation_files import (
     brief,
@@ -74,8 +75,8 @@ def read_msrvtt(path: Path, ids: Path | None = None, split: str = "test") -> tup
         return _restrict_to(path, _annotations(path, ((row["video_id"], row["sentence"]) for row in rows)), ids)
     expected = "MSR-VTT's MSRVTT_data.json: an object with lists of videos and sentences"
     content = read_json(path, expected, dict)
-    videos = check_objects(path, expected, content.get("videos"), ("video_id", "split"))
-    sentences = check_objects(path, expected, content.get("sentences"), ("video_id", "caption"))
+    videos = check_objects(path, expected, content.get("videos"), ("video_id", "split"), ("video_id",))
+    sentences = check_objects(path, expected, content.get("sentences"), ("video_id", "caption"), ("video_id",))
     chosen = {video["video_id"] for video in videos if ids is not None or video["split"] == split}
     if not chosen:
         splits = ", ".join(sorted({str(video["split"]) for video in videos}))
@@ -179,8 +180,8 @@ def read_kinetics(path: Path) -> tuple[Annotation, ...]:
     for row in rows:
         try:
             start, end = round(float(row["time_start"])), round(float(row["time_end"]))
-        except ValueError:
-            raise InputError(f"{path}: the times of {row['youtube_id']} are not numbers") from None
+        except (ValueError, OverflowError):
+            raise InputError(f"{path}: the times of {brief(row['youtube_id'])} are not numbers") from None
         pairs.append((f"{row['youtube_id']}_{start:06d}_{end:06d}", row["label"]))
     return tuple(
         Annotation(annotation.video_id, annotation.texts, _candidate_files(annotation.video_id))
@@ -229,8 +230,8 @@ def _annotations(path: Path, pairs: Iterable[tuple[Any, Any]]) -> tuple[Annotati
     for video_id, text in pairs:
         if not isinstance(video_id, str) or not isinstance(text, str):
             raise InputError(f"{path}: {brief(video_id)} and {brief(text)} should be a video and a text")
-        if cleaned := " ".join(text.split()):
-            texts.setdefault(video_id.strip(), []).append(cleaned)
+        if cleaned := " ".join(storable.text(text).split()):
+            texts.setdefault(storable.text(video_id).strip(), []).append(cleaned)
     if not texts:
         raise InputError(f"{path} has no text")
     return tuple(Annotation(name, tuple(captions), (MediaFile(name),)) for name, captions in texts.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 import subprocess
@@ -29,7 +30,8 @@ from model.evaluation.video_files import find_videos
 
 
 def written(path: Path, content: Any) -> Path:
-    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    text = content if isinstance(content, str) else json.dumps(content)
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
     return path
 
 
@@ -274,8 +276,28 @@ MSRVTT = {
         (read_csv, {"a.csv": "video,text,start\na,b,1:30\n"}, 'the start of "a" should be in seconds, not "1:30"'),
         (read_csv, {"a.csv": "video,text,end\na,b,-1\n"}, "the end of .* should be in seconds"),
         (read_csv, {"a.csv": "video,text,start,end\na,b,5,5\n"}, "should start before its end, not at 5 s"),
+        (read_csv, {"a.csv": "video,text\na," + "x" * 140_000}, "is not CSV: field larger than field limit"),
+        (
+            read_csv,
+            {"a.csv": "video,text\na,b\nc,caf\udce9\n"},
+            "is not UTF-8: its byte 20 is 0xE9, line 3",
+        ),
+        (read_msrvtt, {"a.json": '{"a":' * 100_000}, "it is not JSON: maximum recursion depth"),
+        (
+            read_msrvtt,
+            {"a.json": {**MSRVTT, "videos": [{"video_id": ["v"], "split": "test"}]}},
+            r"video_id of one",
+        ),
+        (read_msrvtt, {"a.json": {**MSRVTT, "sentences": [{"video_id": ["v"], "caption": "b"}]}}, r"video_id of one"),
+        (read_vatex, {"a.json": [{"videoID": ["x"], "enCap": ["b"]}]}, "should be a video and a text"),
+        (read_vatex, {"a.json": {"x": [["a", ["b"]]]}}, "should be a video and a text"),
+        (
+            read_kinetics,
+            {"a.csv": "label,youtube_id,time_start,time_end\na,b,0,inf\n"},
+            "times of .*b.* are not numbers",
+        ),
         (read_kinetics, {"a.csv": "id,name\n0,abseiling\n"}, "columns label, youtube_id"),
-        (read_kinetics, {"a.csv": "label,youtube_id,time_start,time_end\na,b,c,d\n"}, "times of b are not numbers"),
+        (read_kinetics, {"a.csv": "label,youtube_id,time_start,time_end\na,b,c,d\n"}, "times of .*b.* are not numbers"),
     ],
 )
 def test_a_wrong_file_is_told_in_a_line(
@@ -286,6 +308,48 @@ def test_a_wrong_file_is_told_in_a_line(
     assert str(tmp_path) in str(raised.value)
     assert "\n" not in str(raised.value)
     assert len(str(raised.value)) < 400
+
+
+def test_halves_of_characters_are_replaced_so_that_texts_can_be_stored(tmp_path: Path) -> None:
+    path = written(tmp_path / "captions.json", {"x\ud83d": ["a \udc80 bee \ud83d\ude00"], "y": ["b"]})
+    assert [(one.video_id, one.texts) for one in read_vatex(path)] == [("x\ufffd", ("a \ufffd bee 😀",)), ("y", ("b",))]
+    assert len(read_vatex(path, written(tmp_path / "ids.json", ["x\ud83d"]))) == 1
+
+
+def header(shape: str, kind: str = "<U1") -> bytes:
+    """An array that declares more than it holds."""
+    text = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
+def saved_by(write: Callable[..., None], *values: Any) -> bytes:
+    file = io.BytesIO()
+    write(file, *values)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        saved_by(np.savez, np.array(["x"])),
+        saved_by(np.save, np.array(["caf\xe9".encode("latin-1")])),
+        saved_by(np.save, np.array([1, 2])),
+        saved_by(np.save, np.zeros(2, "V3")),
+        header("(1000000000000,)"),
+        header("(1000000000000,)", "|S0"),
+        header("(-1,)"),
+        header("(10**30,)"),
+        header("(100000000000000000000000,)"),
+        b"",
+    ],
+)
+def test_an_array_that_is_no_list_of_ids_is_refused_in_a_line(tmp_path: Path, content: bytes) -> None:
+    path = written(tmp_path / "captions.json", {"x": ["a"]})
+    (tmp_path / "ids.npy").write_bytes(content)
+    with pytest.raises(InputError, match=r"ids\.npy is not an array of strings"):
+        read_vatex(path, tmp_path / "ids.npy")
+    np.save(tmp_path / "bytes.npy", np.array([b"x"]))
+    assert len(read_vatex(path, tmp_path / "bytes.npy")) == 1
 
 
 def test_a_file_that_is_not_there_is_told_in_a_line(tmp_path: Path) -> None:
