@@ -5,6 +5,7 @@ Modules that need torch are imported where they are used, so that other commands
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -159,6 +160,8 @@ def evaluate(
         raise UsageError("--triplets FILE needs --dataset DIR, the dataset that the set was made from")
     if (classes is not None) != (annotations or "").startswith(f"{KINETICS}:"):
         raise UsageError(f"--classes FILE and --annotations {KINETICS}:FILE need each other")
+    if json_file is not None:
+        _check_can_be_written(json_file)
     class_names, prompts = () if classes is None else read_classes(classes), get_templates(templates)
     files = None if annotations is None or videos is None else find_videos(read_annotations(annotations), videos)
     triplet_rows = None if triplets is None else read_set(triplets)
@@ -191,7 +194,19 @@ def evaluate(
         if world.is_main:
             typer.echo(str(metrics))
             if json_file is not None:
-                json_file.write_text(metrics.to_json(), encoding="utf-8")
+                try:
+                    json_file.write_text(metrics.to_json(), encoding="utf-8")
+                except OSError as error:
+                    raise UsageError(f"cannot write {json_file}: {error.strerror}") from None
+
+
+def _check_can_be_written(file: Path) -> None:
+    """Raises UsageError, before any work, for a file that could not be written once it is done."""
+    folder = file.absolute().parent
+    if not folder.is_dir():
+        raise UsageError(f"cannot write {file}: there is no folder {folder}")
+    if file.is_dir() or not os.access(file if file.exists() else folder, os.W_OK):
+        raise UsageError(f"cannot write {file}: it is {'a folder' if file.is_dir() else 'not allowed'}")
 
 
 def export_model(
