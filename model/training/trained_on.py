@@ -37,8 +37,7 @@ def check_not_trained_on(source: Path, videos: Mapping[str, Path | None] | Colle
 def _seen(clips: Clips, wanted: Mapping[PurePath, set[Path]]) -> Iterator[PurePath]:
     """Those of the `wanted` videos, by their ids, that are among the clips."""
     trained: dict[str, set[PurePath]] = {}
-    for video in set(clips.videos()):
-        plain = plain_id(video)
+    for plain in map(plain_id, set(clips.videos())):
         trained.setdefault(plain.name, set()).add(plain)
     files = set[Path]()
     if any(wanted.values()):
