@@ -5,8 +5,9 @@ Modules that need torch are imported where they are used, so that other commands
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -144,10 +145,10 @@ def evaluate(
     """
     require("train", "`vidla evaluate`")
     from model.distributed import init_distributed
-    from model.evaluation.annotations import find_videos
     from model.evaluation.benchmark import KINETICS, classify_benchmark, evaluate_benchmark, read_annotations
     from model.evaluation.evaluate import Encoder, Evaluation, evaluate_dataset, evaluate_triplets
     from model.evaluation.hierarchical import read_set
+    from model.evaluation.video_files import find_videos
     from model.evaluation.zero_shot import ZeroShotMetrics, get_templates, read_classes
     from model.network.initial import check_vocabulary
     from model.training.run_folder import load_trained
@@ -159,13 +160,15 @@ def evaluate(
         raise UsageError("--triplets FILE needs --dataset DIR, the dataset that the set was made from")
     if (classes is not None) != (annotations or "").startswith(f"{KINETICS}:"):
         raise UsageError(f"--classes FILE and --annotations {KINETICS}:FILE need each other")
+    if json_file is not None:
+        _check_can_be_written(json_file)
     class_names, prompts = () if classes is None else read_classes(classes), get_templates(templates)
     files = None if annotations is None or videos is None else find_videos(read_annotations(annotations), videos)
     triplet_rows = None if triplets is None else read_set(triplets)
 
-    def check(ids: Collection[str]) -> None:
+    def check(videos: Mapping[str, Path | None] | Collection[str]) -> None:
         if not trained_on:
-            check_not_trained_on(run, ids)
+            check_not_trained_on(run, videos)
 
     with init_distributed() as world:
         model, settings = load_trained(run, assignments or ())
@@ -176,7 +179,7 @@ def evaluate(
         )
         metrics: Evaluation | ZeroShotMetrics
         if files is not None:
-            check({example.video_id for example in files.examples})
+            check({example.video_id: example.path for example in files.examples})
             if world.is_main:
                 typer.echo(str(files))
             if class_names:
@@ -191,7 +194,19 @@ def evaluate(
         if world.is_main:
             typer.echo(str(metrics))
             if json_file is not None:
-                json_file.write_text(metrics.to_json(), encoding="utf-8")
+                try:
+                    json_file.write_text(metrics.to_json(), encoding="utf-8")
+                except OSError as error:
+                    raise UsageError(f"cannot write {json_file}: {error.strerror}") from None
+
+
+def _check_can_be_written(file: Path) -> None:
+    """Raises UsageError, before any work, for a file that could not be written once it is done."""
+    folder = file.absolute().parent
+    if not folder.is_dir():
+        raise UsageError(f"cannot write {file}: there is no folder {folder}")
+    if file.is_dir() or not os.access(file if file.exists() else folder, os.W_OK):
+        raise UsageError(f"cannot write {file}: it is {'a folder' if file.is_dir() else 'not allowed'}")
 
 
 def export_model(

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from curation import guard
+from curation.errors import DatasetError
 from curation.rejects import Rejected
 from curation.settings import MediaSettings
 from model.data.any_video_child import Length, MeasureTask, Pictures, ReadTask
@@ -46,9 +48,11 @@ class VideoFiles:
 def measure(path: Path) -> float:
     """Until when the picture of the video at `path` is shown, in seconds on the file's clock. Raises BrokenMedia.
 
-    It is what the header states; a file that states nothing reliable is read through, without being decoded.
+    It is what the header states; a file that states nothing reliable is read through, without being decoded. Raises
+    DatasetError for faults of this machine.
     """
-    return _call("measure", MeasureTask(path, _SETTINGS), _SETTINGS.timeout_s, Length).end
+    with _own_faults():
+        return _call("measure", MeasureTask(path, _SETTINGS), _SETTINGS.timeout_s, Length).end
 
 
 def read_any_video(path: Path, times: Sequence[float], side: int) -> Frames:
@@ -56,9 +60,9 @@ def read_any_video(path: Path, times: Sequence[float], side: int) -> Frames:
 
     Before the first frame that is the first, and after the last the last. Frames have the size of stored media, or that
     at which their shorter side has `side` pixels, if that is larger; they are never enlarged. Raises BrokenMedia, and
-    OSError for a full disk.
+    DatasetError for faults of this machine, such as a full disk.
     """
-    with tempfile.NamedTemporaryFile() as file:
+    with _own_faults(), tempfile.NamedTemporaryFile() as file:
         task = ReadTask(path, tuple(times), side, _SETTINGS, Path(file.name))
         wall_s = _SETTINGS.timeout_s + _SETTINGS.timeout_factor * max(0.0, times[-1])
         made = _call("read", task, wall_s, Pictures)
@@ -67,6 +71,18 @@ def read_any_video(path: Path, times: Sequence[float], side: int) -> Frames:
             raise BrokenMedia("its decoder returned nonsense")
         pixels = np.fromfile(file.file, np.uint8).reshape(shape)
     return Frames(torch.from_numpy(pixels).permute(0, 3, 1, 2), list(made.times))
+
+
+@contextmanager
+def _own_faults() -> Iterator[None]:
+    """Turn errors of our files and processes into DatasetError: those of a video's file come from the child."""
+    try:
+        yield
+    except OSError as error:
+        folder = tempfile.tempdir or "the folder for temporary files"
+        raise DatasetError(
+            f"cannot read videos with the help of {folder} (TMPDIR names another folder): {error.strerror or error}"
+        ) from error
 
 
 def _call(function: str, task: MeasureTask | ReadTask, wall_s: float, answer: type[T]) -> T:

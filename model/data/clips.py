@@ -186,8 +186,15 @@ class Clips:
 
     def videos(self) -> Iterator[str]:
         """The ids of their videos; some come several times."""
+        return self._values("video_id")
+
+    def media_uris(self) -> Iterator[str]:
+        """The URIs of their media; some come several times."""
+        return self._values("media_uri")
+
+    def _values(self, column: str) -> Iterator[str]:
         for batch in self._batches:
-            yield from batch.column("video_id").unique().to_pylist()
+            yield from batch.column(column).unique().to_pylist()
 
     def __len__(self) -> int:
         return sum(self.counts.values())

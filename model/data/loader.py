@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import multiprocessing
 import signal
@@ -32,6 +33,9 @@ from model.data.media_cache import Media
 from model.data.sampler import Draw, seed_of
 
 ATTEMPTS = 10  # clips to try in place of one that cannot be read
+NO_CLIP = -1
+"""In `Batch.index`: nothing stands in place of a clip that cannot be read."""
+_OWN_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)  # of this machine: every other clip has them too
 PREFETCH = 2  # batches that each worker prepares ahead of the trainer
 DEATH_S = 5.0  # for the death of a worker to be reported, once a connection to it is broken
 STALL_S = 600.0  # without a batch, before the run gives up
@@ -76,7 +80,8 @@ class ClipDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
         """A sample, with the fields of Batch; its texts are strings.
 
-        A clip that cannot be read is replaced by another one, the same each time. Raises DatasetError after ATTEMPTS.
+        In training, a clip that cannot be read is replaced by another one, the same each time; without augmentation by
+        nothing: its index is NO_CLIP. Raises DatasetError after ATTEMPTS, and for faults of this machine.
         """
         drawn, seed = draw
         replacements = Random(seed_of("others", seed))
@@ -87,9 +92,19 @@ class ClipDataset(Dataset[dict[str, Any]]):
             try:
                 return self._sample(clip, Random(seed)) | {"index": index, "drawn": drawn, "unreadable": unreadable}
             except (BrokenMedia, OSError) as error:
+                if getattr(error, "errno", None) in _OWN_FAULTS:
+                    raise DatasetError(f"cannot read clips: {error}") from error
                 unreadable[clip.media_uri] = str(error).partition("\n")[0]
+            if self.augmentation is None:
+                return self._nothing() | {"index": NO_CLIP, "drawn": drawn, "unreadable": unreadable}
             index = replacements.randrange(len(self.clips))
         raise DatasetError(f"{ATTEMPTS} clips in a row cannot be read: {list_files(unreadable)}")
+
+    def _nothing(self) -> dict[str, Any]:
+        """Black frames without texts."""
+        frames = torch.zeros(self.frame_shape, dtype=torch.uint8)
+        without = {"subtitle": "", "caption": "", "has_subtitle": False, "has_caption": False}
+        return {"frames": frames, **without, "video": 0, "times": [0.0] * self.frames, "view": (0, 0, 0, 0)}
 
     def _sample(self, clip: ClipRow, random: Random) -> dict[str, Any]:
         stratified = self.augmentation is not None and self.augmentation.stratified
@@ -143,7 +158,7 @@ class Batch:
     video: torch.Tensor
     """int64 [B]: a number for each video; ranges cut from one video have the same"""
     index: torch.Tensor
-    """int64 [B]: indices of the clips, in Clips"""
+    """int64 [B]: indices of the clips, in Clips; or NO_CLIP"""
     drawn: torch.Tensor
     """int64 [B]: indices of the clips that were drawn; differs from `index` where one was replaced"""
     times: torch.Tensor

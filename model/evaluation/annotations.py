@@ -1,21 +1,21 @@
 """Reads the original annotation files of MSR-VTT, DiDeMo, ActivityNet, MSVD, VATEX and Kinetics, and plain CSV.
 
 Every reader returns annotations in the order of the file: a video, its texts, and the names that its media file may
-have. `find_videos` finds these in a folder; videos disappear from the web, so missing ones are counted, not fatal. A
-file that its reader does not expect raises InputError: one line with the expected and the actual content.
+have; video_files.py finds these in a folder. A file that its reader does not expect raises InputError: one line with
+the expected and the actual content.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
+from curation import storable
 from curation.errors import InputError
-from curation.file_types import VIDEO_SUFFIXES, is_video
 from model.evaluation.annotation_files import (
     brief,
     check_objects,
@@ -25,23 +25,29 @@ from model.evaluation.annotation_files import (
     read_rows,
     read_strings,
 )
+from model.evaluation.video_names import strip_suffix
 
 DIDEMO_SECONDS = 30.0
-SHOWN = 5
-_RARE_SUFFIXES = ("gif", "rm", "rmvb", "ogg", "mpe", "qt", "ivf")  # may also be those of previews and sound
-_SUFFIX = re.compile(rf"\.({'|'.join((*VIDEO_SUFFIXES, *_RARE_SUFFIXES))})$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class MediaFile:
     """A file that may hold the video, and the part of it that is annotated."""
 
-    stem: str
-    """The file's name without suffix."""
+    name: str
+    """The file's name, perhaps after folders that it lies in, and perhaps without suffix."""
     start: float | None = None
     """Seconds; None for the file's beginning."""
     end: float | None = None
     """Seconds, possibly past the file's end; None for the file's end."""
+
+    @property
+    def path(self) -> PurePath:
+        return PurePath(self.name)
+
+    @property
+    def stem(self) -> str:
+        return strip_suffix(self.path.name)
 
 
 @dataclass(frozen=True)
@@ -69,8 +75,8 @@ def read_msrvtt(path: Path, ids: Path | None = None, split: str = "test") -> tup
         return _restrict_to(path, _annotations(path, ((row["video_id"], row["sentence"]) for row in rows)), ids)
     expected = "MSR-VTT's MSRVTT_data.json: an object with lists of videos and sentences"
     content = read_json(path, expected, dict)
-    videos = check_objects(path, expected, content.get("videos"), ("video_id", "split"))
-    sentences = check_objects(path, expected, content.get("sentences"), ("video_id", "caption"))
+    videos = check_objects(path, expected, content.get("videos"), ("video_id", "split"), ("video_id",))
+    sentences = check_objects(path, expected, content.get("sentences"), ("video_id", "caption"), ("video_id",))
     chosen = {video["video_id"] for video in videos if ids is not None or video["split"] == split}
     if not chosen:
         splits = ", ".join(sorted({str(video["split"]) for video in videos}))
@@ -91,7 +97,7 @@ def read_didemo(path: Path, ids: Path | None = None) -> tuple[Annotation, ...]:
         Annotation(
             annotation.video_id,
             (" ".join(annotation.texts),),
-            (MediaFile(_strip_suffix(annotation.video_id), 0.0, DIDEMO_SECONDS),),
+            (MediaFile(annotation.video_id, 0.0, DIDEMO_SECONDS),),
         )
         for annotation in _restrict_to(
             path, _annotations(path, ((row["video"], row["description"]) for row in rows)), ids
@@ -174,8 +180,8 @@ def read_kinetics(path: Path) -> tuple[Annotation, ...]:
     for row in rows:
         try:
             start, end = round(float(row["time_start"])), round(float(row["time_end"]))
-        except ValueError:
-            raise InputError(f"{path}: the times of {row['youtube_id']} are not numbers") from None
+        except (ValueError, OverflowError):
+            raise InputError(f"{path}: the times of {brief(row['youtube_id'])} are not numbers") from None
         pairs.append((f"{row['youtube_id']}_{start:06d}_{end:06d}", row["label"]))
     return tuple(
         Annotation(annotation.video_id, annotation.texts, _candidate_files(annotation.video_id))
@@ -197,7 +203,7 @@ def read_csv(path: Path, ids: Path | None = None) -> tuple[Annotation, ...]:
             raise InputError(f"{path}: {brief(row['video'])} should start before its end, not at {start:g} s")
         times = "" if start is None and end is None else f"~{start or 0:g}-{'' if end is None else f'{end:g}'}"
         pairs.append((f"{row['video'].strip()}{times}", row["text"]))
-        parts[pairs[-1][0]] = MediaFile(_strip_suffix(Path(row["video"].strip()).name), start, end)
+        parts[pairs[-1][0]] = MediaFile(row["video"].strip(), start, end)
     annotations = _restrict_to(path, _annotations(path, pairs), ids)
     return tuple(replace(annotation, media=(parts[annotation.video_id],)) for annotation in annotations)
 
@@ -224,13 +230,11 @@ def _annotations(path: Path, pairs: Iterable[tuple[Any, Any]]) -> tuple[Annotati
     for video_id, text in pairs:
         if not isinstance(video_id, str) or not isinstance(text, str):
             raise InputError(f"{path}: {brief(video_id)} and {brief(text)} should be a video and a text")
-        if cleaned := " ".join(text.split()):
-            texts.setdefault(video_id.strip(), []).append(cleaned)
+        if cleaned := " ".join(storable.text(text).split()):
+            texts.setdefault(storable.text(video_id).strip(), []).append(cleaned)
     if not texts:
         raise InputError(f"{path} has no text")
-    return tuple(
-        Annotation(name, tuple(captions), (MediaFile(_strip_suffix(name)),)) for name, captions in texts.items()
-    )
+    return tuple(Annotation(name, tuple(captions), (MediaFile(name),)) for name, captions in texts.items())
 
 
 def _restrict_to(path: Path, annotations: tuple[Annotation, ...], ids: Path | None) -> tuple[Annotation, ...]:
@@ -241,8 +245,8 @@ def _restrict_to(path: Path, annotations: tuple[Annotation, ...], ids: Path | No
     if ids is None:
         return annotations
     by_id = {annotation.video_id: annotation for annotation in annotations}
-    without_suffix = {_strip_suffix(name): name for name in by_id}
-    listed = [name if name in by_id else without_suffix.get(_strip_suffix(name), name) for name in read_ids(ids)]
+    without_suffix = {strip_suffix(name): name for name in by_id}
+    listed = [name if name in by_id else without_suffix.get(strip_suffix(name), name) for name in read_ids(ids)]
     unknown = [name for name in listed if name not in by_id]
     if unknown or not listed:
         raise InputError(
@@ -254,78 +258,9 @@ def _restrict_to(path: Path, annotations: tuple[Annotation, ...], ids: Path | No
 def _candidate_files(video_id: str) -> tuple[MediaFile, ...]:
     """For an id that ends in two times: the clip itself, or that range of the whole video.
 
-    >>> [(file.stem, file.start, file.end) for file in _candidate_files("dQw4_12_22")]
+    >>> [(file.name, file.start, file.end) for file in _candidate_files("dQw4_12_22")]
     [('dQw4_12_22', None, None), ('dQw4', 12.0, 22.0)]
     """
     ranged = re.fullmatch(r"(.+)_(\d+)_(\d+)", video_id)
     clip = MediaFile(video_id)
     return (clip,) if ranged is None else (clip, MediaFile(ranged[1], float(ranged[2]), float(ranged[3])))
-
-
-def _strip_suffix(name: str) -> str:
-    """A file's name without its video suffixes; YFCC's files may have two.
-
-    >>> _strip_suffix("12_a.b.avi.mp4")
-    '12_a.b'
-    """
-    while (shorter := _SUFFIX.sub("", name)) != name:
-        name = shorter
-    return name
-
-
-# --- files ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Example:
-    """An annotated video and its file; `start` and `end` as in MediaFile."""
-
-    video_id: str
-    texts: tuple[str, ...]
-    path: Path
-    start: float | None
-    end: float | None
-
-
-@dataclass(frozen=True)
-class BenchmarkFiles:
-    """The videos of a benchmark that are in a folder, and those missing. Prints as a one-line summary."""
-
-    folder: Path
-    examples: tuple[Example, ...]
-    missing: tuple[str, ...]
-
-    @property
-    def missing_share(self) -> float:
-        return len(self.missing) / (len(self.examples) + len(self.missing))
-
-    def __str__(self) -> str:
-        total = len(self.examples) + len(self.missing)
-        if not self.missing:
-            return f"all {total} videos are in {self.folder}"
-        names = ", ".join(self.missing[:SHOWN]) + ("…" if len(self.missing) > SHOWN else "")
-        share = f"{self.missing_share:.1%}"
-        return f"{len(self.missing)} of {total} videos ({share}) are not in {self.folder} and are left out: {names}"
-
-
-def find_videos(annotations: Sequence[Annotation], folder: Path) -> BenchmarkFiles:
-    """Find the media files of annotated videos in `folder` and below. Raises InputError if there is none."""
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder")
-    files: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*"), key=lambda path: (not is_video(path.name), path)):
-        if _SUFFIX.search(path.name) and path.is_file():
-            files.setdefault(_strip_suffix(path.name), path)
-    examples, missing = [], []
-    for annotation in annotations:
-        media = next((media for media in annotation.media if media.stem in files), None)
-        if media is None:
-            missing.append(annotation.video_id)
-        else:
-            examples.append(Example(annotation.video_id, annotation.texts, files[media.stem], media.start, media.end))
-    if not examples:
-        raise InputError(
-            f"none of {len(annotations)} videos is in {folder}, which holds {len(files)} videos; expected names "
-            f"are like {annotations[0].media[0].stem}.mp4"
-        )
-    return BenchmarkFiles(folder, tuple(examples), tuple(missing))

@@ -19,8 +19,6 @@ from model.data.clips import CLIP_SCHEMA, Clips, write_clips
 from model.data.frame_reader import BrokenMedia
 from model.evaluation.annotations import (
     Annotation,
-    BenchmarkFiles,
-    Example,
     read_activitynet,
     read_csv,
     read_didemo,
@@ -31,6 +29,7 @@ from model.evaluation.annotations import (
 )
 from model.evaluation.evaluate import Encoder, Evaluation, VideoFeatures
 from model.evaluation.retrieval import RESAMPLES, evaluate_retrieval
+from model.evaluation.video_files import BenchmarkFiles, Example
 from model.evaluation.zero_shot import ZeroShotMetrics, build_classifier, class_indices, classify
 
 MEASURERS = 8  # headers that are read at the same time

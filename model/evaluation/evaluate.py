@@ -114,11 +114,13 @@ class Encoder:
         batches = [[(chosen[position], seed) for position, seed in draws] for draws in sampler]
         own_features, missing, files = dict[int, Tensor](), 0, dict[str, str]()
         for batch in load_batches(clips, batches, min(self.workers, len(batches))):
-            valid = batch.index == batch.drawn  # an unreadable clip was replaced by another one
+            valid = batch.index == batch.drawn  # unreadable ones are NO_CLIP
             missing += int((~valid).sum())
             files.update(batch.unreadable)
             if missing > self.max_missing * len(chosen):
                 break
+            if not valid.any():
+                continue
             features = video_features(self.model, batch, self.world.device, self.precision)
             own_features.update(zip(batch.index[valid].tolist(), features.cpu()[valid], strict=True))
         missing = sum(self.world.all_gather(missing))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ import torch
 
 from curation.errors import InputError
 from model.data.loader import list_files
+from model.evaluation.annotation_files import brief, read_text
 from model.evaluation.ranking import normalised, rank
 
 TEMPLATES = {
@@ -74,24 +76,25 @@ def read_classes(path: Path) -> tuple[str, ...]:
 
     Raises InputError if there are none, or a name occurs twice.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig", errors="replace")
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    text = read_text(path)
     if path.suffix.lower() == ".csv":
         reader = csv.DictReader(io.StringIO(text, newline=""))
-        if "name" not in (reader.fieldnames or ()):
-            columns = ", ".join(reader.fieldnames or ()) or "none"
-            raise InputError(f"{path} needs a column 'name' with the class names; its columns are {columns}")
-        names = [(row["name"] or "").strip() for row in reader]
+        try:
+            columns, rows = list(reader.fieldnames or ()), list(reader)
+        except csv.Error as error:
+            raise InputError(f"{path} is not a list of classes; it is not CSV: {error}") from None
+        if "name" not in columns:
+            given = ", ".join(columns)[:60] or "none"
+            raise InputError(f"{path} needs a column 'name' with the class names; its columns are {given}")
+        names = [(row["name"] or "").strip() for row in rows]
     else:
         names = [line.strip() for line in text.splitlines()]
     names = [name for name in names if name]
     if not names:
         raise InputError(f"{path} has no class names")
-    duplicate = next((name for name in names if names.count(name) > 1), None)
+    duplicate = next((name for name, count in Counter(names).items() if count > 1), None)
     if duplicate is not None:
-        raise InputError(f"{path} has the class '{duplicate}' twice")
+        raise InputError(f"{path} has the class {brief(duplicate)} twice")
     return tuple(names)
 
 

@@ -24,14 +24,18 @@ def from_clip(settings: ModelSettings) -> VidLA:
     try:
         clip = read_clip(settings.weights, settings.revision)
         config = _vidla_config(clip, settings)
-        model = VidLA(config)
-        state = {**model.state_dict(), **clip.state}
-        state["video.position_embedding"] = _resized_positions(clip, config.video)
-        state["logit_scale"] = _floats(state["logit_scale"]).clamp(max=math.log(MAX_LOGIT_SCALE))
-        if mismatch := state_mismatch(state, model):
+        outline = VidLA.outline(config)
+        own = {name: value for name, value in outline.items() if name not in clip.state}
+        resized = {"video.position_embedding": outline["video.position_embedding"]}
+        if mismatch := state_mismatch(own | clip.state | resized, outline):
             raise ModelError(f"its weights do not fit its sizes: {mismatch}")
     except ModelError as error:
         raise ClipError(f"{settings.weights}: {error}") from None
+    model = VidLA(config)
+    state = {**model.state_dict(), **clip.state}
+    side = config.video.image_size // config.video.patch_size
+    state["video.position_embedding"] = resize_position_embedding(_floats(state["video.position_embedding"]), side)
+    state["logit_scale"] = _floats(state["logit_scale"]).clamp(max=math.log(MAX_LOGIT_SCALE))
     if config.video.temporal:
         for i in range(config.video.transformer.layers):
             for kind in ("weight", "bias"):
@@ -40,16 +44,6 @@ def from_clip(settings: ModelSettings) -> VidLA:
                 state[f"{layer}.temporal_attention.qkv.{kind}"] = state[f"{layer}.attention.qkv.{kind}"]
     model.load_state_dict(state)
     return model
-
-
-def _resized_positions(clip: ClipTowers, video: VideoConfig) -> torch.Tensor:
-    embedding, positions = clip.state["video.position_embedding"], 1 + (clip.image_size // clip.patch_size) ** 2
-    if embedding.shape != (positions, clip.image.width):
-        raise ModelError(
-            f"its position embedding is {tuple(embedding.shape)}, not {(positions, clip.image.width)} as its images "
-            f"of {clip.image_size} pixels in patches of {clip.patch_size} need"
-        )
-    return resize_position_embedding(_floats(embedding), video.image_size // video.patch_size)
 
 
 def _floats(tensor: torch.Tensor) -> torch.Tensor:

@@ -116,12 +116,14 @@ similarity = model(**inputs).logits_per_image.mean(0)  # of the frames of one cl
 
 ## What the towers compute
 
-The text tower is exactly the trained one, and so is the temperature.
+The text tower is exactly the trained one for the same token ids, and so is the temperature.
 
 {_images(video)}
 
-Texts were cleaned in training as OpenAI's tokenizer cleans them (ftfy, HTML entities); that of transformers does not:
-clean texts with curly quotes, entities or ligatures before, by `ftfy.fix_text` and twice `html.unescape`.
+Token ids differ for some texts. In training they were cleaned as OpenAI's tokenizer cleans them, which that of
+transformers does not: clean them before, by `html.unescape(html.unescape(ftfy.fix_text(text))).lower()` (curly quotes,
+entities, ligatures; Σ at the end of a Greek word). Even so it takes {END} and {START} in a text
+as marks, where training took them as text: take them out.
 
 ## Licence and data
 

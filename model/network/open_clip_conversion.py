@@ -14,7 +14,7 @@ from torch import Tensor
 
 from curation.clip_tokenizer import END_TOKEN, SIZE
 from model.network.architecture import CLIP_MEAN, CLIP_STD, Activation, ModelError, TextConfig, TransformerConfig
-from model.network.clip_towers import ClipTowers, check_all_taken, take
+from model.network.clip_towers import ClipTowers, check_all_taken, take, triple
 
 CONFIG = "open_clip_config.json"
 WEIGHTS = (
@@ -55,9 +55,9 @@ _IN_LAYER = {
     "mlp.fc2.bias": "mlp.c_proj.bias",
 }
 _TRANSPOSED: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "video.projection.weight": lambda weight: weight.T,
-    "text.projection.weight": lambda weight: weight.T,
-    "logit_scale": lambda scale: scale.reshape(()),
+    "video.projection.weight": lambda weight: weight.T if weight.ndim == 2 else weight,
+    "text.projection.weight": lambda weight: weight.T if weight.ndim == 2 else weight,
+    "logit_scale": lambda scale: scale.reshape(()) if scale.numel() == 1 else scale,
 }
 _SIZES = {
     "vision_cfg": {"layers", "width", "head_width", "mlp_ratio", "patch_size", "image_size"},
@@ -107,10 +107,10 @@ def from_open_clip(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> Cl
         )
         vocabulary, context = int(text.get("vocab_size", SIZE)), int(text.get("context_length", 77))
         features = int(model["embed_dim"])
-        mean, std = _triple(images, "mean", CLIP_MEAN), _triple(images, "std", CLIP_STD)
+        mean, std = triple(images, "mean", CLIP_MEAN), triple(images, "std", CLIP_STD)
     except ModelError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise ModelError(f"its {CONFIG} is not open_clip's: {type(error).__name__} {error}") from None
     text_config = TextConfig(text_tower, vocabulary, context, _end_token(vocabulary))
     parameters = _convert(state, image, text_tower, CONFIG)
@@ -136,7 +136,7 @@ def from_openai(state: Mapping[str, Tensor]) -> ClipTowers:
     image = TransformerConfig(width, layers[0], width // _HEAD, 4 * width)
     text = TransformerConfig(text_width, layers[1], text_width // _HEAD, 4 * text_width)
     parameters = _convert(state, image, text, "shapes")
-    image_size = patch_size * math.isqrt(positions - 1)
+    image_size = patch_size * math.isqrt(max(0, positions - 1))
     text_config = TextConfig(text, vocabulary, context, _end_token(vocabulary))
     return ClipTowers(image, image_size, patch_size, text_config, features, parameters)
 
@@ -157,11 +157,6 @@ def _check_kind(model: Mapping[str, Any]) -> None:
                     f"{section}.{key} = {value!r} in its {CONFIG}: VidLA starts from a CLIP with two transformers, "
                     "CLIP's vocabulary and none of open_clip's variations"
                 )
-
-
-def _triple(images: Mapping[str, Any], key: str, default: tuple[float, float, float]) -> tuple[float, float, float]:
-    red, green, blue = images.get(key) or default
-    return float(red), float(green), float(blue)
 
 
 def _convert(

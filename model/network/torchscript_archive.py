@@ -43,6 +43,8 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
     """
     with zipfile.ZipFile(path) as archive:
         (folder,) = {PurePosixPath(name).parts[0] for name in archive.namelist()}
+        if archive.getinfo(f"{folder}/data.pkl").compress_type != zipfile.ZIP_STORED:
+            raise pickle.UnpicklingError("its tensors are larger than the file")
         with archive.open(f"{folder}/data.pkl") as file:
             root = _Unpickler(file, archive, folder, path.stat().st_size).load()
     tensors: dict[str, Tensor] = {}

@@ -17,7 +17,7 @@ from model.network.architecture import (
     TransformerConfig,
     VidLAConfig,
 )
-from model.network.clip_towers import ClipTowers, check_all_taken, take
+from model.network.clip_towers import ClipTowers, check_all_taken, take, triple
 
 CONFIG, IMAGES = "config.json", "preprocessor_config.json"
 WEIGHTS = (
@@ -52,6 +52,15 @@ _IN_LAYER = {
 }
 
 
+_TOWERS = ("vision_config", "text_config", "vision_config_dict", "text_config_dict")
+_SHARED = (*_TOWERS, "model_type", "projection_dim")
+_SIZES = (
+    *("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act", "layer_norm_eps"),
+    *("image_size", "patch_size", "num_channels", "vocab_size", "max_position_embeddings", "eos_token_id"),
+    "projection_dim",
+)
+
+
 def from_transformers(state: Mapping[str, Tensor], config: Mapping[str, Any], images: Mapping[str, Any]) -> ClipTowers:
     """The towers by the contents of config.json and preprocessor_config.json. Raises ModelError.
 
@@ -65,12 +74,12 @@ def from_transformers(state: Mapping[str, Tensor], config: Mapping[str, Any], im
         if not isinstance(text.eos_token_id, int):
             raise ModelError(f"a text must end with one token, not with {text.eos_token_id}")
         image_tower, text_tower = _transformer_config(vision), _transformer_config(text)
-        mean, std = (tuple(images.get(key) or default) for key, default in _NORMALISATION)
         text_config = TextConfig(text_tower, text.vocab_size, text.max_position_embeddings, text.eos_token_id)
     except ModelError:
         raise
     except (AttributeError, TypeError, ValueError) as error:
         raise ModelError(f"its {CONFIG} cannot be used: {one_line(error, 200)}") from None
+    mean, std = triple(images, "image_mean", CLIP_MEAN), triple(images, "image_std", CLIP_STD)
     left = dict(state)
     names = parameter_names(image_tower, text_tower)
     converted = {name: take(left, their_names, CONFIG) for name, their_names in names}
@@ -78,9 +87,6 @@ def from_transformers(state: Mapping[str, Tensor], config: Mapping[str, Any], im
     return ClipTowers(
         image_tower, vision.image_size, vision.patch_size, text_config, clip.projection_dim, converted, mean, std
     )
-
-
-_NORMALISATION = (("image_mean", CLIP_MEAN), ("image_std", CLIP_STD))
 
 
 def to_transformers(state: Mapping[str, Tensor], config: VidLAConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -122,11 +128,17 @@ def parameter_names(image: TransformerConfig, text: TransformerConfig) -> Iterat
 
 
 def _read_config(config: Mapping[str, Any]) -> Any:
+    """A CLIPConfig of the sizes alone: of others, such as num_labels, transformers would make what they declare."""
     (config_class,) = import_from_transformers("CLIPConfig")
+    chosen = {key: _only_sizes(value) if key in _TOWERS else value for key, value in config.items() if key in _SHARED}
     try:
-        return config_class.from_dict(dict(config))
+        return config_class.from_dict(chosen)
     except Exception as error:  # transformers raises almost anything
         raise ModelError(f"its {CONFIG} cannot be used: {one_line(error, 200)}") from None
+
+
+def _only_sizes(tower: Any) -> Any:
+    return {key: tower[key] for key in _SIZES if key in tower} if isinstance(tower, Mapping) else tower
 
 
 def _transformer_config(config: Any) -> TransformerConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -31,6 +32,12 @@ class VidLA(nn.Module):
         self.video = VideoEncoder(config.video, config.features)
         self.text = TextEncoder(config.text, config.features)
         self.logit_scale = nn.Parameter(torch.tensor(-math.log(TEMPERATURE)))
+
+    @classmethod
+    def outline(cls, config: VidLAConfig) -> dict[str, Tensor]:
+        """The names and shapes of the parameters, as tensors without memory, however large `config` says they are."""
+        with torch.device("meta"):
+            return cls(config).state_dict()
 
     def forward(self, pixels: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """The features of clips and of texts, from `encode_video` and `encode_text`."""
@@ -78,10 +85,10 @@ class VidLA(nn.Module):
             state = load_file(directory / WEIGHTS)
         except (ModelError, OSError, UnicodeDecodeError, SafetensorError) as error:
             raise ModelError(f"the VidLA in {directory} cannot be read: {error}") from None
-        model = cls(config)
-        mismatch = state_mismatch(state, model)
+        mismatch = state_mismatch(state, cls.outline(config))
         if mismatch:
             raise ModelError(f"the weights in {directory} do not fit its config.json: {mismatch}")
+        model = cls(config)
         model.load_state_dict(state)
         return model.resized(frames or config.video.frames, image_size or config.video.image_size)
 
@@ -100,9 +107,8 @@ class VidLA(nn.Module):
         return model
 
 
-def state_mismatch(state: dict[str, Tensor], model: VidLA) -> str | None:
-    """The first way, in words, in which `state` does not match the parameters of `model`; None if it matches."""
-    expected = model.state_dict()
+def state_mismatch(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str | None:
+    """The first way, in words, in which `state` has not the `expected` names and shapes; None if it has."""
     for name in [*expected, *state]:
         if name not in state:
             return f"{name} is missing"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def shards(index: Path) -> list[str]:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         if any(Path(name).name != name for name in names):
             raise ValueError("it refers to files elsewhere")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{index} cannot be read: {one_line(error)}") from None
     return names
 
@@ -59,11 +60,23 @@ def _read(path: Path) -> Any:
         return load_file(path)
     if is_torchscript(path):
         return read_torchscript(path)
+    _check_stored(path)
     with warnings.catch_warnings(action="ignore"):  # of how a file was pickled
         state = torch.load(path, map_location="cpu", weights_only=True)
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]  # a checkpoint of a training run
     return state
+
+
+def _check_stored(path: Path) -> None:
+    """Raises ModelError for a zip that holds more than its size: `torch.save` writes its entries as they are."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
+    if not stored or sum(entry.file_size for entry in entries) > path.stat().st_size:
+        raise ModelError("its tensors are larger than the file")
 
 
 def _conversion(path: Path) -> str:

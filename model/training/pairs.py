@@ -16,8 +16,8 @@ from curation.ids import digest
 from curation.splits import is_held_out, is_in_subset
 from model.data.clips import BATCH_ROWS, CLIP_SCHEMA, CONDITIONS, Clips, DatasetVersion, Split, write_clips
 from model.data.loader import list_files
-from model.evaluation.annotations import BenchmarkFiles, Example, find_videos
 from model.evaluation.benchmark import annotated_ranges, clip_row, read_annotations
+from model.evaluation.video_files import BenchmarkFiles, Example, find_videos
 from model.settings import DataSettings
 
 OF_A_DATASET = (*CONDITIONS, "scales", "crop_bars")

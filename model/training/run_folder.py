@@ -1,6 +1,7 @@
 """The folder of a training run.
 
-run.json        its settings, dataset and version of the dataset, and how many clips it contrasts with each other
+run.json        its settings, dataset and version of the dataset, how many clips it contrasts with each other, and
+                where its initial weights were
 checkpoints/    checkpoint.py
 clips/          the selected clips
 log.jsonl       one line per step and evaluation
@@ -32,6 +33,8 @@ from model.training import checkpoint
 from model.training.source import Source, check_exists, pin_version, unpin_version
 
 METADATA, CHECKPOINTS = "run.json", "checkpoints"
+BEGAN_FROM = "began_from"
+"""The key of run.json with the absolute path of the initial weights; null if they came from the hub."""
 TRAIN_CLIPS = "clips/train.arrow"
 LEFTOVERS = frozenset((f"{METADATA}.part", "lock"))  # of a run that never began
 
@@ -110,8 +113,10 @@ def _create(
         unpin_version(dataset, before["version"]["pin"])
     folder.mkdir(parents=True, exist_ok=True)
     run = TrainingRun(folder, dataset, settings, pin_version(dataset, folder.resolve().name))
+    weights = Path(settings.model.weights)
     metadata = {
         "settings": settings.model_dump(mode="json"),
+        BEGAN_FROM: str(weights.resolve()) if weights.exists() else None,
         "contrasted": settings.contrasted(processes),
         "dataset": dataset.uri,
         "version": asdict(run.version),

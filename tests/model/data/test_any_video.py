@@ -13,6 +13,7 @@ import av
 import pytest
 import torch
 
+from curation.errors import DatasetError
 from curation.media import single_pass
 from curation.settings import MediaSettings, Settings
 from model.data.any_video import VideoFiles, measure, read_any_video
@@ -223,3 +224,21 @@ def test_says_in_one_line_why_it_cannot_be_read(tmp_path: Path) -> None:
         read_any_video(cut, [0.5, 2.9], SIDE)
     with pytest.raises(BrokenMedia, match="for this reason"):
         VideoFiles({"a.mp4": "for this reason"}).read("a.mp4", [0.5], SIDE)
+
+
+def test_a_full_disk_of_our_own_is_no_fault_of_a_video(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = video("H.264 in mp4")
+    (small_disk / "full").write_bytes(bytes(3 * 2**20 - 4096))
+    monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
+    with pytest.raises(DatasetError, match=rf"with the help of {small_disk} \(TMPDIR .*: No space left") as raised:
+        read_any_video(path, [0.5, 1.0, 1.5], 224)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_folder_for_temporary_files_that_is_gone_is_no_fault_of_a_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = video("H.264 in mp4")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(DatasetError, match=r"with the help of .*/gone .*: No such file or directory"):
+        read_any_video(path, [0.5], 224)

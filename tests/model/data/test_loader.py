@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import signal
@@ -30,9 +31,10 @@ from curation.records import Clip, PictureBox
 from model.data import loader
 from model.data.augment import View, apply_view, centre_view
 from model.data.clips import Clips, pin_version, select_clips
-from model.data.frame_reader import read_frames, sample_times
+from model.data.frame_reader import Frames, read_frames, sample_times
 from model.data.loader import (
     ATTEMPTS,
+    NO_CLIP,
     Augmentation,
     Batch,
     ClipDataset,
@@ -340,6 +342,37 @@ def test_says_in_one_line_when_nothing_can_be_read(workers: int, samples: ClipDa
     with pytest.raises(DatasetError, match=f"{ATTEMPTS} clips in a row cannot be read: media/") as raised:
         list(load_batches(nowhere, [[(0, 1)]], workers))
     assert "\n" not in str(raised.value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Failing:
+    """Media that fails with an error of the operating system."""
+
+    number: int
+
+    def read(self, *_: object) -> Frames:
+        raise OSError(self.number, os.strerror(self.number))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE])
+def test_faults_of_this_machine_are_no_unreadable_clips(number: int, samples: ClipDataset) -> None:
+    for augmentation in (None, AUGMENTATION):
+        failing = dataclasses.replace(samples, media=Failing(number), augmentation=augmentation)
+        with pytest.raises(DatasetError, match=rf"^cannot read clips: .*{os.strerror(number)}"):
+            list(load_batches(failing, [[(0, 1)]], workers=0))
+
+
+def test_without_augmentation_nothing_stands_in_for_what_cannot_be_read(samples: ClipDataset) -> None:
+    failing = dataclasses.replace(samples, media=Failing(errno.EIO), augmentation=None)
+    (batch,) = load_batches(failing, [[(0, 1), (3, 1)]], workers=0)
+    assert (batch.index.tolist(), batch.drawn.tolist()) == ([NO_CLIP] * 2, [0, 3])
+    assert batch.unreadable and not batch.frames.any() and not (batch.has_subtitle | batch.has_caption).any()
+    assert {f.name: getattr(batch, f.name).dtype for f in dataclasses.fields(batch) if f.name != "unreadable"} == {
+        f.name: getattr(readable, f.name).dtype
+        for readable in load_batches(dataclasses.replace(samples, augmentation=None), [[(0, 1)]], workers=0)
+        for f in dataclasses.fields(readable)
+        if f.name != "unreadable"
+    }
 
 
 def workers_now() -> set[psutil.Process]:

@@ -1,7 +1,8 @@
-"""Reading benchmarks' annotation files, on small files in the original formats, and finding their videos."""
+"""Reading benchmarks' annotation files, on small files in the original formats."""
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 import subprocess
@@ -17,7 +18,6 @@ from curation.errors import InputError
 from model.evaluation.annotations import (
     Annotation,
     MediaFile,
-    find_videos,
     read_activitynet,
     read_csv,
     read_didemo,
@@ -29,7 +29,8 @@ from model.evaluation.annotations import (
 
 
 def written(path: Path, content: Any) -> Path:
-    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    text = content if isinstance(content, str) else json.dumps(content)
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
     return path
 
 
@@ -84,8 +85,8 @@ def test_didemo_joins_the_descriptions_of_a_video(tmp_path: Path) -> None:
         for n, (video, text) in enumerate([(first, "a man waves."), (second, "a bee"), (first, "he sits down\n")])
     ]
     assert read_didemo(written(tmp_path / "test_data.json", rows)) == (
-        Annotation(first, ("a man waves. he sits down",), (MediaFile(first.removesuffix(".mov"), 0.0, 30.0),)),
-        Annotation(second, ("a bee",), (MediaFile(second.removesuffix(".mp4"), 0.0, 30.0),)),
+        Annotation(first, ("a man waves. he sits down",), (MediaFile(first, 0.0, 30.0),)),
+        Annotation(second, ("a bee",), (MediaFile(second, 0.0, 30.0),)),
     )
 
 
@@ -200,14 +201,14 @@ def test_kinetics_gives_the_class_as_the_text(tmp_path: Path) -> None:
 def test_csv_has_a_video_and_a_text_in_each_row_and_perhaps_times(tmp_path: Path) -> None:
     plain = written(tmp_path / "plain.csv", "video,text\ntalks/a.mp4,a bee\nb,a hive\ntalks/a.mp4,an insect\n")
     assert read_csv(plain) == (
-        Annotation("talks/a.mp4", ("a bee", "an insect"), (MediaFile("a"),)),
+        Annotation("talks/a.mp4", ("a bee", "an insect"), (MediaFile("talks/a.mp4"),)),
         Annotation("b", ("a hive",), (MediaFile("b"),)),
     )
     timed = written(tmp_path / "timed.csv", "text,video,start,end\na bee,a.mp4,1.5,4\na hive,a.mp4,4,\nboth,a.mp4,,\n")
     assert read_csv(timed) == (
-        Annotation("a.mp4~1.5-4", ("a bee",), (MediaFile("a", 1.5, 4.0),)),
-        Annotation("a.mp4~4-", ("a hive",), (MediaFile("a", 4.0, None),)),
-        Annotation("a.mp4", ("both",), (MediaFile("a"),)),
+        Annotation("a.mp4~1.5-4", ("a bee",), (MediaFile("a.mp4", 1.5, 4.0),)),
+        Annotation("a.mp4~4-", ("a hive",), (MediaFile("a.mp4", 4.0, None),)),
+        Annotation("a.mp4", ("both",), (MediaFile("a.mp4"),)),
     )
     assert read_csv(timed, written(tmp_path / "ids.txt", "a.mp4~4-\n")) == read_csv(timed)[1:2]
 
@@ -274,8 +275,28 @@ MSRVTT = {
         (read_csv, {"a.csv": "video,text,start\na,b,1:30\n"}, 'the start of "a" should be in seconds, not "1:30"'),
         (read_csv, {"a.csv": "video,text,end\na,b,-1\n"}, "the end of .* should be in seconds"),
         (read_csv, {"a.csv": "video,text,start,end\na,b,5,5\n"}, "should start before its end, not at 5 s"),
+        (read_csv, {"a.csv": "video,text\na," + "x" * 140_000}, "is not CSV: field larger than field limit"),
+        (
+            read_csv,
+            {"a.csv": "video,text\na,b\nc,caf\udce9\n"},
+            "is not UTF-8: its byte 20 is 0xE9, line 3",
+        ),
+        (read_msrvtt, {"a.json": '{"a":' * 100_000}, "it is not JSON: maximum recursion depth"),
+        (
+            read_msrvtt,
+            {"a.json": {**MSRVTT, "videos": [{"video_id": ["v"], "split": "test"}]}},
+            r"video_id of one",
+        ),
+        (read_msrvtt, {"a.json": {**MSRVTT, "sentences": [{"video_id": ["v"], "caption": "b"}]}}, r"video_id of one"),
+        (read_vatex, {"a.json": [{"videoID": ["x"], "enCap": ["b"]}]}, "should be a video and a text"),
+        (read_vatex, {"a.json": {"x": [["a", ["b"]]]}}, "should be a video and a text"),
+        (
+            read_kinetics,
+            {"a.csv": "label,youtube_id,time_start,time_end\na,b,0,inf\n"},
+            "times of .*b.* are not numbers",
+        ),
         (read_kinetics, {"a.csv": "id,name\n0,abseiling\n"}, "columns label, youtube_id"),
-        (read_kinetics, {"a.csv": "label,youtube_id,time_start,time_end\na,b,c,d\n"}, "times of b are not numbers"),
+        (read_kinetics, {"a.csv": "label,youtube_id,time_start,time_end\na,b,c,d\n"}, "times of .*b.* are not numbers"),
     ],
 )
 def test_a_wrong_file_is_told_in_a_line(
@@ -288,75 +309,51 @@ def test_a_wrong_file_is_told_in_a_line(
     assert len(str(raised.value)) < 400
 
 
+def test_halves_of_characters_are_replaced_so_that_texts_can_be_stored(tmp_path: Path) -> None:
+    path = written(tmp_path / "captions.json", {"x\ud83d": ["a \udc80 bee \ud83d\ude00"], "y": ["b"]})
+    assert [(one.video_id, one.texts) for one in read_vatex(path)] == [("x\ufffd", ("a \ufffd bee 😀",)), ("y", ("b",))]
+    assert len(read_vatex(path, written(tmp_path / "ids.json", ["x\ud83d"]))) == 1
+
+
+def header(shape: str, kind: str = "<U1") -> bytes:
+    """An array that declares more than it holds."""
+    text = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
+def saved_by(write: Callable[..., None], *values: Any) -> bytes:
+    file = io.BytesIO()
+    write(file, *values)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        saved_by(np.savez, np.array(["x"])),
+        saved_by(np.save, np.array(["caf\xe9".encode("latin-1")])),
+        saved_by(np.save, np.array([1, 2])),
+        saved_by(np.save, np.zeros(2, "V3")),
+        header("(1000000000000,)"),
+        header("(1000000000000,)", "|S0"),
+        header("(-1,)"),
+        header("(10**30,)"),
+        header("(100000000000000000000000,)"),
+        b"",
+    ],
+)
+def test_an_array_that_is_no_list_of_ids_is_refused_in_a_line(tmp_path: Path, content: bytes) -> None:
+    path = written(tmp_path / "captions.json", {"x": ["a"]})
+    (tmp_path / "ids.npy").write_bytes(content)
+    with pytest.raises(InputError, match=r"ids\.npy is not an array of strings"):
+        read_vatex(path, tmp_path / "ids.npy")
+    np.save(tmp_path / "bytes.npy", np.array([b"x"]))
+    assert len(read_vatex(path, tmp_path / "bytes.npy")) == 1
+
+
 def test_a_file_that_is_not_there_is_told_in_a_line(tmp_path: Path) -> None:
     for read in (read_msrvtt, read_didemo, read_activitynet, read_vatex, read_kinetics):
         with pytest.raises(InputError, match=r"cannot read .*none\.json: No such file"):
             read(tmp_path / "none.json")
     with pytest.raises(InputError, match="cannot read"):
         read_msvd(written(tmp_path / "a.txt", TEXTS), tmp_path / "none.txt")
-
-
-# --- the files ------------------------------------------------------------------------------------------------------
-
-
-def made(folder: Path, *names: str) -> None:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
-
-
-def test_videos_are_found_by_any_of_their_names(tmp_path: Path) -> None:
-    made(tmp_path, "a/clip_3_9.webm", "other.mp4", "x@N00_1.mov.mp4", "notes.txt", "gone.txt", "folder.mp4/inside.MKV")
-    annotations = [
-        Annotation("clip_3_9", ("one", "two"), (MediaFile("clip_3_9"), MediaFile("clip", 3.0, 9.0))),
-        Annotation("other_10_20", ("three",), (MediaFile("other_10_20"), MediaFile("other", 10.0, 20.0))),
-        Annotation("x@N00_1.mov", ("four",), (MediaFile("x@N00_1", 0.0, 30.0),)),
-        Annotation("inside", ("five",), (MediaFile("inside"),)),
-        Annotation("gone", ("six",), (MediaFile("gone"),)),
-    ]
-    found = find_videos(annotations, tmp_path)
-    assert [(e.video_id, e.texts, str(e.path.relative_to(tmp_path)), e.start, e.end) for e in found.examples] == [
-        ("clip_3_9", ("one", "two"), "a/clip_3_9.webm", None, None),
-        ("other_10_20", ("three",), "other.mp4", 10.0, 20.0),
-        ("x@N00_1.mov", ("four",), "x@N00_1.mov.mp4", 0.0, 30.0),
-        ("inside", ("five",), "folder.mp4/inside.MKV", None, None),
-    ]
-    assert found.missing == ("gone",)
-    assert found.missing_share == 0.2
-    assert str(found) == f"1 of 5 videos (20.0%) are not in {tmp_path} and are left out: gone"
-    assert str(find_videos(annotations[:3], tmp_path)) == f"all 3 videos are in {tmp_path}"
-
-
-def test_videos_of_every_suffix_are_found_and_previews_are_not_preferred(tmp_path: Path) -> None:
-    suffixes = (
-        "mkv",
-        "webm",
-        "flv",
-        "mpg",
-        "mpeg",
-        "ts",
-        "mts",
-        "m2ts",
-        "avi",
-        "wmv",
-        "3gp",
-        "MTS",
-        "gif",
-        "rm",
-        "ogv",
-    )
-    made(tmp_path, *(f"v{n}.{suffix}" for n, suffix in enumerate(suffixes)), "v0.gif")
-    annotations = [Annotation(f"v{n}", ("text",), (MediaFile(f"v{n}"),)) for n in range(len(suffixes))]
-    found = find_videos(annotations, tmp_path)
-    assert [example.path.suffix[1:] for example in found.examples] == list(suffixes)
-
-
-def test_a_folder_without_any_of_the_videos_is_the_wrong_one(tmp_path: Path) -> None:
-    made(tmp_path, "a.mp4")
-    annotations = [Annotation(f"v{n}", ("text",), (MediaFile(f"v{n}"),)) for n in range(9)]
-    with pytest.raises(InputError, match=r"none of 9 videos is in .* which holds 1 videos; .* v0\.mp4"):
-        find_videos(annotations, tmp_path)
-    with pytest.raises(InputError, match="is not a folder"):
-        find_videos(annotations, tmp_path / "none")
-    made(tmp_path, "v0.mp4")
-    assert str(find_videos(annotations, tmp_path)).endswith("left out: v1, v2, v3, v4, v5…")

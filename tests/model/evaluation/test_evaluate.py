@@ -25,11 +25,11 @@ from model.data.clips import write_clips
 from model.data.frame_reader import read_frames, sample_times
 from model.data.loader import tokenize
 from model.distributed import World
-from model.evaluation.annotations import find_videos
 from model.evaluation.benchmark import _encode_videos, classify_benchmark, evaluate_benchmark, read_annotations
 from model.evaluation.evaluate import Encoder, evaluate_dataset, evaluate_triplets
 from model.evaluation.hierarchical import choose_triplets, read_set, write_set
 from model.evaluation.retrieval import evaluate_retrieval
+from model.evaluation.video_files import find_videos
 from model.evaluation.zero_shot import ZeroShotMetrics, read_classes
 from model.network.architecture import ModelError
 from model.network.clip_conversion import from_clip
@@ -117,7 +117,7 @@ def test_leaves_out_what_cannot_be_read(encoder: Encoder, dataset: Dataset, tmp_
     assert sum(sizes) < sum(one.text_to_video.candidates for one in whole.metrics.values())
     for uri in uris[1:]:
         (tmp_path / "dataset" / uri).unlink()
-    with pytest.raises(DatasetError, match="10 clips in a row cannot be read"):
+    with pytest.raises(DatasetError, match="none of the 28 clips to evaluate on can be read: media/"):
         evaluate_dataset(encoder, damaged, HELD_OUT)
 
 
@@ -178,6 +178,17 @@ def test_a_broken_video_of_a_benchmark_is_left_out(
     message = r"1 of 2 clips to evaluate on cannot be read, more than data.max_missing \(0.4\): .*aaa_0_6.avi \(.+\)$"
     with pytest.raises(DatasetError, match=message):
         evaluate_benchmark(strict, found, resamples=0)
+
+
+def test_clips_that_cannot_be_read_are_not_replaced_however_many_they_are(encoder: Encoder, tmp_path: Path) -> None:
+    """Only one of forty can be read; before, ten others were tried in place of each."""
+    for number in range(40):
+        (tmp_path / f"video{number}.mp4").write_bytes(stored_media(2.0) if number == 7 else b"no video")
+    (tmp_path / "pairs.csv").write_text("video,text\n" + "".join(f"video{n},text {n}\n" for n in range(40)))
+    found = find_videos(read_annotations(f"csv:{tmp_path / 'pairs.csv'}"), tmp_path)
+    evaluation = evaluate_benchmark(replace(encoder, max_missing=1.0), found, resamples=0)
+    assert evaluation.unreadable == len(evaluation.unreadable_files) == 39
+    assert evaluation.metrics["videos"].text_to_video.candidates == 1
 
 
 def test_an_annotated_part_after_the_end_of_its_file_is_not_read(encoder: Encoder, tmp_path: Path) -> None:
@@ -394,11 +405,23 @@ def test_refuses_videos_that_were_trained_on_unless_it_is_said(
     settings = training_settings(clip, f"model.weights={step}", "epochs=1", "data.where=\"video_id = 'nobody'\"")
     later = tmp_path / "later"
     (later / "clips").mkdir(parents=True)
-    metadata = json.loads((run / "run.json").read_text()) | {"settings": settings.model_dump(mode="json")}
+    metadata = json.loads((run / "run.json").read_text()) | {
+        "settings": settings.model_dump(mode="json"),
+        "began_from": str(step),
+    }
     (later / "run.json").write_text(json.dumps(metadata))
     write_clips([], "none", later / "clips" / "train.arrow")
     with pytest.raises(UsageError, match=f"3 of the 4 videos.* that {run} was trained on"):
         check_not_trained_on(later, set(dataset.read("clips", ["video_id"])["video_id"].to_pylist()))
+
+
+def test_a_file_for_the_figures_that_cannot_be_written_is_told_before_any_work(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file, why in ((tmp_path / "none" / "figures.json", "there is no folder"), (tmp_path, "it is a folder")):
+        assert command(monkeypatch, run, "--dataset", tmp_path / "nowhere", "--json", file) == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert f"cannot write {file}: {why}" in line
 
 
 def test_evaluates_on_a_benchmark(

@@ -30,7 +30,8 @@ def test_classes_are_read_from_both_kinds_of_list(tmp_path: Path, name: str, con
         ("a.csv", "id,label\n0,abseiling\n", "needs a column 'name' .* its columns are id, label"),
         ("a.csv", "", "its columns are none"),
         ("a.txt", "\n \n", "has no class names"),
-        ("a.txt", "a\nb\na\n", "has the class 'a' twice"),
+        ("a.csv", "id,name\n0," + "x" * 140_000 + "\n", "is not CSV: field larger than field limit"),
+        ("a.txt", "a\nb\na\n", 'has the class "a" twice'),
     ],
 )
 def test_a_wrong_list_is_told_in_a_line(tmp_path: Path, name: str, content: str, message: str) -> None:

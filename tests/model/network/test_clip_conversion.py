@@ -21,9 +21,11 @@ from transformers import (
     SiglipModel,
 )
 
+from model.network.architecture import ModelError
 from model.network.clip_conversion import ClipError, from_clip
 from model.network.clip_export import to_clip
 from model.network.initial import initial_model
+from model.network.vidla import VidLA
 from model.settings import ModelSettings
 from tests.support.small_clip import EOS, FEATURES, small_clip
 
@@ -237,6 +239,90 @@ def test_what_does_not_fit_is_refused_in_one_line(tmp_path: Path, case: str) -> 
     assert message in str(error.value)
     assert str(folder) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+SIZES = {
+    None: ("projection_dim",),
+    "vision_config": ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "image_size",
+                      "patch_size", "num_channels", "layer_norm_eps", "hidden_act"),
+    "text_config": ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size",
+                    "max_position_embeddings", "layer_norm_eps", "hidden_act"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [None, 0.5, -1, "16", True, [16, 16], 10**9, 10**30, math.nan, "a\nb"], ids=repr)
+def test_a_wrong_size_is_refused_in_one_line_before_it_is_made(clip: Path, value: object) -> None:
+    before = (clip / "config.json").read_text()
+    for section, keys in SIZES.items():
+        for key in keys:
+            if (key, value) in ITS_OWN:
+                continue
+            edit_config(clip, **({key: value} if section is None else {section: {key: value}}))
+            with pytest.raises(ClipError) as error:
+                from_clip(settings(clip))
+            assert "\n" not in str(error.value), key
+            (clip / "config.json").write_text(before)
+
+
+ITS_OWN = (("layer_norm_eps", 0.5), ("layer_norm_eps", True))
+"""No size, so these are allowed, or transformers makes a number of it."""
+
+
+def test_what_a_configuration_declares_beside_its_sizes_is_not_made(clip: Path) -> None:
+    edit_config(clip, num_labels=10**12, text_config={"num_labels": 10**12}, vision_config={"num_labels": 10**12})
+    from_clip(settings(clip))
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["abc", 1.0, [], [0.5], [0.5] * 4, ["a", "b", "c"], [None] * 3, [[0.5]] * 3, {"a": 1}, [math.inf] * 3, True],
+)
+def test_a_wrong_normalisation_is_refused_in_one_line(clip: Path, value: object) -> None:
+    for key in ("image_mean", "image_std"):
+        (clip / "preprocessor_config.json").write_text(json.dumps({key: value}))
+        with pytest.raises(ClipError, match=f"its {key} should be a number for red, green and blue each"):
+            from_clip(settings(clip))
+    (clip / "preprocessor_config.json").write_text(json.dumps({"image_std": [0.5, 0, 0.5]}))
+    with pytest.raises(ClipError, match="its image_std should be"):
+        from_clip(settings(clip))
+
+
+TENSORS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "whole numbers": lambda v: v.to(torch.int32),
+    "complex": lambda v: v.to(torch.complex64),
+    "bool": lambda v: v.bool(),
+    "sparse": lambda v: v.to_sparse(),
+    "meta": lambda v: v.to("meta"),
+    "larger than the file": lambda v: v.flatten()[:1].expand(10**13),
+}
+
+
+@pytest.mark.parametrize("kind", TENSORS)
+def test_what_is_no_parameter_is_refused_in_one_line(clip: Path, kind: str) -> None:
+    state = load_file(clip / "model.safetensors")
+    (clip / "model.safetensors").unlink()
+    attention = "text_model.encoder.layers.0.self_attn.q_proj.weight"
+    for name in ("logit_scale", "text_projection.weight", "vision_model.embeddings.class_embedding", attention):
+        torch.save({**state, name: TENSORS[kind](state[name])}, clip / "pytorch_model.bin")
+        message = (
+            "more than the file holds of it" if kind.startswith("larger") else "not of plain floating-point numbers"
+        )
+        with pytest.raises(ClipError, match=f"{name} is .*{message}") as error:
+            from_clip(settings(clip))
+        assert "\n" not in str(error.value)
+
+
+def test_a_saved_model_is_compared_with_its_weights_before_it_is_made(clip: Path, tmp_path: Path) -> None:
+    from_clip(settings(clip, frames=2, levels=1, tokens=2)).save(tmp_path / "saved")
+    config = json.loads((tmp_path / "saved" / "config.json").read_text())
+    for section, key in (("video", "frames"), ("video", "tokens"), ("text", "vocabulary"), ("text", "context")):
+        for value in (10**6, 10**30):
+            (tmp_path / "saved" / "config.json").write_text(
+                json.dumps({**config, section: {**config[section], key: value}})
+            )
+            with pytest.raises(ModelError) as error:
+                VidLA.load(tmp_path / "saved")
+            assert "\n" not in str(error.value)
 
 
 def test_patches_that_do_not_fill_the_image_are_refused(clip: Path) -> None:

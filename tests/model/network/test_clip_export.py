@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import html
 import sys
 from pathlib import Path
 
+import ftfy
 import pytest
 import torch
 from transformers import AutoTokenizer, CLIPModel, CLIPProcessor
 
-from curation.clip_tokenizer import clean, encode
+from curation.clip_tokenizer import END, START, clean, encode
 from model.data.loader import tokenize
 from model.network.clip_conversion import from_clip
 from model.network.vidla import VidLA
@@ -73,6 +75,20 @@ def test_the_tokenizer_is_that_of_clip(trained: VidLA, tmp_path: Path, monkeypat
     for name in ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
         assert (tmp_path / "out" / name).is_file()
     assert tokenizer.decode([320, 1929]) == "a dog"
+
+
+def test_the_card_says_for_which_texts_the_tokens_differ(
+    trained: VidLA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert export(monkeypatch, tmp_path / "model", tmp_path / "out") == 0
+    tokenizer, card = AutoTokenizer.from_pretrained(tmp_path / "out"), (tmp_path / "out" / "README.md").read_text()
+    assert "html.unescape(html.unescape(ftfy.fix_text(text))).lower()" in card
+    for text in ("İstanbul ΣΑΣ", "ΟΔΟΣ, Σ", "It’s &amp;amp; “so”", "ﬁne", *TEXTS):
+        cleaned = html.unescape(html.unescape(ftfy.fix_text(text))).lower()
+        assert tokenizer(cleaned).input_ids == encode(text)
+    assert tokenizer("ΣΑΣ").input_ids != encode("ΣΑΣ") and "Σ at the end" in card
+    for mark in (START, END):
+        assert tokenizer(f"a {mark} dog").input_ids != encode(f"a {mark} dog") and mark in card
 
 
 @pytest.mark.parametrize("attention", ["frame", "hta"])

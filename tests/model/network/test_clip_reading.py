@@ -139,6 +139,24 @@ def test_what_open_clip_varies_is_refused_or_changes_the_features(tmp_path: Path
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("value", [None, 0, -1, "x", [16, 16], {}, 10**9, 10**30, float("inf"), float("nan")], ids=repr)
+def test_a_wrong_size_of_open_clip_is_refused_in_one_line_before_it_is_made(tmp_path: Path, value: object) -> None:
+    state, _, config = open_clip_parts()
+    as_safetensors(tmp_path, state)
+    sizes = ("layers", "width", "heads", "head_width", "mlp_ratio", "patch_size", "image_size", "context_length")
+    for section in ("vision_cfg", "text_cfg", None):
+        for key in ("embed_dim",) if section is None else (*sizes, "vocab_size"):
+            own = config["model_cfg"] if section is None else config["model_cfg"][section]
+            if key not in own or own[key] == value:
+                continue
+            changed = json.loads(json.dumps(config))
+            (changed["model_cfg"] if section is None else changed["model_cfg"][section])[key] = value
+            (tmp_path / "open_clip_config.json").write_text(json.dumps(changed))
+            with pytest.raises(ClipError) as error:
+                from_clip(settings(tmp_path))
+            assert "\n" not in str(error.value), (section, key)
+
+
 # --- transformers ---------------------------------------------------------------------------------------------------
 
 
@@ -208,6 +226,18 @@ def test_a_pickle_that_runs_something_is_refused(clip: Path, tmp_path: Path) -> 
         from_clip(settings(clip))
     assert "\n" not in str(error.value)
     assert not (tmp_path / "ran").exists()
+
+
+def test_compressed_tensors_are_refused_before_they_are_read(clip: Path, tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(2**20)}, tmp_path / "plain.bin")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.bin") as plain,
+        zipfile.ZipFile(tmp_path / "small.bin", "w", zipfile.ZIP_DEFLATED) as small,
+    ):
+        for name in plain.namelist():
+            small.writestr(name, plain.read(name))
+    with pytest.raises(ModelError, match="its tensors are larger than the file"):
+        read_weights(tmp_path / "small.bin")
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x80\x02}q\x00.", pickle.dumps([1]), b"not weights"])

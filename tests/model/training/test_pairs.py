@@ -147,6 +147,59 @@ def test_an_evaluation_refuses_videos_of_pairs_that_were_trained_on(folder: Path
         check_not_trained_on(folder / "run", held_out | {seen})
 
 
+@pytest.mark.parametrize("spelled", ["{}", "{}.mp4", "x/{}.mp4", "/data/{}", "{}.mp4~0-1", " {}.MOV "])
+def test_a_video_that_was_trained_on_is_known_by_any_spelling(folder: Path, clip: Path, spelled: str) -> None:
+    trainer_of(folder, clip)
+    with pytest.raises(UsageError, match=r"^1 of the 2 videos"):
+        check_not_trained_on(folder / "run", {spelled.format("video0"), "y/other"})
+    check_not_trained_on(folder / "run", {"y/other", "video0_1"})
+
+
+def test_a_video_that_was_trained_on_is_known_by_its_file_and_its_folder(folder: Path, clip: Path) -> None:
+    for name in ("a", "b"):
+        (folder / "videos" / name).mkdir()
+        (folder / "videos" / name / "1.mp4").write_bytes(stored_media(2.0))
+    (folder / "pairs.csv").write_text("video,text\na/1.mp4,one\na/1.mp4,two\nvideo0,three\nvideo1,four\n")
+    pairs = find_pairs(f"csv:{folder / 'pairs.csv'}", folder / "videos")
+    Trainer(run_folder.open_run(folder / "run", pairs, training_settings(clip), ALONE), ALONE)
+    check_not_trained_on(folder / "run", {"b/1.mp4": folder / "videos" / "b" / "1.mp4"})
+    (folder / "link.mp4").symlink_to(folder / "videos" / "a" / "1.mp4")
+    with pytest.raises(UsageError, match=r"^1 of the 2 videos, such as another"):
+        check_not_trained_on(folder / "run", {"b/1.mp4": folder / "b.mp4", "another": folder / "link.mp4"})
+
+
+def test_the_run_that_a_run_began_from_is_found_from_anywhere(
+    folder: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    first = trainer_of(folder, clip, "steps=1", "data.held_out=0.6")
+    first.train(io.StringIO())
+    (step,) = Path("run/checkpoints").iterdir()  # a relative path, as it is given on the command line
+    (folder / "later.csv").write_text("video,text\n" + "".join(f"video{VIDEOS},text {n}\n" for n in range(4)))
+    pairs = find_pairs(f"csv:{folder / 'later.csv'}", folder / "videos")
+    later = folder / "later"
+    run_folder.open_run(later, pairs, training_settings(step), ALONE)
+    Trainer(run_folder.open_run(later, pairs, training_settings(step), ALONE), ALONE)
+    seen = {next(iter(first.clips.videos()))}
+    metadata = json.loads((later / "run.json").read_text())
+    assert metadata["began_from"] == str(step.resolve())
+    monkeypatch.chdir("/")
+    for old in (False, True):  # older runs recorded the path as it was given
+        if old:
+            del metadata["began_from"]
+            (later / "run.json").write_text(json.dumps(metadata))
+        with pytest.raises(UsageError, match=r"are among those that .*/run was trained on"):
+            check_not_trained_on(later, seen)
+        check_not_trained_on(later, {"other"})
+    (folder / "run").rename(folder / "moved")
+    with pytest.raises(UsageError, match=r"later began from run/checkpoints/.*, which cannot be found") as raised:
+        check_not_trained_on(later, {"other"})
+    assert "--trained-on" in str(raised.value) and "\n" not in str(raised.value)
+    metadata["settings"]["model"]["weights"] = "openai/clip-vit-base-patch32"
+    (later / "run.json").write_text(json.dumps(metadata))
+    check_not_trained_on(later, {"other"})
+
+
 def test_says_what_a_run_on_pairs_will_be(folder: Path, clip: Path) -> None:
     text = describe(training_settings(clip, "steps=4"), pairs_in(folder))
     assert "4: 1.333 epochs of 3, 4 clips each" in text and "12 of 12 short" in text
