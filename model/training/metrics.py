@@ -165,7 +165,7 @@ def _truncate_log(log: Path, after: int) -> None:
         return
     kept = []
     for line in log.read_text(encoding="utf-8").splitlines():
-        with suppress(ValueError):
+        with suppress(ValueError, KeyError, TypeError):
             if json.loads(line)["step"] <= after:
                 kept.append(line)
     part = log.with_suffix(".part")

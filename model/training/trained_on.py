@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from curation.errors import UsageError
 from curation.ids import source_id
 from model.data.clips import Clips
-from model.training.run_folder import METADATA, TRAIN_CLIPS, run_folder_of
+from model.training.run_folder import TRAIN_CLIPS, RunMetadata, read_metadata, run_folder_of
 
 
 def check_not_trained_on(source: Path, videos: Collection[str]) -> None:
@@ -31,8 +30,11 @@ def check_not_trained_on(source: Path, videos: Collection[str]) -> None:
 def _runs(source: Path) -> Iterator[Path]:
     """The folder of the run of `source`, then of the run that its initial weights are of, and so on."""
     folder, known = run_folder_of(source), set[Path]()
-    while folder not in known and (folder / TRAIN_CLIPS).exists():
+    while folder is not None and folder not in known and (folder / TRAIN_CLIPS).exists():
         known.add(folder)
         yield folder
-        metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
-        folder = run_folder_of(Path(metadata["settings"]["model"]["weights"]))
+        match read_metadata(folder):
+            case RunMetadata(settings={"model": {"weights": str(weights)}}):
+                folder = run_folder_of(Path(weights))
+            case _:
+                folder = None

@@ -655,6 +655,8 @@ WRONG: dict[str, tuple[str, int, str]] = {
         2,
         "weights must be 0 or more, with at least one above 0",
     ),
+    "a seed that no generator takes": (f"seed={2**70}", 2, "seed: Input should be less than"),
+    "a decay rate of one": ("optimizer.betas=[1.0,2.0]", 2, "optimizer.betas.1: Input should be less than 1"),
     "no weights": ("model.weights=nowhere/at/all", 2, "there is no such file or directory"),
 }
 
