@@ -81,9 +81,11 @@ def train(
             if world.is_main:
                 typer.echo(describe(settings, source, world.size))
             return
-        with StopSignals() as signals, exclusive(folder, world):
-            trainer = set_up(folder, source, settings, world, signals)
-            trainer.train(sys.stderr)
+        with StopSignals() as signals:
+            world.barrier()  # none of them opens the run before all of them note signals
+            with exclusive(folder, world):
+                trainer = set_up(folder, source, settings, world, signals)
+                trainer.train(sys.stderr)
         if world.is_main:
             typer.echo(f"{trainer.steps} steps are done; the model is in {folder / 'checkpoints'}")
 
