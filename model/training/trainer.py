@@ -203,8 +203,9 @@ class Trainer:
         held = batches.micro_batches if needs_cache(settings, world.size) else 0
         dataset, pinned = self._clip_dataset(self.clips, True), world.device.type == "cuda"
         stream = store_batches(dataset, batches, settings.data.workers, held, pinned)
+        has_texts = self.clips.has_texts
         while self.step < self.steps:
-            totals = self._next_step(Pieces(stream, batches.micro_batches), unreadable)
+            totals = self._next_step(Pieces(stream, batches.micro_batches, has_texts), unreadable)
             if totals.stop and self.step < self.steps:
                 self.signals.stop()
             self._evaluate_and_save(totals.save)
