@@ -146,12 +146,12 @@ def test_a_run_resumes_on_the_same_files_however_their_paths_are_spelled(
     spelled = ["data.json,ids.csv", f"{folder}/data.json,./ids.csv", "link/data.json,videos/../ids.csv"]
     settings = training_settings(clip, "steps=1")
     for files in spelled:
-        run = run_folder.open_run(folder / "run", find_pairs(f"msrvtt:{files}", Path("videos")), settings, ALONE)
+        run = run_folder.open_run(folder / "run", find_pairs(f"msrvtt:{files}", folder / "videos"), settings, ALONE)
         trainer = Trainer(run, ALONE)
         trainer.train(io.StringIO())
         assert trainer.step == 1
     with pytest.raises(ConfigError, match=r"holds a run on .*ids.csv with the videos in .*, not on .*copy.csv"):
-        run_folder.open_run(folder / "run", find_pairs("msrvtt:data.json,copy.csv", Path("videos")), settings, ALONE)
+        run_folder.open_run(folder / "run", find_pairs("msrvtt:data.json,copy.csv", folder / "videos"), settings, ALONE)
 
 
 def test_counts_losses_of_captions_alone_as_pairs_have_no_subtitles(folder: Path, clip: Path) -> None:
