@@ -14,6 +14,7 @@ from curation.records import Scale
 
 AttentionKind = Literal["hta", "frame", "joint", "divided"]
 Precision = Literal["bf16", "fp32"]
+DecayRate = Annotated[float, Field(ge=0, lt=1)]
 
 
 class TrainingError(VidlaError):
@@ -106,7 +107,7 @@ class OptimizerSettings(Section):
 
     lr: float = Field(2e-5, description="peak learning rate", gt=0)
     final_lr: float = Field(4e-8, description="learning rate at the end", ge=0)
-    betas: tuple[float, float] = Field((0.9, 0.999), description="AdamW's decay rates of the two moments")
+    betas: tuple[DecayRate, DecayRate] = Field((0.9, 0.999), description="AdamW's decay rates of the two moments")
     weight_decay: float = Field(0.02, description="for all parameters but biases, gains and the temperature", ge=0)
     warmup: float = Field(
         0.01, description="fraction of the steps over which the learning rate rises from 0", ge=0, le=1
@@ -150,7 +151,10 @@ class TrainSettings(Section):
         False, description="recompute activations in the backward pass, to save memory"
     )
     seed: int = Field(
-        0, description="seed of the order of clips, of augmentation and of randomly initialised parameters"
+        0,
+        description="seed of the order of clips, of augmentation and of randomly initialised parameters",
+        ge=-(2**63),
+        lt=2**63,
     )
     non_finite: Literal["stop", "skip"] = Field(
         "stop", description="on a step whose loss is not finite: stop the run, or skip the step"

@@ -64,10 +64,11 @@ def train(
     """
     require("train", "`vidla train`")
     from model.distributed import init_distributed
-    from model.training import run_folder
     from model.training.estimate import describe
     from model.training.pairs import find_pairs
-    from model.training.trainer import Trainer
+    from model.training.run_folder import exclusive
+    from model.training.stop_signals import StopSignals
+    from model.training.trainer import set_up
 
     if (dataset is None) == (pairs is None) or (pairs is None) != (videos is None):
         raise UsageError("choose what to train on: --dataset DIR, or --pairs NAME:FILE and --videos FOLDER")
@@ -81,9 +82,11 @@ def train(
             if world.is_main:
                 typer.echo(describe(settings, source, world.size))
             return
-        with run_folder.exclusive(folder, world):
-            trainer = Trainer(run_folder.open_run(folder, source, settings, world), world)
-            trainer.train(sys.stderr)
+        with StopSignals() as signals:
+            world.barrier()  # none of them opens the run before all of them note signals
+            with exclusive(folder, world):
+                trainer = set_up(folder, source, settings, world, signals)
+                trainer.train(sys.stderr)
         if world.is_main:
             typer.echo(f"{trainer.steps} steps are done; the model is in {folder / 'checkpoints'}")
 

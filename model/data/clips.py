@@ -6,6 +6,7 @@ import json
 import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,12 +22,12 @@ from curation.dataset.dataset import Dataset
 from curation.dataset.pins import parts_at, pin, pins
 from curation.dataset.snapshots import versions_now
 from curation.dataset.vacuum import parts_on_disk
-from curation.errors import DatasetError, UsageError
+from curation.errors import DatasetError, UsageError, one_line
 from curation.ids import digest
 from curation.records import SCALES, PictureBox, Scale
 from curation.splits import held_out_sql, in_subset_sql
 from curation.texts.unrecognised import CLIPS_SQL
-from model.settings import DataSettings
+from model.settings import DataSettings, TrainingError
 
 BATCH_ROWS = 2**16
 Split = Literal["train", "held_out"]
@@ -180,6 +181,15 @@ class Clips:
         return dict(self._summary["unreadable"])
 
     @property
+    def has_texts(self) -> tuple[bool, bool]:
+        """Whether any clip has a subtitle, and whether any has a caption."""
+        subtitles, captions = (
+            any(batch.column(name).null_count < len(batch) for batch in self._batches)
+            for name in ("subtitle", "caption")
+        )
+        return subtitles, captions
+
+    @property
     def selection(self) -> str:
         """The digest of the query and the version that it ran on."""
         return str(self._summary["selection"])
@@ -320,12 +330,13 @@ def write_clips(
 ) -> Clips:
     """Write the rows that have a text to `path`, atomically, in batches of BATCH_ROWS.
 
-    `unreadable` has the reasons for which files have no rows.
+    `unreadable` has the reasons for which files have no rows. Raises TrainingError where the disk is full or the folder
+    cannot be written to; what the rows are read from names its errors itself.
     """
     counts, without_text = np.zeros(len(SCALES), np.int64), 0
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_file(file, CLIP_SCHEMA) as writer:
             buffer = CLIP_SCHEMA.empty_table()
             for table in rows:
@@ -348,6 +359,9 @@ def write_clips(
             last = pa.RecordBatch.from_pylist([], schema=CLIP_SCHEMA)
             writer.write_batch(last, custom_metadata={"summary": json.dumps(summary)})
         temporary.replace(path)
+    except OSError as error:
+        raise TrainingError(f"cannot write the selected clips to {path}: {one_line(error, 300)}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return Clips(path)

@@ -55,14 +55,23 @@ def read_annotations(source: str, split: str = "test") -> tuple[Annotation, ...]
     A second file lists the ids of the videos to take. `split` is for MSR-VTT's file of all videos, without such a list.
     Raises InputError.
     """
-    name, _, files = source.partition(":")
-    paths = [Path(file) for file in files.split(",") if file]
+    name, paths = split_source(source)
     if name not in READERS:
         raise InputError(f"unknown benchmark '{name}'; known are {', '.join(READERS)}, as in msrvtt:FILE")
     reader, example, max_files = READERS[name]
     if not paths or len(paths) > max_files or (name == "msvd" and len(paths) < max_files):
         raise InputError(f"'{source}' does not name the files of {name}; an example is {name}:{example}")
     return reader(*paths, **({"split": split} if name == "msrvtt" else {}))
+
+
+def split_source(source: str) -> tuple[str, list[Path]]:
+    """The name of a benchmark, and its files.
+
+    >>> split_source("csv:pairs.csv,ids.txt")
+    ('csv', [PosixPath('pairs.csv'), PosixPath('ids.txt')])
+    """
+    name, _, files = source.partition(":")
+    return name, [Path(file) for file in files.split(",") if file]
 
 
 def evaluate_benchmark(encoder: Encoder, files: BenchmarkFiles, resamples: int = RESAMPLES) -> Evaluation:

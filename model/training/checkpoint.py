@@ -12,11 +12,12 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,17 @@ from safetensors import SafetensorError
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 
-from curation.errors import one_line
+from curation.errors import causes, one_line
 from model.data.clips import DatasetVersion
 from model.distributed import World
 from model.network.vidla import VidLA
 from model.settings import TrainingError
+from model.training.json_record import read_record
 from model.training.safe_reader import SafePlanner, SafeReader, load_plain
 
 METADATA, OPTIMIZER = "checkpoint.json", "optimizer"
 UNFINISHED = ".unfinished"
+_NAME = re.compile(r"step-[0-9]{8}")
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,28 @@ class Checkpoint:
 
     folder: Path
     progress: Progress
+
+
+@dataclass(frozen=True)
+class _Metadata:
+    """What checkpoint.json holds: the progress, and the SHA-256 of each other file by its path in the folder."""
+
+    progress: Progress
+    files: Mapping[str, str]
+
+
+def is_name(name: str) -> bool:
+    """Whether the folder of a checkpoint may have this name; all else in its place is the user's.
+
+    >>> is_name("step-00001000"), is_name("step-00001000-keep"), is_name("step-00001000.tar")
+    (True, False, False)
+    """
+    return _NAME.fullmatch(name) is not None
+
+
+def folders(checkpoints: Path) -> list[Path]:
+    """The folders of checkpoints in `checkpoints`, complete or not, from the first step to the latest."""
+    return sorted(path for path in checkpoints.glob("step-*") if is_name(path.name) and path.is_dir())
 
 
 def save(
@@ -86,14 +111,27 @@ def save(
             _prune(checkpoints, keep)
         world.barrier()
     except (OSError, CheckpointException, SafetensorError, RuntimeError) as error:  # the last from torch's writers
-        reason = one_line(error, 300)
-        raise TrainingError(f"cannot write a checkpoint into {checkpoints}: {reason}") from error
+        raise TrainingError(f"cannot write a checkpoint into {checkpoints}: {_reason(error, 300)}") from error
+
+
+def record_score(checkpoint: Checkpoint, score: float) -> None:
+    """Write the score of a checkpoint that was written before its evaluation, atomically. Raises TrainingError."""
+    path = checkpoint.folder / METADATA
+    try:
+        metadata = read_record(path, _Metadata)
+        part = path.with_suffix(".part")
+        _write(part, replace(metadata, progress=replace(metadata.progress, score=score)))
+        _sync(part)
+        part.replace(path)
+        _sync(checkpoint.folder)
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"cannot write the score of {checkpoint.folder}: {one_line(error, 300)}") from error
 
 
 def latest(checkpoints: Path) -> tuple[Checkpoint | None, list[str]]:
     """The latest complete checkpoint in `checkpoints`, and one line for each later one that is not complete."""
     faults: list[str] = []
-    for folder in sorted(checkpoints.glob("step-*"), reverse=True):
+    for folder in reversed(folders(checkpoints)):
         try:
             return read(folder), faults
         except TrainingError as error:
@@ -104,9 +142,9 @@ def latest(checkpoints: Path) -> tuple[Checkpoint | None, list[str]]:
 def scores(checkpoints: Path) -> dict[Path, float | None]:
     """The scores of the checkpoints in `checkpoints`, from the first to the latest."""
     by_folder: dict[Path, float | None] = {}
-    for folder in sorted(checkpoints.glob("step-*")):
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            by_folder[folder] = json.loads((folder / METADATA).read_text(encoding="utf-8"))["progress"]["score"]
+    for folder in folders(checkpoints):
+        with suppress(OSError, ValueError):
+            by_folder[folder] = read_record(folder / METADATA, _Metadata).progress.score
     return by_folder
 
 
@@ -119,14 +157,13 @@ def best(checkpoints: Path) -> Path | None:
 def read(folder: Path) -> Checkpoint:
     """Read a checkpoint and verify the digest of every file. Raises TrainingError if it is not complete."""
     try:
-        metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
-        damaged = [name for name, digest in metadata["files"].items() if _digest(folder / name) != digest]
-        progress = Progress(**metadata["progress"] | {"version": DatasetVersion(**metadata["progress"]["version"])})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TrainingError(f"{folder} is not a complete checkpoint: {' '.join(str(error).split())}") from None
+        metadata = read_record(folder / METADATA, _Metadata)
+        damaged = [name for name, digest in metadata.files.items() if _digest(folder / name) != digest]
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{folder} is not a complete checkpoint: {one_line(error)}") from None
     if damaged:
         raise TrainingError(f"{folder} is not a complete checkpoint: {damaged[0]} is not as it was written")
-    return Checkpoint(folder, progress)
+    return Checkpoint(folder, metadata.progress)
 
 
 def restore(checkpoint: Checkpoint, model: VidLA, optimizer: torch.optim.Optimizer, world: World) -> None:
@@ -138,10 +175,9 @@ def restore(checkpoint: Checkpoint, model: VidLA, optimizer: torch.optim.Optimiz
     try:
         _restore(checkpoint, model, optimizer, world)
     except (Exception, CheckpointException) as error:  # for crafted files torch raises almost anything
-        causes = [cause for cause, _ in error.failures.values()] if isinstance(error, CheckpointException) else [error]
         raise TrainingError(
             f"{checkpoint.folder} cannot be resumed: its files do not hold the state of an optimiser "
-            f"({one_line(causes[0], 200)})"
+            f"({_reason(error, 200)})"
         ) from None
 
 
@@ -157,6 +193,15 @@ def _restore(checkpoint: Checkpoint, model: VidLA, optimizer: torch.optim.Optimi
         torch.set_rng_state(states["cpu"])
         if world.device.type == "cuda" and "cuda" in states:
             torch.cuda.set_rng_state(states["cuda"], world.device)
+
+
+def _reason(error: BaseException, most: int) -> str:
+    """Why a checkpoint cannot be written or read.
+
+    torch gathers the errors of all processes, with their tracebacks; its writer covers the system's error by its own.
+    """
+    found = [cause for cause, _ in error.failures.values()] if isinstance(error, CheckpointException) else [error]
+    return one_line(next((cause for cause in causes(found[0]) if isinstance(cause, OSError)), found[0]), most)
 
 
 @contextmanager
@@ -177,12 +222,15 @@ def _random_state(world: World) -> dict[str, torch.Tensor]:
 def _seal(folder: Path, progress: Progress) -> None:
     """Write checkpoint.json with the digest of each file, and flush all files to disk."""
     files = {str(path.relative_to(folder)): _digest(path) for path in _files(folder)}
-    metadata = {"progress": asdict(progress), "files": files}
-    (folder / METADATA).write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
+    _write(folder / METADATA, _Metadata(progress, files))
     for path in _files(folder):
         _sync(path)
     _sync(folder / OPTIMIZER)
     _sync(folder)
+
+
+def _write(path: Path, metadata: _Metadata) -> None:
+    path.write_text(json.dumps(asdict(metadata), indent=2) + "\n", encoding="utf-8")
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -203,7 +251,8 @@ def _sync(path: Path) -> None:
 
 
 def _prune(checkpoints: Path, keep: int) -> None:
-    kept = {*sorted(checkpoints.glob("step-*"))[-keep:], best(checkpoints)}
-    for folder in checkpoints.glob("step-*"):
-        if folder not in kept:
+    written = folders(checkpoints)
+    kept = {*written[-keep:], best(checkpoints)}
+    for folder in written:
+        if folder not in kept and not folder.is_symlink():  # a link is the user's
             shutil.rmtree(folder)

@@ -41,7 +41,7 @@ class StepMetrics:
     unreadable: int
     """clips of the run so far that could not be read and were replaced"""
     without_contrast: int
-    """losses, one for each piece and kind of text, that had nothing to contrast: fewer than two pairs"""
+    """losses, one for each piece and kind of text that the run has, that had nothing to contrast (pieces.py)"""
     tflops: float
     """10^12 model operations per second and process"""
     mfu: float | None
@@ -165,7 +165,7 @@ def _truncate_log(log: Path, after: int) -> None:
         return
     kept = []
     for line in log.read_text(encoding="utf-8").splitlines():
-        with suppress(ValueError):
+        with suppress(ValueError, KeyError, TypeError):
             if json.loads(line)["step"] <= after:
                 kept.append(line)
     part = log.with_suffix(".part")

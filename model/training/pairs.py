@@ -16,7 +16,7 @@ from curation.ids import digest
 from curation.splits import is_held_out, is_in_subset
 from model.data.clips import BATCH_ROWS, CLIP_SCHEMA, CONDITIONS, Clips, DatasetVersion, Split, write_clips
 from model.data.loader import list_files
-from model.evaluation.benchmark import annotated_ranges, clip_row, read_annotations
+from model.evaluation.benchmark import annotated_ranges, clip_row, read_annotations, split_source
 from model.evaluation.video_files import BenchmarkFiles, Example, find_videos
 from model.settings import DataSettings
 
@@ -33,8 +33,10 @@ class Pairs:
 
     @property
     def uri(self) -> str:
-        """Identifies what is trained on, as the URI of a dataset does."""
-        return f"{self.source} with the videos in {self.files.folder.resolve()}"
+        """Identifies what is trained on, as the URI of a dataset does, however its paths are spelled."""
+        name, paths = split_source(self.source)
+        files = ",".join(str(path.resolve()) for path in paths)
+        return f"{name}:{files} with the videos in {self.files.folder.resolve()}"
 
     @cached_property
     def version(self) -> DatasetVersion:

@@ -26,15 +26,18 @@ class Totals:
     save: bool
     """whether a checkpoint is due by time"""
     without_contrast: int
-    """losses, one for each piece and kind of text, in which there is nothing to contrast: fewer than two pairs, or all
-    of them in one group"""
+    """losses, one for each piece and kind of text that the run has, in which there is nothing to contrast: fewer than
+    two pairs, or all of them in one group"""
 
 
 class Pieces:
-    """The next `count` micro-batches of `stream`. Iterate once; what is counted is complete at the end."""
+    """The next `count` micro-batches of `stream`. Iterate once; what is counted is complete at the end.
 
-    def __init__(self, stream: Iterator[StoredBatch], count: int) -> None:
-        self._stream, self._count = stream, count
+    `has_texts` says whether any clip that the run draws from has a subtitle, and whether any has a caption.
+    """
+
+    def __init__(self, stream: Iterator[StoredBatch], count: int, has_texts: tuple[bool, bool] = (True, True)) -> None:
+        self._stream, self._count, self._has_texts = stream, count, has_texts
         self.waited = 0.0  # seconds
         self.unreadable: dict[str, str] = {}  # reason by URI
         self.replaced = 0
@@ -64,7 +67,8 @@ class Pieces:
 
         `groups` gives those of a batch's texts (negatives.py).
         """
-        losses = torch.stack([_moments(has_text(batch), groups(batch)) for batch in self.batches])
+        kinds = torch.tensor(self._has_texts)
+        losses = torch.stack([_moments(has_text(batch), groups(batch))[kinds] for batch in self.batches])
         losses = losses.sum(0, keepdim=True) if together else losses
         own = [self.waited, len(self.clips), self.replaced, stop, save, *losses.flatten().tolist()]
         waiting, clips, replaced, stops, saves, *sums = world.sum(own)

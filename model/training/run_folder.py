@@ -21,7 +21,7 @@ from typing import Any
 
 from curation import __version__
 from curation.config import check, merge, read
-from curation.errors import ConfigError
+from curation.errors import ConfigError, one_line
 from curation.settings import fields
 from model.data.clips import DatasetVersion
 from model.distributed import World
@@ -30,13 +30,31 @@ from model.network.initial import initial_model, is_vidla
 from model.network.vidla import VidLA
 from model.settings import CHANGEABLE, TrainingError, TrainSettings
 from model.training import checkpoint
+from model.training.json_record import read_record
 from model.training.source import Source, check_exists, pin_version, unpin_version
 
 METADATA, CHECKPOINTS = "run.json", "checkpoints"
-BEGAN_FROM = "began_from"
-"""The key of run.json with the absolute path of the initial weights; null if they came from the hub."""
 TRAIN_CLIPS = "clips/train.arrow"
 LEFTOVERS = frozenset((f"{METADATA}.part", "lock"))  # of a run that never began
+
+
+RESIZED = ("frames", "image_size")
+"""The settings of a trained model that may change: its embeddings are interpolated."""
+
+
+@dataclass(frozen=True)
+class RunMetadata:
+    """What run.json holds. `contrasted` is unknown of runs that earlier versions began, and so is what they began from.
+
+    `began_from` is the path of their initial weights, absolute; None if these are of the hub, and empty if unknown.
+    """
+
+    settings: dict[str, Any]
+    dataset: str
+    version: DatasetVersion
+    contrasted: int | None = None
+    code_version: str = ""
+    began_from: str | None = ""
 
 
 @dataclass(frozen=True)
@@ -68,16 +86,16 @@ def open_run(folder: Path, dataset: Source, settings: TrainSettings, world: Worl
 
 def _open_run(folder: Path, dataset: Source, settings: TrainSettings, processes: int) -> TrainingRun:
     check_exists(dataset)
-    metadata = _read(folder)
+    metadata = read_metadata(folder)
     try:
         if metadata is None and folder.exists() and {path.name for path in folder.iterdir()} - LEFTOVERS:
             raise ConfigError(f"{folder} is not empty and is not a run's folder: give another --out")
-        if metadata is None or not any((folder / CHECKPOINTS).glob("step-*")):
+        if metadata is None or not checkpoint.folders(folder / CHECKPOINTS):
             return _create(folder, dataset, settings, processes, metadata)
     except OSError as error:
         raise TrainingError(f"cannot use the folder {folder}: {error.strerror}") from None
-    if metadata["dataset"] != dataset.uri:
-        raise ConfigError(f"{folder} holds a run on {metadata['dataset']}, not on {dataset.uri}: give another --out")
+    if metadata.dataset != dataset.uri:
+        raise ConfigError(f"{folder} holds a run on {metadata.dataset}, not on {dataset.uri}: give another --out")
     old = _settings(metadata, folder)
     changed = [
         f"{name} was {before!r} and is {after!r}"
@@ -86,8 +104,8 @@ def _open_run(folder: Path, dataset: Source, settings: TrainSettings, processes:
     ]
     if changed:
         raise ConfigError(f"{folder} holds another run: {'; '.join(changed)}; give another --out, or change that back")
-    _check_contrasted(folder, metadata.get("contrasted"), settings, processes)
-    return TrainingRun(folder, dataset, settings, DatasetVersion(**metadata["version"]))
+    _check_contrasted(folder, metadata.contrasted, settings, processes)
+    return TrainingRun(folder, dataset, settings, metadata.version)
 
 
 def _check_contrasted(folder: Path, before: int | None, settings: TrainSettings, processes: int) -> None:
@@ -106,24 +124,24 @@ def _check_contrasted(folder: Path, before: int | None, settings: TrainSettings,
 
 
 def _create(
-    folder: Path, dataset: Source, settings: TrainSettings, processes: int, before: dict[str, Any] | None
+    folder: Path, dataset: Source, settings: TrainSettings, processes: int, before: RunMetadata | None
 ) -> TrainingRun:
     """Start a run, possibly in place of one without a checkpoint."""
-    if before is not None and before["dataset"] == dataset.uri:
-        unpin_version(dataset, before["version"]["pin"])
+    if before is not None and before.dataset == dataset.uri:
+        unpin_version(dataset, before.version.pin)
     folder.mkdir(parents=True, exist_ok=True)
     run = TrainingRun(folder, dataset, settings, pin_version(dataset, folder.resolve().name))
     weights = Path(settings.model.weights)
-    metadata = {
-        "settings": settings.model_dump(mode="json"),
-        BEGAN_FROM: str(weights.resolve()) if weights.exists() else None,
-        "contrasted": settings.contrasted(processes),
-        "dataset": dataset.uri,
-        "version": asdict(run.version),
-        "code_version": __version__,
-    }
+    metadata = RunMetadata(
+        settings.model_dump(mode="json"),
+        dataset.uri,
+        run.version,
+        settings.contrasted(processes),
+        __version__,
+        str(weights.resolve()) if weights.exists() else None,
+    )
     part = folder / f"{METADATA}.part"
-    part.write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
+    part.write_text(json.dumps(asdict(metadata), indent=2) + "\n", encoding="utf-8")
     part.replace(folder / METADATA)
     return run
 
@@ -148,44 +166,66 @@ def exclusive(folder: Path, world: World) -> Iterator[None]:
         os.close(descriptor)
 
 
-def run_folder_of(folder: Path) -> Path:
-    """The run that `folder` is, or is a checkpoint of; any other folder if it is neither."""
-    return folder if (folder / METADATA).exists() else folder.resolve().parent.parent
+def run_folder_of(source: Path) -> Path | None:
+    """The folder of the run that `source` is, or is a checkpoint of; None if it is neither, whatever lies around it."""
+    if _is_run(source):
+        return source
+    checkpoints, run = source.resolve().parent, source.resolve().parent.parent
+    named = checkpoint.is_name(source.resolve().name) and checkpoints.name == CHECKPOINTS
+    return run if named and is_vidla(source) and (run / METADATA).exists() else None
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether `folder` has a run.json of ours, or one that is damaged; other programs write files of that name too."""
+    try:
+        return read_metadata(folder) is not None
+    except ConfigError:
+        return (folder / CHECKPOINTS).is_dir() and not any(folder.glob("*config.json"))  # those are of models
 
 
 def load_trained(folder: Path, assignments: Sequence[str] = ()) -> tuple[VidLA, TrainSettings]:
     """Load the model of a run (its best checkpoint), of a checkpoint, or of any saved VidLA; or a CLIP (a folder, a
     file or a name on the hub, as `model.weights` may be), whose features of a clip are the mean of its frames'.
 
-    The settings are those of the run (the defaults without a run), overridden by `assignments`. Raises ModelError and
-    ConfigError.
+    The settings are those of the run (the defaults without a run), overridden by `assignments`; of a model that is
+    trained, these may change `RESIZED` alone. Raises ModelError and ConfigError.
     """
-    run_folder = run_folder_of(folder)
-    metadata = _read(run_folder)
-    if metadata is None and not is_vidla(folder):
+    given, run = read(None, assignments), run_folder_of(folder)
+    if run is None and not is_vidla(folder):
         raw = {"model": {"weights": str(folder), "attention": "frame"}, "precision": "fp32"}
-        settings = check(TrainSettings, merge(raw, read(None, assignments)))
+        settings = check(TrainSettings, merge(raw, given))
         return initial_model(settings.model), settings
-    metadata = metadata or {"settings": {"model": {"weights": str(folder)}, "precision": "fp32"}}
-    settings = check(TrainSettings, merge(metadata["settings"], read(None, assignments)))
-    source = folder if run_folder != folder else checkpoint.best(folder / CHECKPOINTS)
+    stored = {"model": {"weights": str(folder)}, "precision": "fp32"}
+    if run is not None and (metadata := read_metadata(run)) is not None:
+        stored = _settings(metadata, run).model_dump(mode="json")
+    settings = check(TrainSettings, merge(stored, given))
+    if fixed := sorted(set(given.get("model", ())) - set(RESIZED)):
+        raise ConfigError(
+            f"model.{fixed[0]} cannot be set for {folder}, whose model is trained: only "
+            f"{' and '.join(f'model.{name}' for name in RESIZED)} can"
+        )
+    source = checkpoint.best(folder / CHECKPOINTS) if run == folder else folder
     if source is None:
         raise ModelError(f"{folder} has no checkpoint yet: train first")
-    return VidLA.load(source), settings
+    sizes = {name: getattr(settings.model, name) for name in RESIZED if name in given.get("model", ())}
+    return VidLA.load(source, **sizes), settings
 
 
-def _settings(metadata: dict[str, Any], folder: Path) -> TrainSettings:
+def _settings(metadata: RunMetadata, folder: Path) -> TrainSettings:
     try:
-        return check(TrainSettings, metadata["settings"])
+        return check(TrainSettings, metadata.settings)
     except ConfigError as error:
         raise ConfigError(f"{folder} holds a run of another version of vidla: {error}") from None
 
 
-def _read(folder: Path) -> dict[str, Any] | None:
+def read_metadata(folder: Path) -> RunMetadata | None:
+    """What the run.json in `folder` holds; None if there is none. Raises ConfigError for another program's."""
     try:
-        metadata: dict[str, Any] = json.loads((folder / METADATA).read_text(encoding="utf-8"))
+        return read_record(folder / METADATA, RunMetadata)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except ValueError:
-        raise ConfigError(f"{folder / METADATA} cannot be read: give another --out") from None
-    return metadata
+    except (OSError, ValueError) as error:
+        reason = one_line(error, 200)
+        raise ConfigError(
+            f"{folder / METADATA} does not describe a run of vidla ({reason}): use another folder"
+        ) from None

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePath
-from typing import Any
 
 from curation.errors import UsageError
 from model.data.clips import Clips
 from model.evaluation.video_names import may_be_same, plain_id
 from model.network.hub import PREFIX
-from model.training.run_folder import BEGAN_FROM, METADATA, TRAIN_CLIPS, run_folder_of
+from model.training.run_folder import TRAIN_CLIPS, RunMetadata, read_metadata, run_folder_of
 
 
 def check_not_trained_on(source: Path, videos: Mapping[str, Path | None] | Collection[str]) -> None:
@@ -57,22 +55,23 @@ def _runs(source: Path) -> Iterator[Path]:
     while folder is not None and folder.resolve() not in known and (folder / TRAIN_CLIPS).exists():
         known.add(folder.resolve())
         yield folder
-        weights = _initial_weights(folder, json.loads((folder / METADATA).read_text(encoding="utf-8")))
+        metadata = read_metadata(folder)
+        weights = None if metadata is None else _initial_weights(folder, metadata)
         folder = None if weights is None else run_folder_of(weights)
 
 
-def _initial_weights(run: Path, metadata: Mapping[str, Any]) -> Path | None:
+def _initial_weights(run: Path, metadata: RunMetadata) -> Path | None:
     """The path of the weights that a run began from; None if they are of the hub. Raises UsageError if they are gone.
 
     A relative path counts from the folder in which the run was started; that is not known, but may be above the run.
     """
-    given = str(metadata["settings"]["model"]["weights"])
-    recorded = metadata.get(BEGAN_FROM, given)
+    given = str(metadata.settings.get("model", {}).get("weights", ""))
+    recorded = given if metadata.began_from == "" else metadata.began_from
     if recorded is None or given.startswith(PREFIX):
         return None
     places = (Path(recorded), *(folder / given for folder in (run.resolve(), *run.resolve().parents)))
     found = next((place for place in places if place.is_absolute() and place.exists()), None)
-    if found is None and (BEGAN_FROM in metadata or Path(given).is_absolute() or given.count("/") != 1):
+    if found is None and (metadata.began_from or Path(given).is_absolute() or given.count("/") != 1):
         raise UsageError(
             f"{run} began from {recorded}, which cannot be found, so it is not known what that was trained on: put it "
             f"back, or say --trained-on to evaluate all the same"

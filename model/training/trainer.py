@@ -6,6 +6,7 @@ import math
 import time
 from collections import ChainMap
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from pathlib import Path
 from typing import TextIO
 
 import torch
@@ -24,14 +25,14 @@ from model.network.initial import check_vocabulary, initial_model
 from model.network.vidla import VidLA
 from model.settings import TrainingError, TrainSettings
 from model.training import checkpoint, gradient_cache
-from model.training.checkpoint import Progress
+from model.training.checkpoint import Checkpoint, Progress
 from model.training.losses import clamp_logit_scale, vidla_loss
 from model.training.metrics import Monitor, StepMetrics
 from model.training.negatives import groups_of
 from model.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 from model.training.pieces import Pieces, Totals, has_text
-from model.training.run_folder import TrainingRun
-from model.training.source import media_of, resume_version, select_clips
+from model.training.run_folder import TrainingRun, open_run
+from model.training.source import Source, media_of, resume_version, select_clips
 from model.training.stop_signals import StopSignals, TrainingStopped
 from model.training.trackers import open_tracker
 
@@ -42,14 +43,15 @@ SPLITS: tuple[Split, Split] = ("train", "held_out")
 class Trainer:
     """Runs training from the latest checkpoint on. Every process has one, and they work in step."""
 
-    def __init__(self, run: TrainingRun, world: World) -> None:
-        """Raises DatasetError, ConfigError, ModelError and TrainingError, each with a one-line message."""
-        self.run, self.settings, self.world = run, run.settings, world
-        resumed, self.faults = world.run_on_main(lambda: checkpoint.latest(run.checkpoints))
+    def __init__(self, run: TrainingRun, world: World, signals: StopSignals | None = None) -> None:
+        """Raises DatasetError, ConfigError, ModelError and TrainingError, each with a one-line message.
+
+        Raises TrainingStopped if `signals` are open and receive one.
+        """
+        self.run, self.settings, self.world, self.signals = run, run.settings, world, signals or StopSignals()
+        resumed, self.faults = self.signals.run_on_main(lambda: checkpoint.latest(run.checkpoints), world)
         torch.manual_seed(self.settings.seed)
-        model = initial_model(self.settings.model) if resumed is None else VidLA.load(resumed.folder)
-        check_vocabulary(model, self.settings.model.weights)
-        self.model = model.to(world.device)
+        self.model = self.signals.run(lambda: load_model(self.settings, resumed), world).to(world.device)
         if self.settings.activation_checkpointing:
             self.model.checkpoint_activations()
         if self.settings.compile:
@@ -64,10 +66,12 @@ class Trainer:
         self.sampler = make_sampler(self.clips, self.settings)
         self.steps = count_steps(self.sampler, self.settings)
         self.parallel = wrap_ddp(self.model, world)
-        self.signals = StopSignals()
         self._flops = training_flops(self.model.config)
         self._peak_flops = peak_flops(world.device, self.settings.precision)
         self._saved_step, self._saved_at = self.step, time.monotonic()
+        self._score: float | None = None  # of this step
+        is_scored = resumed is None or resumed.progress.score is not None
+        self._unscored = None if is_scored or not self._is_evaluated() else resumed
         self.monitor: Monitor | None = None
         scores = world.run_on_main(lambda: checkpoint.scores(run.checkpoints)).values()
         self._best = max((score for score in scores if score is not None), default=None)
@@ -150,17 +154,19 @@ class Trainer:
         Raises DatasetError, TrainingError, UsageError for a tracker that cannot be used, and TrainingStopped, after a
         checkpoint, when a signal asks for it.
         """
-        if self.step >= self.steps:
+        if self.step >= self.steps and self._unscored is None:
             return
         with ExitStack() as stack:
             if self.world.is_main:
                 self.monitor = stack.enter_context(self._open_monitor(file))
             stack.enter_context(self.signals)
             try:
+                if self._unscored is not None:
+                    self._make_up(self._unscored)
                 self._take_steps()
             except TrainingStopped as stopped:
                 if self.step > self._saved_step:
-                    self._save(None)
+                    self._save()
                 raise TrainingStopped(
                     f"{stopped} after step {self.step} of {self.steps}; the same command goes on from there"
                 ) from None
@@ -197,11 +203,11 @@ class Trainer:
         held = batches.micro_batches if needs_cache(settings, world.size) else 0
         dataset, pinned = self._clip_dataset(self.clips, True), world.device.type == "cuda"
         stream = store_batches(dataset, batches, settings.data.workers, held, pinned)
+        has_texts = self.clips.has_texts
         while self.step < self.steps:
-            totals = self._next_step(Pieces(stream, batches.micro_batches), unreadable)
+            totals = self._next_step(Pieces(stream, batches.micro_batches, has_texts), unreadable)
             if totals.stop and self.step < self.steps:
-                self.signals.check()
-                raise TrainingStopped("stopped by a signal that another process has received")
+                self.signals.stop()
             self._evaluate_and_save(totals.save)
 
     def _next_step(self, pieces: Pieces, unreadable: UnreadableClips) -> Totals:
@@ -216,7 +222,7 @@ class Trainer:
         )
         files = ChainMap(*world.all_gather(pieces.unreadable)) if totals.replaced else {}
         unreadable.add(totals.clips, totals.replaced, files)
-        self.step += 1
+        self.step, self._score = self.step + 1, None
         if not (math.isfinite(loss) and math.isfinite(norm)):
             self._not_finite(pieces, loss, norm)
         elif self.monitor is not None:
@@ -255,24 +261,38 @@ class Trainer:
         if self.settings.non_finite == "stop":
             raise TrainingError(f"{text}: lower optimizer.lr, or skip such steps with non_finite=skip")
 
+    def _is_evaluated(self) -> bool:
+        """Whether the model is evaluated at this step."""
+        due = self.step == self.steps or self.step % self.settings.evaluate_every == 0
+        return due and len(self.held_out) > 0
+
+    def _make_up(self, unscored: Checkpoint) -> None:
+        """Evaluate the model that the run goes on with: it was stopped when that was due."""
+        self._evaluate()
+        if (score := self._score) is not None:
+            self.world.run_on_main(lambda: checkpoint.record_score(unscored, score))
+
     def _evaluate_and_save(self, due_by_time: bool) -> None:
         """Evaluate and write a checkpoint when they are due."""
-        settings, last = self.settings, self.step == self.steps
-        due = last or self.step % settings.evaluate_every == 0
-        score = self._evaluate() if due and len(self.held_out) else None
-        better = score is not None and (self._best is None or score > self._best)
-        if better:
-            self._best = score
-        if last or better or due_by_time or self.step % settings.checkpoint_every == 0:
-            self._save(score)
+        better = self._is_evaluated() and self._evaluate()
+        if better or due_by_time or self.step == self.steps or self.step % self.settings.checkpoint_every == 0:
+            self._save()
 
-    def _save(self, score: float | None) -> None:
+    def _save(self) -> None:
         settings = self.settings
-        progress = Progress(self.step, self.version, settings.model_dump(mode="json"), score)
+        progress = Progress(self.step, self.version, settings.model_dump(mode="json"), self._score)
         checkpoint.save(self.run.checkpoints, self.model, self.optimizer, progress, self.world, settings.keep)
         self._saved_step, self._saved_at = self.step, time.monotonic()
 
-    def _evaluate(self) -> float | None:
+    def _evaluate(self) -> bool:
+        """Find the model's score, if it can be evaluated; whether it is the best so far."""
+        self._score = self._measure()
+        better = self._score is not None and (self._best is None or self._score > self._best)
+        if better:
+            self._best = self._score
+        return better
+
+    def _measure(self) -> float | None:
         settings = self.settings
         encoder = Encoder(self.model, self.world, settings.precision, settings.micro_batch, settings.data.workers)
         stoppable = self.signals.raising() if self.world.size == 1 else nullcontext()
@@ -305,7 +325,7 @@ class Trainer:
                 select_clips(run.dataset, version, run.settings.data, s, folder / f"{s}.arrow") for s in SPLITS
             )
 
-        train, held_out = self.world.run_on_main(write)
+        train, held_out = self.signals.run_on_main(write, self.world)
         return train, held_out
 
     def _clip_dataset(self, clips: Clips, training: bool) -> ClipDataset:
@@ -315,6 +335,26 @@ class Trainer:
         return ClipDataset(
             clips, media, config.video.frames, config.video.image_size, config.text.context, augmentation
         )
+
+
+def set_up(folder: Path, dataset: Source, settings: TrainSettings, world: World, signals: StopSignals) -> Trainer:
+    """Open the run in `folder`, and make its trainer. Call it in all processes, with `signals` open.
+
+    Raises the errors of open_run and Trainer, and TrainingStopped when a signal asks for it.
+    """
+    try:
+        run = open_run(folder, dataset, settings, world)
+        signals.agree(world)
+        return Trainer(run, world, signals)
+    except TrainingStopped as stopped:
+        raise TrainingStopped(f"{stopped} before it took a step; the same command goes on") from None
+
+
+def load_model(settings: TrainSettings, resumed: Checkpoint | None) -> VidLA:
+    """The model to go on with, or to begin with. Raises ModelError."""
+    model = initial_model(settings.model) if resumed is None else VidLA.load(resumed.folder)
+    check_vocabulary(model, settings.model.weights)
+    return model
 
 
 def wrap_ddp(model: VidLA, world: World) -> VidLA | DistributedDataParallel:

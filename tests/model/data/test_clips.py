@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from curation.dataset.commits import Replacement
@@ -20,8 +21,18 @@ from curation.dataset.writer import Writer
 from curation.errors import DatasetError, UsageError
 from curation.records import Clip, PictureBox
 from curation.splits import is_held_out, is_in_subset
-from model.data.clips import Clips, DatasetVersion, Split, boxes_of, pin_version, resume_version, select_clips
-from model.settings import DataSettings
+from model.data.clips import (
+    CLIP_SCHEMA,
+    Clips,
+    DatasetVersion,
+    Split,
+    boxes_of,
+    pin_version,
+    resume_version,
+    select_clips,
+    write_clips,
+)
+from model.settings import DataSettings, TrainingError
 from tests.support.dataset_files import add_videos, commit_rows, made_of, make_dataset, stored_media
 
 VIDEOS = 12
@@ -50,6 +61,7 @@ def ids(clips: Clips) -> list[str]:
 def test_selects_every_clip_ordered_by_scale(dataset: Dataset, version: DatasetVersion, tmp_path: Path) -> None:
     clips = chosen(dataset, version, tmp_path)
     assert clips.counts == {scale: VIDEOS * count for scale, count in PER_VIDEO.items()}
+    assert clips.has_texts == (True, True)
     assert clips.without_text == 0
     rows = {row["clip_id"]: row for row in dataset.read("clips").to_pylist()}
     digests = {row["video_id"]: row["media_digest"] for row in dataset.read("videos").to_pylist()}
@@ -179,6 +191,16 @@ def test_writes_a_selection_once(dataset: Dataset, version: DatasetVersion, tmp_
     assert len(written) == 7 * VIDEOS  # an open old file can still be read
     assert written[7 * VIDEOS - 1].scale == "long"
     assert [p.name for p in tmp_path.iterdir()] == ["clips.arrow"]
+
+
+@pytest.mark.parametrize("size", [0, 2**12, 2**20])
+def test_a_full_disk_is_named_with_the_path(size: int, small_disk: Path) -> None:
+    rows = [{"clip_id": f"{i}" * 99, "scale": 0, "caption": "A bee" * 200} for i in range(5000)]
+    (small_disk / "filler").write_bytes(bytes(3 * 2**20 - size))
+    path = small_disk / "clips" / "train.arrow"
+    with pytest.raises(TrainingError, match=rf"^cannot write the selected clips to {path}: .*No space left") as raised:
+        write_clips([pa.Table.from_pylist(rows, schema=CLIP_SCHEMA)], "all", path)
+    assert "\n" not in str(raised.value) and not list(path.parent.glob("*"))
 
 
 def test_spans_batches(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from torch.nn.functional import normalize
 from transformers import CLIPModel
 
 from curation.dataset.dataset import Dataset
-from curation.errors import DatasetError, InputError, UsageError
+from curation.errors import ConfigError, DatasetError, InputError, UsageError
 from model.data.augment import apply_view, centre_view, normalise
 from model.data.clips import write_clips
 from model.data.frame_reader import read_frames, sample_times
@@ -495,11 +495,82 @@ def test_the_verb_refuses_in_a_line(
         ((run, "--dataset", "x", "--dataset", "y"), 2, "takes one --dataset, but it is given more than once"),
         ((tmp_path, "--dataset", dataset.folder), 2, "it has neither a config.json nor an open_clip_config.json"),
         ((run, "--dataset", tmp_path / "none"), 1, "there is no dataset at"),
+        ((run, "--dataset", dataset.folder, "--set", "model.weights=x"), 2, "model.weights cannot be set for"),
         ((run, "--dataset", dataset.folder, "--set", "data.hold=1"), 2, "unknown key 'data.hold'"),
     ):
         assert command(monkeypatch, *arguments) == code
         (line,) = capsys.readouterr().err.strip().splitlines()
         assert message in line
+
+
+@pytest.mark.parametrize("kind", ["run", "checkpoint", "copy"])
+def test_of_a_trained_model_the_frames_and_their_size_may_change_and_nothing_else(
+    kind: str, run: Path, tmp_path: Path
+) -> None:
+    (step,) = (run / "checkpoints").iterdir()
+    source = {"run": run, "checkpoint": step, "copy": tmp_path / "copy"}[kind]
+    if kind == "copy":
+        shutil.copytree(step, source)
+    own = run_folder.load_trained(source)[0].config
+    changed = run_folder.load_trained(source, ["model.frames=9", "model.image_size=16"])[0].config
+    assert (own.video.frames, own.video.image_size) == (2, 32)
+    assert changed == replace(own, video=replace(own.video, frames=9, image_size=16))
+    assert run_folder.load_trained(source, ["model.image_size="])[0].config == own
+    for name, value in ModelSettings(weights="w", revision="r", temperature=1.0).model_dump().items():
+        if name not in run_folder.RESIZED:
+            with pytest.raises(ConfigError, match=f"^model.{name} cannot be set for {source}, whose model is trained"):
+                run_folder.load_trained(source, [f"model.{name}={json.dumps(value)}"])
+    for wrong in ("model.frames=0", "model.image_size=33", "model=3"):
+        with pytest.raises(UsageError) as raised:
+            run_folder.load_trained(source, [wrong])
+        assert "\n" not in str(raised.value)
+
+
+def test_which_folders_are_a_runs(run: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (step,) = (run / "checkpoints").iterdir()
+    (tmp_path / "best").symlink_to(step)
+    for source in (run, step, tmp_path / "best"):
+        assert run_folder.run_folder_of(source) == run
+    shutil.copytree(run, mine := tmp_path / "mine")
+    (mine / "openai").mkdir()
+    for place in ("openai/clip", f"openai/{step.name}", f"checkpoints/{step.name}-keep", "checkpoints/step-00000099"):
+        shutil.copytree(clip, mine / place)  # a CLIP near a run
+    other = tmp_path / "other" / "checkpoints" / step.name
+    shutil.copytree(clip, other)
+    shutil.copy(clip / "config.json", tmp_path / "other")
+    (tmp_path / "other" / "run.json").write_text('{"program": "another"}')
+    monkeypatch.chdir(mine)
+    for source in (
+        Path("openai/clip"),
+        Path("openai/clip-vit-base-patch32"),
+        mine / "openai" / step.name,
+        mine / "checkpoints" / f"{step.name}-keep",
+        mine / "checkpoints" / "step-00000099",
+        other,
+        tmp_path / "other",
+    ):
+        assert run_folder.run_folder_of(source) is None
+        check_not_trained_on(source, ["any"])
+    assert run_folder.load_trained(other, ["model.frames=3"])[0].config.video.frames == 3
+    assert run_folder.load_trained(Path())[1] == run_folder.load_trained(run)[1]
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '"x"', "", "null", "[" * 10**5, '{"version": {}}', '{"settings": {}}'])
+def test_a_damaged_run_is_refused_in_a_line(
+    content: str, run: Path, dataset: Dataset, clip: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(run, damaged := tmp_path / "run")
+    metadata = json.loads((run / "run.json").read_text())
+    is_part = content.startswith('{"')
+    (damaged / "run.json").write_text(json.dumps(metadata | json.loads(content)) if is_part else content)
+    for work in (
+        lambda: run_folder.load_trained(damaged),
+        lambda: run_folder.load_trained(*[path for path in (damaged / "checkpoints").iterdir()]),
+        lambda: run_folder.open_run(damaged, dataset, training_settings(clip), ALONE),
+    ):
+        with pytest.raises(ConfigError, match=f"^{damaged}") as raised:
+            work()
+        assert "\n" not in str(raised.value) and len(str(raised.value)) < 500
 
 
 def test_a_run_without_a_checkpoint(dataset: Dataset, clip: Path, tmp_path: Path) -> None:

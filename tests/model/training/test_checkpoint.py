@@ -20,7 +20,20 @@ from model.distributed import World
 from model.network.clip_conversion import from_clip
 from model.network.vidla import VidLA
 from model.settings import ModelSettings, OptimizerSettings, TrainingError
-from model.training.checkpoint import METADATA, OPTIMIZER, UNFINISHED, Progress, best, latest, restore, save, scores
+from model.training.checkpoint import (
+    METADATA,
+    OPTIMIZER,
+    UNFINISHED,
+    Checkpoint,
+    Progress,
+    best,
+    latest,
+    read,
+    record_score,
+    restore,
+    save,
+    scores,
+)
 from model.training.optimizer import make_optimizer
 from tests.support.small_clip import EOS, SIDE, small_clip
 
@@ -95,6 +108,16 @@ def flip(path: Path) -> None:
     path.write_bytes(data)
 
 
+def with_metadata(folder: Path, **values: object) -> None:
+    metadata = json.loads((folder / METADATA).read_text())
+    (folder / METADATA).write_text(json.dumps(metadata | values))
+
+
+def with_progress(folder: Path, **values: object) -> None:
+    progress = json.loads((folder / METADATA).read_text())["progress"]
+    with_metadata(folder, progress=progress | values)
+
+
 DAMAGE: dict[str, Callable[[Path], object]] = {
     "a flipped bit in the weights": lambda step: flip(step / "model.safetensors"),
     "a flipped bit in the optimiser": lambda step: flip(step / OPTIMIZER / "__0_0.distcp"),
@@ -103,6 +126,14 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "its description is gone": lambda step: (step / METADATA).unlink(),
     "its description is empty": lambda step: (step / METADATA).write_text(""),
     "its description is of something else": lambda step: (step / METADATA).write_text('{"files": {}, "progress": {}}'),
+    "its description is a list": lambda step: (step / METADATA).write_text("[]"),
+    "its description is a text": lambda step: (step / METADATA).write_text('"x"'),
+    "its list of files is none": lambda step: with_metadata(step, files=[]),
+    "its files have no digests": lambda step: with_metadata(step, files={"config.json": None}),
+    "its progress is a list": lambda step: with_metadata(step, progress=[]),
+    "its version lacks a key": lambda step: with_progress(step, version={"pin": "x"}),
+    "its step is a text": lambda step: with_progress(step, step="third"),
+    "its score is a text": lambda step: with_progress(step, score="good"),
     "an empty folder": lambda step: (shutil.rmtree(step), step.mkdir()),
 }
 
@@ -114,6 +145,7 @@ def test_one_that_is_not_whole_is_ignored(damage: str, folder: Path) -> None:
     found, faults = latest(folder)
     assert found is not None and found.progress.step == 2
     assert len(faults) == 1 and "step-00000003 is not a complete checkpoint" in faults[0] and "\n" not in faults[0]
+    assert best(folder) is not None  # whatever it says of its score
 
 
 # --- files that somebody else has written -----------------------------------------------------------------------------
@@ -222,6 +254,39 @@ def test_keeps_the_latest_and_the_best(tmp_path: Path) -> None:
     assert sorted(path.name for path in above.iterdir()) == ["step-00000004", "step-00000006"]
 
 
+def test_what_else_lies_among_checkpoints_is_the_users(tmp_path: Path) -> None:
+    """Copies with a later step or a better score, archives, links: never read, never deleted."""
+    model, optimizer = model_of(tmp_path / "clip")
+    above = tmp_path / "all"
+    save(above, model, optimizer, dataclasses.replace(PROGRESS, step=1), ALONE, keep=1)
+    for name in ("step-00000001-keep", "step-00000009 (copy)", "step-1", "step-000000001", "step-٠٠٠٠٠٠٠١"):
+        shutil.copytree(above / "step-00000001", above / name)
+        with_progress(above / name, score=1.0)
+    for name in ("step-00000001.tar", "step-00000008", "step-", "notes"):
+        (above / name).write_text("mine")
+    shutil.copytree(above / "step-00000001", tmp_path / "elsewhere")
+    (above / "step-00000000").symlink_to(tmp_path / "elsewhere")
+    mine = {path.name for path in above.iterdir()} - {"step-00000001"}
+    for step in (2, 3):
+        save(above, model, optimizer, dataclasses.replace(PROGRESS, step=step, score=0.5), ALONE, keep=1)
+    assert {path.name for path in above.iterdir()} == mine | {"step-00000003"}
+    assert (tmp_path / "elsewhere" / METADATA).exists()
+    found, faults = latest(above)
+    assert found is not None and found.folder.name == "step-00000003" and not faults
+    assert best(above) == above / "step-00000003"
+
+
+def test_a_score_comes_after_its_checkpoint(folder: Path) -> None:
+    with_progress(folder / "step-00000002", score=None)
+    record_score(read(folder / "step-00000002"), 0.75)
+    assert read(folder / "step-00000002").progress == dataclasses.replace(PROGRESS, step=2, score=0.75)
+    assert best(folder) == folder / "step-00000002"
+    with pytest.raises(TrainingError, match=r"cannot write the score of .*step-00000002") as raised:
+        shutil.rmtree(folder / "step-00000002")
+        record_score(Checkpoint(folder / "step-00000002", PROGRESS), 0.5)
+    assert "\n" not in str(raised.value)
+
+
 def test_says_in_one_line_where_it_cannot_write(tmp_path: Path) -> None:
     model, optimizer = model_of(tmp_path / "clip")
     (tmp_path / "all").write_text("a file")
@@ -233,10 +298,14 @@ def test_says_in_one_line_where_it_cannot_write(tmp_path: Path) -> None:
 def test_a_full_disk_costs_no_earlier_checkpoint(small_disk: Path, tmp_path: Path) -> None:
     model, optimizer = model_of(tmp_path / "clip")
     save(small_disk, model, optimizer, dataclasses.replace(PROGRESS, step=1), ALONE, keep=1)
-    (small_disk / "filler").write_bytes(bytes(3 * 2**20 - 2 * used(small_disk) + 2**17))
-    with pytest.raises(TrainingError, match="cannot write a checkpoint") as raised:
-        save(small_disk, model, optimizer, PROGRESS, ALONE, keep=1)
-    assert "\n" not in str(raised.value)
+    room = 3 * 2**20 - used(small_disk)
+    size = used(small_disk / "step-00000001")
+    for there in (0, 2**12, size // 4, size // 2, size * 3 // 4, size - 2**14):  # other writers find it full
+        (small_disk / "filler").write_bytes(bytes(room - there - 2**15))
+        with pytest.raises(TrainingError, match=rf"^cannot write a checkpoint into {small_disk}: .*No space left") as e:
+            save(small_disk, model, optimizer, PROGRESS, ALONE, keep=1)
+        assert "\n" not in str(e.value) and len(str(e.value)) < 300
+        shutil.rmtree(small_disk / UNFINISHED, ignore_errors=True)
     found, faults = latest(small_disk)
     assert found is not None and found.progress.step == 1 and not faults
 

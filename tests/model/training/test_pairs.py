@@ -136,6 +136,35 @@ def test_a_run_on_pairs_resumes_unless_they_have_changed(folder: Path, clip: Pat
     assert trainer_of(folder, clip, *told, "data.allow_changed=true").step == 2
 
 
+def test_a_run_resumes_on_the_same_files_however_their_paths_are_spelled(
+    folder: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "ids.csv").write_text("video_id\nvideo0\nvideo1\nvideo2\n")
+    (folder / "copy.csv").write_text((folder / "ids.csv").read_text())
+    (folder / "link").symlink_to(folder)
+    monkeypatch.chdir(folder)
+    spelled = ["data.json,ids.csv", f"{folder}/data.json,./ids.csv", "link/data.json,videos/../ids.csv"]
+    settings = training_settings(clip, "steps=1")
+    for files in spelled:
+        run = run_folder.open_run(folder / "run", find_pairs(f"msrvtt:{files}", folder / "videos"), settings, ALONE)
+        trainer = Trainer(run, ALONE)
+        trainer.train(io.StringIO())
+        assert trainer.step == 1
+    with pytest.raises(ConfigError, match=r"holds a run on .*ids.csv with the videos in .*, not on .*copy.csv"):
+        run_folder.open_run(folder / "run", find_pairs("msrvtt:data.json,copy.csv", folder / "videos"), settings, ALONE)
+
+
+def test_counts_losses_of_captions_alone_as_pairs_have_no_subtitles(folder: Path, clip: Path) -> None:
+    for size, expected in {4: 0, 1: 4}.items():
+        told = ("steps=1", "batch=4", f"micro_batch={size}", "mask_equal_texts=false")
+        run = run_folder.open_run(folder / str(size), pairs_in(folder), training_settings(clip, *told), ALONE)
+        shown = io.StringIO()
+        Trainer(run, ALONE).train(shown)
+        (line,) = map(json.loads, run.log.read_text().splitlines())
+        assert line["without_contrast"] == expected
+        assert ("losses without contrast" in shown.getvalue()) == (expected > 0)
+
+
 def test_an_evaluation_refuses_videos_of_pairs_that_were_trained_on(folder: Path, clip: Path) -> None:
     trainer = trainer_of(folder, clip, "data.held_out=0.5")
     held_out = {row.video_id for row in rows_of(trainer.held_out)}

@@ -89,3 +89,15 @@ def test_clips_of_one_group_have_nothing_to_contrast(groups: list[list[int]], ex
     world = World(0, 1, torch.device("cpu"))
     totals = pieces.totals(world, lambda _: numbers, together=False, stop=False, save=False)
     assert totals.without_contrast == 1 + expected, "and no subtitle"
+
+
+@pytest.mark.parametrize(("has_texts", "expected"), [((True, True), 3), ((True, False), 2), ((False, True), 1)])
+@pytest.mark.parametrize("is_together", [False, True])
+def test_a_text_that_no_clip_of_the_run_has_is_not_missed(
+    has_texts: tuple[bool, bool], expected: int, is_together: bool
+) -> None:
+    pieces = Pieces(iter(OF_RANK[0]), 2, has_texts)
+    list(pieces)
+    world = World(0, 1, torch.device("cpu"))
+    totals = pieces.totals(world, ungrouped, together=is_together, stop=False, save=False)
+    assert totals.without_contrast == (int(has_texts[0]) if is_together else expected)

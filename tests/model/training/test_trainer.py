@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,11 @@ from model.settings import TrainingError, TrainSettings
 from model.training import checkpoint, run_folder
 from model.training.estimate import describe
 from model.training.pieces import Pieces
-from model.training.stop_signals import TrainingStopped
+from model.training.stop_signals import StopSignals, TrainingStopped
 from model.training.trainer import Trainer
 from tests.conftest import VIDLA
 from tests.support.project import ROOT
+from tests.support.ranks import together
 from tests.support.small_clip import small_clip
 from tests.support.small_training import FAST, add_video, training_clip, training_dataset, training_settings
 from vidla.cli import run as run_vidla
@@ -524,6 +525,145 @@ def test_a_signal_in_the_middle_of_a_step_or_of_an_evaluation(dataset: Dataset, 
         assert found is not None and found.progress.step == step == trainer.step
 
 
+@pytest.mark.parametrize("stopped_at", [2, 4])
+def test_a_stopped_evaluation_is_made_up(stopped_at: int, dataset: Dataset, clip: Path, tmp_path: Path) -> None:
+    told = ("data.held_out=0.4", "steps=4", "evaluate_every=2", "checkpoint_every=1", "keep=9", "precision=fp32")
+    told = (*told, "optimizer.lr=0.01")
+    trainer_of(tmp_path / "whole", dataset, clip, *told).train(io.StringIO())
+    run = tmp_path / "run"
+    for _ in range(2):  # the second time, what is made up is stopped
+        trainer = trainer_of(run, dataset, clip, *told)
+        evaluate = trainer._measure
+
+        def measure(trainer: Trainer = trainer, evaluate: Any = evaluate) -> float | None:
+            if trainer.step == stopped_at:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return evaluate()
+
+        trainer._measure = measure  # type: ignore[method-assign]
+        with pytest.raises(TrainingStopped, match=f"after step {stopped_at} of 4; the same command goes on from there"):
+            trainer.train(io.StringIO())
+        found, _ = checkpoint.latest(run / "checkpoints")
+        assert found is not None and (found.progress.step, found.progress.score) == (stopped_at, None)
+    for _ in range(2):  # the second time, nothing is left to do
+        trainer = trainer_of(run, dataset, clip, *told)
+        trainer.train(io.StringIO())
+        figures = [(line["step"], line["evaluation"]["score"]) for line in log_of(run) if "evaluation" in line]
+        assert [step for step, _ in figures] == [2, 4]
+    scores = {name: checkpoint.scores(tmp_path / name / "checkpoints") for name in ("whole", "run")}
+    assert list(scores["run"].values()) == list(scores["whole"].values()) == [None, figures[0][1], None, figures[1][1]]
+    assert trainer._best == max(score for _, score in figures)
+    assert same(weights_of(run, 4), weights_of(tmp_path / "whole", 4))
+
+
+def test_a_known_score_is_kept_when_a_run_is_stopped_later(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
+    told = ("data.held_out=0.4", "steps=3", "evaluate_every=1", "checkpoint_every=9")
+    trainer = trainer_of(tmp_path / "run", dataset, clip, *told)
+    trainer._best = 2.0  # none is better, so that none is saved
+    encode = trainer.encode
+
+    def asked(piece: StoredBatch) -> torch.Tensor:
+        if trainer.step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return encode(piece)
+
+    trainer.encode = asked  # type: ignore[method-assign]
+    with pytest.raises(TrainingStopped, match="after step 2 of 3"):
+        trainer.train(io.StringIO())
+    (score,) = checkpoint.scores(tmp_path / "run" / "checkpoints").values()
+    assert score == log_of(tmp_path / "run")[-1]["evaluation"]["score"]
+
+
+@pytest.mark.parametrize(
+    ("phase", "number", "is_left_off"),
+    [
+        ("trainer.open_run", signal.SIGTERM, False),  # it pins a version and writes that down
+        ("checkpoint.latest", signal.SIGUSR1, True),
+        ("trainer.load_model", signal.SIGTERM, True),
+        ("trainer.make_optimizer", signal.SIGUSR1, False),
+        ("trainer.select_clips", signal.SIGTERM, True),
+        ("trainer.open_tracker", signal.SIGUSR1, False),
+    ],
+)
+def test_a_signal_before_the_first_step(
+    phase: str,
+    number: signal.Signals,
+    is_left_off: bool,
+    dataset: Dataset,
+    clip: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = tmp_path / "small.toml"
+    config.write_text(f'[model]\nweights = "{clip}"\n')
+    told = [f"--set={each}" for each in (*FAST, "steps=1", "data.held_out=0", "tracker=tensorboard")]
+    arguments = ["vidla", "train", str(config), "--dataset", dataset.uri, "--out", str(tmp_path / "run"), *told]
+    monkeypatch.setattr(sys, "argv", arguments)
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGUSR1)}
+    place, _, name = f"model.training.{phase}".rpartition(".")
+    work, finished = getattr(sys.modules[place], name), list[int]()
+
+    def asked(*arguments: Any, **more: Any) -> Any:
+        try:
+            os.kill(os.getpid(), number)
+        except Exception as error:  # as libraries do
+            raise ValueError("it did not work") from error
+        os.kill(os.getpid(), number)
+        finished.append(1)
+        return work(*arguments, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sys.modules[place], name, asked)
+        assert run_vidla() == 75
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith(f"vidla: stopped by {number.name} ") and "the same command goes on" in said
+    assert bool(finished) != is_left_off
+    assert {each: signal.getsignal(each) for each in before} == before
+    assert run_vidla() == 0
+
+
+def stopped_early(rank: int, size: int) -> dict[str, str]:
+    """What each of several processes raises when rank 1 receives a signal while something is done."""
+    world, found = World(rank, size, torch.device("cpu")), {}
+
+    def work(asked: int) -> Callable[[], None]:
+        def run() -> None:
+            if rank == asked:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        return run
+
+    for name, asked in {"nobody": 9, "the main one": 0, "another": 1}.items():
+        for way in ("run", "run_on_main"):
+            with StopSignals() as signals:
+                try:
+                    if way == "run_on_main":
+                        work(1 if asked == 1 else 9)()
+                    getattr(signals, way)(work(asked), world)
+                except TrainingStopped as stopped:
+                    found[f"{name}, {way}"] = str(stopped)
+    return found
+
+
+@pytest.mark.slow
+def test_before_the_first_step_all_processes_stop_when_one_is_asked_to() -> None:
+    itself, another = "stopped by SIGTERM", "stopped by a signal that another process has received"
+    main, other = together(stopped_early, 2)
+    assert main == {
+        "the main one, run": itself,
+        "the main one, run_on_main": itself,
+        "another, run": another,
+        "another, run_on_main": another,
+    }
+    assert other == {
+        "the main one, run": another,
+        "the main one, run_on_main": itself,  # as it says itself
+        "another, run": itself,
+        "another, run_on_main": itself,
+    }
+
+
 def test_checkpoints_by_time(dataset: Dataset, clip: Path, tmp_path: Path) -> None:
     every = ("checkpoint_every=100", "checkpoint_minutes=0.00001", "keep=9", "epochs=0.8")
     trainer = trainer_of(tmp_path / "run", dataset, clip, *every)
@@ -655,6 +795,8 @@ WRONG: dict[str, tuple[str, int, str]] = {
         2,
         "weights must be 0 or more, with at least one above 0",
     ),
+    "a seed that no generator takes": (f"seed={2**70}", 2, "seed: Input should be less than"),
+    "a decay rate of one": ("optimizer.betas=[1.0,2.0]", 2, "optimizer.betas.1: Input should be less than 1"),
     "no weights": ("model.weights=nowhere/at/all", 2, "there is no such file or directory"),
 }
 
