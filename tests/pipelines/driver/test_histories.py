@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import pytest
 from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
@@ -31,7 +32,7 @@ from curation.dataset.verify import verify
 from curation.dataset.writer import Writer
 from curation.errors import VidlaError
 from curation.rejects import Stage
-from tests.support.histories import CHANGES, MEMORY, SECONDS, Killed, check, killed, number_of, run
+from tests.support.histories import CHANGES, MEMORY, SECONDS, Killed, Texts, check, check_kept, killed, number_of, run
 from tests.support.pure_work import World
 
 FIRST = (1, 2, 3)
@@ -111,11 +112,14 @@ class Histories(RuleBasedStateMachine):
 
     @rule(change=st.data(), at=WRITES[0], how=WRITES[1])
     def curate_in_an_outage(self, change: Any, at: int, how: str) -> None:
-        """Of the models, or of the site of a video."""
+        """Of the models, for all requests or some, or of the site of a video."""
         self.last, self.outage = change.draw(self.changes), True
-        self.world.mute, self.world.gone = how == "before", {at % 4 + 1}
+        self.world.mute, self.world.picky, self.world.gone = how == "before", how == "after", {at % 4 + 1}
+        before = Texts.of(self.location)
         run(self.world, self.location, *self.last)
-        self.world.mute, self.world.gone = False, set()
+        check_kept(before, self.location)
+        assert not balance(Dataset(str(self.location))).imbalances(tuple(Stage))
+        self.world.mute, self.world.picky, self.world.gone = False, False, set()
 
     @rule()
     def curate_and_prune(self) -> None:
@@ -421,6 +425,41 @@ def test_the_reject_of_a_frame_that_no_clip_uses_any_more_goes(first: Path, caps
     capsys.readouterr()
     run(world, first)
     assert "Nothing to do" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.hostile("failures")
+@pytest.mark.parametrize("change", ["captions' model", "captions' prompt", "summaries' model"])
+@pytest.mark.parametrize("outage", ["mute", "picky"])
+def test_the_texts_of_a_redo_that_failed_stay_until_a_retry_replaces_them(
+    change: str, outage: str, first: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset, before = Dataset(str(first)), Texts.of(first)
+    frames = set(dataset.read("captions")["frame_id"].to_pylist())
+    status = run(World(list(FIRST), dict(SECONDS), mute=outage == "mute", picky=outage == "picky"), first, change)
+    said = capsys.readouterr()
+    check_kept(before, first)
+    assert set(dataset.read("captions")["frame_id"].to_pylist()) == frames
+    assert set(dataset.read("rejects").filter(pc.field("stage") != Stage.SEGMENT)["kind"].to_pylist()) == {"engine"}
+    assert "failed (engine): the former ones stay, and `vidla retry` makes them again" in said.out
+    assert (status, "was answered" in said.err) == ((1, True) if outage == "mute" else (0, False))
+    world = World(list(FIRST), dict(SECONDS))
+    run(world, first, change)
+    assert world.asked == 0, "rejects are not tried again by themselves"
+    assert not verify(dataset).faults
+    run(world, first, change, retry=True)
+    check(first, FIRST, change)
+
+
+@pytest.mark.slow
+@pytest.mark.hostile("failures")
+@pytest.mark.parametrize("outage", ["mute", "picky"])
+def test_after_a_redo_that_failed_the_former_settings_ask_for_nothing(outage: str, first: Path) -> None:
+    run(World(list(FIRST), dict(SECONDS), mute=outage == "mute", picky=outage == "picky"), first, "captions' model")
+    world = World(list(FIRST), dict(SECONDS))
+    run(world, first)
+    check(first, FIRST)
+    assert world.asked == 0
 
 
 @pytest.mark.slow
