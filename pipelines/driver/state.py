@@ -35,7 +35,7 @@ from pipelines.driver.gated import closed_requests, refused_requests
 from pipelines.driver.known_rows import Downloaded, Rejection, Retry, is_retried
 from pipelines.driver.older_texts import videos_with_older_texts, videos_with_other_captions
 from pipelines.driver.part_index import VideoParts
-from pipelines.driver.reuse import TextParts
+from pipelines.driver.reuse import TextParts, places_of_texts
 from pipelines.worker.text_engines import WantedTexts
 from pipelines.worker.work_items import BY_VIDEO, DownloadItem, VideoItem
 
@@ -244,10 +244,11 @@ class State:
 
     def item(self, video_id: str, stage: Stage, retry: Retry | None = None) -> VideoItem:
         uri = min((d.uri for d in self.downloads_of(video_id)), default="")
-        elsewhere = {other.uri: parts for other in self.reused if (parts := other.of_video(video_id))}
+        sources = (d.source_digest for d in self.downloads_of(video_id))
+        same, elsewhere = places_of_texts(self.reused, video_id, sources)
         attempts = rejection.attempts if (rejection := self.rejects.get((stage, video_id))) else 0
         parts = self.video_parts.of(video_id)
-        return VideoItem(video_id, uri, parts, attempts, retry is not None, elsewhere, self.refresh)
+        return VideoItem(video_id, uri, parts, attempts, retry is not None, elsewhere, tuple(same), self.refresh)
 
     def fetched(self, items: Iterable[DownloadItem]) -> list[str]:
         """The videos that these items led to. Where fetching again failed, it is the video as it was."""

@@ -56,7 +56,8 @@ class CaptionFrames(AnyLane):
             digest = frames.digests[frame_id]
             if digest in known:
                 caption = known[digest].record
-                caption = replace(caption, frame_id=frame_id, time=frames.times[frame_id], maker=source.digest)
+                place = {"frame_id": frame_id, "video_id": item.video_id, "time": frames.times[frame_id]}
+                caption = replace(caption, **place, maker=source.digest)
                 made.add([caption], digest, known[digest].recipe)
             else:
                 frames.reject(made, item, rejected[digest], frame_id)
@@ -116,7 +117,7 @@ class _Frames:
         return cls(times, images, digests, captions, usable, kept, rejects, refused - kept, needed, missing)
 
     def known(self, item: VideoItem) -> dict[str, Row[Caption]]:
-        """By digest, the captions that the video already has, here or in another dataset."""
+        """By digest, the captions that there are already of its images: its own, and those elsewhere."""
         known = {row.digest: row for row in self.usable}
         missing = {self.digests[frame_id] for frame_id in self.missing} - known.keys()
         elsewhere = up_to_date(rows_elsewhere(Caption, item) if missing else [], item, Step.CAPTIONS)

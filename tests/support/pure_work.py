@@ -53,6 +53,7 @@ class World:
     seconds: dict[int, float] = field(default_factory=dict)
     metadata: dict[int, str] = field(default_factory=dict)  # JSON objects
     ids: dict[int, str] = field(default_factory=dict)  # other ids than "v1" and so on
+    copies: dict[int, int] = field(default_factory=dict)  # videos that have the bytes and subtitles of another one
     gone: set[int] = field(default_factory=set)  # videos whose site answers with an error
     mute: bool = False  # the models answer nothing
     picky: bool = False  # they refuse every other request for good, whenever it comes
@@ -85,7 +86,8 @@ class World:
         if seconds > settings.max_duration_s:
             raise Rejected(Kind.TOO_LONG, f"{seconds:g} s; download.max_duration_s allows {settings.max_duration_s:g}")
         media = folder / "media.mp4"
-        media.write_text(json.dumps({"number": number, "seconds": seconds, "format": settings.format}))
+        content = self.copies.get(number, number)
+        media.write_text(json.dumps({"number": content, "seconds": seconds, "format": settings.format}))
         download = Download(
             request_key=request.request_key,
             video_id=video_id_of("list", f"{request.id}"),
@@ -93,7 +95,7 @@ class World:
             source_uri="",
             source_bytes=media.stat().st_size,
             source_digest=file_digest(media),
-            subtitles=_subtitles(number, settings).tracks,
+            subtitles=_subtitles(content, settings).tracks,
             metadata=request.metadata,
         )
         return Fetched(media, download, Page(request_key=request.request_key, uri=request.uri, duration=seconds))

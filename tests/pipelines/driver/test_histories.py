@@ -325,6 +325,28 @@ def test_an_earlier_prompt_takes_its_texts_back_until_vacuum_deletes_them(first:
     assert world.asked == 2 * asked
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("ids", [{}, {1: "v1b"}])
+def test_a_video_that_was_pruned_and_comes_back_takes_its_texts_back(ids: dict[int, str], first: Path) -> None:
+    """Even under another id, as long as its source is the same."""
+    run(World([2, 3], dict(SECONDS)), first, prune=True)
+    check(first, (2, 3))
+    world = World(list(FIRST), dict(SECONDS), ids=ids)
+    run(world, first)
+    check(first, FIRST, ids=ids)
+    assert (world.fetches, world.asked) == (1, 0)
+
+
+@pytest.mark.slow
+def test_a_video_of_the_same_source_as_another_asks_for_no_text_again(first: Path) -> None:
+    world = World([*FIRST, 4], {**SECONDS, 4: SECONDS[1]}, copies={4: 1})
+    run(world, first, keep_duplicates=True)
+    assert world.asked == 0
+    texts = "select substr(clip_id, 8) as place, caption_text, subtitle_text from clips where video_id = 'list-v{}'"
+    copied, original = (Dataset(str(first)).sql(f"{texts.format(n)} order by all") for n in (4, 1))
+    assert copied.num_rows and copied.equals(original)
+
+
 @pytest.mark.long
 def test_a_damaged_earlier_version_costs_only_its_texts(first: Path) -> None:
     world, dataset = World(list(FIRST), dict(SECONDS)), Dataset(str(first))
