@@ -56,8 +56,8 @@ class CaptionFrames(AnyLane):
             digest = frames.digests[frame_id]
             if digest in known:
                 caption = known[digest].record
-                place = {"frame_id": frame_id, "video_id": item.video_id, "time": frames.times[frame_id]}
-                caption = replace(caption, **place, maker=source.digest)
+                caption = replace(caption, frame_id=frame_id, video_id=item.video_id, time=frames.times[frame_id])
+                caption = replace(caption, maker=source.digest)
                 made.add([caption], digest, known[digest].recipe)
             else:
                 frames.reject(made, item, rejected[digest], frame_id)

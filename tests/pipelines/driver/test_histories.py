@@ -475,6 +475,16 @@ def test_the_texts_of_a_redo_that_failed_stay_until_a_retry_replaces_them(
 
 @pytest.mark.slow
 @pytest.mark.hostile("failures")
+def test_no_text_about_other_footage_stays(first: Path) -> None:
+    run(World(list(FIRST), dict(SECONDS), mute=True), first, "download")
+    now = Texts.of(first)
+    assert now.images and not now.captioned and not now.told
+    run(World(list(FIRST), dict(SECONDS)), first, "download", retry=True)
+    check(first, FIRST, "download")
+
+
+@pytest.mark.slow
+@pytest.mark.hostile("failures")
 @pytest.mark.parametrize("outage", ["mute", "picky"])
 def test_after_a_redo_that_failed_the_former_settings_ask_for_nothing(outage: str, first: Path) -> None:
     run(World(list(FIRST), dict(SECONDS), mute=outage == "mute", picky=outage == "picky"), first, "captions' model")
