@@ -475,6 +475,24 @@ def test_the_texts_of_a_redo_that_failed_stay_until_a_retry_replaces_them(
 
 @pytest.mark.slow
 @pytest.mark.hostile("failures")
+def test_clips_stay_where_a_whole_video_fails(first: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a fault")
+
+    before, world = Texts.of(first), World(list(FIRST), dict(SECONDS))
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.stages.summarize.summarize_video", fail)
+        run(world, first, "summaries' model")
+    check_kept(before, first)
+    assert before.told == Texts.of(first).told
+    run(world, first, "summaries' model")
+    assert world.asked == 0, "rejects are not tried again by themselves"
+    run(world, first, "summaries' model", retry=True)
+    check(first, FIRST, "summaries' model")
+
+
+@pytest.mark.slow
+@pytest.mark.hostile("failures")
 def test_no_text_about_other_footage_stays(first: Path) -> None:
     run(World(list(FIRST), dict(SECONDS), mute=True), first, "download")
     now = Texts.of(first)
