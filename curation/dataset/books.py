@@ -68,8 +68,8 @@ def balance(dataset: Dataset) -> Books:
     """The current books of `dataset`."""
     # One by one: a single query would hold all its lookups in memory at once.
     counts = [_count_query(stage, items) for stage, (_, _, items) in _STAGES.items()]
-    answers = dataset.sql_each([*counts, *_STRAY_QUERIES, _UNSUBTITLED])
-    *rows, unsubtitled = [answer.to_pylist()[0] for answer in answers]
+    answers = dataset.sql_each([*counts, *_STRAY_QUERIES, _UNSUBTITLED, _REDO_FAILED])
+    *rows, unsubtitled, redo_failed = [answer.to_pylist()[0] for answer in answers]
     counted, found = rows[: len(counts)], rows[len(counts) :]
     accounts = tuple(
         Account(stage, subject, outcome, **row)
@@ -77,7 +77,9 @@ def balance(dataset: Dataset) -> Books:
     )
     outdated = tuple(_outdated_line(row) for row in found if row["outdated"])
     strays = [f"{row['count']} {row['what']}" for row in found if row["count"]]
-    return Books(accounts, (*strays, *_media_strays(dataset)), tuple(_notes(unsubtitled)), outdated)
+    return Books(
+        accounts, (*strays, *_media_strays(dataset)), (*_notes(unsubtitled), *_redo_notes(redo_failed)), outdated
+    )
 
 
 _UNSUBTITLED = """
@@ -89,6 +91,28 @@ def _notes(unsubtitled: Mapping[str, Any]) -> Iterator[str]:
         example = unsubtitled["example"][:200]
         way_out = "`vidla retry --subtitles` asks for them again"
         yield f"{count} downloads lack subtitles that were asked for, for example: no {example}; {way_out}"
+
+
+_REDO_FAILED = f"""
+    select
+        count(*) filter (stage = '{Stage.CAPTION}') as captions,
+        count(*) filter (stage = '{Stage.SUMMARIZE}') as clips,
+        coalesce(string_agg(distinct kind, ', ' order by kind), '') as kinds,
+        coalesce(bool_and(retryable), true) as retryable
+    from rejects
+    where (stage = '{Stage.CAPTION}' and key in (select frame_id from captions))
+        or (stage = '{Stage.SUMMARIZE}' and key in (select clip_id from clips))"""
+
+
+def _redo_notes(failed: Mapping[str, Any]) -> Iterator[str]:
+    """
+    >>> list(_redo_notes({"captions": 12, "clips": 1, "kinds": "engine", "retryable": True}))
+    ['the redo of 12 captions and 1 clips failed (engine): the former ones stay, and `vidla retry` makes them again']
+    """
+    if counts := [f"{failed[what]} {what}" for what in ("captions", "clips") if failed[what]]:
+        way_out = "`vidla retry`" if failed["retryable"] else "`vidla retry --force`"
+        which = f"the redo of {' and '.join(counts)} failed ({failed['kinds']})"
+        yield f"{which}: the former ones stay, and {way_out} makes them again"
 
 
 def _outdated_line(row: Mapping[str, Any]) -> str:

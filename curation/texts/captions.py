@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from curation.engines.interface import Failure
 from curation.engines.text_source import TextSource
 from curation.ids import digest
-from curation.records import Caption, Frame
+from curation.records import Caption, Frame, Row
 from curation.rejects import Kind, Rejected
 from curation.texts.questions import Outcome, Question, ask
 
@@ -27,6 +27,11 @@ class Captioned:
 def caption_digest(image_digest: str, source: TextSource) -> str:
     """The digest of a caption: of the frame's image and of everything about `source` that changes the text."""
     return digest("caption", image_digest, source.digest)
+
+
+def is_caption_of(row: Row[Caption], image_digest: str | None) -> bool:
+    """Whether a caption is of this image, whichever source made it; False where it does not name its maker."""
+    return row.record.maker is not None and row.digest == digest("caption", image_digest, row.record.maker)
 
 
 def caption_frames(frames: Sequence[Frame], source: TextSource) -> Captioned:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal
 
 from curation.engines.interface import Failure
@@ -78,7 +79,7 @@ def summary_plan(settings: SummarySettings, prompts: Mapping[str, Prompt]) -> Su
 
 @dataclass(frozen=True)
 class Summarized:
-    """The clips of a video: each is in `clips` or, by clip_id, in `rejected`.
+    """The clips of a video: each is in `clips` or, by clip_id, in `rejected`; in both, if it has a former text instead.
 
     `summaries` are the rows to add: those that are not among the existing ones.
     """
@@ -94,12 +95,14 @@ def summarize_video(
     captions: Mapping[str, Caption],
     plan: SummaryPlan,
     existing: Iterable[Row[Summary]] = (),
+    former: Mapping[str, Clip] = MappingProxyType({}),
 ) -> Summarized:
     """The clips of `video`, one per segment; `captions` are by frame_id, `existing` are earlier summaries.
 
     A clip without speech has no subtitle text, and one without a captioned frame no caption text. Equal texts are
     summarised once, and those in `existing` not at all. A clip is rejected only if an engine, though asked again, gave
-    no answer. Raises EngineError if an engine as a whole cannot work.
+    no answer; if it is in `former` (by clip_id, of the same footage), it has its former text of that kind. Raises
+    EngineError if an engine as a whole cannot work.
     """
     sources = sources_of(video, segments, captions)
     digests = {
@@ -130,8 +133,9 @@ def summarize_video(
                 summarized.rejected[segment.clip_id] = Rejected(Kind.ENGINE, text.message)
             elif summary_digest and (segment.clip_id, summary_digest) not in stored:
                 summarized.summaries.append(Row(_summary(segment, kind, text, plan), summary_digest))
-        if segment.clip_id not in summarized.rejected:
-            summarized.clips.append(_clip(segment, video, sources, texts, captions))
+        if segment.clip_id not in summarized.rejected or segment.clip_id in former:
+            earlier = former.get(segment.clip_id)
+            summarized.clips.append(_clip(segment, video, sources, texts, captions, earlier))
     return summarized
 
 
@@ -287,17 +291,21 @@ def _clip(
     sources: Mapping[_Key, SourceText],
     texts: Mapping[_Key, _Text | Failure],
     captions: Mapping[str, Caption],
+    former: Clip | None,
 ) -> Clip:
     seen = [captions[frame_id] for frame_id in segment.frame_ids if frame_id in captions]
 
     def columns(kind: TextKind, name: str) -> dict[str, str | None]:
         source, text = sources.get((segment.clip_id, kind)), texts.get((segment.clip_id, kind))
+        names = [f"{name}_{c}" for c in ("text", "original", "source", "status")]
         values: tuple[str | None, ...] = (None,) * 4
-        if source and isinstance(text, _Text):
+        if former and isinstance(text, Failure):
+            values = tuple(getattr(former, column) for column in names)
+        elif source and isinstance(text, _Text):
             values = (text.text, source.text, source.origin, text.status)
         elif kind == "captions" and seen and all(map(is_unrecognised, seen)):
             values = (None, None, _models(seen), "unrecognised")
-        return dict(zip((f"{name}_{c}" for c in ("text", "original", "source", "status")), values, strict=True))
+        return dict(zip(names, values, strict=True))
 
     return Clip(
         clip_id=segment.clip_id,

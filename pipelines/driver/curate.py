@@ -280,4 +280,19 @@ def _account(dataset: Dataset, stages: Sequence[Stage], worked_on: int, max_reje
         typer.echo(
             f"{rejected} of {worked_on} rejected in this run; `vidla inspect {dataset.uri} rejects` shows why", err=True
         )
-    return 1 if imbalances or (rejected and rejected >= max_reject_rate * worked_on) else 0
+    unanswered = list(_unanswered(dataset))
+    for line in unanswered:
+        typer.echo(f"vidla: {line}", err=True)
+    return 1 if imbalances or unanswered or (rejected and rejected >= max_reject_rate * worked_on) else 0
+
+
+def _unanswered(dataset: Dataset) -> Iterator[str]:
+    """A line for each kind of text of which this run has asked for some, and got none: the fault of the engine."""
+    for stage, texts in ((Stage.CAPTION, "captions"), (Stage.SUMMARIZE, "summaries")):
+        requests, failures, lacking = (this_process.tally.get(stage, n) for n in ("requests", "failures", "unanswered"))
+        if requests > failures or not lacking:
+            continue
+        query = f"select message from rejects where stage = '{stage}' order by created_at desc limit 1"
+        why = "".join(f": {row['message']}" for row in dataset.sql(query).to_pylist())
+        none = f"none of the {requests} requests for {texts} was answered{why}"
+        yield f"{none}; once that is mended, `vidla retry` asks for them again"

@@ -104,8 +104,7 @@ class WaveInOneJob:
             needing = [v for v in videos if state.can_be_cut(v)]
         else:
             needing = [v for v in videos if state.needs(v) == Stage.CAPTION]
-            again = any((self.wave.segment, self.wave.text, *(item.redo for item in self.wave.downloads)))
-            state.reused = reusable(dataset, self.settings, again=again)
+            state.reused = reusable(dataset, self.settings)
             if not self.settings.run.keep_sources:
                 segmented = [v for v in videos if state.needs(v) != Stage.SEGMENT]
                 delete_sources(dataset, sources_of(state, segmented) | replaced_sources(state))

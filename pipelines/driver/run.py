@@ -73,8 +73,7 @@ class Run:
         plan = self.plan
         self.state.locate([*plan.segment, *plan.text, *plan.redone])
         if Stage.CAPTION in self.stages or Stage.SUMMARIZE in self.stages:
-            again = bool(plan.segment or plan.text or plan.redone)
-            self.state.reused = reusable(self.dataset, self.settings, again=again)
+            self.state.reused = reusable(self.dataset, self.settings)
         waves = waves_of(plan, self.state, self.settings.run)
         this_process.tally.add("run", "waves", len(waves))
         if self.runner.is_local:

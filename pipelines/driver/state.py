@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.dataset.dataset import Dataset, lookup, rows_of
-from curation.recipes import RECIPES, Step, identities, identity, older_rows
+from curation.recipes import RECIPES, Step, identities, identity
 from curation.rejects import Kind, Stage
 from curation.row_digests import (
     clips_digest,
@@ -33,9 +33,9 @@ from curation.row_digests import (
 from curation.settings import Settings
 from pipelines.driver.gated import closed_requests, refused_requests
 from pipelines.driver.known_rows import Downloaded, Rejection, Retry, is_retried
-from pipelines.driver.other_captions import videos_with_other_captions
+from pipelines.driver.older_texts import videos_with_older_texts, videos_with_other_captions
 from pipelines.driver.part_index import VideoParts
-from pipelines.driver.reuse import TextParts
+from pipelines.driver.reuse import TextParts, places_of_texts
 from pipelines.worker.text_engines import WantedTexts
 from pipelines.worker.work_items import BY_VIDEO, DownloadItem, VideoItem
 
@@ -172,7 +172,8 @@ class State:
         for table, (expected, step) in made_by.items():
             done = pc.and_(done, self._is_one_of(downloads[table], expected, step))
         if pc.any(pc.is_valid(downloads["clips"])).as_py() or self.textless or self.undownloaded:
-            self.stale_texts |= videos_with_other_captions(self.dataset, self.texts)
+            redo_failed = [key for stage, key in self.rejects if stage == Stage.CAPTION]
+            self.stale_texts |= videos_with_other_captions(self.dataset, self.texts, redo_failed)
         open_ = pc.or_(open_, pc.is_in(downloads["video_id"], pa.array(self.stale_texts, pa.string())))
         settled = pc.unique(downloads["video_id"].filter(pc.and_(done, pc.invert(open_))))
         return settled.filter(pc.invert(pc.is_in(settled, downloads["video_id"].filter(open_))))
@@ -202,10 +203,7 @@ class State:
 
     def _look_for_recipes(self) -> None:
         """Find the videos whose texts are of an older recipe to be refreshed, and the recipes of their captions."""
-        for step, tables in {Step.CAPTIONS: ("captions",), Step.SUMMARIES: ("summaries", "clips")}.items():
-            for table in tables if step in self.refresh else ():
-                rows = self.dataset.sql(f"select distinct video_id from {table} where {older_rows(table)}")
-                self.stale_texts.update(rows["video_id"].to_pylist())
+        self.stale_texts |= videos_with_older_texts(self.dataset, self.refresh)
         if RECIPES[Step.CAPTIONS] > 1:
             query = "select video_id, max(recipe) as recipe from captions where recipe > 1 group by video_id"
             self.caption_recipes = {row["video_id"]: row["recipe"] for row in rows_of(self.dataset.sql(query))}
@@ -246,10 +244,11 @@ class State:
 
     def item(self, video_id: str, stage: Stage, retry: Retry | None = None) -> VideoItem:
         uri = min((d.uri for d in self.downloads_of(video_id)), default="")
-        elsewhere = {other.uri: parts for other in self.reused if (parts := other.of_video(video_id))}
+        sources = (d.source_digest for d in self.downloads_of(video_id))
+        same, elsewhere = places_of_texts(self.reused, video_id, sources)
         attempts = rejection.attempts if (rejection := self.rejects.get((stage, video_id))) else 0
         parts = self.video_parts.of(video_id)
-        return VideoItem(video_id, uri, parts, attempts, retry is not None, elsewhere, self.refresh)
+        return VideoItem(video_id, uri, parts, attempts, retry is not None, elsewhere, tuple(same), self.refresh)
 
     def fetched(self, items: Iterable[DownloadItem]) -> list[str]:
         """The videos that these items led to. Where fetching again failed, it is the video as it was."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from curation.rejects import Rejected, Stage
 from curation.row_digests import reject_digest
 from curation.schema import from_row
 from curation.settings import Settings
-from curation.texts.captions import caption_digest, caption_frames
+from curation.texts.captions import caption_digest, caption_frames, is_caption_of
 from pipelines.stages.item_rows import columns_of_video, rows_elsewhere, rows_of_video, up_to_date
 from pipelines.worker.batches import batches
 from pipelines.worker.stage_work import AnyLane, StageOutput
@@ -41,7 +41,7 @@ class CaptionFrames(AnyLane):
     def work(self, dataset: Dataset, item: VideoItem) -> StageOutput:
         source = captioner(self.settings)
         frames = _Frames.of(dataset, item, source)
-        made = frames.outdated()
+        made = StageOutput()
         source = source.counting(made.spent)
         known = frames.known(item)  # by digest, whichever frame they were made for
         to_ask = {frames.digests[f]: f for f in frames.missing if frames.digests[f] not in known}
@@ -56,19 +56,23 @@ class CaptionFrames(AnyLane):
             digest = frames.digests[frame_id]
             if digest in known:
                 caption = known[digest].record
-                caption = replace(caption, frame_id=frame_id, time=frames.times[frame_id], maker=source.digest)
+                caption = replace(caption, frame_id=frame_id, video_id=item.video_id, time=frames.times[frame_id])
+                caption = replace(caption, maker=source.digest)
                 made.add([caption], digest, known[digest].recipe)
             else:
                 frames.reject(made, item, rejected[digest], frame_id)
+        frames.remove_outdated(made, failed={f for f in frames.missing if frames.digests[f] not in known})
         made.counts["captions"] = len(frames.missing)
+        made.counts["unanswered"] = len(rejected)
         made.spent.reused = len(frames.missing) - len(to_ask)
         return made
 
     def reject(self, dataset: Dataset, item: VideoItem, why: Rejected) -> StageOutput:
         frames = _Frames.of(dataset, item, captioner(self.settings))
-        made = frames.outdated()
+        made = StageOutput()
         for frame_id in frames.missing:
             frames.reject(made, item, why, frame_id)
+        frames.remove_outdated(made, failed=set(frames.missing))
         return made
 
 
@@ -81,36 +85,39 @@ def missing_captions(dataset: Dataset, item: VideoItem, settings: Settings) -> i
 class _Frames:
     """A video's frames, with their captions and rejects."""
 
-    times: Mapping[str, float]  # by frame_id, as in the next
+    times: Mapping[str, float]  # by frame_id, as in the next two
+    images: Mapping[str, str]  # digests
     digests: Mapping[str, str]  # of an up-to-date caption
     captions: Sequence[Row[Caption]]  # up to date or not
     usable: Sequence[Row[Caption]]  # except those of an older recipe to be refreshed
-    kept: Collection[str]  # frames with an up-to-date caption
+    kept: Set[str]  # frames with an up-to-date caption
     rejects: Mapping[str, Mapping[str, Any]]  # by frame_id
-    needed: Collection[str]  # frames that the clips need captioned
+    refused: Set[str]  # frames without an up-to-date caption whose reject is up to date, and not retried
+    needed: Set[str]  # frames that the clips need captioned
     missing: Sequence[str]  # those that are not, in order
 
     @classmethod
     def of(cls, dataset: Dataset, item: VideoItem, source: TextSource) -> _Frames:
         rows = sorted(columns_of_video(dataset, "frames", item, ["time", "image_digest"]), key=lambda row: row["time"])
-        digests = {row["frame_id"]: caption_digest(row["image_digest"], source) for row in rows}
+        images = {row["frame_id"]: row["image_digest"] for row in rows}
+        digests = {frame_id: caption_digest(image, source) for frame_id, image in images.items()}
         captions = rows_of_video(dataset, Caption, item)
         columns = ["stage", "key", "digest", "attempts"]
         rejects_of_video = columns_of_video(dataset, "rejects", item, columns)
         rejects = {r["key"]: r for r in rejects_of_video if r["stage"] == Stage.CAPTION}
         usable = up_to_date(captions, item, Step.CAPTIONS)
         kept = {c.record.frame_id for c in usable if _holds(c, digests, source)}
-        done = set(kept)
+        refused: set[str] = set()
         if not item.retry:
-            done |= {key for key, r in rejects.items() if key in digests and r["digest"] == reject_digest(digests[key])}
+            refused = {key for key in digests.keys() & rejects if rejects[key]["digest"] == reject_digest(digests[key])}
         segments = columns_of_video(dataset, "segments", item, ["frame_ids"])
         needed = {frame_id for row in segments for frame_id in row["frame_ids"]}
         times = {row["frame_id"]: row["time"] for row in rows}
-        missing = [f for f in digests if f in needed and f not in done]
-        return cls(times, digests, captions, usable, kept, rejects, needed, missing)
+        missing = [f for f in digests if f in needed and f not in kept and f not in refused]
+        return cls(times, images, digests, captions, usable, kept, rejects, refused - kept, needed, missing)
 
     def known(self, item: VideoItem) -> dict[str, Row[Caption]]:
-        """By digest, the captions that the video already has, here or in another dataset."""
+        """By digest, the captions that there are already of its images: its own, and those elsewhere."""
         known = {row.digest: row for row in self.usable}
         missing = {self.digests[frame_id] for frame_id in self.missing} - known.keys()
         elsewhere = up_to_date(rows_elsewhere(Caption, item) if missing else [], item, Step.CAPTIONS)
@@ -124,16 +131,21 @@ class _Frames:
             found |= {row["frame_id"]: from_row(Frame, row) for row in rows.to_pylist()}
         return [found[frame_id] for frame_id in frame_ids]
 
-    def outdated(self) -> StageOutput:
-        """Removes the captions and rejects that no longer hold; captions of frames that no clip uses now may stay."""
-        made = StageOutput()
+    def remove_outdated(self, made: StageOutput, failed: Collection[str]) -> None:
+        """Remove the captions and rejects that no longer hold; captions of frames that no clip uses now may stay.
+
+        So does another source's caption of an image that gets none now: of the frames that have `failed`, or were
+        rejected before.
+        """
+        redo_failed = self.needed & {*failed, *self.refused}
         for row in self.captions:
-            if row.record.frame_id not in self.kept:
-                made.replace("captions", frame_id=row.record.frame_id)
+            frame_id = row.record.frame_id
+            stays = frame_id in redo_failed and is_caption_of(row, self.images[frame_id])
+            if frame_id not in self.kept and not stays:
+                made.replace("captions", frame_id=frame_id)
         for frame_id in self.rejects:
-            if frame_id in self.missing or frame_id not in self.needed:
+            if frame_id in self.missing or frame_id in self.kept or frame_id not in self.needed:
                 made.replace("rejects", key=frame_id)
-        return made
 
     def reject(self, made: StageOutput, item: VideoItem, why: Rejected, frame_id: str) -> None:
         attempts = self.rejects[frame_id]["attempts"] if frame_id in self.rejects else 0

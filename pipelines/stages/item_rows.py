@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
@@ -41,13 +42,17 @@ def rows_of_video(dataset: Dataset, record: type[T], item: VideoItem) -> list[Ro
 
 
 def rows_elsewhere(record: type[T], item: VideoItem) -> list[Row[T]]:
-    """The same video's rows in the other datasets, and in the older parts of this one, that texts are taken from."""
+    """The rows that texts are taken from: the same video's in other datasets and in earlier versions of this one, and
+    those of other videos with the same source, in this version too."""
     rows: list[Row[T]] = []
     table = table_of(record)
     for uri, parts in item.parts_elsewhere.items():
-        for part in parts.get(table, ()):
+        own = item.parts.get(table, ())
+        for part, video_id in itertools.product(parts.get(table, ()), (item.video_id, *item.same_source)):
+            if video_id == item.video_id and part in own:
+                continue
             try:
-                values = read_video(Dataset(uri), table, part, item.video_id)
+                values = read_video(Dataset(uri), table, part, video_id)
             except (OSError, DatasetError) as error:  # such as a file that was deleted meanwhile
                 log.warning("%s/%s/%s cannot be read; its texts are made again: %s", uri, table, part, error)
             else:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from curation.dataset.dataset import Dataset
 from curation.recipes import Step, identity
-from curation.records import Caption, Segment, Summary, Video
+from curation.records import Caption, Clip, Row, Segment, Summary, Video
 from curation.rejects import Rejected, Stage
 from curation.row_digests import clips_digest, reject_digest
+from curation.schema import from_row
 from curation.settings import Settings
-from curation.texts.captions import caption_digest
+from curation.texts.captions import caption_digest, is_caption_of
 from curation.texts.summaries import summarize_video
 from pipelines.stages.item_rows import columns_of_video, rows_elsewhere, rows_of_video, up_to_date
 from pipelines.worker.stage_work import AnyLane, StageOutput
@@ -45,7 +47,8 @@ class SummarizeClips(AnyLane):
         plan = summariser(self.settings)
         plan = replace(plan, subtitles=plan.subtitles.counting(made.spent), captions=plan.captions.counting(made.spent))
         reusable = up_to_date([*elsewhere, *older], item, Step.SUMMARIES)
-        outcome = summarize_video(video, inputs.segments, inputs.captions, plan, reusable)
+        former = inputs.former(dataset, item)
+        outcome = summarize_video(video, inputs.segments, inputs.captions, plan, reusable, former)
 
         made.add(outcome.clips, inputs.digest)
         known = {row.digest: row for row in reusable}
@@ -67,6 +70,7 @@ class SummarizeClips(AnyLane):
             if key in fresh or statuses.get(key) in (None, "verbatim", "unrecognised"):
                 made.replace("summaries", clip_id=row.record.clip_id, kind=row.record.kind)
         made.counts["clips"] = len(outcome.clips)
+        made.counts["unanswered"] = len(outcome.rejected)
         return made
 
     def reject(self, dataset: Dataset, item: VideoItem, why: Rejected) -> StageOutput:
@@ -76,6 +80,7 @@ class SummarizeClips(AnyLane):
         for row in rows_of_video(dataset, Summary, item):
             if row.record.clip_id not in wanted:
                 made.replace("summaries", clip_id=row.record.clip_id, kind=row.record.kind)
+        made.add(inputs.former(dataset, item).values(), inputs.digest)
         for segment in inputs.segments:
             rejected = item.rejected(self.name, why, segment.clip_id, attempts[segment.clip_id])
             made.add([rejected], reject_digest(inputs.digest))
@@ -96,23 +101,44 @@ class SummarizeClips(AnyLane):
 
 @dataclass(frozen=True)
 class _ClipInputs:
-    """The inputs of a video's clips: its segments, its up-to-date captions by frame_id; and the clips' digest."""
+    """The inputs of a video's clips: its segments; captions by frame_id, up to date or kept since their redo failed;
+    when its frames were stored; and the clips' digest."""
 
     segments: Sequence[Segment]
     captions: Mapping[str, Caption]
+    stored_at: datetime
     digest: str
 
     @classmethod
     def of(cls, dataset: Dataset, item: VideoItem, settings: Settings) -> _ClipInputs:
         source = captioner(settings)
-        frames = columns_of_video(dataset, "frames", item, ["image_digest"])
-        expected = {frame["frame_id"]: caption_digest(frame["image_digest"], source) for frame in frames}
-        rows = rows_of_video(dataset, Caption, item)
-        rows = [row for row in rows if row.digest == expected.get(row.record.frame_id)]
+        frames = columns_of_video(dataset, "frames", item, ["image_digest", "created_at"])
+        images = {frame["frame_id"]: frame["image_digest"] for frame in frames}
+        rejects = columns_of_video(dataset, "rejects", item, ["stage", "key"])
+        refused = {row["key"] for row in rejects if row["stage"] == Stage.CAPTION}
+
+        def counts(row: Row[Caption]) -> bool:
+            frame_id = row.record.frame_id
+            if (image := images.get(frame_id)) is None:
+                return False
+            return row.digest == caption_digest(image, source) or (frame_id in refused and is_caption_of(row, image))
+
+        rows = [row for row in rows_of_video(dataset, Caption, item) if counts(row)]
         captions = {row.record.frame_id: row.record for row in rows}
         tiled = rows_of_video(dataset, Segment, item)
         needed = {frame_id for row in tiled for frame_id in row.record.frame_ids}
         tiling = max(identity(row.digest, row.recipe) for row in tiled)
         texts = identity(texts_digest(settings), max((row.recipe or 1 for row in rows), default=None))
-        digest = clips_digest(tiling, texts, len(needed - captions.keys()))
-        return cls([row.record for row in tiled], captions, digest)
+        digest = clips_digest(tiling, texts, len(needed - (captions.keys() - refused)))
+        stored_at = max((frame["created_at"] for frame in frames), default=datetime.max.replace(tzinfo=UTC))
+        return cls([row.record for row in tiled], captions, stored_at, digest)
+
+    def former(self, dataset: Dataset, item: VideoItem) -> dict[str, Clip]:
+        """By clip_id, the clips that the video has already; not those older than its frames, of other footage maybe."""
+        rows = {row["clip_id"]: row for row in columns_of_video(dataset, "clips", item)}
+        clips: dict[str, Clip] = {}
+        for segment in self.segments:
+            if (row := rows.get(segment.clip_id)) and row["created_at"] >= self.stored_at:
+                place = {name: getattr(segment, name) for name in ("parent_id", "frame_ids", "sentence_count")}
+                clips[segment.clip_id] = replace(from_row(Clip, row), **place)
+        return clips

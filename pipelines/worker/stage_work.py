@@ -113,7 +113,8 @@ def reject_unwritable(stage: Work, dataset: Dataset, item: Item, why: str, usage
 
 def _result(made: StageOutput, outcome: str, usage: Usage) -> ItemResult:
     made.add([usage], digest("usage"))
-    return made, {outcome: 1, **made.counts}, usage
+    asked = {"requests": usage.requests, "failures": usage.failures} if usage.requests else {}
+    return made, {outcome: 1, **asked, **made.counts}, usage
 
 
 def _run_item(stage: Work, dataset: Dataset, item: Item) -> tuple[StageOutput, str]:

@@ -53,8 +53,9 @@ class DownloadItem:
 
 @dataclass(frozen=True)
 class VideoItem:
-    """A video to work on, with the parts that may hold its rows: in this dataset, and (by URI) in others.
+    """A video to work on, with the parts that may hold its rows: in this dataset, and (by URI) elsewhere.
 
+    Elsewhere, in other datasets and in earlier versions of this one, they may also have the ids in `same_source`.
     Rows of older recipes of the steps in `refresh` are made again.
     """
 
@@ -64,6 +65,7 @@ class VideoItem:
     attempts: int = 0
     retry: bool = False
     parts_elsewhere: Mapping[str, PartsByTable] = field(default_factory=dict)
+    same_source: tuple[str, ...] = ()
     refresh: frozenset[Step] = frozenset()
 
     @property

@@ -11,8 +11,9 @@ import os
 import tempfile
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -122,10 +123,12 @@ def run(
     retry: bool = False,
     prune: bool = False,
     one_job: bool = False,
+    keep_duplicates: bool = False,
     stages: Sequence[Stage] = tuple(Stage),
 ) -> int:
     """`vidla curate` (or `retry`) of the world's list with these changes of settings; returns its exit status."""
     options: dict[str, Any] = {"retry": Retry() if retry else None, "prune": prune, "one_job": one_job, "yes": True}
+    options["keep_duplicates"] = keep_duplicates
     with pure_work(world):
         inputs = [] if retry else ["the list"]
         return curate(inputs, str(location), settings_of(*changes), tuple(stages), [], 0.0, 2.0, **options)
@@ -146,6 +149,39 @@ def rows_by_video(location: Path) -> dict[int, Rows]:
             values = {name: value for name, value in row.items() if name not in APART}
             rows[number_of(row)][table].append(repr(sorted(values.items())))
     return {number: {table: sorted(its) for table, its in tables.items()} for number, tables in rows.items()}
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What a dataset has of texts: the images of its frames, and those that its clips show; which frames have captions;
+    which clips have a caption text."""
+
+    images: Mapping[str, str]
+    shown: Mapping[str, tuple[str, ...]]
+    captioned: Set[str]
+    told: Set[str]
+
+    @classmethod
+    def of(cls, location: Path) -> Texts:
+        dataset = Dataset(str(location))
+        images = {row["frame_id"]: row["image_digest"] for row in dataset.read("frames").to_pylist()}
+        frames = {row["clip_id"]: row["frame_ids"] for row in dataset.read("segments").to_pylist()}
+        captioned = set(dataset.read("captions", ["frame_id"])["frame_id"].to_pylist())
+        told = {row["clip_id"] for row in dataset.read("clips").to_pylist() if row["caption_text"] is not None}
+        shown = {clip_id: tuple(images.get(f, "") for f in ids) for clip_id, ids in frames.items()}
+        return cls(images, shown, captioned, told)
+
+
+def check_kept(before: Texts, location: Path) -> None:
+    """Whether each image that had a caption and is shown, and each clip that had a caption text, has one still."""
+    now = Texts.of(location)
+    shown = {image for images in now.shown.values() for image in images}
+    for frame_id in before.captioned:
+        if (image := now.images.get(frame_id)) is not None and image == before.images.get(frame_id) and image in shown:
+            assert frame_id in now.captioned, frame_id
+    for clip_id in before.told:
+        if now.shown.get(clip_id) == before.shown.get(clip_id):
+            assert clip_id in now.told, clip_id
 
 
 def number_of(row: Mapping[str, Any]) -> int:

@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import pytest
 from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
@@ -31,7 +32,7 @@ from curation.dataset.verify import verify
 from curation.dataset.writer import Writer
 from curation.errors import VidlaError
 from curation.rejects import Stage
-from tests.support.histories import CHANGES, MEMORY, SECONDS, Killed, check, killed, number_of, run
+from tests.support.histories import CHANGES, MEMORY, SECONDS, Killed, Texts, check, check_kept, killed, number_of, run
 from tests.support.pure_work import World
 
 FIRST = (1, 2, 3)
@@ -111,11 +112,14 @@ class Histories(RuleBasedStateMachine):
 
     @rule(change=st.data(), at=WRITES[0], how=WRITES[1])
     def curate_in_an_outage(self, change: Any, at: int, how: str) -> None:
-        """Of the models, or of the site of a video."""
+        """Of the models, for all requests or some, or of the site of a video."""
         self.last, self.outage = change.draw(self.changes), True
-        self.world.mute, self.world.gone = how == "before", {at % 4 + 1}
+        self.world.mute, self.world.picky, self.world.gone = how == "before", how == "after", {at % 4 + 1}
+        before = Texts.of(self.location)
         run(self.world, self.location, *self.last)
-        self.world.mute, self.world.gone = False, set()
+        check_kept(before, self.location)
+        assert not balance(Dataset(str(self.location))).imbalances(tuple(Stage))
+        self.world.mute, self.world.picky, self.world.gone = False, False, set()
 
     @rule()
     def curate_and_prune(self) -> None:
@@ -321,6 +325,28 @@ def test_an_earlier_prompt_takes_its_texts_back_until_vacuum_deletes_them(first:
     assert world.asked == 2 * asked
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("ids", [{}, {1: "v1b"}])
+def test_a_video_that_was_pruned_and_comes_back_takes_its_texts_back(ids: dict[int, str], first: Path) -> None:
+    """Even under another id, as long as its source is the same."""
+    run(World([2, 3], dict(SECONDS)), first, prune=True)
+    check(first, (2, 3))
+    world = World(list(FIRST), dict(SECONDS), ids=ids)
+    run(world, first)
+    check(first, FIRST, ids=ids)
+    assert (world.fetches, world.asked) == (1, 0)
+
+
+@pytest.mark.slow
+def test_a_video_of_the_same_source_as_another_asks_for_no_text_again(first: Path) -> None:
+    world = World([*FIRST, 4], {**SECONDS, 4: SECONDS[1]}, copies={4: 1})
+    run(world, first, keep_duplicates=True)
+    assert world.asked == 0
+    texts = "select substr(clip_id, 8) as place, caption_text, subtitle_text from clips where video_id = 'list-v{}'"
+    copied, original = (Dataset(str(first)).sql(f"{texts.format(n)} order by all") for n in (4, 1))
+    assert copied.num_rows and copied.equals(original)
+
+
 @pytest.mark.long
 def test_a_damaged_earlier_version_costs_only_its_texts(first: Path) -> None:
     world, dataset = World(list(FIRST), dict(SECONDS)), Dataset(str(first))
@@ -421,6 +447,69 @@ def test_the_reject_of_a_frame_that_no_clip_uses_any_more_goes(first: Path, caps
     capsys.readouterr()
     run(world, first)
     assert "Nothing to do" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.hostile("failures")
+@pytest.mark.parametrize("change", ["captions' model", "captions' prompt", "summaries' model"])
+@pytest.mark.parametrize("outage", ["mute", "picky"])
+def test_the_texts_of_a_redo_that_failed_stay_until_a_retry_replaces_them(
+    change: str, outage: str, first: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset, before = Dataset(str(first)), Texts.of(first)
+    frames = set(dataset.read("captions")["frame_id"].to_pylist())
+    status = run(World(list(FIRST), dict(SECONDS), mute=outage == "mute", picky=outage == "picky"), first, change)
+    said = capsys.readouterr()
+    check_kept(before, first)
+    assert set(dataset.read("captions")["frame_id"].to_pylist()) == frames
+    assert set(dataset.read("rejects").filter(pc.field("stage") != Stage.SEGMENT)["kind"].to_pylist()) == {"engine"}
+    assert "failed (engine): the former ones stay, and `vidla retry` makes them again" in said.out
+    assert (status, "was answered" in said.err) == ((1, True) if outage == "mute" else (0, False))
+    world = World(list(FIRST), dict(SECONDS))
+    run(world, first, change)
+    assert world.asked == 0, "rejects are not tried again by themselves"
+    assert not verify(dataset).faults
+    run(world, first, change, retry=True)
+    check(first, FIRST, change)
+
+
+@pytest.mark.slow
+@pytest.mark.hostile("failures")
+def test_clips_stay_where_a_whole_video_fails(first: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a fault")
+
+    before, world = Texts.of(first), World(list(FIRST), dict(SECONDS))
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.stages.summarize.summarize_video", fail)
+        run(world, first, "summaries' model")
+    check_kept(before, first)
+    assert before.told == Texts.of(first).told
+    run(world, first, "summaries' model")
+    assert world.asked == 0, "rejects are not tried again by themselves"
+    run(world, first, "summaries' model", retry=True)
+    check(first, FIRST, "summaries' model")
+
+
+@pytest.mark.slow
+@pytest.mark.hostile("failures")
+def test_no_text_about_other_footage_stays(first: Path) -> None:
+    run(World(list(FIRST), dict(SECONDS), mute=True), first, "download")
+    now = Texts.of(first)
+    assert now.images and not now.captioned and not now.told
+    run(World(list(FIRST), dict(SECONDS)), first, "download", retry=True)
+    check(first, FIRST, "download")
+
+
+@pytest.mark.slow
+@pytest.mark.hostile("failures")
+@pytest.mark.parametrize("outage", ["mute", "picky"])
+def test_after_a_redo_that_failed_the_former_settings_ask_for_nothing(outage: str, first: Path) -> None:
+    run(World(list(FIRST), dict(SECONDS), mute=outage == "mute", picky=outage == "picky"), first, "captions' model")
+    world = World(list(FIRST), dict(SECONDS))
+    run(world, first)
+    check(first, FIRST)
+    assert world.asked == 0
 
 
 @pytest.mark.slow
