@@ -28,6 +28,7 @@ from curation.sources.requests import Inputs, read_inputs
 from curation.sources.targets import FetchTarget
 from pipelines.driver.announcement import foretell, may_begin
 from pipelines.driver.budget import NO_LIMITS, RunLimits
+from pipelines.driver.consent import agrees, is_at_terminal
 from pipelines.driver.intake import Intake, take_in
 from pipelines.driver.known_rows import Retry
 from pipelines.driver.metrics_endpoint import metrics_at
@@ -95,9 +96,12 @@ def curate(
     with _explaining_stops(), this_process:
         asked = read_inputs(inputs, settings.download, files_under)  # makes no dataset
         if dry:
-            foretell(dataset, settings, asked, stages, retry, refresh, limits.prices, prune=prune)
+            what = {"keep_duplicates": keep_duplicates, "prune": prune}
+            foretell(dataset, settings, asked, stages, retry, refresh, limits.prices, **what)
             return 0
-        if not may_begin(dataset, settings, limits.prices, agreed=yes):
+        again = functools.partial(read_inputs, inputs, settings.download, files_under, offline=True)
+        if not may_begin(dataset, settings, again, limits.prices, agreed=yes):
+            typer.echo("Nothing has been done.", err=True)
             return 1
         run_id = new_run_id()
         command = "retry" if retry is not None else "curate" if len(stages) > 1 else stages[0]
@@ -180,7 +184,7 @@ def _prune(writer: Writer, inputs: Inputs, intake: Intake, yes: bool) -> None:
     if not gone.requests:
         return
     typer.echo(gone.line(), err=True)
-    if yes or (sys.stdin.isatty() and typer.confirm("Remove them?", err=True)):
+    if yes or (is_at_terminal() and agrees("Remove them?", "nothing is removed")):
         remove_unnamed(writer, gone)
         typer.echo("They are removed, and come back if an input names them.", err=True)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from curation.cost import Expected, Workload, expected, unit_costs
 from curation.dataset.dataset import Dataset
 from curation.dataset.last_settings import last_run
+from curation.dataset.rehearsal import RehearsedDataset
 from curation.prices import Prices
 from curation.settings import resolve_to_compare
 from pipelines.driver.plan import Plan, make_plan
@@ -42,6 +43,7 @@ def pending(dataset: Dataset, prices: Prices) -> tuple[Plan, Expected] | None:
     if last is None:
         return None
     settings = resolve_to_compare(None, (), last.settings)
+    dataset = RehearsedDataset(dataset.uri, patient=dataset.patient)
     with this_process:
         state = State.load(dataset, settings, wanted_texts(settings))
         plan = make_plan(state, {})

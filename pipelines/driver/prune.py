@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curation.dataset.commits import Committer
 from curation.dataset.dataset import Dataset
 from curation.dataset.edits import removal
-from curation.dataset.writer import Writer
 
 SHOWN = 5  # URIs
 
@@ -40,6 +40,6 @@ def unnamed(dataset: Dataset, named: Collection[str]) -> Unnamed:
     return Unnamed(dict(zip(keys.to_pylist(), left["uri"].to_pylist(), strict=True)), videos)
 
 
-def prune(writer: Writer, gone: Unnamed) -> None:
+def prune(writer: Committer, gone: Unnamed) -> None:
     """Remove them from all tables in one commit; a video that a named request leads to as well stays."""
     writer.commit(f"{writer.lineage.run_id}:prune", [], removal(writer.dataset, gone.requests))

@@ -59,7 +59,7 @@ class World:
     passes: int = 0
     asked: int = 0  # requests to models
 
-    def inputs(self, names: Sequence[str], *_: object) -> Inputs:
+    def inputs(self, names: Sequence[str], *_: object, **__: object) -> Inputs:
         """In place of read_inputs: the list, if one is named."""
         return Inputs([map(self._target, self.listed)] if names else [])
 

@@ -165,12 +165,13 @@ def test_a_dry_run_says_the_same_and_writes_nothing(
     asked = len(server.asked)
     said = foretold(after, str(listed))
     with pytest.raises(UsageError) as refused:
-        run(dataset, after, agreed=False)
+        curate([str(listed)], dataset.uri, after, tuple(Stage), [], 0.0, 1.0)
     announced = capfd.readouterr().err.splitlines()
     assert said[: len(announced)] == announced and len(announced) == 4
-    assert announced[3].startswith("All that is to be done takes about 98 tokens in, "), "7 for each of these texts"
-    assert str(refused.value).partition(":")[0] in said[4]
-    assert said[5:] == ["3 new requests", "0 videos to download, 0 to segment, 2 awaiting texts; nothing was written"]
+    assert announced[3].startswith("All that is to be done takes about 224 tokens in, "), "7 for each of these texts"
+    assert said[4] == "inputs: 2 new, 1 refused"
+    assert str(refused.value).partition(":")[0] in said[5]
+    assert said[6:] == ["2 videos to download, 0 to segment, 2 awaiting texts; nothing was written"]
     assert len(server.asked) == asked
 
 
@@ -191,7 +192,8 @@ def test_a_dry_run_makes_no_dataset(tmp_path: Path, capfd: pytest.CaptureFixture
     listed = tmp_path / "list.txt"
     listed.write_text("https://videos.example/watch/0.mp4\n" * 2)
     assert curate([str(listed)], str(tmp_path / "d"), resolve(), tuple(Stage), [], 0.0, 1.0, dry=True) == 0
-    assert capfd.readouterr().out.splitlines()[0] == "1 new requests"
+    said = capfd.readouterr().out.splitlines()
+    assert said[0] == "inputs: 1 new, 1 duplicates" and said[1].startswith("1 videos to download, ")
     assert not (tmp_path / "d").exists()
 
 
