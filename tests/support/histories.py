@@ -123,12 +123,16 @@ def run(
     prune: bool = False,
     one_job: bool = False,
     stages: Sequence[Stage] = tuple(Stage),
+    yes: bool = True,
+    dry: bool = False,
 ) -> int:
     """`vidla curate` (or `retry`) of the world's list with these changes of settings; returns its exit status."""
-    options: dict[str, Any] = {"retry": Retry() if retry else None, "prune": prune, "one_job": one_job, "yes": True}
+    how: dict[str, Any] = {"retry": Retry() if retry else None, "prune": prune, "one_job": one_job}
     with pure_work(world):
         inputs = [] if retry else ["the list"]
-        return curate(inputs, str(location), settings_of(*changes), tuple(stages), [], 0.0, 2.0, **options)
+        return curate(
+            inputs, str(location), settings_of(*changes), tuple(stages), [], 0.0, 2.0, yes=yes, dry=dry, **how
+        )
 
 
 Rows = dict[str, list[str]]  # by table

@@ -53,6 +53,7 @@ class World:
     seconds: dict[int, float] = field(default_factory=dict)
     metadata: dict[int, str] = field(default_factory=dict)  # JSON objects
     ids: dict[int, str] = field(default_factory=dict)  # other ids than "v1" and so on
+    subtitles: dict[int, str] = field(default_factory=dict)  # that the list names
     gone: set[int] = field(default_factory=set)  # videos whose site answers with an error
     mute: bool = False  # the models answer nothing
     fetches: int = 0
@@ -69,6 +70,7 @@ class World:
             request_key=digest("request", uri, None, None),
             uri=uri,
             id=self.ids.get(number, f"v{number}"),
+            subtitles=self.subtitles.get(number),
             metadata=self.metadata.get(number),
         )
         return replace(FetchTarget.of(request, uri), states=True)
