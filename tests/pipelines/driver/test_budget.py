@@ -80,6 +80,19 @@ def test_a_limit_too_small_for_one_video_says_how_much_it_takes(
             limited(dataset, settings, RunLimits(tokens=1), one_job=True)
 
 
+def test_texts_that_return_from_earlier_versions_are_free(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with ScriptedServer(texts) as server:
+        before, after = (settings_for(server.url, assignments=[*SHORT, f"captions.seed={n}"]) for n in (0, 1))
+        dataset = segment_videos(tmp_path / "d", before, range(2))
+        for settings in (before, after):
+            assert run(dataset, settings) == 0
+        asked, spent = len(server.asked), tokens(dataset)
+        capfd.readouterr()
+        assert limited(dataset, before, RunLimits(tokens=0), yes=True) == 0
+        assert "Stopped" not in capfd.readouterr().out
+        assert (len(server.asked), tokens(dataset)) == (asked, spent)
+
+
 @pytest.mark.slow
 def test_hours_end_the_run_with_what_is_in_flight_made(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     begun = threading.Event()
