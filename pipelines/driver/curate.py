@@ -33,6 +33,7 @@ from pipelines.driver.intake import Intake, take_in
 from pipelines.driver.known_rows import Retry
 from pipelines.driver.metrics_endpoint import metrics_at
 from pipelines.driver.missing_subtitles import lacking_subtitles
+from pipelines.driver.outlook import left_by
 from pipelines.driver.pending_work import pending_work
 from pipelines.driver.plan import Plan
 from pipelines.driver.preflight import check_needs
@@ -132,8 +133,9 @@ def curate(
                     return 0
             if retry is not None and retry.subtitles:
                 typer.echo(_subtitles_line(run), err=True)
-    if run.budget.reached:
-        typer.echo(run.budget.line())
+        if run.budget.reached:
+            typer.echo(run.budget.line())
+            typer.echo(left_by(dataset, settings, stages, retry, refresh))
     is_partial = retry is not None or one_job or run.budget.reached
     status = _account(dataset, () if is_partial else stages, len(run.plan), max_reject_rate)
     for name in asked.refused:

@@ -37,6 +37,10 @@ class Redone:
     summarized: int = 0
 
     def line(self) -> str:
+        """The counts that are not 0, in one line."""
+        return f"Made again: {', '.join(self.parts()) or 'nothing'}"
+
+    def parts(self) -> list[str]:
         """The counts that are not 0."""
         counts = {
             "downloads": self.downloads,
@@ -47,8 +51,7 @@ class Redone:
         }
         texts = {"captions": self.captions, "summaries": self.summaries}
         parts = [f"{count:,} {what}" for what, count in counts.items() if count]
-        parts += [f"up to {count:,} {what}" for what, count in texts.items() if count]
-        return f"Made again: {', '.join(parts) or 'nothing'}"
+        return parts + [f"up to {count:,} {what}" for what, count in texts.items() if count]
 
     def question(self) -> str | None:
         """What must be agreed to, as a clause; None if nothing must be."""

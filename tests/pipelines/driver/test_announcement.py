@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import signal
 import subprocess
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -249,8 +250,18 @@ def test_leaving_out_the_configuration_does_not_replace_texts_of_a_served_model(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("answer", "status"), [("n", 1), pytest.param("y", 0, marks=pytest.mark.long)])
-def test_on_a_terminal_it_asks(tmp_path: Path, server: ScriptedServer, answer: str, status: int) -> None:
+@pytest.mark.parametrize(
+    ("answer", "status", "last"),
+    [
+        ("n", 1, "Nothing has been done."),
+        (None, 130, "vidla: stopped; nothing has been done"),
+        pytest.param("y", 0, "", marks=pytest.mark.long),
+    ],
+    ids=["no", "Ctrl-C", "yes"],
+)
+def test_on_a_terminal_it_asks(
+    tmp_path: Path, server: ScriptedServer, answer: str | None, status: int, last: str
+) -> None:
     settings = settings_for(server.url)
     dataset = segment_videos(tmp_path / "d", settings, range(1))
     assert run(dataset, settings) == 0
@@ -259,11 +270,19 @@ def test_on_a_terminal_it_asks(tmp_path: Path, server: ScriptedServer, answer: s
     command += ["--set", "captions.max_tokens=50"]
     files = written(dataset)
     parent, child = pty.openpty()
-    with subprocess.Popen(command, stdin=child, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as asked:
+    with subprocess.Popen(command, stdin=child, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as asked:
         os.close(child)
-        os.write(parent, f"{answer}\n".encode())
-        said, _ = asked.communicate(timeout=240)
+        assert asked.stdout is not None
+        said = b""
+        while b"Go on?" not in said and (more := os.read(asked.stdout.fileno(), 10_000)):
+            said += more
+        if answer is None:
+            asked.send_signal(signal.SIGINT)
+        else:
+            os.write(parent, f"{answer}\n".encode())
+        said += asked.communicate(timeout=240)[0]
     os.close(parent)
     assert asked.returncode == status, said
-    assert "Go on?" in said
-    assert (written(dataset) == files) == (answer == "n")
+    assert "Go on?" in said.decode()
+    assert said.decode().strip().splitlines()[-1].endswith(last) and "Aborted" not in said.decode()
+    assert (written(dataset) == files) == (answer != "y")
