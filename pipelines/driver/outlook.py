@@ -26,15 +26,18 @@ _TEXTS_PER_VIDEO = """
 
 
 def work_of(dataset: Dataset, plan: Plan, made: Redone) -> Workload:
-    """The work of `plan`, which makes this again. Videos without texts are taken to get as many as others have."""
+    """The work of `plan`, which makes this again. Videos without texts are taken to get as many as others have.
+
+    Texts that are taken from earlier versions of the tables are no work.
+    """
     (mean,) = dataset.sql(_TEXTS_PER_VIDEO).to_pylist()
     decoded = len(plan.downloads) + len(plan.segment) - made.tilings
     videos = len(plan)
     return Workload(
         downloads=len(plan.downloads),
         segmentations=decoded,
-        captions=made.captions + (videos - made.captioned) * (mean["captions"] or 0.0),
-        summaries=made.summaries + (videos - made.summarized) * (mean["summaries"] or 0.0),
+        captions=made.captions - made.captions_back + (videos - made.captioned) * (mean["captions"] or 0.0),
+        summaries=made.summaries - made.summaries_back + (videos - made.summarized) * (mean["summaries"] or 0.0),
     )
 
 

@@ -121,7 +121,10 @@ def test_texts_that_return_from_earlier_versions_are_free(tmp_path: Path, capfd:
         asked, spent = len(server.asked), tokens(dataset)
         capfd.readouterr()
         assert limited(dataset, before, RunLimits(tokens=0), yes=True) == 0
-        assert "Stopped" not in capfd.readouterr().out
+        said = capfd.readouterr()
+        assert "Stopped" not in said.out
+        assert f"up to {2 * CAPTIONS} captions ({2 * CAPTIONS} of them from earlier versions)" in said.err
+        assert "All that is to be done takes about 0 tokens in, 0 out, " in said.err
         assert (len(server.asked), tokens(dataset)) == (asked, spent)
 
 
