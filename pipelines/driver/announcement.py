@@ -26,8 +26,8 @@ from pipelines.driver.known_rows import Retry
 from pipelines.driver.outlook import work_of
 from pipelines.driver.pending_work import pending_work
 from pipelines.driver.plan import Plan, make_plan
+from pipelines.driver.prune import check_listed, unnamed
 from pipelines.driver.prune import prune as remove_unnamed
-from pipelines.driver.prune import unnamed
 from pipelines.driver.redone import Change, Redone, redone
 from pipelines.driver.same_bytes import accept_duplicates
 from pipelines.driver.state import State
@@ -46,9 +46,11 @@ def may_begin(
     last = last_run(dataset)
     if last is None:
         return True
-    change = Change.between(last, settings, text_digests(settings))
+    change, inputs = Change.between(last, settings, text_digests(settings)), read()
+    if not change and not inputs.readers:
+        return True
     rehearsal = Rehearsal(dataset)
-    edited = take_in(rehearsal, settings, read()).counts["changed"]
+    edited = take_in(rehearsal, settings, inputs).counts["changed"] if inputs.readers else 0
     if not change and not edited:
         return True
     state = State.load(rehearsal.dataset, settings, wanted_texts(settings))
@@ -84,6 +86,8 @@ def foretell(
     intake = take_in(rehearsal, settings, asked)
     if keep_duplicates:
         accept_duplicates(rehearsal)
+    if prune:
+        check_listed(asked)
     gone = unnamed(rehearsal.dataset, intake.seen) if prune else None
     if gone and gone.requests:
         remove_unnamed(rehearsal, gone)

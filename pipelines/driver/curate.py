@@ -37,8 +37,8 @@ from pipelines.driver.outlook import left_by
 from pipelines.driver.pending_work import pending_work
 from pipelines.driver.plan import Plan
 from pipelines.driver.preflight import check_needs
+from pipelines.driver.prune import check_listed, unnamed
 from pipelines.driver.prune import prune as remove_unnamed
-from pipelines.driver.prune import unnamed
 from pipelines.driver.run import Run
 from pipelines.driver.same_bytes import SameBytes, accept_duplicates
 from pipelines.runners import dataflow
@@ -180,8 +180,7 @@ def _subtitles_line(run: Run) -> str:
 
 def _prune(writer: Writer, inputs: Inputs, intake: Intake, yes: bool) -> None:
     """Say what the inputs do not name, and remove it if that is wanted. Raises UsageError if that is not known."""
-    if unlisted := [url for url, whole in inputs.playlists.items() if not whole]:
-        raise UsageError(f"--prune: nothing is removed, since not all of {', '.join(unlisted)} could be listed")
+    check_listed(inputs)
     gone = unnamed(writer.dataset, intake.seen)
     if not gone.requests:
         return

@@ -11,6 +11,8 @@ import pyarrow.compute as pc
 from curation.dataset.commits import Committer
 from curation.dataset.dataset import Dataset
 from curation.dataset.edits import removal
+from curation.errors import UsageError
+from curation.sources.requests import Inputs
 
 SHOWN = 5  # URIs
 
@@ -27,6 +29,12 @@ class Unnamed:
         uris = list(self.requests.values())
         some = ", ".join([*uris[:SHOWN], *(["…"] if len(uris) > SHOWN else [])])
         return f"{len(uris)} requests that the inputs do not name, with {self.videos} videos: {some}"
+
+
+def check_listed(inputs: Inputs) -> None:
+    """Raises UsageError if it is not known what `inputs` name, since a playlist could not be listed to its end."""
+    if unlisted := [url for url, whole in inputs.playlists.items() if not whole]:
+        raise UsageError(f"--prune: nothing is removed, since not all of {', '.join(unlisted)} could be listed")
 
 
 def unnamed(dataset: Dataset, named: Collection[str]) -> Unnamed:
