@@ -30,6 +30,18 @@ class Mark(Enum):
 Operational, Policy, Added, EachTime = Mark
 
 
+class Unset(Enum):
+    """In place of a value: the key has its default, whatever else is given for it."""
+
+    UNSET = "unset"
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+UNSET = Unset.UNSET
+
+
 class Section(BaseModel):
     """A part of the configuration, frozen and strict, whose fields may have a `Mark`."""
 
@@ -105,7 +117,7 @@ def read(file: Path | None, assignments: Sequence[str]) -> dict[str, Any]:
     """The values in `file` (TOML), overridden by `assignments`, unchecked. Raises ConfigError.
 
     >>> read(None, ["media.crf=30", "media.preset=slow", "summaries.language="])
-    {'media': {'crf': 30, 'preset': 'slow'}, 'summaries': {'language': None}}
+    {'media': {'crf': 30, 'preset': 'slow'}, 'summaries': {'language': UNSET}}
     """
     raw: dict[str, Any] = {}
     if file is not None:
@@ -123,7 +135,7 @@ def read(file: Path | None, assignments: Sequence[str]) -> dict[str, Any]:
 def check(kind: type[AnySection], raw: Mapping[str, Any]) -> AnySection:
     """`raw` as settings of a kind. Raises ConfigError, with one line per wrong key."""
     try:
-        return kind.model_validate(raw)
+        return kind.model_validate(_without_unset(raw, kind))
     except ValidationError as error:
         raise ConfigError("\n".join(redact(_explain(e, kind)) for e in error.errors())) from None
 
@@ -140,7 +152,18 @@ def _assign(raw: dict[str, Any], assignment: str) -> None:
     try:
         raw[keys[-1]] = tomllib.loads(f"v = {value}")["v"]
     except tomllib.TOMLDecodeError:
-        raw[keys[-1]] = value if value.strip() else None  # a bare word is a string, and nothing unsets the key
+        raw[keys[-1]] = value if value.strip() else UNSET  # a bare word is a string
+
+
+def _without_unset(raw: Mapping[str, Any], kind: type[Section] | None) -> dict[str, Any]:
+    """`raw` without the keys that are unset, as far as settings of a kind have them."""
+    fields = kind.model_fields if kind else {}
+    kept: dict[str, Any] = {}
+    for key, value in raw.items():
+        if value is not UNSET or key not in fields:
+            inner = section_of(fields[key].annotation) if key in fields else None
+            kept[key] = _without_unset(value, inner) if isinstance(value, dict) else value
+    return kept
 
 
 def merge(defaults: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,6 +176,22 @@ def merge(defaults: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]
     for key, value in raw.items():
         section = defaults.get(key)
         merged[key] = merge(section, value) if isinstance(section, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def lay_over(defaults: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:
+    """As `merge`, but a key that is unset in `raw` has its value in `defaults`, if there is one.
+
+    >>> lay_over({"media": {"crf": 23, "lines": 360}}, {"media": {"crf": UNSET, "lines": 480}})
+    {'media': {'crf': 23, 'lines': 480}}
+    """
+    merged = dict(defaults)
+    for key, value in raw.items():
+        section = defaults.get(key)
+        if isinstance(section, dict) and isinstance(value, dict):
+            merged[key] = lay_over(section, value)
+        elif value is not UNSET or key not in defaults:
+            merged[key] = value
     return merged
 
 

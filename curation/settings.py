@@ -8,15 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from curation.config import (
-    Added,
-    Operational,
-    Policy,
-    Section,
-    check,
-    merge,
-    read,
-)
+from curation.config import Added, Operational, Policy, Section, check, lay_over, merge, read
 from curation.download_settings import PRESETS, DownloadSettings
 from curation.errors import ConfigError
 from curation.languages import LANGUAGES
@@ -354,9 +346,9 @@ def resolve(
     base = merge(Settings().model_dump(), PRESETS.get(str(preset), {}))
     base = base if asks_servers else merge(base, _NO_SERVERS)
     if last is None or file is not None:
-        return check(Settings, merge(base, given))
+        return check(Settings, lay_over(base, given))
     try:
-        return check(Settings, merge(_over(base, last), given))
+        return check(Settings, lay_over(base, merge(_gone_on_with(last), given)))
     except ConfigError as error:
         check(Settings, merge(base, given))  # what is wrong in these needs no further word
         raise ConfigError(f"{error}\n{_GOES_ON}") from None
@@ -369,12 +361,12 @@ _NO_SERVERS = {"captions": _NOWHERE, "summaries": _NOWHERE}
 def resolve_to_compare(file: Path | None, assignments: Sequence[str], last: Mapping[str, Any]) -> Settings:
     """As `resolve`, but without need of the servers, which make no difference between two runs. Raises ConfigError."""
     base = merge(Settings().model_dump(), _NO_SERVERS)
-    return check(Settings, merge(base if file else _over(base, last), read(file, assignments)))
+    return check(Settings, lay_over(base, merge({} if file else _gone_on_with(last), read(file, assignments))))
 
 
-def _over(base: Mapping[str, Any], last: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with what can be gone on with of the `last` settings."""
-    return merge(base, without_secrets(remembered(Settings, last)))
+def _gone_on_with(last: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of the `last` settings that another run can go on with."""
+    return without_secrets(remembered(Settings, last))
 
 
 _GOES_ON = (

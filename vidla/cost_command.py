@@ -37,11 +37,12 @@ def cost(
     Example: vidla cost data/talks --prices prices.toml
     """
     from curation.cost import spent, stored_bytes
+    from curation.dataset.rehearsal import RehearsedDataset
     from curation.prices import read_prices
     from pipelines.driver.outlook import pending
     from vidla.console import wide_console
 
-    figures, source = read_prices(prices), existing(Dataset(dataset))
+    figures, source = read_prices(prices), RehearsedDataset(existing(Dataset(dataset)).uri)
     found = spent(source)
     plan, expected = pending(source, figures) or (None, None)
     clips = int(source.sql("select count(*) as n from clips").to_pylist()[0]["n"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -104,10 +103,12 @@ def _some(ids: Sequence[str]) -> str:
 
 
 def confirmed(question: str) -> bool:
-    """Ask at the terminal. Raises UsageError if there is none."""
-    if not sys.stdin.isatty():
+    """Ask at the terminal. Raises UsageError if there is none, Interrupted after Ctrl-C."""
+    from pipelines.driver.consent import agrees, is_at_terminal
+
+    if not is_at_terminal():
         raise UsageError("nothing was forgotten: repeat it with --yes, or at a terminal")
-    return typer.confirm(question)
+    return agrees(question, "nothing was forgotten")
 
 
 def _undo(location: str, kind: TargetKind, name: str, wait_s: float) -> None:

@@ -15,6 +15,7 @@ from curation.dataset.commits import recent_commits, unfinished
 from curation.dataset.dataset import Dataset
 from curation.dataset.lease import holder_text, is_alive, is_here, read_lease
 from curation.dataset.snapshots import as_of_one_commit
+from curation.errors import VidlaError, one_line
 from curation.recipes import RECIPES, STEP_OF, older_rows
 from curation.records import SCALES
 from curation.rejects import stage_order
@@ -247,12 +248,26 @@ def _standing(dataset: Dataset, books: Books) -> Iterator[tuple[str, str]]:
         yield f"commit {', '.join(map(str, pending_commits))} is {state}", "yellow"
     yield from ((line, "") for line in _older(dataset))
     yield from ((line, "yellow") for line in (*books.notes, *books.outdated))
+    if not writing:
+        yield from ((line, "yellow") for line in _made_again(dataset))
     imbalances = books.imbalances()
     yield from ((line, "red") for line in imbalances)
     pending = sum(account.pending for account in books.accounts)
     if not imbalances:
         more = " Run `vidla curate` to continue with what is pending." if pending else ""
         yield f"The books balance.{more}", "green"
+
+
+def _made_again(dataset: Dataset) -> Iterator[str]:
+    """Rows of other settings than the last run's."""
+    from pipelines.driver.outlook import made_again  # slow to import
+
+    try:
+        line = made_again(dataset)
+    except (VidlaError, OSError) as error:  # such as prompts that are not on this machine
+        line = f"What the last run's settings would make again is not known here: {one_line(error)}"
+    if line:
+        yield line
 
 
 def _older(dataset: Dataset) -> Iterator[str]:

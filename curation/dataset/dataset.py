@@ -312,6 +312,11 @@ class Dataset:
         with read_errors(f"{self.uri}/{path}"):
             object_store.fetch(self.store, path, target)
 
+    def copy(self, path: str, target: str) -> None:
+        """Copy a file of the dataset. Raises FileNotFoundError, DatasetError."""
+        check_path(path, self.uri)
+        object_store.copy(self.store, path, target)
+
     def has(self, path: str) -> bool:
         check_path(path, self.uri)
         with read_errors(f"{self.uri}/{path}"):

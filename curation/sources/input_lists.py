@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import itertools
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.errors import InputError
+from curation.sources.targets import names_video
 
 LINE_BYTES = 1 << 20  # of one line, and of the rows in a batch of lines
 PARQUET_ROWS = 1024  # decoded at a time
@@ -171,13 +171,16 @@ def _csv_rows(path: Path, lines: list[_Line], is_last: bool, place: Place, count
 
 
 def _are_rows(lines: Sequence[_Line], header: tuple[str, ...]) -> bool:
-    """Whether lines inside one cell, at least two or with at least three columns, are all like rows of the list."""
+    """Whether lines inside one cell, at least two or with at least three columns, are all like rows of the list.
+
+    Such a line has as many cells, and one in the place of the URL that names a video.
+    """
     if len(lines) * (len(header) - 1) < 2:
         return False
     place = header.index("url")
     for line in lines:
         cells = (line.text or "").split(",")  # one with quotes of its own would have closed the cell
-        if len(cells) != len(header) or not re.fullmatch(r"https?://\S+", cells[place].strip()):
+        if len(cells) != len(header) or not names_video(cells[place].strip()):
             return False
     return True
 

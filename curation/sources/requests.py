@@ -77,9 +77,12 @@ class Inputs(Iterator[Answer]):
             self.refused.append(name)
 
 
-def read_inputs(inputs: Sequence[str], settings: DownloadSettings, files_under: Path | None = None) -> Inputs:
+def read_inputs(
+    inputs: Sequence[str], settings: DownloadSettings, files_under: Path | None = None, *, offline: bool = False
+) -> Inputs:
     """The requests in `inputs`; lists may name files below `files_under`.
 
+    If `offline`, nothing is asked of a site: a playlist counts as a video.
     Raises InputError if the names alone, or the first rows of a list, show an error: before the first request.
     """
     if settings.cookies_file is not None:
@@ -88,15 +91,22 @@ def read_inputs(inputs: Sequence[str], settings: DownloadSettings, files_under: 
         raise InputError(f"--files-under {files_under}: not a folder")
     found = Inputs()
     under = files_under and files_under.resolve()
-    found.readers += [_reader(text, found, settings, under) for text in inputs]
+    playlists = None if offline else found.playlists
+    found.readers += [_reader(text, found, settings, under, playlists) for text in inputs]
     return found
 
 
-def _reader(text: str, found: Inputs, settings: DownloadSettings, files_under: Path | None) -> Iterator[Answer]:
+def _reader(
+    text: str,
+    found: Inputs,
+    settings: DownloadSettings,
+    files_under: Path | None,
+    playlists: dict[str, bool] | None,
+) -> Iterator[Answer]:
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):", text)
     if scheme and scheme[1].lower() in ("http", "https"):
         try:
-            return _from_url(forms(text), settings, found.playlists)
+            return _from_url(forms(text), settings, playlists)
         except InvalidUri as error:
             raise InputError(f"{redact(text)}: {error}") from None
     if scheme and scheme[1].lower() == "file":
@@ -118,7 +128,7 @@ def _reader(text: str, found: Inputs, settings: DownloadSettings, files_under: P
         beside = path.absolute().parent
         return iter([_local(path, _names_in(beside), beside.resolve(), settings)])
     if path.suffix.lower() in SUFFIXES:
-        rows = _begun(f"{text}: contains no row", _from_list(path, settings, files_under, found.playlists))
+        rows = _begun(f"{text}: contains no row", _from_list(path, settings, files_under, playlists))
         return found.watched(text, rows)
     raise InputError(f"{text}: by its suffix neither a video nor a list ({', '.join(SUFFIXES)})")
 
@@ -182,7 +192,7 @@ def _from_folder(folder: Path, settings: DownloadSettings) -> Iterator[Answer]:
 
 
 def _from_list(
-    path: Path, settings: DownloadSettings, files_under: Path | None, playlists: dict[str, bool]
+    path: Path, settings: DownloadSettings, files_under: Path | None, playlists: dict[str, bool] | None
 ) -> Iterator[Answer]:
     """The targets and rejects of the rows, found in a guarded child, in batches.
 
@@ -244,7 +254,7 @@ def _found(
     files_under: Path | None,
     settings: DownloadSettings,
     names_in: Callable[[Path], Sequence[str]],
-    playlists: dict[str, bool],
+    playlists: dict[str, bool] | None,
 ) -> Iterator[Answer]:
     """The target in a row, or those of its playlist."""
     # What a list names is local only below `files_under`, whatever the child says.
@@ -268,7 +278,7 @@ def _is_below(folder: Path, uri: str) -> bool:
 
 
 def _from_playlist_row(
-    request: VideoRequest, settings: DownloadSettings, playlists: dict[str, bool]
+    request: VideoRequest, settings: DownloadSettings, playlists: dict[str, bool] | None
 ) -> Iterator[Answer]:
     """The videos of a playlist in a list, each with the metadata of its row."""
     if (request.id, request.start, request.end, request.subtitles) != (None, None, None, None):
@@ -284,14 +294,14 @@ def _from_playlist_row(
 def _from_url(
     url: UrlForms,
     settings: DownloadSettings,
-    playlists: dict[str, bool],
+    playlists: dict[str, bool] | None,
     metadata: Mapping[str, Any] = MappingProxyType({}),
 ) -> Iterator[Answer]:
     """The videos of a playlist, or the single one at the URL, with the `metadata` of its row.
 
-    A failure here is reported when the video is fetched.
+    A failure here is reported when the video is fetched. Without `playlists`, none is looked for.
     """
-    if is_video(urlsplit(url.fetched).path):
+    if playlists is None or is_video(urlsplit(url.fetched).path):
         yield target_at(url, metadata=metadata)
         return
     with tempfile.TemporaryDirectory(prefix="vidla-playlist-") as folder:

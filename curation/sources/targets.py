@@ -18,12 +18,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from curation import storable
-from curation.file_types import is_video
+from curation.file_types import VIDEO_SUFFIXES, is_video
 from curation.ids import digest
 from curation.records import Reject, VideoRequest
 from curation.rejects import Kind, Rejected, Stage
 from curation.secret import Secret
 from curation.sources.user_files import path_below
+from curation.subtitles.subtitle_formats import SUFFIXES as SUBTITLE_SUFFIXES
 from curation.subtitles.tracks import language_in
 from curation.uris import InvalidUri, UrlForms, forms, is_redacted, redact
 
@@ -32,6 +33,7 @@ METADATA_CHARS = 1 << 20
 SECONDS = 1e9  # the latest time in a video; microseconds of later ones would not fit into file names
 _CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:\.\d*)?)", re.ASCII)
 _FILE = re.compile(r"[/\\~]|\.\.?[/\\]|[A-Za-z]:[/\\]|file:", re.IGNORECASE)
+_SUFFIXED = re.compile(rf".+\.({'|'.join((*VIDEO_SUFFIXES, *SUBTITLE_SUFFIXES))})", re.IGNORECASE | re.DOTALL)
 _OWN_COLUMNS = frozenset({"url", "id", "subtitles", "start", "end"})
 
 
@@ -128,10 +130,11 @@ def url_in(value: Any, column: str, files_under: Path | None = None) -> UrlForms
     if files_under is not None and (scheme is None or _FILE.match(url)):
         uri = path_below(files_under, url).as_uri()
         return UrlForms(uri, uri, uri)
-    if _FILE.match(url):
+    if _FILE.match(url) or (scheme is None and _SUFFIXED.fullmatch(url)):
         raise Rejected(
             Kind.REFUSED,
-            f"{column} is a file; lists may name files below the folder that --files-under names, and no others",
+            f"{column} is a file; lists may name files below the folder that --files-under names, and no others "
+            "(a URL begins with https://)",
         )
     if scheme and scheme[1].lower() not in ("http", "https") and "." not in scheme[1]:
         raise Rejected(Kind.REFUSED, f"{column} has the scheme {scheme[1][:50]!r}; only http and https are fetched")
@@ -139,6 +142,15 @@ def url_in(value: Any, column: str, files_under: Path | None = None) -> UrlForms
         return forms(url)
     except InvalidUri as error:
         raise Rejected(Kind.INVALID_REQUEST, f"{column}: {error}") from None
+
+
+def names_video(text: str) -> bool:
+    """Whether `text` has the form of a URL, or of a path of a file, as in the cell of a list that names a video.
+
+    >>> [names_video(text) for text in ("https://a.example/1", "talks/a b.mp4", "/data/x", "a talk, about bees", "")]
+    [True, True, True, False, False]
+    """
+    return bool(re.fullmatch(r"https?://\S+", text, re.IGNORECASE) or _FILE.match(text) or is_video(text))
 
 
 def _given_id(row: Mapping[str, Any]) -> str | None:

@@ -105,12 +105,7 @@ def summarize_video(
     EngineError if an engine as a whole cannot work.
     """
     sources = sources_of(video, segments, captions)
-    digests = {
-        (s.clip_id, kind): plan.summary_digest(kind, source.parts, source.language)
-        for s in segments
-        for kind in KINDS
-        if (source := sources.get((s.clip_id, kind))) and s.scale != "short" and not source.needs_no_summary(plan)
-    }
+    digests = _digests(sources, segments, plan)
     by_digest: dict[str, _Text | Failure] = {}
     stored: set[tuple[str, str]] = set()  # clip_id and digest
     for row in existing:
@@ -137,6 +132,30 @@ def summarize_video(
             earlier = former.get(segment.clip_id)
             summarized.clips.append(_clip(segment, video, sources, texts, captions, earlier))
     return summarized
+
+
+def summaries_to_ask(
+    video: Video,
+    segments: Sequence[Segment],
+    captions: Mapping[str, Caption],
+    plan: SummaryPlan,
+    existing: Iterable[Row[Summary]] = (),
+) -> dict[TextKind, int]:
+    """By kind, how many summaries `summarize_video` would ask for."""
+    known = {row.digest for row in existing}
+    digests = _digests(sources_of(video, segments, captions), segments, plan)
+    missing = {(kind, digest) for (_, kind), digest in digests.items() if digest not in known}
+    return {kind: sum(each == kind for each, _ in missing) for kind in KINDS}
+
+
+def _digests(sources: Mapping[_Key, SourceText], segments: Sequence[Segment], plan: SummaryPlan) -> dict[_Key, str]:
+    """The digests of the summaries of these segments, as far as they need one."""
+    return {
+        (s.clip_id, kind): plan.summary_digest(kind, source.parts, source.language)
+        for s in segments
+        for kind in KINDS
+        if (source := sources.get((s.clip_id, kind))) and s.scale != "short" and not source.needs_no_summary(plan)
+    }
 
 
 # --- sources --------------------------------------------------------------------------------------------------------

@@ -16,8 +16,8 @@ from curation.dataset.dataset import Dataset, rows_of
 from curation.prices import Prices
 from curation.rejects import Stage
 from curation.settings import Settings
-from pipelines.stages.caption import missing_captions
-from pipelines.stages.item_rows import columns_of_video
+from pipelines.stages.caption import captions_to_ask
+from pipelines.stages.summarize import summaries_for
 from pipelines.worker.text_engines import captioner, summariser
 from pipelines.worker.work_items import DownloadItem, VideoItem
 from pipelines.worker.worker_process import this_process
@@ -88,7 +88,8 @@ class Budget:
             yield len(items)
             return
         costs = [self._most(stage, item) for item in items]
-        count, reserved = self._reserve(costs if self._knows_input(stage) else costs[:1])
+        free = next((n for n, cost in enumerate(costs) if cost != Amount()), len(costs))
+        count, reserved = self._reserve(costs if self._knows_input(stage) else costs[: free + 1])
         try:
             yield count
         finally:
@@ -148,7 +149,7 @@ class Budget:
             with self._freed:
                 count, total = 0, Amount()
                 for cost in costs:
-                    if self._passed(self._spent + self._reserved + total + cost):
+                    if cost != Amount() and self._passed(self._spent + self._reserved + total + cost):
                         break
                     count, total = count + 1, total + cost
                 if count:
@@ -180,9 +181,9 @@ class Budget:
     def _most(self, stage: Stage, item: DownloadItem | VideoItem) -> Amount:
         """The most that an item may take: for its texts, max_tokens each; else the mean of the dataset so far."""
         unit = self._units.get(stage, Unit(0.0))
-        texts = self._texts(stage, item) if isinstance(item, VideoItem) else {}
-        if stage not in (Stage.CAPTION, Stage.SUMMARIZE):
+        if not isinstance(item, VideoItem) or stage not in (Stage.CAPTION, Stage.SUMMARIZE):
             return Amount(unit.money(stage, self._limits.prices))
+        texts = self._texts(stage, item)
         engine = self._settings.captions.engine if stage == Stage.CAPTION else self._settings.summaries.engine
         served, count = engine.kind != BUILTIN, sum(texts.values())
         asked = self._requests[stage]
@@ -198,12 +199,11 @@ class Budget:
         return engine is None or engine.kind == BUILTIN or stage in self._units or self._requests[stage] > 0
 
     def _texts(self, stage: Stage, item: VideoItem) -> dict[int, int]:
-        """How many texts of at most that many tokens an item needs; texts that are there may be among them."""
+        """How many texts of at most that many tokens an item needs, without those that are taken from elsewhere."""
         if stage == Stage.CAPTION:
             longest = captioner(self._settings).sampling.max_tokens
-            return {longest: missing_captions(self._dataset, item, self._settings)}
-        longer = [r for r in columns_of_video(self._dataset, "segments", item, ["scale"]) if r["scale"] != "short"]
-        plan, found = summariser(self._settings), dict[int, int]()
-        for source in (plan.subtitles, plan.captions):
-            found[source.sampling.max_tokens] = found.get(source.sampling.max_tokens, 0) + len(longer)
+            return {longest: captions_to_ask(self._dataset, item, self._settings)}
+        plan, found = summariser(self._settings), Counter[int]()
+        for kind, count in summaries_for(self._dataset, item, self._settings).items():
+            found[plan.source(kind).sampling.max_tokens] += count
         return found

@@ -28,15 +28,17 @@ from curation.sources.requests import Inputs, read_inputs
 from curation.sources.targets import FetchTarget
 from pipelines.driver.announcement import foretell, may_begin
 from pipelines.driver.budget import NO_LIMITS, RunLimits
+from pipelines.driver.consent import agrees, is_at_terminal
 from pipelines.driver.intake import Intake, take_in
 from pipelines.driver.known_rows import Retry
 from pipelines.driver.metrics_endpoint import metrics_at
 from pipelines.driver.missing_subtitles import lacking_subtitles
+from pipelines.driver.outlook import left_by
 from pipelines.driver.pending_work import pending_work
 from pipelines.driver.plan import Plan
 from pipelines.driver.preflight import check_needs
+from pipelines.driver.prune import check_listed, unnamed
 from pipelines.driver.prune import prune as remove_unnamed
-from pipelines.driver.prune import unnamed
 from pipelines.driver.run import Run
 from pipelines.driver.same_bytes import SameBytes, accept_duplicates
 from pipelines.runners import dataflow
@@ -95,9 +97,12 @@ def curate(
     with _explaining_stops(), this_process:
         asked = read_inputs(inputs, settings.download, files_under)  # makes no dataset
         if dry:
-            foretell(dataset, settings, asked, stages, retry, refresh, limits.prices, prune=prune)
+            what = {"keep_duplicates": keep_duplicates, "prune": prune}
+            foretell(dataset, settings, asked, stages, retry, refresh, limits.prices, **what)
             return 0
-        if not may_begin(dataset, settings, limits.prices, agreed=yes):
+        again = functools.partial(read_inputs, inputs, settings.download, files_under, offline=True)
+        if not may_begin(dataset, settings, again, limits.prices, agreed=yes):
+            typer.echo("Nothing has been done.", err=True)
             return 1
         run_id = new_run_id()
         command = "retry" if retry is not None else "curate" if len(stages) > 1 else stages[0]
@@ -128,8 +133,9 @@ def curate(
                     return 0
             if retry is not None and retry.subtitles:
                 typer.echo(_subtitles_line(run), err=True)
-    if run.budget.reached:
-        typer.echo(run.budget.line())
+        if run.budget.reached:
+            typer.echo(run.budget.line())
+            typer.echo(left_by(dataset, settings, stages, retry, refresh))
     is_partial = retry is not None or one_job or run.budget.reached
     status = _account(dataset, () if is_partial else stages, len(run.plan), max_reject_rate)
     for name in asked.refused:
@@ -174,13 +180,12 @@ def _subtitles_line(run: Run) -> str:
 
 def _prune(writer: Writer, inputs: Inputs, intake: Intake, yes: bool) -> None:
     """Say what the inputs do not name, and remove it if that is wanted. Raises UsageError if that is not known."""
-    if unlisted := [url for url, whole in inputs.playlists.items() if not whole]:
-        raise UsageError(f"--prune: nothing is removed, since not all of {', '.join(unlisted)} could be listed")
+    check_listed(inputs)
     gone = unnamed(writer.dataset, intake.seen)
     if not gone.requests:
         return
     typer.echo(gone.line(), err=True)
-    if yes or (sys.stdin.isatty() and typer.confirm("Remove them?", err=True)):
+    if yes or (is_at_terminal() and agrees("Remove them?", "nothing is removed")):
         remove_unnamed(writer, gone)
         typer.echo("They are removed, and come back if an input names them.", err=True)
     else:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from curation.dataset.commits import Committer
 from curation.dataset.dataset import Dataset, rows_of
 from curation.dataset.gate import gate_of
 from curation.dataset.parts import PartWriter
-from curation.dataset.writer import Writer
 from curation.records import Row, VideoRequest
 from curation.rejects import Kind, Rejected, Stage
 from curation.row_digests import download_digest, download_reject_digest
@@ -33,7 +33,7 @@ def closed_requests(dataset: Dataset, settings: Settings) -> frozenset[str]:
     return frozenset() if condition is None else frozenset(gate_of(condition).closed_to(dataset).to_pylist())
 
 
-def reject_gated(writer: Writer, settings: Settings) -> frozenset[str]:
+def reject_gated(writer: Committer, settings: Settings) -> frozenset[str]:
     """Commit a reject for each request that waits outside the gate and has no row yet; returns `closed_requests`.
 
     Raises ConfigError.

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from curation.dataset.commits import Committer
 from curation.dataset.dataset import rows_of
 from curation.dataset.edits import replacing, rows_with
 from curation.dataset.parts import PartWriter
-from curation.dataset.writer import Writer
 from curation.ids import digest
 from curation.records import Row, VideoRequest
 from curation.rejects import Kind, Rejected, Stage
@@ -26,7 +26,7 @@ having count(distinct uri) > 1 or count(*) > count(distinct (coalesce(start, -1)
 """
 
 
-def settle_ids(writer: Writer, settings: Settings) -> None:
+def settle_ids(writer: Committer, settings: Settings) -> None:
     """Refuse the requests whose id is taken by another URL, and accept again those whose id is free by now."""
     dataset = writer.dataset
     suspects = dataset.sql(_SUSPECTS)["id"].to_pylist()
@@ -50,7 +50,7 @@ def settle_ids(writer: Writer, settings: Settings) -> None:
     _commit(writer, settings, changed)
 
 
-def _is_older(row: Mapping[str, Any], writer: Writer) -> bool:
+def _is_older(row: Mapping[str, Any], writer: Committer) -> bool:
     """Whether a request was written by an earlier run, and not refused."""
     return row["refused"] is None and row["run_id"] != writer.lineage.run_id
 
@@ -66,7 +66,7 @@ def _changed(group: list[Mapping[str, Any]], settled: set[str]) -> Iterable[Vide
             yield replace(from_row(VideoRequest, row), refused=refused)
 
 
-def _commit(writer: Writer, settings: Settings, changed: list[VideoRequest]) -> None:
+def _commit(writer: Committer, settings: Settings, changed: list[VideoRequest]) -> None:
     if not changed:
         return
     keys = {request.request_key for request in changed}

@@ -10,11 +10,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from curation.dataset.commits import Replacement
+from curation.dataset.commits import Committer, Replacement
 from curation.dataset.dataset import rows_of
 from curation.dataset.edits import removal, replacing, requests_with, set_metadata
 from curation.dataset.parts import PartWriter, UnwritableRow
-from curation.dataset.writer import Writer
 from curation.ids import digest
 from curation.records import Reject, Row, VideoRequest
 from curation.rejects import Kind, Rejected, Stage
@@ -44,19 +43,21 @@ class Intake:
     targets: dict[str, FetchTarget] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     seen: dict[str, int | None] = field(default_factory=dict)
+    renamed: int = 0  # videos of changed requests
 
     def line(self) -> str:
         """The counts in one line."""
         names = ("new", "changed", "the same", "duplicates", "refused")
-        return f"inputs: {', '.join(f'{self.counts[name]} {name}' for name in names if self.counts[name])}"
+        renamed = f"; {self.renamed} videos are renamed" if self.renamed else ""
+        return f"inputs: {', '.join(f'{self.counts[name]} {name}' for name in names if self.counts[name])}{renamed}"
 
 
-def add_requests(writer: Writer, settings: Settings, inputs: Sequence[str]) -> dict[str, FetchTarget]:
+def add_requests(writer: Committer, settings: Settings, inputs: Sequence[str]) -> dict[str, FetchTarget]:
     """`take_in` what `inputs` name; returns the targets. Raises InputError."""
     return take_in(writer, settings, read_inputs(inputs, settings.download)).targets
 
 
-def take_in(writer: Writer, settings: Settings, inputs: Inputs) -> Intake:
+def take_in(writer: Committer, settings: Settings, inputs: Inputs) -> Intake:
     """Commit the requests among `inputs` that the dataset lacks, and those that have changed. Raises InputError."""
     intake = Intake()
     known = _known(writer)
@@ -70,7 +71,7 @@ def take_in(writer: Writer, settings: Settings, inputs: Inputs) -> Intake:
     return intake
 
 
-def _known(writer: Writer) -> dict[str, int]:
+def _known(writer: Committer) -> dict[str, int]:
     """By request_key, a hash of what each request states."""
     rows = writer.dataset.read("requests", ["request_key", "refused", *_STATED])
     return {row["request_key"]: _hash(row["refused"], *(row[name] for name in _STATED)) for row in rows_of(rows)}
@@ -92,7 +93,7 @@ def _hash_of(request: VideoRequest) -> int:
 class _Batch:
     """Some answers, by request_key: new requests, those that may have changed, and the rejects of refused rows."""
 
-    writer: Writer
+    writer: Committer
     settings: Settings
     intake: Intake
     known: dict[str, int]
@@ -149,7 +150,8 @@ class _Batch:
         """Commit the batch."""
         self._refuse_clashes()
         if self.changed:
-            rename_videos(self.writer, self.settings, self.changed, self.new.values(), f"{token}:renamed")
+            token_of_names, others = f"{token}:renamed", self.new.values()
+            self.intake.renamed += rename_videos(self.writer, self.settings, self.changed, others, token_of_names)
         parts = PartWriter(self.writer.dataset.store, self.writer.lineage, self.settings.run.part_bytes)
         replaced = self._change(parts)
         requests = [*self.new.values(), *self.changed.values()]
@@ -214,7 +216,7 @@ class _Batch:
         return [*replaced, *(set_metadata(dataset, parts, metadata) if metadata else ())]
 
 
-def _drop_corrected(writer: Writer, inputs: Inputs, intake: Intake) -> None:
+def _drop_corrected(writer: Committer, inputs: Inputs, intake: Intake) -> None:
     """Remove the refused rows that the lists of `inputs` do not have any more, and former faults of its playlists."""
     rows = writer.dataset.sql(f"select key, message from rejects where stage = '{Stage.DOWNLOAD}'")
     named, listed = tuple(f"{name}, row " for name in inputs.read), inputs.listed()

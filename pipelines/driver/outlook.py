@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from curation.cost import Expected, Workload, expected, unit_costs
 from curation.dataset.dataset import Dataset
 from curation.dataset.last_settings import last_run
+from curation.dataset.rehearsal import RehearsedDataset
 from curation.prices import Prices
-from curation.settings import resolve_to_compare
+from curation.recipes import Step
+from curation.settings import Settings, resolve_to_compare
+from pipelines.driver.known_rows import Retry
 from pipelines.driver.plan import Plan, make_plan
 from pipelines.driver.redone import Change, Redone, redone
 from pipelines.driver.state import State
@@ -21,15 +26,18 @@ _TEXTS_PER_VIDEO = """
 
 
 def work_of(dataset: Dataset, plan: Plan, made: Redone) -> Workload:
-    """The work of `plan`, which makes this again. Videos without texts are taken to get as many as others have."""
+    """The work of `plan`, which makes this again. Videos without texts are taken to get as many as others have.
+
+    Texts that are taken from earlier versions of the tables are no work.
+    """
     (mean,) = dataset.sql(_TEXTS_PER_VIDEO).to_pylist()
     decoded = len(plan.downloads) + len(plan.segment) - made.tilings
     videos = len(plan)
     return Workload(
         downloads=len(plan.downloads),
         segmentations=decoded,
-        captions=made.captions + (videos - made.captioned) * (mean["captions"] or 0.0),
-        summaries=made.summaries + (videos - made.summarized) * (mean["summaries"] or 0.0),
+        captions=made.captions - made.captions_back + (videos - made.captioned) * (mean["captions"] or 0.0),
+        summaries=made.summaries - made.summaries_back + (videos - made.summarized) * (mean["summaries"] or 0.0),
     )
 
 
@@ -38,13 +46,41 @@ def pending(dataset: Dataset, prices: Prices) -> tuple[Plan, Expected] | None:
 
     Takes no lease. Raises DatasetError, ConfigError.
     """
+    if (found := _with_last_settings(dataset)) is None:
+        return None
+    state, plan, made = found
+    work = work_of(state.dataset, plan, made)
+    return plan, expected(work, unit_costs(state.dataset, state.settings), prices)
+
+
+def made_again(dataset: Dataset) -> str | None:
+    """The rows that the settings of the last run would make again, in one line; None if there are none.
+
+    Takes no lease. Raises DatasetError, ConfigError.
+    """
+    found = _with_last_settings(dataset)
+    parts = found[2].parts() if found else []
+    if not parts:
+        return None
+    return f"With the last run's settings, `vidla curate` makes again: {', '.join(parts)}"
+
+
+def _with_last_settings(dataset: Dataset) -> tuple[State, Plan, Redone] | None:
     last = last_run(dataset)
     if last is None:
         return None
     settings = resolve_to_compare(None, (), last.settings)
     with this_process:
-        state = State.load(dataset, settings, wanted_texts(settings))
+        state = State.load(RehearsedDataset(dataset.uri, patient=dataset.patient), settings, wanted_texts(settings))
         plan = make_plan(state, {})
-        made = redone(state, plan, Change.between(last, settings, text_digests(settings)))
-    work = work_of(dataset, plan, made)
-    return plan, expected(work, unit_costs(dataset, settings), prices)
+        return state, plan, redone(state, plan, Change.between(last, settings, text_digests(settings)))
+
+
+def left_by(
+    dataset: Dataset, settings: Settings, stages: Collection[str], retry: Retry | None, refresh: frozenset[Step]
+) -> str:
+    """What a run that a limit has ended leaves to the next one, in one line. Raises DatasetError."""
+    state = State.load(dataset, settings, wanted_texts(settings), refresh)
+    plan = make_plan(state, {}, retry).of(stages)
+    again = redone(state, plan, Change([])).parts()
+    return f"Left: {plan}" + (f"; of what is there, {', '.join(again)} are made again" if again else "")

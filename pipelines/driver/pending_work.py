@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from curation.dataset.writer import Writer
+from curation.dataset.commits import Committer
 from curation.recipes import Step
 from curation.rejects import Stage
 from curation.settings import Settings
@@ -28,7 +28,7 @@ class PendingWork(NamedTuple):
 
 
 def pending_work(
-    writer: Writer,
+    writer: Committer,
     settings: Settings,
     texts: WantedTexts,
     targets: Mapping[str, FetchTarget],

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curation.dataset.commits import Committer
 from curation.dataset.dataset import Dataset
 from curation.dataset.edits import removal
-from curation.dataset.writer import Writer
+from curation.errors import UsageError
+from curation.sources.requests import Inputs
 
 SHOWN = 5  # URIs
 
@@ -29,6 +31,12 @@ class Unnamed:
         return f"{len(uris)} requests that the inputs do not name, with {self.videos} videos: {some}"
 
 
+def check_listed(inputs: Inputs) -> None:
+    """Raises UsageError if it is not known what `inputs` name, since a playlist could not be listed to its end."""
+    if unlisted := [url for url, whole in inputs.playlists.items() if not whole]:
+        raise UsageError(f"--prune: nothing is removed, since not all of {', '.join(unlisted)} could be listed")
+
+
 def unnamed(dataset: Dataset, named: Collection[str]) -> Unnamed:
     """The requests other than those `named`, by request_key."""
     requests = dataset.read("requests", ["request_key", "uri"])
@@ -40,6 +48,6 @@ def unnamed(dataset: Dataset, named: Collection[str]) -> Unnamed:
     return Unnamed(dict(zip(keys.to_pylist(), left["uri"].to_pylist(), strict=True)), videos)
 
 
-def prune(writer: Writer, gone: Unnamed) -> None:
+def prune(writer: Committer, gone: Unnamed) -> None:
     """Remove them from all tables in one commit; a video that a named request leads to as well stays."""
     writer.commit(f"{writer.lineage.run_id}:prune", [], removal(writer.dataset, gone.requests))

@@ -14,8 +14,9 @@ from curation.engines.text_source import TextSource
 from curation.remembered import Difference, differences
 from curation.settings import Settings
 from pipelines.driver.plan import Plan
+from pipelines.driver.returning import returning_texts
 from pipelines.driver.state import State
-from pipelines.worker.text_engines import captioner, summariser
+from pipelines.worker.text_engines import captioner, summariser, text_digests
 
 MAKER = ("engine", "model", "prompt_digest", "sampling")
 """The columns of a text that show what made it, and that are known before any server is asked."""
@@ -32,11 +33,17 @@ class Redone:
     timelines: int = 0  # of media that stays, and its tilings
     captions: int = 0
     summaries: int = 0
+    captions_back: int = 0  # of these, the ones that are taken from earlier versions, and cost nothing
+    summaries_back: int = 0
     served: Counter[str] = field(default_factory=Counter)  # the texts among these that a served model made, by its name
     captioned: int = 0  # videos of the plan that have captions now
     summarized: int = 0
 
     def line(self) -> str:
+        """The counts that are not 0, in one line."""
+        return f"Made again: {', '.join(self.parts()) or 'nothing'}"
+
+    def parts(self) -> list[str]:
         """The counts that are not 0."""
         counts = {
             "downloads": self.downloads,
@@ -45,10 +52,12 @@ class Redone:
             "tilings of stored media": self.tilings,
             "timelines of stored media": self.timelines,
         }
-        texts = {"captions": self.captions, "summaries": self.summaries}
+        texts = {"captions": (self.captions, self.captions_back), "summaries": (self.summaries, self.summaries_back)}
         parts = [f"{count:,} {what}" for what, count in counts.items() if count]
-        parts += [f"up to {count:,} {what}" for what, count in texts.items() if count]
-        return f"Made again: {', '.join(parts) or 'nothing'}"
+        for what, (count, back) in texts.items():
+            if count:
+                parts.append(f"up to {count:,} {what}{f' ({back:,} of them from earlier versions)' if back else ''}")
+        return parts
 
     def question(self) -> str | None:
         """What must be agreed to, as a clause; None if nothing must be."""
@@ -118,13 +127,12 @@ def _count_texts(
         "summaries" in change.hidden,
     )
     captioned: set[str] = set()
-    recaptioned: set[str] = set()
+    recaptioned, resummarized = Counter[str](), Counter[str]()  # texts by video
     summarized: set[str] = set()
     for video_id, row in captions.of(videos):
         captioned.add(video_id)
         if video_id in decoded or captions.is_outdated(row):
-            recaptioned.add(video_id)
-            made.captions += row["n"]
+            recaptioned[video_id] += row["n"]
             made.served.update(_served(row))
     for video_id, row in summaries.of(videos):
         summarized.add(video_id)
@@ -133,9 +141,19 @@ def _count_texts(
             or summaries.is_outdated(row)
             or (row["kind"] == "captions" and video_id in recaptioned)
         ):
-            made.summaries += row["n"]
+            resummarized[video_id] += row["n"]
             made.served.update(_served(row))
     made.captioned, made.summarized = len(captioned), len(summarized)
+    made.captions, made.summaries = recaptioned.total(), resummarized.total()
+    made.captions_back = _back(state, "captions", recaptioned, texts)
+    made.summaries_back = _back(state, "summaries", resummarized, texts)
+
+
+def _back(state: State, table: str, outdated: Counter[str], texts: set[str]) -> int:
+    """How many of these texts, by video, a run takes from earlier versions, where nothing but texts is made again."""
+    videos = outdated.keys() & texts
+    found = returning_texts(state.dataset, table, videos, text_digests(state.settings)) if videos else Counter[str]()
+    return sum(min(outdated[video_id], found[video_id]) for video_id in videos)
 
 
 class _Texts:

@@ -8,14 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from curation.dataset.commits import Committer
 from curation.dataset.dataset import Dataset, rows_of
 from curation.dataset.edits import replacing, requests_with, rows_with
 from curation.dataset.forget import ForgottenKeys
 from curation.dataset.media_paths import checked, media_uri_of
-from curation.dataset.object_store import copy
 from curation.dataset.parts import PartWriter
 from curation.dataset.renames import Renaming, rename
-from curation.dataset.writer import Writer
 from curation.ids import digest, own_video_id
 from curation.recipes import identity
 from curation.records import Row, VideoRequest
@@ -45,19 +44,23 @@ left join (select video_id, count(*) as n from rejects where stage = 'caption' g
 
 
 def rename_videos(
-    writer: Writer, settings: Settings, changed: Mapping[str, VideoRequest], others: Iterable[VideoRequest], token: str
-) -> None:
-    """Commit the new ids of `changed` requests of the dataset, by request_key. `others` are about to come.
+    writer: Committer,
+    settings: Settings,
+    changed: Mapping[str, VideoRequest],
+    others: Iterable[VideoRequest],
+    token: str,
+) -> int:
+    """Commit the new ids of `changed` requests of the dataset, by request_key; returns how many videos they rename.
 
-    A request is left as it is, so that it is downloaded again, if its new id is taken, if another request has led to
-    its video too, or if it would be downloaded again anyway.
+    `others` are about to come. A request is left as it is, so that it is downloaded again, if its new id is taken, if
+    another request has led to its video too, or if it would be downloaded again anyway.
     """
     dataset = writer.dataset
     known = requests_with(dataset, changed)
     edits = {key: was for key, was in known.items() if was.id != changed[key].id and was.refused is None}
     videos = _videos(dataset, settings, _unclaimed(dataset, edits, changed, others)) if edits else {}
     if not videos:
-        return
+        return 0
     made = {r["video_id"]: r for rows in dataset.stream(_MADE) for r in rows.to_pylist() if r["video_id"] in videos}
     texts = wanted_texts(settings).digest
     renamings = {each: video.renaming(made.get(each, {}), settings, texts) for each, video in videos.items()}
@@ -68,13 +71,14 @@ def rename_videos(
     parts.add([Row(request, digest("request", key)) for key, request in requests.items()])
     writer.commit(token, parts.finish(), [*replaced, replacing(dataset, "requests", "request_key", requests)])
     log.info("%d requests have another id in the list: their videos are renamed", len(requests))
+    return len(renamings)
 
 
 def _has_copies(dataset: Dataset, renaming: Renaming) -> bool:
     """Copy the stored media to its new name; whether that was there."""
     try:
         for former, name in renaming.media.items():
-            copy(dataset.store, checked(former), name)
+            dataset.copy(checked(former), name)
     except FileNotFoundError as error:
         log.warning("%s is made again under its new id: %s", renaming.video_id, error)
         return False

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.dataset.commits import Replacement
+from curation.dataset.commits import Committer, Replacement
 from curation.dataset.dataset import rows_of
 from curation.dataset.edits import replacing
 from curation.dataset.parts import PartWriter
@@ -21,7 +21,7 @@ from pipelines.driver.known_rows import Downloaded, SourceRange
 from pipelines.driver.sources import delete_sources
 
 
-def accept_duplicates(writer: Writer) -> None:
+def accept_duplicates(writer: Committer) -> None:
     """Remove the rejects of downloads with the same bytes as another, so that they are made too."""
     query = f"""
     select key from rejects where kind = '{Kind.DUPLICATE}'

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from curation.dataset.commits import Replacement
-from curation.dataset.writer import Writer
+from curation.dataset.commits import Committer, Replacement
 from curation.rejects import Stage
 from pipelines.driver.state import State
 
 
-def drop_void_rejects(writer: Writer, state: State) -> None:
+def drop_void_rejects(writer: Committer, state: State) -> None:
     """Commit that they are gone, and drop them from `state`."""
     if not (void := frozenset(_void(state))):
         return

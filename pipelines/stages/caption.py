@@ -44,7 +44,7 @@ class CaptionFrames(AnyLane):
         made = StageOutput()
         source = source.counting(made.spent)
         known = frames.known(item)  # by digest, whichever frame they were made for
-        to_ask = {frames.digests[f]: f for f in frames.missing if frames.digests[f] not in known}
+        to_ask = frames.to_ask(known)
         rejected: dict[str, Rejected] = {}
         for frame_ids in batches(to_ask.values(), FRAMES_AT_A_TIME):
             with self.pool.slots.taken(len(frame_ids)):
@@ -76,9 +76,10 @@ class CaptionFrames(AnyLane):
         return made
 
 
-def missing_captions(dataset: Dataset, item: VideoItem, settings: Settings) -> int:
-    """How many frames of a video are to be captioned."""
-    return len(_Frames.of(dataset, item, captioner(settings)).missing)
+def captions_to_ask(dataset: Dataset, item: VideoItem, settings: Settings) -> int:
+    """How many captions of a video have to be asked for, since they are nowhere yet."""
+    frames = _Frames.of(dataset, item, captioner(settings))
+    return len(frames.to_ask(frames.known(item)))
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,10 @@ class _Frames:
         missing = {self.digests[frame_id] for frame_id in self.missing} - known.keys()
         elsewhere = up_to_date(rows_elsewhere(Caption, item) if missing else [], item, Step.CAPTIONS)
         return known | {row.digest: row for row in elsewhere if row.digest in missing}
+
+    def to_ask(self, known: Collection[str]) -> dict[str, str]:
+        """By digest, a frame for each caption that is missing and not among the `known` ones."""
+        return {self.digests[f]: f for f in self.missing if self.digests[f] not in known}
 
     def read(self, dataset: Dataset, item: VideoItem, frame_ids: Sequence[str]) -> list[Frame]:
         """These frames, with their images."""

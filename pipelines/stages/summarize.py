@@ -15,7 +15,7 @@ from curation.row_digests import clips_digest, reject_digest
 from curation.schema import from_row
 from curation.settings import Settings
 from curation.texts.captions import caption_digest, is_caption_of
-from curation.texts.summaries import summarize_video
+from curation.texts.summaries import TextKind, summaries_to_ask, summarize_video
 from pipelines.stages.item_rows import columns_of_video, rows_elsewhere, rows_of_video, up_to_date
 from pipelines.worker.stage_work import AnyLane, StageOutput
 from pipelines.worker.text_engines import captioner, summariser, text_pool, texts_digest
@@ -41,12 +41,10 @@ class SummarizeClips(AnyLane):
         video = rows_of_video(dataset, Video, item)[-1].record
         inputs = _ClipInputs.of(dataset, item, self.settings)
         older = rows_of_video(dataset, Summary, item)
-        # Without their clip_id, so that a summary taken from there gets a row here.
-        elsewhere = [replace(row, record=replace(row.record, clip_id="")) for row in rows_elsewhere(Summary, item)]
         made = self._superseding(item)
         plan = summariser(self.settings)
         plan = replace(plan, subtitles=plan.subtitles.counting(made.spent), captions=plan.captions.counting(made.spent))
-        reusable = up_to_date([*elsewhere, *older], item, Step.SUMMARIES)
+        reusable = _reusable(item, older)
         former = inputs.former(dataset, item)
         outcome = summarize_video(video, inputs.segments, inputs.captions, plan, reusable, former)
 
@@ -97,6 +95,20 @@ class SummarizeClips(AnyLane):
         made.replace_old(item, "clips", video_id=item.video_id)
         made.replace_old(item, "rejects", video_id=item.video_id, stage=self.name)
         return made
+
+
+def summaries_for(dataset: Dataset, item: VideoItem, settings: Settings) -> dict[TextKind, int]:
+    """By kind, how many summaries of a video have to be asked for, since they are nowhere yet."""
+    inputs, (*_, video) = _ClipInputs.of(dataset, item, settings), rows_of_video(dataset, Video, item)
+    known = _reusable(item, rows_of_video(dataset, Summary, item))
+    return summaries_to_ask(video.record, inputs.segments, inputs.captions, summariser(settings), known)
+
+
+def _reusable(item: VideoItem, older: Sequence[Row[Summary]]) -> list[Row[Summary]]:
+    """The summaries that need not be made: those elsewhere, and of the `older` ones of the video."""
+    # Without their clip_id, so that a summary taken from there gets a row here.
+    elsewhere = [replace(row, record=replace(row.record, clip_id="")) for row in rows_elsewhere(Summary, item)]
+    return up_to_date([*elsewhere, *older], item, Step.SUMMARIES)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from curation.config import EachTime, Operational, Section, flat, section_of
 from curation.errors import ConfigError
 from curation.remembered import differences, remembered, without_secrets
-from curation.settings import Settings, resolve
+from curation.settings import Settings, fields, resolve, resolve_to_compare
 
 CHANGES = {
     "download.format": "b",
@@ -79,6 +79,31 @@ def test_assignments_lie_over_the_last_settings_and_a_file_replaces_them(tmp_pat
     file = tmp_path / "vidla.toml"
     file.write_text("[media]\ncrf = 25\n")
     assert resolve(file, [], last) == resolve(None, ["media.crf=25"])
+
+
+@pytest.mark.parametrize("key", [key for key, _, _ in fields()])
+def test_an_unset_key_has_its_default_whatever_is_remembered(key: str) -> None:
+    last: Any = "no value that this key can have"
+    for name in reversed(key.split(".")):
+        last = {name: last}
+    default = dict(flat(Settings().model_dump()))
+    for settings in (resolve(None, [f"{key}="], last), resolve(None, [f"{key}= "])):
+        assert dict(flat(settings.model_dump())) == default
+    assert resolve_to_compare(None, [f"{key}="], last) == resolve_to_compare(None, [], {})
+
+
+def test_an_unset_key_has_the_default_of_the_preset_and_of_its_own_section(tmp_path: Path) -> None:
+    assert (
+        resolve(None, ["download.preset=careful", "download.per_host=9", "download.per_host="]).download.per_host == 1
+    )
+    (tmp_path / "a.toml").write_text("[tilings.short]\ntarget_s = 4.0\nmin_s = 2.0\n[captions]\nseed = 4")
+    settings = resolve(tmp_path / "a.toml", ["tilings.short.target_s=", "tilings.short.min_s=", "captions="])
+    assert settings == Settings()
+
+
+def test_an_unknown_key_cannot_be_unset() -> None:
+    with pytest.raises(ConfigError, match=r"unknown key 'media\.crff'"):
+        resolve(None, ["media.crff="])
 
 
 def test_what_is_masked_is_not_gone_on_with() -> None:

@@ -125,13 +125,17 @@ def run(
     one_job: bool = False,
     keep_duplicates: bool = False,
     stages: Sequence[Stage] = tuple(Stage),
+    yes: bool = True,
+    dry: bool = False,
 ) -> int:
     """`vidla curate` (or `retry`) of the world's list with these changes of settings; returns its exit status."""
-    options: dict[str, Any] = {"retry": Retry() if retry else None, "prune": prune, "one_job": one_job, "yes": True}
-    options["keep_duplicates"] = keep_duplicates
+    how: dict[str, Any] = {"retry": Retry() if retry else None, "prune": prune, "one_job": one_job}
+    how["keep_duplicates"] = keep_duplicates
     with pure_work(world):
         inputs = [] if retry else ["the list"]
-        return curate(inputs, str(location), settings_of(*changes), tuple(stages), [], 0.0, 2.0, **options)
+        return curate(
+            inputs, str(location), settings_of(*changes), tuple(stages), [], 0.0, 2.0, yes=yes, dry=dry, **how
+        )
 
 
 Rows = dict[str, list[str]]  # by table

@@ -54,6 +54,7 @@ class World:
     metadata: dict[int, str] = field(default_factory=dict)  # JSON objects
     ids: dict[int, str] = field(default_factory=dict)  # other ids than "v1" and so on
     copies: dict[int, int] = field(default_factory=dict)  # videos that have the bytes and subtitles of another one
+    subtitles: dict[int, str] = field(default_factory=dict)  # that the list names
     gone: set[int] = field(default_factory=set)  # videos whose site answers with an error
     mute: bool = False  # the models answer nothing
     picky: bool = False  # they refuse every other request for good, whenever it comes
@@ -61,7 +62,7 @@ class World:
     passes: int = 0
     asked: int = 0  # requests to models
 
-    def inputs(self, names: Sequence[str], *_: object) -> Inputs:
+    def inputs(self, names: Sequence[str], *_: object, **__: object) -> Inputs:
         """In place of read_inputs: the list, if one is named."""
         return Inputs([map(self._target, self.listed)] if names else [])
 
@@ -71,6 +72,7 @@ class World:
             request_key=digest("request", uri, None, None),
             uri=uri,
             id=self.ids.get(number, f"v{number}"),
+            subtitles=self.subtitles.get(number),
             metadata=self.metadata.get(number),
         )
         return replace(FetchTarget.of(request, uri), states=True)

@@ -82,12 +82,15 @@ def rows_of_csv(tmp_path: Path, text: str) -> list[Answer]:
 @pytest.mark.hostile("lists")
 @pytest.mark.parametrize(("opened", "rows"), [(3, 2), (3, 10), (7, 3)])
 @pytest.mark.parametrize("header", ["url,title,topic", "title,url,topic"])
+@pytest.mark.parametrize(
+    "url", ["https://a.example/{}", "HTTP://a.example/{}", "talks/talk {}.mp4", "./{}", "/data/{}"]
+)
 def test_a_quote_that_swallows_rows_is_an_error_with_its_line(
-    tmp_path: Path, header: str, opened: int, rows: int
+    tmp_path: Path, header: str, opened: int, rows: int, url: str
 ) -> None:
     names = header.split(",")
     lines = [
-        ",".join({"url": f"https://a.example/{n}", "title": f"Talk {n}", "topic": "bees"}[name] for name in names)
+        ",".join({"url": url.format(n), "title": f"Talk {n}", "topic": "bees"}[name] for name in names)
         for n in range(1, 20)
     ]
     last = opened + rows - 1  # line 1 is the header's
@@ -104,6 +107,7 @@ def test_a_quote_that_swallows_rows_is_an_error_with_its_line(
         "Links:\nhttps://a.example/2, and more",
         "line\n\nline, line\n",
         "https://a.example/2,x,y,z\nhttps://a.example/3,x,y,z",
+        "a talk, about bees\nanother, about wasps",
     ],
 )
 def test_a_cell_of_several_lines_is_no_error(tmp_path: Path, description: str) -> None:
@@ -146,7 +150,19 @@ def test_a_list_may_name_files_below_a_folder(films: Path, tmp_path: Path, name:
     assert (request.subtitles or "").endswith("/a%20b.en.vtt") and request.subtitle_language == "en"
     assert fetch(target(answer), SETTINGS, tmp_path).download.video_id == "list-bees~1000000-"
     (elsewhere,) = read(listed(tmp_path / "list.jsonl", row))
-    assert reject(elsewhere).kind in (Kind.REFUSED, Kind.INVALID_REQUEST)
+    assert reject(elsewhere).kind == Kind.REFUSED and "--files-under" in reject(elsewhere).message
+
+
+@pytest.mark.parametrize("row", [{"url": "x.MKV"}, {"url": "https://a.example/1", "subtitles": "talks/bees.en.vtt"}])
+def test_a_relative_path_is_refused_as_a_file(tmp_path: Path, row: dict[str, str]) -> None:
+    (answer,) = read(listed(tmp_path / "list.jsonl", row))
+    assert reject(answer).kind == Kind.REFUSED and "--files-under" in reject(answer).message
+
+
+@pytest.mark.parametrize("url", ["no URL", "a.example/watch", "https:/x.mp4", "http://"])
+def test_what_is_neither_a_url_nor_a_file_is_invalid(tmp_path: Path, url: str) -> None:
+    (answer,) = read(listed(tmp_path / "list.jsonl", {"url": url}))
+    assert reject(answer).kind == Kind.INVALID_REQUEST
 
 
 def test_the_same_file_is_one_request_whether_listed_or_named(films: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import signal
 import subprocess
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -165,12 +166,13 @@ def test_a_dry_run_says_the_same_and_writes_nothing(
     asked = len(server.asked)
     said = foretold(after, str(listed))
     with pytest.raises(UsageError) as refused:
-        run(dataset, after, agreed=False)
+        curate([str(listed)], dataset.uri, after, tuple(Stage), [], 0.0, 1.0)
     announced = capfd.readouterr().err.splitlines()
     assert said[: len(announced)] == announced and len(announced) == 4
-    assert announced[3].startswith("All that is to be done takes about 98 tokens in, "), "7 for each of these texts"
-    assert str(refused.value).partition(":")[0] in said[4]
-    assert said[5:] == ["3 new requests", "0 videos to download, 0 to segment, 2 awaiting texts; nothing was written"]
+    assert announced[3].startswith("All that is to be done takes about 224 tokens in, "), "7 for each of these texts"
+    assert said[4] == "inputs: 2 new, 1 refused"
+    assert str(refused.value).partition(":")[0] in said[5]
+    assert said[6:] == ["2 videos to download, 0 to segment, 2 awaiting texts; nothing was written"]
     assert len(server.asked) == asked
 
 
@@ -191,7 +193,8 @@ def test_a_dry_run_makes_no_dataset(tmp_path: Path, capfd: pytest.CaptureFixture
     listed = tmp_path / "list.txt"
     listed.write_text("https://videos.example/watch/0.mp4\n" * 2)
     assert curate([str(listed)], str(tmp_path / "d"), resolve(), tuple(Stage), [], 0.0, 1.0, dry=True) == 0
-    assert capfd.readouterr().out.splitlines()[0] == "1 new requests"
+    said = capfd.readouterr().out.splitlines()
+    assert said[0] == "inputs: 1 new, 1 duplicates" and said[1].startswith("1 videos to download, ")
     assert not (tmp_path / "d").exists()
 
 
@@ -247,8 +250,18 @@ def test_leaving_out_the_configuration_does_not_replace_texts_of_a_served_model(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("answer", "status"), [("n", 1), pytest.param("y", 0, marks=pytest.mark.long)])
-def test_on_a_terminal_it_asks(tmp_path: Path, server: ScriptedServer, answer: str, status: int) -> None:
+@pytest.mark.parametrize(
+    ("answer", "status", "last"),
+    [
+        ("n", 1, "Nothing has been done."),
+        (None, 130, "vidla: stopped; nothing has been done"),
+        pytest.param("y", 0, "", marks=pytest.mark.long),
+    ],
+    ids=["no", "Ctrl-C", "yes"],
+)
+def test_on_a_terminal_it_asks(
+    tmp_path: Path, server: ScriptedServer, answer: str | None, status: int, last: str
+) -> None:
     settings = settings_for(server.url)
     dataset = segment_videos(tmp_path / "d", settings, range(1))
     assert run(dataset, settings) == 0
@@ -257,11 +270,19 @@ def test_on_a_terminal_it_asks(tmp_path: Path, server: ScriptedServer, answer: s
     command += ["--set", "captions.max_tokens=50"]
     files = written(dataset)
     parent, child = pty.openpty()
-    with subprocess.Popen(command, stdin=child, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as asked:
+    with subprocess.Popen(command, stdin=child, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as asked:
         os.close(child)
-        os.write(parent, f"{answer}\n".encode())
-        said, _ = asked.communicate(timeout=240)
+        assert asked.stdout is not None
+        said = b""
+        while b"Go on?" not in said and (more := os.read(asked.stdout.fileno(), 10_000)):
+            said += more
+        if answer is None:
+            asked.send_signal(signal.SIGINT)
+        else:
+            os.write(parent, f"{answer}\n".encode())
+        said += asked.communicate(timeout=240)[0]
     os.close(parent)
     assert asked.returncode == status, said
-    assert "Go on?" in said
-    assert (written(dataset) == files) == (answer == "n")
+    assert "Go on?" in said.decode()
+    assert said.decode().strip().splitlines()[-1].endswith(last) and "Aborted" not in said.decode()
+    assert (written(dataset) == files) == (answer != "y")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from curation.dataset.dataset import Dataset
 from curation.errors import UsageError
@@ -20,6 +21,7 @@ from pipelines.driver.curate import curate
 from pipelines.worker.work_items import VideoItem
 from tests.support.scripted_server import Asked, ScriptedServer
 from tests.support.segmented import CAPTIONS, SUMMARIES, run, segment_videos, settings_for, texts
+from vidla.inspect import show
 
 MAX_TOKENS = 20
 SHORT = [f"{kind}.max_tokens={MAX_TOKENS}" for kind in ("captions", "summaries.captions", "summaries.subtitles")]
@@ -78,6 +80,52 @@ def test_a_limit_too_small_for_one_video_says_how_much_it_takes(
         assert not server.asked
         with pytest.raises(UsageError, match="do not work with --one-job"):
             limited(dataset, settings, RunLimits(tokens=1), one_job=True)
+
+
+def test_a_run_that_a_limit_ended_says_what_is_left_and_so_does_inspect(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with ScriptedServer(texts) as server:
+        before, after = (settings_for(server.url, assignments=[*SHORT, f"captions.seed={n}"]) for n in (0, 1))
+        dataset = segment_videos(tmp_path / "d", before, range(2))
+        assert run(dataset, before) == 0
+        assert _noted(dataset, capfd) == []
+        limit = CAPTIONS * (MAX_TOKENS + 10)  # the captions of one video
+        assert limited(dataset, after, RunLimits(tokens=limit), yes=True) == 0
+        left = next(line for line in capfd.readouterr().out.splitlines() if line.startswith("Left: "))
+        query = "select count(*)::int as n from captions where sampling->>'seed' = '1'"
+        replaced = dataset.sql(query).to_pylist()[0]["n"]
+        assert 0 < replaced < 2 * CAPTIONS
+        captions = f"up to {2 * CAPTIONS - replaced} captions"
+        assert left.startswith("Left: 0 videos to download, 0 to segment, 2 awaiting texts; of what is there, ")
+        assert captions in left
+        (line,) = _noted(dataset, capfd)
+        assert captions in line
+        assert limited(dataset, after, RunLimits(tokens=10**6), yes=True) == 0
+        assert "Left: " not in capfd.readouterr().out and _noted(dataset, capfd) == []
+
+
+def _noted(dataset: Dataset, capfd: pytest.CaptureFixture[str]) -> list[str]:
+    """What `vidla inspect` says of rows that would be made again."""
+    capfd.readouterr()
+    show(dataset, Console(width=1000))
+    return [line for line in capfd.readouterr().out.splitlines() if "made again" in line or "makes again" in line]
+
+
+def test_texts_that_return_from_earlier_versions_are_free(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with ScriptedServer(texts) as server:
+        before, after = (settings_for(server.url, assignments=[*SHORT, f"captions.seed={n}"]) for n in (0, 1))
+        dataset = segment_videos(tmp_path / "d", before, range(2))
+        for settings in (before, after):
+            assert run(dataset, settings) == 0
+        asked, spent = len(server.asked), tokens(dataset)
+        capfd.readouterr()
+        assert limited(dataset, before, RunLimits(tokens=0), yes=True) == 0
+        said = capfd.readouterr()
+        assert "Stopped" not in said.out
+        assert f"up to {2 * CAPTIONS} captions ({2 * CAPTIONS} of them from earlier versions)" in said.err
+        assert "All that is to be done takes about 0 tokens in, 0 out, " in said.err
+        assert (len(server.asked), tokens(dataset)) == (asked, spent)
 
 
 @pytest.mark.slow

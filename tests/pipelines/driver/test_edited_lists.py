@@ -12,6 +12,7 @@ import pytest
 
 from curation.dataset.dataset import Dataset
 from curation.dataset.edits import replacing
+from curation.dataset.rehearsal import Rehearsal
 from curation.dataset.writer import Writer
 from curation.errors import InputError
 from curation.ids import new_run_id
@@ -39,6 +40,20 @@ def url_of(number: int) -> str:
     return f"https://videos.example/watch/{number}"
 
 
+def rows_but_lineage(dataset: Dataset, table: str) -> list[str]:
+    """The rows of a table, without what differs from run to run: read as a whole, and by its parts."""
+    rows = dataset.read(table).to_pylist()
+    by_part = [row for part in dataset.live_parts(table) for row in dataset.read_part(table, part).to_pylist()]
+    assert sorted(map(repr, rows)) == sorted(map(repr, by_part))
+    return sorted(repr({k: v for k, v in row.items() if k not in ("run_id", "created_at")}) for row in rows)
+
+
+def written(dataset: Dataset) -> list[str]:
+    """Every file of the dataset."""
+    assert dataset.folder is not None
+    return sorted(str(path) for path in dataset.folder.rglob("*") if path.is_file())
+
+
 class Lists:
     """A dataset and its lists."""
 
@@ -52,9 +67,18 @@ class Lists:
         return path
 
     def read(self, *inputs: Path) -> Intake:
-        """What a run does first."""
+        """What a run does first; a rehearsal has found the same, and written nothing."""
+        names, rehearsal = [str(i) for i in inputs], Rehearsal(self.dataset)
+        files = written(self.dataset)
+        rehearsed = take_in(rehearsal, SETTINGS, read_inputs(names, SETTINGS.download))
+        assert written(self.dataset) == files
         with Writer(self.dataset, new_run_id(), {}) as writer:
-            return take_in(writer, SETTINGS, read_inputs([str(i) for i in inputs], SETTINGS.download))
+            intake = take_in(writer, SETTINGS, read_inputs(names, SETTINGS.download))
+        assert rehearsed.line() == intake.line()
+        for table in ("requests", "downloads", "videos", "clips", "rejects"):
+            found = rows_but_lineage(rehearsal.dataset, table)
+            assert found == rows_but_lineage(self.dataset, table), table
+        return intake
 
     def make(self) -> None:
         """Rows as a run makes them, of all requests that are pending."""

@@ -30,7 +30,7 @@ from curation.dataset.pins import pin, pins, unpin
 from curation.dataset.vacuum import vacuum
 from curation.dataset.verify import verify
 from curation.dataset.writer import Writer
-from curation.errors import VidlaError
+from curation.errors import UsageError, VidlaError
 from curation.rejects import Stage
 from tests.support.histories import CHANGES, MEMORY, SECONDS, Killed, Texts, check, check_kept, killed, number_of, run
 from tests.support.pure_work import World
@@ -281,6 +281,66 @@ def test_a_commit_that_a_killed_run_has_not_brought_to_all_tables_is_no_fault(fi
     run(World(list(FIRST), dict(SECONDS)), first)
     report = verify(Dataset(str(first)))
     assert not report.unfinished and not report.faults
+
+
+@pytest.mark.slow
+@pytest.mark.hostile("failures")
+@pytest.mark.parametrize("how", ["after", pytest.param("before", marks=pytest.mark.long)])
+@pytest.mark.parametrize("change", ["tilings", pytest.param("download", marks=pytest.mark.long)])
+def test_what_is_told_before_a_run_counts_on_the_commit_that_a_killed_one_left(
+    change: str, how: str, first: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Wherever it was killed, the announcement is that of the tables as the next writer makes them."""
+
+    def told(location: Path) -> tuple[str, str]:
+        capfd.readouterr()
+        run(world, location, "captions' model", dry=True)
+        with contextlib.suppress(UsageError):
+            run(world, location, "captions' model", yes=False, stages=[])
+        out, err = capfd.readouterr()
+        return out, err
+
+    world, unfinished = World(list(FIRST), dict(SECONDS)), 0
+    for at in range(1, 16):
+        location = Path(shutil.copytree(first, first.with_name(f"{at}")))
+        with killed(at, how) as dead, contextlib.suppress(Killed, VidlaError):
+            run(world, location, change)
+        if not dead:
+            break
+        unfinished += bool(verify(Dataset(str(location))).unfinished)
+        settled = Path(shutil.copytree(location, first.with_name(f"{at}-settled")))
+        with Writer(Dataset(str(settled)), "another", {}):
+            pass
+        said = told(location)
+        assert said == told(settled), at
+        assert "It needs --yes" in said[0]
+    assert unfinished
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", [[], ["tilings"]])
+def test_replacements_that_a_corrected_list_causes_are_asked_about(
+    change: list[str], first: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    world = World(list(FIRST), dict(SECONDS))
+    assert run(world, first, yes=False) == 0
+    world.subtitles[1] = "https://videos.example/1.vtt"
+    world.ids[2] = "v2b"
+    files = sorted(first.rglob("*"))
+    with pytest.raises(UsageError, match=r"texts of a served model .* are replaced"):
+        run(world, first, *change, yes=False)
+    asked = capfd.readouterr().err.splitlines()
+    assert "2 requests have changed in the inputs" in asked
+    run(world, first, *change, dry=True)
+    told = capfd.readouterr().out.splitlines()
+    assert sorted(first.rglob("*")) == files
+    made, inputs = (next(line for line in told if line.startswith(begin)) for begin in ("Made again: ", "inputs: "))
+    assert made in asked and "1 downloads of subtitles alone" in made
+    assert inputs == "inputs: 2 changed, 1 the same; 1 videos are renamed"
+    assert any(line.startswith("It needs --yes") for line in told)
+    assert told[-1].startswith("1 videos to download, ")
+    assert run(world, first, *change) == 0
+    assert inputs in capfd.readouterr().err
 
 
 @pytest.mark.slow

@@ -1,0 +1,61 @@
+"""Texts that a run takes back from earlier versions of a dataset's tables, rather than asking for them again."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation.dataset.commits import path_of
+from curation.dataset.dataset import Dataset, rows_of
+from curation.dataset.vacuum import parts_on_disk
+from curation.errors import DatasetError
+from pipelines.driver.part_index import READERS
+
+_KEYS = {"captions": ["frame_id"], "summaries": ["clip_id", "kind"]}
+_EPOCH = re.compile(r"part-(\d{20})-")
+
+
+def returning_texts(dataset: Dataset, table: str, videos: Collection[str], today: Mapping[str, str]) -> Counter[str]:
+    """By video, how many of its texts in a table and its earlier versions were made as `today`, by kind of text, says.
+
+    Runs of older versions did not record what makes their texts; theirs are left out, though they are taken, too.
+    """
+    parts = sorted({name for name, _ in parts_on_disk(dataset, table)}.union(dataset.live_parts(table)))
+    runs = _runs_with(dataset, parts, table, today)
+    if not runs or not videos:
+        return Counter()
+    wanted = (pa.array(sorted(runs), pa.string()), pa.array(sorted(videos), pa.string()))
+
+    def keys(part: str) -> set[tuple[str, ...]]:
+        columns = ["video_id", *_KEYS[table]]
+        try:
+            rows = dataset.read_part(table, part, [*columns, "run_id"])
+        except (OSError, DatasetError):  # deleted meanwhile, or damaged: its texts are made again
+            return set()
+        found = pc.and_(pc.is_in(rows["run_id"], wanted[0]), pc.is_in(rows["video_id"], wanted[1]))
+        return {tuple(row[column] for column in columns) for row in rows_of(rows.filter(found).select(columns))}
+
+    with ThreadPoolExecutor(READERS) as pool:
+        texts = set[tuple[str, ...]]().union(*pool.map(keys, parts))
+    return Counter(video_id for video_id, *_ in texts)
+
+
+def _runs_with(dataset: Dataset, parts: Iterable[str], table: str, today: Mapping[str, str]) -> set[str]:
+    """The runs, among those that began the epochs of these parts, that made such texts; summaries need the captions."""
+    needed = [kind for kind in today if kind in (table, "captions")]
+    runs: set[str] = set()
+    for epoch in {int(match[1]) for part in parts if (match := _EPOCH.match(part))}:
+        try:
+            record = dataset.get_json(path_of(epoch)) or {}
+        except DatasetError:
+            continue
+        about = record.get("about", {})
+        texts = about.get("texts", {}) if isinstance(about, dict) else {}
+        if all(texts.get(kind) == today[kind] for kind in needed):
+            runs.add(record["run_id"])
+    return runs
