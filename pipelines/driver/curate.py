@@ -28,15 +28,15 @@ from curation.sources.requests import Inputs, read_inputs
 from curation.sources.targets import FetchTarget
 from pipelines.driver.announcement import foretell, may_begin
 from pipelines.driver.budget import NO_LIMITS, RunLimits
-from pipelines.driver.intake import Intake, take_in
+from pipelines.driver.intake import Intake, read_in, settle
 from pipelines.driver.known_rows import Retry
 from pipelines.driver.metrics_endpoint import metrics_at
 from pipelines.driver.missing_subtitles import lacking_subtitles
 from pipelines.driver.pending_work import pending_work
 from pipelines.driver.plan import Plan
 from pipelines.driver.preflight import check_needs
-from pipelines.driver.prune import prune as remove_unnamed
 from pipelines.driver.prune import unnamed
+from pipelines.driver.prune import prune as remove_unnamed
 from pipelines.driver.run import Run
 from pipelines.driver.same_bytes import SameBytes, accept_duplicates
 from pipelines.runners import dataflow
@@ -155,13 +155,14 @@ def _take_in(
     writer: Writer, settings: Settings, inputs: Inputs, *, keep_duplicates: bool, prune: bool, yes: bool
 ) -> Mapping[str, FetchTarget]:
     """Take the inputs into the dataset, and say what they brought; returns the targets to fetch from."""
-    intake = take_in(writer, settings, inputs)
+    intake = read_in(writer, settings, inputs)
     if intake.counts:
         typer.echo(intake.line(), err=True)
+    if prune:  # what is removed has no id any more
+        _prune(writer, intake, yes)
+    settle(writer, settings, intake)
     if keep_duplicates:
         accept_duplicates(writer)
-    if prune:
-        _prune(writer, inputs, intake, yes)
     return intake.targets
 
 
@@ -172,10 +173,8 @@ def _subtitles_line(run: Run) -> str:
     return f"missing subtitles of {len(asked)} downloads asked for again: {len(missing)} still lack some"
 
 
-def _prune(writer: Writer, inputs: Inputs, intake: Intake, yes: bool) -> None:
-    """Say what the inputs do not name, and remove it if that is wanted. Raises UsageError if that is not known."""
-    if unlisted := [url for url, whole in inputs.playlists.items() if not whole]:
-        raise UsageError(f"--prune: nothing is removed, since not all of {', '.join(unlisted)} could be listed")
+def _prune(writer: Writer, intake: Intake, yes: bool) -> None:
+    """Say what the inputs do not name, and remove it if that is wanted."""
     gone = unnamed(writer.dataset, intake.seen)
     if not gone.requests:
         return
