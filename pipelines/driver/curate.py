@@ -35,7 +35,7 @@ from pipelines.driver.missing_subtitles import lacking_subtitles
 from pipelines.driver.pending_work import pending_work
 from pipelines.driver.plan import Plan
 from pipelines.driver.preflight import check_needs
-from pipelines.driver.prune import unnamed
+from pipelines.driver.prune import all_named, unnamed
 from pipelines.driver.prune import prune as remove_unnamed
 from pipelines.driver.run import Run
 from pipelines.driver.same_bytes import SameBytes, accept_duplicates
@@ -94,6 +94,8 @@ def curate(
         raise dataset.missing()
     with _explaining_stops(), this_process:
         asked = read_inputs(inputs, settings.download, files_under)  # makes no dataset
+        if prune:
+            asked = all_named(asked)
         if dry:
             foretell(dataset, settings, asked, stages, retry, refresh, limits.prices, prune=prune)
             return 0

@@ -312,6 +312,19 @@ def test_a_row_that_has_left_the_list_without_a_video_owns_no_id(lists: Lists) -
     assert taken(lists) == [(url_of(1), f"its id a is that of {url_of(2)}")]
 
 
+def test_a_list_in_which_a_row_was_refused_is_not_enough_to_prune(lists: Lists) -> None:
+    good, file = {"url": url_of(1)}, {"url": "bees.mp4"}
+    before = None
+    for rows in ((good, {"url": url_of(2)}), (good, file, file)):
+        names, options = [str(lists.write(*rows))], {"prune": True, "yes": True}
+        with cheap_work(), contextlib.nullcontext() if before is None else pytest.raises(UsageError) as refused:
+            curate(names, lists.dataset.uri, SETTINGS, (Stage.DOWNLOAD,), [], 0.0, 2.0, **options)
+        before = before or sorted(lists.folder.rglob("*"))
+    assert "nothing is done, since a row was refused: list.jsonl, row 2: " in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert sorted(lists.folder.rglob("*")) == before
+
+
 # --- the same bytes -------------------------------------------------------------------------------------------------
 
 
