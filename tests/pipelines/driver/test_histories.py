@@ -24,7 +24,7 @@ from curation import schema
 from curation.dataset.books import balance
 from curation.dataset.compact import compact
 from curation.dataset.dataset import Dataset
-from curation.dataset.forget import forget, undo
+from curation.dataset.forget import forget, look, undo
 from curation.dataset.pins import pin, pins, unpin
 from curation.dataset.vacuum import vacuum
 from curation.dataset.verify import verify
@@ -542,6 +542,26 @@ def test_the_usage_of_a_removed_video_stays_when_another_gets_its_id(first: Path
         == 0
     )
     assert total(dataset)[0] > 0, "the removed video's, and the third's"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "name"), [("video", "list-v2"), ("uri", "https://videos.example/watch/1")])
+def test_what_had_another_id_is_forgotten_under_that_too(kind: Any, name: str, first: Path) -> None:
+    """And the video that has that id now is not."""
+    world, dataset = World(list(FIRST), dict(SECONDS), ids={1: "v2", 2: "v1"}), Dataset(str(first))
+    former = {path.name for path in first.glob("media/*/list-v1.*")}
+    assert former and run(world, first) == 0
+    with Writer(dataset, "forget", {}) as writer:
+        assert look(dataset, kind, name).videos == ("list-v2",)
+        forget(writer, kind, name)
+    assert run(world, first) == 0
+    check(first, (2, 3), ids=world.ids)
+    assert former.isdisjoint(path.name for path in first.glob("media/*/*"))
+    live = set(dataset.live_parts("videos"))
+    for path in first.glob("videos/*.parquet"):
+        rows = dataset.read_part("videos", path.name).to_pylist()
+        assert path.name in live or all(row["uri"] != "https://videos.example/watch/1" for row in rows)
+    assert not verify(dataset).faults
 
 
 @pytest.mark.slow
