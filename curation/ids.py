@@ -77,6 +77,10 @@ def microseconds(time: float) -> int:
     return round(time * 1_000_000)
 
 
+SAFE = "[A-Za-z0-9_-]{1,80}"
+"""A regular expression of the identities that are a part of a video's id as they are."""
+
+
 def video_id_of(namespace: str, identity: str, start: float | None = None, end: float | None = None) -> str:
     """A video's id, from its `identity` within a `namespace` (an extractor, "list" or "content") and its range.
 
@@ -87,7 +91,7 @@ def video_id_of(namespace: str, identity: str, start: float | None = None, end: 
     >>> video_id_of("list", "tram", start=1.5, end=12)
     'list-tram~1500000-12000000'
     """
-    safe = re.fullmatch(r"[A-Za-z0-9_-]{1,80}", identity)
+    safe = re.fullmatch(SAFE, identity)
     # Ids may differ in case alone; the digest in media names keeps their files apart on systems that ignore case.
     space = namespace if len(namespace) <= 80 else digest(namespace)
     name = f"{re.sub('[^a-z0-9]+', '_', space.lower())}-{identity if safe else digest(identity)}"
@@ -108,6 +112,24 @@ def source_id(video_id: str) -> str:
 def own_video_id(listed: str | None, content: str, start: float | None = None, end: float | None = None) -> str:
     """The id of a video that has none from its site: by the id in the list, else by the digest of its content."""
     return video_id_of("content" if listed is None else "list", content if listed is None else listed, start, end)
+
+
+def is_own(video_id: str) -> bool:
+    """Whether an id was given by `own_video_id`, and not by the video's site.
+
+    >>> is_own("list-tram~0-60"), is_own("youtube-dQw4w9WgXcQ")
+    (True, False)
+    """
+    return video_id.startswith(("list-", "content-"))
+
+
+def listed_id(video_id: str) -> str | None:
+    """The id in the list from which that of a video was made, unless it was made from a digest of that.
+
+    >>> listed_id("list-tram~0-60"), listed_id("content-a1b2")
+    ('tram', None)
+    """
+    return source_id(video_id).removeprefix("list-") if video_id.startswith("list-") else None
 
 
 def frame_id_of(video_id: str, time: float) -> str:

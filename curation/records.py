@@ -361,7 +361,10 @@ class Reject:
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """The cost of one video at one stage of a run. A history: every redo adds rows, and none is replaced."""
+    """The cost of one video at one stage of a run. A history: every redo adds rows, and none is replaced.
+
+    If another video gets the id of one that was removed, the rows of that have a digest as key, and no id.
+    """
 
     key: Annotated[str, "request_key at the download stage, else video_id"]
     video_id: Annotated[str | None, "null if the download was rejected"]

@@ -123,18 +123,22 @@ def look(dataset: Dataset, kind: TargetKind, *names: str) -> Findings:
     found = _find(dataset, kind, plain)
     forgotten = ForgottenKeys.load(dataset)
     doomed = ForgottenKeys(forgotten.keys | {forgotten_key(*each) for each in found.all()})
+    former = _names_of(dataset, doomed)
     parts: dict[str, set[str]] = {}
     sources: set[str] = set()
     for table in TABLES:
+        live = dataset.live_parts(table)
         for part in _on_disk(dataset, table):
-            held = [row for row in _rows(dataset, table, [part]) if doomed.has_row(row)]
+            is_old = part not in live
+            rows = _rows(dataset, table, [part])
+            held = [row for row in rows if doomed.has_row(row) or (is_old and row.get("video_id") in former)]
             if held:
                 parts.setdefault(table, set()).add(part)
             sources.update(u for row in held for u in _of(row, "source_uri"))
     return Findings(
         videos=tuple(sorted(found.videos)),
         requests=tuple(sorted(found.requests)),
-        media=len(_media_of(dataset, doomed)),
+        media=len(_media_of(dataset, doomed, former)),
         sources=sum(path in sources for path, _, _ in dataset.list("sources/")),
         pins=_broken(dataset, parts),
         known=any(forgotten_key(kind, name) in forgotten.keys for name in plain),
@@ -217,13 +221,18 @@ def _find(dataset: Dataset, kind: TargetKind, names: Collection[str]) -> _Found:
     found = _Found()
     requests = [_requests_of(dataset, name) for name in names if kind == "uri"]
     matches = _matcher(kind, frozenset(names), frozenset().union(*requests))
+    former: set[str] = set()  # an id in an older part may be that of another video now
     for table in ("requests", "pages", "downloads", "videos", "rejects", "usage"):
-        for row in filter(matches, _rows(dataset, table, _on_disk(dataset, table))):
-            found.videos.update(_of(row, "video_id"))
+        live = dataset.live_parts(table)
+        for part, row in ((p, row) for p in _on_disk(dataset, table) for row in _rows(dataset, table, [p])):
+            if not matches(row):
+                continue
+            (found.videos if part in live else former).update(_of(row, "video_id"))
             if kind == "uri":
                 found.requests.update(_of(row, "key" if row.get("stage") == "download" else "request_key"))
             if kind == "channel" and row.get("channel") in names:
                 found.channels.update(_of(row, "channel_id"))
+    found.videos.update(former.difference(dataset.read("downloads", ["video_id"])["video_id"].to_pylist()))
     leading = {
         row["request_key"]
         for row in _rows(dataset, "downloads", _on_disk(dataset, "downloads"))
@@ -329,17 +338,19 @@ def _delete(writer: Writer, forgotten: ForgottenKeys, found: _Found) -> ForgetRe
     Current parts hold none of it. Old parts are deleted last: they show which other files to delete.
     """
     dataset = writer.dataset
+    names = _names_of(dataset, forgotten)
     parts: dict[str, set[str]] = {}
     sources: set[str] = set()
-    for table in TABLES:
+    for table in reversed(TABLES):  # downloads, which have the former names, after what has these
         live = dataset.live_parts(table)
         for part in (p for p in _on_disk(dataset, table) if p not in live):
-            held = [row for row in _rows(dataset, table, [part]) if forgotten.has_row(row)]
+            rows = _rows(dataset, table, [part])
+            held = [row for row in rows if forgotten.has_row(row) or row.get("video_id") in names]
             if held:
                 parts.setdefault(table, set()).add(part)
             sources.update(u for row in held for u in _of(row, "source_uri") if u.startswith("sources/"))
     existing = {path for path, _, _ in dataset.list("sources/")}
-    media = _media_of(dataset, forgotten)
+    media = _media_of(dataset, forgotten, names)
     broken = _broken(dataset, parts)
     writer.check()
     aside = (path for path, _ in set_aside_files(dataset))  # damaged, so that nobody knows what they hold
@@ -359,8 +370,19 @@ def _delete(writer: Writer, forgotten: ForgottenKeys, found: _Found) -> ForgetRe
     )
 
 
-def _media_of(dataset: Dataset, forgotten: ForgottenKeys) -> list[str]:
-    return [path for path, _, _ in dataset.list("media/") if forgotten.has_video(Path(path).name.partition(".")[0])]
+def _names_of(dataset: Dataset, forgotten: ForgottenKeys) -> frozenset[str]:
+    """The ids that videos of forgotten requests have had, which others may have by now."""
+    rows = _rows(dataset, "downloads", _on_disk(dataset, "downloads"))
+    return frozenset(row["video_id"] for row in rows if forgotten.has_row(row))
+
+
+def _media_of(dataset: Dataset, forgotten: ForgottenKeys, names: Collection[str]) -> list[str]:
+    """Stored media of forgotten videos; under one of their `names`, what no other video has now."""
+    named = [(path, Path(path).name.partition(".")[0]) for path, _, _ in dataset.list("media/")]
+    doomed = [path for path, name in named if forgotten.has_video(name)]
+    former = {path for path, name in named if name in names}.difference(doomed)
+    live = dataset.read("videos", ["media_uri"])["media_uri"].to_pylist() if former else ()
+    return [*doomed, *sorted(former.difference(live))]
 
 
 def _broken(dataset: Dataset, parts: Mapping[str, Collection[str]]) -> tuple[str, ...]:

@@ -177,8 +177,14 @@ def put(store: ObjectStore, path: str, data: bytes | Path, *, create: bool = Fal
 
 def copy(store: ObjectStore, path: str, target: str) -> None:
     """Copy a file within a store; on a local disk it is a second name. Raises FileNotFoundError, DatasetError."""
+    missing: FileNotFoundError | None = None
     with write_errors(target):
-        obstore.copy(store, path, target)
+        try:
+            obstore.copy(store, path, target)
+        except FileNotFoundError as error:
+            missing = error
+    if missing:
+        raise missing
 
 
 # The stores on a local disk keep the number of an error in their text alone; a server's text has another beginning.

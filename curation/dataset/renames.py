@@ -12,6 +12,7 @@ from curation.dataset.commits import Replacement
 from curation.dataset.dataset import Dataset
 from curation.dataset.edits import replacing, rows_with
 from curation.dataset.parts import PartWriter
+from curation.ids import digest
 from curation.schema import TABLES
 
 _IDS = ("video_id", "frame_id", "clip_id", "parent_id", "key")
@@ -20,11 +21,15 @@ _DIGESTS = ("digest", "material")
 
 @dataclass(frozen=True)
 class Renaming:
-    """A video's new id, and what its rows have in place of their digests and of the name of its stored media."""
+    """A video's new id, and what its rows have in place of their digests and of the name of its stored media.
+
+    If that `is_lost`, only the download and the usage of resources are kept.
+    """
 
     video_id: str
     digests: Mapping[str, str] = field(default_factory=dict)
     media: Mapping[str, str] = field(default_factory=dict)
+    is_lost: bool = False
 
 
 def rename(dataset: Dataset, parts: PartWriter, renamings: Mapping[str, Renaming]) -> list[Replacement]:
@@ -34,9 +39,30 @@ def rename(dataset: Dataset, parts: PartWriter, renamings: Mapping[str, Renaming
     """
     tables = [name for name, table in TABLES.items() if "video_id" in table.schema.names]
     for table in tables:
-        for rows in rows_with(dataset, table, "video_id", renamings):
-            parts.add_rows(table, _renamed(table, rows, renamings))
-    return [replacing(dataset, table, "video_id", renamings) for table in tables]
+        is_kept = table in ("downloads", "usage")
+        kept = {video: new for video, new in renamings.items() if is_kept or not new.is_lost}
+        for rows in rows_with(dataset, table, "video_id", kept):
+            parts.add_rows(table, _renamed(table, rows, kept))
+    replaced = [replacing(dataset, table, "video_id", renamings) for table in tables]
+    return [*replaced, _give_up_names(dataset, parts, renamings)]
+
+
+def _give_up_names(dataset: Dataset, parts: PartWriter, renamings: Mapping[str, Renaming]) -> Replacement:
+    """Write the usage of removed videos, whose names are given anew, again without these: it is a history, and stays.
+
+    Its keys are then digests, each of a name and this run, so that no others are like them.
+    """
+    names = {new.video_id for new in renamings.values()} - renamings.keys()
+    for rows in rows_with(dataset, "usage", "video_id", names):
+        keys = [
+            digest("removed", video, parts.lineage.run_id) if key == video else key
+            for key, video in zip(rows["key"].to_pylist(), rows["video_id"].to_pylist(), strict=True)
+        ]
+        for name, values in (("key", keys), ("video_id", [None] * len(rows))):
+            at = rows.schema.get_field_index(name)
+            rows = rows.set_column(at, rows.schema.field(at), pa.array(values, pa.string()))
+        parts.add_rows("usage", rows)
+    return replacing(dataset, "usage", "video_id", names)
 
 
 def _renamed(table: str, rows: pa.Table, renamings: Mapping[str, Renaming]) -> pa.Table:

@@ -21,13 +21,13 @@ from curation.rejects import Stage
 from curation.settings import Settings
 from curation.sources.requests import Inputs
 from pipelines.driver.consent import agrees, is_at_terminal
-from pipelines.driver.intake import take_in
+from pipelines.driver.intake import read_in, settle, take_in
 from pipelines.driver.known_rows import Retry
 from pipelines.driver.outlook import work_of
 from pipelines.driver.pending_work import pending_work
 from pipelines.driver.plan import Plan, make_plan
-from pipelines.driver.prune import check_listed, unnamed
 from pipelines.driver.prune import prune as remove_unnamed
+from pipelines.driver.prune import unnamed
 from pipelines.driver.redone import Change, Redone, redone
 from pipelines.driver.same_bytes import accept_duplicates
 from pipelines.driver.state import State
@@ -83,14 +83,13 @@ def foretell(
     """Say on stdout what a run would do. Writes nothing, and takes no lease. Raises DatasetError, InputError, …"""
     last, rehearsal = last_run(dataset), Rehearsal(dataset)
     change = Change.between(last, settings, text_digests(settings)) if last else Change([])
-    intake = take_in(rehearsal, settings, asked)
-    if keep_duplicates:
-        accept_duplicates(rehearsal)
-    if prune:
-        check_listed(asked)
+    intake = read_in(rehearsal, settings, asked)
     gone = unnamed(rehearsal.dataset, intake.seen) if prune else None
     if gone and gone.requests:
         remove_unnamed(rehearsal, gone)
+    settle(rehearsal, settings, intake)
+    if keep_duplicates:
+        accept_duplicates(rehearsal)
     state, plan = pending_work(rehearsal, settings, wanted_texts(settings), intake.targets, stages, retry, refresh)
     whole = make_plan(state, {})
     made = redone(state, whole, change)

@@ -29,7 +29,7 @@ from curation.sources.targets import FetchTarget
 from pipelines.driver.announcement import foretell, may_begin
 from pipelines.driver.budget import NO_LIMITS, RunLimits
 from pipelines.driver.consent import agrees, is_at_terminal
-from pipelines.driver.intake import Intake, take_in
+from pipelines.driver.intake import Intake, read_in, settle
 from pipelines.driver.known_rows import Retry
 from pipelines.driver.metrics_endpoint import metrics_at
 from pipelines.driver.missing_subtitles import lacking_subtitles
@@ -37,7 +37,7 @@ from pipelines.driver.outlook import left_by
 from pipelines.driver.pending_work import pending_work
 from pipelines.driver.plan import Plan
 from pipelines.driver.preflight import check_needs
-from pipelines.driver.prune import check_listed, unnamed
+from pipelines.driver.prune import all_named, unnamed
 from pipelines.driver.prune import prune as remove_unnamed
 from pipelines.driver.run import Run
 from pipelines.driver.same_bytes import SameBytes, accept_duplicates
@@ -96,6 +96,8 @@ def curate(
         raise dataset.missing()
     with _explaining_stops(), this_process:
         asked = read_inputs(inputs, settings.download, files_under)  # makes no dataset
+        if prune:
+            asked = all_named(asked)
         if dry:
             what = {"keep_duplicates": keep_duplicates, "prune": prune}
             foretell(dataset, settings, asked, stages, retry, refresh, limits.prices, **what)
@@ -161,13 +163,14 @@ def _take_in(
     writer: Writer, settings: Settings, inputs: Inputs, *, keep_duplicates: bool, prune: bool, yes: bool
 ) -> Mapping[str, FetchTarget]:
     """Take the inputs into the dataset, and say what they brought; returns the targets to fetch from."""
-    intake = take_in(writer, settings, inputs)
+    intake = read_in(writer, settings, inputs)
+    if prune:  # what is removed has no id any more
+        _prune(writer, intake, yes)
+    settle(writer, settings, intake)
     if intake.counts:
         typer.echo(intake.line(), err=True)
     if keep_duplicates:
         accept_duplicates(writer)
-    if prune:
-        _prune(writer, inputs, intake, yes)
     return intake.targets
 
 
@@ -178,9 +181,8 @@ def _subtitles_line(run: Run) -> str:
     return f"missing subtitles of {len(asked)} downloads asked for again: {len(missing)} still lack some"
 
 
-def _prune(writer: Writer, inputs: Inputs, intake: Intake, yes: bool) -> None:
-    """Say what the inputs do not name, and remove it if that is wanted. Raises UsageError if that is not known."""
-    check_listed(inputs)
+def _prune(writer: Writer, intake: Intake, yes: bool) -> None:
+    """Say what the inputs do not name, and remove it if that is wanted."""
     gone = unnamed(writer.dataset, intake.seen)
     if not gone.requests:
         return

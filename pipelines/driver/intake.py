@@ -37,18 +37,20 @@ class Intake:
     """What the inputs of a run have brought.
 
     `targets` are, by request_key, those whose URLs differ from those in the table, which holds no secrets. `seen` has
-    the key of each request, with a hash of the id and subtitles that a list states, if one does.
+    the key of each request, with a hash of the id and subtitles that a list states, if one does. `renamed` are those
+    with another id than in the table, where they stay as they are until `settle`.
     """
 
     targets: dict[str, FetchTarget] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     seen: dict[str, int | None] = field(default_factory=dict)
-    renamed: int = 0  # videos of changed requests
+    renamed: dict[str, VideoRequest] = field(default_factory=dict)
+    renames: int = 0  # videos, once they are settled
 
     def line(self) -> str:
         """The counts in one line."""
         names = ("new", "changed", "the same", "duplicates", "refused")
-        renamed = f"; {self.renamed} videos are renamed" if self.renamed else ""
+        renamed = f"; {self.renames} videos are renamed" if self.renames else ""
         return f"inputs: {', '.join(f'{self.counts[name]} {name}' for name in names if self.counts[name])}{renamed}"
 
 
@@ -58,6 +60,13 @@ def add_requests(writer: Committer, settings: Settings, inputs: Sequence[str]) -
 
 
 def take_in(writer: Committer, settings: Settings, inputs: Inputs) -> Intake:
+    """`read_in` and `settle`. Raises InputError."""
+    intake = read_in(writer, settings, inputs)
+    settle(writer, settings, intake)
+    return intake
+
+
+def read_in(writer: Committer, settings: Settings, inputs: Inputs) -> Intake:
     """Commit the requests among `inputs` that the dataset lacks, and those that have changed. Raises InputError."""
     intake = Intake()
     known = _known(writer)
@@ -67,8 +76,15 @@ def take_in(writer: Committer, settings: Settings, inputs: Inputs) -> Intake:
             batch.take(answer)
         batch.commit(f"{writer.lineage.run_id}:requests:{number}")
     _drop_corrected(writer, inputs, intake)
-    settle_ids(writer, settings)
     return intake
+
+
+def settle(writer: Committer, settings: Settings, intake: Intake) -> None:
+    """Give videos the ids that the inputs have for them now, all at once, and each id to one request."""
+    token = f"{writer.lineage.run_id}:requests:renamed"
+    intake.renames = rename_videos(writer, settings, intake.renamed, intake.seen, f"{token}:videos")
+    _Batch(writer, settings, intake, {}, changed=dict(intake.renamed)).write(token)
+    settle_ids(writer, settings, intake.seen)
 
 
 def _known(writer: Committer) -> dict[str, int]:
@@ -147,11 +163,13 @@ class _Batch:
             self.changed[key], self.rejects[key] = request, reject
 
     def commit(self, token: str) -> None:
-        """Commit the batch."""
+        """Commit the batch, but for the requests with another id."""
         self._refuse_clashes()
-        if self.changed:
-            token_of_names, others = f"{token}:renamed", self.new.values()
-            self.intake.renamed += rename_videos(self.writer, self.settings, self.changed, others, token_of_names)
+        self._look_at_changes()
+        self.write(token)
+
+    def write(self, token: str) -> None:
+        """Commit the new and the changed requests."""
         parts = PartWriter(self.writer.dataset.store, self.writer.lineage, self.settings.run.part_bytes)
         replaced = self._change(parts)
         requests = [*self.new.values(), *self.changed.values()]
@@ -173,6 +191,7 @@ class _Batch:
         """Refuse the rows whose URL and range an earlier one has with another id, subtitles or signature."""
         others = {
             **requests_with(self.writer.dataset, {target.request.request_key for target in self.clashes}),
+            **self.intake.renamed,
             **self.changed,
             **self.new,
         }
@@ -188,28 +207,32 @@ class _Batch:
             key = (request.request_key, request.id, request.subtitles, row if about == "another signature" else None)
             self._refuse(reject_input(Kind.DUPLICATE, message, request.uri, "duplicate", *key))
 
-    def _change(self, parts: PartWriter) -> list[Replacement]:
-        """Write the changed metadata of requests that are known; returns what the changes replace."""
-        dataset = self.writer.dataset
-        metadata: dict[str, str | None] = {}
-        corrected = self.rejects.keys() & self.changed.keys()  # whose rejects are replaced
-        for key, old in requests_with(dataset, self.changed).items():
-            request = self.changed[key]
-            if key in self.rejects:
-                continue
+    def _look_at_changes(self) -> None:
+        """Count the changed requests, drop those that are not, and put off those with another id."""
+        for key, old in requests_with(self.writer.dataset, self.changed.keys() - self.rejects.keys()).items():
             if self.intake.seen[key] is None and (old.id, old.metadata) != (None, None):
                 del self.changed[key]  # a file of which a list has stated more
                 self.intake.counts["the same"] += 1
                 continue
+            self.intake.counts["changed"] += 1
+            if old.id != self.changed[key].id:
+                self.intake.renamed[key] = self.changed.pop(key)
+
+    def _change(self, parts: PartWriter) -> list[Replacement]:
+        """Write the changed metadata of requests that are known; returns what the changes replace."""
+        if not self.changed:
+            return []
+        dataset = self.writer.dataset
+        metadata: dict[str, str | None] = {}
+        corrected = self.rejects.keys() & self.changed.keys()  # whose rejects are replaced
+        for key, old in requests_with(dataset, self.changed.keys() - corrected).items():
+            request = self.changed[key]
             if old.refused is not None and old.id is None:
                 corrected.add(key)
             if old.id is not None:
                 self.changed[key] = replace(request, refused=old.refused)  # until the ids are settled
-            self.intake.counts["changed"] += 1
             if old.metadata != request.metadata:
                 metadata[key] = request.metadata
-        if not self.changed:
-            return []
         replaced = [replacing(dataset, "requests", "request_key", self.changed)]
         if corrected:
             replaced.append(replacing(dataset, "rejects", "key", corrected))

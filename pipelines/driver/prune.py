@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,6 +12,7 @@ from curation.dataset.commits import Committer
 from curation.dataset.dataset import Dataset
 from curation.dataset.edits import removal
 from curation.errors import UsageError
+from curation.records import Reject
 from curation.sources.requests import Inputs
 
 SHOWN = 5  # URIs
@@ -31,10 +32,15 @@ class Unnamed:
         return f"{len(uris)} requests that the inputs do not name, with {self.videos} videos: {some}"
 
 
-def check_listed(inputs: Inputs) -> None:
-    """Raises UsageError if it is not known what `inputs` name, since a playlist could not be listed to its end."""
+def all_named(inputs: Inputs) -> Inputs:
+    """The inputs, read to their end: what they name is known. Raises UsageError if it is not, InputError."""
+    answers = list(inputs)
     if unlisted := [url for url, whole in inputs.playlists.items() if not whole]:
-        raise UsageError(f"--prune: nothing is removed, since not all of {', '.join(unlisted)} could be listed")
+        raise UsageError(f"--prune: nothing is done, since not all of {', '.join(unlisted)} could be listed")
+    if refused := [answer.message for answer in answers if isinstance(answer, Reject)]:
+        others = f", and {len(refused) - 1} more" if len(refused) > 1 else ""
+        raise UsageError(f"--prune: nothing is done, since a row was refused: {refused[0]}{others}")
+    return replace(inputs, readers=[iter(answers)])
 
 
 def unnamed(dataset: Dataset, named: Collection[str]) -> Unnamed:

@@ -145,13 +145,14 @@ def rows_by_video(location: Path) -> dict[int, Rows]:
     """By number, the rows of each video, without what may differ from run to run."""
     dataset = Dataset(str(location))
     used = {f for row in dataset.read("segments", ["frame_ids"]).to_pylist() for f in row["frame_ids"]}
-    rows: dict[int, Rows] = {number: defaultdict(list) for number in SECONDS}
+    videos = {row["video_id"]: number_of(row) for row in dataset.read("downloads").to_pylist()}
+    rows: dict[int, Rows] = {number: defaultdict(list) for number in (MISTYPED, *SECONDS)}
     for table in COMPARED:
         for row in dataset.read(table).to_pylist():
             if table == "captions" and row["frame_id"] not in used:
                 continue
             values = {name: value for name, value in row.items() if name not in APART}
-            rows[number_of(row)][table].append(repr(sorted(values.items())))
+            rows[number_of(row, videos)][table].append(repr(sorted(values.items())))
     return {number: {table: sorted(its) for table, its in tables.items()} for number, tables in rows.items()}
 
 
@@ -188,16 +189,18 @@ def check_kept(before: Texts, location: Path) -> None:
             assert clip_id in now.told, clip_id
 
 
-def number_of(row: Mapping[str, Any]) -> int:
-    """The number of the video that a row is about."""
-    if row.get("request_key") in _KEYS:
-        return _KEYS[row["request_key"]]
-    if row.get("key") in _KEYS:
-        return _KEYS[row["key"]]
-    return int(row["video_id"].removeprefix("list-v")[0])
+def number_of(row: Mapping[str, Any], videos: Mapping[str, int] = MappingProxyType({})) -> int:
+    """The number of the video that a row is about, by its request's key or by its id; MISTYPED if there is none."""
+    keys = (row.get("request_key"), row.get("key"))
+    return next((_KEYS[key] for key in keys if key in _KEYS), None) or videos[row["video_id"]]
 
 
-_KEYS = {digest("request", f"https://videos.example/watch/{number}", None, None): number for number in SECONDS}
+MISTYPED = -1
+_KEYS = {
+    digest("request", f"https://videos.example/{what}/{number}", None, None): number if what == "watch" else MISTYPED
+    for number in SECONDS
+    for what in ("watch", "mistyped")
+}
 
 
 @functools.cache
@@ -228,9 +231,10 @@ def check(
         for table in () if is_kept else COMPARED:
             assert found[number].get(table, []) == expected[number].get(table, []), (number, table)
     dataset = Dataset(str(location))
+    videos = {row["video_id"]: number_of(row) for row in dataset.read("downloads").to_pylist()}
     for table in ("requests", "downloads", "videos", "clips"):
         for row in dataset.read(table).to_pylist():
-            if (number := number_of(row)) in numbers:
+            if (number := number_of(row, videos)) in numbers:
                 assert row["metadata"] == metadata.get(number), (number, table)
     assert not [path for path, _, _ in dataset.list("sources/")]
     with pure_work(World()), this_process:

@@ -55,6 +55,7 @@ class World:
     ids: dict[int, str] = field(default_factory=dict)  # other ids than "v1" and so on
     copies: dict[int, int] = field(default_factory=dict)  # videos that have the bytes and subtitles of another one
     subtitles: dict[int, str] = field(default_factory=dict)  # that the list names
+    mistyped: set[int] = field(default_factory=set)  # videos whose URLs in the list lead nowhere
     gone: set[int] = field(default_factory=set)  # videos whose site answers with an error
     mute: bool = False  # the models answer nothing
     picky: bool = False  # they refuse every other request for good, whenever it comes
@@ -67,7 +68,7 @@ class World:
         return Inputs([map(self._target, self.listed)] if names else [])
 
     def _target(self, number: int) -> FetchTarget:
-        uri = f"https://videos.example/watch/{number}"
+        uri = f"https://videos.example/{'mistyped' if number in self.mistyped else 'watch'}/{number}"
         request = VideoRequest(
             request_key=digest("request", uri, None, None),
             uri=uri,
@@ -82,6 +83,8 @@ class World:
         self.fetches += 1
         request = target.request
         number = int(request.uri.rpartition("/")[2])
+        if "mistyped" in request.uri:
+            raise Rejected(Kind.NOT_FOUND, "there is nothing")
         if number in self.gone:
             raise Rejected(Kind.CONNECTION, "no answer")
         seconds = self.seconds[number]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,8 +15,8 @@ from curation.dataset.dataset import Dataset
 from curation.dataset.edits import replacing
 from curation.dataset.rehearsal import Rehearsal
 from curation.dataset.writer import Writer
-from curation.errors import InputError
-from curation.ids import new_run_id
+from curation.errors import InputError, UsageError
+from curation.ids import new_run_id, video_id_of
 from curation.records import Download, VideoRequest
 from curation.rejects import Kind, Stage
 from curation.row_digests import download_digest
@@ -87,9 +88,11 @@ class Lists:
                 (row,) = self.rows(f"select * from requests where request_key = '{key}'")
                 request = from_row(VideoRequest, row)
                 rows = made_of(at, b"")
-                video_id = f"list-{request.id or key}"
+                video_id = video_id_of("list", request.id or key, request.start, request.end)
                 common = {"video_id": video_id, "metadata": request.metadata}
-                download = replace(download_of(at), request_key=key, uri=request.uri, **common)
+                download = replace(
+                    download_of(at), request_key=key, uri=request.uri, start=request.start, end=request.end, **common
+                )
                 (clip,) = [replace(clip, clip_id=video_id, **common) for clip in rows["clips"][:1]]
                 video = replace(rows["videos"][0], uri=request.uri, **common)
                 commit_rows(writer, f"made:{key}", {"downloads": [download], "videos": [video], "clips": [clip]})
@@ -314,6 +317,36 @@ def test_two_rows_may_swap_their_ids(lists: Lists) -> None:
         {"uri": url_of(1), "id": "b"},
         {"uri": url_of(2), "id": "a"},
     ]
+    assert lists.rows("select uri, video_id from downloads order by uri") == [
+        {"uri": url_of(1), "video_id": "list-b"},
+        {"uri": url_of(2), "video_id": "list-a"},
+    ]
+
+
+def test_a_row_that_has_left_the_list_without_a_video_owns_no_id(lists: Lists) -> None:
+    """As a URL that was wrong, and is corrected."""
+    wrong, right = ({"url": url_of(n), "id": "a"} for n in (1, 2))
+    lists.read(lists.write(wrong))
+    for _ in range(2):
+        lists.read(lists.write(right))
+        assert taken(lists) == [(url_of(1), f"its id a is that of {url_of(2)}")]
+        assert len(lists.pending()) == 1
+    lists.make()
+    lists.read(lists.write(wrong))
+    assert taken(lists) == [(url_of(1), f"its id a is that of {url_of(2)}")]
+
+
+def test_a_list_in_which_a_row_was_refused_is_not_enough_to_prune(lists: Lists) -> None:
+    good, file = {"url": url_of(1)}, {"url": "bees.mp4"}
+    before = None
+    for rows in ((good, {"url": url_of(2)}), (good, file, file)):
+        names, options = [str(lists.write(*rows))], {"prune": True, "yes": True}
+        with cheap_work(), contextlib.nullcontext() if before is None else pytest.raises(UsageError) as refused:
+            curate(names, lists.dataset.uri, SETTINGS, (Stage.DOWNLOAD,), [], 0.0, 2.0, **options)
+        before = before or sorted(lists.folder.rglob("*"))
+    assert "nothing is done, since a row was refused: list.jsonl, row 2: " in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert sorted(lists.folder.rglob("*")) == before
 
 
 # --- the same bytes -------------------------------------------------------------------------------------------------

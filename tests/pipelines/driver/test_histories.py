@@ -25,14 +25,26 @@ from curation import schema
 from curation.dataset.books import balance
 from curation.dataset.compact import compact
 from curation.dataset.dataset import Dataset
-from curation.dataset.forget import forget, undo
+from curation.dataset.forget import forget, look, undo
 from curation.dataset.pins import pin, pins, unpin
 from curation.dataset.vacuum import vacuum
 from curation.dataset.verify import verify
 from curation.dataset.writer import Writer
 from curation.errors import UsageError, VidlaError
 from curation.rejects import Stage
-from tests.support.histories import CHANGES, MEMORY, SECONDS, Killed, Texts, check, check_kept, killed, number_of, run
+from tests.support.histories import (
+    CHANGES,
+    MEMORY,
+    MISTYPED,
+    SECONDS,
+    Killed,
+    Texts,
+    check,
+    check_kept,
+    killed,
+    number_of,
+    run,
+)
 from tests.support.pure_work import World
 
 FIRST = (1, 2, 3)
@@ -86,14 +98,22 @@ class Histories(RuleBasedStateMachine):
 
     def requested(self) -> set[int]:
         """What runs have asked for so far, those that were killed too."""
-        return {number_of(row) for row in Dataset(str(self.location)).read("requests").to_pylist()}
+        return set(self.known("request_key"))
 
     def stated(self, column: str) -> dict[int, str]:
         """By number, what the list says of its videos, and has said of those that it does not name any more."""
         listed = {n: it for n, it in getattr(self.world, column).items() if n in self.world.listed}
-        rows = Dataset(str(self.location)).read("requests").to_pylist()
-        former = {number_of(row): row[{"ids": "id"}.get(column, column)] for row in rows}
+        former = self.known({"ids": "id"}.get(column, column))
         return listed | {n: it for n, it in former.items() if n not in self.world.listed and it is not None}
+
+    def known(self, column: str) -> dict[int, Any]:
+        """By number, what the dataset has in a column of the requests."""
+        rows = Dataset(str(self.location)).read("requests").to_pylist()
+        return {number: row[column] for row in rows if (number := number_of(row)) != MISTYPED}
+
+    def has_read_ids(self) -> bool:
+        """Whether all videos of the dataset have the ids that they are to have."""
+        return all(self.id_of(number) == id_ for number, id_ in self.known("id").items())
 
     @rule(change=st.data())
     def curate(self, change: Any) -> None:
@@ -133,9 +153,32 @@ class Histories(RuleBasedStateMachine):
     def give_other_id(self, number: int, suffix: str, at: int, how: str) -> None:
         """The run that reads it may be killed."""
         if number not in self.forgotten and number in self.world.listed:
-            self.world.ids[number] = f"v{number}{suffix}"
-            with killed(at, how), contextlib.suppress(Killed, VidlaError):
-                run(self.world, self.location, *self.last)
+            self.world.ids[number] = self.id_of(number).removesuffix("b") + suffix
+            self.read_and_kill(at, how)
+
+    @rule(order=st.permutations(sorted(SECONDS)), at=WRITES[0], how=WRITES[1])
+    def give_ids_of_others(self, order: list[int], at: int, how: str) -> None:
+        """Some listed videos swap their ids, or pass them on; the run that reads it may be killed."""
+        if not self.forgotten:
+            listed = [number for number in order if number in self.world.listed]
+            self.world.ids |= dict(zip(sorted(listed), map(self.id_of, listed), strict=True))
+            self.read_and_kill(at, how)
+
+    @rule(number=NUMBERS, at=WRITES[0], how=WRITES[1])
+    def mistype(self, number: int, at: int, how: str) -> None:
+        """The URL of a video that is new, for one run, which may be killed."""
+        if number not in self.requested() | self.forgotten:
+            self.list_another(number)
+            self.world.mistyped = {number}
+            self.read_and_kill(at, how)
+            self.world.mistyped = set()
+
+    def id_of(self, number: int) -> str:
+        return self.world.ids.get(number, f"v{number}")
+
+    def read_and_kill(self, at: int, how: str) -> None:
+        with killed(at, how), contextlib.suppress(Killed, VidlaError):
+            run(self.world, self.location, *self.last)
 
     @rule(number=NUMBERS)
     def list_another(self, number: int) -> None:
@@ -144,14 +187,15 @@ class Histories(RuleBasedStateMachine):
 
     @rule(number=NUMBERS)
     def list_no_more(self, number: int) -> None:
-        self.world.listed = [each for each in self.world.listed if each != number] or [1]
+        if self.has_read_ids():  # what has left the list keeps its id
+            self.world.listed = [each for each in self.world.listed if each != number] or [1]
 
     @rule(number=NUMBERS)
     def forget(self, number: int) -> None:
-        if (name := self.world.ids.get(number, f"v{number}")) != self.stated("ids").get(number, name):
-            return  # renamed, and not known to the dataset yet
+        if not self.has_read_ids():
+            return
         with self.writer() as writer:
-            broken = forget(writer, "video", f"list-{name}", ahead=True).broken
+            broken = forget(writer, "video", f"list-{self.id_of(number)}", ahead=True).broken
         for pinned in broken:
             unpin(Dataset(str(self.location)), pinned)
         self.forgotten.add(number)
@@ -160,7 +204,7 @@ class Histories(RuleBasedStateMachine):
     def undo(self, number: int) -> None:
         if number in self.forgotten:
             with self.writer() as writer:
-                undo(writer, "video", f"list-{self.world.ids.get(number, f'v{number}')}")
+                undo(writer, "video", f"list-{self.id_of(number)}")
             self.forgotten.remove(number)
             if number not in self.world.listed:
                 self.world.listed.append(number)
@@ -593,6 +637,114 @@ def test_a_run_that_is_killed_while_it_renames_is_finished_by_the_next_one(at: i
     with killed(at, "after"), contextlib.suppress(Killed, VidlaError):
         run(world, first)
     run(world, first)
+    check(first, FIRST, ids=world.ids)
+    assert (world.fetches, world.passes, world.asked) == (0, 0, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", ["nothing", "download", "media", "captions' prompt"])
+@pytest.mark.parametrize("ids", [{1: "v2", 2: "v1"}, {1: "v2", 2: "new"}, {1: "v3", 3: "v2", 2: "v1"}], ids=str)
+def test_ids_that_are_swapped_or_passed_on_are_one_mapping(ids: dict[int, str], change: str, first: Path) -> None:
+    world, dataset = World(list(FIRST), dict(SECONDS), ids=ids), Dataset(str(first))
+    spent = total(dataset)
+    for count in (1, 2):
+        assert run(world, first, change) == 0
+        check(first, FIRST, change, ids=ids)
+        assert not verify(dataset).faults
+        if change == "nothing":
+            assert (world.fetches, world.passes, world.asked, total(dataset)) == (0, 0, 0, spent)
+        with Writer(dataset, f"vacuum-{count}", {}) as writer:
+            vacuum(writer)
+
+
+def total(dataset: Dataset) -> tuple[Any, ...]:
+    """What was spent so far."""
+    (row,) = dataset.sql("select count(*) as n, sum(requests) as asked, sum(bytes) as bytes from usage").to_pylist()
+    return tuple(row.values())
+
+
+@pytest.mark.slow
+def test_swapped_videos_whose_stored_media_is_gone_are_made_again_in_the_same_run(first: Path) -> None:
+    world = World(list(FIRST), dict(SECONDS), ids={1: "v2", 2: "v1"})
+    for path in first.glob("media/*/list-v1.*"):
+        path.unlink()
+    assert run(world, first) == 0
+    check(first, FIRST, ids=world.ids)
+    assert (world.fetches, world.passes) == (1, 1)
+    assert not verify(Dataset(str(first))).faults
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at", range(1, 20, 2))
+def test_a_run_that_is_killed_while_ids_are_swapped_is_finished_by_the_next_one(at: int, first: Path) -> None:
+    world = World(list(FIRST), dict(SECONDS), ids={1: "v2", 2: "v1"})
+    with killed(at, "after"), contextlib.suppress(Killed, VidlaError):
+        run(world, first)
+    assert run(world, first) == 0
+    check(first, FIRST, ids=world.ids)
+    assert (world.fetches, world.passes, world.asked) == (0, 0, 0)
+
+
+@pytest.mark.slow
+def test_the_usage_of_a_removed_video_stays_when_another_gets_its_id(first: Path) -> None:
+    dataset = Dataset(str(first))
+    world, spent = World([1, 3], dict(SECONDS)), total(dataset)
+    assert run(world, first, prune=True) == 0
+    world.ids = {1: "v2"}
+    for _ in range(2):
+        assert run(world, first) == 0
+        check(first, world.listed, ids=world.ids)
+        assert balance(dataset).imbalances() == []
+    assert total(dataset) == spent
+    with Writer(dataset, "forget", {}) as writer:
+        forget(writer, "video", "list-v2")
+    assert (
+        dataset.sql("select * from usage where 'list-v1' in (key, video_id) or 'list-v2' in (key, video_id)").num_rows
+        == 0
+    )
+    assert total(dataset)[0] > 0, "the removed video's, and the third's"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "name"), [("video", "list-v2"), ("uri", "https://videos.example/watch/1")])
+def test_what_had_another_id_is_forgotten_under_that_too(kind: Any, name: str, first: Path) -> None:
+    """And the video that has that id now is not."""
+    world, dataset = World(list(FIRST), dict(SECONDS), ids={1: "v2", 2: "v1"}), Dataset(str(first))
+    former = {path.name for path in first.glob("media/*/list-v1.*")}
+    assert former and run(world, first) == 0
+    with Writer(dataset, "forget", {}) as writer:
+        assert look(dataset, kind, name).videos == ("list-v2",)
+        forget(writer, kind, name)
+    assert run(world, first) == 0
+    check(first, (2, 3), ids=world.ids)
+    assert former.isdisjoint(path.name for path in first.glob("media/*/*"))
+    live = set(dataset.live_parts("videos"))
+    for path in first.glob("videos/*.parquet"):
+        rows = dataset.read_part("videos", path.name).to_pylist()
+        assert path.name in live or all(row["uri"] != "https://videos.example/watch/1" for row in rows)
+    assert not verify(dataset).faults
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("prune", [False, True])
+def test_a_corrected_url_is_fetched_under_the_same_id(prune: bool, first: Path) -> None:
+    world = World([*FIRST, 4], dict(SECONDS), mistyped={4})
+    run(world, first)
+    world.mistyped = set()
+    for _ in range(2):
+        assert run(world, first, prune=prune) == 0
+        check(first, world.listed)
+    assert world.fetches == 2
+
+
+@pytest.mark.slow
+def test_an_id_that_is_waited_for_is_given_once_it_is_free(first: Path) -> None:
+    """The second video wants the first one's, which stays, and the third one's wants the second's."""
+    world = World(list(FIRST), dict(SECONDS), ids={2: "v1", 3: "v2"})
+    run(world, first)
+    assert not Dataset(str(first)).sql("select * from videos where video_id not in ('list-v1', 'list-v2')").num_rows
+    world.ids = {1: "new", 2: "v1", 3: "v2"}
+    assert run(world, first) == 0
     check(first, FIRST, ids=world.ids)
     assert (world.fetches, world.passes, world.asked) == (0, 0, 0)
 
