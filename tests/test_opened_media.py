@@ -20,8 +20,8 @@ from curation.settings import MediaSettings, Settings
 from curation.sources import ytdlp_child
 from model.data.any_video import VideoFiles
 from model.data.frame_reader import BrokenMedia, Frames, read_frames
-from model.evaluation.annotations import Example
 from model.evaluation.benchmark import annotated_range
+from model.evaluation.video_files import Example
 from tests.support.hostile_media import CARRIED, NAMED, carrier, gallery, is_private, shows_private
 from tests.support.media_files import FAST, make
 from tests.support.project import ROOT
