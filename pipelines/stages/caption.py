@@ -11,7 +11,7 @@ from curation.dataset.video_rows import read_video
 from curation.engines.text_source import TextSource
 from curation.recipes import Step
 from curation.records import Caption, Frame, Row
-from curation.rejects import Rejected, Stage
+from curation.rejects import Kind, Rejected, Stage
 from curation.row_digests import reject_digest
 from curation.schema import from_row
 from curation.settings import Settings
@@ -63,7 +63,7 @@ class CaptionFrames(AnyLane):
                 frames.reject(made, item, rejected[digest], frame_id)
         frames.remove_outdated(made, failed={f for f in frames.missing if frames.digests[f] not in known})
         made.counts["captions"] = len(frames.missing)
-        made.counts["unanswered"] = len(rejected)
+        made.counts["unanswered"] = sum(why.kind == Kind.ENGINE for why in rejected.values())
         made.spent.reused = len(frames.missing) - len(to_ask)
         return made
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from curation.dataset.dataset import Dataset
 from curation.recipes import Step, identity
 from curation.records import Caption, Clip, Row, Segment, Summary, Video
-from curation.rejects import Rejected, Stage
+from curation.rejects import Kind, Rejected, Stage
 from curation.row_digests import clips_digest, reject_digest
 from curation.schema import from_row
 from curation.settings import Settings
@@ -68,7 +68,7 @@ class SummarizeClips(AnyLane):
             if key in fresh or statuses.get(key) in (None, "verbatim", "unrecognised"):
                 made.replace("summaries", clip_id=row.record.clip_id, kind=row.record.kind)
         made.counts["clips"] = len(outcome.clips)
-        made.counts["unanswered"] = len(outcome.rejected)
+        made.counts["unanswered"] = sum(why.kind == Kind.ENGINE for why in outcome.rejected.values())
         return made
 
     def reject(self, dataset: Dataset, item: VideoItem, why: Rejected) -> StageOutput:

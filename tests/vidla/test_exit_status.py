@@ -30,7 +30,7 @@ CASES: dict[str, tuple[int, str]] = {
     "curate {empty} --max-reject-rate 2 --dataset {none}": (2, "--max-reject-rate"),
     "retry --kind sadness --dataset {data}": (2, "no kind of reject"),
     "curates": (2, "curates"),
-    "export {data}": (2, "Missing argument"),
+    "export {data}": (2, "name a dataset, a folder and a format"),
 }
 
 

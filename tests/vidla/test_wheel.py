@@ -19,7 +19,7 @@ from tests.support.project import ROOT
 from tests.support.scripted_server import ScriptedServer, say
 
 PACKAGES = ("curation", "model", "pipelines", "prompts", "vidla")
-SUFFIXES = {".py", ".md", ".typed", ".gz"}
+SUFFIXES = {".py", ".md", ".typed", ".gz", ".html", ".css", ".js", ".svg"}
 
 
 def product_files() -> set[str]:

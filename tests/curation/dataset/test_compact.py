@@ -243,7 +243,7 @@ def test_the_command_says_what_it_did(tmp_path: Path, vidla: Callable[..., subpr
     first = vidla("compact", tmp_path / "data")
     assert first.returncode == 0
     assert first.stdout.startswith("Merged ")
-    assert "parts of 11 tables into 11 in one commit" in first.stdout
+    assert "parts of 12 tables into 12 in one commit" in first.stdout
     assert first.stdout.count("\n") == 1
     second = vidla("compact", tmp_path / "data")
     assert second.stdout == "Nothing to do: no table has two parts of less than 64 MB.\n"
