@@ -13,16 +13,13 @@ from __future__ import annotations
 import argparse
 import re
 import statistics
-import subprocess
-import sys
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+
+from tests.support.viewing import Shown, shown
 
 PAGES = {
     "clips, first page": "clips",
@@ -41,26 +38,13 @@ PAGES = {
 }
 
 
-@contextmanager
-def shown(dataset: str) -> Iterator[tuple[str, int]]:
-    """The address of a view of the dataset, and its process."""
-    command = [sys.executable, "-m", "vidla", "view", dataset]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            found = re.search(r"http://\S+/", process.stdout.readline())
-            assert found
-            yield found[0], process.pid
-        finally:
-            process.terminate()
-
-
-def seconds(url: str) -> tuple[float, str]:
+def seconds(view: Shown, page: str) -> tuple[float, str]:
     """How long an answer takes, and the answer."""
     began = time.perf_counter()
-    with urllib.request.urlopen(url) as answer:
-        text = answer.read().decode()
-    return time.perf_counter() - began, text
+    answer = view.get(page)
+    taken = time.perf_counter() - began
+    assert answer.status == 200, answer.text
+    return taken, answer.text
 
 
 def peak_gigabytes(pid: int) -> float:
@@ -75,12 +59,12 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     arguments = parser.parse_args()
     table = Table("page", "first, s", "median, s", "clips", "peak, GB")
-    with shown(arguments.dataset) as (address, pid):
+    with shown(arguments.dataset) as view:
         for name, page in PAGES.items():
-            first, text = seconds(address + page)
-            again = statistics.median(seconds(address + page)[0] for _ in range(arguments.repeat))
+            first, text = seconds(view, page)
+            again = statistics.median(seconds(view, page)[0] for _ in range(arguments.repeat))
             clips = re.search(r"<h1>([\d,]+) clips", text)
-            cells = (f"{first:.2f}", f"{again:.2f}", clips[1] if clips else "", f"{peak_gigabytes(pid):.2f}")
+            cells = (f"{first:.2f}", f"{again:.2f}", clips[1] if clips else "", f"{peak_gigabytes(view.pid):.2f}")
             table.add_row(name, *cells)
     Console().print(table)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -127,7 +128,7 @@ def _body(dataset: Dataset, name: str, selection: Selection, found: Mapping[str,
 
 
 def _limits(found: Mapping[str, list[Row]]) -> Iterator[str]:
-    by_status = {(row["text"], row["status"]): 0 for row in found["texts"]}
+    by_status = Counter[tuple[str, str]]()
     for row in found["texts"]:
         by_status[row["text"], row["status"]] += row["clips"]
     meanings = {
@@ -171,7 +172,7 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def _cell(value: Any) -> str:
-    """A value in a table: a stranger's text ends neither its cell nor its line, and is no markup."""
+    """A value in a table. A stranger's text stays one line in one cell, and is not read as markup."""
     if isinstance(value, float):
         return f"{value:,.2f}"
     if isinstance(value, int):

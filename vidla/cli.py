@@ -16,6 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from curation.errors import Interrupted, Superseded, UsageError, VidlaError
 from curation.redaction import redact
+from vidla.options import HELP
 
 
 class Command(NamedTuple):
@@ -57,9 +58,6 @@ COMMANDS = {
     "prompts": Command("vidla.prompt_commands:app", "List, show and try the prompts."),
     "template": Command("vidla.template_commands:app", "Make and check a flex template for Dataflow."),
 }
-
-
-HELP = {"help_option_names": ["-h", "--help"]}
 
 
 class LazyGroup(TyperGroup):

@@ -13,7 +13,7 @@ from rich.table import Table
 from curation.dataset.books import Books, balance
 from curation.dataset.commits import recent_commits, unfinished
 from curation.dataset.dataset import Dataset
-from curation.dataset.lease import holder_text, is_alive, is_here, read_lease
+from curation.dataset.lease import holder_text, is_held, is_here, read_lease
 from curation.dataset.snapshots import as_of_one_commit
 from curation.errors import VidlaError, one_line
 from curation.recipes import RECIPES, STEP_OF, older_rows
@@ -238,7 +238,7 @@ def _runs(rows: Sequence[Row]) -> Table:
 def _standing(dataset: Dataset, books: Books) -> Iterator[tuple[str, str]]:
     """The writer, unfinished commits, rows of older recipes, outdated ones, and whether the books balance."""
     lease = read_lease(dataset)
-    writing = bool(lease.get("open")) and is_alive(lease)
+    writing = is_held(lease)
     if writing:
         doubt = "" if is_here(lease) else ", or has died there"
         yield f"{holder_text(lease['holder'])} is writing to the dataset{doubt}", ""

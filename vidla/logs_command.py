@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from curation.dataset.dataset import Dataset
-from curation.dataset.lease import is_alive, read_lease
+from curation.dataset.lease import is_held, read_lease
 from curation.errors import UsageError
 from vidla.console import escape, plain
+from vidla.dataset_commands import existing
 from vidla.options import DatasetArgument
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -40,9 +41,7 @@ def logs(
 
     Example: vidla logs data/talks --video youtube-dQw4w9WgXcQ --level warning
     """
-    source = Dataset(dataset, patient=False)
-    if not source.exists():
-        raise source.missing()
+    source = existing(Dataset(dataset, patient=False))
     if level not in LEVELS:
         raise UsageError(f"no level is called '{level}'; there are {', '.join(LEVELS)}")
     names = sorted(path.removeprefix("logs/").removesuffix(".jsonl") for path, _, _ in source.list("logs/"))
@@ -77,23 +76,22 @@ def _show(line: Mapping[str, Any], about: str, console: Console) -> None:
 
 def _lines(dataset: Dataset, path: str, follow: bool) -> Iterator[Mapping[str, Any]]:
     """The lines of a log; with `follow`, those to come too, for as long as a writer is alive."""
-    read = 0
+    read, begun = 0, b""
     while True:
-        goes_on = follow and _is_written_to(dataset)
+        goes_on = follow and is_held(read_lease(dataset))
         with contextlib.suppress(FileNotFoundError):
-            data = dataset.get(path)
-            whole = data.rfind(b"\n") + 1
-            for text in data[read:whole].splitlines():
-                with contextlib.suppress(ValueError):  # a line that a kill has cut
-                    line = json.loads(text)
-                    if isinstance(line, dict):
-                        yield line
-            read = whole
+            for block in dataset.blocks(path, read):
+                read += len(block)
+                *whole, begun = (begun + block).split(b"\n")
+                yield from _parsed(whole)
         if not goes_on:
             return
         time.sleep(LOOK_S)
 
 
-def _is_written_to(dataset: Dataset) -> bool:
-    lease = read_lease(dataset)
-    return bool(lease.get("open")) and is_alive(lease)
+def _parsed(texts: Iterable[bytes]) -> Iterator[Mapping[str, Any]]:
+    for text in texts:
+        with contextlib.suppress(ValueError):  # a line that a kill has cut
+            line = json.loads(text)
+            if isinstance(line, dict):
+                yield line

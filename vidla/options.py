@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+HELP = {"help_option_names": ["-h", "--help"]}
+
 DatasetArgument = Annotated[
     str, typer.Argument(metavar="DIR", help="the dataset: a path, or a file://, s3:// or gs:// URI")
 ]
@@ -58,5 +60,5 @@ def new_group(description: str) -> typer.Typer:
         add_completion=False,
         help=description,
         rich_markup_mode=None,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings=HELP,
     )

@@ -115,7 +115,7 @@ def try_prompt(
     config: ConfigOption = None,
     assignments: SetOption = None,
 ) -> None:
-    """Try a prompt on some rows of a dataset, to which nothing is written.
+    """Try a prompt on some rows of a dataset, without writing to it.
 
     Prints inputs and answers. The input is the one that the configuration uses the prompt for; for a prompt that it
     does not use, set --as.

@@ -11,6 +11,7 @@ import typer
 
 from curation.dataset.dataset import Dataset
 from curation.errors import UsageError
+from vidla.dataset_commands import existing
 from vidla.options import DatasetArgument
 
 LOOPBACK = "127.0.0.1"
@@ -40,16 +41,14 @@ def view(
     from vidla.view.access import new_token
     from vidla.view.application import application
 
-    source = Dataset(dataset, patient=False)
-    if not source.exists():
-        raise source.missing()
+    source = existing(Dataset(dataset, patient=False))
     token = new_token()
     listening = _listen(host, port)
     shown = socket.gethostname() if host in ("0.0.0.0", "::") else host
     address = f"http://{f'[{shown}]' if ':' in shown else shown}:{listening.getsockname()[1]}/{token}/"
     typer.echo(f"{source.uri} is shown at {address} until Ctrl-C")
-    shown_app = application(source, token, [host], rater or getpass.getuser())
-    config = uvicorn.Config(shown_app, log_level="warning", server_header=False, timeout_graceful_shutdown=1)
+    served = application(source, token, [host], rater or getpass.getuser())
+    config = uvicorn.Config(served, log_level="warning", server_header=False, timeout_graceful_shutdown=1)
     uvicorn.Server(config).run(sockets=[listening])
 
 
@@ -65,9 +64,7 @@ def report(
     """
     from vidla.view.report import report as page_of
 
-    source = Dataset(dataset, patient=False)
-    if not source.exists():
-        raise source.missing()
+    source = existing(Dataset(dataset, patient=False))
     out.write_text(page_of(source, sample, seed), encoding="utf-8")
     typer.echo(f"{out} has {out.stat().st_size / 1e6:,.1f} MB")
 

@@ -31,7 +31,7 @@ from curation import __version__
 from curation.dataset.dataset import Dataset, now_ms
 from curation.dataset.lease import holder_text, read_lease
 from curation.dataset.object_store import put, write_errors
-from curation.dataset.parts import Lineage, Part, PartWriter
+from curation.dataset.parts import Lineage, Part, PartWriter, prefix_of
 from curation.dataset.seals import sealed
 from curation.errors import Superseded
 from curation.schema import TABLES
@@ -178,7 +178,7 @@ class Committer:
 
     def _without(self, table: str, replacements: Sequence[Replacement]) -> tuple[list[Part], list[Part]]:
         """The live parts that hold rows to remove, and new parts with their other rows."""
-        ours = f"part-{self.lineage.epoch:020d}"
+        ours = prefix_of(self.lineage.epoch)
         named = frozenset[str]().union(*(r.parts for r in replacements))
         old: list[Part] = []
         writer = PartWriter(self.dataset.store, self.lineage, REWRITTEN_BYTES)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import duckdb
 
 from curation.dataset.database import connect
-from curation.errors import UsageError
+from curation.errors import UsageError, one_line
 
 
 @functools.lru_cache
@@ -19,13 +20,13 @@ def one_condition(text: str) -> str:
     >>> one_condition("scale = 'short' -- of the three")
     "(scale = 'short' -- of the three\\n)"
     """
+    refusal = f"'{text}' is not one condition, such as \"scale = 'short'\""
     with connect() as parser:
-        node = _parsed(parser, text)
-        plain = _parsed(parser, "true")
+        node, plain = (_without_place(_parsed(parser, f"select {each}", refusal)) for each in (text, "true"))
     expressions = node.pop("select_list", [])
     plain.pop("select_list")
     if node != plain or len(expressions) != 1 or expressions[0]["alias"]:
-        raise UsageError(f"'{text}' is not one condition, such as \"scale = 'short'\"")
+        raise UsageError(refusal)
     return f"({text}\n)"  # a comment at the end does not hide the parenthesis
 
 
@@ -38,22 +39,22 @@ def one_select(text: str) -> str:
     """
     text = text.strip().removesuffix(";")
     with connect() as parser:
-        (answer,) = parser.execute("select json_serialize_sql(?)", [text]).fetchone() or ("{}",)
-    tree = json.loads(answer)
-    if tree.get("error") or len(tree["statements"]) != 1:
-        why = " ".join(str(tree.get("error_message", "there are several")).partition("\n")[0].split())
-        raise UsageError(f"--sql takes one SELECT: {why}")
+        _parsed(parser, text, "--sql takes one SELECT")
     return text
 
 
-def _parsed(parser: duckdb.DuckDBPyConnection, text: str) -> dict[str, Any]:
-    """The parts of the query `select <text>`. Raises UsageError."""
-    (answer,) = parser.execute("select json_serialize_sql(?)", [f"select {text}"]).fetchone() or ("{}",)
+def _parsed(parser: duckdb.DuckDBPyConnection, query: str, refusal: str) -> dict[str, Any]:
+    """The parts of one SELECT. Raises UsageError, which begins with `refusal`, if the query is anything else."""
+    (answer,) = parser.execute("select json_serialize_sql(?)", [query]).fetchone() or ("{}",)
     tree = json.loads(answer)
     if tree.get("error") or len(tree["statements"]) != 1:
-        why = " ".join(str(tree.get("error_message", "")).partition("\n")[0].split())
-        raise UsageError(f"'{text}' is not one condition, such as \"scale = 'short'\": {why}")
+        why = one_line(str(tree.get("error_message", "there are several")).partition("\n")[0])
+        raise UsageError(f"{refusal}: {why}")
     node: dict[str, Any] = tree["statements"][0]["node"]
-    if isinstance(node.get("from_table"), dict):
-        node["from_table"] = node["from_table"].get("type")  # without its place in the text
     return node
+
+
+def _without_place(node: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of a query without the place of its FROM in the text."""
+    table = node.get("from_table")
+    return {**node, "from_table": table.get("type") if isinstance(table, dict) else table}

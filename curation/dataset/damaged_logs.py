@@ -18,13 +18,13 @@ from curation.dataset.checksums import log_of
 from curation.dataset.dataset import Dataset
 from curation.dataset.history import History
 from curation.dataset.log_repair import restore_log
+from curation.dataset.parts import epoch_of
 from curation.errors import DamagedError
 from curation.schema import TABLES
 
 log = logging.getLogger(__name__)
 
 _VERSION = re.compile(r"(\d{20})\.json")
-_PART = re.compile(r"part-\d{20}-")
 _CHECKPOINT = re.compile(r"(\d{20})\.checkpoint\.parquet")
 
 
@@ -84,7 +84,7 @@ def _is_entry(path: Path) -> bool:
         actions = [json.loads(line) for line in path.read_bytes().splitlines()]
         kinds = {kind for action in actions for kind in action}
         wrote = any(action.get("commitInfo", {}).get("operation") == "WRITE" for action in actions)
-        ours = any(_PART.match(action.get("add", {}).get("path", "")) for action in actions)
+        ours = any(epoch_of(action.get("add", {}).get("path", "")) is not None for action in actions)
     except (FileNotFoundError, ValueError, TypeError, AttributeError):
         return False
     if int(path.stem) == 0:

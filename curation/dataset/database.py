@@ -54,6 +54,15 @@ def stopped_after(connection: duckdb.DuckDBPyConnection, seconds: float | None) 
         timer.cancel()
 
 
+def literal(text: str) -> str:
+    """A text in SQL.
+
+    >>> literal("it's")
+    "'it''s'"
+    """
+    return "'" + text.replace("'", "''") + "'"
+
+
 @functools.lru_cache(1)
 def _instance(process: int, memory: str, threads: int, spill_parent: str) -> duckdb.DuckDBPyConnection:
     """The instance of a process: a forked one needs its own. DuckDB makes its folder when it first spills."""

@@ -33,7 +33,7 @@ from pyarrow.fs import FileSystem, LocalFileSystem, PyFileSystem, SubTreeFileSys
 
 from curation.dataset import database, local_files, object_store, seals
 from curation.dataset.creation import CHECKPOINT_VERSIONS, add_columns, create_table
-from curation.dataset.object_store import read_errors, write_errors
+from curation.dataset.object_store import BLOCK, read_errors, write_errors
 from curation.dataset.own_paths import check_parts, check_path
 from curation.dataset.parts import Part
 from curation.errors import DamagedError, DatasetError, UsageError
@@ -311,6 +311,12 @@ class Dataset:
         check_path(path, self.uri)
         with read_errors(f"{self.uri}/{path}"):
             object_store.fetch(self.store, path, target)
+
+    def blocks(self, path: str, start: int = 0, end: int | None = None, most: int = BLOCK) -> Iterator[bytes]:
+        """A file, or its bytes from `start` up to `end`, in blocks. Raises FileNotFoundError, DatasetError."""
+        check_path(path, self.uri)
+        with read_errors(f"{self.uri}/{path}"):
+            yield from map(bytes, object_store.blocks(self.store, path, start, end, most))
 
     def copy(self, path: str, target: str) -> None:
         """Copy a file of the dataset. Raises FileNotFoundError, DatasetError."""

@@ -124,17 +124,7 @@ def look(dataset: Dataset, kind: TargetKind, *names: str) -> Findings:
     forgotten = ForgottenKeys.load(dataset)
     doomed = ForgottenKeys(forgotten.keys | {forgotten_key(*each) for each in found.all()})
     former = _names_of(dataset, doomed)
-    parts: dict[str, set[str]] = {}
-    sources: set[str] = set()
-    for table in TABLES:
-        live = dataset.live_parts(table)
-        for part in _on_disk(dataset, table):
-            is_old = part not in live
-            rows = _rows(dataset, table, [part])
-            held = [row for row in rows if doomed.has_row(row) or (is_old and row.get("video_id") in former)]
-            if held:
-                parts.setdefault(table, set()).add(part)
-            sources.update(u for row in held for u in _of(row, "source_uri"))
+    parts, sources = _held(dataset, doomed, former)
     return Findings(
         videos=tuple(sorted(found.videos)),
         requests=tuple(sorted(found.requests)),
@@ -339,16 +329,7 @@ def _delete(writer: Writer, forgotten: ForgottenKeys, found: _Found) -> ForgetRe
     """
     dataset = writer.dataset
     names = _names_of(dataset, forgotten)
-    parts: dict[str, set[str]] = {}
-    sources: set[str] = set()
-    for table in reversed(TABLES):  # downloads, which have the former names, after what has these
-        live = dataset.live_parts(table)
-        for part in (p for p in _on_disk(dataset, table) if p not in live):
-            rows = _rows(dataset, table, [part])
-            held = [row for row in rows if forgotten.has_row(row) or row.get("video_id") in names]
-            if held:
-                parts.setdefault(table, set()).add(part)
-            sources.update(u for row in held for u in _of(row, "source_uri") if u.startswith("sources/"))
+    parts, sources = _held(dataset, forgotten, names, old_only=True)
     existing = {path for path, _, _ in dataset.list("sources/")}
     media = _media_of(dataset, forgotten, names)
     broken = _broken(dataset, parts)
@@ -368,6 +349,29 @@ def _delete(writer: Writer, forgotten: ForgottenKeys, found: _Found) -> ForgetRe
         swept=len(swept),
         broken=broken,
     )
+
+
+def _held(
+    dataset: Dataset, forgotten: ForgottenKeys, names: Collection[str], *, old_only: bool = False
+) -> tuple[dict[str, set[str]], set[str]]:
+    """The parts with rows of what is forgotten, by table, and the stored sources of these rows.
+
+    In older parts, these are also the rows of videos with one of the former `names`.
+    """
+    parts: dict[str, set[str]] = {}
+    sources: set[str] = set()
+    for table in reversed(TABLES):  # downloads, which have the former names, after what has these
+        live = dataset.live_parts(table)
+        for part in _on_disk(dataset, table):
+            if old_only and part in live:
+                continue
+            former = () if part in live else names
+            rows = _rows(dataset, table, [part])
+            held = [row for row in rows if forgotten.has_row(row) or row.get("video_id") in former]
+            if held:
+                parts.setdefault(table, set()).add(part)
+            sources.update(u for row in held for u in _of(row, "source_uri") if u.startswith("sources/"))
+    return parts, sources
 
 
 def _names_of(dataset: Dataset, forgotten: ForgottenKeys) -> frozenset[str]:

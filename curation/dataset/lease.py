@@ -53,6 +53,11 @@ def is_alive(lease: Mapping[str, Any]) -> bool:
     return not is_here(lease) or bool(_started(who["pid"]) == who["started"])
 
 
+def is_held(lease: Mapping[str, Any]) -> bool:
+    """Whether a process is writing to the dataset, as far as one look tells."""
+    return bool(lease.get("open")) and is_alive(lease)
+
+
 class LeaseWatch:
     """Judges from several looks at a lease whether its holder is alive.
 

@@ -29,6 +29,7 @@ from curation.dataset import local_files
 from curation.errors import DatasetError, disk_is_full, one_line
 
 if TYPE_CHECKING:
+    from obstore import Bytes
     from obstore.store import BackoffConfig, RetryConfig
 
 BLOCK = 8 * 2**20
@@ -92,14 +93,20 @@ def arrow_files(uri: str) -> FileSystem:
 
 
 def fetch(store: ObjectStore, path: str, target: Path) -> None:
-    """Copy a file of the store to this machine's disk, with one block of it in memory at a time.
+    """Copy a file of the store to this machine's disk. Raises FileNotFoundError and obstore's errors."""
+    with target.open("wb") as file:
+        for block in blocks(store, path):
+            file.write(block)
+
+
+def blocks(store: ObjectStore, path: str, start: int = 0, end: int | None = None, most: int = BLOCK) -> Iterator[Bytes]:
+    """A file of the store, or its bytes from `start` up to `end`, in blocks of `most` bytes.
 
     Each block is a separate request with its own timeout. Raises FileNotFoundError and obstore's errors.
     """
-    size = obstore.head(store, path)["size"]
-    with target.open("wb") as file:
-        for start in range(0, size, BLOCK):
-            file.write(obstore.get_range(store, path, start=start, end=min(start + BLOCK, size)))
+    stop = obstore.head(store, path)["size"] if end is None else end
+    for at in range(start, stop, most):
+        yield obstore.get_range(store, path, start=at, end=min(at + most, stop))
 
 
 # --- errors ---------------------------------------------------------------------------------------------------------

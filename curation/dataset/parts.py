@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import re
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from curation.schema import TABLES, table_of, to_row
 ROW_GROUP_BYTES = 4 * 2**20
 FORMAT: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}  # how parts are written
 ROW_BYTES = 512 * 2**20  # of one row; Arrow reads no more than 2 GiB of text at once
+_NAME = re.compile(r"part-(\d{20})-[0-9a-f]{32}\.parquet")
 
 
 class UnwritableRow(Exception):
@@ -168,4 +170,15 @@ def conform(rows: pa.Table, schema: pa.Schema, columns: Sequence[str]) -> pa.Tab
 
 def part_name(epoch: int) -> str:
     """A name for a new part, with the epoch of its writer."""
-    return f"part-{epoch:020d}-{uuid.uuid4().hex}.parquet"
+    return f"{prefix_of(epoch)}{uuid.uuid4().hex}.parquet"
+
+
+def prefix_of(epoch: int) -> str:
+    """What the names of all parts of an epoch begin with; in the order of names, epochs follow one another."""
+    return f"part-{epoch:020d}-"
+
+
+def epoch_of(name: str) -> int | None:
+    """The epoch of the writer of a part; None for a file that no writer names so."""
+    found = _NAME.fullmatch(name)
+    return int(found[1]) if found else None

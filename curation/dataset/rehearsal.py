@@ -23,7 +23,7 @@ from curation.dataset.dataset import Dataset
 from curation.dataset.history import History
 from curation.dataset.lease import read_lease
 from curation.dataset.own_paths import check_parts
-from curation.dataset.parts import Lineage, Part
+from curation.dataset.parts import Lineage, Part, prefix_of
 from curation.errors import DamagedError
 from curation.ids import new_run_id
 from curation.schema import TABLES
@@ -111,7 +111,7 @@ class RehearsedDataset(Dataset):
 
     def _rows(self, table: str, path: str) -> pa.Table | None:
         """The rows of a part in memory; None if it is none."""
-        if (table, path) not in self._written and path.startswith(f"part-{self.epoch:020d}-"):
+        if (table, path) not in self._written and path.startswith(prefix_of(self.epoch)):
             rows = pq.read_table(pa.BufferReader(self._in_memory.get(f"{table}/{path}").bytes()))
             self._written[table, path] = rows.cast(TABLES[table].schema)
         return self._written.get((table, path))

@@ -48,9 +48,9 @@ def rename(dataset: Dataset, parts: PartWriter, renamings: Mapping[str, Renaming
 
 
 def _give_up_names(dataset: Dataset, parts: PartWriter, renamings: Mapping[str, Renaming]) -> Replacement:
-    """Write the usage of removed videos, whose names are given anew, again without these: it is a history, and stays.
+    """Take the ids that other videos get now out of the usage of the removed videos that had them.
 
-    Its keys are then digests, each of a name and this run, so that no others are like them.
+    Usage is a history, so its rows stay. Their keys become digests, each of an id and this run, which nothing else has.
     """
     names = {new.video_id for new in renamings.values()} - renamings.keys()
     for rows in rows_with(dataset, "usage", "video_id", names):

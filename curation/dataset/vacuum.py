@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from curation.dataset.dataset import Dataset
+from curation.dataset.parts import epoch_of
 from curation.dataset.pins import parts_at, pins
 from curation.dataset.quarantine import set_aside_files
 from curation.dataset.writer import Writer
 from curation.errors import DatasetError
 from curation.schema import TABLES
-
-_PART = re.compile(r"part-\d{20}-[0-9a-f]{32}\.parquet")
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ def parts_on_disk(dataset: Dataset, table: str) -> Iterator[tuple[str, int]]:
     """Name and size of every part that vidla wrote into a table's folder, needed or not."""
     for path, size, _ in dataset.list(f"{table}/"):
         name = path.removeprefix(f"{table}/")
-        if _PART.fullmatch(name):
+        if epoch_of(name) is not None:
             yield name, size
 
 

@@ -43,10 +43,10 @@ class Judged:
 
 
 def judge(dataset: Dataset, judged: Judged, verdict: str, note: str, rater: str) -> Label:
-    """Keep a verdict. Raises UsageError if it is none, DatasetError if it cannot be written."""
+    """Keep a verdict. Raises UsageError for an unknown one, DatasetError if it cannot be written."""
     known = VERDICTS if judged.text is None else RATINGS
     if verdict not in known or judged.text not in (None, *TEXTS):
-        raise UsageError(f"'{verdict}' is no verdict; there are {', '.join(known)}")
+        raise UsageError(f"'{verdict}' is not a verdict here; choose one of {', '.join(known)}")
     if len(note) > LONGEST_NOTE:
         raise UsageError(f"the note is longer than {LONGEST_NOTE:,} characters")
     now = datetime.now(UTC)

@@ -27,7 +27,7 @@ from curation.dataset.dataset import Dataset, rows_of
 from curation.dataset.faults import FaultKind, Progress, VerifyReport
 from curation.dataset.file_checks import MISSING, difference, fault_of_log, fault_of_part
 from curation.dataset.history import History, read_all, replay
-from curation.dataset.lease import LEASE, is_alive, read_lease
+from curation.dataset.lease import LEASE, is_held, read_lease
 from curation.dataset.parts import Part
 from curation.dataset.pins import parts_at, pins_on_disk
 from curation.dataset.snapshots import as_of_one_commit
@@ -144,8 +144,7 @@ class Verification:
         for _ in range(CATCH_UP_ATTEMPTS):
             if TableNow.read(self.dataset, table).number >= number:
                 return True
-            lease = read_lease(self.dataset)
-            if not lease.get("open") or not is_alive(lease):
+            if not is_held(read_lease(self.dataset)):
                 return False
             time.sleep(0.5)
         return False

@@ -22,7 +22,7 @@ from curation.dataset.damaged_logs import mend_logs
 from curation.dataset.dataset import Dataset
 from curation.dataset.lease import HEARTBEAT_S, LEASE, LOST_S, STALE_S, LeaseWatch, holder, holder_text, read_lease
 from curation.dataset.object_store import put
-from curation.dataset.parts import Lineage
+from curation.dataset.parts import Lineage, prefix_of
 from curation.dataset.pins import listed_parts
 from curation.dataset.seals import sealed
 from curation.dataset.verdicts import take_in
@@ -160,7 +160,7 @@ class Writer(Committer):
 
         A part that a table or a pinned version lists stays, whatever the commits say.
         """
-        low, high = f"part-{swept:020d}", f"part-{self.lineage.epoch:020d}"
+        low, high = prefix_of(swept), prefix_of(self.lineage.epoch)
         for table in TABLES:
             names = [path.rpartition("/")[2] for path, _, _ in self.dataset.list(f"{table}/", after=f"{table}/{low}")]
             orphans = {n for n in names if low <= n < high and (table, n) not in added}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from curation.dataset.database import literal
 from curation.dataset.dataset import Dataset
 from curation.dataset.media_paths import checked, path_of_media
 from curation.errors import DatasetError, UsageError
@@ -46,10 +47,9 @@ class Cutter:
 def cut_clip(dataset: Dataset, clip_id: str, out: Path) -> Path:
     """Cut one clip out of its stored media by packet copy; returns `out`, an mp4 that appears complete or not at all.
 
-    Raises UsageError if there is no such clip; DatasetError if it cannot be cut.
+    Raises UsageError if the dataset has no such clip, DatasetError if its media cannot be cut.
     """
-    quoted = clip_id.replace("'", "''")
-    for clip in clips_of(dataset, Selection(f"clip_id = '{quoted}'")):
+    for clip in clips_of(dataset, Selection(f"clip_id = {literal(clip_id)}")):
         with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=out.parent) as scratch:
             try:
                 return Cutter(dataset, Path(scratch)).cut(clip).replace(out)

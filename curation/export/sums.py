@@ -17,7 +17,6 @@ from curation.export.cutting import TEMPORARY
 from curation.export.manifest import MANIFEST
 
 SUMS = "B2SUMS"
-_PIECE = 2**20
 
 
 @dataclass
@@ -71,15 +70,16 @@ def check(out: Path, progress: Callable[[int], None] = lambda done: None) -> Che
         name = path.relative_to(out).as_posix()
         if any(part.startswith(TEMPORARY) for part in path.relative_to(out).parts):
             report.faults.append(f"{name} is left of an export that was killed")
-        elif path.is_file() and name not in (*listed, SUMS):
+        elif path.is_file() and name != SUMS and name not in listed:
             report.faults.append(f"{name} is not of this export")
     for name, digest in listed.items():
         path = out / name
-        fault = _fault(path, digest)
-        report.faults += [] if fault is None else [f"{name} {fault}"]
         if path.is_file():
             report.files, report.size = report.files + 1, report.size + path.stat().st_size
-        report.clips += _clips_in(path) if fault is None else 0
+        try:
+            report.clips += _read_clips(path, digest)
+        except _Fault as fault:
+            report.faults.append(f"{name} {fault}")
         progress(1)
     return report
 
@@ -98,41 +98,33 @@ def _read(sums: Path) -> Iterator[tuple[str, str]]:
 
 
 def _digest(path: Path) -> str:
-    digest = hashlib.blake2b()
     with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            digest.update(piece)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "blake2b").hexdigest()
 
 
-def _fault(path: Path, digest: str) -> str | None:
+class _Fault(Exception):
+    """What is wrong with a file, to follow its name."""
+
+
+def _read_clips(path: Path, digest: str) -> int:
+    """Read a file as its readers do; returns the number of clips in it. Raises _Fault."""
     if not path.is_file():
-        return "is missing"
+        raise _Fault("is missing")
     if _digest(path) != digest:
-        return "is not what was written"
+        raise _Fault("is not what was written")
     try:
-        _open(path)
+        if path.suffix == ".json":
+            json.loads(path.read_bytes())
+        elif path.suffix == ".parquet":
+            pq.read_metadata(path)
+        elif path.suffix == ".tar":
+            return clips_in(path)
     except (OSError, ValueError, tarfile.TarError, pa.ArrowException) as error:
-        return f"cannot be read: {error}"
-    return None
-
-
-def _open(path: Path) -> None:
-    """Read a file as its readers do."""
-    if path.suffix == ".json":
-        json.loads(path.read_bytes())
-    elif path.suffix == ".parquet":
-        pq.read_metadata(path)
-    elif path.suffix == ".tar":
-        _members(path)
-
-
-def _clips_in(path: Path) -> int:
-    if path.suffix == ".tar":
-        return sum(name.endswith(".mp4") for name in _members(path))
+        raise _Fault(f"cannot be read: {error}") from None
     return int(path.suffix == ".mp4")
 
 
-def _members(path: Path) -> list[str]:
-    with tarfile.open(path) as tar:
-        return tar.getnames()
+def clips_in(shard: Path) -> int:
+    """The number of clips in a shard of a WebDataset."""
+    with tarfile.open(shard) as tar:
+        return sum(name.endswith(".mp4") for name in tar.getnames())

@@ -12,6 +12,7 @@ from pathlib import Path
 from curation.export.cutting import Cutter
 from curation.export.outcome import ExportReport, Progress, recorded
 from curation.export.selection import Row, as_json
+from curation.export.sums import clips_in
 
 INDEX = "index.json"
 
@@ -41,9 +42,7 @@ def _write_index(out: Path) -> None:
     """Write index.json, by which `webdataset` and `wids` know the shards, and how many clips and bytes each has."""
     shards = []
     for shard in sorted(out.glob("clips-*.tar")):
-        with tarfile.open(shard) as tar:
-            clips = sum(name.endswith(".mp4") for name in tar.getnames())
-        shards.append({"url": shard.name, "nsamples": clips, "filesize": shard.stat().st_size})
+        shards.append({"url": shard.name, "nsamples": clips_in(shard), "filesize": shard.stat().st_size})
     index = {"__kind__": "wids-shard-index-v1", "wids_version": 1, "shardlist": shards}
     (out / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
 

@@ -5,7 +5,6 @@ The same frames and settings give the same bytes. Runs inside a guarded child (c
 
 from __future__ import annotations
 
-import math
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -177,7 +176,7 @@ class AudioTrack:
             self._resampler = None
 
     def _place(self, frames: list[av.AudioFrame], until: float | None) -> None:
-        last = math.inf if until is None else round(until * self.rate)
+        last = sys.maxsize if until is None else round(until * self.rate)
         for frame in frames:
             at = self._written if frame.pts is None else round(seconds(frame.pts, clock_of(frame)) * self.rate)
             follows = self._written and abs(at - self._written) <= _SYNC_TOLERANCE_S * self.rate
@@ -188,7 +187,7 @@ class AudioTrack:
             if not follows:
                 self._silence(at)
                 samples = samples[:, max(0, self._written - at) :]
-            self._encode_samples(samples[:, : max(0, min(last, 2**62) - self._written)])
+            self._encode_samples(samples[:, : max(0, last - self._written)])
 
     def _silence(self, until: int) -> None:
         channels = 1 if self._layout == "mono" else 2

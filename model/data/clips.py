@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from curation.dataset.commits import path_of
 from curation.dataset.conditions import one_condition
+from curation.dataset.database import literal
 from curation.dataset.dataset import Dataset
 from curation.dataset.pins import parts_at, pin, pins
 from curation.dataset.snapshots import versions_now
@@ -312,8 +313,7 @@ _BOX = f"""if(len({_SHOWN}) > 0, [
 def boxes_of(dataset: Dataset, clips: Iterable[Mapping[str, Any]]) -> list[list[float] | None]:
     """The boxes of clips with these columns (video_id, start and end), in the same order; None without a timeline."""
     values = ", ".join(
-        "({}, '{}', {!r}, {!r})".format(i, str(clip["video_id"]).replace("'", "''"), clip["start"], clip["end"])
-        for i, clip in enumerate(clips)
+        f"({i}, {literal(clip['video_id'])}, {clip['start']!r}, {clip['end']!r})" for i, clip in enumerate(clips)
     )
     query = f"""select {_BOX} as box from (values {values}) as clip (number, video_id, start, "end") {_BOXES}
         order by number"""

@@ -15,7 +15,7 @@ def is_at_terminal() -> bool:
 
 
 def agrees(question: str, otherwise: str) -> bool:
-    """Whether the answer at the terminal is yes. After Ctrl-C, raises Interrupted with what holds `otherwise`."""
+    """Whether the answer at the terminal is yes. Ctrl-C raises Interrupted, whose message ends with `otherwise`."""
     try:
         return typer.confirm(question, err=True)
     except typer.Abort:

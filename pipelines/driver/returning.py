@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +11,12 @@ import pyarrow.compute as pc
 
 from curation.dataset.commits import path_of
 from curation.dataset.dataset import Dataset, rows_of
+from curation.dataset.parts import epoch_of
 from curation.dataset.vacuum import parts_on_disk
 from curation.errors import DatasetError
 from pipelines.driver.part_index import READERS
 
 _KEYS = {"captions": ["frame_id"], "summaries": ["clip_id", "kind"]}
-_EPOCH = re.compile(r"part-(\d{20})-")
 
 
 def returning_texts(dataset: Dataset, table: str, videos: Collection[str], today: Mapping[str, str]) -> Counter[str]:
@@ -49,7 +48,7 @@ def _runs_with(dataset: Dataset, parts: Iterable[str], table: str, today: Mappin
     """The runs, among those that began the epochs of these parts, that made such texts; summaries need the captions."""
     needed = [kind for kind in today if kind in (table, "captions")]
     runs: set[str] = set()
-    for epoch in {int(match[1]) for part in parts if (match := _EPOCH.match(part))}:
+    for epoch in {epoch for part in parts if (epoch := epoch_of(part)) is not None}:
         try:
             record = dataset.get_json(path_of(epoch)) or {}
         except DatasetError:

@@ -27,9 +27,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Shown:
-    """A view that is running, at `address`, which ends with a slash."""
+    """A view that is running, at `address`, which ends with a slash, in the process `pid`."""
 
     address: str
+    pid: int
 
     @property
     def path(self) -> str:
@@ -60,7 +61,7 @@ def shown(dataset: Path | str, *arguments: str) -> Iterator[Shown]:
             line = process.stdout.readline()
             found = re.search(r"http://\S+/", line)
             assert found, line + process.stdout.read()
-            yield Shown(found[0])
+            yield Shown(found[0], process.pid)
         finally:
             process.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):

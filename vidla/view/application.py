@@ -14,13 +14,14 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from curation.dataset.database import literal
 from curation.dataset.dataset import Dataset
 from curation.dataset.verdicts import MOST_BYTES, Judged, judge
 from curation.errors import UsageError, VidlaError
 from vidla.view import overview
 from vidla.view.access import Guarded
 from vidla.view.audit import Audit, audit_page, rated, result
-from vidla.view.choice import Choice, literal
+from vidla.view.choice import Choice, page_number
 from vidla.view.clip import clip_page
 from vidla.view.columns import columns
 from vidla.view.compare import compare_page, versions
@@ -82,10 +83,8 @@ class _Pages:
 
     def compare(self, request: Request) -> Response:
         asked = request.query_params
-        page = asked.get("page", "1")
-        number = max(1, int(page)) if page.isdecimal() and len(page) < 10 else 1
         chosen = asked.get("a", "now"), asked.get("b", "now"), asked.get("which", "changed")
-        return self._page("compare.html", **compare_page(self._tables, *chosen, number))
+        return self._page("compare.html", **compare_page(self._tables, *chosen, page_number(asked.get("page", ""))))
 
     async def verdict(self, request: Request) -> Response:
         """Keep the verdict of a form; goes on to the page that the form is on."""

@@ -11,14 +11,15 @@ import itertools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
+from curation.dataset.database import literal
 from curation.dataset.verdicts import Judged
 from curation.errors import UsageError
 from curation.labels import RATINGS, TEXTS
-from vidla.view.choice import literal, quoted
+from vidla.view.choice import quoted
 from vidla.view.columns import columns
 from vidla.view.compare import asked, at_version, frozen
 from vidla.view.tables import LiveTables, Row
@@ -69,10 +70,7 @@ class Audit:
 
     def frozen(self, tables: LiveTables) -> Audit:
         """The same with versions that stay: "now" is the last commit."""
-        return Audit(
-            frozen(tables, self.a or "now"), frozen(tables, self.b) if self.b else "", self.text, self.by,
-            self.half_width, self.seed,
-        )  # fmt: skip
+        return replace(self, a=frozen(tables, self.a or "now"), b=frozen(tables, self.b) if self.b else "")
 
 
 @dataclass(frozen=True)
@@ -218,10 +216,10 @@ def shares(verdicts: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     >>> found["rated"], found["right"], found["minor"]
     (2, 0.75, 0.25)
     """
-    counts: Counter[str] = Counter()
+    counts: dict[str, float] = defaultdict(float)
     for by_rater in verdicts:
         for verdict in by_rater.values():
-            counts[verdict] += 1 / len(by_rater)  # type: ignore[assignment]
+            counts[verdict] += 1 / len(by_rater)
     rated = len(verdicts)
     found = {rating: counts[rating] / rated if rated else 0.0 for rating in RATINGS}
     low, high = wilson(found["right"], rated)

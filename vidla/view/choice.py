@@ -11,13 +11,15 @@ from typing import NamedTuple
 from urllib.parse import urlencode
 
 from curation.dataset.conditions import one_condition
+from curation.dataset.database import literal
 from curation.errors import UsageError
+from curation.labels import TEXTS
 from vidla.view.columns import clips_with, columns
 
 PAGE = 48  # clips
 _WORD = re.compile(r'"([^"]*)"|(\S+)')
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-TEXTS = ("subtitle_text", "caption_text")
+TEXT_COLUMNS = tuple(f"{text}_text" for text in TEXTS)
 
 
 class Bound(NamedTuple):
@@ -57,7 +59,6 @@ class Choice:
                 equal.append((column, "" if value == "null" else value))
             elif value:
                 raise UsageError(f"no column is called '{column}'")
-        page = words.get("page", "1")
         return cls(
             tuple(equal),
             tuple(bounds),
@@ -65,7 +66,7 @@ class Choice:
             words.get("where", "").strip(),
             words.get("sort", ""),
             words.get("sample", ""),
-            max(1, int(page)) if page.isdecimal() and len(page) < 10 else 1,
+            page_number(words.get("page", "")),
         )
 
     def on_page(self, page: int) -> Choice:
@@ -100,7 +101,7 @@ class Choice:
             yield f"{quoted(bound.column)} {'>=' if bound.side == 'from' else '<='} {bound.value:.12g}"
         for phrase, word in _WORD.findall(self.search):
             pattern = literal(f"%{_escaped(phrase or word)}%")
-            yield "(" + " or ".join(f"{text} ilike {pattern} escape '\\'" for text in TEXTS) + ")"
+            yield "(" + " or ".join(f"{text} ilike {pattern} escape '\\'" for text in TEXT_COLUMNS) + ")"
         if self.where:
             yield one_condition(self.where)
 
@@ -153,6 +154,11 @@ def _is_one_of(name: str, values: list[str]) -> str:
     return either[0] if len(either) == 1 else f"({' or '.join(either)})"
 
 
+def page_number(text: str) -> int:
+    """The page that a URL asks for: the first if it is none."""
+    return max(1, int(text)) if text.isdecimal() and len(text) < 10 else 1
+
+
 def _number(text: str) -> float:
     try:
         number = float(text)
@@ -166,15 +172,6 @@ def _number(text: str) -> float:
 def quoted(name: str) -> str:
     """A column's name in SQL, in quotes if it is also a word of SQL."""
     return f'"{name}"' if name == "end" else name
-
-
-def literal(text: str) -> str:
-    """A text in SQL.
-
-    >>> literal("it's")
-    "'it''s'"
-    """
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _escaped(text: str) -> str:

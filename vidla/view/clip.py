@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from curation.dataset.database import literal
 from curation.labels import VERDICTS
 from curation.schema import TABLES
-from vidla.view.choice import literal
 from vidla.view.tables import LiveTables, Row
 
 _SHOWN_ELSEWHERE = {"subtitle_text", "caption_text", "subtitle_original", "caption_original", "frame_ids"}
@@ -21,14 +20,13 @@ def clip_page(tables: LiveTables, clip_id: str) -> Mapping[str, Any] | None:
         return None
     clip = found[0]
     video, frames = literal(clip["video_id"]), ", ".join(map(literal, clip["frame_ids"])) or "''"
-    videos, captions, summaries, relatives, timelines, labels = tables.rows_of_each(
+    videos, captions, summaries, relatives, labels = tables.rows_of_each(
         [
             f"select * from videos where video_id = {video}",
             f"select frames.frame_id, frames.time, captions.* exclude (frame_id, time) "
             f"from frames left join captions using (frame_id) where frames.frame_id in ({frames}) order by frames.time",
             f"select * from summaries where clip_id = {literal(clip_id)} order by kind",
             f'select clip_id, scale, start, "end", parent_id from clips where video_id = {video} order by start',
-            f"select luminance, motion from timelines where video_id = {video}",
             f"select * from labels where clip_id = {literal(clip_id)} order by judged_at desc, label_id desc",
         ]
     )
@@ -39,13 +37,10 @@ def clip_page(tables: LiveTables, clip_id: str) -> Mapping[str, Any] | None:
         "captions": captions,
         "summaries": summaries,
         "sentences": [s for s in source.get("sentences") or () if _overlaps(s, clip)],
-        "shots": [s for s in source.get("shots") or () if _overlaps(s, clip)],
         "relatives": relatives,
         "children": [row for row in relatives if row["parent_id"] == clip_id],
         "parent": next((row for row in relatives if row["clip_id"] == clip["parent_id"]), None),
         "siblings": _neighbours(relatives, clip),
-        "timeline": timelines[0] if timelines else None,
-        "metadata": _parsed(clip["metadata"]),
         "columns": {name: value for name, value in clip.items() if name not in _SHOWN_ELSEWHERE},
         "comments": {
             field.name: (field.metadata or {}).get(b"comment", b"").decode() for field in TABLES["clips"].schema
@@ -64,11 +59,3 @@ def _neighbours(relatives: list[Row], clip: Row) -> tuple[str | None, str | None
     same = [row["clip_id"] for row in relatives if row["scale"] == clip["scale"]]
     at = same.index(clip["clip_id"])
     return (same[at - 1] if at else None), (same[at + 1] if at + 1 < len(same) else None)
-
-
-def _parsed(metadata: str | None) -> Mapping[str, Any]:
-    try:
-        found = json.loads(metadata or "{}")
-    except ValueError:
-        return {"metadata": metadata}
-    return found if isinstance(found, dict) else {"metadata": found}

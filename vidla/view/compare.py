@@ -12,21 +12,19 @@ import duckdb
 from markupsafe import Markup
 
 from curation.dataset import database
-from curation.dataset.commits import recent_commits
 from curation.dataset.dataset import Dataset
 from curation.dataset.pins import pins
 from curation.dataset.snapshots import DatasetSnapshot, versions_after
-from curation.errors import DatasetError, UsageError
+from curation.errors import DatasetError, UsageError, one_line
 from vidla.inspect import runs
-from vidla.view.choice import PAGE
+from vidla.view.choice import PAGE, TEXT_COLUMNS
 from vidla.view.tables import LiveTables, Row
 
-TEXTS = ("subtitle_text", "caption_text")
 _LONGEST = 400  # words of a text that are compared one by one
 _ENDS = 'start, "end", scale, video_id, frame_ids'
 _JOINED = f"""
-    from (select clip_id, {_ENDS}, {", ".join(TEXTS)} from a) as a
-    full join (select clip_id, {_ENDS}, {", ".join(TEXTS)} from b) as b using (clip_id)"""
+    from (select clip_id, {_ENDS}, {", ".join(TEXT_COLUMNS)} from a) as a
+    full join (select clip_id, {_ENDS}, {", ".join(TEXT_COLUMNS)} from b) as b using (clip_id)"""
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,8 @@ def frozen(tables: LiveTables, name: str) -> str:
     """The name of a version that stays what it is: the last commit for "now"."""
     if name != "now":
         return name
-    return f"commit:{max((number for number, _ in recent_commits(tables.dataset, 1)), default=0)}"
+    tables.now()
+    return f"commit:{tables.commit}"
 
 
 def compare_page(tables: LiveTables, a: str, b: str, which: str, page: int) -> Mapping[str, Any]:
@@ -73,14 +72,14 @@ def compare_page(tables: LiveTables, a: str, b: str, which: str, page: int) -> M
     Raises UsageError, and DatasetError if the files of a version are deleted.
     """
     conditions = {
-        "changed": f"a.video_id is not null and b.video_id is not null and ({_differ(TEXTS)})",
+        "changed": f"a.video_id is not null and b.video_id is not null and ({_differ(TEXT_COLUMNS)})",
         "a": "b.video_id is null",
         "b": "a.video_id is null",
     }
     if which not in conditions:
         raise UsageError(f"choose one of {', '.join(conditions)}")
     counts = ", ".join(f"count(*) filter ({condition}) as {name}" for name, condition in conditions.items())
-    texts = ", ".join(f"{side}.{text} as {side}_{text}" for side in "ab" for text in TEXTS)
+    texts = ", ".join(f"{side}.{text} as {side}_{text}" for side in "ab" for text in TEXT_COLUMNS)
     ends = ", ".join(f"coalesce(a.{end}, b.{end}) as {end}" for end in map(str.strip, _ENDS.split(",")))
     (count,), clips = asked(
         at_version(tables, a),
@@ -95,7 +94,9 @@ def compare_page(tables: LiveTables, a: str, b: str, which: str, page: int) -> M
         "count": count,
         "page": page,
         "pages": max(1, -(-count[which] // PAGE)),
-        "clips": [{**clip, **{text: marked(clip[f"a_{text}"], clip[f"b_{text}"]) for text in TEXTS}} for clip in clips],
+        "clips": [
+            {**clip, **{text: marked(clip[f"a_{text}"], clip[f"b_{text}"]) for text in TEXT_COLUMNS}} for clip in clips
+        ],
     }
 
 
@@ -111,7 +112,7 @@ def asked(a: DatasetSnapshot, b: DatasetSnapshot, *queries: str) -> list[list[Ro
             connection.register("b", b.arrow("clips"))
             return [connection.sql(query).to_arrow_table().to_pylist() for query in queries]
         except (duckdb.Error, DatasetError, OSError) as error:
-            reason = " ".join(str(error).partition("\n")[0].split())
+            reason = one_line(str(error).partition("\n")[0])
             raise DatasetError(
                 f"a version cannot be read any more ({reason}); `vidla vacuum` deletes what no pin keeps"
             ) from None

@@ -1,4 +1,4 @@
-"""FrameImages and stored media for the pages: by the rows that name them, never by a path."""
+"""The images of frames, and stored media, for the pages: found by the rows that name them, never by a path."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import obstore
 
+from curation.dataset.database import literal
 from curation.dataset.media_paths import checked, path_of_media
 from curation.dataset.object_store import read_errors
 from curation.dataset.video_rows import VideoIndex, read_video
-from vidla.view.choice import literal
 from vidla.view.tables import LiveTables
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
@@ -69,11 +69,7 @@ class StoredFile:
 
     def read(self, first: int, last: int) -> Iterator[bytes]:
         """The bytes from `first` to `last`, piece by piece."""
-        dataset = self.tables.dataset
-        for start in range(first, last + 1, PIECE):
-            with read_errors(f"{dataset.uri}/{self.uri}"):
-                piece = obstore.get_range(dataset.store, self.uri, start=start, end=min(start + PIECE, last + 1))
-            yield bytes(piece)
+        return self.tables.dataset.blocks(self.uri, first, last + 1, PIECE)
 
 
 def media_of(tables: LiveTables, video_id: str) -> StoredFile | None:

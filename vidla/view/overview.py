@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from curation.dataset.books import Books, balance
-from curation.dataset.lease import holder_text, is_alive, read_lease
+from curation.dataset.lease import holder_text, is_held, read_lease
 from curation.rejects import stage_order
 from vidla.inspect import runs
 from vidla.view.choice import Choice, quoted
@@ -130,7 +130,7 @@ def _counted(tables: LiveTables, commit: int) -> Mapping[str, Any]:
 
 def _standing(tables: LiveTables, books: Books) -> Iterator[str]:
     lease = read_lease(tables.dataset)
-    if lease.get("open") and is_alive(lease):
+    if is_held(lease):
         yield f"{holder_text(lease['holder'])} is writing to the dataset"
     yield from (*books.notes, *books.outdated, *books.imbalances())
     if any(account.pending for account in books.accounts):
