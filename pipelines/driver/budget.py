@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from curation.cost import BUILTIN, Unit, unit_costs
 from curation.dataset.dataset import Dataset, rows_of
@@ -21,6 +21,8 @@ from pipelines.stages.summarize import summaries_for
 from pipelines.worker.text_engines import captioner, summariser
 from pipelines.worker.work_items import DownloadItem, VideoItem
 from pipelines.worker.worker_process import this_process
+
+WorkItem = TypeVar("WorkItem", bound=DownloadItem | VideoItem)
 
 SPENT = ["stage", "engine", "requests", "processor_s", "input_tokens", "output_tokens"]
 
@@ -79,19 +81,22 @@ class Budget:
         return unit_costs(self._dataset, self._settings)
 
     @contextmanager
-    def admitting(self, stage: Stage, items: Sequence[DownloadItem | VideoItem]) -> Iterator[int]:
-        """Yields how many of `items`, from the first, may be worked on now; 0 once a limit is reached.
+    def admitting(self, stage: Stage, items: Sequence[WorkItem]) -> Iterator[tuple[list[WorkItem], list[WorkItem]]]:
+        """Yields those of `items` that may be worked on now, and the others; none once a limit is reached.
 
-        If none may, waits for stages in flight, which may turn out to take less than was reserved for them.
+        Those that cost nothing come first, the others in their order. If none may, waits for stages in flight, which
+        may turn out to take less than was reserved for them.
         """
         if not self._limits:
-            yield len(items)
+            yield list(items), []
             return
         costs = [self._most(stage, item) for item in items]
-        free = next((n for n, cost in enumerate(costs) if cost != Amount()), len(costs))
-        count, reserved = self._reserve(costs if self._knows_input(stage) else costs[: free + 1])
+        order = sorted(range(len(items)), key=lambda n: costs[n] != Amount())
+        free = costs.count(Amount())
+        known = order if self._knows_input(stage) else order[: free + 1]
+        count, reserved = self._reserve([costs[n] for n in known])
         try:
-            yield count
+            yield [items[n] for n in order[:count]], [items[n] for n in sorted(order[count:])]
         finally:
             with self._freed:
                 self._reserved -= reserved

@@ -101,7 +101,9 @@ def curate(
         if dry:
             what = {"keep_duplicates": keep_duplicates, "prune": prune}
             foretell(dataset, settings, asked, stages, retry, refresh, limits.prices, **what)
-            return 0
+            for name in asked.refused:
+                typer.echo(f"vidla: every row of {name} would be refused", err=True)
+            return 1 if asked.refused else 0
         again = functools.partial(read_inputs, inputs, settings.download, files_under, offline=True)
         if not may_begin(dataset, settings, again, limits.prices, agreed=yes):
             typer.echo("Nothing has been done.", err=True)

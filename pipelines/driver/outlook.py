@@ -28,7 +28,7 @@ _TEXTS_PER_VIDEO = """
 def work_of(dataset: Dataset, plan: Plan, made: Redone) -> Workload:
     """The work of `plan`, which makes this again. Videos without texts are taken to get as many as others have.
 
-    Texts that are taken from earlier versions of the tables are no work.
+    Texts that exist already, in earlier versions of the tables or in other datasets, are no work.
     """
     (mean,) = dataset.sql(_TEXTS_PER_VIDEO).to_pylist()
     decoded = len(plan.downloads) + len(plan.segment) - made.tilings

@@ -33,7 +33,7 @@ class Redone:
     timelines: int = 0  # of media that stays, and its tilings
     captions: int = 0
     summaries: int = 0
-    captions_back: int = 0  # of these, the ones that are taken from earlier versions, and cost nothing
+    captions_back: int = 0  # of these, the ones taken from earlier versions or from run.reuse, which cost nothing
     summaries_back: int = 0
     served: Counter[str] = field(default_factory=Counter)  # the texts among these that a served model made, by its name
     captioned: int = 0  # videos of the plan that have captions now
@@ -56,7 +56,7 @@ class Redone:
         parts = [f"{count:,} {what}" for what, count in counts.items() if count]
         for what, (count, back) in texts.items():
             if count:
-                parts.append(f"up to {count:,} {what}{f' ({back:,} of them from earlier versions)' if back else ''}")
+                parts.append(f"up to {count:,} {what}{f' ({back:,} of them exist already)' if back else ''}")
         return parts
 
     def question(self) -> str | None:
@@ -150,9 +150,14 @@ def _count_texts(
 
 
 def _back(state: State, table: str, outdated: Counter[str], texts: set[str]) -> int:
-    """How many of these texts, by video, a run takes from earlier versions, where nothing but texts is made again."""
+    """How many of these texts, by video, exist in earlier versions or other datasets, where only texts are redone."""
     videos = outdated.keys() & texts
-    found = returning_texts(state.dataset, table, videos, text_digests(state.settings)) if videos else Counter[str]()
+    if not videos:
+        return 0
+    today = text_digests(state.settings)
+    found = returning_texts(state.dataset, table, videos, today, with_earlier=True)
+    for other in map(Dataset, state.settings.run.reuse):
+        found |= returning_texts(other, table, videos, today, with_earlier=False)
     return sum(min(outdated[video_id], found[video_id]) for video_id in videos)
 
 

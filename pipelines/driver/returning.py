@@ -1,4 +1,4 @@
-"""Texts that a run takes back from earlier versions of a dataset's tables, rather than asking for them again."""
+"""Texts that a run takes from earlier versions of a dataset's tables, or from another dataset, and need not ask for."""
 
 from __future__ import annotations
 
@@ -19,12 +19,17 @@ from pipelines.driver.part_index import READERS
 _KEYS = {"captions": ["frame_id"], "summaries": ["clip_id", "kind"]}
 
 
-def returning_texts(dataset: Dataset, table: str, videos: Collection[str], today: Mapping[str, str]) -> Counter[str]:
-    """By video, how many of its texts in a table and its earlier versions were made as `today`, by kind of text, says.
+def returning_texts(
+    dataset: Dataset, table: str, videos: Collection[str], today: Mapping[str, str], *, with_earlier: bool
+) -> Counter[str]:
+    """By video, how many of its texts in a table were made as `today`, by kind of text, says; in its earlier versions
+    too if `with_earlier`.
 
     Runs of older versions did not record what makes their texts; theirs are left out, though they are taken, too.
     """
-    parts = sorted({name for name, _ in parts_on_disk(dataset, table)}.union(dataset.live_parts(table)))
+    parts = set(dataset.live_parts(table))
+    if with_earlier:
+        parts.update(name for name, _ in parts_on_disk(dataset, table))
     runs = _runs_with(dataset, parts, table, today)
     if not runs or not videos:
         return Counter()
@@ -40,7 +45,7 @@ def returning_texts(dataset: Dataset, table: str, videos: Collection[str], today
         return {tuple(row[column] for column in columns) for row in rows_of(rows.filter(found).select(columns))}
 
     with ThreadPoolExecutor(READERS) as pool:
-        texts = set[tuple[str, ...]]().union(*pool.map(keys, parts))
+        texts = set[tuple[str, ...]]().union(*pool.map(keys, sorted(parts)))
     return Counter(video_id for video_id, *_ in texts)
 
 

@@ -153,11 +153,11 @@ class Run:
         for round_ in count(1):
             if not items:
                 return
-            with self.budget.admitting(stage, items) as admitted:
+            with self.budget.admitting(stage, items) as (admitted, later):
                 if not admitted:
                     return
-                self._run_stage(stage, items[:admitted], token if round_ == 1 else f"{token}:{round_}")
-            items = items[admitted:]
+                self._run_stage(stage, admitted, token if round_ == 1 else f"{token}:{round_}")
+            items = later
 
     def _run_stage(self, stage: Stage, items: Sequence[DownloadItem | VideoItem], token: str) -> None:
         from pipelines.stages.stage import run_stage

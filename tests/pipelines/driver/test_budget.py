@@ -123,9 +123,17 @@ def test_texts_that_return_from_earlier_versions_are_free(tmp_path: Path, capfd:
         assert limited(dataset, before, RunLimits(tokens=0), yes=True) == 0
         said = capfd.readouterr()
         assert "Stopped" not in said.out
-        assert f"up to {2 * CAPTIONS} captions ({2 * CAPTIONS} of them from earlier versions)" in said.err
+        assert f"up to {2 * CAPTIONS} captions ({2 * CAPTIONS} of them exist already)" in said.err
         assert "All that is to be done takes about 0 tokens in, 0 out, " in said.err
         assert (len(server.asked), tokens(dataset)) == (asked, spent)
+        reusing = settings_for(server.url, assignments=[*SHORT, "captions.seed=0", f'run.reuse=["{dataset.uri}"]'])
+        other = segment_videos(tmp_path / "other", reusing, range(2))
+        assert run(other, after) == 0
+        capfd.readouterr()
+        assert limited(other, reusing, RunLimits(tokens=0), yes=True) == 0
+        said = capfd.readouterr()
+        assert "Stopped" not in said.out
+        assert f"up to {2 * CAPTIONS} captions ({2 * CAPTIONS} of them exist already)" in said.err
 
 
 @pytest.mark.slow
@@ -156,19 +164,22 @@ def test_what_is_admitted_never_passes_the_limit_together(costs: list[int], limi
 
     budget = Known(RunLimits(tokens=limit), Dataset("/nowhere"), Settings())
     spent, most, lock = 0, 0, threading.Lock()
+    waiting: list[VideoItem] = []
 
     def work(items: list[VideoItem]) -> None:
         nonlocal spent, most
         while items:
-            with budget.admitting(Stage.CAPTION, items) as count:
-                if not count:
+            with budget.admitting(Stage.CAPTION, items) as (admitted, later):
+                assert sorted([*admitted, *later], key=items.index) == items
+                if not admitted:
+                    waiting.extend(later)
                     return
-                taken = sum(costs[int(item.video_id)] for item in items[:count])
+                taken = sum(costs[int(item.video_id)] for item in admitted)
                 with lock:
                     spent += taken
                     most = max(most, spent)
                 budget.add(Amount(0.0, taken))
-            items = items[count:]
+            items = later
 
     shares = [[VideoItem(str(n), "", {}) for n in range(w, len(costs), workers)] for w in range(workers)]
     threads = [threading.Thread(target=work, args=(share,)) for share in shares]
@@ -178,3 +189,4 @@ def test_what_is_admitted_never_passes_the_limit_together(costs: list[int], limi
         thread.join()
     assert most <= limit
     assert (budget.reached is None) == (sum(costs) <= limit)
+    assert workers > 1 or all(costs[int(item.video_id)] for item in waiting)  # what costs nothing never waits

@@ -446,6 +446,8 @@ def test_a_list_of_which_every_row_is_refused_fails_and_says_so(
             names = [str(path) for path in inputs]
             assert curate(names, lists.dataset.uri, SETTINGS, (Stage.DOWNLOAD,), [], 0.0, 1.0) == status
     assert f"every row of {bad} is refused" in capsys.readouterr().err
+    assert curate([str(bad)], lists.dataset.uri, SETTINGS, (Stage.DOWNLOAD,), [], 0.0, 1.0, dry=True) == 1
+    assert f"every row of {bad} would be refused" in capsys.readouterr().err
 
 
 def test_nothing_that_can_be_read_leaves_no_dataset(lists: Lists) -> None:
