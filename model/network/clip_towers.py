@@ -86,6 +86,8 @@ def _check_plain(name: str, tensor: Tensor) -> None:
         raise ModelError(f"{name} is not of plain floating-point numbers ({kind})")
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         raise ModelError(f"{name} is {tuple(tensor.shape)}, which is more than the file holds of it")
+    if not tensor.isfinite().all():
+        raise ModelError(f"{name} has values that are infinite or not numbers: its training diverged")
 
 
 def check_all_taken(state: dict[str, Tensor], config: str) -> None:
