@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
@@ -129,7 +130,7 @@ def test_media_is_read_by_ranges(asked: str | None, status: int, told: str | Non
 @pytest.mark.slow
 def test_a_view_for_other_machines_keeps_its_token(dataset: Dataset) -> None:
     with shown(str(dataset.folder), "--host", "0.0.0.0") as running:
-        at = Shown(f"http://127.0.0.1:{urlsplit(running.address).port}{running.path}")
+        at = replace(running, address=f"http://127.0.0.1:{urlsplit(running.address).port}{running.path}")
         assert at.get().status == 200
         assert at.ask("GET", "/").status == 403
         assert at.get(headers={"Host": "evil.example"}).status == 403
