@@ -111,9 +111,9 @@ def against_frames(frames: int, layers: int) -> tuple[float, float, float]:
     configs = [replace(video(kind, frames), transformer=sizes) for kind in ("hta", "frame")]
     hta, frame = (VideoEncoder(config, 512).to(DEVICE).eval() for config in configs)
     theirs = CLIPVisionModelWithProjection(
-        CLIPVisionConfig(patch_size=16, num_hidden_layers=layers, attn_implementation="sdpa")
+        CLIPVisionConfig(patch_size=16, num_hidden_layers=layers, attn_implementation="sdpa")  # type: ignore[call-arg]
     )
-    theirs = theirs.to(DEVICE).eval()
+    theirs = theirs.to(DEVICE).eval()  # type: ignore[arg-type]
     pixels = torch.randn(CLIPS, frames, 3, 224, 224, device=DEVICE)
     with torch.no_grad():
         ours, other, transformers = seconds(

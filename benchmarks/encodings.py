@@ -10,7 +10,6 @@ Arabic letters for the Persian ones.
 
 from __future__ import annotations
 
-import sys
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -164,4 +163,4 @@ def share(right: Sequence[bool]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -50,7 +50,7 @@ from curation.settings import Settings
 from model.data.clips import Clips, pin_version, select_clips
 from model.data.frame_reader import read_frames, sample_times
 from model.data.loader import Augmentation, ClipDataset, StoredBatch, load_batches, store_batches
-from model.data.media_cache import media_store
+from model.data.media_cache import MediaStore, media_store
 from model.data.sampler import Draw, EpochSampler, TrainBatchSampler
 from model.distributed import World
 from model.settings import DataSettings, resolve_training
@@ -74,7 +74,7 @@ def make_dataset(video: Path, folder: Path, with_source: bool) -> Dataset:
     stored, source = (folder / "media" / "00" / f"{name}.mp4" for name in ("stored", "source"))
     found = single_pass.decode_once(video, (), None, None, SETTINGS, stored, spool)
     encode = ["-vf", "scale=-2:720", "-c:v", "libx264", "-g", "250", "-pix_fmt", "yuv420p", "-c:a", "copy"]
-    command = ["ffmpeg", "-v", "error", "-nostdin", "-i", video, *encode, "-movflags", "+faststart", source]
+    command = ["ffmpeg", "-v", "error", "-nostdin", "-i", str(video), *encode, "-movflags", "+faststart", str(source)]
     if with_source:
         subprocess.run(command, check=True)
     with Writer(dataset, "benchmark", {}) as writer:
@@ -163,8 +163,9 @@ def decoding(samples: ClipDataset, draws: Sequence[list[Draw]], workers: int) ->
 
 def decode(samples: ClipDataset, draws: Sequence[Draw], barrier: Barrier, answers: Any) -> None:
     torch.set_num_threads(1)
-    clips = [(samples.clips[index], Random(seed)) for index, seed in draws]
-    wanted = [(samples.media.open(c.media_uri), sample_times(c.start, c.end, FRAMES, random)) for c, random in clips]
+    media, clips = samples.media, [(samples.clips[index], Random(seed)) for index, seed in draws]
+    assert isinstance(media, MediaStore)
+    wanted = [(media.open(c.media_uri), sample_times(c.start, c.end, FRAMES, random)) for c, random in clips]
     read_frames(*wanted[0])
     barrier.wait(timeout=600)
     begun, busy = time.perf_counter(), time.process_time()
@@ -200,6 +201,7 @@ def overlap(samples: ClipDataset, clip: Path, folder: Path, workers: int, cached
         "epochs": (WARM_UP + STEPS + 0.5) / (len(samples) // (PIECE * PIECES)),
     }
     settings = resolve_training(None, [f"{key}={value}" for key, value in values.items()])
+    assert isinstance(samples.media, MediaStore)
     alone = World(0, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     trainer = Trainer(run_folder.open_run(folder, samples.media.dataset, settings, alone), alone)
     batches = TrainBatchSampler(trainer.sampler, 0, WARM_UP + STEPS, PIECE)

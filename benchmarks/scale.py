@@ -281,7 +281,7 @@ class Timer:
 def simulated(
     workers: ProcessPoolExecutor,
     seconds: float,
-    stage: str,
+    stage: Stage,
     settings: Settings,
     items: Sequence[Any],
     context: Context,
@@ -303,7 +303,7 @@ def written(
     dataset: Dataset,
     lineage: Lineage,
     part_bytes: int,
-    stage: str,
+    stage: Stage,
     settings: Settings,
     seconds: float,
     numbers: npt.NDArray[np.int64],

@@ -65,7 +65,8 @@ def measure(folder: Path, videos: Path) -> dict[str, float]:
     for workers in (1, 2):
         with downloaded(folder / f"beam-{workers}", videos, workers) as run:
             seconds[f"beam-{workers}"] = timed(run.do)
-    command = [Path(sys.executable).parent / "vidla", "curate", videos, "--dataset", folder / "curated"]
+    vidla = str(Path(sys.executable).parent / "vidla")
+    command = [vidla, "curate", str(videos), "--dataset", str(folder / "curated")]
     for name in ("first", "second"):
         seconds[name] = timed(lambda: subprocess.run(command, check=True, capture_output=True))
     return seconds

@@ -190,7 +190,7 @@ async def closed_loops(url: str, bodies: Sequence[bytes], loops: int) -> Measure
     return Measured(len(bodies), tokens, time.perf_counter() - begun)
 
 
-def pipeline(folder: Path, settings: Settings, videos: int, stages: Sequence[str], wanted: int = 0) -> Measured:
+def pipeline(folder: Path, settings: Settings, videos: int, stages: Sequence[Stage], wanted: int = 0) -> Measured:
     """The text stages on videos that await their texts; `wanted` is the number of requests, if known."""
     dataset = segment_videos(folder, settings, range(videos), varied)
     load.clear()

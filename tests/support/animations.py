@@ -144,7 +144,7 @@ def _frames(path: Path) -> Iterator[npt.NDArray[np.uint8]]:
     """SECONDS of an animation on white, begun again where it is shorter."""
     pictures, shown = [], list[float]()
     with Image.open(path) as image:
-        for number in range(image.n_frames):
+        for number in range(getattr(image, "n_frames", 1)):
             image.seek(number)
             flat = Image.new("RGBA", (SIDE, SIDE), "white")
             flat.alpha_composite(image.convert("RGBA").resize((SIDE, SIDE), Image.Resampling.BOX))

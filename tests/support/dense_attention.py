@@ -84,5 +84,6 @@ def dense_features(encoder: VideoEncoder, pixels: Tensor) -> Tensor:
         rows.append(torch.stack(tokens))
     x = encoder.pre_norm(torch.stack(rows))
     for layer in encoder.layers:
+        assert isinstance(layer, VideoLayer)
         x = dense_layer(layer, x, pairs, over_time)
     return encoder.projection(encoder.post_norm(x)[:, 0])

@@ -58,7 +58,7 @@ def drawn_dataset(location: Path, videos: int = 5) -> Dataset:
             media = stored_media(seed=number)
             rows = _drawn(number, made_of(number, media))
             put(dataset.store, rows["videos"][0].media_uri, media)
-            first = {"requests": [request_of(number)], "downloads": [download_of(number)]}
+            first: dict[str, list[Any]] = {"requests": [request_of(number)], "downloads": [download_of(number)]}
             commit_rows(writer, f"drawn {number}", {**first, **rows})
     return dataset
 

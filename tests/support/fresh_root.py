@@ -28,7 +28,7 @@ class Root:
     @classmethod
     def fresh(cls, folder: Path, release: str) -> Root:
         """Make a root as small as Debian's slim images. Skips the test if no mirror can be reached."""
-        command = ["debootstrap", "--variant=minbase", release, folder]
+        command = ["debootstrap", "--variant=minbase", release, str(folder)]
         made = subprocess.run(command, capture_output=True, text=True, check=False)
         if made.returncode != 0:
             pytest.skip(f"debootstrap made no root of {release}: {made.stdout.strip().splitlines()[-1:]}")

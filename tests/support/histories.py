@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
-from curation.dataset import commits
+from curation.dataset import commits, object_store
 from curation.dataset.dataset import Dataset
 from curation.ids import digest
 from curation.rejects import Stage
@@ -82,7 +82,7 @@ def killed(at: int, how: str) -> Iterator[list[bool]]:
 
     With "stop", it is stopped there: the work under way may end.
     """
-    put, transact, write = commits.put, DeltaTable.create_write_transaction, 0
+    put, transact, write = object_store.put, DeltaTable.create_write_transaction, 0
     dead: list[bool] = []
 
     def around(real: Callable[..., Any], *arguments: Any, **options: Any) -> Any:

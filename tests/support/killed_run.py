@@ -62,8 +62,8 @@ def killing_transaction(table: DeltaTable, *arguments: Any, **options: Any) -> A
     return kill_around(not prefix, lambda: transact(table, *arguments, **options))
 
 
-obstore.put = killing_put
+obstore.put = killing_put  # type: ignore[assignment]
 local_files.write = killing_write
-DeltaTable.create_write_transaction = killing_transaction  # type: ignore[method-assign]
+DeltaTable.create_write_transaction = killing_transaction  # type: ignore[method-assign, assignment]
 sys.argv = ["vidla", *sys.argv[3:]]
 main()

@@ -172,12 +172,12 @@ def find(model: VidLA, dataset: Dataset, animations: Sequence[Animation], folder
     settings = DataSettings(held_out=HELD_OUT)
     clips = select_clips(dataset, current_version(dataset), settings, "held_out", folder / "held_out.arrow")
     encoder = encoder_of(model)
-    videos, indices = encoder.encode_videos(
-        encoder.clip_dataset(clips, media_store(dataset, None, 1)), range(len(clips))
-    )
-    names = [str(clips[index].caption) for index in indices]
+    encoded = encoder.encode_videos(encoder.clip_dataset(clips, media_store(dataset, None, 1)), range(len(clips)))
+    names = [str(clips[index].caption) for index in encoded.indices]
     pairs = np.arange(len(names))
-    (ranks,) = rank(normalised(encoder.encode_texts(names), "text"), normalised(videos, "video"), pairs, pairs)
+    (ranks,) = rank(
+        normalised(encoder.encode_texts(names), "text"), normalised(encoded.features, "video"), pairs, pairs
+    )
     hits = ranks.hits(1)
     thing = {one.name: one.thing for one in animations}
     trained_on = {one.thing for one in animations if not is_held_out(one.video_id, HELD_OUT)}
@@ -194,10 +194,10 @@ def find_things(model: VidLA, dataset: Dataset, held_out: float, folder: Path) -
     clips = select_clips(dataset, current_version(dataset), settings, "held_out", folder / "things.arrow")
     encoder = encoder_of(model)
     media = media_store(dataset, None, 1)
-    videos, indices = encoder.encode_videos(encoder.clip_dataset(clips, media), range(len(clips)))
-    things = [str(clips[index].caption) for index in indices]
+    encoded = encoder.encode_videos(encoder.clip_dataset(clips, media), range(len(clips)))
+    things = [str(clips[index].caption) for index in encoded.indices]
     groups = np.unique(things, return_inverse=True)[1]
-    by_name, by_clip = normalised(encoder.encode_texts(things), "text"), normalised(videos, "video")
+    by_name, by_clip = normalised(encoder.encode_texts(things), "text"), normalised(encoded.features, "video")
     (of_names,), (of_clips,) = rank(by_name, by_clip, groups, groups), rank(by_clip, by_name, groups, groups)
     return float(of_names.hits(1).mean()), float(of_clips.hits(1).mean()), len(things)
 

@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -56,6 +57,7 @@ def timed(path: Path, times: list[float], time_base: Fraction = Fraction(1, 1000
     """Frames of growing brightness at `times`, seconds."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25, options={"preset": "ultrafast", "bf": "0"})
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
         stream.time_base = stream.codec_context.time_base = time_base
         for i, time in enumerate(times):
@@ -210,11 +212,11 @@ def long_video(path: Path, seconds: float, frame_rate: int = 25, size: tuple[int
 
 def _repeated(
     source: av.container.InputContainer, streams: list[av.stream.Stream], seconds: float
-) -> Iterator[av.Packet]:
+) -> Iterator[av.Packet[Any]]:
     for turn in range(int(seconds / 30)):
         source.seek(0)
         for packet in source.demux(streams):
-            if packet.pts is None or not 0 <= packet.pts * packet.time_base < 30:
+            if packet.pts is None or packet.dts is None or not 0 <= packet.pts * packet.time_base < 30:
                 continue
             shift = round(30 * turn / packet.time_base)
             packet.pts += shift

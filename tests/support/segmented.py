@@ -117,7 +117,7 @@ def still(rows: Rows) -> Rows:
 def run(
     dataset: Dataset,
     settings: Settings,
-    stages: Iterable[str] = tuple(Stage),
+    stages: Iterable[Stage] = tuple(Stage),
     one_job: bool = False,
     agreed: bool = True,
 ) -> int:

@@ -29,7 +29,7 @@ def request(number: int) -> TextRequest:
     return TextRequest(f"request {number}", prompt, {"n": number}, Sampling(max_tokens=32))
 
 
-class Ask(beam.DoFn):  # type: ignore[misc]
+class Ask(beam.DoFn):
     """Numbers of batches → one file per batch in `folder`: the process id, and the answer to each request."""
 
     def __init__(self, settings: EngineSettings, folder: str) -> None:

@@ -88,6 +88,11 @@ def fail() -> None:
     os._exit(1)
 
 
+def fail_with(child: subprocess.Popen[bytes]) -> None:
+    child.wait()
+    fail()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--uds", required=True)
@@ -114,7 +119,7 @@ def main() -> None:
     Handler.key = "another" if options.stranger else os.environ["VLLM_API_KEY"]
     name = options.serves or options.served_model_name
     Handler.models = options.models or json.dumps({"object": "list", "data": [{"id": name}]})
-    threading.Thread(target=lambda: (child.wait(), fail()), daemon=True).start()
+    threading.Thread(target=fail_with, args=(child,), daemon=True).start()
     time.sleep(options.slow)
     Server(options.uds, Handler).serve_forever()
 
