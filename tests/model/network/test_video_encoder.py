@@ -184,15 +184,26 @@ def test_activation_checkpointing_changes_nothing(clip: Path, attention: str) ->
     assert all(torch.equal(a, b) for a, b in zip(plain, outcome(encoder, pixels), strict=True))
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(2700)  # the compiler takes half a minute with a CPU to itself
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler here")
-def test_compilation_changes_nothing_beyond_rounding() -> None:
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "aot_eager",  # traces forward and backward, and compiles nothing
+        pytest.param(
+            "inductor",
+            marks=[
+                pytest.mark.long,  # the compiler takes half a minute with a CPU to itself
+                pytest.mark.timeout(2700),
+                pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler here"),
+            ],
+        ),
+    ],
+)
+def test_compilation_changes_nothing_beyond_rounding(backend: str) -> None:
     config = replace(SMALL, transformer=replace(SMALL.transformer, layers=1), frames=4)
     encoder = trained(VideoEncoder(config, 8))
     pixels = clips(2, 4, config.image_size).float()
     plain = outcome(encoder, pixels)
-    encoder.compile(fullgraph=True)
+    encoder.compile(fullgraph=True, backend=backend)
     for got, wanted in zip(outcome(encoder, pixels), plain, strict=True):
         assert difference(got, wanted) <= 2e-5 * max(1.0, wanted.abs().max().item())
 
