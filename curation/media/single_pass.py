@@ -103,6 +103,11 @@ class PassTask:
     def pieces(self) -> Path:
         return self.stored.with_name(self.stored.name + ".part")
 
+    @property
+    def share_file(self) -> Path:
+        """Where the child says how much of the range it has decoded, from 0 to 1, every second or so."""
+        return _share_file(self.stored)
+
 
 @dataclass(frozen=True)
 class LookTask:
@@ -164,7 +169,20 @@ def decode_once(
         raise
     finally:
         task.pieces.unlink(missing_ok=True)
+        task.share_file.unlink(missing_ok=True)
     return decoded
+
+
+def share_done(stored: Path) -> float:
+    """How much of the video whose stored media is being made at `stored` has been decoded, from 0 to 1."""
+    try:
+        return float(_share_file(stored).read_text())
+    except (OSError, ValueError):  # not begun, or over
+        return 0.0
+
+
+def _share_file(stored: Path) -> Path:
+    return stored.with_name(stored.name + ".share")
 
 
 def look(stored: Path, cuts: Sequence[float], duration: float, settings: MediaSettings) -> Timeline:

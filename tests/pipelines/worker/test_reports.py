@@ -17,7 +17,7 @@ from curation.engines.load import Load
 from curation.rejects import Kind, Stage
 from curation.sources.site_limits import REFUSALS, SiteRests, at_site, forget_sites
 from pipelines.worker import reports
-from pipelines.worker.progress import Tally
+from pipelines.worker.tally import Tally
 from pipelines.worker.work_items import Context
 from pipelines.worker.worker_process import WorkerProcess
 from tests.support.watching import wait_until
