@@ -104,6 +104,8 @@ def curate(
     Beam's options follow after -- (docs/deploy.md).
 
     Example: vidla curate videos.csv --dataset data/talks --set media.lines=480
+
+    Example: vidla curate videos.csv --dataset data/talks -q --log-format json --metrics-port 9464
     """
     shown = Shown(quiet, verbose, log_format, metrics_port)
     run = _run_of(wait, max_reject_rate, yes, dry_run, prices, (max_cost, max_tokens, max_hours), shown)
@@ -266,12 +268,15 @@ def _run_of(
         from pipelines.driver.budget import RunLimits
         from pipelines.driver.curate import curate as run_curate
 
-        last = None if config else last_run(Dataset(dataset))
-        asks = not {Stage.CAPTION, Stage.SUMMARIZE}.isdisjoint(stages)
-        settings = resolve(config, assignments or (), last.settings if last else None, asks_servers=asks)
-        beam_arguments = context.obj or []  # those after --
-        where = (inputs, dataset, settings, stages, beam_arguments, wait_s, max_reject_rate)
-        bounds = RunLimits(*limits, read_prices(prices))
-        raise typer.Exit(run_curate(*where, yes=yes, dry=dry_run, limits=bounds, output=shown.output(), **kind))
+        output = shown.output()
+        with output.opened():
+            last = None if config else last_run(Dataset(dataset))
+            asks = not {Stage.CAPTION, Stage.SUMMARIZE}.isdisjoint(stages)
+            settings = resolve(config, assignments or (), last.settings if last else None, asks_servers=asks)
+            beam_arguments = context.obj or []  # those after --
+            where = (inputs, dataset, settings, stages, beam_arguments, wait_s, max_reject_rate)
+            bounds = RunLimits(*limits, read_prices(prices))
+            status = run_curate(*where, yes=yes, dry=dry_run, limits=bounds, output=output, **kind)
+        raise typer.Exit(status)
 
     return run

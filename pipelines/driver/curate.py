@@ -23,7 +23,6 @@ from curation.rejects import Stage
 from curation.settings import Settings
 from curation.sources.requests import Inputs, read_inputs
 from curation.sources.targets import FetchTarget
-from curation.uris import redact
 from pipelines.driver.account import account
 from pipelines.driver.announcement import foretell, may_begin
 from pipelines.driver.budget import NO_LIMITS, RunLimits
@@ -78,8 +77,8 @@ def curate(
     Rows of older recipes of the steps in `refresh` are made again. Lists may name files below `files_under`. The same
     bytes under two ids are made once, unless `keep_duplicates`; with `prune`, what `inputs` do not name is removed.
     `yes`: do that, replace texts of served models and download again without asking. `dry`: only say what would be
-    done. `output` is where a run says what it does. Returns the exit status of the process. Raises Interrupted,
-    DatasetError, InputError, UsageError, RunnerError.
+    done. `output`, which is open, is where a run says what it does. Returns the exit status of the process. Raises
+    Interrupted, DatasetError, InputError, UsageError, RunnerError.
     """
     runner = runner_for(beam_arguments)
     if settings.download.only_where is not None:
@@ -95,7 +94,7 @@ def curate(
     if not inputs and not dataset.exists():
         raise dataset.missing()
     output, books = output or RunOutput(), None
-    with output.opened(), _telling_failures(output), _explaining_stops(), this_process:
+    with _explaining_stops(), this_process:
         asked = read_inputs(inputs, settings.download, files_under)  # makes no dataset
         if prune:
             asked = all_named(asked)
@@ -106,6 +105,7 @@ def curate(
         again = functools.partial(read_inputs, inputs, settings.download, files_under, offline=True)
         if not may_begin(dataset, settings, again, limits.prices, agreed=yes):
             typer.echo("Nothing has been done.", err=True)
+            output.event("run_ended", status=1, error="nothing has been done", books=[], rejects=[])
             return 1
         run_id = output.run_id = new_run_id()
         command = "retry" if retry is not None else "curate" if len(stages) > 1 else stages[0]
@@ -135,6 +135,7 @@ def curate(
                 books = work_in_view(run, work, output)
                 if one_job and is_described:
                     output.say("The job is described. It does its wave when it is started; nothing is made yet.")
+                    output.event("run_ended", status=0, books=[], rejects=[])
                     return 0
             if retry is not None and retry.subtitles:
                 output.note(_subtitles_line(run))
@@ -144,16 +145,6 @@ def curate(
         is_partial = retry is not None or one_job or run.budget.reached
         due = () if is_partial else stages
         return account(dataset, due, len(run.plan), max_reject_rate, output, books, asked.refused)
-
-
-@contextlib.contextmanager
-def _telling_failures(output: RunOutput) -> Iterator[None]:
-    """An event says how a run ends that fails or is stopped."""
-    try:
-        yield
-    except VidlaError as error:
-        output.event("run_ended", status=error.exit_status, error=redact(str(error)), books=[], rejects=[])
-        raise
 
 
 def _check_needs(run: Run) -> None:

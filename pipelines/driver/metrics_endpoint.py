@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from curation.engines.load import Snapshot, load
 from curation.errors import UsageError
 from pipelines.driver.stage_progress import RunProgress
+from pipelines.driver.time_left import TimeLeft
 
 PATH = "/metrics"
 CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -37,12 +38,11 @@ COUNTERS = {
 """The counters of each stage, named as Beam's."""
 
 
-def as_text(
-    now: Snapshot, counts: Mapping[tuple[str, str], int], under_way: Mapping[str, int], left_s: float | None = None
-) -> str:
-    """The metrics in the OpenMetrics text format: of servers, and by stage; `left_s` are the seconds left, if known.
+def as_text(now: Snapshot, counts: Mapping[tuple[str, str], int], under_way: Mapping[str, int], left: TimeLeft) -> str:
+    """The metrics in the OpenMetrics text format: of servers, by stage (those of `under_way`), and the time left.
 
-    >>> print(as_text(Snapshot(pending=3), {("download", "done"): 2}, {"download": 1}))  # doctest: +ELLIPSIS
+    >>> counts = {("download", "done"): 2}
+    >>> print(as_text(Snapshot(pending=3), counts, {"download": 1}, TimeLeft(60.0)))  # doctest: +ELLIPSIS
     # TYPE vidla_requests_pending gauge
     # HELP vidla_requests_pending requests to model servers without an answer yet, in flight or not
     vidla_requests_pending 3
@@ -59,9 +59,10 @@ def as_text(
         lines += [f'vidla_{name}_total{{stage="{stage}"}} {counts.get((stage, name), 0)}' for stage in under_way]
     lines += _head("items_under_way", "gauge", "items that are worked on now")
     lines += [f'vidla_items_under_way{{stage="{stage}"}} {items}' for stage, items in under_way.items()]
-    if left_s is not None:
-        lines += [*_head("time_left_seconds", "gauge", "the time that the run still takes, as estimated", "seconds")]
-        lines += [f"vidla_time_left_seconds {left_s:.0f}"]
+    lines += _head("time_left_seconds", "gauge", "the time that the run still takes, as estimated", "seconds")
+    lines += [f"vidla_time_left_seconds {left.seconds:.0f}"]
+    lines += _head("time_left_is_bound", "gauge", "1 if the run takes longer than that, nobody knows how much; else 0")
+    lines += [f"vidla_time_left_is_bound {int(not left.is_complete)}"]
     return "\n".join([*lines, "# EOF\n"])
 
 
@@ -87,10 +88,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def _progress_as_text(self) -> str:
-        left = self._progress.time_left()
         under_way = {stage.stage.value: stage.under_way.items for stage in self._progress.now()}
-        counts = self._progress.counts()
-        return as_text(load.snapshot(), counts, under_way, left.seconds if left.is_complete else None)
+        return as_text(load.snapshot(), self._progress.counts(), under_way, self._progress.time_left())
 
     def log_message(self, *_: object) -> None:
         pass

@@ -12,6 +12,9 @@ from typing import Any, TextIO
 
 import typer
 
+from curation.errors import VidlaError
+from curation.uris import redact
+
 
 @dataclass
 class RunOutput:
@@ -28,13 +31,17 @@ class RunOutput:
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[None]:
-        """Within this context, events are written."""
+        """Within this context, events are written, the last one too if the run fails."""
         if not self.events:
             yield
             return
         self._file = sys.stdout
         with contextlib.redirect_stdout(sys.stderr):
-            yield
+            try:
+                yield
+            except VidlaError as error:
+                self.event("run_ended", status=error.exit_status, error=redact(str(error)), books=[], rejects=[])
+                raise
 
     def say(self, line: str) -> None:
         """Print a result."""

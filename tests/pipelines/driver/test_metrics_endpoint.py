@@ -15,6 +15,7 @@ from curation.engines.load import Snapshot, load
 from curation.errors import UsageError
 from pipelines.driver.metrics_endpoint import COUNTERS, as_text, metrics_at
 from pipelines.driver.stage_progress import RunProgress
+from pipelines.driver.time_left import TimeLeft
 from pipelines.worker.tally import Tally
 from tests.support.begun_runs import begun_run
 from tests.support.segmented import segment_videos, settings_for
@@ -78,17 +79,17 @@ def test_counts_are_read_by_stage(progress: RunProgress, tally: Tally) -> None:
     assert samples["vidla_output_tokens_total", "caption"] == 48
     assert samples["vidla_output_tokens_total", "summarize"] == 0
     assert samples["vidla_items_under_way", "caption"] == 1
-    assert ("vidla_time_left_seconds", None) not in samples  # nobody knows yet how long texts take
+    assert samples["vidla_time_left_is_bound", None] == 1  # nobody knows yet how long texts take
 
 
 def test_the_counters_of_a_stage_are_those_of_beam() -> None:
-    samples = parsed(as_text(Snapshot(requests=3), {}, {"download": 0}, left_s=12.0))
+    samples = parsed(as_text(Snapshot(requests=3), {}, {"download": 0}, TimeLeft(12.0)))
     assert {name for name, stage in samples if stage} == {
         *(f"vidla_{name}_total" for name in COUNTERS),
         "vidla_items_under_way",
     }
     assert samples["vidla_requests_answered_total", None] == 3
-    assert samples["vidla_time_left_seconds", None] == 12
+    assert (samples["vidla_time_left_seconds", None], samples["vidla_time_left_is_bound", None]) == (12, 0)
     guide = (Path(__file__).parents[3] / "docs" / "running.md").read_text()
     assert not [name for name, _ in samples if f"`{name}`" not in guide]
 
