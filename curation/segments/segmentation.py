@@ -17,9 +17,6 @@ from curation.settings import Settings
 from curation.sources.user_files import unchanged
 from curation.subtitles.cascade import Spoken, sentences_of
 
-STORED = "stored.mp4"
-"""The name of a video's stored media in the folder in which it is made."""
-
 
 @dataclass(frozen=True)
 class Segmented:
@@ -40,7 +37,7 @@ def segment_video(download: Download, source: Path, media_uri: str, settings: Se
     spoken = sentences_of(
         download.subtitles, settings.download.subtitle_languages, settings.subtitles, download.language
     )
-    stored = scratch / STORED
+    stored = scratch / "stored.mp4"
     boundaries = sentence_boundaries(spoken.sentences)
     with unchanged(source, download.source_digest, scratch) as opened:
         decoded = decode_once(opened, boundaries, download.start, download.end, settings, stored, scratch)

@@ -16,6 +16,7 @@ from curation.settings import Settings
 from pipelines.driver.sources import bytes_to_decode
 from pipelines.driver.time_left import ShownTime, StageWork, TimeLeft, time_left
 from pipelines.worker.tally import TEXTS, LastReject, Tally, UnderWay
+from pipelines.worker.text_engines import is_served
 
 if TYPE_CHECKING:
     from pipelines.driver.run import Run
@@ -51,8 +52,8 @@ class StageProgress:
 
     @property
     def finished(self) -> float:
-        """Items that are done or rejected, and the shares of those under way where they are items of the books."""
-        return self.done + self.rejected + (self.under_way.shares if self.stage == Stage.SEGMENT else 0.0)
+        """Items that are done or rejected, and what is done of those under way."""
+        return self.done + self.rejected + self.under_way.done
 
 
 class _Base(NamedTuple):
@@ -77,6 +78,8 @@ class RunProgress:
         self._moved: dict[Stage, tuple[float, float]] = {}  # by stage, its work done when that last grew, and its time
         self._base = _bases(run, self._accounts)
         self._last_s = last_rates(run.dataset, run.settings, run.stages)
+        engines = (run.settings.captions.engine, run.settings.summaries.engine)
+        self._are_served = all(map(is_served, engines)) and Stage.CAPTION in run.stages
         self._to_download = len(run.plan.downloads)
         self._to_decode = sum(bytes_to_decode(run.state, video) for video in run.plan.segment)
         sizes = run.plan.downloads.sizes(unknown=-1)
@@ -173,10 +176,13 @@ class RunProgress:
         }
         for stage, brings in ((Stage.CAPTION, "frames"), (Stage.SUMMARIZE, "clips")):
             works[stage] = self._text_work(stage, brings, undecoded if Stage.SEGMENT in self.stages else 0.0)
-        return {
+        works = {
             stage: replace(work, busy_s=self._busy_s(stage, work.done), last_s=self._last_s.get(stage))
             for stage, work in works.items()
         }
+        if self._are_served and works[Stage.SUMMARIZE].unit_s is None:  # a clip may take about what a frame does
+            works[Stage.SUMMARIZE] = replace(works[Stage.SUMMARIZE], last_s=works[Stage.CAPTION].unit_s)
+        return works
 
     def _busy_s(self, stage: Stage, done: float) -> float:
         """The time that a stage took for what it has done: while it waits, its rate stays what it was."""
@@ -199,14 +205,15 @@ class RunProgress:
     def _text_work(self, stage: Stage, brings: str, undecoded: float | None) -> StageWork:
         """The work of a stage of texts, to which a segmented video `brings` items."""
         standing, count = self._standing(stage), self._tally.get
-        done = count(stage, UNITS[stage]) - count(stage, "reused")
-        ready = float(standing.wanted - standing.done - standing.rejected)
+        answered = self._tally.under_way(stage).done
+        done = max(0, count(stage, UNITS[stage]) - count(stage, "reused")) + answered
+        ready = max(0.0, standing.wanted - standing.done - standing.rejected - answered)
         if not undecoded:
-            return StageWork(max(0, done), ready=ready, coming=None if undecoded is None else 0.0)
+            return StageWork(done, ready=ready, coming=None if undecoded is None else 0.0)
         brought, of = count(Stage.SEGMENT, brings), count(Stage.SEGMENT, "source_bytes")
         before, size_before = self._accounts[stage].wanted, self._fetched_before[1]
         per_byte = brought / of if of else before / size_before if before and size_before else None
-        return StageWork(max(0, done), ready=ready, coming=None if per_byte is None else undecoded * per_byte)
+        return StageWork(done, ready=ready, coming=None if per_byte is None else undecoded * per_byte)
 
 
 def _bases(run: Run, accounts: Mapping[str, Account]) -> dict[Stage, _Base]:

@@ -6,23 +6,20 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from curation.dataset.dataset import Dataset
 from curation.dataset.media_paths import media_uri_of
 from curation.dataset.object_store import put
-from curation.media.single_pass import share_done
 from curation.recipes import RECIPES, Step, identity
 from curation.records import Download, Row, Segment, Timeline, Video
 from curation.rejects import Kind, Rejected, Stage
 from curation.row_digests import media_digest, segment_reject_digest, spoken_digest, tiling_digest, timeline_digest
-from curation.segments.segmentation import STORED, segment_video, segments_of, timeline_of, with_words
+from curation.segments.segmentation import segment_video, segments_of, timeline_of, with_words
 from curation.settings import Settings
 from curation.uris import path_of
 from pipelines.stages.item_rows import columns_of_video, rows_of_video, up_to_date
 from pipelines.worker.stage_work import AnyLane, StageOutput
-from pipelines.worker.tally import measured_by
 from pipelines.worker.thread_pools import ThreadPool
 from pipelines.worker.work_items import VideoItem
 from pipelines.worker.worker_process import this_process
@@ -124,8 +121,7 @@ class SegmentVideos(AnyLane):
             download, source = _source(dataset, downloads, scratch)
             media = self._media_digest(download)
             media_uri = media_uri_of(item.video_id, media)
-            with measured_by(partial(share_done, scratch / STORED)):
-                segmented = segment_video(download.record, source, media_uri, self.settings, scratch)
+            segmented = segment_video(download.record, source, media_uri, self.settings, scratch)
             put(dataset.store, media_uri, segmented.stored)
         made = StageOutput()
         made.spent.bytes = download.record.source_bytes

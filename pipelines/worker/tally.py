@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import contextvars
 import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
+
+from curation.work_done import WorkDone, watched
 
 TEXTS = "texts"  # what the stages that make them are together, where it is counted how long waves are in them
 Counts = Mapping[str, int]  # by name: "done" or "rejected", "clips", "captions"
@@ -21,17 +22,18 @@ class ItemAtWork:
 
     name: str
     begun: float
-    source_bytes: int = 0
-    share: Callable[[], float] = field(default=lambda: 0.0)  # of its work that is done, from 0 to 1
+    source_bytes: int
+    done: WorkDone
 
 
 @dataclass(frozen=True)
 class UnderWay:
-    """The items of a stage that are worked on now: their number, and the shares of their work that are done, summed,
-    also in bytes of their sources; the one that was begun first, and when (seconds since 1970)."""
+    """The items of a stage that are worked on now: their number; what is done of them, which is a share of each that is
+    decoded, and answers to those that get texts; the same share in bytes of their sources; and the one that was begun
+    first, with the time (seconds since 1970)."""
 
     items: int = 0
-    shares: float = 0.0
+    done: float = 0.0
     source_bytes: float = 0.0
     longest: str = ""
     since: float = 0.0
@@ -40,7 +42,7 @@ class UnderWay:
         first = min((each for each in (self, other) if each.items), key=lambda each: each.since, default=self)
         return UnderWay(
             self.items + other.items,
-            self.shares + other.shares,
+            self.done + other.done,
             self.source_bytes + other.source_bytes,
             first.longest,
             first.since,
@@ -54,23 +56,6 @@ class LastReject:
     name: str = ""
     why: str = ""
     at: float = 0.0
-
-
-_at_work: contextvars.ContextVar[ItemAtWork | None] = contextvars.ContextVar("at_work", default=None)
-
-
-@contextmanager
-def measured_by(share: Callable[[], float]) -> Iterator[None]:
-    """While this context lasts, `share` says how much of the item that this thread works on is done, from 0 to 1."""
-    item = _at_work.get()
-    if item is None:
-        yield
-        return
-    before, item.share = item.share, share
-    try:
-        yield
-    finally:
-        item.share = before
 
 
 class Tally:
@@ -149,16 +134,15 @@ class Tally:
     @contextmanager
     def working(self, stage: str, name: str, source_bytes: int) -> Iterator[None]:
         """Within this context, this thread works on an item of a stage."""
-        item = ItemAtWork(name, time.time(), source_bytes)
-        token = _at_work.set(item)
-        with self._lock:
-            self._at_work[stage][id(item)] = item
-        try:
-            yield
-        finally:
-            _at_work.reset(token)
+        with watched() as done:
+            item = ItemAtWork(name, time.time(), source_bytes, done)
             with self._lock:
-                del self._at_work[stage][id(item)]
+                self._at_work[stage][id(item)] = item
+            try:
+                yield
+            finally:
+                with self._lock:
+                    del self._at_work[stage][id(item)]
 
     def under_way(self, stage: str) -> UnderWay:
         """The items of a stage that are worked on now, here and in the processes that report here."""
@@ -171,8 +155,8 @@ class Tally:
             items = list(self._at_work[stage].values())
         total = UnderWay()
         for item in items:
-            share = min(1.0, item.share())
-            total += UnderWay(1, share, share * item.source_bytes, item.name, item.begun)
+            done = item.done()
+            total += UnderWay(1, done, done * item.source_bytes, item.name, item.begun)
         return total
 
     def report(self, stage: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from rich.console import Console
 from curation.dataset.books import balance
 from curation.dataset.dataset import Dataset
 from curation.rejects import Stage
+from curation.work_done import measured_by
 from pipelines.driver.progress_view import ProgressView
 from pipelines.driver.run import Run
 from pipelines.driver.stage_progress import RunProgress
@@ -122,12 +123,16 @@ def test_it_fits_the_terminal(begun: Run, width: int) -> None:
     assert ("a second" in text) == (width >= 80) and ("tokens" in text) == (width >= 80)
 
 
-def test_shares_of_items_under_way_count_as_work(begun: Run) -> None:
+def test_what_is_done_of_items_under_way_counts_as_work(begun: Run) -> None:
     tally = Tally()
     progress = RunProgress(begun, tally)
-    with tally.working(Stage.SEGMENT, "video", 1000):
-        assert progress.now()[1].under_way.items == 1
-        assert progress.now()[1].work.done == 0.0
+    with tally.working(Stage.CAPTION, "video", 0), measured_by(lambda: 3.0):
+        caption = progress.now()[2]
+        assert (caption.done, caption.work.done, caption.work.ready) == (2 * FRAMES, 3.0, FRAMES - 3)
+        assert caption.finished == 2 * FRAMES + 3
+    with tally.working(Stage.SEGMENT, "video", 1000), measured_by(lambda: 0.25):
+        assert progress.now()[1].work.done == 250.0
+    assert progress.now()[1].under_way.items == 0
 
 
 def test_elsewhere_it_is_lines_at_growing_intervals(begun: Run) -> None:
