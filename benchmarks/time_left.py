@@ -1,9 +1,9 @@
 """How near the time left comes that a run states, for three shapes of run.
 
-    python -m benchmarks.time_left VIDEO [--short 40] [--only SHAPE]
+    python -m benchmarks.time_left VIDEO [--short 40] [--only SHAPE] [--all]
 
 VIDEO is cut into pieces without encoding them again: many short ones; or three long ones, of half of it, three quarters
-and all; or short ones whose texts a server makes that needs a second for each and takes four at a time. Each shape is
+and all; or short ones whose texts a server makes that needs a second for each and takes two at a time. Each shape is
 run twice, on a new dataset and on one where an earlier run has made a few such videos. `vidla curate` runs with
 --metrics-port, and vidla_time_left_seconds is read every second. From a quarter of the run on, the error is compared
 with the whole run. On a new dataset it is at first only known what the run takes longer than: that counts as well,
@@ -81,6 +81,7 @@ def main() -> None:
     parser.add_argument("video", type=Path)
     parser.add_argument("--short", type=int, default=40)
     parser.add_argument("--only", choices=("short", "long", "texts"), action="append")
+    parser.add_argument("--all", action="store_true", help="print all that each run stated")
     arguments = parser.parse_args()
     table = Table("shape", "earlier run", "seconds", "worst error", "only a bound", "counts up for")
     with tempfile.TemporaryDirectory(prefix="vidla-benchmark-") as folder, server() as url:
@@ -95,7 +96,8 @@ def main() -> None:
                 stated = curate(all_, dataset, options)
                 figures = (f"{stated.took:.0f}", f"{stated.worst_error:.0%}", f"{stated.bound:.0%}")
                 table.add_row(shape, name, *figures, f"{stated.counting_up_s:.0f} s")
-                Console().print(f"{shape}, {name}: {', '.join(figures)}")
+                if arguments.all:
+                    Console().print([(round(at), round(left), is_bound) for at, left, is_bound in stated.by_time])
     Console().print(table)
 
 
@@ -106,8 +108,7 @@ def videos_of(shape: str, video: Path, home: Path, short: int) -> tuple[Path, Pa
         pieces = [(0.0, length / 2), (length / 5, 3 * length / 4), (0.0, length)]
         first = [(length / 3, length / 10)]
     else:
-        count = short if shape == "short" else short // 2
-        pieces = [((number * 7.0) % (length - SHORT_S), SHORT_S + number % 5) for number in range(count)]
+        pieces = [((number * 7.0) % (length - SHORT_S), SHORT_S + number % 5) for number in range(short)]
         first = [((number * 11.0 + 3) % (length - SHORT_S), SHORT_S) for number in range(3)]
     return cut(video, home / "few", first), cut(video, home / "all", pieces)
 
@@ -136,16 +137,16 @@ def server() -> Iterator[str]:
 
 def served(url: str) -> Iterator[str]:
     """Options by which a server makes all texts, with many frames of each video."""
-    engine = ("kind=openai", "model=m", f'base_urls=["{url}"]', "max_in_flight=4")
+    engine = ("kind=openai", "model=m", f'base_urls=["{url}"]', "max_in_flight=2")
     for assignment in (*(f"{t}.engine.{e}" for t in ("captions", "summaries") for e in engine), "frames.every_s=1"):
         yield from ("--set", assignment)
 
 
 def curate(videos: Path, dataset: Path, options: Sequence[str]) -> Stated:
-    """Run `vidla curate` in waves of some ten videos, and read what it states."""
+    """Run `vidla curate` in waves of five videos, and read what it states."""
     port = free_port()
     command = [sys.executable, "-m", "vidla", "curate", str(videos), "--dataset", str(dataset), "-q", *options]
-    command += ["--metrics-port", str(port), "--set", "run.wave_videos=10", "--set", "frames.keep_s=1"]
+    command += ["--metrics-port", str(port), "--set", "run.wave_videos=5", "--set", "frames.keep_s=1"]
     found: list[tuple[float, float, bool]] = []
     begun = time.monotonic()
     with subprocess.Popen(command) as run:

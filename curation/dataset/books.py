@@ -94,16 +94,14 @@ def balance(dataset: Dataset) -> Books:
 
 def accounts_of(dataset: Dataset) -> dict[str, Account]:
     """The accounts of the current books alone, by stage."""
-    return {
-        account.stage: account for account in _accounts(a.to_pylist()[0] for a in dataset.sql_each(_count_queries()))
-    }
+    rows = (answer.to_pylist()[0] for answer in dataset.sql_each(_count_queries()))
+    return {account.stage: account for account in _accounts(rows)}
 
 
 def items_by_video(dataset: Dataset, stage: Stage) -> Iterator[tuple[str, int, int]]:
     """Each video, with the number of a stage's items (frames or clips) of it, and of those that are made."""
-    query = (
-        f"select video, count(*) as wanted, count(*) filter (made) as made from ({_STAGES[stage][2]}) group by video"
-    )
+    counts = "count(*) as wanted, count(*) filter (made) as made"
+    query = f"select video, {counts} from ({_STAGES[stage][2]}) group by video"
     for batch in dataset.stream(query):
         yield from zip(*(batch[name].to_pylist() for name in ("video", "wanted", "made")), strict=True)
 

@@ -12,6 +12,7 @@ from curation.dataset.books import Books, RejectedKind, balance, rejected_kinds
 from curation.dataset.dataset import Dataset
 from curation.engines.load import load
 from curation.rejects import Stage
+from curation.storable import printable
 from pipelines.driver.run_output import RunOutput
 from pipelines.worker.worker_process import this_process
 
@@ -69,7 +70,7 @@ def reject_lines(kinds: Sequence[RejectedKind], location: str) -> Iterator[str]:
       → `vidla retry --dataset data/talks --kind timeout`
     """
     for each in kinds[:KINDS_SHOWN]:
-        example = f"{each.uri}: {each.message}"
+        example = printable(f"{each.uri}: {each.message}")
         example = example if len(example) <= EXAMPLE_CHARS else f"{example[: EXAMPLE_CHARS - 1]}…"
         yield f"Rejected at {each.stage}: {each.count:,} {each.kind}, for example {example}"
         retry = f"`vidla retry --dataset {location} --kind {each.kind}`"
@@ -100,5 +101,5 @@ def _unanswered(dataset: Dataset) -> Iterator[str]:
             continue
         query = f"select message from rejects where stage = '{stage}' order by created_at desc limit 1"
         why = "".join(f": {row['message']}" for row in dataset.sql(query).to_pylist())
-        none = f"none of the {requests} requests for {texts} was answered{why}"
+        none = f"none of the {requests} requests for {texts} was answered{printable(why)}"
         yield f"{none}; once that is mended, `vidla retry` asks for them again"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import time
 from collections import deque
@@ -19,7 +18,7 @@ from rich.text import Text
 
 from curation.engines.load import load
 from curation.sources.site_limits import resting
-from curation.storable import TEXT_CHARS
+from curation.storable import TEXT_CHARS, printable
 from curation.uris import redact
 from pipelines.driver.stage_progress import RunProgress, StageProgress, since
 from pipelines.driver.time_left import in_words
@@ -28,7 +27,6 @@ from pipelines.worker.tally import LastReject
 LIVE_INTERVAL_S = 0.5
 RATE_S = 60.0  # over which rates are measured
 LONG_S = 30.0  # for which an item has to be worked on before plain lines name it
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _COLUMNS = (("done", 0), ("rejected", 0), ("of", 46), ("a minute", 56), ("a second", 70), ("left", 36))
 """The headings after the stage, and the columns that a terminal needs for each to be shown."""
 
@@ -152,7 +150,7 @@ class LogToView(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         when = time.strftime("%H:%M:%S", time.localtime(record.created))
-        text = f"{when} {record.levelname.lower()} {_plain(redact(record.getMessage()[:TEXT_CHARS]))}"
+        text = f"{when} {record.levelname.lower()} {printable(redact(record.getMessage()[:TEXT_CHARS]))}"
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -181,18 +179,13 @@ def _longest(stages: tuple[StageProgress, ...], at_least_s: float = 0.0) -> str:
         return ""
     stage = min(busy, key=lambda each: each.under_way.since)
     seconds = since(stage.under_way.since)
-    return f"{_clock(seconds)} for {stage.stage} {_plain(stage.under_way.longest)}" if seconds >= at_least_s else ""
+    return f"{_clock(seconds)} for {stage.stage} {printable(stage.under_way.longest)}" if seconds >= at_least_s else ""
 
 
 def _last_reject(stages: tuple[StageProgress, ...]) -> str:
     found = ((stage.stage, stage.last_reject or LastReject()) for stage in stages)
     stage, reject = max(found, key=lambda each: each[1].at)
-    return f"{stage} {_plain(reject.why)} ({_plain(reject.name)})" if reject.at else ""
-
-
-def _plain(text: str) -> str:
-    """`text` from anywhere without commands to a terminal."""
-    return _CONTROL.sub(" ", text)
+    return f"{stage} {printable(reject.why)} ({printable(reject.name)})" if reject.at else ""
 
 
 def _one_line(text: str) -> Text:

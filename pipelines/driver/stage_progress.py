@@ -75,7 +75,10 @@ class RunProgress:
         self._shown = ShownTime()
         self.stages = tuple(run.stages)
         self._accounts = accounts_of(run.dataset)
-        self._moved: dict[Stage, tuple[float, float]] = {}  # by stage, its work done when that last grew, and its time
+        self._first: dict[
+            Stage, tuple[float, float]
+        ] = {}  # by stage, its work done when that was first seen, and its time
+        self._moved: dict[Stage, tuple[float, float]] = {}  # the same when it last grew
         self._base = _bases(run, self._accounts)
         self._last_s = last_rates(run.dataset, run.settings, run.stages)
         engines = (run.settings.captions.engine, run.settings.summaries.engine)
@@ -177,18 +180,25 @@ class RunProgress:
         for stage, brings in ((Stage.CAPTION, "frames"), (Stage.SUMMARIZE, "clips")):
             works[stage] = self._text_work(stage, brings, undecoded if Stage.SEGMENT in self.stages else 0.0)
         works = {
-            stage: replace(work, busy_s=self._busy_s(stage, work.done), last_s=self._last_s.get(stage))
-            for stage, work in works.items()
+            stage: replace(self._measured(stage, work), last_s=self._last_s.get(stage)) for stage, work in works.items()
         }
         if self._are_served and works[Stage.SUMMARIZE].unit_s is None:  # a clip may take about what a frame does
             works[Stage.SUMMARIZE] = replace(works[Stage.SUMMARIZE], last_s=works[Stage.CAPTION].unit_s)
         return works
 
-    def _busy_s(self, stage: Stage, done: float) -> float:
-        """The time that a stage took for what it has done: while it waits, its rate stays what it was."""
-        if done != self._moved.get(stage, (None, 0.0))[0]:
-            self._moved[stage] = done, self._tally.busy_s(stage)
-        return self._moved[stage][1]
+    def _measured(self, stage: Stage, work: StageWork) -> StageWork:
+        """The work of a stage with the time that it took, up to when it last got on: a stage that waits keeps its rate.
+
+        Once there is as much to measure again, the first of it is left out: a stage is slow to start.
+        """
+        now = (work.done, self._tally.busy_s(stage))
+        if work.done != self._moved.get(stage, (None, 0.0))[0]:
+            self._moved[stage] = now
+        done, busy_s = self._moved[stage]
+        first, first_s = self._first.setdefault(stage, now) if work.done else (0.0, 0.0)
+        if done - first >= first:
+            done, busy_s = done - first, busy_s - first_s
+        return replace(work, done=done, busy_s=busy_s)
 
     def _bytes_to_come(self, downloads: int) -> float | None:
         """The bytes that so many downloads bring; None if no size is known yet."""
