@@ -9,10 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from curation.dataset.books import Account, accounts_of, items_by_video
-from curation.dataset.commits import recent_commits
-from curation.dataset.dataset import Dataset
 from curation.rejects import Stage
-from curation.settings import Settings
+from pipelines.driver.last_rates import UNITS, last_rates
 from pipelines.driver.sources import bytes_to_decode
 from pipelines.driver.time_left import ShownTime, StageWork, TimeLeft, time_left
 from pipelines.worker.tally import TEXTS, LastReject, Tally, UnderWay
@@ -20,15 +18,6 @@ from pipelines.worker.text_engines import is_served
 
 if TYPE_CHECKING:
     from pipelines.driver.run import Run
-
-COMMITS_READ = 500  # the latest ones, in which the rates of the last run are found
-UNITS: Mapping[str, str] = {
-    Stage.DOWNLOAD: "done",
-    Stage.SEGMENT: "source_bytes",
-    Stage.CAPTION: "captions",
-    Stage.SUMMARIZE: "clips",
-}
-"""By stage, the count that its work is measured in."""
 
 
 @dataclass(frozen=True)
@@ -251,38 +240,6 @@ def _bases(run: Run, accounts: Mapping[str, Account]) -> dict[Stage, _Base]:
 
 def _without(account: Account, wanted: int, made: int, rejected: int) -> _Base:
     return _Base(account.wanted - wanted, account.made - made, max(0, account.rejected - rejected))
-
-
-def last_rates(dataset: Dataset, settings: Settings, stages: Sequence[Stage]) -> dict[str, float]:
-    """Seconds that a unit of work took in the latest run that did some of it, by stage, as its commits record.
-
-    A stage of texts that had another model then is left out.
-    """
-    spent: dict[str, tuple[str, float, int]] = {}  # by stage: the run, seconds, units
-    made_by: Mapping[str, object] = {}
-    wanted = {Stage.CAPTION: settings.captions.engine, Stage.SUMMARIZE: settings.summaries.engine}
-    for _, record in recent_commits(dataset, COMMITS_READ):
-        if record["kind"] == "open":
-            made_by = record.get("about", {}).get("settings", {})
-            continue
-        outcome, stage = record.get("outcome", {}), next((s for s in stages if s in record["token"].split(":")), None)
-        units = outcome.get("counts", {}).get(UNITS[stage], 0) if stage else 0
-        if stage is None or not outcome.get("seconds") or not units:
-            continue
-        if stage in wanted and not _is_same_model(made_by, stage, wanted[stage].kind, wanted[stage].model):
-            spent.pop(stage, None)
-            continue
-        run, seconds, before = spent.get(stage, ("", 0.0, 0))
-        if run != record["run_id"]:
-            seconds, before = 0.0, 0
-        spent[stage] = record["run_id"], seconds + outcome["seconds"], before + units
-    return {stage: seconds / units for stage, (_, seconds, units) in spent.items()}
-
-
-def _is_same_model(made_by: Mapping[str, object], stage: Stage, kind: str, model: str | None) -> bool:
-    texts = made_by.get("captions" if stage == Stage.CAPTION else "summaries")
-    engine = texts.get("engine") if isinstance(texts, dict) else None
-    return isinstance(engine, dict) and (engine.get("kind"), engine.get("model")) == (kind, model)
 
 
 def since(seconds_since_1970: float) -> float:
