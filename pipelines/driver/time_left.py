@@ -7,11 +7,11 @@ wave's media is made while the texts of those before it are.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 LAST_RUN_SHARE = 0.05  # of a stage's work, as which the last run's rate counts beside this run's own
-RISE_S = 60.0  # the time shown rises at most once in so many seconds,
+RISE_S = 60.0  # after as many seconds of a run, the time shown rises at most once in as many,
 RISE = 0.1  # and only if the estimate is higher by this share of it
 
 
@@ -79,26 +79,31 @@ def time_left(media: Sequence[StageWork], texts: Sequence[StageWork], waves: int
 
 @dataclass(frozen=True)
 class ShownTime:
-    """The time left as it is shown: it falls with the estimate, and rises seldom, so that it never counts up.
+    """The time left as it is shown: it falls with the estimate, and rises seldom, so that it never counts up for long.
 
-    `rose_at` is the time of the latest rise, on the clock of the caller.
+    In the first minute, while rates settle, any considerable rise is shown. `began`, and `rose_at`, the time of the
+    latest rise, are on the clock of the caller.
     """
 
     left: TimeLeft | None = None
+    began: float = 0.0
     rose_at: float = -inf
 
     def after(self, estimate: TimeLeft, now: float) -> ShownTime:
         """What to show at the time `now`, in seconds, with a new estimate.
 
-        >>> shown = ShownTime().after(TimeLeft(100.0), 0.0).after(TimeLeft(90.0), 10.0)
-        >>> [shown.after(TimeLeft(seconds), now).left.seconds for seconds, now in ((95.0, 99.0), (120.0, 30.0))]
+        >>> shown = ShownTime().after(TimeLeft(100.0), 0.0).after(TimeLeft(90.0), 100.0)
+        >>> [shown.after(TimeLeft(seconds), 110.0).left.seconds for seconds in (95.0, 120.0)]
         [90.0, 120.0]
         """
         before = self.left
-        if before is not None and estimate.is_complete == before.is_complete and estimate.seconds > before.seconds:
-            is_rise = estimate.seconds > (1 + RISE) * before.seconds and now - self.rose_at >= RISE_S
-            return ShownTime(estimate, now) if is_rise else self
-        return ShownTime(estimate, self.rose_at)
+        if before is None:
+            return ShownTime(estimate, now)
+        if estimate.is_complete == before.is_complete and estimate.seconds > before.seconds:
+            may_rise = now - self.began < RISE_S or now - self.rose_at >= RISE_S
+            is_rise = may_rise and estimate.seconds > (1 + RISE) * before.seconds
+            return replace(self, left=estimate, rose_at=now) if is_rise else self
+        return replace(self, left=estimate)
 
 
 def in_words(seconds: float) -> str:

@@ -55,7 +55,8 @@ def test_the_latest_run_counts_if_it_had_the_same_model(tmp_path: Path) -> None:
     commit(dataset, "run-1", 60.0, [60.0])
     commit(dataset, "run-2", 30.0, [60.0])
     assert rate(dataset) == pytest.approx(10.0)
-    served = resolve(None, ["captions.engine.kind=openai", "captions.engine.model=m"])
+    urls = 'captions.engine.base_urls=["http://127.0.0.1:9/v1"]'
+    served = resolve(None, ["captions.engine.kind=openai", "captions.engine.model=m", urls])
     assert rate(dataset, served) is None
     commit(dataset, "run-3", 90.0, [60.0], served)
     assert rate(dataset) is None
