@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class StageProgress:
     """A stage as it stands: the books' items, and its rates since the run began are in `work`.
 
-    `bytes`, `input_tokens` and `output_tokens` are those of this run.
+    `bytes` (of source media) and `output_tokens` are those of this run.
     """
 
     stage: Stage
@@ -33,7 +33,6 @@ class StageProgress:
     rejected: int
     wanted: int
     bytes: float
-    input_tokens: int
     output_tokens: int
     work: StageWork
     under_way: UnderWay
@@ -64,10 +63,9 @@ class RunProgress:
         self._shown = ShownTime()
         self.stages = tuple(run.stages)
         self._accounts = accounts_of(run.dataset)
-        self._first: dict[
-            Stage, tuple[float, float]
-        ] = {}  # by stage, its work done when that was first seen, and its time
-        self._moved: dict[Stage, tuple[float, float]] = {}  # the same when it last grew
+        # By stage, its work done and the time that it took: when some was first done, and when it last grew.
+        self._first: dict[Stage, tuple[float, float]] = {}
+        self._moved: dict[Stage, tuple[float, float]] = {}
         self._base = _bases(run, self._accounts)
         self._last_s = last_rates(run.dataset, run.settings, run.stages)
         engines = (run.settings.captions.engine, run.settings.summaries.engine)
@@ -122,17 +120,22 @@ class RunProgress:
         return min(1.0, self._tally.busy_s(TEXTS) / stages) if stages else 1.0
 
     def _stage(self, stage: Stage, work: StageWork) -> StageProgress:
-        counted = {name: self._tally.get(stage, name) for name in ("bytes", "input_tokens", "output_tokens")}
-        under_way = self._tally.under_way(stage)
+        under_way, count = self._tally.under_way(stage), self._tally.get
         wanted, done, rejected, _ = self._standing(stage)
         if self._final is not None:
             account, under_way = self._final[stage], UnderWay()
             wanted, done, rejected = account.wanted, account.made, account.rejected
-        subject = self._accounts[stage].subject
-        counted["bytes"] += under_way.source_bytes  # type: ignore[assignment]
-        last = self._tally.last_reject(stage)
         return StageProgress(
-            stage, subject, done, rejected, wanted, work=work, under_way=under_way, last_reject=last, **counted
+            stage=stage,
+            subject=self._accounts[stage].subject,
+            done=done,
+            rejected=rejected,
+            wanted=wanted,
+            bytes=count(stage, "bytes") + under_way.source_bytes,
+            output_tokens=count(stage, "output_tokens"),
+            work=work,
+            under_way=under_way,
+            last_reject=self._tally.last_reject(stage),
         )
 
     def _standing(self, stage: Stage) -> _Base:
