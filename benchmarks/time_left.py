@@ -106,7 +106,7 @@ def videos_of(shape: str, video: Path, home: Path, short: int) -> tuple[Path, Pa
     length = float(ffmpeg.probe(str(video))["format"]["duration"])
     if shape == "long":
         pieces = [(0.0, length / 2), (length / 5, 3 * length / 4), (0.0, length)]
-        first = [(length / 3, length / 10)]
+        first = [(number * length / 5, length / 10) for number in range(1, 4)]
     else:
         pieces = [((number * 7.0) % (length - SHORT_S), SHORT_S + number % 5) for number in range(short)]
         first = [((number * 11.0 + 3) % (length - SHORT_S), SHORT_S) for number in range(3)]

@@ -22,6 +22,7 @@ from curation.storable import TEXT_CHARS, printable
 from curation.uris import redact
 from pipelines.driver.stage_progress import RunProgress, StageProgress, since
 from pipelines.driver.time_left import in_words
+from pipelines.worker.logs import subject
 from pipelines.worker.tally import LastReject
 
 LIVE_INTERVAL_S = 0.5
@@ -150,7 +151,9 @@ class LogToView(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         when = time.strftime("%H:%M:%S", time.localtime(record.created))
-        text = f"{when} {record.levelname.lower()} {printable(redact(record.getMessage()[:TEXT_CHARS]))}"
+        about = f"{of}: " if (of := subject.get()) else ""
+        message = printable(redact(f"{about}{record.getMessage()[:TEXT_CHARS]}"))
+        text = f"{when} {record.levelname.lower()} {message}"
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
