@@ -12,6 +12,7 @@ from curation.dataset.dataset import Dataset
 from curation.rejects import Stage
 from curation.settings import Settings
 
+SHORT_S = 120.0  # less than which a stage took in a short run: by the clock, most of that may be starting
 COMMITS_READ = 500  # the latest ones, in which the rates of the last run are found
 UNITS: Mapping[str, str] = {
     Stage.DOWNLOAD: "done",
@@ -38,7 +39,7 @@ class _Spent:
         return _Spent(record["run_id"], before.seconds + outcome["seconds"], counts)
 
 
-def last_rates(dataset: Dataset, settings: Settings, stages: Sequence[Stage]) -> dict[str, float]:
+def last_rates(dataset: Dataset, settings: Settings, stages: Sequence[Stage]) -> dict[Stage, float]:
     """Seconds that a unit of work took in the latest run that did some of it, by stage.
 
     A stage of texts that had another model then is left out.
@@ -57,33 +58,27 @@ def last_rates(dataset: Dataset, settings: Settings, stages: Sequence[Stage]) ->
             spent.pop(stage, None)
         else:
             spent[stage] = spent.get(stage, _Spent("")).with_commit(record)
-    by_item = dict(_rates_by_item(dataset, spent))
     by_clock = {stage: of.seconds / of.counts[UNITS[stage]] for stage, of in spent.items()}
-    return {stage: min(rate, by_item.get(stage, rate)) for stage, rate in by_clock.items()}
+    short = {stage: of for stage, of in spent.items() if of.seconds < SHORT_S}
+    return by_clock | {stage: min(rate, by_clock[stage]) for stage, rate in _rates_by_item(dataset, short)}
 
 
 _USAGE = """
-    select
-        stage, run_id, sum(seconds) - max(seconds) as seconds, count(*) - 1 as items,
-        (sum(bytes) - arg_max(bytes, seconds))::double as bytes,
-        (sum(requests) - arg_max(requests, seconds))::double as requests
-    from usage group by stage, run_id having count(*) > 1"""
+    select stage, run_id, quantile_disc(seconds / units, 0.25) as rate
+    from (
+        select *, case stage when 'download' then 1 when 'segment' then bytes else requests end as units from usage
+    ) as usage
+    where units > 0 group by usage.stage, run_id"""
 
 
 def _rates_by_item(dataset: Dataset, spent: Mapping[Stage, _Spent]) -> Iterator[tuple[Stage, float]]:
-    """The same by the times of the items, one after the other and without the slowest.
-
-    In a short run that is nearer: by the clock, most of it is starting, and so is the time of its slowest item.
-    """
+    """The same by the times of the faster items: for short runs, whose first items wait for a model to be loaded."""
     for row in dataset.sql(_USAGE).to_pylist() if spent else ():
         stage = Stage(row["stage"])
-        if stage not in spent or spent[stage].run_id != row["run_id"]:
-            continue
-        units = {Stage.DOWNLOAD: row["items"], Stage.SEGMENT: row["bytes"]}.get(stage, row["requests"])
-        counts = spent[stage].counts
-        a_unit = counts["requests"] / counts[UNITS[stage]] if stage in (Stage.CAPTION, Stage.SUMMARIZE) else 1.0
-        if units and a_unit:
-            yield stage, a_unit * row["seconds"] / units
+        if stage in spent and spent[stage].run_id == row["run_id"]:
+            counts = spent[stage].counts
+            is_text = stage in (Stage.CAPTION, Stage.SUMMARIZE)
+            yield stage, row["rate"] * (counts["requests"] / counts[UNITS[stage]] if is_text else 1.0)
 
 
 def _is_same_model(made_by: Mapping[str, object], stage: Stage, kind: str, model: str | None) -> bool:

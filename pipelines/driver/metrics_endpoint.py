@@ -42,7 +42,7 @@ def as_text(now: Snapshot, counts: Mapping[tuple[str, str], int], under_way: Map
     """The metrics in the OpenMetrics text format: of servers, by stage (those of `under_way`), and the time left.
 
     >>> counts = {("download", "done"): 2}
-    >>> print(as_text(Snapshot(pending=3), counts, {"download": 1}, TimeLeft(60.0)))  # doctest: +ELLIPSIS
+    >>> print(as_text(Snapshot(pending=3), counts, {"download": 1}, TimeLeft(60.0)), end="")  # doctest: +ELLIPSIS
     # TYPE vidla_requests_pending gauge
     # HELP vidla_requests_pending requests to model servers without an answer yet, in flight or not
     vidla_requests_pending 3

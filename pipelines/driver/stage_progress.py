@@ -171,24 +171,25 @@ class RunProgress:
         }
         for stage, brings in ((Stage.CAPTION, "frames"), (Stage.SUMMARIZE, "clips")):
             works[stage] = self._text_work(stage, brings, undecoded if Stage.SEGMENT in self.stages else 0.0)
-        works = {
-            stage: replace(self._measured(stage, work), last_s=self._last_s.get(stage)) for stage, work in works.items()
-        }
-        if self._are_served and works[Stage.SUMMARIZE].unit_s is None:  # a clip may take about what a frame does
-            works[Stage.SUMMARIZE] = replace(works[Stage.SUMMARIZE], last_s=works[Stage.CAPTION].unit_s)
+        last_s = dict(self._last_s)
+        for stage in Stage:
+            works[stage] = self._measured(stage, replace(works[stage], last_s=last_s.get(stage)))
+            if stage == Stage.CAPTION and self._are_served and (unit_s := works[stage].unit_s):
+                last_s.setdefault(Stage.SUMMARIZE, unit_s)  # a clip may take about what a frame does
         return works
 
     def _measured(self, stage: Stage, work: StageWork) -> StageWork:
         """The work of a stage with the time that it took, up to when it last got on: a stage that waits keeps its rate.
 
-        Once there is as much to measure again, the first of it is left out: a stage is slow to start.
+        The first of it is left out, since a stage is slow to start; without a rate to begin with, once there is as much
+        to measure again.
         """
         now = (work.done, self._tally.busy_s(stage))
         if work.done != self._moved.get(stage, (None, 0.0))[0]:
             self._moved[stage] = now
         done, busy_s = self._moved[stage]
         first, first_s = self._first.setdefault(stage, now) if work.done else (0.0, 0.0)
-        if done - first >= first:
+        if done - first >= first or work.last_s is not None:
             done, busy_s = done - first, busy_s - first_s
         return replace(work, done=done, busy_s=busy_s)
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
-LAST_RUN_SHARE = 0.05  # of a stage's work, as which the last run's rate counts beside this run's own
+LAST_RUN_SHARE = 0.1  # of a stage's work, as which the last run's rate counts beside this run's own
 RISE_S = 60.0  # after as many seconds of a run, the time shown rises at most once in as many,
 RISE = 0.1  # and only if the estimate is higher by this share of it
 

@@ -40,7 +40,7 @@ _RESTS = "rests"
 
 def _stage_of(token: str) -> str:
     """
-    >>> _stage_of("20260101T000000-abcd:3:caption:2")
+    >>> str(_stage_of("20260101T000000-abcd:3:caption:2"))
     'caption'
     """
     return next((stage for stage in Stage if stage in token.split(":")), "")

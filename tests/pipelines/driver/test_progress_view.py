@@ -128,8 +128,9 @@ def test_what_is_done_of_items_under_way_counts_as_work(begun: Run) -> None:
     progress = RunProgress(begun, tally)
     with tally.working(Stage.CAPTION, "video", 0), measured_by(lambda: 3.0):
         caption = progress.now()[2]
-        assert (caption.done, caption.work.done, caption.work.ready) == (2 * FRAMES, 3.0, FRAMES - 3)
-        assert caption.finished == 2 * FRAMES + 3
+        assert (caption.done, caption.finished, caption.work.ready) == (2 * FRAMES, 2 * FRAMES + 3, FRAMES - 3)
+        tally.add(Stage.CAPTION, "captions")
+        assert progress.now()[2].work.done == 1.0  # after the first three
     with tally.working(Stage.SEGMENT, "video", 1000), measured_by(lambda: 0.25):
         assert progress.now()[1].work.done == 250.0
     assert progress.now()[1].under_way.items == 0

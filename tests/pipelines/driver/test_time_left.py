@@ -129,7 +129,7 @@ def test_what_is_not_known_is_said() -> None:
 
 def test_the_last_run_counts_little_once_this_one_has_rates() -> None:
     assert StageWork(ready=100, last_s=3.0).unit_s == pytest.approx(3.0)
-    assert StageWork(done=50, busy_s=50, ready=50, last_s=3.0).unit_s == pytest.approx((50 + 5 * 3) / 55)
+    assert StageWork(done=50, busy_s=50, ready=50, last_s=3.0).unit_s == pytest.approx((50 + 10 * 3) / 60)
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(3, "5 s"), (89, "90 s"), (91, "2 min"), (7190, "2 h 0 min")])
