@@ -35,7 +35,7 @@ def test_parts_add_up() -> None:
 
 @pytest.mark.slow
 def test_the_share_of_a_video_that_is_decoded_is_known_meanwhile(tmp_path: Path) -> None:
-    video = make_video(tmp_path / "long.mp4", 40, size="1280x720", rate=25)
+    video = make_video(tmp_path / "long.mp4", 16, size="1280x720", rate=25)
     seen, over = list[float](), threading.Event()
     with watched() as done:
 
