@@ -7,10 +7,12 @@ playlists, names of files, messages of rejects.
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 TEXT_CHARS = 100_000  # of one text from a site, or in a cell of a list
 NESTING = 64  # levels of lists and objects inside each other
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 INT64 = range(-(2**63), 2**63)
 
 
@@ -32,6 +34,15 @@ def text(value: str, limit: int | None = None) -> str:
     except UnicodeEncodeError:
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return value
+
+
+def printable(value: str) -> str:
+    r"""`value` from anywhere without commands to a terminal, in one line.
+
+    >>> printable("\x1b[2J two\nlines")
+    ' [2J two lines'
+    """
+    return _CONTROL.sub(" ", value)
 
 
 def tree(value: Any, levels: int = NESTING) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,8 @@ from rich import box
 from rich.console import Console
 from rich.markup import escape as escape_markup
 from rich.table import Table
+
+from curation.storable import printable
 
 PLAIN_INTERVAL_S = 5.0
 PIPED_WIDTH = 160  # columns, where the output is not a terminal
@@ -46,7 +47,7 @@ def escape(text: str) -> str:
 
 def plain(text: str) -> str:
     """`text` from anywhere without commands to a terminal."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", text)
+    return printable(text)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -15,15 +15,44 @@ from vidla.options import (
     ConfigOption,
     DatasetOption,
     DryRunOption,
+    LogFormatOption,
     MaxCostOption,
     MaxHoursOption,
     MaxTokensOption,
+    MetricsPortOption,
     PricesOption,
+    QuietOption,
     RejectRateOption,
     SetOption,
+    VerboseOption,
     WaitOption,
     YesOption,
 )
+
+if TYPE_CHECKING:
+    from pipelines.driver.run_output import RunOutput
+
+LOG_FORMATS = ("text", "json")
+
+
+class Shown(NamedTuple):
+    """What a run shows of itself, as the options say."""
+
+    quiet: bool
+    verbose: bool
+    log_format: str
+    metrics_port: int | None
+
+    def output(self) -> RunOutput:
+        """Raises UsageError."""
+        from pipelines.driver.run_output import RunOutput
+
+        if self.quiet and self.verbose:
+            raise UsageError("-q prints less and -v prints more: leave out one of them")
+        if self.log_format not in LOG_FORMATS:
+            raise UsageError(f"no --log-format is called '{self.log_format}'; there are {', '.join(LOG_FORMATS)}")
+        metrics = None if self.metrics_port is None else f"127.0.0.1:{self.metrics_port}"
+        return RunOutput(self.quiet, self.verbose, events=self.log_format == "json", metrics=metrics)
 
 
 def curate(
@@ -42,6 +71,10 @@ def curate(
     max_cost: MaxCostOption = None,
     max_tokens: MaxTokensOption = None,
     max_hours: MaxHoursOption = None,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+    log_format: LogFormatOption = "text",
+    metrics_port: MetricsPortOption = None,
     refresh: Annotated[
         list[Step] | None,
         typer.Option(
@@ -71,8 +104,11 @@ def curate(
     Beam's options follow after -- (docs/deploy.md).
 
     Example: vidla curate videos.csv --dataset data/talks --set media.lines=480
+
+    Example: vidla curate videos.csv --dataset data/talks -q --log-format json --metrics-port 9464
     """
-    run = _run_of(wait, max_reject_rate, yes, dry_run, prices, (max_cost, max_tokens, max_hours))
+    shown = Shown(quiet, verbose, log_format, metrics_port)
+    run = _run_of(wait, max_reject_rate, yes, dry_run, prices, (max_cost, max_tokens, max_hours), shown)
     run(
         context,
         tuple(Stage),
@@ -104,8 +140,13 @@ def _stage_command(stage: Stage, does: str, reads: str) -> Callable[..., None]:
         max_cost: MaxCostOption = None,
         max_tokens: MaxTokensOption = None,
         max_hours: MaxHoursOption = None,
+        quiet: QuietOption = False,
+        verbose: VerboseOption = False,
+        log_format: LogFormatOption = "text",
+        metrics_port: MetricsPortOption = None,
     ) -> None:
-        run = _run_of(wait, max_reject_rate, yes, dry_run, prices, (max_cost, max_tokens, max_hours))
+        shown = Shown(quiet, verbose, log_format, metrics_port)
+        run = _run_of(wait, max_reject_rate, yes, dry_run, prices, (max_cost, max_tokens, max_hours), shown)
         run(context, (stage,), dataset, config, assignments)
 
     scope, example = f"Runs this stage alone, on the {reads} of the dataset.", f"vidla {stage} --dataset data/talks"
@@ -145,6 +186,10 @@ def retry(
     max_cost: MaxCostOption = None,
     max_tokens: MaxTokensOption = None,
     max_hours: MaxHoursOption = None,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+    log_format: LogFormatOption = "text",
+    metrics_port: MetricsPortOption = None,
 ) -> None:
     """Try rejected work again where a retry can help, or where --kind or --force says so.
 
@@ -160,7 +205,8 @@ def retry(
     if subtitles and (kind or force):
         raise UsageError("--subtitles tries no rejects again: leave out --kind and --force")
     retried = Retry(kind, force, _keys_of(dataset, url) if url else None, subtitles)
-    run = _run_of(wait, max_reject_rate, yes, dry_run, prices, (max_cost, max_tokens, max_hours))
+    shown = Shown(quiet, verbose, log_format, metrics_port)
+    run = _run_of(wait, max_reject_rate, yes, dry_run, prices, (max_cost, max_tokens, max_hours), shown)
     run(context, tuple(Stage), dataset, config, assignments, retry=retried)
 
 
@@ -202,6 +248,7 @@ def _run_of(
     dry_run: bool,
     prices: Path | None,
     limits: tuple[float | None, int | None, float | None],
+    shown: Shown,
 ) -> Callable[..., None]:
     """The function that runs stages with the options that all these commands have, and exits with the run's status."""
 
@@ -221,12 +268,15 @@ def _run_of(
         from pipelines.driver.budget import RunLimits
         from pipelines.driver.curate import curate as run_curate
 
-        last = None if config else last_run(Dataset(dataset))
-        asks = not {Stage.CAPTION, Stage.SUMMARIZE}.isdisjoint(stages)
-        settings = resolve(config, assignments or (), last.settings if last else None, asks_servers=asks)
-        beam_arguments = context.obj or []  # those after --
-        where = (inputs, dataset, settings, stages, beam_arguments, wait_s, max_reject_rate)
-        bounds = RunLimits(*limits, read_prices(prices))
-        raise typer.Exit(run_curate(*where, yes=yes, dry=dry_run, limits=bounds, **kind))
+        output = shown.output()
+        with output.opened():
+            last = None if config else last_run(Dataset(dataset))
+            asks = not {Stage.CAPTION, Stage.SUMMARIZE}.isdisjoint(stages)
+            settings = resolve(config, assignments or (), last.settings if last else None, asks_servers=asks)
+            beam_arguments = context.obj or []  # those after --
+            where = (inputs, dataset, settings, stages, beam_arguments, wait_s, max_reject_rate)
+            bounds = RunLimits(*limits, read_prices(prices))
+            status = run_curate(*where, yes=yes, dry=dry_run, limits=bounds, output=output, **kind)
+        raise typer.Exit(status)
 
     return run

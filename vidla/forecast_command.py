@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from curation.dataset.dataset import Dataset
 from curation.errors import UsageError
-from curation.forecast import Figure, Forecast, Target, as_json, assumed, measure
+from curation.forecast import Figure, Forecast, Sample, Target, as_json, assumed, measure
 from curation.forecast import plan as make_plan
-from curation.prices import RUNNERS, TEXT_STAGES, read_prices
+from curation.prices import RUNNERS, TEXT_STAGES, Prices, read_prices
 from curation.rejects import Stage
 from curation.settings import resolve
 from vidla.console import new_table, wide_console
 from vidla.options import PricesOption
 
 DAYS = 30.0
+BOUNDS_WIDTH = 78  # columns that the table takes with the bounds of its figures
 
 
 def plan(
@@ -62,32 +65,55 @@ def plan(
     if json_:
         typer.echo(json.dumps(as_json(sample, target, costs, forecast)))
         return
-    console = wide_console()
+    show_plan(wide_console(), sample, target, costs, forecast)
+
+
+def show_plan(console: Console, sample: Sample, target: Target, prices: Prices, forecast: Forecast) -> None:
+    """Print a plan, in the columns that there are: below BOUNDS_WIDTH, the table is without bounds."""
     f = forecast.figures
-    console.print(
-        f"{videos:,} requested videos, {short(f['videos'])} of them curated, {short(f['clips'])} clips; estimated from "
-        f"{sample.count:,} requests, with 90% intervals in brackets",
-        highlight=False,
+    _print(
+        console,
+        f"{target.videos:,} requested videos, {short(f['videos'])} of them curated, {short(f['clips'])} clips; "
+        f"estimated from {sample.count:,} requests, with 90% intervals in brackets, or below a figure",
     )
-    console.print(_stages(forecast, costs.currency))
-    for line in _totals(forecast, costs.currency):
-        console.print(line, highlight=False, soft_wrap=True)
-    for heading, lines in (("Bottlenecks", forecast.bottlenecks), ("Assumed", assumed(sample, target, costs))):
+    console.print(_stages(forecast, prices.currency, _cell if console.width >= BOUNDS_WIDTH else _value))
+    for line in _totals(forecast, prices.currency):
+        _print(console, line, indent=10)
+    for heading, lines in (("Bottlenecks", forecast.bottlenecks), ("Assumed", assumed(sample, target, prices))):
         console.print(f"[bold]{heading}[/]")
         for line in lines:
-            console.print(f"- {line}", highlight=False, soft_wrap=True, markup=False)
+            _print(console, f"- {line}", indent=2)
 
 
-def _stages(forecast: Forecast, currency: str) -> Table:
-    f = forecast.figures
-    table = new_table("stage", "machines", "machine-hours", "servers", "server-hours", *RUNNERS, numbers=6)
-    for stage in Stage:
-        servers = [short(f[f"{stage}.{name}"]) if stage in TEXT_STAGES else "–" for name in ("servers", "server_hours")]
-        hours = [short(f[f"{stage}.{name}"]) for name in ("machines", "machine_hours")]
-        table.add_row(stage, *hours, *servers, *(short(f[f"{runner}.{stage}.money"]) for runner in RUNNERS))
-    money = [f"{short(f[f'{runner}.money'])} {currency}" for runner in RUNNERS]
-    table.add_row("all", short(f["machines"]), short(f["machine_hours"]), "", "", *money)
+def _print(console: Console, line: str, indent: int = 0) -> None:
+    """Print a line, in as many as the terminal needs; those after the first begin further right."""
+    folded = textwrap.fill(line, console.width, subsequent_indent=" " * indent, break_on_hyphens=False)
+    console.print(folded, highlight=False, soft_wrap=True, markup=False)
+
+
+def _stages(forecast: Forecast, currency: str, cell: Callable[[Figure], str]) -> Table:
+    """A row for each figure, a column for each stage and one for all."""
+    f, stages = forecast.figures, tuple(Stage)
+    table = new_table("", *stages, "all", numbers=len(stages) + 1)
+    table.padding = (0, 2, 0, 0)
+    for heading, name in (("machines", "machines"), ("machine\nhours", "machine_hours")):
+        table.add_row(heading, *(cell(f[f"{stage}.{name}"]) for stage in stages), cell(f[name]))
+    for heading, name in (("servers", "servers"), ("server\nhours", "server_hours")):
+        table.add_row(heading, *(cell(f[f"{s}.{name}"]) if s in TEXT_STAGES else "–" for s in stages), "")
+    for runner in RUNNERS:
+        money = [cell(f[f"{runner}.{stage}.money"]) for stage in stages]
+        table.add_row(f"{runner},\n{currency}", *money, cell(f[f"{runner}.money"]))
     return table
+
+
+def _cell(figure: Figure) -> str:
+    """A figure, and its bounds in a line below."""
+    value, low, high = (_digits(v) for v in (figure.value, figure.low, figure.high))
+    return value if low == high == value else f"{value}\n{low}–{high}"
+
+
+def _value(figure: Figure) -> str:
+    return _digits(figure.value)
 
 
 def _totals(forecast: Forecast, currency: str) -> Iterator[str]:
@@ -115,4 +141,4 @@ def _digits(value: float) -> str:
     for size, name in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if value >= size:
             return f"{value / (1e3 if name == 'k' else size):.3g}{name}"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}" if value >= 0.1 or not value else f"{value:.2g}"

@@ -34,6 +34,24 @@ YesOption = Annotated[
     bool,
     typer.Option("--yes", help="do not ask before texts of a served model are replaced or videos downloaded again"),
 ]
+QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="print nothing but errors")]
+VerboseOption = Annotated[bool, typer.Option("-v", "--verbose", help="print what is logged, too")]
+LogFormatOption = Annotated[
+    str,
+    typer.Option(
+        "--log-format", metavar="FORMAT", help="text; or json: one JSON line per event on stdout (docs/running.md)"
+    ),
+]
+MetricsPortOption = Annotated[
+    int | None,
+    typer.Option(
+        "--metrics-port",
+        metavar="PORT",
+        min=1,
+        max=65535,
+        help="answer http://127.0.0.1:PORT/metrics while it runs, in OpenMetrics",
+    ),
+]
 PricesOption = Annotated[
     Path | None, typer.Option("--prices", metavar="FILE", help="TOML with your prices, like docs/prices.toml")
 ]

@@ -6,7 +6,7 @@ do not meet `download.only_where`. Between the commits of a redo, some rows are 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,21 +64,62 @@ class Books:
         return [*map(str, self.accounts), *self.notes, *self.outdated]
 
 
+@dataclass(frozen=True)
+class RejectedKind:
+    """The items that the books count as rejected at a stage for one kind of reason, with one of them as an example.
+
+    `retryable`: whether a retry can help with any of them.
+    """
+
+    stage: str
+    kind: str
+    count: int
+    retryable: bool
+    uri: str
+    message: str
+
+
 def balance(dataset: Dataset) -> Books:
     """The current books of `dataset`."""
     # One by one: a single query would hold all its lookups in memory at once.
-    counts = [_count_query(stage, items) for stage, (_, _, items) in _STAGES.items()]
-    answers = dataset.sql_each([*counts, *_STRAY_QUERIES, _UNSUBTITLED, _REDO_FAILED])
+    answers = dataset.sql_each([*_count_queries(), *_STRAY_QUERIES, _UNSUBTITLED, _REDO_FAILED])
     *rows, unsubtitled, redo_failed = [answer.to_pylist()[0] for answer in answers]
-    counted, found = rows[: len(counts)], rows[len(counts) :]
-    accounts = tuple(
-        Account(stage, subject, outcome, **row)
-        for (stage, (subject, outcome, _)), row in zip(_STAGES.items(), counted, strict=True)
-    )
+    accounts, found = _accounts(rows[: len(_STAGES)]), rows[len(_STAGES) :]
     outdated = tuple(_outdated_line(row) for row in found if row["outdated"])
     strays = [f"{row['count']} {row['what']}" for row in found if row["count"]]
     return Books(
         accounts, (*strays, *_media_strays(dataset)), (*_notes(unsubtitled), *_redo_notes(redo_failed)), outdated
+    )
+
+
+def accounts_of(dataset: Dataset) -> dict[str, Account]:
+    """The accounts of the current books alone, by stage."""
+    rows = (answer.to_pylist()[0] for answer in dataset.sql_each(_count_queries()))
+    return {account.stage: account for account in _accounts(rows)}
+
+
+def items_by_video(dataset: Dataset, stage: Stage) -> Iterator[tuple[str, int, int]]:
+    """Each video, with the number of a stage's items (frames or clips) of it, and of those that are made."""
+    counts = "count(*) as wanted, count(*) filter (made) as made"
+    query = f"select video, {counts} from ({_STAGES[stage][2]}) group by video"
+    for batch in dataset.stream(query):
+        yield from zip(*(batch[name].to_pylist() for name in ("video", "wanted", "made")), strict=True)
+
+
+def rejected_kinds(dataset: Dataset, stages: Collection[str] = tuple(Stage)) -> list[RejectedKind]:
+    """What the books count as rejected at these stages, by kind."""
+    queries = [_rejects_query(stage, items) for stage, (_, _, items) in _STAGES.items() if stage in stages]
+    return [RejectedKind(**row) for answer in dataset.sql_each(queries) for row in answer.to_pylist()]
+
+
+def _count_queries() -> list[str]:
+    return [_count_query(stage, items) for stage, (_, _, items) in _STAGES.items()]
+
+
+def _accounts(rows: Iterable[Mapping[str, Any]]) -> tuple[Account, ...]:
+    return tuple(
+        Account(stage, subject, outcome, **row)
+        for (stage, (subject, outcome, _)), row in zip(_STAGES.items(), rows, strict=True)
     )
 
 
@@ -185,6 +226,26 @@ def _count_query(stage: str, items: str) -> str:
         count(*) filter (not made and key in {gated}) as gated
     from ({items})
     """
+
+
+def _rejects_query(stage: str, items: str) -> str:
+    """What `_count_query` counts as rejected, by kind: an item's own reject counts before its video's."""
+
+    def rejects(of: str, key: str, name: str) -> str:
+        why = f"{{'kind': kind, 'retryable': retryable, 'uri': uri, 'message': message}} as {name}"
+        return f"(select key as {key}, {why} from rejects where stage = '{of}' and kind <> '{Kind.GATED}')"
+
+    return f"""
+    select
+        '{stage}' as stage, kind, count(*) as count, bool_or(retryable) as retryable, min(uri) as uri,
+        arg_min(message, uri) as message
+    from (
+        select unnest(coalesce(own, whole, refused)) from (select key, video from ({items}) where not made)
+        left join {rejects(stage, "key", "own")} using (key)
+        left join {rejects(stage, "video", "whole")} using (video)
+        left join {rejects(Stage.SEGMENT, "video", "refused")} using (video)
+        where coalesce(own, whole, refused) is not null
+    ) group by kind order by count desc, kind"""
 
 
 # Rows of a video that waits for a stage, as after a repair, keep texts that need not be made again: no strays.

@@ -18,6 +18,7 @@ from curation.errors import DISK_FULL_STATUS
 from curation.records import Shot, Timeline
 from curation.rejects import Kind, Rejected
 from curation.settings import MediaSettings, Settings
+from curation.work_done import measured_by
 
 _PROBE_S = 60.0
 _ANSWER_BYTES = 64 << 20
@@ -103,6 +104,17 @@ class PassTask:
     def pieces(self) -> Path:
         return self.stored.with_name(self.stored.name + ".part")
 
+    @property
+    def share_file(self) -> Path:
+        """Where the child says how much of the range it has decoded, from 0 to 1, every second or so."""
+        return self.stored.with_name(self.stored.name + ".share")
+
+    def share_done(self) -> float:
+        try:
+            return min(1.0, float(self.share_file.read_text()))
+        except (OSError, ValueError):  # not begun, or over
+            return 0.0
+
 
 @dataclass(frozen=True)
 class LookTask:
@@ -153,7 +165,8 @@ def decode_once(
     task = PassTask(source, tuple(boundaries), start, end, settings, stored, spool)
     limits = guard.Limits(wall, media.memory_bytes, _ANSWER_BYTES)
     try:
-        decoded = _guarded("single_pass", task, limits, PassResult)
+        with measured_by(task.share_done):
+            decoded = _guarded("single_pass", task, limits, PassResult)
         # In another process: the index of a long video needs the memory that the pass's codecs and libraries take.
         arguments = [str(task.pieces), str(stored), str(decoded.duration)]
         command = [sys.executable, "-m", "curation.media.encode", *arguments]
@@ -164,6 +177,7 @@ def decode_once(
         raise
     finally:
         task.pieces.unlink(missing_ok=True)
+        task.share_file.unlink(missing_ok=True)
     return decoded
 
 

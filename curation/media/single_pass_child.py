@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from time import monotonic
 from typing import Any, cast
 
 import av
@@ -34,6 +35,7 @@ from curation.rejects import Kind, Rejected
 from curation.settings import Settings
 
 _SAME_FRAME_S = 1e-4  # times that are this near are those of one frame
+_SHARE_S = 1.0
 _RATE_TOLERANCE = 1.02  # of the rate that a header states, by which no source has too many frames
 
 
@@ -52,8 +54,11 @@ def single_pass(argument: dict[str, Any]) -> PassResult:
     with source.container:
         single = _SinglePass(source, task.boundaries, task.settings, task.pieces, task.spool)
         try:
+            length = (end or declared_duration(source.container, source.video) or 0.0) - start
+            share = _Share(task.share_file, length)
             for picture in source.pictures(start, float("inf") if end is None else end, task.boundaries):
                 single.feed(picture)
+                share.reached(picture.time)
             if end is not None and end <= source.late:
                 begins = f"{source.late:.2f} s into the file"
                 raise Rejected(Kind.TOO_SHORT, f"the requested range ends before the picture begins, {begins}")
@@ -89,6 +94,23 @@ def cut(argument: dict[str, Any]) -> Cut:
     with open_media(task.stored) as stored, open_stored(task.out) as out:
         copy_packets(stored, out, task.start, task.end)
     return Cut()
+
+
+class _Share:
+    """Writes the share of a range of `length` seconds that has been read to a file, at most once in `_SHARE_S`."""
+
+    def __init__(self, file: Path, length: float) -> None:
+        self._file, self._length = file, length
+        self._next = file.with_name(file.name + ".next")
+        self._written = monotonic()
+
+    def reached(self, seconds_read: float) -> None:
+        now = monotonic()
+        if self._length <= 0 or now - self._written < _SHARE_S:
+            return
+        self._written = now
+        self._next.write_text(f"{min(1.0, seconds_read / self._length):.4f}")
+        self._next.replace(self._file)
 
 
 class _SinglePass:

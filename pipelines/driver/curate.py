@@ -6,15 +6,12 @@ import contextlib
 import functools
 import logging
 import signal
-import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import typer
 
 from curation import __version__
-from curation.dataset.books import balance
 from curation.dataset.dataset import Dataset
 from curation.dataset.gate import gate_of
 from curation.dataset.last_settings import not_begun
@@ -26,12 +23,12 @@ from curation.rejects import Stage
 from curation.settings import Settings
 from curation.sources.requests import Inputs, read_inputs
 from curation.sources.targets import FetchTarget
+from pipelines.driver.account import account
 from pipelines.driver.announcement import foretell, may_begin
 from pipelines.driver.budget import NO_LIMITS, RunLimits
 from pipelines.driver.consent import agrees, is_at_terminal
 from pipelines.driver.intake import Intake, read_in, settle
 from pipelines.driver.known_rows import Retry
-from pipelines.driver.metrics_endpoint import metrics_at
 from pipelines.driver.missing_subtitles import lacking_subtitles
 from pipelines.driver.outlook import left_by
 from pipelines.driver.pending_work import pending_work
@@ -40,13 +37,13 @@ from pipelines.driver.preflight import check_needs
 from pipelines.driver.prune import all_named, unnamed
 from pipelines.driver.prune import prune as remove_unnamed
 from pipelines.driver.run import Run
+from pipelines.driver.run_output import RunOutput
 from pipelines.driver.same_bytes import SameBytes, accept_duplicates
+from pipelines.driver.work_in_view import work_in_view
 from pipelines.runners import dataflow
 from pipelines.runners.runner import runner_for
 from pipelines.worker import job_key
-from pipelines.worker.logs import StderrToLog, log_to
-from pipelines.worker.progress import ProgressView, spent_on_texts
-from pipelines.worker.shutdown import explained
+from pipelines.worker.logs import log_to
 from pipelines.worker.text_engines import text_digests, wanted_texts
 from pipelines.worker.worker_process import this_process
 
@@ -73,13 +70,15 @@ def curate(
     yes: bool = False,
     dry: bool = False,
     limits: RunLimits = NO_LIMITS,
+    output: RunOutput | None = None,
 ) -> int:
     """Do the work that `inputs` and the dataset still need; with `one_job`, only its first wave, as a single job.
 
     Rows of older recipes of the steps in `refresh` are made again. Lists may name files below `files_under`. The same
     bytes under two ids are made once, unless `keep_duplicates`; with `prune`, what `inputs` do not name is removed.
     `yes`: do that, replace texts of served models and download again without asking. `dry`: only say what would be
-    done. Returns the exit status of the process. Raises Interrupted, DatasetError, InputError, UsageError, RunnerError.
+    done. `output`, which is open, is where a run says what it does. Returns the exit status of the process. Raises
+    Interrupted, DatasetError, InputError, UsageError, RunnerError.
     """
     runner = runner_for(beam_arguments)
     if settings.download.only_where is not None:
@@ -94,6 +93,7 @@ def curate(
         raise UsageError("--prune removes what the inputs do not name: give INPUT")
     if not inputs and not dataset.exists():
         raise dataset.missing()
+    output, books = output or RunOutput(), None
     with _explaining_stops(), this_process:
         asked = read_inputs(inputs, settings.download, files_under)  # makes no dataset
         if prune:
@@ -107,8 +107,9 @@ def curate(
         again = functools.partial(read_inputs, inputs, settings.download, files_under, offline=True)
         if not may_begin(dataset, settings, again, limits.prices, agreed=yes):
             typer.echo("Nothing has been done.", err=True)
+            output.event("run_ended", status=1, error="nothing has been done", books=[], rejects=[])
             return 1
-        run_id = new_run_id()
+        run_id = output.run_id = new_run_id()
         command = "retry" if retry is not None else "curate" if len(stages) > 1 else stages[0]
         about = {"command": command, "settings": settings.shown(), "texts": text_digests(settings)}
         is_described = dataflow.DataflowOptions.of(beam_arguments).is_described
@@ -120,31 +121,32 @@ def curate(
             _explaining_loss(writer),
         ):
             log.info("vidla %s begins to %s", __version__, command)
-            targets = _take_in(writer, settings, asked, keep_duplicates=keep_duplicates, prune=prune, yes=yes)
+            output.event("run_begun", command=command, dataset=dataset.uri, version=__version__, stages=list(stages))
+            targets = _take_in(writer, settings, asked, output, keep_duplicates=keep_duplicates, prune=prune, yes=yes)
             pending = pending_work(writer, settings, wanted_texts(settings), targets, stages, retry, refresh)
             same_bytes = None if keep_duplicates else SameBytes(writer, settings)
-            run = Run(writer, *pending, stages, runner, retry, same_bytes, limits)
+            run = Run(writer, *pending, stages, runner, retry, same_bytes, limits, output.event)
+            counts = {"downloads": run.plan.downloads, "segment": run.plan.segment, "texts": run.plan.text}
+            output.event("planned", **{what: len(items) for what, items in counts.items()})
             if not run.plan:
-                typer.echo("Nothing to do: everything requested is either made or rejected.")
+                output.say("Nothing to do: everything requested is either made or rejected.")
             else:
-                _announce(run.plan)
+                _announce(run.plan, output)
                 _check_needs(run)
-                view = ProgressView(this_process.tally, stages, len(run.plan), sys.stderr)
-                with metrics_at(settings.run.metrics):
-                    _work_in_view(_in_one_job(run) if one_job else run.do, view, runner.stop_s, writer.lost)
+                work = _in_one_job(run) if one_job else run.do
+                books = work_in_view(run, work, output)
                 if one_job and is_described:
-                    typer.echo("The job is described. It does its wave when it is started; nothing is made yet.")
+                    output.say("The job is described. It does its wave when it is started; nothing is made yet.")
+                    output.event("run_ended", status=0, books=[], rejects=[])
                     return 0
             if retry is not None and retry.subtitles:
-                typer.echo(_subtitles_line(run), err=True)
+                output.note(_subtitles_line(run))
         if run.budget.reached:
-            typer.echo(run.budget.line())
-            typer.echo(left_by(dataset, settings, stages, retry, refresh))
-    is_partial = retry is not None or one_job or run.budget.reached
-    status = _account(dataset, () if is_partial else stages, len(run.plan), max_reject_rate)
-    for name in asked.refused:
-        typer.echo(f"vidla: every row of {name} is refused; `vidla inspect {dataset.uri} rejects` shows why", err=True)
-    return 1 if asked.refused else status
+            output.say(run.budget.line())
+            output.say(left_by(dataset, settings, stages, retry, refresh))
+        is_partial = retry is not None or one_job or run.budget.reached
+        due = () if is_partial else stages
+        return account(dataset, due, len(run.plan), max_reject_rate, output, books, asked.refused)
 
 
 def _check_needs(run: Run) -> None:
@@ -162,15 +164,22 @@ def _in_one_job(run: Run) -> Callable[[], None]:
 
 
 def _take_in(
-    writer: Writer, settings: Settings, inputs: Inputs, *, keep_duplicates: bool, prune: bool, yes: bool
+    writer: Writer,
+    settings: Settings,
+    inputs: Inputs,
+    output: RunOutput,
+    *,
+    keep_duplicates: bool,
+    prune: bool,
+    yes: bool,
 ) -> Mapping[str, FetchTarget]:
     """Take the inputs into the dataset, and say what they brought; returns the targets to fetch from."""
     intake = read_in(writer, settings, inputs)
     if prune:  # what is removed has no id any more
-        _prune(writer, intake, yes)
+        _prune(writer, intake, output, yes)
     settle(writer, settings, intake)
     if intake.counts:
-        typer.echo(intake.line(), err=True)
+        output.note(intake.line())
     if keep_duplicates:
         accept_duplicates(writer)
     return intake.targets
@@ -183,7 +192,7 @@ def _subtitles_line(run: Run) -> str:
     return f"missing subtitles of {len(asked)} downloads asked for again: {len(missing)} still lack some"
 
 
-def _prune(writer: Writer, intake: Intake, yes: bool) -> None:
+def _prune(writer: Writer, intake: Intake, output: RunOutput, yes: bool) -> None:
     """Say what the inputs do not name, and remove it if that is wanted."""
     gone = unnamed(writer.dataset, intake.seen)
     if not gone.requests:
@@ -191,24 +200,22 @@ def _prune(writer: Writer, intake: Intake, yes: bool) -> None:
     typer.echo(gone.line(), err=True)
     if yes or (is_at_terminal() and agrees("Remove them?", "nothing is removed")):
         remove_unnamed(writer, gone)
-        typer.echo("They are removed, and come back if an input names them.", err=True)
+        output.note("They are removed, and come back if an input names them.")
     else:
-        typer.echo("They stay: --prune --yes removes them.", err=True)
+        output.note("They stay: --prune --yes removes them.")
 
 
-def _announce(plan: Plan) -> None:
-    typer.echo(str(plan), err=True)
+def _announce(plan: Plan, output: RunOutput) -> None:
+    output.note(str(plan))
     if plan.fetched_again:
-        typer.echo(
+        output.note(
             f"{plan.fetched_again} of them have been downloaded before, but the way media is stored has changed since, "
-            "and their sources are gone: they are downloaded again",
-            err=True,
+            "and their sources are gone: they are downloaded again"
         )
     if plan.reconsidered:
-        typer.echo(
+        output.note(
             f"{plan.reconsidered} of them have been downloaded before, and were rejected under settings that have "
-            "changed since; their sources are gone: they are downloaded again",
-            err=True,
+            "changed since; their sources are gone: they are downloaded again"
         )
 
 
@@ -231,77 +238,3 @@ def _explaining_stops() -> Iterator[None]:
         raise Interrupted("stopped; all commits are kept, and the same command goes on from there") from None
     finally:
         signal.signal(signal.SIGTERM, previous)
-
-
-def _work_in_view(work: Callable[[], None], view: ProgressView, stop_s: float, lost: threading.Event) -> None:
-    """Do `work` in a thread, while this one shows its progress and waits for Ctrl-C or SIGTERM.
-
-    After either, or once the lease is `lost`, the work gets `stop_s` seconds to end. Raises KeyboardInterrupt after a
-    signal; if the work fails, its error as a VidlaError.
-    """
-    failures: list[BaseException] = []
-    done = threading.Event()
-
-    def attempt() -> None:
-        try:
-            work()
-        except BaseException as error:
-            log.exception("the run failed")
-            failures.append(error)
-        finally:
-            done.set()
-
-    def end_after_loss() -> None:
-        while not lost.wait(_LOOK_S):
-            if done.is_set():
-                return
-        done.wait(stop_s)
-        done.set()
-
-    thread = threading.Thread(target=attempt, name="run", daemon=True)
-    threading.Thread(target=end_after_loss, name="loss", daemon=True).start()
-    with contextlib.redirect_stderr(StderrToLog()):
-        try:
-            thread.start()
-            view.show_until(done)
-        except KeyboardInterrupt:
-            this_process.halt()
-            done.wait(stop_s)
-            raise
-    if lost.is_set() and this_process.error:
-        raise this_process.error
-    for failure in failures:
-        raise explained(this_process.error or failure) from failure
-
-
-def _account(dataset: Dataset, stages: Sequence[Stage], worked_on: int, max_reject_rate: float) -> int:
-    """Print the result of the run and whether the books balance; returns the exit status."""
-    rejected = sum(this_process.tally.get(stage, "rejected") for stage in stages)
-    books = balance(dataset)
-    for line in books.lines():
-        typer.echo(line)
-    if spent := spent_on_texts():
-        typer.echo(spent)
-    imbalances = books.imbalances(stages)
-    for line in imbalances:
-        typer.echo(f"vidla: the books do not balance: {line}", err=True)
-    if rejected:
-        typer.echo(
-            f"{rejected} of {worked_on} rejected in this run; `vidla inspect {dataset.uri} rejects` shows why", err=True
-        )
-    unanswered = list(_unanswered(dataset))
-    for line in unanswered:
-        typer.echo(f"vidla: {line}", err=True)
-    return 1 if imbalances or unanswered or (rejected and rejected >= max_reject_rate * worked_on) else 0
-
-
-def _unanswered(dataset: Dataset) -> Iterator[str]:
-    """A line for each kind of text of which this run has asked for some, and got none: the fault of the engine."""
-    for stage, texts in ((Stage.CAPTION, "captions"), (Stage.SUMMARIZE, "summaries")):
-        requests, failures, lacking = (this_process.tally.get(stage, n) for n in ("requests", "failures", "unanswered"))
-        if requests > failures or not lacking:
-            continue
-        query = f"select message from rejects where stage = '{stage}' order by created_at desc limit 1"
-        why = "".join(f": {row['message']}" for row in dataset.sql(query).to_pylist())
-        none = f"none of the {requests} requests for {texts} was answered{why}"
-        yield f"{none}; once that is mended, `vidla retry` asks for them again"

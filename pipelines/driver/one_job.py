@@ -6,6 +6,7 @@ Otherwise the driver derives the items of a stage from the commit of the previou
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +25,7 @@ from pipelines.stages.stage import stage_of
 from pipelines.worker.reports import ReportReader
 from pipelines.worker.shutdown import EarlyEnd, RunStopped
 from pipelines.worker.stage_work import Work
+from pipelines.worker.tally import TEXTS
 from pipelines.worker.text_engines import WantedTexts
 from pipelines.worker.work_items import Context, VideoItem
 from pipelines.worker.worker_process import this_process
@@ -37,8 +39,10 @@ def do_one_job(run: Run) -> None:
     this_process.tally.add("run", "waves")
     this_process.tally.add("run", "wave")
     token = f"{run.writer.lineage.run_id}:{wave.number}"
-    with run.runner:
+    with run.runner, ExitStack() as stages:
         job = WaveInOneJob(wave, run.context(token), run.shared_settings(), run.state.texts)
+        for stage in (*run.stages, TEXTS):
+            stages.enter_context(this_process.tally.active(stage))
         ended = job.run(run.runner)
     if this_process.stopping.is_set():
         raise RunStopped

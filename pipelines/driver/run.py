@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
@@ -23,16 +24,21 @@ from pipelines.driver.plan import Plan
 from pipelines.driver.reuse import reusable
 from pipelines.driver.same_bytes import SameBytes
 from pipelines.driver.site_refusals import SiteRefusals
-from pipelines.driver.sources import delete_sources, sources_for, sources_of
+from pipelines.driver.sources import bytes_to_decode, delete_sources, sources_for, sources_of
 from pipelines.driver.state import State
 from pipelines.driver.waves import Wave, waves_of
 from pipelines.runners.runner import LocalRunner, Runner
 from pipelines.worker.shutdown import EarlyEnd, RunStopped
+from pipelines.worker.stage_work import SPENT
+from pipelines.worker.tally import TEXTS
 from pipelines.worker.text_engines import is_served, served_engines, shared
 from pipelines.worker.work_items import Context, DownloadItem, VideoItem
 from pipelines.worker.worker_process import this_process
 
 log = logging.getLogger(__name__)
+
+TOLD = ("done", "rejected", "clips", "captions", *SPENT)
+"""The counts of a stage that its event names, like Beam's counters."""
 
 
 @dataclass
@@ -47,6 +53,7 @@ class Run:
     retry: Retry | None = None
     same_bytes: SameBytes | None = None  # finds them, unless both are wanted
     limits: RunLimits = NO_LIMITS
+    tell: Callable[..., None] = field(default=lambda *_, **__: None)  # of an event, by its name and fields
     budget: Budget = field(init=False)
     sites: SiteRefusals = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)  # for the fields below, and for `state`
@@ -96,7 +103,6 @@ class Run:
             former = sources_for(self.state, downloads)
         self._stage(wave, Stage.DOWNLOAD, downloads)
         tried = self.sites.tried(downloads)
-        this_process.tally.add(Stage.DOWNLOAD, "wanted", len(tried) - len(downloads))
         self._reject_same_bytes(wave, tried)
         with self._lock:
             new = self.state.fetched(tried)
@@ -133,9 +139,10 @@ class Run:
 
     def _texts(self, wave: Wave, videos: Sequence[str], redone: Collection[str]) -> None:
         """Caption and summarize a wave."""
-        for stage in (Stage.CAPTION, Stage.SUMMARIZE):
-            if stage in self.stages:
-                self._stage(wave, stage, self._items(videos, stage))
+        with this_process.tally.active(TEXTS):
+            for stage in (Stage.CAPTION, Stage.SUMMARIZE):
+                if stage in self.stages:
+                    self._stage(wave, stage, self._items(videos, stage))
         with self._lock:
             self._in_texts.difference_update(videos)
             self.state.forget(set(videos).difference(redone))
@@ -143,7 +150,10 @@ class Run:
     def _items(self, videos: Sequence[str], stage: Stage) -> list[VideoItem]:
         with self._lock:
             self.state.locate(videos)
-            return [self.state.item(v, stage, self.retry) for v in videos]
+            items = [self.state.item(v, stage, self.retry) for v in videos]
+            if stage == Stage.SEGMENT:
+                return [replace(item, source_bytes=bytes_to_decode(self.state, item.video_id)) for item in items]
+            return items
 
     # --- a stage of a wave ------------------------------------------------------------------------------------------
 
@@ -156,27 +166,40 @@ class Run:
             with self.budget.admitting(stage, items) as (admitted, later):
                 if not admitted:
                     return
-                self._run_stage(stage, admitted, token if round_ == 1 else f"{token}:{round_}")
+                self._run_stage(wave, stage, admitted, token if round_ == 1 else f"{token}:{round_}")
             items = later
 
-    def _run_stage(self, stage: Stage, items: Sequence[DownloadItem | VideoItem], token: str) -> None:
+    def _run_stage(self, wave: Wave, stage: Stage, items: Sequence[DownloadItem | VideoItem], token: str) -> None:
+        about = {"stage": stage, "wave": wave.number, "waves": this_process.tally.get("run", "waves")}
+        self.tell("stage_begun", **about, items=len(items))
+        begun = time.monotonic()
+        with this_process.tally.active(stage):
+            ended = self._to_commit(stage, items, token)
+        outcome, seconds = self._settle(stage, token), time.monotonic() - begun
+        ended = _early_end(outcome) or ended
+        counts = outcome.get("counts", {})
+        told = {name: counts.get(name, 0) for name in TOLD}
+        self.tell("stage_ended", **about, items=len(items), seconds=round(seconds, 3), **told)
+        if ended:
+            raise ended.error()
+
+    def _to_commit(self, stage: Stage, items: Sequence[DownloadItem | VideoItem], token: str) -> EarlyEnd | None:
+        """Work on these items, and commit; returns why that failed, if it did."""
         from pipelines.stages.stage import run_stage
 
-        this_process.tally.add(stage, "wanted", len(items))
         with self._lock:
             old_parts = self.state.old_parts(items)
+        context = replace(self.context(token, old_parts), begun=time.time())
         ended = None
         try:
-            ended = run_stage(stage, self.shared_settings(), items, self.context(token, old_parts), self.runner)
+            ended = run_stage(stage, self.shared_settings(), items, context, self.runner)
         except RunStopped:
             if not self.budget.reached:
                 raise
         if this_process.stopping.is_set() and not self.budget.reached:
             raise RunStopped
         self.writer.check()
-        ended = self.settle(stage, token) or ended
-        if ended:
-            raise ended.error()
+        return ended
 
     def context(self, token: str, old_parts: Mapping[str, frozenset[str]] | None = None) -> Context:
         """What the work that commits under `token` needs to know of this run."""
@@ -185,10 +208,14 @@ class Run:
 
     def settle(self, stage: Stage, token: str) -> EarlyEnd | None:
         """Apply the commit with that token; returns why the stage ended early, if it did."""
+        return _early_end(self._settle(stage, token))
+
+    def _settle(self, stage: Stage, token: str) -> Mapping[str, Any]:
+        """Apply the commit with that token; returns its outcome."""
         outcome = self._take_in(token)
         this_process.tally.settle(stage, token, outcome.get("counts", {}))
         self.sites.note(outcome)
-        return EarlyEnd.from_record(outcome["ended"]) if outcome.get("ended") else None
+        return outcome
 
     def _take_in(self, token: str) -> Mapping[str, Any]:
         """Apply all new commits to the state; returns the outcome of the one with that token."""
@@ -226,3 +253,7 @@ class Run:
 
         for engine in served_engines(self.settings, self.stages):
             threading.Thread(target=start, args=(engine,), name="engine", daemon=True).start()
+
+
+def _early_end(outcome: Mapping[str, Any]) -> EarlyEnd | None:
+    return EarlyEnd.from_record(outcome["ended"]) if outcome.get("ended") else None

@@ -36,3 +36,9 @@ def unneeded_sources(state: State, retry: Retry | None) -> set[str]:
 def delete_sources(dataset: Dataset, uris: Iterable[str]) -> None:
     """Delete these sources if they are in the dataset; files that the user named stay."""
     dataset.delete(uri for uri in uris if uri.startswith("sources/"))
+
+
+def bytes_to_decode(state: State, video_id: str) -> int:
+    """The size of the media that the segment stage has to decode; 0 if what is stored is enough."""
+    enough = state.has_media(video_id) and not state.lacks_timeline(video_id)
+    return 0 if enough else state.source_bytes(video_id)

@@ -62,7 +62,7 @@ class CaptionFrames(AnyLane):
             else:
                 frames.reject(made, item, rejected[digest], frame_id)
         frames.remove_outdated(made, failed={f for f in frames.missing if frames.digests[f] not in known})
-        made.counts["captions"] = len(frames.missing)
+        frames.count(made, failed=sum(frames.digests[frame_id] not in known for frame_id in frames.missing))
         made.counts["unanswered"] = sum(why.kind == Kind.ENGINE for why in rejected.values())
         made.spent.reused = len(frames.missing) - len(to_ask)
         return made
@@ -73,6 +73,7 @@ class CaptionFrames(AnyLane):
         for frame_id in frames.missing:
             frames.reject(made, item, why, frame_id)
         frames.remove_outdated(made, failed=set(frames.missing))
+        frames.count(made, failed=len(frames.missing))
         return made
 
 
@@ -151,6 +152,12 @@ class _Frames:
         for frame_id in self.rejects:
             if frame_id in self.missing or frame_id in self.kept or frame_id not in self.needed:
                 made.replace("rejects", key=frame_id)
+
+    def count(self, made: StageOutput, failed: int) -> None:
+        """Count the frames that the clips need captioned, `failed` of the missing ones among them."""
+        made.counts["captions"] = len(self.missing) - failed
+        made.counts["kept"] = len(self.kept & self.needed)
+        made.counts["rejected_frames"] = failed + len(self.refused & self.needed)
 
     def reject(self, made: StageOutput, item: VideoItem, why: Rejected, frame_id: str) -> None:
         attempts = self.rejects[frame_id]["attempts"] if frame_id in self.rejects else 0

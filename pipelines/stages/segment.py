@@ -95,12 +95,12 @@ class SegmentVideos(AnyLane):
         made, record = StageOutput(), self._spoken(video.record, download)
         segments = segments_of(record, frames, self.settings)
         made.add(segments, tiling_digest(identity(video.digest, video.recipe), download.words, self.settings))
+        _count(made, segments)
         if record != video.record:
             made.add([record], video.digest, video.recipe)
             made.replace_old(item, "videos", video_id=item.video_id)
         made.replace_old(item, "segments", video_id=item.video_id)
         made.replace_old(item, "rejects", key=item.video_id)
-        made.counts["clips"] = len(segments)
         return made
 
     def _spoken(self, video: Video, download: Download) -> Video:
@@ -133,8 +133,14 @@ class SegmentVideos(AnyLane):
         for table in ("videos", "timelines", "frames", "segments"):
             made.replace_old(item, table, video_id=item.video_id)
         made.replace_old(item, "rejects", key=item.video_id)
-        made.counts["clips"] = len(segmented.segments)
+        _count(made, segmented.segments)
         return made
+
+
+def _count(made: StageOutput, segments: Sequence[Segment]) -> None:
+    """Count the clips, and the frames of them that are to be captioned."""
+    made.counts["clips"] = len(segments)
+    made.counts["frames"] = len({frame_id for segment in segments for frame_id in segment.frame_ids})
 
 
 def _downloads(dataset: Dataset, item: VideoItem) -> list[Row[Download]]:

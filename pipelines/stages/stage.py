@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -141,9 +142,6 @@ class WorkToParts(beam.DoFn):  # type: ignore[misc]
         this_process.tally.record(self.work.name, self.context.token, {item.key: counts})
         for name, count in counts.items():
             Metrics.counter(self.work.name, name).inc(count)
-        for name in ("requests", "failures", "retries", "reused", "input_tokens", "output_tokens", "bytes"):
-            if count := getattr(usage, name):
-                Metrics.counter(self.work.name, name).inc(count)
         Metrics.distribution(self.work.name, "milliseconds").update(round(1000 * usage.seconds))
         if usage.in_flight is not None:
             Metrics.distribution(self.work.name, "in_flight").update(round(usage.in_flight))
@@ -180,7 +178,15 @@ class CommitParts(beam.DoFn):  # type: ignore[misc]
         left = sum((Counter(result.left) for result in results), Counter[str]())
         ended = next((result.ended for result in results if result.ended), None)
         put_off = [key for result in results for key in result.put_off]
-        outcome = {"counts": counts, "left": left, "put_off": put_off, "ended": ended and vars(ended)}
+        begun = self.context.begun
+        seconds = None if begun is None else round(max(0.0, time.time() - begun), 3)
+        outcome = {
+            "counts": counts,
+            "seconds": seconds,
+            "left": left,
+            "put_off": put_off,
+            "ended": ended and vars(ended),
+        }
         try:
             with this_process.committing:
                 committer = Committer(self.context.dataset, self.context.lineage, self.context.seen)

@@ -68,6 +68,7 @@ class SummarizeClips(AnyLane):
             if key in fresh or statuses.get(key) in (None, "verbatim", "unrecognised"):
                 made.replace("summaries", clip_id=row.record.clip_id, kind=row.record.kind)
         made.counts["clips"] = len(outcome.clips)
+        made.counts["rejected_clips"] = len(outcome.rejected.keys() - {clip.clip_id for clip in outcome.clips})
         made.counts["unanswered"] = sum(why.kind == Kind.ENGINE for why in outcome.rejected.values())
         return made
 
@@ -82,6 +83,7 @@ class SummarizeClips(AnyLane):
         for segment in inputs.segments:
             rejected = item.rejected(self.name, why, segment.clip_id, attempts[segment.clip_id])
             made.add([rejected], reject_digest(inputs.digest))
+        made.counts["rejected_clips"] = len(wanted)
         return made
 
     def _attempts(self, dataset: Dataset, item: VideoItem) -> Counter[str]:

@@ -1,7 +1,8 @@
 """Reports of workers in other processes to the driver, on any runner: small files in the dataset.
 
 Beam's metrics arrive when a job has ended. So each worker process writes `progress/<run>/<wave>/<stage>/<process>.json`
-every few seconds: the outcome of each of its items, by key, the load of its servers, and how often sites refused it.
+every few seconds: the outcome of each of its items, by key, what it works on, the load of its servers, and how often
+sites refused it.
 The driver reads these files and deletes them in the end. Workers that find a file `stop` in that folder halt; the file
 `rests` names the sites that all of them are to leave alone.
 """
@@ -27,7 +28,7 @@ from curation.errors import DatasetError
 from curation.rejects import Stage
 from curation.sources import site_limits
 from curation.sources.site_limits import rests_due
-from pipelines.worker.progress import Tally
+from pipelines.worker.tally import Tally
 from pipelines.worker.work_items import Context
 
 log = logging.getLogger(__name__)
@@ -37,8 +38,20 @@ _STOP = "stop"
 _RESTS = "rests"
 
 
+def _stage_of(token: str) -> str:
+    """
+    >>> str(_stage_of("20260101T000000-abcd:3:caption:2"))
+    'caption'
+    """
+    return next((stage for stage in Stage if stage in token.split(":")), "")
+
+
 def _folder(token: str) -> str:
     return f"progress/{token.replace(':', '/')}"
+
+
+def _process_of(path: str) -> str:
+    return path.rpartition("/")[2].removesuffix(".json")
 
 
 class WorkerReporter:
@@ -88,6 +101,7 @@ class WorkerReporter:
     def _report(self, token: str, context: Context) -> None:
         report = {
             "outcomes": self._tally.outcomes(token),
+            **self._tally.report(_stage_of(token)),
             "load": load.counts(),
             "refusals": site_limits.refusals(),
             "ended": token in self._ended,
@@ -151,9 +165,10 @@ class ReportReader:
             except (ValueError, DatasetError):
                 continue  # half written, where the store writes in place
             self._tally.record(stage, token, report.get("outcomes", {}))
+            self._tally.take_report(_process_of(path), stage, report)
             self._loads[path] = report.get("load", {})
             load.merge(path, self._loads[path])
-            self._refusals[path.rpartition("/")[2]] = report.get("refusals", {})  # the same in each of its stages
+            self._refusals[_process_of(path)] = report.get("refusals", {})  # the same in each of its stages
             self.ended = self.ended or bool(report.get("ended"))
 
     def stop(self) -> None:
@@ -164,6 +179,7 @@ class ReportReader:
     def clear(self) -> None:
         """Delete the files of a job that has ended; nothing of it is in flight any more."""
         for path, counts in self._loads.items():
+            self._tally.forget_process(_process_of(path))
             load.merge(path, {**counts, "in_flight": 0, "pending": 0})
         for folder in map(_folder, self._tokens.values()):
             self._clear(folder)

@@ -20,11 +20,15 @@ from curation.rejects import Kind, Rejected, Stage
 from curation.sources.site_limits import SiteRests
 from pipelines.worker.logs import subject
 from pipelines.worker.shutdown import RunStopped
+from pipelines.worker.tally import LastReject
 from pipelines.worker.thread_pools import ThreadPool
 from pipelines.worker.work_items import Item, VideoItem
 from pipelines.worker.worker_process import this_process
 
 log = logging.getLogger(__name__)
+
+SPENT = ("requests", "failures", "retries", "reused", "input_tokens", "output_tokens", "bytes")
+"""The columns of `usage` that are counted too."""
 
 Replaced = tuple[str, tuple[str, ...], tuple[str, ...]]  # table, columns, values
 
@@ -96,25 +100,32 @@ def run_item(stage: Work, dataset: Dataset, item: Item) -> ItemResult:
     token = subject.set(str(item))
     begun, processor = time.perf_counter(), processor_s()
     try:
-        made, outcome = _run_item(stage, dataset, item)
+        with this_process.tally.working(stage.name, item.shown, item.source_bytes):
+            made, outcome = _run_item(stage, dataset, item)
     finally:
         subject.reset(token)
     took = (time.perf_counter() - begun, processor_s() - processor)
     usage = made.spent.row(stage.name, item.key, made.video_id or item.video_id, *took)
-    return _result(made, outcome, usage)
+    return _result(made, outcome, usage, item)
 
 
 def reject_unwritable(stage: Work, dataset: Dataset, item: Item, why: str, usage: Usage) -> ItemResult:
     """The result of an item whose rows cannot be written: its reject."""
     log.error("%s: %s: %s", stage.name, item, why)
-    made = stage.reject(dataset, item, Rejected(Kind.UNWRITABLE, why))
-    return _result(made, "rejected", dataclasses.replace(usage, video_id=item.video_id))
+    made = _rejected(stage, dataset, item, Rejected(Kind.UNWRITABLE, why))
+    return _result(made, "rejected", dataclasses.replace(usage, video_id=item.video_id), item)
 
 
-def _result(made: StageOutput, outcome: str, usage: Usage) -> ItemResult:
+def _rejected(stage: Work, dataset: Dataset, item: Item, why: Rejected) -> StageOutput:
+    this_process.tally.rejected(stage.name, LastReject(item.shown, str(why), time.time()))
+    return stage.reject(dataset, item, why)
+
+
+def _result(made: StageOutput, outcome: str, usage: Usage, item: Item) -> ItemResult:
     made.add([usage], digest("usage"))
-    asked = {"requests": usage.requests, "failures": usage.failures} if usage.requests else {}
-    return made, {outcome: 1, **asked, **made.counts}, usage
+    counts = {outcome: 1, **{name: getattr(usage, name) for name in SPENT}, **made.counts}
+    counts["source_bytes" if outcome == "done" else "rejected_bytes"] = item.source_bytes
+    return made, {name: count for name, count in counts.items() if count}, usage
 
 
 def _run_item(stage: Work, dataset: Dataset, item: Item) -> tuple[StageOutput, str]:
@@ -131,4 +142,4 @@ def _run_item(stage: Work, dataset: Dataset, item: Item) -> tuple[StageOutput, s
             raise
         why = error if isinstance(error, Rejected) else Rejected(Kind.INTERNAL, f"{type(error).__name__}: {error}")
         log.log(logging.INFO if why is error else logging.ERROR, "%s: %s", stage.name, why, exc_info=why is not error)
-        return stage.reject(dataset, item, why), "rejected"
+        return _rejected(stage, dataset, item, why), "rejected"

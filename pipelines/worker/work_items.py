@@ -47,6 +47,16 @@ class DownloadItem:
         """Mostly unknown until fetched."""
         return self.kept
 
+    @property
+    def shown(self) -> str:
+        """What people call it."""
+        return self.request.uri
+
+    @property
+    def source_bytes(self) -> int:
+        """Mostly unknown until fetched."""
+        return 0
+
     def __str__(self) -> str:
         return f"request {self.key} ({self.request.uri})"
 
@@ -56,7 +66,8 @@ class VideoItem:
     """A video to work on, with the parts that may hold its rows: in this dataset, and (by URI) elsewhere.
 
     Elsewhere, in other datasets and in earlier versions of this one, they may also have the ids in `same_source`.
-    Rows of older recipes of the steps in `refresh` are made again.
+    Rows of older recipes of the steps in `refresh` are made again. `source_bytes` is the size of the media that has to
+    be decoded; 0 if what is stored is enough.
     """
 
     video_id: str
@@ -67,9 +78,14 @@ class VideoItem:
     parts_elsewhere: Mapping[str, PartsByTable] = field(default_factory=dict)
     same_source: tuple[str, ...] = ()
     refresh: frozenset[Step] = frozenset()
+    source_bytes: int = 0
 
     @property
     def key(self) -> str:
+        return self.video_id
+
+    @property
+    def shown(self) -> str:
         return self.video_id
 
     def __str__(self) -> str:
@@ -89,7 +105,8 @@ class Context:
     """Where a stage writes, as which run, after which commit (`seen`) and under which token.
 
     `old_parts`: by table, the parts in which it may replace rows; None for all that are live when it commits.
-    `patient`: whether it waits for sites that are left alone, or puts their items off.
+    `patient`: whether it waits for sites that are left alone, or puts their items off. `begun` is when it began, in
+    seconds since 1970; None if the stage shares its job with others.
     """
 
     dataset: Dataset
@@ -99,6 +116,7 @@ class Context:
     token: str
     old_parts: Mapping[str, frozenset[str]] | None
     patient: bool = True
+    begun: float | None = None
 
     def parts_to_replace_in(self, table: str) -> frozenset[str]:
         if self.old_parts is None:

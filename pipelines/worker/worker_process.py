@@ -16,9 +16,9 @@ from curation.engines.registry import close_engines
 from curation.sources.site_limits import forget_sites
 from pipelines.worker import job_key, memory
 from pipelines.worker.logs import log_to, redacting
-from pipelines.worker.progress import Tally
 from pipelines.worker.reports import WorkerReporter
 from pipelines.worker.shutdown import RunStopped
+from pipelines.worker.tally import Tally
 from pipelines.worker.thread_pools import ThreadPool
 from pipelines.worker.work_items import Context
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from curation.dataset.commits import Replacement
 from curation.dataset.dataset import Dataset
@@ -22,6 +23,7 @@ from curation.rejects import Stage
 from curation.settings import fields, resolve
 from tests.support.dataset_files import commit_rows, make_dataset, usage_of
 from tests.support.project import ROOT
+from vidla.forecast_command import show_plan
 
 PRICES = Prices(
     processors=10,
@@ -222,6 +224,20 @@ def test_the_prices_in_the_docs_are_the_defaults() -> None:
     assert Prices(**tomllib.loads(text)) == Prices()
     for name, _, description in fields(Prices()):
         assert f"# {description}\n{name} = " in text
+
+
+@pytest.mark.parametrize("columns", [120, 80, 60])
+def test_a_plan_fits_the_terminal(columns: int) -> None:
+    target = Target(20_000_000, days=60.0)
+    sample = Sample(np.random.default_rng(3).gamma(0.3, 30.0, (6, len(COLUMNS))), 10**6, {})
+    forecast = plan(sample, target, PRICES, resolve())
+    with (console := Console(width=columns)).capture() as shown:
+        show_plan(console, sample, target, PRICES, forecast)
+    lines = shown.get().splitlines()
+    assert max(map(len, lines)) <= columns
+    below = lines[next(n for n, line in enumerate(lines) if line.startswith("machines")) + 1]
+    assert ("–" in below) == (columns >= 80)
+    assert not any(heading in line for line in lines for heading in ("downloa ", "machine-"))
 
 
 @pytest.mark.slow

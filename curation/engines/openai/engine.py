@@ -16,6 +16,7 @@ from curation.engines.openai.scheduler import RequestBatch, Scheduler
 from curation.engines.openai.servers import Server
 from curation.errors import EngineError
 from curation.settings import EngineSettings
+from curation.work_done import measured_by
 
 REVISION_CHARS = 200
 CLOSE_S = 10.0
@@ -108,7 +109,8 @@ class OpenAIEngine:
             loop, scheduler = self._open()
             loop.call_soon_threadsafe(scheduler.submit, batch)
         try:
-            return batch.done.result()
+            with measured_by(lambda: len(batch.answers)):
+                return batch.done.result()
         finally:
             if not batch.done.done():  # interrupted
                 with suppress(RuntimeError):  # closed meanwhile

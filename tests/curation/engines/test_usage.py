@@ -14,8 +14,12 @@ from curation.dataset.dataset import Dataset
 from curation.dataset.forget import forget
 from curation.dataset.writer import Writer
 from curation.engines.interface import Completion, Failure
+from curation.engines.load import load
 from curation.engines.usage import UsageMeter
-from pipelines.worker.progress import ProgressView, Tally
+from pipelines.driver.progress_view import ProgressView
+from pipelines.driver.stage_progress import RunProgress
+from pipelines.worker.tally import Tally
+from tests.support.begun_runs import begun_run
 from tests.support.dataset_files import download_of
 from tests.support.scripted_engine import ScriptedEngine
 from tests.support.scripted_server import Asked, ScriptedServer, first, status
@@ -87,10 +91,16 @@ def test_every_request_of_a_run_is_in_its_rows(tmp_path: Path, capsys: pytest.Ca
 
 @pytest.mark.slow
 def test_the_view_shows_servers_while_they_are_in_use(tmp_path: Path) -> None:
-    view = ProgressView(Tally(), ("caption",), 1, sys.stderr)
     with ScriptedServer(texts) as server:
         settings = settings_for(server.url)
         dataset = segment_videos(tmp_path / "d", settings, range(2))
         assert run(dataset, settings) == 0
-        line = view.line()
-    assert "tokens/s, 0 in flight, servers busy" in line
+        used = load.snapshot()
+        with begun_run(dataset, settings) as begun:
+            view = ProgressView(RunProgress(begun, Tally()), sys.stderr)
+            load.asked(1)
+            load.sent()
+            line = view.line()
+            load.repeated()
+            load.asked(-1)
+    assert used.requests and "1 requests in flight, servers busy" in line

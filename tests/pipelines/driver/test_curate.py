@@ -284,7 +284,7 @@ def test_on_a_terminal_there_is_a_live_view(videos: list[Path], tmp_path: Path) 
     os.close(parent)
     assert run.returncode == 0
     assert b"\x1b[" in seen  # drawn over
-    for words in (b"segment", b"a minute", b"wave 1/1", b"with texts"):
+    for words in (b"segment", b"a minute", b"wave 1 of 1", b"with texts"):
         assert words in seen
 
 

@@ -16,8 +16,9 @@ from curation.download_settings import DownloadSettings
 from curation.engines.load import Load
 from curation.rejects import Kind, Stage
 from curation.sources.site_limits import REFUSALS, SiteRests, at_site, forget_sites
+from curation.work_done import measured_by
 from pipelines.worker import reports
-from pipelines.worker.progress import Tally
+from pipelines.worker.tally import LastReject, Tally
 from pipelines.worker.work_items import Context
 from pipelines.worker.worker_process import WorkerProcess
 from tests.support.watching import wait_until
@@ -57,6 +58,30 @@ def test_an_item_that_is_worked_on_twice_counts_once(tmp_path: Path, monkeypatch
         assert [driver.get("segment", name) for name in ("done", "rejected", "clips")] == [3, 0, 6]
         told.clear()
     assert not (tmp_path / "progress").exists()
+
+
+def test_what_workers_do_and_reject_is_reported(tmp_path: Path) -> None:
+    first, second, driver = Tally(), Tally(), Tally()
+    with Writer(Dataset(str(tmp_path)), "run", {}) as writer:
+        told = reports.ReportReader(writer.dataset, {Stage.SEGMENT: TOKEN}, driver)
+        with (
+            first.working("segment", "the first video", 100),
+            measured_by(lambda: 0.5),
+            second.working("segment", "the second video", 100),
+        ):
+            for tally in (first, second):
+                tally.rejected("segment", LastReject("a video", "corrupt: nothing in it", 5.0))
+                with reports.WorkerReporter(tally, WorkerProcess().halt) as reporter:
+                    reporter.take_part(context_of(writer))
+                    file = tmp_path / f"progress/run/1/segment/{reporter.process}.json"
+                    wait_until(file.exists)
+        told.look()
+        under_way = driver.under_way("segment")
+        assert (under_way.items, under_way.done, under_way.source_bytes) == (2, 0.5, 50.0)
+        assert under_way.longest == "the first video" and under_way.since > 0
+        assert driver.last_reject("segment") == LastReject("a video", "corrupt: nothing in it", 5.0)
+        told.clear()
+        assert driver.under_way("segment").items == 0
 
 
 def test_workers_end_when_the_driver_says_so(tmp_path: Path) -> None:
