@@ -78,6 +78,9 @@ class Writer(Committer):
             self._begin(epoch)
             take_in(self)
         except BaseException:  # after which this process may live on, and open the dataset again
+            self._closing.set()
+            if self._beat is not None:
+                self._beat.join()
             with contextlib.suppress(Exception):
                 self._end_lease(functools.partial(self._write_lease, swept=swept, settled=last, open_=False))
             raise
