@@ -53,6 +53,7 @@ def inspect(
     """
     from rich.console import Console
 
+    from curation.dataset.copies import CopiedDataset
     from vidla import rows
     from vidla.inspect import show, show_json
 
@@ -72,9 +73,13 @@ def inspect(
     names = [name.strip() for name in columns.split(",")] if columns else None
     query = sql or rows.of_table(table or "", where, names, order_by, sample, seed)
     first = f"{query} limit {limit}" if limit and not sql else query
-    shown = rows.show_rows(rows.read(source, first, limit), Console(), as_json)
-    if shown and shown == limit and not as_json and (total := rows.count(source, query)) > shown:
-        typer.echo(f"{shown} of {total:,} rows; --limit N shows more, 0 all")
+    any_rows = table is not None and not (where or order_by or sample)
+    read = CopiedDataset(dataset, first_rows=limit if any_rows and limit else None)
+    shown = rows.show_rows(rows.read(read, first, limit), Console(), as_json)
+    if shown and shown == limit and not as_json:
+        total = rows.count_all(read, table) if any_rows and table else rows.count(read, query)
+        if total > shown:
+            typer.echo(f"{shown} of {total:,} rows; --limit N shows more, 0 all")
 
 
 def _write(dataset: Dataset, frame_id: str | None, clip_id: str | None, out: Path | None) -> None:

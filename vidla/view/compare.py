@@ -20,6 +20,7 @@ from vidla.inspect import runs
 from vidla.view.choice import PAGE, TEXT_COLUMNS
 from vidla.view.tables import LiveTables, Row
 
+_MOST_RUNS = 20
 _LONGEST = 400  # words of a text that are compared one by one
 _ENDS = 'start, "end", scale, video_id, frame_ids'
 _JOINED = f"""
@@ -38,9 +39,8 @@ class Version:
 def versions(dataset: Dataset) -> list[Version]:
     """Now, the pins, and the states after the latest runs, the last run first."""
     pinned = [Version(f"pin:{name}", f"pinned as {name}") for name in pins(dataset)]
-    ran = [
-        Version(f"run:{run['run_id']}", f"after {run['run_id']} ({run['command']})") for run in reversed(runs(dataset))
-    ]
+    latest = reversed(runs(dataset, _MOST_RUNS))
+    ran = [Version(f"run:{run['run_id']}", f"after {run['run_id']} ({run['command']})") for run in latest]
     return [Version("now", "now"), *pinned, *ran]
 
 
@@ -50,11 +50,11 @@ def at_version(tables: LiveTables, name: str) -> DatasetSnapshot:
     if name == "now":
         return tables.now()
     if kind == "pin" and (found := pins(dataset).get(which)) is not None:
-        return DatasetSnapshot(dataset.uri, found)
-    if kind == "run" and (last := next((r["last"] for r in runs(dataset) if r["run_id"] == which), None)) is not None:
-        return DatasetSnapshot(dataset.uri, versions_after(dataset, last))
+        return DatasetSnapshot(dataset.uri, found, tables.copies)
+    if kind == "run" and which in (ended := {run["run_id"]: run["last"] for run in runs(dataset, _MOST_RUNS)}):
+        return DatasetSnapshot(dataset.uri, versions_after(dataset, ended[which]), tables.copies)
     if kind == "commit" and which.isdecimal() and len(which) < 19:
-        return DatasetSnapshot(dataset.uri, versions_after(dataset, int(which)))
+        return DatasetSnapshot(dataset.uri, versions_after(dataset, int(which)), tables.copies)
     raise UsageError(f"there is no version '{name}'")
 
 
