@@ -15,7 +15,7 @@ from curation.dataset.dataset import Dataset
 from curation.errors import UsageError
 from curation.ids import new_run_id
 from curation.schema import TABLES
-from vidla.console import counting
+from vidla.console import counting, wide_console
 from vidla.options import DatasetArgument, WaitOption, WhereOption
 
 if TYPE_CHECKING:
@@ -51,8 +51,7 @@ def inspect(
 
     Example: vidla inspect data/talks --sql "select language, count(*) from videos group by all"
     """
-    from rich.console import Console
-
+    from curation.dataset.copies import CopiedDataset
     from vidla import rows
     from vidla.inspect import show, show_json
 
@@ -60,10 +59,13 @@ def inspect(
     if image or clip:
         _write(source, image, clip, out)
         return
+    if out is not None:
+        raise UsageError("-o needs --image FRAME or --clip ID; --json > FILE keeps rows or the overview")
+    if table is None and (where or columns or order_by or sample):
+        raise UsageError("--where, --columns, --order-by and --sample need a TABLE: vidla inspect DIR TABLE …")
+    console = wide_console()
     if table is None and sql is None:
-        if where or columns or order_by or sample:
-            raise UsageError("--where, --columns, --order-by and --sample need a TABLE: vidla inspect DIR TABLE …")
-        books = show_json(source, Console()) if as_json else show(source, Console())
+        books = show_json(source, console) if as_json else show(source, console)
         if books.imbalances():
             raise typer.Exit(1)
         return
@@ -72,9 +74,13 @@ def inspect(
     names = [name.strip() for name in columns.split(",")] if columns else None
     query = sql or rows.of_table(table or "", where, names, order_by, sample, seed)
     first = f"{query} limit {limit}" if limit and not sql else query
-    shown = rows.show_rows(rows.read(source, first, limit), Console(), as_json)
-    if shown and shown == limit and not as_json and (total := rows.count(source, query)) > shown:
-        typer.echo(f"{shown} of {total:,} rows; --limit N shows more, 0 all")
+    any_rows = table is not None and not (where or order_by or sample)
+    read = CopiedDataset(dataset, first_rows=limit if any_rows and limit else None)
+    shown = rows.show_rows(rows.read(read, first, limit), console, as_json)
+    if shown and shown == limit and not as_json:
+        total = rows.count_all(read, table) if any_rows and table else rows.count(read, query)
+        if total > shown:
+            typer.echo(f"{shown} of {total:,} rows; --limit N shows more, 0 all")
 
 
 def _write(dataset: Dataset, frame_id: str | None, clip_id: str | None, out: Path | None) -> None:

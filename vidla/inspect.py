@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from curation.dataset.books import Books, balance
-from curation.dataset.commits import recent_commits, unfinished
+from curation.dataset.commits import unfinished
 from curation.dataset.dataset import Dataset
+from curation.dataset.epochs import Epoch, latest_epochs
 from curation.dataset.lease import holder_text, is_held, is_here, read_lease
-from curation.dataset.snapshots import as_of_one_commit
+from curation.dataset.snapshots import DatasetSnapshot
 from curation.errors import VidlaError, one_line
 from curation.recipes import RECIPES, STEP_OF, older_rows
 from curation.records import SCALES
@@ -23,7 +25,6 @@ from vidla.console import escape, new_table
 
 BINS = 24
 RUNS = 5
-COMMITS_READ = 200  # the latest ones, in which the runs are found
 
 Row = Mapping[str, Any]
 
@@ -43,14 +44,14 @@ class _Look:
 
 
 def _look(dataset: Dataset) -> _Look:
-    if not dataset.exists():
+    now = DatasetSnapshot.now(dataset.uri)
+    if not now.exists():
         raise dataset.missing()
-    now = as_of_one_commit(dataset)
     books = balance(now)
     queries = [_STORED, *(query for query, _ in _SECTIONS.values())]
     (stored,), *answers = (answer.to_pylist() for answer in now.sql_each(queries))
     sections = dict(zip(_SECTIONS, answers, strict=True))
-    return _Look(books, stored, sections, runs(dataset)[-RUNS:], list(_standing(now, books)))
+    return _Look(books, stored, sections, runs(now, RUNS), list(_standing(now, books)))
 
 
 def show(dataset: Dataset, console: Console) -> Books:
@@ -203,28 +204,25 @@ _SECTIONS: Mapping[str, tuple[str, Callable[[Sequence[Row]], Table]]] = {
 }
 
 
-def runs(dataset: Dataset) -> list[dict[str, Any]]:
-    """The latest runs, as far as their commits are read, the last one last."""
-    found: list[dict[str, Any]] = []
-    for number, record in recent_commits(dataset, COMMITS_READ):
-        time = record["created_at"][:16].replace("T", " ")
-        if record["kind"] == "open":
-            command, holder = record["about"].get("command", ""), record["holder"]
-            found.append(
-                {
-                    "run_id": record["run_id"],
-                    "command": command if isinstance(command, str) else " ".join(command),
-                    "began": time,
-                    "last": number,
-                    "last_commit": time,
-                    "commits": 0,
-                    "by": f"{holder['pid']}@{holder['host']}",
-                    "version": record["code_version"],
-                }
-            )
-        elif found:
-            found[-1] |= {"last": number, "last_commit": time, "commits": found[-1]["commits"] + 1}
-    return found
+def runs(dataset: Dataset, most: int) -> list[dict[str, Any]]:
+    """Up to `most` of the latest runs, the last one last."""
+    return [_run(epoch) for epoch in itertools.islice(latest_epochs(dataset), most)][::-1]
+
+
+def _run(epoch: Epoch) -> dict[str, Any]:
+    opening = epoch.opening
+    command, holder = opening["about"].get("command", ""), opening["holder"]
+    began, ended = (record["created_at"][:16].replace("T", " ") for record in (opening, epoch.last))
+    return {
+        "run_id": opening["run_id"],
+        "command": command if isinstance(command, str) else " ".join(command),
+        "began": began,
+        "last": epoch.last_number,
+        "last_commit": ended,
+        "commits": epoch.last_number - epoch.number,
+        "by": f"{holder['pid']}@{holder['host']}",
+        "version": opening["code_version"],
+    }
 
 
 def _runs(rows: Sequence[Row]) -> Table:

@@ -17,7 +17,7 @@ import pyarrow.dataset
 from curation.dataset.books import Books, balance
 from curation.dataset.dataset import Dataset
 from curation.dataset.pins import pins
-from curation.dataset.snapshots import DatasetSnapshot, versions_now
+from curation.dataset.snapshots import DatasetSnapshot
 from curation.errors import DatasetError, UsageError
 from curation.records import Clip
 from curation.schema import TABLES, from_row
@@ -42,8 +42,9 @@ class DatasetReader:
             raise dataset.missing()
         self.uri = dataset.uri
         self.pin = pin
-        self.versions = dict(versions_now(dataset) if pin is None else _pinned(dataset, pin))
-        self._dataset = DatasetSnapshot(location, self.versions)
+        pinned = None if pin is None else DatasetSnapshot(location, _pinned(dataset, pin))
+        self._dataset = pinned or DatasetSnapshot.now(location)
+        self.versions = dict(self._dataset.versions)
 
     @property
     def pins(self) -> dict[str, dict[str, int]]:

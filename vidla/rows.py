@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 from rich.console import Console
+from rich.table import Table
 
 from curation.dataset.conditions import one_condition, one_select
 from curation.dataset.dataset import Dataset
@@ -18,6 +20,8 @@ from curation.schema import TABLES
 from vidla.console import escape, new_table
 
 WIDE = 8  # a table with more columns is shown with one line per value
+WHOLE = 40  # characters of a word that is not broken, if there is room elsewhere
+_SPACE = re.compile(r"\s")
 
 Row = Mapping[str, Any]
 
@@ -89,6 +93,11 @@ def count(dataset: Dataset, query: str) -> int:
     return found
 
 
+def count_all(dataset: Dataset, table: str) -> int:
+    """How many rows a table has, by its log."""
+    return sum(part.rows for part in dataset.live_parts(table).values())
+
+
 # --- showing them ---------------------------------------------------------------------------------------------------
 
 
@@ -112,11 +121,24 @@ def show_rows(rows: Iterable[Row], console: Console, as_json: bool) -> int:
             for name, value in row.items():
                 console.print(f"[bold]{escape(name)}[/] {escape(_brief(value, 500))}", highlight=False)
     else:
-        table = new_table(*map(escape, listed[0]))
-        for row in listed:
-            table.add_row(*(escape(_brief(value, 200)) for value in row.values()))
-        console.print(table)
+        console.print(_table(listed))
     return len(listed)
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    """Rows as a table: numbers to the right; ids and other single words are whole where the terminal is wide enough."""
+    cells = [[_brief(value, 200) for value in row.values()] for row in rows]
+    numbers = [name for name in rows[0] if all(_is_number(row[name]) for row in rows)]
+    table = new_table(*map(escape, rows[0]), numbers=[escape(name) for name in numbers])
+    for number, column in enumerate(table.columns):
+        column.no_wrap = all(len(line[number]) <= WHOLE and not _SPACE.search(line[number]) for line in cells)
+    for line in cells:
+        table.add_row(*map(escape, line))
+    return table
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def _printable(value: Any) -> Any:
@@ -124,6 +146,8 @@ def _printable(value: Any) -> Any:
 
 
 def _brief(value: Any, length: int) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "–", True: "true", False: "false"}[value]
     value = _printable(value)
     text = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else str(value)
     return text if len(text) <= length else text[: length - 1] + "…"

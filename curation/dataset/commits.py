@@ -215,16 +215,11 @@ def read_commits(dataset: Dataset, after: int) -> Iterator[tuple[int, dict[str, 
             yield int(Path(path).stem), record
 
 
-def recent_commits(dataset: Dataset, count: int) -> list[tuple[int, dict[str, Any]]]:
-    """The last openings and commits, `count` or a few more, in order."""
-    return list(read_commits(dataset, max(0, _settled(dataset) - count)))
-
-
 def unfinished(dataset: Dataset) -> list[int]:
     """The numbers of commits that are not applied to all tables: under way, or left half done by a dead writer."""
     applied: dict[str, int] = {}
     behind: list[int] = []
-    for number, record in read_commits(dataset, _settled(dataset)):
+    for number, record in read_commits(dataset, settled(dataset)):
         tables = record.get("tables", ())
         for table in set(tables) - set(applied):
             applied[table] = dataset.delta(table).transaction_version(APPLICATION) or 0
@@ -233,7 +228,7 @@ def unfinished(dataset: Dataset) -> list[int]:
     return behind
 
 
-def _settled(dataset: Dataset) -> int:
+def settled(dataset: Dataset) -> int:
     """The number up to which all commits are applied to all tables, according to the last writer."""
     return int(read_lease(dataset).get("settled", 0))
 

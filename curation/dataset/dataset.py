@@ -174,7 +174,7 @@ class Dataset:
     def _open(self, table: str, version: int | None = None) -> DeltaTable | None:
         try:
             with read_errors(self.uri):
-                delta = DeltaTable(f"{self.uri}/{table}", version=version, storage_options=self.options)
+                delta = self._delta(table, version)
         except TableNotFoundError:
             return None
         except DeltaError as error:
@@ -186,6 +186,9 @@ class Dataset:
                     if not (log / f"{number:020d}.json").stat().st_size:  # read without an error, and without its rows
                         raise self._damaged(f"{table}/_delta_log/{number:020d}.json", "it is empty")
         return delta
+
+    def _delta(self, table: str, version: int | None) -> DeltaTable:
+        return DeltaTable(f"{self.uri}/{table}", version=version, storage_options=self.options)
 
     def _damaged(self, path: str, why: str) -> DamagedError:
         return DamagedError(f"{self.uri}/{path} is damaged: {why}; `vidla verify {self.uri} --repair` mends it")
@@ -216,11 +219,13 @@ class Dataset:
         delta = self.delta_or_none(table, version)
         if delta is None:
             return pa.dataset.dataset(TABLES[table].schema.empty_table())
-        files = self.arrow_files(table)
         further = [field for field in pa.schema(delta.schema()) if field.name not in TABLES[table].schema.names]
-        found = delta.to_pyarrow_dataset(filesystem=files, schema=pa.schema([*TABLES[table].schema, *further]))
+        found = self._scan(table, delta, pa.schema([*TABLES[table].schema, *further]))
         check_parts(found.files, f"{self.uri}/{table}")
         return found
+
+    def _scan(self, table: str, delta: DeltaTable, schema: pa.Schema) -> pa.dataset.FileSystemDataset:
+        return delta.to_pyarrow_dataset(filesystem=self.arrow_files(table), schema=schema)
 
     def arrow_files(self, table: str) -> FileSystem:
         """A table's folder through Arrow's own file systems."""

@@ -39,9 +39,10 @@ class RehearsedDataset(Dataset):
     tables are those of the moment when it is made. Raises DatasetError.
     """
 
-    def __init__(self, location: str, *, patient: bool = True) -> None:
+    def __init__(self, location: str, *, patient: bool = True, real: Dataset | None = None) -> None:
+        """`real` is the dataset at the location, if some of it has been read already."""
         super().__init__(location, patient=patient)
-        self._real = Dataset(location, patient=patient)
+        self._real = real or Dataset(location, patient=patient)
         self._parts: dict[str, dict[str, Part]] = {table: {} for table in TABLES}
         self._versions: dict[str, int] = {}  # by table
         self._changed: set[str] = set()  # tables that have other parts than at that version

@@ -2,37 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import builtins
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Self
 
 import pyarrow.dataset
 from deltalake import DeltaTable
 
 from curation.dataset.commits import APPLICATION, read_commits
+from curation.dataset.copies import CopiedDataset, LocalCopies
 from curation.dataset.dataset import Dataset
 from curation.dataset.lease import read_lease
 from curation.schema import TABLES
 
 
-class DatasetSnapshot(Dataset):
-    """A dataset whose tables are read at fixed versions."""
+class DatasetSnapshot(CopiedDataset):
+    """A dataset whose tables are read at fixed versions; those without one are newer, and empty."""
 
-    def __init__(self, location: str, versions: Mapping[str, int]) -> None:
-        super().__init__(location, patient=False)
-        self._versions = versions
+    def __init__(self, location: str, versions: Mapping[str, int], copies: LocalCopies | None = None) -> None:
+        super().__init__(location, copies)
+        self.versions = versions
         self._opened: dict[tuple[str, int], pyarrow.dataset.Dataset] = {}
+        self._commits: dict[str | None, builtins.list[tuple[str, int, datetime]]] = {}
+
+    @classmethod
+    def now(cls, location: str, copies: LocalCopies | None = None) -> Self:
+        """The dataset as of the last commit that is applied to all of its tables, however busy its writer is."""
+        snapshot = cls(location, {}, copies)
+        snapshot.look(TABLES)
+        if snapshot.exists():
+            snapshot.versions = versions_now(snapshot)
+        return snapshot
 
     def arrow(self, table: str, version: int | None = None) -> pyarrow.dataset.Dataset:
-        at = self._versions.get(table) if version is None else version
-        if at is None:  # the table is newer than this version of the dataset
+        at = self.versions.get(table) if version is None else version
+        if at is None:
             return pyarrow.dataset.dataset(TABLES[table].schema.empty_table())
         if (table, at) not in self._opened:
             self._opened[table, at] = super().arrow(table, at)
         return self._opened[table, at]
 
+    def list(self, prefix: str, after: str | None = None) -> Iterator[tuple[str, int, datetime]]:
+        if prefix != "commits/":
+            return super().list(prefix, after)
+        if after not in self._commits:
+            self._commits[after] = list(super().list(prefix, after))
+        return iter(self._commits[after])
 
-def as_of_one_commit(dataset: Dataset) -> DatasetSnapshot:
-    """The dataset as of the last commit that is applied to all of its tables, however busy its writer is."""
-    return DatasetSnapshot(dataset.uri, versions_now(dataset) if dataset.exists() else {})
+    def _open(self, table: str, version: int | None = None) -> DeltaTable | None:
+        return super()._open(table, self.versions.get(table) if version is None else version)
 
 
 def versions_now(dataset: Dataset) -> dict[str, int]:

@@ -10,11 +10,12 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 import pyarrow as pa
+import pyarrow.dataset
 from pydantic import TypeAdapter, ValidationError
 
 from curation.dataset.commits import Committer
 from curation.dataset.dataset import Dataset
-from curation.dataset.object_store import put
+from curation.dataset.object_store import put, read_errors
 from curation.dataset.parts import PartWriter
 from curation.errors import UsageError
 from curation.ids import content_digest, digest, forgotten_key
@@ -84,10 +85,11 @@ def _readable(dataset: Dataset) -> Iterator[tuple[str, Label]]:
             log.warning("%s/%s is not a verdict", dataset.uri, path)
 
 
-def labels_now(dataset: Dataset) -> pa.Table:
-    """The table `labels` with the verdicts that wait for a writer."""
+def labels_now(dataset: Dataset, labels: pyarrow.dataset.Dataset | None = None) -> pa.Table:
+    """The table `labels`, or `labels` themselves, with the verdicts that wait for a writer."""
     names = [field.name for field in TABLES["labels"].schema if field.name in Label.__dataclass_fields__]
-    taken = dataset.read("labels", names)
+    with read_errors(f"{dataset.uri}/labels"):
+        taken = (dataset.arrow("labels") if labels is None else labels).to_table(columns=names)
     known = set(taken["label_id"].to_pylist())
     rows = [to_row(label) for label in waiting(dataset).values() if label.label_id not in known]
     return pa.concat_tables([taken, pa.Table.from_pylist(rows, taken.schema)])

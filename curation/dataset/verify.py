@@ -30,7 +30,7 @@ from curation.dataset.history import History, read_all, replay
 from curation.dataset.lease import LEASE, is_held, read_lease
 from curation.dataset.parts import Part
 from curation.dataset.pins import parts_at, pins_on_disk
-from curation.dataset.snapshots import as_of_one_commit
+from curation.dataset.snapshots import DatasetSnapshot
 from curation.dataset.vacuum import parts_on_disk
 from curation.errors import DamagedError, DatasetError, UsageError, one_line
 from curation.schema import TABLES
@@ -323,7 +323,7 @@ class Verification:
         if self.report.unfinished or any(fault.kind in unreadable for fault in self.report.faults):
             return
         with self.progress("books", None):
-            for stray in balance(as_of_one_commit(self.dataset)).strays:
+            for stray in balance(DatasetSnapshot.now(self.dataset.uri)).strays:
                 if "stored media" not in stray:  # each was told above
                     self.report.add(FaultKind.ROWS, "books", stray)
 

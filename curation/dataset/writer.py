@@ -10,6 +10,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self
 
@@ -78,6 +79,9 @@ class Writer(Committer):
             self._begin(epoch)
             take_in(self)
         except BaseException:  # after which this process may live on, and open the dataset again
+            self._closing.set()
+            if self._beat is not None:
+                self._beat.join()
             with contextlib.suppress(Exception):
                 self._end_lease(functools.partial(self._write_lease, swept=swept, settled=last, open_=False))
             raise
@@ -106,11 +110,22 @@ class Writer(Committer):
         self._closing.set()
         if self._beat is not None:
             self._beat.join()
+        with contextlib.suppress(Exception):  # only readers miss them
+            if not self.lost.is_set():
+                self._add_checkpoints()
         with contextlib.suppress(Exception):  # the dataset is consistent without it; an error under way matters more
             if not self.lost.is_set():
                 checksums.record(self.dataset, self.lineage.epoch, self._mended)
         with contextlib.suppress(Exception):
             self._end_lease(functools.partial(self._renew_lease, open_=False))
+
+    def _add_checkpoints(self) -> None:
+        """Spare the readers of a bucket a request for every entry of a log since its last checkpoint."""
+        if self.dataset.folder is not None:
+            return
+        changed = [table for table, number in self._applied.items() if number > self.lineage.epoch]
+        with ThreadPoolExecutor(len(TABLES)) as pool:
+            list(pool.map(lambda table: self.dataset.delta(table).create_checkpoint(), changed))
 
     def _await_lease(self) -> dict[str, Any]:
         """The last lease, once it has ended or its holder is dead. Raises DatasetLocked."""

@@ -71,7 +71,8 @@ def _with_last_settings(dataset: Dataset) -> tuple[State, Plan, Redone] | None:
         return None
     settings = resolve_to_compare(None, (), last.settings)
     with this_process:
-        state = State.load(RehearsedDataset(dataset.uri, patient=dataset.patient), settings, wanted_texts(settings))
+        rehearsed = RehearsedDataset(dataset.uri, patient=dataset.patient, real=dataset)
+        state = State.load(rehearsed, settings, wanted_texts(settings))
         plan = make_plan(state, {})
         return state, plan, redone(state, plan, Change.between(last, settings, text_digests(settings)))
 

@@ -85,10 +85,11 @@ class Bucket:
                 self.put(str(path.relative_to(folder)), path)
 
     def answers(self) -> list[tuple[str, str, int]]:
-        """Method, path in the bucket and number of bytes of every answer so far."""
+        """Method, path in the bucket (of a listing: the bucket's) and number of bytes of every answer so far."""
         lines = (line.split("\t") for line in self.server.log.read_text().splitlines())
         above = f"/{self.name}/"
-        return [(m, path.removeprefix(above), int(size)) for m, path, size in lines if path.startswith(above)]
+        mine = ((m, path, size) for m, path, size in lines if f"{path}/".startswith(above))
+        return [(m, path.removeprefix(above), int(size)) for m, path, size in mine]
 
     def given(self) -> Counter[str]:
         """The bytes sent of each file so far."""

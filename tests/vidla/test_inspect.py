@@ -144,6 +144,18 @@ def test_an_image_is_shown_as_its_size(shared: Dataset) -> None:
     assert {row["image"] for row in read(shared, of_table("frames"), 0)} == sizes
 
 
+def test_ids_stay_whole_and_texts_are_folded(shared: Dataset) -> None:
+    query = of_table("clips", "scale = 'short'", ["clip_id", "start", "caption_text", "subtitle_text", "parent_id"])
+    console = Console(width=80, record=True, file=io.StringIO())
+    rows = [{**row, "caption_text": "a bee " * 9, "parent_id": None} for row in read(shared, query, 3)]
+    show_rows(rows, console, as_json=False)
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= 80
+    begins = [line.split() for line in lines if line.startswith("list-")]
+    assert [cells[:2] for cells in begins] == [[row["clip_id"], str(row["start"])] for row in rows]
+    assert all(cells[-1] == "–" for cells in begins)
+
+
 def test_rows_are_ordered(shared: Dataset) -> None:
     rows = list(read(shared, of_table("clips", None, ["scale", "start"], "scale, start desc"), 0))
     assert rows == sorted(rows, key=lambda row: (row["scale"], -row["start"]))
@@ -275,6 +287,8 @@ def test_the_command_ends_with_2_for_misuse_and_1_for_failure(shared: Dataset, t
     for arguments, code in (
         (("inspect", shared.folder, "clips", "--where", "scal = 'x'"), 2),
         (("inspect", shared.folder, "--where", "true"), 2),
+        (("inspect", shared.folder, "--sql", "select 1", "--where", "true"), 2),
+        (("inspect", shared.folder, "clips", "-o", tmp_path / "out"), 2),
         (("inspect", tmp_path / "nothing"), 1),
         (("vacuum", tmp_path / "nothing"), 1),
         (("forget", shared.folder), 2),

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-import html
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import duckdb
-from markupsafe import Markup
 
 from curation.dataset import database
 from curation.dataset.dataset import Dataset
@@ -18,9 +15,11 @@ from curation.dataset.snapshots import DatasetSnapshot, versions_after
 from curation.errors import DatasetError, UsageError, one_line
 from vidla.inspect import runs
 from vidla.view.choice import PAGE, TEXT_COLUMNS
+from vidla.view.makers import MADE_BY, compared_makers, makers
 from vidla.view.tables import LiveTables, Row
+from vidla.view.words import marked
 
-_LONGEST = 400  # words of a text that are compared one by one
+_MOST_RUNS = 20
 _ENDS = 'start, "end", scale, video_id, frame_ids'
 _JOINED = f"""
     from (select clip_id, {_ENDS}, {", ".join(TEXT_COLUMNS)} from a) as a
@@ -38,9 +37,8 @@ class Version:
 def versions(dataset: Dataset) -> list[Version]:
     """Now, the pins, and the states after the latest runs, the last run first."""
     pinned = [Version(f"pin:{name}", f"pinned as {name}") for name in pins(dataset)]
-    ran = [
-        Version(f"run:{run['run_id']}", f"after {run['run_id']} ({run['command']})") for run in reversed(runs(dataset))
-    ]
+    latest = reversed(runs(dataset, _MOST_RUNS))
+    ran = [Version(f"run:{run['run_id']}", f"after {run['run_id']} ({run['command']})") for run in latest]
     return [Version("now", "now"), *pinned, *ran]
 
 
@@ -50,11 +48,11 @@ def at_version(tables: LiveTables, name: str) -> DatasetSnapshot:
     if name == "now":
         return tables.now()
     if kind == "pin" and (found := pins(dataset).get(which)) is not None:
-        return DatasetSnapshot(dataset.uri, found)
-    if kind == "run" and (last := next((r["last"] for r in runs(dataset) if r["run_id"] == which), None)) is not None:
-        return DatasetSnapshot(dataset.uri, versions_after(dataset, last))
+        return DatasetSnapshot(dataset.uri, found, tables.copies)
+    if kind == "run" and which in (ended := {run["run_id"]: run["last"] for run in runs(dataset, _MOST_RUNS)}):
+        return DatasetSnapshot(dataset.uri, versions_after(dataset, ended[which]), tables.copies)
     if kind == "commit" and which.isdecimal() and len(which) < 19:
-        return DatasetSnapshot(dataset.uri, versions_after(dataset, int(which)))
+        return DatasetSnapshot(dataset.uri, versions_after(dataset, int(which)), tables.copies)
     raise UsageError(f"there is no version '{name}'")
 
 
@@ -67,10 +65,24 @@ def frozen(tables: LiveTables, name: str) -> str:
 
 
 def compare_page(tables: LiveTables, a: str, b: str, which: str, page: int) -> Mapping[str, Any]:
-    """What the page shows; `which` is "changed", or "a" or "b" for the clips of one version alone.
+    """What the page shows of two versions, or of two makers of texts.
 
-    Raises UsageError, and DatasetError if the files of a version are deleted.
+    `which` is "changed", or "a" or "b" for what only one of them has. Raises UsageError, and DatasetError if the files
+    of a version are deleted.
     """
+    by_makers = a.startswith(MADE_BY) or b.startswith(MADE_BY)
+    found = (compared_makers if by_makers else _compared_versions)(tables, a, b, which, page)
+    return {
+        "versions": versions(tables.dataset),
+        "makers": makers(tables),
+        "chosen": {"a": a, "b": b, "which": which},
+        "page": page,
+        "pages": max(1, -(-found["count"][which] // PAGE)),
+        **found,
+    }
+
+
+def _compared_versions(tables: LiveTables, a: str, b: str, which: str, page: int) -> Mapping[str, Any]:
     conditions = {
         "changed": f"a.video_id is not null and b.video_id is not null and ({_differ(TEXT_COLUMNS)})",
         "a": "b.video_id is null",
@@ -89,11 +101,8 @@ def compare_page(tables: LiveTables, a: str, b: str, which: str, page: int) -> M
         f"order by video_id, start, clip_id limit {PAGE} offset {(page - 1) * PAGE}",
     )
     return {
-        "versions": versions(tables.dataset),
-        "chosen": {"a": a, "b": b, "which": which},
         "count": count,
-        "page": page,
-        "pages": max(1, -(-count[which] // PAGE)),
+        "unit": "clips",
         "clips": [
             {**clip, **{text: marked(clip[f"a_{text}"], clip[f"b_{text}"]) for text in TEXT_COLUMNS}} for clip in clips
         ],
@@ -116,26 +125,3 @@ def asked(a: DatasetSnapshot, b: DatasetSnapshot, *queries: str) -> list[list[Ro
             raise DatasetError(
                 f"a version cannot be read any more ({reason}); `vidla vacuum` deletes what no pin keeps"
             ) from None
-
-
-def marked(a: str | None, b: str | None) -> tuple[Markup, Markup]:
-    """Two texts as HTML, with the words that only one of them has in <del> or <ins>.
-
-    >>> marked("A red bus.", "A blue bus.")[1]
-    Markup('A <ins>blue</ins> bus.')
-    """
-    if a is None or b is None or a == b:
-        return Markup(html.escape(a or "–")), Markup(html.escape(b or "–"))
-    before, after = a.split()[:_LONGEST], b.split()[:_LONGEST]
-    steps = difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
-    return (
-        Markup(" ".join(_pieces(before, ((i, j, tag != "equal") for tag, i, j, _, _ in steps), "del"))),
-        Markup(" ".join(_pieces(after, ((i, j, tag != "equal") for tag, _, _, i, j in steps), "ins"))),
-    )
-
-
-def _pieces(words: Sequence[str], runs: Any, tag: str) -> Iterator[str]:
-    for start, end, differs in runs:
-        text = html.escape(" ".join(words[start:end]))
-        if text:
-            yield f"<{tag}>{text}</{tag}>" if differs else text

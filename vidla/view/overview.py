@@ -124,7 +124,7 @@ def _counted(tables: LiveTables, commit: int) -> Mapping[str, Any]:
         "scales": scales,
         "stored": stored,
         "rejects": sorted(rejects, key=lambda row: stage_order(row["stage"])),
-        "runs": runs(tables.dataset)[: -RUNS - 1 : -1],
+        "runs": runs(tables.dataset, RUNS)[::-1],
     }
 
 

@@ -9,9 +9,11 @@ from typing import Any
 
 import pyarrow.dataset
 
-from curation.dataset.commits import recent_commits
+from curation.dataset.alignment import last_number
+from curation.dataset.commits import settled
+from curation.dataset.copies import LocalCopies
 from curation.dataset.dataset import Dataset
-from curation.dataset.snapshots import DatasetSnapshot, versions_now
+from curation.dataset.snapshots import DatasetSnapshot
 from curation.dataset.verdicts import labels_now
 
 FRESH_S = 1.0  # for which tables are taken for current
@@ -24,9 +26,10 @@ class _Snapshot(DatasetSnapshot):
     """The tables as of a commit, but for people's verdicts, which are read as they come."""
 
     def arrow(self, table: str, version: int | None = None) -> pyarrow.dataset.Dataset:
+        found = super().arrow(table, version)
         if table == "labels" and version is None:
-            return pyarrow.dataset.dataset(labels_now(DatasetSnapshot(self.uri, self._versions)))
-        return super().arrow(table, version)
+            return pyarrow.dataset.dataset(labels_now(self, found))
+        return found
 
 
 class LiveTables:
@@ -35,6 +38,7 @@ class LiveTables:
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
         self._lock = threading.Lock()
+        self.copies = LocalCopies() if dataset.folder is None else None
         self._snapshot: DatasetSnapshot | None = None
         self.commit = -1
         """the number of that commit"""
@@ -44,9 +48,9 @@ class LiveTables:
         """The tables as of the latest commit. Raises DatasetError."""
         with self._lock:
             if self._snapshot is None or time.monotonic() - self._looked_at >= FRESH_S:
-                commit = max((number for number, _ in recent_commits(self.dataset, 1)), default=0)
+                commit = last_number(self.dataset, settled(self.dataset))
                 if self._snapshot is None or commit != self.commit:
-                    self._snapshot, self.commit = _Snapshot(self.dataset.uri, versions_now(self.dataset)), commit
+                    self._snapshot, self.commit = _Snapshot.now(self.dataset.uri, self.copies), commit
                 self._looked_at = time.monotonic()
             return self._snapshot
 

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from curation.dataset.dataset import Dataset
+from tests.support.bucket import Bucket
 from tests.support.dataset_files import FRAME_RATE, made_of, make_dataset, stored_media
 from tests.support.drawn_dataset import drawn_dataset
 from tests.support.project import ROOT
@@ -77,7 +79,7 @@ def keep(page: Page, name: str) -> None:
 
 
 def go(page: Page, view: Shown, path: str) -> None:
-    page.goto(view.address + path)
+    page.goto(view.address + path, timeout=120_000)
     page.wait_for_load_state("networkidle")
 
 
@@ -108,6 +110,29 @@ def test_every_page_is_shown(page: Page, view: Shown) -> None:
 
 
 def test_a_clip_plays_its_own_range_and_the_right_pictures(page: Page, view: Shown) -> None:
+    plays(page, view)
+
+
+def test_a_dataset_in_a_bucket_is_shown_and_plays(page: Page, dataset: Dataset, bucket: Bucket) -> None:
+    assert dataset.folder is not None
+    bucket.upload(dataset.folder)
+    with shown(bucket.uri) as view:
+        go(page, view, "")
+        assert "requests downloaded" in page.locator("main").inner_text()
+        keep(page, "bucket-overview")
+        go(page, view, "clips")
+        assert len(pictures(page)) == 21 and all(pictures(page))
+        before = len(bucket.answers())
+        plays(page, view)
+        media = [path for _, path, _ in bucket.answers()[before:] if path.startswith("media/")]
+        assert 2 <= len(media) <= 12 and len(set(media)) == 1
+        before = len(bucket.answers())
+        go(page, view, "clips?sample=1")
+        assert len(bucket.answers()) - before <= 12, "what was read is kept"
+
+
+def plays(page: Page, view: Shown) -> None:
+    """Play a clip, and look at what is seen at which times."""
     clip = next(clip for clip in CLIPS if clip.scale == "short" and clip.start == 6.0)
     go(page, view, f"clip?id={clip.clip_id}")
     wait_until(page, "document.querySelector('video').readyState >= 2")

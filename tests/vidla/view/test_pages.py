@@ -213,6 +213,31 @@ def test_versions_are_compared(tmp_path: Path) -> None:
         assert answer.status == 500 and "cannot be read any more" in answer.text
 
 
+def test_two_models_and_two_prompts_are_compared(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "data", videos=2)
+    rows = made_of(0, stored_media())
+    for number, change in enumerate(({"model": "large"}, {"model": "large", "prompt_digest": "p2"})):
+        text = f"A {NASTY} bee {number}"
+        captions = [dataclasses.replace(caption, text=text, **change) for caption in rows["captions"]]
+        with Writer(dataset, f"run-{number + 2}", {"command": ["curate"]}) as writer:
+            ids = frozenset((caption.frame_id,) for caption in captions)
+            old = Replacement("captions", ("frame_id",), ids, frozenset(dataset.live_parts("captions")))
+            commit_rows(writer, "other", {"captions": captions}, [old])
+    with shown(str(dataset.folder)) as view:
+        captions = view.get("compare").text.partition('<optgroup label="captions of frames by">')[2]
+        options = re.findall(r'<option value="(by:\w+)" >([^<]*)<', captions.partition("</optgroup>")[0])
+        made = {title.partition(" (")[0]: name for name, title in options}
+        tags = next(name for title, name in made.items() if title.startswith("builtin/tags"))
+        other = next(name for title, name in made.items() if title.endswith("prompt p2"))
+        large = next(name for title, name in made.items() if title.startswith("builtin/large") and name != other)
+        page = view.get("compare", a=tags, b=other).text
+        assert "4 texts differ" in page and "4 only before" in page and "of 8 frames" in page
+        assert page.count('class="thumbnail"') == 4 and "<del>at" in page and "<script>hit" not in page
+        page = view.get("compare", a=large, b=other).text
+        assert "<del>0</del>" in page and "<ins>1</ins>" in page and "0 only before" in page
+        assert view.get("compare", a=large, b="now").status == view.get("compare", a="by:1", b=other).status == 400
+
+
 def test_a_report_is_one_page_that_needs_nothing_else(dataset: Dataset, tmp_path: Path, vidla: Vidla) -> None:
     out = tmp_path / "report.html"
     done = vidla("report", dataset.folder, "-o", out, "--sample", "5")
