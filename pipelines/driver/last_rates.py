@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from curation.dataset.commits import recent_commits
+from curation.dataset.commits import read_commits, settled
 from curation.dataset.dataset import Dataset
 from curation.rejects import Stage
 from curation.settings import Settings
@@ -47,7 +47,7 @@ def last_rates(dataset: Dataset, settings: Settings, stages: Sequence[Stage]) ->
     spent: dict[Stage, _Spent] = {}
     made_by: Mapping[str, object] = {}
     wanted = {Stage.CAPTION: settings.captions.engine, Stage.SUMMARIZE: settings.summaries.engine}
-    for _, record in recent_commits(dataset, COMMITS_READ):
+    for _, record in read_commits(dataset, max(0, settled(dataset) - COMMITS_READ)):
         if record["kind"] == "open":
             made_by = record.get("about", {}).get("settings", {})
             continue
