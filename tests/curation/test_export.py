@@ -332,6 +332,7 @@ def test_a_selection_takes_what_belongs_to_its_clips(shared: Dataset, tmp_path: 
         "segments": 1,
         "summaries": 2,
         "clips": 1,
+        "signals": 1,
         "rejects": 0,
         "usage": 4,
         "forgotten": 0,
