@@ -45,3 +45,30 @@ class Signals:
         int | None, "63 bits of the MD5 of its subtitle's words in lower case: equal for equal texts; null without one"
     ] = None
     caption_key: Annotated[int | None, "the same, of its caption"] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyVerdict:
+    """What a policy decides of a clip. A clip without a row is not decided on. The digest is that of the policy."""
+
+    policy: Annotated[str, "its name"]
+    clip_id: Annotated[str, "the clip"]
+    video_id: Annotated[str, "its video"]
+    kept: Annotated[bool, "whether the clip is kept"]
+    subtitle_kept: Annotated[bool, "whether it has a subtitle, and that is kept"]
+    caption_kept: Annotated[bool, "whether it has a caption, and that is kept"]
+    dropped_by: Annotated[tuple[str, ...], "the rules that dropped the clip, or one of its texts"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantile:
+    """A percentile that rules of a policy compare with, frozen when the policy was first applied."""
+
+    policy: Annotated[str, "the policy"]
+    signal: Annotated[str, "the column"]
+    percent: Annotated[float, "0 to 100"]
+    scale: Annotated[str, "of these clips"]
+    language: Annotated[str | None, "of these clips; null for those whose language is unknown"]
+    value: Annotated[float | None, "the percentile of its values; null if they are fewer than 100"]
+    clips: Annotated[int, "how many values that were"]
+    model: Annotated[str | None, "the model that made the values; null for measurements without one"] = None

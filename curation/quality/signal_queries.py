@@ -80,7 +80,7 @@ _AGREEMENT = """if(len(subtitle_telling) > 0 and len(caption_telling) > 0,
 # What a row is measured from. Texts of equal rows are equal, and so is what their timelines were measured in.
 _INPUTS = f"""
     select
-        clips.clip_id, clips.video_id, clips.start, clips."end", clips.subtitle_text as subtitle,
+        clips.clip_id, clips.video_id, clips.created_at, clips.start, clips."end", clips.subtitle_text as subtitle,
         {CAPTION_TEXT_SQL} as caption, clips.subtitle_original as said, videos.language_confidence,
         videos.media_digest, timelines.recipe as timeline, timelines.video_id is not null as has_timeline
     from clips left join videos using (video_id)
@@ -97,7 +97,7 @@ def steps() -> Iterator[str]:
     `stale` has the videos to measure, with the `wave` that they are in; `measured` their clips, with the signals of
     their texts; `series` their timelines.
     """
-    yield f"create temp table current as select clip_id, video_id, {_DIGEST} as digest from ({_INPUTS})"
+    yield f"create temp table current as select clip_id, video_id, created_at, {_DIGEST} as digest from ({_INPUTS})"
     yield f"""
         create temp table stale as
         select
@@ -105,7 +105,8 @@ def steps() -> Iterator[str]:
             floor(sum(coalesce(duration, 0)) over (order by video_id rows unbounded preceding) / {WAVE_S})::bigint
                 as wave
         from (
-            select video_id from current anti join signals using (clip_id, digest)
+            select video_id from current anti join signals on signals.clip_id = current.clip_id
+                and signals.digest = current.digest and signals.created_at >= current.created_at
             union
             select video_id from signals anti join current using (clip_id)
         ) left join (select video_id, duration from videos) using (video_id)

@@ -333,6 +333,8 @@ def test_a_selection_takes_what_belongs_to_its_clips(shared: Dataset, tmp_path: 
         "summaries": 2,
         "clips": 1,
         "signals": 1,
+        "policies": 1,
+        "quantiles": 0,
         "rejects": 0,
         "usage": 4,
         "forgotten": 0,
