@@ -325,6 +325,9 @@ class Settings(Section):
     dataflow: DataflowSettings = DataflowSettings()
     policy: Annotated[dict[PolicyName, PolicySettings], Operational] = Field({"default": DEFAULT})
 
+    def __hash__(self) -> int:
+        return hash(tuple(getattr(self, name) for name in type(self).model_fields if name != "policy"))
+
 
 def resolve(
     file: Path | None = None,

@@ -333,7 +333,7 @@ def test_a_selection_takes_what_belongs_to_its_clips(shared: Dataset, tmp_path: 
         "summaries": 2,
         "clips": 1,
         "signals": 1,
-        "policies": 1,
+        "policies": 0,
         "quantiles": 0,
         "rejects": 0,
         "usage": 4,

@@ -140,7 +140,7 @@ def made_of(number: int, media: bytes, uncaptioned: int = 0) -> dict[str, list[A
         metadata='{"topic": "bees"}',
     )
     rows: dict[str, list[Any]] = {"videos": [video], "frames": [], "segments": [], "captions": [], "rejects": []}
-    rows |= {"timelines": [plain_timeline(video_id)], "summaries": [], "clips": [], "signals": [], "policies": []}
+    rows |= {"timelines": [plain_timeline(video_id)], "summaries": [], "clips": [], "signals": []}
     times = [3.0, 9.0, 15.0, 21.0]
     for at, time in enumerate(times):
         frame_id = frame_id_of(video_id, time)
@@ -175,7 +175,6 @@ def made_of(number: int, media: bytes, uncaptioned: int = 0) -> dict[str, list[A
             rows["segments"].append(segment)
             rows["clips"].append(_clip(segment, video))
             rows["signals"].append(Signals(clip_id=segment.clip_id, video_id=video_id, still=0.5))
-            rows["policies"].append(verdict_of(segment))
             for kind in ("subtitles", "captions") if scale != "short" else ():
                 rows["summaries"].append(
                     Summary(
@@ -234,12 +233,12 @@ def _clip(segment: Segment, video: Video) -> Clip:
     )
 
 
-def verdict_of(segment: Segment, policy: str = "made") -> PolicyVerdict:
+def verdict_of(clip: Clip, policy: str = "made") -> PolicyVerdict:
     """That of a policy that keeps a clip."""
     return PolicyVerdict(
         policy=policy,
-        clip_id=segment.clip_id,
-        video_id=segment.video_id,
+        clip_id=clip.clip_id,
+        video_id=clip.video_id,
         kept=True,
         subtitle_kept=True,
         caption_kept=True,
@@ -319,7 +318,7 @@ def add_videos(writer: Writer, numbers: Iterable[int], uncaptioned: int = 0) -> 
             "download": {"downloads": [download_of(number)], "pages": [page_of(number)]},
             "segment": {name: rows[name] for name in ("videos", "timelines", "frames", "segments")},
             "caption": {name: rows[name] for name in ("captions", "rejects")},
-            "summarize": {name: rows[name] for name in ("summaries", "clips", "signals", "policies")},
+            "summarize": {name: rows[name] for name in ("summaries", "clips", "signals")},
         }
         for stage, some in by_stage.items():
             some = {**some, "usage": [usage_of(number, stage)]}
