@@ -18,7 +18,7 @@ from vidla.options import ConfigOption, DatasetArgument, SetOption, WaitOption
 if TYPE_CHECKING:
     from curation.policy_settings import PolicySettings
     from curation.quality.apply_policy import FilterReport
-    from curation.quality.counterfactual import Counterfactual, Judged
+    from curation.quality.counterfactual import Counterfactual, LabelShare
 
 
 def score(dataset: DatasetArgument, wait: WaitOption = 0.0) -> None:
@@ -153,7 +153,7 @@ def _show(found: Counterfactual) -> None:
             console.print(f"of the {what} clips that people judged, they call bad: {_judged(judged)}")
 
 
-def _judged(judged: Judged) -> str:
+def _judged(judged: LabelShare) -> str:
     if not judged.labelled:
         return ""
     return f"{judged.bad} of {judged.labelled} ({judged.low:.0%} to {judged.high:.0%})"

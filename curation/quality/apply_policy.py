@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -43,18 +42,11 @@ class FilterReport:
 
 
 def policy_digest(policy: PolicySettings, quantiles: pa.Table) -> str:
-    """Identifies what a policy decides: its rules, and the percentiles that were frozen with it."""
-    return digest("policy", policy.values(), quantiles.to_pylist())
+    """Identifies what a policy decides, whatever its name: its rules, and the percentiles that were frozen with it."""
+    return digest("policy", policy.values(), quantiles.drop_columns(["policy"]).to_pylist())
 
 
-def apply_policy(
-    writer: Committer,
-    name: str,
-    policy: PolicySettings,
-    *,
-    thaw: bool = False,
-    report: Callable[[int], None] = lambda clips: None,
-) -> FilterReport:
+def apply_policy(writer: Committer, name: str, policy: PolicySettings, *, thaw: bool = False) -> FilterReport:
     """Decide on all clips, in one commit, in place of what the policy of this name had decided.
 
     The commit records the versions of the tables. With `thaw`, percentiles are taken anew. Raises ConfigError.
@@ -71,7 +63,6 @@ def apply_policy(
             from decided""")
         for batch in rows.to_arrow_reader(BATCH_ROWS):
             parts.add_rows("policies", with_origin("policies", pa.table(batch), writer.lineage))
-            report(len(batch))
         ((kept, hours, subtitles, captions),) = connection.execute(_COUNTS).fetchall()
     tables = ["policies", *(["quantiles"] if decisions.new else [])]
     if decisions.new:

@@ -37,7 +37,7 @@ class Near:
 
 
 @dataclass(frozen=True)
-class Judged:
+class LabelShare:
     """Of `labelled` clips or texts that people judged, `bad` ones, with the 95 % interval of their share."""
 
     labelled: int
@@ -66,7 +66,7 @@ class Effect:
     dropped_nearest: Sequence[Near]
     less: int | None
     more: int | None
-    labels: Judged
+    labels: LabelShare
     by: Mapping[str, Mapping[str, int]]
 
 
@@ -109,8 +109,8 @@ class Counterfactual:
     rules: Sequence[Effect]
     groups: Mapping[str, Sequence[Group]]
     against: Against | None
-    dropped_labels: Judged
-    kept_labels: Judged
+    dropped_labels: LabelShare
+    kept_labels: LabelShare
 
 
 def counterfactual(dataset: Dataset, name: str, policy: PolicySettings, *, thaw: bool = False) -> Counterfactual:
@@ -281,7 +281,7 @@ class _Labels:
         table = pa.table(columns, schema=pa.schema([(name, pa.string()) for name in columns]))
         connection.register("judged_by_people", table)
 
-    def of(self, subject: str, condition: str) -> Judged:
+    def of(self, subject: str, condition: str) -> LabelShare:
         """How many of the clips, or texts, for which `condition` holds, people call bad."""
         known = ", ".join(map(literal, _JUDGED[subject]))
         row = _row(
@@ -290,7 +290,7 @@ class _Labels:
             from judged_by_people join decided using (clip_id)
             where subject = {literal(subject)} and verdict in ({known}) and {condition}""",
         )
-        return Judged(row["labelled"], row["bad"], *interval(row["bad"], row["labelled"]))
+        return LabelShare(row["labelled"], row["bad"], *interval(row["bad"], row["labelled"]))
 
 
 def _texts_of(dataset: Dataset, clips: set[str]) -> dict[tuple[str, str], str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +12,16 @@ import pyarrow as pa
 
 from curation.dataset.database import literal
 from curation.dataset.dataset import Dataset
-from curation.errors import ConfigError, one_line
+from curation.errors import ConfigError, UsageError, one_line
 from curation.policy_settings import CHANNEL_CAP, SCALE_SHARE, VIDEO_CAP, PolicySettings
-from curation.quality.quantiles import freeze, frozen, with_percentiles
+from curation.quality.quantiles import freeze, frozen, in_order, percentiles_in, with_percentiles
 from curation.quality.rules import Percentile, Rule, columns_of, rules_of
 from curation.records import SCALES
 from curation.schema import LINEAGE, TABLES
 from curation.texts.unrecognised import CLIPS_SQL
 
-READ = ("clips", "videos", "signals")
+READ = ("clips", "signals", "videos")
+"""The tables whose columns rules may name; of two columns of one name, that of the first table counts."""
 REPEATS = {"subtitle_repeats": "subtitle_key", "caption_repeats": "caption_key"}
 """Columns that only the whole dataset tells: how many clips have the same text."""
 MADE = (*REPEATS, "clip_count", "keeps_subtitle", "keeps_caption")
@@ -59,26 +60,33 @@ class Decisions:
 
 
 def decide(connection: Any, dataset: Dataset, name: str, policy: PolicySettings, *, thaw: bool) -> Decisions:
-    """Decide on all clips with a connection that has the tables that `tables_named` lists.
+    """Decide on all clips with a connection that has the tables that `queries` name.
 
-    Percentiles are those that were frozen when the policy was first applied; with `thaw`, they are taken anew. Raises
-    ConfigError for a rule that cannot be computed.
+    Percentiles are those that were frozen when the policy was first applied, as far as it had them; with `thaw`, they
+    are taken anew. Raises ConfigError for a rule that cannot be computed.
     """
     rules = rules_of(name, policy)
-    preferred = columns_of(policy.prefer) if policy.prefer else frozenset()
-    named = frozenset[str]().union(*(rule.columns for rule in rules), preferred)
+    named = frozenset[str]().union(*(rule.columns for rule in rules), _preferred(name, policy))
     _choose(connection, named)
     counts = "select count(*), count(*) filter (unmeasured), count(*) filter (outdated) from chosen"
     ((clips, unmeasured, outdated),) = connection.execute(counts).fetchall()
     wanted = frozenset[Percentile]().union(*(rule.percentiles for rule in rules))
-    quantiles = None if thaw else frozen(dataset, name, wanted)
-    new = quantiles is None and bool(wanted)
-    quantiles = freeze(connection, name, wanted) if quantiles is None else quantiles
+    taken = frozen(dataset, name, frozenset() if thaw else wanted)
+    missing = wanted - percentiles_in(taken)
+    quantiles = in_order(pa.concat_tables([taken, freeze(connection, name, missing)]))
     chosen = with_percentiles(connection, _with_repeats(named, clips), wanted, quantiles)
     reasons = _judge(connection, name, rules, chosen)
     caps, notes = _cap(connection, name, policy, reasons)
     _conclude(connection, [*reasons, *caps])
-    return Decisions(connection, [*reasons, *caps], quantiles, new, clips, unmeasured, outdated, notes)
+    return Decisions(connection, [*reasons, *caps], quantiles, bool(missing), clips, unmeasured, outdated, notes)
+
+
+def _preferred(name: str, policy: PolicySettings) -> frozenset[str]:
+    """The columns by which caps choose. Raises ConfigError."""
+    try:
+        return columns_of(policy.prefer) if policy.prefer else frozenset()
+    except UsageError as error:
+        raise ConfigError(f"policy.{name}.prefer: {error}") from None
 
 
 def queries(policy: PolicySettings) -> list[str]:
@@ -90,7 +98,7 @@ def queries(policy: PolicySettings) -> list[str]:
 def sources() -> Mapping[str, str]:
     """The columns that rules may name, with the SQL that makes them of `clips`, `signals` and `videos`."""
     found: dict[str, str] = {}
-    for table in READ[:1] + READ[2:] + READ[1:2]:  # of two columns of one name, that of the first table counts
+    for table in READ:
         for column in TABLES[table].schema.names:
             if column not in LINEAGE.names:
                 found.setdefault(column, f'{table}."{column}"')
@@ -196,7 +204,7 @@ def _cap(
         if limit is None:
             continue
         caps.append(Reason(cap, "clip", cap))
-        rank = f"row_number() over (partition by {left}, {of} order by {order}md5_number_lower(clip_id))"
+        rank = f"row_number() over (partition by {left}, {of} order by {order}md5_number_lower(clip_id), clip_id)"
         try:
             connection.execute(f"""
                 create temp table capped as
@@ -208,9 +216,6 @@ def _cap(
         connection.execute("drop table judged")
         connection.execute("alter table capped rename to judged")
     return caps, notes
-
-
-_Limit = Callable[[Any, PolicySettings, str, list[str]], str | None]
 
 
 def _of_videos(connection: Any, policy: PolicySettings, left: str, notes: list[str]) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -18,14 +18,25 @@ LEAST = 100
 COLUMNS = [name for name in TABLES["quantiles"].schema.names if name not in LINEAGE.names]
 
 
-def frozen(dataset: Dataset, policy: str, wanted: Collection[Percentile]) -> pa.Table | None:
-    """The frozen percentiles of a policy; None if one that is `wanted` was never taken."""
+def frozen(dataset: Dataset, policy: str, wanted: Collection[Percentile]) -> pa.Table:
+    """The frozen percentiles of a policy, as far as they are `wanted` and were taken."""
     rows = dataset.read("quantiles", COLUMNS)
     rows = rows.filter(pc.equal(rows["policy"], policy))
-    taken = set(zip(rows["signal"].to_pylist(), rows["percent"].to_pylist(), strict=True))
-    if any((each.signal, each.percent) not in taken for each in wanted):
-        return None
+    is_wanted = [Percentile(signal, percent) in wanted for signal, percent in _pairs(rows)]
+    return rows.filter(pa.array(is_wanted, pa.bool_()))
+
+
+def percentiles_in(rows: pa.Table) -> set[Percentile]:
+    return {Percentile(signal, percent) for signal, percent in _pairs(rows)}
+
+
+def in_order(rows: pa.Table) -> pa.Table:
+    """The rows in an order that does not depend on when they were taken."""
     return rows.sort_by([(name, "ascending") for name in ("signal", "percent", "scale", "language")])
+
+
+def _pairs(rows: pa.Table) -> Iterator[tuple[str, float]]:
+    return zip(rows["signal"].to_pylist(), rows["percent"].to_pylist(), strict=True)
 
 
 def freeze(connection: Any, policy: str, wanted: Collection[Percentile]) -> pa.Table:

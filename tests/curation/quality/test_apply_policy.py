@@ -12,7 +12,7 @@ from curation.config import check
 from curation.dataset.dataset import Dataset
 from curation.dataset.forget import forget
 from curation.dataset.writer import Writer
-from curation.errors import ConfigError, UsageError
+from curation.errors import ConfigError
 from curation.policy_settings import DEFAULT, PolicySettings
 from curation.quality.apply_policy import FilterReport, apply_policy
 from curation.settings import Settings
@@ -97,6 +97,8 @@ def test_rules_may_name_columns_of_videos_metadata_and_other_tables(tmp_path: Pa
     [
         ({"x": "stil > 1"}, r"policy\.mine\.drop\.x: .*stil.*still"),
         ({"x": "count(*) > 1"}, r"policy\.mine\.drop\.x: "),
+        ({"x": "still >"}, r"policy\.mine\.drop\.x: 'still >' is not one condition"),
+        ({"x": "1; drop table clips"}, "not one condition"),
         ({"x": "still < percentile('still', 10)"}, "percentile takes a column and a number"),
         ({"x": "still < percentile(still)"}, "percentile takes a column and a number"),
         ({"x": "still < percentile(still, 110)"}, "from 0 to 100, not 110"),
@@ -114,8 +116,6 @@ def test_a_rule_that_cannot_be_computed_is_refused_by_its_name(
 @pytest.mark.parametrize(
     ("policy", "message"),
     [
-        ({"drop": {"x": "still >"}}, "not one condition"),
-        ({"drop": {"x": "1; drop table clips"}}, "not one condition"),
         ({"drop": {"video_cap": "still > 1"}}, "the name of a cap"),
         ({"drop": {"x": "still > 1"}, "drop_caption": {"x": "true"}}, "two rules are called 'x'"),
         ({"drop": {"X y": "true"}}, "pattern"),
@@ -182,6 +182,10 @@ def test_new_videos_move_no_percentile_until_it_is_taken_anew(tmp_path: Path) ->
     assert other.digest != first.digest and len(verdicts(dataset, "other")) == 0, "it has percentiles of its own"
     assert applied(dataset, policy, thaw=True).digest == other.digest and not verdicts(dataset)
     assert dataset.read("quantiles").num_rows == 4
+    further = policy_of(drop={"blurred": policy.drop["blurred"], "dark": "luminance < percentile(luminance, 5)"})
+    dataset_of(tmp_path / "d", [{**clip, "video_id": f"y{n}"} for n, clip in enumerate(more)], first=2000)
+    applied(dataset, further, "other")
+    assert not verdicts(dataset, "other"), "a percentile more moves none of those that were frozen"
 
 
 # --- the table ------------------------------------------------------------------------------------------------------
@@ -219,5 +223,5 @@ def test_verdicts_go_with_what_is_forgotten(tmp_path: Path) -> None:
 def test_an_empty_dataset_has_an_empty_policy(tmp_path: Path) -> None:
     dataset = dataset_of(tmp_path / "d", [])
     assert applied(dataset, DEFAULT).kept == 0
-    with pytest.raises(UsageError):
-        policy_of(prefer="sharpness desc")
+    with pytest.raises(ConfigError, match=r"policy\.mine\.prefer: .* is not one condition"):
+        applied(dataset, policy_of(prefer="sharpness desc"))

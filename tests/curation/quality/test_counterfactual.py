@@ -73,7 +73,7 @@ def test_it_is_compared_with_the_policy_that_is_applied_now(dataset: Dataset) ->
     applied(dataset, policy_of(drop={"first": "still < 0.2"}))
     assert counterfactual(dataset, "mine", POLICY).against == Against(dropped=5, restored=2, same=5, undecided=0)
     assert dataset.folder is not None
-    dataset_of(dataset.folder, [{"still": 1.0}], first=50)
+    dataset_of(dataset.folder, [{"video_id": "new", "still": 1.0}], first=50)
     assert counterfactual(dataset, "mine", POLICY).against == Against(dropped=5, restored=2, same=5, undecided=1)
     assert counterfactual(dataset, "another", POLICY).against is None
 
