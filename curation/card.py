@@ -101,7 +101,8 @@ def _body(dataset: Dataset, name: str, selection: Selection, found: Mapping[str,
         f"a text of what is said and one of what is seen, made with vidla {__version__}.\n"
     )
     if selection != EVERYTHING:
-        yield f"Only some clips: `{selection.where or ''}` {selection.scale or ''}\n"
+        policy = f", those that the policy `{selection.policy}` keeps" if selection.policy else ""
+        yield f"Only some clips{policy}: `{selection.where or ''}` {selection.scale or ''}\n"
     yield from _section("What it holds", found["scales"])
     yield from _table(found["languages"])
     yield from _table(found["texts"])

@@ -13,6 +13,7 @@ from typing import Annotated, Any, cast
 import pyarrow as pa
 
 from curation.labels import Label
+from curation.quality.quality_records import PolicyVerdict, Quantile, Signals
 from curation.records import (
     Caption,
     Clip,
@@ -57,6 +58,9 @@ TABLES: dict[str, Table] = {
         Table("segments", Segment, ("clip_id",)),
         Table("summaries", Summary, ("clip_id", "kind")),
         Table("clips", Clip, ("clip_id",)),
+        Table("signals", Signals, ("clip_id",)),
+        Table("policies", PolicyVerdict, ("policy", "clip_id")),
+        Table("quantiles", Quantile, ("policy", "signal", "percent", "scale", "language")),
         Table("rejects", Reject, ("stage", "key")),
         Table("usage", Usage, ("run_id", "stage", "key")),
         Table("forgotten", ForgottenKey, ("key",)),

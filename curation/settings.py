@@ -12,6 +12,7 @@ from curation.config import Added, Operational, Policy, Section, check, lay_over
 from curation.download_settings import PRESETS, DownloadSettings
 from curation.errors import ConfigError
 from curation.languages import LANGUAGES
+from curation.policy_settings import DEFAULT, PolicyName, PolicySettings
 from curation.redaction import is_secret_name
 from curation.remembered import remembered, without_secrets
 from curation.secret import Secret
@@ -322,6 +323,10 @@ class Settings(Section):
     summaries: SummarySettings = SummarySettings()
     run: RunSettings = RunSettings()
     dataflow: DataflowSettings = DataflowSettings()
+    policy: Annotated[dict[PolicyName, PolicySettings], Operational] = Field({"default": DEFAULT})
+
+    def __hash__(self) -> int:
+        return hash(tuple(getattr(self, name) for name in type(self).model_fields if name != "policy"))
 
 
 def resolve(
@@ -380,7 +385,10 @@ def fields(section: Section | None = None, prefix: str = "") -> Iterator[tuple[s
     section = section or Settings()
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
-        if isinstance(value, Section):
-            yield from fields(value, f"{prefix}{name}.")
+        inner = {f"{key}.": each for key, each in value.items()} if isinstance(value, dict) else {"": value}
+        sections = {key: each for key, each in inner.items() if isinstance(each, Section)}
+        if sections:
+            for key, each in sections.items():
+                yield from fields(each, f"{prefix}{name}.{key}")
         else:
             yield f"{prefix}{name}", value, field.description or ""

@@ -59,6 +59,9 @@ class DataSettings(Section):
     subtitles_where: str | None = Field(
         None, description="SQL condition on the columns of `clips`: other clips are without their subtitle"
     )
+    policy: str | None = Field(
+        None, description="read only the clips and texts that this policy keeps, which `vidla filter` has applied"
+    )
     scales: dict[Scale, float] | None = Field(
         None, description="sampling weight of each scale, e.g. {short = 1, long = 2}; unset: every clip alike"
     )

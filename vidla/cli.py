@@ -32,6 +32,8 @@ COMMANDS = {
     "segment": Command("vidla.curate_commands:segment", "Decode downloaded videos and cut them into clips."),
     "caption": Command("vidla.curate_commands:caption", "Caption the frames of the clips."),
     "summarize": Command("vidla.curate_commands:summarize", "Write the two texts of every clip."),
+    "score": Command("vidla.quality_commands:score", "Measure the signals of clips, to choose by."),
+    "filter": Command("vidla.quality_commands:filter_clips", "Choose clips by a policy; delete nothing."),
     "retry": Command("vidla.curate_commands:retry", "Try rejected work again where a retry can help."),
     "inspect": Command("vidla.dataset_commands:inspect", "Show the state of a dataset, or the rows of a table."),
     "view": Command("vidla.view_command:view", "Look at a dataset in the browser."),

@@ -87,6 +87,9 @@ def to_toml(settings: Settings, comments: bool) -> str:
             lines.append(f"# {description}")
         if isinstance(value, Secret) or (isinstance(value, tuple) and any(isinstance(v, Secret) for v in value)):
             lines.append(f"# {key} = {MASK}  (set, and not shown)")
+        elif isinstance(value, dict):
+            lines += [f"{key}.{name} = {json.dumps(each, ensure_ascii=False)}" for name, each in value.items()]
+            lines += [f"# {key} = {{}}"] if comments and not value else []
         elif value is not None:
             lines.append(
                 f"{key} = {json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)}"

@@ -16,7 +16,7 @@ from curation.errors import UsageError
 from curation.ids import new_run_id
 from curation.schema import TABLES
 from vidla.console import counting, wide_console
-from vidla.options import DatasetArgument, WaitOption, WhereOption
+from vidla.options import AllOption, DatasetArgument, PolicyOption, WaitOption, WhereOption
 
 if TYPE_CHECKING:
     from curation.dataset.writer import Writer
@@ -34,6 +34,7 @@ def inspect(
     ] = None,
     sample: Annotated[int | None, typer.Option("--sample", metavar="N", min=1, help="N rows drawn at random")] = None,
     seed: Annotated[int, typer.Option("--seed", metavar="S", help="of the sample: the same draws the same")] = 0,
+    policy: PolicyOption = None,
     sql: Annotated[
         str | None, typer.Option("--sql", metavar="SELECT", help="the rows of a query on the tables")
     ] = None,
@@ -49,9 +50,12 @@ def inspect(
 
     Example: vidla inspect data/talks clips --sample 10 --seed 1 --order-by "start desc"
 
+    Example: vidla inspect data/talks clips --policy default --columns clip_id,caption_text
+
     Example: vidla inspect data/talks --sql "select language, count(*) from videos group by all"
     """
     from curation.dataset.copies import CopiedDataset
+    from curation.quality.chosen_policy import digest_of_policy
     from vidla import rows
     from vidla.inspect import show, show_json
 
@@ -61,8 +65,9 @@ def inspect(
         return
     if out is not None:
         raise UsageError("-o needs --image FRAME or --clip ID; --json > FILE keeps rows or the overview")
-    if table is None and (where or columns or order_by or sample):
-        raise UsageError("--where, --columns, --order-by and --sample need a TABLE: vidla inspect DIR TABLE …")
+    if table is None and (where or columns or order_by or sample or policy):
+        options = "--where, --columns, --order-by, --sample and --policy"
+        raise UsageError(f"{options} need a TABLE: vidla inspect DIR TABLE …")
     console = wide_console()
     if table is None and sql is None:
         books = show_json(source, console) if as_json else show(source, console)
@@ -72,9 +77,11 @@ def inspect(
     if table is not None and sql is not None:
         raise UsageError("choose one: rows of a TABLE, or --sql")
     names = [name.strip() for name in columns.split(",")] if columns else None
-    query = sql or rows.of_table(table or "", where, names, order_by, sample, seed)
+    if policy is not None:
+        digest_of_policy(source, policy)
+    query = sql or rows.of_table(table or "", where, names, order_by, sample, seed, policy)
     first = f"{query} limit {limit}" if limit and not sql else query
-    any_rows = table is not None and not (where or order_by or sample)
+    any_rows = table is not None and not (where or order_by or sample or policy)
     read = CopiedDataset(dataset, first_rows=limit if any_rows and limit else None)
     shown = rows.show_rows(rows.read(read, first, limit), console, as_json)
     if shown and shown == limit and not as_json:
@@ -106,6 +113,8 @@ def export(
     ] = None,
     where: WhereOption = None,
     scale: Annotated[str | None, typer.Option("--scale", metavar="SCALE", help="short, medium or long")] = None,
+    policy: PolicyOption = None,
+    everything: AllOption = False,
     shard_clips: Annotated[
         int, typer.Option("--shard-clips", metavar="N", min=1, help="clips in each shard of webdataset and hf")
     ] = 1000,
@@ -118,24 +127,31 @@ def export(
 ) -> None:
     """Export clips, cut by packet copy, with their texts; or the tables as plain folders of Parquet.
 
-    Repeat the command to continue an interrupted export, or to bring it up to date.
+    Repeat the command to continue an interrupted export, or to bring it up to date. Where policies have been applied,
+    choose one, or --all.
 
     Example: vidla export data/talks shards --format webdataset --scale short --where "language = 'en'"
+
+    Example: vidla export data/talks shards --format webdataset --policy default
 
     Example: vidla export --check shards
     """
     from curation.export.export import FORMATS
     from curation.export.export import export as export_to
     from curation.export.selection import Selection, count_clips
+    from curation.quality.chosen_policy import choose, undecided_line
 
     if check is not None:
         _check_export(check)
         return
     if dataset is None or out is None or form is None:
         raise UsageError("name a dataset, a folder and a format: vidla export DIR OUT --format FORMAT")
-    source, selection = Dataset(dataset), Selection(where, scale)
     if form not in FORMATS:
         raise UsageError(f"no format is called '{form}'; there are {', '.join(FORMATS)}")
+    source = Dataset(dataset)
+    selection = Selection(where, scale, choose(source, policy, everything=everything))
+    if policy is not None and (line := undecided_line(source, policy)):
+        typer.echo(f"vidla: {line}", err=True)
     total = None if form == "parquet" else count_clips(source, selection)
     unit = "rows" if form == "parquet" else "clips"
     with counting(unit, total) as advance:

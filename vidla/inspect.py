@@ -195,12 +195,31 @@ def _spent(rows: Sequence[Row]) -> Table:
     return table
 
 
+_POLICIES = """
+    select
+        policy, count(*) as clips, count(*) filter (kept) as kept,
+        count(*) filter (kept and subtitle_kept) as subtitles, count(*) filter (kept and caption_kept) as captions,
+        any_value(policies.digest) as digest,
+        (select count(*) from clips) - count(clips.clip_id) as undecided
+    from policies left join (select clip_id from clips) as clips using (clip_id) group by policy order by policy"""
+
+
+def _policies(rows: Sequence[Row]) -> Table:
+    names = ("kept", "of clips", "with subtitle", "with caption", "not decided on")
+    table = new_table("policy", *names, "digest", numbers=names)
+    for row in rows:
+        counts = (row[name] for name in ("kept", "clips", "subtitles", "captions", "undecided"))
+        table.add_row(escape(row["policy"]), *(f"{count:,}" for count in counts), row["digest"][:12])
+    return table
+
+
 _SECTIONS: Mapping[str, tuple[str, Callable[[Sequence[Row]], Table]]] = {
     "rejects": (_REJECTS, _rejects),
     "clips": (_CLIPS, _clips),
     "texts": (_TEXTS, _texts),
     "made_by": (_MAKERS, _makers),
     "asked": (_SPENT, _spent),
+    "policies": (_POLICIES, _policies),
 }
 
 

@@ -68,6 +68,11 @@ MaxHoursOption = Annotated[
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="say what would be done; write nothing, and take no lease")
 ]
+PolicyOption = Annotated[
+    str | None,
+    typer.Option("--policy", metavar="NAME", help="only clips and texts that this policy keeps (`vidla filter`)"),
+]
+AllOption = Annotated[bool, typer.Option("--all", help="all clips, whatever policies decided")]
 WhereOption = Annotated[str | None, typer.Option("--where", metavar="SQL", help="a condition in DuckDB's SQL")]
 
 

@@ -81,7 +81,7 @@ def _keep(location: str, pages: Sequence[Page], settings: Settings, wait_s: floa
 
 
 def _outcomes(pages: Sequence[Page]) -> Table:
-    from curation.sources.probe import interval
+    from curation.shares import interval
     from vidla.console import escape, new_table
 
     counts = Counter(page.failure or "there" for page in pages)

@@ -183,7 +183,7 @@ def _keep(location: str, asked: Sequence[Answers], settings: Settings, wait_s: f
 
 
 def _table(asked: Iterable[Answers]) -> Table:
-    from curation.sources.probe import interval
+    from curation.shares import interval
     from curation.sources.sites import site_of
     from vidla.console import escape, new_table
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from curation.dataset.conditions import one_condition, one_select
+from curation.dataset.database import literal
 from curation.dataset.dataset import Dataset
 from curation.errors import UsageError
 from curation.schema import TABLES
@@ -33,8 +34,11 @@ def of_table(
     order_by: str | None = None,
     sample: int | None = None,
     seed: int = 0,
+    policy: str | None = None,
 ) -> str:
     """The query for rows of a table, with the size of bytes instead of their value. Raises UsageError.
+
+    With `policy`, those of clips that it keeps, or of their videos.
 
     A sample's rows, and their order, depend on their keys and the seed alone.
     """
@@ -44,12 +48,22 @@ def of_table(
     for column in columns or ():
         _check_column(name, column)
     selected = ", ".join(_expression(schema.field(column)) for column in columns or schema.names)
-    condition = f" where {one_condition(where)}" if where else ""
+    conditions = [one_condition(where)] if where else []
+    conditions += [_kept(name, policy)] if policy else []
+    condition = f" where {' and '.join(conditions)}" if conditions else ""
     if sample is None:
         return f"select {selected} from {name}{condition}{_order(name, order_by)}"
     drawn = f"md5({' || '.join(key)} || '{seed}'), {', '.join(key)}"
     chosen = f"(select * from {name}{condition} order by {drawn} limit {sample}) as {name}"
     return f"select {selected} from {chosen}{_order(name, order_by) or f' order by {drawn}'}"
+
+
+def _kept(table: str, policy: str) -> str:
+    """The condition that a row is of a clip, or of the video of one, that a policy keeps. Raises UsageError."""
+    for column in ("clip_id", "video_id"):
+        if column in TABLES[table].schema.names:
+            return f"{column} in (select {column} from policies where policy = {literal(policy)} and kept)"
+    raise UsageError(f"--policy chooses clips, and {table} has neither clips nor videos")
 
 
 def _order(table: str, order_by: str | None) -> str:

@@ -17,7 +17,7 @@ from curation.dataset.dataset import Dataset
 from curation.errors import UsageError
 from curation.extras import require
 from model.settings import DataSettings, resolve_training
-from vidla.options import DatasetOption, SetOption
+from vidla.options import AllOption, DatasetOption, PolicyOption, SetOption
 
 MODEL_HELP = (
     "a run (best checkpoint), a checkpoint, a saved VidLA, or a CLIP (a folder, a file, or a name on the hub), for the "
@@ -49,16 +49,21 @@ def train(
         typer.Option("--out", metavar="RUN", help="folder of the run [default: runs/ and the name of CONFIG]"),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="describe the run without starting it")] = False,
+    policy: PolicyOption = None,
+    everything: AllOption = False,
 ) -> None:
     """Train VidLA on the clips of a dataset, or finetune it on pairs of videos and texts.
 
-    Pins the version of the dataset. If RUN holds an unfinished run of the same CONFIG, it resumes from the latest
-    checkpoint. SIGTERM and SIGUSR1 write a checkpoint and end the run with exit status 75. On several GPUs, start one
-    process for each, with RUN in a folder that all of them see:
+    Pins the version of the dataset, and of the policy that chooses its clips (`data.policy`, or --policy). If RUN holds
+    an unfinished run of the same CONFIG, it resumes from the latest checkpoint. SIGTERM and SIGUSR1 write a checkpoint
+    and end the run with exit status 75. On several GPUs, start one process for each, with RUN in a folder that all of
+    them see:
 
     torchrun --nproc-per-node 8 --no-python vidla train CONFIG --dataset DIR
 
     Example: vidla train pretraining.toml --dataset data/talks --set model.weights=openai/clip-vit-base-patch32
+
+    Example: vidla train pretraining.toml --dataset data/talks --policy default
 
     Example: vidla train msrvtt.toml --pairs msrvtt:MSRVTT_data.json,MSRVTT_train.9k.csv --videos MSRVTT/videos
     """
@@ -66,15 +71,17 @@ def train(
     from model.distributed import init_distributed
     from model.training.estimate import describe
     from model.training.pairs import find_pairs
-    from model.training.run_folder import exclusive
+    from model.training.run_folder import METADATA, exclusive
     from model.training.stop_signals import StopSignals
     from model.training.trainer import set_up
 
     if (dataset is None) == (pairs is None) or (pairs is None) != (videos is None):
         raise UsageError("choose what to train on: --dataset DIR, or --pairs NAME:FILE and --videos FOLDER")
-    settings = resolve_training(config, assignments or ())
+    settings = resolve_training(config, _chosen(assignments, policy, everything=everything))
     found = None if pairs is None or videos is None else find_pairs(pairs, videos)
     source, folder = found or Dataset(str(dataset)), out or Path("runs") / config.stem
+    if isinstance(source, Dataset) and not (folder / METADATA).exists():  # else the run has chosen
+        _check_policy(source, settings.data, everything=everything)
     with init_distributed() as world:
         if found is not None and world.is_main:
             typer.echo(str(found.files))
@@ -132,11 +139,14 @@ def evaluate(
         bool, typer.Option("--trained-on", help="evaluate even on videos that the run was trained on")
     ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="OUT", help="write all metrics to OUT")] = None,
+    policy: PolicyOption = None,
+    everything: AllOption = False,
 ) -> None:
     """Evaluate text-to-video and video-to-text retrieval: R@k and ranks, with and without dual softmax.
 
     Brackets show 95% intervals. In a dataset, each scale is searched separately. For Kinetics, prints the accuracy of
-    zero-shot classification. Videos that the run was trained on are refused.
+    zero-shot classification. Videos that the run was trained on are refused. The clips of a dataset are those of the
+    policy that the run was trained with, unless --policy or --all is given.
 
     Example: vidla evaluate runs/pretraining --annotations msrvtt:MSRVTT_JSFUSION_test.csv --videos MSRVTT/videos
 
@@ -174,9 +184,11 @@ def evaluate(
             check_not_trained_on(run, videos)
 
     with init_distributed() as world:
-        model, settings = load_trained(run, assignments or ())
+        model, settings = load_trained(run, _chosen(assignments, policy, everything=everything))
         check_vocabulary(model, str(run))
         data = settings.data
+        if dataset is not None and triplets is None:
+            _check_policy(Dataset(dataset), data, everything=everything)
         encoder = Encoder(
             model.to(world.device), world, settings.precision, settings.micro_batch, data.workers, data.max_missing
         )
@@ -201,6 +213,24 @@ def evaluate(
                     json_file.write_text(metrics.to_json(), encoding="utf-8")
                 except OSError as error:
                     raise UsageError(f"cannot write {json_file}: {error.strerror}") from None
+
+
+def _chosen(assignments: list[str] | None, policy: str | None, *, everything: bool) -> list[str]:
+    """The assignments, with the one that --policy or --all stands for. Raises UsageError."""
+    if policy and everything:
+        raise UsageError("choose one: --policy NAME, or --all")
+    return [*(assignments or ()), *([f"data.policy={policy or ''}"] if policy or everything else [])]
+
+
+def _check_policy(dataset: Dataset, data: DataSettings, *, everything: bool) -> None:
+    """Say what a policy leaves out undecided. Raises UsageError if it is left open which clips are meant."""
+    from curation.quality.chosen_policy import choose, undecided_line
+
+    if not dataset.exists():
+        return  # which is said where it is opened
+    name = choose(dataset, data.policy, everything=everything)
+    if name and (line := undecided_line(dataset, name)):
+        typer.echo(f"vidla: {line}", err=True)
 
 
 def _check_can_be_written(file: Path) -> None:

@@ -43,6 +43,32 @@ def one_select(text: str) -> str:
     return text
 
 
+def parsed_condition(text: str) -> dict[str, Any]:
+    """The tree of a condition, as DuckDB parses it (json_serialize_sql). Raises UsageError.
+
+    >>> parsed_condition("still > 0.95")["left"]["column_names"]
+    ['still']
+    """
+    one_condition(text)
+    with connect() as parser:
+        tree: dict[str, Any] = _parsed(parser, f"select {text}", text)["select_list"][0]
+    return tree
+
+
+def as_sql(tree: Mapping[str, Any]) -> str:
+    """A tree of `parsed_condition`, or a part of one, as SQL.
+
+    >>> as_sql(parsed_condition("still > 0.95 and scale = 'short'"))
+    "((still > 0.95) AND (scale = 'short'))"
+    """
+    with connect() as parser:
+        (answer,) = parser.execute("select json_serialize_sql('select true')").fetchone() or ("{}",)
+        query = json.loads(answer)
+        query["statements"][0]["node"]["select_list"] = [tree]
+        (text,) = parser.execute("select json_deserialize_sql(?::json)", [json.dumps(query)]).fetchone() or ("",)
+    return str(text).removeprefix("SELECT ")
+
+
 def _parsed(parser: duckdb.DuckDBPyConnection, query: str, refusal: str) -> dict[str, Any]:
     """The parts of one SELECT. Raises UsageError, which begins with `refusal`, if the query is anything else."""
     (answer,) = parser.execute("select json_serialize_sql(?)", [query]).fetchone() or ("{}",)

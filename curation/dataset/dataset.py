@@ -279,7 +279,7 @@ class Dataset:
 
         Raises UsageError too if they take longer than `within_s` together.
         """
-        with self._tables(queries) as connection, database.stopped_after(connection, within_s):
+        with self.connection(queries) as connection, database.stopped_after(connection, within_s):
             return [connection.sql(query).to_arrow_table() for query in queries]
 
     def stream(self, query: str, versions: Mapping[str, int] = MappingProxyType({})) -> Iterator[pa.RecordBatch]:
@@ -288,11 +288,11 @@ class Dataset:
             # closing waits for DuckDB's threads, so it must happen while they can still get the interpreter
             atexit.register(opened.close)
             opened.callback(atexit.unregister, opened.close)
-            connection = opened.enter_context(self._tables([query], versions))
+            connection = opened.enter_context(self.connection([query], versions))
             yield from opened.enter_context(connection.sql(query).to_arrow_reader(1024))
 
     @contextlib.contextmanager
-    def _tables(self, queries: Sequence[str], versions: Mapping[str, int] = MappingProxyType({})) -> Iterator[Any]:
+    def connection(self, queries: Sequence[str], versions: Mapping[str, int] = MappingProxyType({})) -> Iterator[Any]:
         """A DuckDB connection with the tables that the queries name; it can read nothing else."""
         with database.transaction() as connection:
             for name in TABLES:

@@ -168,6 +168,16 @@ def conform(rows: pa.Table, schema: pa.Schema, columns: Sequence[str]) -> pa.Tab
     return rows if rows.schema.equals(wanted) else rows.cast(wanted)
 
 
+def with_origin(table: str, rows: pa.Table, lineage: Lineage) -> pa.Table:
+    """`rows`, which have their digests, with the other lineage columns, and null in columns that they lack."""
+    schema = TABLES[table].schema
+    made = {"run_id": lineage.run_id, "code_version": __version__, "created_at": datetime.now(UTC)}
+    recipe = recipe_of(table)
+    for name, value in (made | {"recipe": recipe}).items():
+        rows = rows.append_column(schema.field(name), pa.repeat(pa.scalar(value, schema.field(name).type), len(rows)))
+    return conform(rows, schema, schema.names)
+
+
 def part_name(epoch: int) -> str:
     """A name for a new part, with the epoch of its writer."""
     return f"{prefix_of(epoch)}{uuid.uuid4().hex}.parquet"

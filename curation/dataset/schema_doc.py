@@ -33,8 +33,8 @@ A dataset is a folder, or a prefix in an object store:
 | `quarantine/` | damaged files that `vidla verify --repair` has set aside; `vidla vacuum` deletes them |
 
 Times are seconds (float64) on the stored media's clock, which starts at 0, unless a column says otherwise. Ids are
-derived from the input, so that they are the same everywhere. Digests are BLAKE2, 32 hex digits. Unknown values are
-null.
+derived from the input, so that they are the same everywhere. Digests are BLAKE2, 32 hex digits; those of rows of
+`signals`, which SQL computes, are of SHA-256. Unknown values are null.
 
 ## Reading it
 

@@ -22,6 +22,7 @@ from curation.export.parquet_tables import write_tables
 from curation.export.selection import EVERYTHING, Selection, clips_of, count_clips
 from curation.export.sums import take_back, write_sums
 from curation.export.webdataset import write_shards
+from curation.quality.chosen_policy import digest_of_policy
 from curation.records import SCALES
 
 Format = Literal["mp4", "webdataset", "hf", "parquet"]
@@ -46,10 +47,12 @@ def export(
     """
     if selection.scale is not None and selection.scale not in SCALES:
         raise UsageError(f"no scale is called '{selection.scale}'; there are {', '.join(SCALES)}")
+    changing = {} if selection.policy is None else {"policy_digest": digest_of_policy(dataset, selection.policy)}
     count_clips(dataset, selection)
     about: dict[str, Any] = {"dataset": dataset.uri, "format": form, "where": selection.where, "scale": selection.scale}
     about |= {"shard_clips": shard_clips} if form in ("webdataset", "hf") else {}
-    claim(dataset, out, about | ({"held_out": held_out} if form == "hf" else {}))
+    about |= {} if selection.policy is None else {"policy": selection.policy}
+    claim(dataset, out, about | ({"held_out": held_out} if form == "hf" else {}), changing)
     before = take_back(out)
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=out) as scratch:
         cutter, clips = Cutter(dataset, Path(scratch)), clips_of(dataset, selection)

@@ -15,8 +15,11 @@ from curation.export.cutting import TEMPORARY
 MANIFEST = "vidla-export.json"
 
 
-def claim(dataset: Dataset, out: Path, about: Mapping[str, Any]) -> None:
-    """Make `out` the folder of exactly this export, and delete the temporary files of a killed one."""
+def claim(dataset: Dataset, out: Path, about: Mapping[str, Any], changing: Mapping[str, Any]) -> None:
+    """Make `out` the folder of exactly this export, and delete the temporary files of a killed one.
+
+    What is `changing` is recorded with it, and may be another each time.
+    """
     if dataset.folder is not None and out.resolve().is_relative_to(dataset.folder.resolve()):
         raise UsageError(f"{out} is inside the dataset; export to a folder elsewhere")
     if out.exists() and not out.is_dir():
@@ -25,10 +28,20 @@ def claim(dataset: Dataset, out: Path, about: Mapping[str, Any]) -> None:
     for left in out.glob(f"{TEMPORARY}*"):
         shutil.rmtree(left)
     manifest = out / MANIFEST
-    text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps({**about, **changing}, indent=2, ensure_ascii=False) + "\n"
     if not manifest.exists():
         if any(out.iterdir()):
             raise UsageError(f"{out} is not empty and not an export; name a new folder")
         manifest.write_text(text, encoding="utf-8")
-    elif manifest.read_text(encoding="utf-8") != text:
-        raise UsageError(f"{out} holds another export (see its {MANIFEST}); name a new folder")
+    elif (before := manifest.read_text(encoding="utf-8")) != text:
+        if not changing or _without(before, changing) != dict(about):
+            raise UsageError(f"{out} holds another export (see its {MANIFEST}); name a new folder")
+        manifest.write_text(text, encoding="utf-8")
+
+
+def _without(manifest: str, changing: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a manifest says, without what may change; None if it is damaged."""
+    try:
+        return {name: value for name, value in json.loads(manifest).items() if name not in changing}
+    except (ValueError, AttributeError):
+        return None

@@ -18,7 +18,6 @@ from curation.export.cutting import TEMPORARY
 from curation.export.outcome import ExportReport, Progress
 from curation.export.selection import EVERYTHING, Selection
 from curation.schema import TABLES
-from curation.texts.unrecognised import CLIPS_SQL
 
 PART_BYTES = 64 * 2**20
 
@@ -39,7 +38,7 @@ def write_tables(dataset: Dataset, out: Path, selection: Selection, progress: Pr
             exported.kept += rows
             progress(rows)
         else:
-            rows_of = f"{CLIPS_SQL} as clips" if table == "clips" else table
+            rows_of = f"{selection.clips} as clips" if table == "clips" else table
             query = f"select * from {rows_of}" + ("" if everything else f" where {_belonging(table, selection)}")
             rows = _write_table(table, dataset.stream(query, versions), out, progress)
         exported.present += rows

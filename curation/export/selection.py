@@ -11,7 +11,7 @@ from typing import Any
 from curation.dataset.conditions import one_condition
 from curation.dataset.dataset import Dataset
 from curation.errors import DatasetError
-from curation.texts.unrecognised import CLIPS_SQL
+from curation.quality.chosen_policy import kept_clips_sql
 
 RUN_COLUMNS = ("run_id", "code_version", "created_at")
 """The origin of a row, not its content."""
@@ -44,16 +44,25 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Selection:
-    """The clips to export: all, those of one scale, or those that satisfy an SQL condition."""
+    """The clips to export: all, those of one scale, those that satisfy an SQL condition, or that a policy keeps.
+
+    Of these, only the texts that it keeps.
+    """
 
     where: str | None = None
     scale: str | None = None
+    policy: str | None = None
+
+    @property
+    def clips(self) -> str:
+        """The table `clips` as SQL, before the scale and the condition."""
+        return kept_clips_sql(self.policy)
 
     @property
     def sql(self) -> str:
         conditions = [one_condition(self.where)] if self.where else []
         conditions += [f"scale = '{self.scale}'"] if self.scale else []
-        return f"(select * from {CLIPS_SQL} as clips where {' and '.join(conditions) or 'true'})"
+        return f"(select * from {self.clips} as clips where {' and '.join(conditions) or 'true'})"
 
 
 EVERYTHING = Selection()

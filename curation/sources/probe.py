@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import sqrt
 from random import Random
 from typing import Generic, TypeVar
 
@@ -21,7 +20,6 @@ from curation.sources.targets import FetchTarget
 from curation.sources.ytdlp import fetch_page, page_of
 
 T = TypeVar("T")
-_Z = 1.96  # standard deviations around the mean that hold 95 % of a normal distribution
 
 
 @dataclass(frozen=True)
@@ -93,18 +91,3 @@ def ask(row: FetchTarget | Reject, settings: DownloadSettings) -> Page:
         return Page(request_key=key, uri=uri, failure=Kind.RATE_LIMITED.value, message=message)
     except Rejected as error:
         return Page(request_key=key, uri=uri, failure=error.kind.value, message=error.message)
-
-
-def interval(hits: int, of: int) -> tuple[float, float]:
-    """The 95 % interval of a share of which `hits` were seen in a random sample (Wilson 1927).
-
-    >>> low, high = interval(40, 100)
-    >>> print(f"{low:.3f} to {high:.3f}")
-    0.309 to 0.498
-    """
-    if not of:
-        return 0.0, 1.0
-    share, z2 = hits / of, _Z * _Z
-    middle = (share + z2 / (2 * of)) / (1 + z2 / of)
-    half = _Z / (1 + z2 / of) * sqrt(share * (1 - share) / of + z2 / (4 * of * of))
-    return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))

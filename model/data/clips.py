@@ -25,9 +25,9 @@ from curation.dataset.snapshots import versions_now
 from curation.dataset.vacuum import parts_on_disk
 from curation.errors import DatasetError, UsageError, one_line
 from curation.ids import digest
+from curation.quality.chosen_policy import digest_of_policy, kept_clips_sql
 from curation.records import SCALES, PictureBox, Scale
 from curation.splits import held_out_sql, in_subset_sql
-from curation.texts.unrecognised import CLIPS_SQL
 from model.settings import DataSettings, TrainingError
 
 BATCH_ROWS = 2**16
@@ -244,6 +244,8 @@ def select_clips(dataset: Dataset, version: DatasetVersion, settings: DataSettin
     query = (settings.where, scales, settings.subset, settings.held_out, *(["bars"] if settings.crop_bars else ()))
     of_texts = {"captions": settings.captions_where, "subtitles": settings.subtitles_where}
     query = (*query, *([of_texts] if any(of_texts.values()) else ()))
+    if settings.policy is not None:
+        query = (*query, {"policy": digest_of_policy(dataset, settings.policy, version.tables)})
     form = ["with digests", *(["by hash"] if split == "held_out" else ())]  # earlier versions wrote others
     selection = digest("selection", dict(version.tables), version.configuration, split, *query, *form)
     if not (path.exists() and (clips := Clips(path)).selection == selection):
@@ -252,7 +254,7 @@ def select_clips(dataset: Dataset, version: DatasetVersion, settings: DataSettin
         text = f" ({clips.without_text} have neither text)" if clips.without_text else ""
         raise DatasetError(
             f"no clip of {dataset.uri} is selected{text}: check data.where, data.captions_where, "
-            f"data.subtitles_where, data.scales, data.subset and data.held_out"
+            f"data.subtitles_where, data.policy, data.scales, data.subset and data.held_out"
         )
     return clips
 
@@ -273,7 +275,7 @@ def _rows(
             if(regexp_full_match(media_digest, '[0-9a-f]{{32}}'), unhex(media_digest), null) as media_digest
         from (
             select *, {subtitled} as subtitled, {captioned} as captioned
-            from (select * from {CLIPS_SQL} as clips where {chosen}) as clips
+            from (select * from {kept_clips_sql(settings.policy)} as clips where {chosen}) as clips
         ) {boxes} left join (
             select video_id, any_value(media_digest) as media_digest from videos group by video_id
         ) using (video_id)

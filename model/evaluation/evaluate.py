@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from curation.dataset.dataset import Dataset
 from curation.errors import DatasetError
+from curation.quality.chosen_policy import digest_of_policy
 from curation.records import SCALES
 from model.data.augment import normalise
 from model.data.clips import (
@@ -46,6 +47,8 @@ class Evaluation:
     unreadable: int
     unreadable_files: Mapping[str, str] = field(default_factory=dict)
     """The reasons, by file."""
+    policy: Mapping[str, str] = field(default_factory=dict)
+    """The name and the digest of the policy that chose the clips, if one did."""
 
     @property
     def score(self) -> float:
@@ -63,7 +66,8 @@ class Evaluation:
     def to_json(self) -> str:
         figures = {name: json.loads(metrics.to_json()) for name, metrics in self.metrics.items()}
         left_out = {"unreadable": self.unreadable, "unreadable_files": dict(self.unreadable_files)}
-        return json.dumps({"score": self.score, **left_out, "figures": figures}, indent=2) + "\n"
+        policy = {"policy": dict(self.policy)} if self.policy else {}
+        return json.dumps({"score": self.score, **policy, **left_out, "figures": figures}, indent=2) + "\n"
 
     def __str__(self) -> str:
         parts = [f"{name}\n{metrics}" for name, metrics in self.metrics.items()]
@@ -222,10 +226,15 @@ def evaluate_dataset(
     """
     check_exists(dataset)
     with tempfile.TemporaryDirectory() as folder:
-        clips = select_clips(dataset, current_version(dataset), settings, "held_out", Path(folder) / "held_out.arrow")
+        version = current_version(dataset)
+        clips = select_clips(dataset, version, settings, "held_out", Path(folder) / "held_out.arrow")
         check(set(clips.videos()))
         media = media_store(dataset, settings.cache_folder, settings.cache_bytes)
-        return evaluate_clips(encoder, encoder.clip_dataset(clips, media))
+        evaluation = evaluate_clips(encoder, encoder.clip_dataset(clips, media))
+    if settings.policy is None:
+        return evaluation
+    chosen = {"name": settings.policy, "digest": digest_of_policy(dataset, settings.policy, version.tables)}
+    return replace(evaluation, policy=chosen)
 
 
 # --- the hierarchical set -------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from model.evaluation.benchmark import annotated_ranges, clip_row, read_annotati
 from model.evaluation.video_files import BenchmarkFiles, Example, find_videos
 from model.settings import DataSettings
 
-OF_A_DATASET = (*CONDITIONS, "scales", "crop_bars")
+OF_A_DATASET = (*CONDITIONS, "policy", "scales", "crop_bars")
 """Settings that say something about the clips of a dataset, and nothing about pairs."""
 
 

@@ -31,7 +31,7 @@ from model.network.vidla import VidLA
 from model.settings import CHANGEABLE, TrainingError, TrainSettings
 from model.training import checkpoint
 from model.training.json_record import read_record
-from model.training.source import Source, check_exists, pin_version, unpin_version
+from model.training.source import Source, check_exists, pin_version, policy_digest, unpin_version
 
 METADATA, CHECKPOINTS = "run.json", "checkpoints"
 TRAIN_CLIPS = "clips/train.arrow"
@@ -47,6 +47,7 @@ class RunMetadata:
     """What run.json holds. `contrasted` is unknown of runs that earlier versions began, and so is what they began from.
 
     `began_from` is the path of their initial weights, absolute; None if these are of the hub, and empty if unknown.
+    `policy_digest` identifies the policy that chose the clips; None without one.
     """
 
     settings: dict[str, Any]
@@ -55,6 +56,7 @@ class RunMetadata:
     contrasted: int | None = None
     code_version: str = ""
     began_from: str | None = ""
+    policy_digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,7 @@ def _create(
         settings.contrasted(processes),
         __version__,
         str(weights.resolve()) if weights.exists() else None,
+        policy_digest(dataset, settings.data, run.version),
     )
     part = folder / f"{METADATA}.part"
     part.write_text(json.dumps(asdict(metadata), indent=2) + "\n", encoding="utf-8")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from curation.dataset.dataset import Dataset
 from curation.dataset.pins import pins, unpin
+from curation.quality.chosen_policy import digest_of_policy
 from model.data import clips
 from model.data.any_video import VideoFiles
 from model.data.clips import Clips, DatasetVersion, Split
@@ -53,6 +54,13 @@ def select_clips(source: Source, version: DatasetVersion, settings: DataSettings
     if isinstance(source, Pairs):
         return select_pairs(source, settings, split, path)
     return clips.select_clips(source, version, settings, split, path)
+
+
+def policy_digest(source: Source, settings: DataSettings, version: DatasetVersion) -> str | None:
+    """The digest of the policy that chooses the clips; None without one. Raises UsageError if it was not applied."""
+    if isinstance(source, Pairs) or settings.policy is None:
+        return None
+    return digest_of_policy(source, settings.policy, version.tables)
 
 
 def media_of(source: Source, settings: DataSettings) -> Media:

@@ -27,6 +27,7 @@ from curation.dataset.writer import Writer
 from curation.ids import clip_id_of, content_digest, digest, frame_id_of, video_id_of
 from curation.labels import Label
 from curation.media.timelines import LIGHT, MOTION
+from curation.quality.quality_records import PolicyVerdict, Quantile, Signals
 from curation.records import (
     Caption,
     Clip,
@@ -139,7 +140,7 @@ def made_of(number: int, media: bytes, uncaptioned: int = 0) -> dict[str, list[A
         metadata='{"topic": "bees"}',
     )
     rows: dict[str, list[Any]] = {"videos": [video], "frames": [], "segments": [], "captions": [], "rejects": []}
-    rows |= {"timelines": [plain_timeline(video_id)], "summaries": [], "clips": []}
+    rows |= {"timelines": [plain_timeline(video_id)], "summaries": [], "clips": [], "signals": []}
     times = [3.0, 9.0, 15.0, 21.0]
     for at, time in enumerate(times):
         frame_id = frame_id_of(video_id, time)
@@ -173,6 +174,7 @@ def made_of(number: int, media: bytes, uncaptioned: int = 0) -> dict[str, list[A
             segment = _segment(video_id, scale, start, start + length, times)
             rows["segments"].append(segment)
             rows["clips"].append(_clip(segment, video))
+            rows["signals"].append(Signals(clip_id=segment.clip_id, video_id=video_id, still=0.5))
             for kind in ("subtitles", "captions") if scale != "short" else ():
                 rows["summaries"].append(
                     Summary(
@@ -228,6 +230,25 @@ def _clip(segment: Segment, video: Video) -> Clip:
         caption_status="verbatim" if verbatim else "ok",
         language="en",
         metadata=video.metadata,
+    )
+
+
+def verdict_of(clip: Clip, policy: str = "made") -> PolicyVerdict:
+    """That of a policy that keeps a clip."""
+    return PolicyVerdict(
+        policy=policy,
+        clip_id=clip.clip_id,
+        video_id=clip.video_id,
+        kept=True,
+        subtitle_kept=True,
+        caption_kept=True,
+        dropped_by=(),
+    )
+
+
+def quantile_of(number: int) -> Quantile:
+    return Quantile(
+        policy="made", signal="still", percent=float(number), scale="short", language="en", value=0.5, clips=100
     )
 
 
@@ -297,12 +318,13 @@ def add_videos(writer: Writer, numbers: Iterable[int], uncaptioned: int = 0) -> 
             "download": {"downloads": [download_of(number)], "pages": [page_of(number)]},
             "segment": {name: rows[name] for name in ("videos", "timelines", "frames", "segments")},
             "caption": {name: rows[name] for name in ("captions", "rejects")},
-            "summarize": {name: rows[name] for name in ("summaries", "clips")},
+            "summarize": {name: rows[name] for name in ("summaries", "clips", "signals")},
         }
         for stage, some in by_stage.items():
             some = {**some, "usage": [usage_of(number, stage)]}
             commit_rows(writer, f"{writer.lineage.run_id}:{number}:{stage}", some)
-        commit_rows(writer, f"{writer.lineage.run_id}:{number}:labels", {"labels": [label_of(rows["clips"][0])]})
+        judged: Rows = {"labels": [label_of(rows["clips"][0])], "quantiles": [quantile_of(number)]}
+        commit_rows(writer, f"{writer.lineage.run_id}:{number}:labels", judged)
 
 
 def plain_timeline(video_id: str = "", seconds: float = SECONDS) -> Timeline:

@@ -17,8 +17,9 @@ from curation.download_settings import DownloadSettings
 from curation.errors import DatasetError
 from curation.records import Page, Reject
 from curation.rejects import Kind, Rejected, Stage
+from curation.shares import interval
 from curation.sources import probe
-from curation.sources.probe import ask_all, draw, interval
+from curation.sources.probe import ask_all, draw
 from curation.sources.ytdlp import wait
 from tests.support.web_server import WebServer, make_media
 from vidla.cli import app

@@ -75,7 +75,8 @@ def clips_with(names: frozenset[str]) -> str:
 
 
 def _joined(table: str) -> str:
-    return f"{JOINED[table]} using (clip_id)" if table in JOINED else f"{table} using ({TABLES[table].key[0]})"
+    key = "clip_id" if table in JOINED else TABLES[table].key[0]
+    return f"{JOINED.get(table, table)} on {table}.{key} = clips.{key}"
 
 
 def _kind(kind: pa.DataType) -> Kind:

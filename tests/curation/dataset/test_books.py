@@ -22,6 +22,7 @@ from tests.support.dataset_files import (
     reject_of,
     request_of,
     stored_media,
+    verdict_of,
 )
 
 STAGES = ("download", "segment", "caption", "summarize")
@@ -145,6 +146,7 @@ def test_texts_of_a_video_that_was_cut_again_are_outdated_and_not_wrong(tmp_path
 def test_a_duplicate_row_is_an_imbalance(tmp_path: Path, table: str) -> None:
     dataset = make_dataset(tmp_path / "data", uncaptioned=1)
     with writer_of(dataset) as writer:
+        commit_rows(writer, "policy", {"policies": [verdict_of(made_of(0, b"")["clips"][0])]})
         source = dataset.read(table).slice(0, 1)
         parts = PartWriter(dataset.store, writer.lineage, 1 << 30)
         parts.add_rows(table, source.cast(TABLES[table].schema))

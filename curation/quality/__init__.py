@@ -1,0 +1,1 @@
+"""Quality: signals of every clip, and policies, which choose clips by them and delete nothing."""
