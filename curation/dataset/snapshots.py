@@ -18,11 +18,11 @@ class DatasetSnapshot(Dataset):
 
     def __init__(self, location: str, versions: Mapping[str, int]) -> None:
         super().__init__(location, patient=False)
-        self._versions = versions
+        self.versions = versions
         self._opened: dict[tuple[str, int], pyarrow.dataset.Dataset] = {}
 
     def arrow(self, table: str, version: int | None = None) -> pyarrow.dataset.Dataset:
-        at = self._versions.get(table) if version is None else version
+        at = self.versions.get(table) if version is None else version
         if at is None:  # the table is newer than this version of the dataset
             return pyarrow.dataset.dataset(TABLES[table].schema.empty_table())
         if (table, at) not in self._opened:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from curation.dataset.dataset import Dataset
 from curation.errors import DatasetError
 from curation.records import SCALES
+from curation.release.released_dataset import release_of
 from model.data.augment import normalise
 from model.data.clips import (
     CLIP_SCHEMA,
@@ -25,6 +26,7 @@ from model.data.clips import (
     check_exists,
     current_version,
     select_clips,
+    with_split_of,
     write_clips,
 )
 from model.data.loader import Batch, ClipDataset, list_files, load_batches, tokenize
@@ -46,6 +48,8 @@ class Evaluation:
     unreadable: int
     unreadable_files: Mapping[str, str] = field(default_factory=dict)
     """The reasons, by file."""
+    release: Mapping[str, str] | None = None
+    """The name and the digest of the release that it is on, if it is on one."""
 
     @property
     def score(self) -> float:
@@ -63,7 +67,8 @@ class Evaluation:
     def to_json(self) -> str:
         figures = {name: json.loads(metrics.to_json()) for name, metrics in self.metrics.items()}
         left_out = {"unreadable": self.unreadable, "unreadable_files": dict(self.unreadable_files)}
-        return json.dumps({"score": self.score, **left_out, "figures": figures}, indent=2) + "\n"
+        release = {"release": dict(self.release)} if self.release else {}
+        return json.dumps({"score": self.score, **release, **left_out, "figures": figures}, indent=2) + "\n"
 
     def __str__(self) -> str:
         parts = [f"{name}\n{metrics}" for name, metrics in self.metrics.items()]
@@ -218,14 +223,17 @@ def evaluate_dataset(
 ) -> Evaluation:
     """Retrieval among all clips that training with `settings` holds out, of the dataset's current version.
 
-    `check` is called with the ids of their videos before they are read, and may raise. Raises DatasetError.
+    A release has its own split. `check` is called with the ids of their videos before they are read, and may raise.
+    Raises DatasetError.
     """
     check_exists(dataset)
+    settings = with_split_of(dataset, settings)
     with tempfile.TemporaryDirectory() as folder:
         clips = select_clips(dataset, current_version(dataset), settings, "held_out", Path(folder) / "held_out.arrow")
         check(set(clips.videos()))
         media = media_store(dataset, settings.cache_folder, settings.cache_bytes)
-        return evaluate_clips(encoder, encoder.clip_dataset(clips, media))
+        evaluation = evaluate_clips(encoder, encoder.clip_dataset(clips, media))
+        return replace(evaluation, release=release_of(dataset))
 
 
 # --- the hierarchical set -------------------------------------------------------------------------------------------
@@ -260,4 +268,4 @@ def evaluate_triplets(
         chosen = [first + number for number in readable]
         features = videos[[position[index] for index in chosen]]
         metrics[f"{scale} clips"] = _retrieval(encoder, [clips[i] for i in chosen], "caption", features, resamples)
-    return Evaluation(metrics, len(rows) - len(SCALES) * len(readable), files)
+    return Evaluation(metrics, len(rows) - len(SCALES) * len(readable), files, release_of(dataset))

@@ -21,7 +21,9 @@ from typing import Any
 
 from curation import __version__
 from curation.config import check, merge, read
+from curation.dataset.dataset import Dataset
 from curation.errors import ConfigError, one_line
+from curation.release.released_dataset import release_of
 from curation.settings import fields
 from model.data.clips import DatasetVersion
 from model.distributed import World
@@ -47,6 +49,7 @@ class RunMetadata:
     """What run.json holds. `contrasted` is unknown of runs that earlier versions began, and so is what they began from.
 
     `began_from` is the path of their initial weights, absolute; None if these are of the hub, and empty if unknown.
+    `release` has the name and the digest of the release that was trained on, if it was one.
     """
 
     settings: dict[str, Any]
@@ -55,6 +58,7 @@ class RunMetadata:
     contrasted: int | None = None
     code_version: str = ""
     began_from: str | None = ""
+    release: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,7 @@ def _create(
         settings.contrasted(processes),
         __version__,
         str(weights.resolve()) if weights.exists() else None,
+        release_of(dataset) if isinstance(dataset, Dataset) else None,
     )
     part = folder / f"{METADATA}.part"
     part.write_text(json.dumps(asdict(metadata), indent=2) + "\n", encoding="utf-8")

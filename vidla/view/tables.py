@@ -25,7 +25,7 @@ class _Snapshot(DatasetSnapshot):
 
     def arrow(self, table: str, version: int | None = None) -> pyarrow.dataset.Dataset:
         if table == "labels" and version is None:
-            return pyarrow.dataset.dataset(labels_now(DatasetSnapshot(self.uri, self._versions)))
+            return pyarrow.dataset.dataset(labels_now(DatasetSnapshot(self.uri, self.versions)))
         return super().arrow(table, version)
 
 
