@@ -170,9 +170,12 @@ def card(
 ) -> None:
     """Print the data card: sources, licences, models, prompts, settings, counts and limits, from the tables.
 
+    With -o, Croissant metadata is written beside it, as croissant.json.
+
     Example: vidla card data/talks -o README.md
     """
     from curation.card import card as card_of
+    from curation.croissant import CROISSANT, write_croissant
     from curation.export.selection import Selection
     from curation.release.released_dataset import gone_from, open_source
 
@@ -184,6 +187,7 @@ def card(
         typer.echo(text, nl=False)
     else:
         out.write_text(text, encoding="utf-8")
+        write_croissant(source, out.with_name(CROISSANT), Selection(where))
 
 
 def vacuum(dataset: DatasetArgument, wait: WaitOption = 0.0) -> None:

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from curation.card import card
+from curation.croissant import CROISSANT, write_croissant
 from curation.dataset.dataset import Dataset
 from curation.dataset.snapshots import as_of_one_commit
 from curation.errors import UsageError
 from curation.export.cutting import TEMPORARY, Cutter
-from curation.export.hugging_face import CONFIGS, write_folder
+from curation.export.hugging_face import CONFIGS, METADATA, SCHEMA, write_folder
 from curation.export.manifest import claim
 from curation.export.mp4_files import write_files
 from curation.export.outcome import ExportReport, Progress
@@ -71,5 +72,6 @@ def export(
         else:
             done = write_folder(cutter, out, clips, shard_clips, share, progress)
             (out / "README.md").write_text(card(source, selection, CONFIGS), encoding="utf-8")
+            write_croissant(source, out / CROISSANT, selection, (f"*/*/{METADATA}", SCHEMA))
     write_sums(out, before)
     return done
