@@ -14,10 +14,12 @@ from curation.dataset.dataset import Dataset
 from curation.dataset.last_settings import last_run
 from curation.export.selection import EVERYTHING, Selection
 from curation.licences import spdx_of
+from curation.release.released_dataset import ReleasedDataset
 from curation.remembered import remembered
 from curation.settings import Settings
 
 Row = Mapping[str, Any]
+Facts = Mapping[str, list[Row]]
 SHOWN = 20  # rows of a table
 PAPER = "Rizve et al., VidLA: Video-Language Alignment at Scale, CVPR 2024, arXiv:2403.14870"
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
@@ -61,6 +63,7 @@ _QUERIES = {
         select 'summaries of ' || kind, engine, model, revision, prompt_digest, sampling, count(*)
         from summaries group by all
         order by all""",
+    "dates": "select max(created_at) as made from {chosen}",
     "labels": "select verdict, count(*) as given from labels group by all order by given desc, verdict",
 }
 
@@ -70,22 +73,49 @@ def card(dataset: Dataset, selection: Selection = EVERYTHING, configs: Sequence[
 
     Raises DatasetError, and UsageError for an invalid selection.
     """
-    videos = f"(select * from videos where video_id in (select video_id from {selection.sql}))"
-    queries = [query.replace("{chosen}", selection.sql).replace("{videos}", videos) for query in _QUERIES.values()]
-    found = dict(zip(_QUERIES, (answer.to_pylist() for answer in dataset.sql_each(queries)), strict=True))
-    name = dataset.uri.rpartition("/")[2]
+    found, name = facts_of(dataset, selection), name_of(dataset)
     front = yaml.safe_dump(_front_matter(name, found, configs), sort_keys=False, allow_unicode=True)
     return f"---\n{front}---\n\n" + "\n".join(_body(dataset, name, selection, found)) + "\n"
 
 
-def _front_matter(name: str, found: Mapping[str, list[Row]], configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    clips = sum(row["clips"] for row in found["scales"])
+def facts_of(dataset: Dataset, selection: Selection) -> Facts:
+    """What a card says of the selected clips, by subject. Raises DatasetError, UsageError."""
+    videos = f"(select * from videos where video_id in (select video_id from {selection.sql}))"
+    queries = [query.replace("{chosen}", selection.sql).replace("{videos}", videos) for query in _QUERIES.values()]
+    return dict(zip(_QUERIES, (answer.to_pylist() for answer in dataset.sql_each(queries)), strict=True))
+
+
+def name_of(dataset: Dataset) -> str:
+    """The name of a dataset on its card."""
+    return dataset.uri.rpartition("/")[2]
+
+
+def licence_of(found: Facts) -> str | None:
+    """The SPDX identifier of the licence, if all videos state the same one."""
     spdx = {spdx_of(row["licence"]) for row in found["licences"]}
-    one = next(iter(spdx)) if len(spdx) == 1 else None
+    return next(iter(spdx)) if len(spdx) == 1 else None
+
+
+def languages_of(found: Facts) -> list[str]:
+    """The languages of the clips, the most frequent first."""
+    return [row["language"] for row in found["languages"] if row["language"] != "unknown"]
+
+
+def description_of(found: Facts) -> str:
+    """What the clips are, in one sentence."""
+    (stored,) = found["stored"]
+    return (
+        f"Clips of {stored['videos']:,} videos ({stored['hours'] or 0:,.1f} hours), at three nested scales, each with "
+        f"a text of what is said and one of what is seen, made with vidla {__version__}."
+    )
+
+
+def _front_matter(name: str, found: Facts, configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    clips = sum(row["clips"] for row in found["scales"])
     return {
         "pretty_name": name,
-        "language": [row["language"] for row in found["languages"] if row["language"] != "unknown"],
-        "license": one.lower() if one else "other",
+        "language": languages_of(found),
+        "license": (licence_of(found) or "other").lower(),
         "size_categories": [next((size for most, size in _SIZES if clips < most), "n>10M")],
         "task_categories": ["video-text-to-text"],
         "tags": ["video", "video-text", "vidla"],
@@ -93,13 +123,14 @@ def _front_matter(name: str, found: Mapping[str, list[Row]], configs: Sequence[M
     }
 
 
-def _body(dataset: Dataset, name: str, selection: Selection, found: Mapping[str, list[Row]]) -> Iterator[str]:
+def _body(dataset: Dataset, name: str, selection: Selection, found: Facts) -> Iterator[str]:
     (stored,), (opt_outs,), (rights,) = found["stored"], found["opt_outs"], found["rights"]
     yield f"# {name}\n"
-    yield (
-        f"Clips of {stored['videos']:,} videos ({stored['hours'] or 0:,.1f} hours), at three nested scales, each with "
-        f"a text of what is said and one of what is seen, made with vidla {__version__}.\n"
-    )
+    yield f"{description_of(found)}\n"
+    if isinstance(dataset, ReleasedDataset):
+        release = dataset.release
+        made = f"It is the release `{release.name}` of {release.created_at[:10]}, with the digest `{release.digest}`"
+        yield f"{made}: {_cell(release.where or 'all clips')}. {release.held_out:.2%} of its videos are held out.\n"
     if selection != EVERYTHING:
         policy = f", those that the policy `{selection.policy}` keeps" if selection.policy else ""
         yield f"Only some clips{policy}: `{selection.where or ''}` {selection.scale or ''}\n"
@@ -114,10 +145,9 @@ def _body(dataset: Dataset, name: str, selection: Selection, found: Mapping[str,
         f"reserve text and data mining, and {rights['closed']:,} are closed to vidla by robots.txt.\n"
     )
     yield from _section("What made its texts", [_in_short(row) for row in found["makers"]])
-    last = last_run(dataset)
-    if last is not None:
+    settings = _settings(dataset)
+    if settings:
         yield "## Settings of the last run\n"
-        settings = remembered(Settings, last.settings)
         yield f"```json\n{json.dumps(settings, indent=1, ensure_ascii=False, default=str)}\n```\n"
     yield from _section("What was rejected", found["rejects"], "Nothing was.")
     yield "## Known limits\n"
@@ -128,7 +158,15 @@ def _body(dataset: Dataset, name: str, selection: Selection, found: Mapping[str,
     yield f"The method: {PAPER}. The videos belong to their authors.\n"
 
 
-def _limits(found: Mapping[str, list[Row]]) -> Iterator[str]:
+def _settings(dataset: Dataset) -> Mapping[str, Any]:
+    """The settings of the last run on a dataset; on the first dataset of a release, before that was made."""
+    if isinstance(dataset, ReleasedDataset):
+        return dataset.release.datasets[0].settings
+    last = last_run(dataset)
+    return {} if last is None else remembered(Settings, last.settings)
+
+
+def _limits(found: Facts) -> Iterator[str]:
     by_status = Counter[tuple[str, str]]()
     for row in found["texts"]:
         by_status[row["text"], row["status"]] += row["clips"]

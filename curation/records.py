@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Generic, Literal, TypeVar
 
+from curation.source_clock import ClockJump
+
 T = TypeVar("T")
 Scale = Literal["short", "medium", "long"]
 SCALES: tuple[Scale, ...] = ("short", "medium", "long")
@@ -214,6 +216,10 @@ class Video:
     ] = None
     source_start: Annotated[
         float | None, "seconds on the source's clock at which the stored media begins; null in older rows"
+    ] = None
+    source_jumps: Annotated[
+        tuple[ClockJump, ...] | None,
+        "jumps of the source's clock: it is the stored one plus `source_start` and the jumps so far; null if older",
     ] = None
     language_confidence: Annotated[
         float | None,

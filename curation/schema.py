@@ -155,6 +155,8 @@ def _kinds(record: type) -> tuple[tuple[str, _Kind], ...]:
 
 
 def _kind(hint: Any) -> _Kind:
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        hint = next(a for a in typing.get_args(hint) if a is not type(None))
     is_list = typing.get_origin(hint) is tuple
     inner = typing.get_args(hint)[0] if is_list else hint
     return _Kind(is_list, cast(type, inner) if dataclasses.is_dataclass(inner) else None)
@@ -162,6 +164,8 @@ def _kind(hint: Any) -> _Kind:
 
 def _value(kind: _Kind, value: Any) -> Any:
     """A field's value from that in a row."""
+    if value is None:
+        return None
     if kind.record is None:
         return tuple(value) if kind.is_list else value
     return tuple(from_row(kind.record, v) for v in value) if kind.is_list else from_row(kind.record, value)
@@ -169,6 +173,6 @@ def _value(kind: _Kind, value: Any) -> Any:
 
 def _plain(kind: _Kind, value: Any) -> Any:
     """A field's value as it is in a row."""
-    if kind.record is None:
+    if value is None or kind.record is None:
         return value
     return tuple(map(to_row, value)) if kind.is_list else to_row(value)

@@ -38,6 +38,8 @@ COMMANDS = {
     "inspect": Command("vidla.dataset_commands:inspect", "Show the state of a dataset, or the rows of a table."),
     "view": Command("vidla.view_command:view", "Look at a dataset in the browser."),
     "export": Command("vidla.dataset_commands:export", "Export clips with their texts, or the tables."),
+    "release": Command("vidla.release_command:app", "Freeze clips under a name; compare releases."),
+    "rebuild": Command("vidla.rebuild_command:rebuild", "Make a dataset from the recipe of a release."),
     "report": Command("vidla.view_command:report", "Write a dataset's overview as one page."),
     "card": Command("vidla.dataset_commands:card", "Print a dataset's card."),
     "forget": Command("vidla.forget_command:forget", "Remove a video, URL or channel for good."),

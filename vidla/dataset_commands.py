@@ -16,7 +16,7 @@ from curation.errors import UsageError
 from curation.ids import new_run_id
 from curation.schema import TABLES
 from vidla.console import counting, wide_console
-from vidla.options import AllOption, DatasetArgument, PolicyOption, WaitOption, WhereOption
+from vidla.options import AllOption, DatasetArgument, PolicyOption, SourceArgument, WaitOption, WhereOption
 
 if TYPE_CHECKING:
     from curation.dataset.writer import Writer
@@ -104,7 +104,9 @@ def _write(dataset: Dataset, frame_id: str | None, clip_id: str | None, out: Pat
 
 
 def export(
-    dataset: Annotated[str | None, typer.Argument(metavar="DIR", help="the dataset: a path, or a URI")] = None,
+    dataset: Annotated[
+        str | None, typer.Argument(metavar="DIR", help="the dataset: a path, or a URI; or a release, DIR@NAME")
+    ] = None,
     out: Annotated[
         Path | None, typer.Argument(metavar="OUT", help="a new folder, or the folder of the same export")
     ] = None,
@@ -119,8 +121,11 @@ def export(
         int, typer.Option("--shard-clips", metavar="N", min=1, help="clips in each shard of webdataset and hf")
     ] = 1000,
     held_out: Annotated[
-        float, typer.Option("--held-out", metavar="SHARE", min=0, max=1, help="videos in the split test of hf")
-    ] = 0.02,
+        float | None,
+        typer.Option(
+            "--held-out", metavar="SHARE", min=0, max=1, help="videos in the split test of hf [default: 0.02]"
+        ),
+    ] = None,
     check: Annotated[
         Path | None, typer.Option("--check", metavar="OUT", help="read all of an export instead, wherever it is now")
     ] = None,
@@ -134,12 +139,15 @@ def export(
 
     Example: vidla export data/talks shards --format webdataset --policy default
 
+    Example: vidla export data/talks@v1 talks-hf --format hf
+
     Example: vidla export --check shards
     """
     from curation.export.export import FORMATS
     from curation.export.export import export as export_to
     from curation.export.selection import Selection, count_clips
     from curation.quality.chosen_policy import choose, undecided_line
+    from curation.release.released_dataset import gone_from, open_source
 
     if check is not None:
         _check_export(check)
@@ -148,7 +156,7 @@ def export(
         raise UsageError("name a dataset, a folder and a format: vidla export DIR OUT --format FORMAT")
     if form not in FORMATS:
         raise UsageError(f"no format is called '{form}'; there are {', '.join(FORMATS)}")
-    source = Dataset(dataset)
+    source = open_source(dataset)
     selection = Selection(where, scale, choose(source, policy, everything=everything))
     if policy is not None and (line := undecided_line(source, policy)):
         typer.echo(f"vidla: {line}", err=True)
@@ -156,7 +164,7 @@ def export(
     unit = "rows" if form == "parquet" else "clips"
     with counting(unit, total) as advance:
         report = export_to(source, out, form, selection, shard_clips, held_out, advance)
-    for line in report.failed:
+    for line in (*gone_from(source), *report.failed):
         typer.echo(f"vidla: {line}", err=True)
     failed = f", {len(report.failed)} could not be cut" if report.failed else ""
     typer.echo(f"{report.present} {unit} in {out}, {report.kept} of them from an earlier run{failed}")
@@ -178,22 +186,30 @@ def _check_export(out: Path) -> None:
 
 
 def card(
-    dataset: DatasetArgument,
+    dataset: SourceArgument,
     out: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="write it there instead")] = None,
     where: WhereOption = None,
 ) -> None:
     """Print the data card: sources, licences, models, prompts, settings, counts and limits, from the tables.
 
+    With -o, Croissant metadata is written beside it, as croissant.json.
+
     Example: vidla card data/talks -o README.md
     """
     from curation.card import card as card_of
+    from curation.croissant import CROISSANT, write_croissant
     from curation.export.selection import Selection
+    from curation.release.released_dataset import gone_from, open_source
 
-    text = card_of(existing(Dataset(dataset)), Selection(where))
+    source = existing(open_source(dataset))
+    text = card_of(source, Selection(where))
+    for line in gone_from(source):
+        typer.echo(f"vidla: {line}", err=True)
     if out is None:
         typer.echo(text, nl=False)
     else:
         out.write_text(text, encoding="utf-8")
+        write_croissant(source, out.with_name(CROISSANT), Selection(where))
 
 
 def vacuum(dataset: DatasetArgument, wait: WaitOption = 0.0) -> None:

@@ -79,14 +79,14 @@ def _forget(location: str, kind: TargetKind, name: str, wait_s: float, *, yes: b
 
 def show_findings(found: Findings) -> None:
     """What there is, and what else it will cost."""
+    from curation.dataset.kept_parts import without_it
+
     typer.echo(
         f"Found {len(found.videos)} video(s){_some(found.videos)} of {len(found.requests)} request(s): ", nl=False
     )
     typer.echo(f"{found.media} media file(s), {found.sources} source(s){', forgotten before' if found.known else ''}")
     for pinned in found.pins:
-        typer.echo(
-            f"The version pinned as '{pinned}' holds some of it: it cannot be read any more afterwards", err=True
-        )
+        typer.echo(without_it(pinned), err=True)
     if found.videos:
         typer.echo(
             "Copies elsewhere stay: repeat `vidla export` into the folder of each export, and forget it in every "

@@ -12,6 +12,11 @@ HELP = {"help_option_names": ["-h", "--help"]}
 DatasetArgument = Annotated[
     str, typer.Argument(metavar="DIR", help="the dataset: a path, or a file://, s3:// or gs:// URI")
 ]
+ReleaseArgument = Annotated[str, typer.Argument(metavar="RELEASE", help="DIR@NAME, or the file of the release")]
+SourceArgument = Annotated[
+    str,
+    typer.Argument(metavar="DIR", help="the dataset: a path, or a file://, s3:// or gs:// URI; or a release, DIR@NAME"),
+]
 DatasetOption = Annotated[
     str, typer.Option("--dataset", metavar="DIR", help="a path, or a file://, s3:// or gs:// URI")
 ]

@@ -148,9 +148,10 @@ class QueryResult:
     def to_pandas(self) -> pandas.DataFrame:
         """The answer as a DataFrame. Raises UsageError if pandas is not installed."""
         try:
-            return self.rows.to_pandas()
+            frame: pandas.DataFrame = self.rows.to_pandas()
         except ImportError:
             raise UsageError("to_pandas() needs pandas: pip install pandas; to_arrow() works without it") from None
+        return frame
 
     def _repr_html_(self) -> str:
         more = f"<p>{len(self):,} rows</p>" if len(self) > SHOWN_ROWS else ""

@@ -9,15 +9,19 @@ import os
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from curation.dataset.dataset import Dataset
 from curation.errors import UsageError
 from curation.extras import require
+from curation.release.released_dataset import gone_from, held_out_of, open_source
 from model.settings import DataSettings, resolve_training
 from vidla.options import AllOption, DatasetOption, PolicyOption, SetOption
+
+if TYPE_CHECKING:
+    from model.training.pairs import Pairs
 
 MODEL_HELP = (
     "a run (best checkpoint), a checkpoint, a saved VidLA, or a CLIP (a folder, a file, or a name on the hub), for the "
@@ -29,7 +33,7 @@ def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="a TOML file; docs/training.md lists all keys")],
     dataset: Annotated[
         str | None,
-        typer.Option("--dataset", metavar="DIR", help="train on a dataset's clips: a path, or a file, s3 or gs URI"),
+        typer.Option("--dataset", metavar="DIR", help="train on the clips of a dataset, or of a release (DIR@NAME)"),
     ] = None,
     pairs: Annotated[
         str | None,
@@ -65,6 +69,8 @@ def train(
 
     Example: vidla train pretraining.toml --dataset data/talks --policy default
 
+    Example: vidla train pretraining.toml --dataset data/talks@v1
+
     Example: vidla train msrvtt.toml --pairs msrvtt:MSRVTT_data.json,MSRVTT_train.9k.csv --videos MSRVTT/videos
     """
     require("train", "`vidla train`")
@@ -79,12 +85,14 @@ def train(
         raise UsageError("choose what to train on: --dataset DIR, or --pairs NAME:FILE and --videos FOLDER")
     settings = resolve_training(config, _chosen(assignments, policy, everything=everything))
     found = None if pairs is None or videos is None else find_pairs(pairs, videos)
-    source, folder = found or Dataset(str(dataset)), out or Path("runs") / config.stem
-    if isinstance(source, Dataset) and not (folder / METADATA).exists():  # else the run has chosen
-        _check_policy(source, settings.data, everything=everything)
+    source, folder = found or open_source(str(dataset)), out or Path("runs") / config.stem
+    if isinstance(source, Dataset):
+        if not (folder / METADATA).exists():  # else the run has chosen
+            _check_policy(source, settings.data, everything=everything)
+        settings = settings.model_copy(update={"data": _split_of(source, settings.data)})
     with init_distributed() as world:
-        if found is not None and world.is_main:
-            typer.echo(str(found.files))
+        if world.is_main:
+            _say_what_is_read(source)
         if dry_run:
             if world.is_main:
                 typer.echo(describe(settings, source, world.size))
@@ -102,7 +110,7 @@ def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help=MODEL_HELP)],
     dataset: Annotated[
         str | None,
-        typer.Option("--dataset", metavar="DIR", help="evaluate on a dataset's held-out videos"),
+        typer.Option("--dataset", metavar="DIR", help="evaluate on the held-out videos of a dataset, or a release"),
     ] = None,
     triplets: Annotated[
         Path | None,
@@ -203,9 +211,12 @@ def evaluate(
                 metrics = evaluate_benchmark(encoder, files)
         elif triplet_rows is not None:
             check(set(triplet_rows["video_id"].to_pylist()))
-            metrics = evaluate_triplets(encoder, Dataset(str(dataset)), triplet_rows, settings.data)
+            metrics = evaluate_triplets(encoder, open_source(str(dataset)), triplet_rows, settings.data)
         else:
-            metrics = evaluate_dataset(encoder, Dataset(str(dataset)), settings.data, check)
+            source = open_source(str(dataset))
+            if world.is_main:
+                _say_what_is_read(source)
+            metrics = evaluate_dataset(encoder, source, settings.data, check)
         if world.is_main:
             typer.echo(str(metrics))
             if json_file is not None:
@@ -231,6 +242,22 @@ def _check_policy(dataset: Dataset, data: DataSettings, *, everything: bool) -> 
     name = choose(dataset, data.policy, everything=everything)
     if name and (line := undecided_line(dataset, name)):
         typer.echo(f"vidla: {line}", err=True)
+
+
+def _split_of(source: Dataset, data: DataSettings) -> DataSettings:
+    """`data` with the split of a release. Raises UsageError if it asks for another one."""
+    from model.data.clips import with_split_of
+
+    held_out_of(source, data.held_out if "held_out" in data.model_fields_set else None, "data.held_out")
+    return with_split_of(source, data)
+
+
+def _say_what_is_read(source: Dataset | Pairs) -> None:
+    if isinstance(source, Dataset):
+        for line in gone_from(source):
+            typer.echo(f"vidla: {line}", err=True)
+    else:
+        typer.echo(str(source.files))
 
 
 def _check_can_be_written(file: Path) -> None:

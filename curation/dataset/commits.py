@@ -28,7 +28,7 @@ from deltalake.transaction import AddAction, RemoveAction
 from obstore.exceptions import AlreadyExistsError
 
 from curation import __version__
-from curation.dataset.dataset import Dataset, now_ms
+from curation.dataset.dataset import Dataset
 from curation.dataset.lease import holder_text, read_lease
 from curation.dataset.object_store import put, write_errors
 from curation.dataset.parts import Lineage, Part, PartWriter, prefix_of
@@ -277,13 +277,17 @@ def _apply_share(dataset: Dataset, table: str, number: int, share: Mapping[str, 
             time.sleep(0.05 * failures)
 
 
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
 def _add(part: Mapping[str, Any], data_change: bool) -> AddAction:
-    return AddAction(part["path"], part["size"], {}, now_ms(), data_change, json.dumps({"numRecords": part["rows"]}))
+    return AddAction(part["path"], part["size"], {}, _now_ms(), data_change, json.dumps({"numRecords": part["rows"]}))
 
 
 def _remove(part: Mapping[str, Any], data_change: bool) -> RemoveAction:
     return RemoveAction(
-        path=part["path"], data_change=data_change, deletion_timestamp=now_ms(), size=part["size"], partition_values={}
+        path=part["path"], data_change=data_change, deletion_timestamp=_now_ms(), size=part["size"], partition_values={}
     )
 
 

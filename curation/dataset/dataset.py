@@ -10,7 +10,6 @@ import contextlib
 import json
 import re
 import tempfile
-import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
@@ -295,16 +294,24 @@ class Dataset:
     def connection(self, queries: Sequence[str], versions: Mapping[str, int] = MappingProxyType({})) -> Iterator[Any]:
         """A DuckDB connection with the tables that the queries name; it can read nothing else."""
         with database.transaction() as connection:
-            for name in TABLES:
-                if any(re.search(rf"\b{name}\b", query, re.IGNORECASE) for query in queries):
-                    connection.register(name, self.arrow(name, versions.get(name)))
             try:
+                for name in TABLES:
+                    if any(re.search(rf"\b{name}\b", query, re.IGNORECASE) for query in queries):
+                        self.register(connection, name, versions.get(name))
                 yield connection
             except (duckdb.Error, OSError) as error:  # without the excerpt of the query that may follow
                 text = " ".join(str(error).partition("\n\nLINE")[0].split())
                 if isinstance(error, OSError) or "IOError" in text or "Parquet" in text:
                     raise DatasetError(f"cannot read {self.uri}: {text}; `vidla verify {self.uri}` checks it") from None
                 raise UsageError(text) from None
+
+    def register(self, connection: duckdb.DuckDBPyConnection, table: str, version: int | None = None) -> None:
+        """Make a table known to a DuckDB connection by its name."""
+        connection.register(table, self.arrow(table, version))
+
+    def holder(self, media_uri: str) -> Dataset:  # several may be read as one
+        """The dataset that holds a file of stored media."""
+        return self
 
     def get(self, path: str) -> bytes:
         check_path(path, self.uri)
@@ -383,10 +390,6 @@ class Dataset:
             with write_errors(self.uri):
                 local_files.flush((), {folder for folder in folders if folder.is_dir()})
         return len(named)
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def rows_of(table: pa.Table) -> Iterator[Mapping[str, Any]]:

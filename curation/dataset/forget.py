@@ -16,9 +16,9 @@ from typing import Any, Literal, Self
 
 from curation.dataset.dataset import Dataset, rows_of
 from curation.dataset.edits import replacing
+from curation.dataset.kept_parts import FOLDER, keep_the_rest, kept_parts, pins_that_need, without_it
 from curation.dataset.object_store import put
 from curation.dataset.parts import PartWriter
-from curation.dataset.pins import parts_at, pins
 from curation.dataset.quarantine import set_aside_files
 from curation.dataset.vacuum import parts_on_disk, uncommitted_files
 from curation.dataset.writer import Writer
@@ -71,8 +71,8 @@ class ForgottenKeys:
 class Findings:
     """What there is to forget: ids of videos, keys of requests, numbers of stored media and sources.
 
-    `pins` names the pinned versions that hold some of it; they cannot be read any more once it is forgotten. `known`:
-    it was forgotten before.
+    `pins` names the pinned versions that hold some of it (`without_it` says what becomes of them). `known`: it was
+    forgotten before.
     """
 
     videos: tuple[str, ...]
@@ -90,7 +90,7 @@ class Findings:
 class ForgetReport:
     """The numbers of deleted items; `swept`: files that no table names, left by killed runs.
 
-    `broken` names the pinned versions that lost parts and cannot be read any more.
+    `broken` names the pinned versions that lost parts.
     """
 
     videos: int
@@ -110,11 +110,8 @@ class ForgetReport:
         )
 
     def warnings(self) -> list[str]:
-        """A line for each pinned version that was broken."""
-        return [
-            f"The version pinned as '{name}' held some of it and can no longer be read: pin a new one"
-            for name in self.broken
-        ]
+        """A line for each pinned version, or release, that held some of it."""
+        return [without_it(name, "held") for name in self.broken]
 
 
 def look(dataset: Dataset, kind: TargetKind, *names: str) -> Findings:
@@ -130,7 +127,7 @@ def look(dataset: Dataset, kind: TargetKind, *names: str) -> Findings:
         requests=tuple(sorted(found.requests)),
         media=len(_media_of(dataset, doomed, former)),
         sources=sum(path in sources for path, _, _ in dataset.list("sources/")),
-        pins=_broken(dataset, parts),
+        pins=pins_that_need(dataset, parts),
         known=any(forgotten_key(kind, name) in forgotten.keys for name in plain),
     )
 
@@ -271,14 +268,18 @@ def _of(row: Values, column: str) -> Iterable[str]:
 
 
 def _on_disk(dataset: Dataset, table: str) -> list[str]:
-    return [name for name, _ in parts_on_disk(dataset, table)]
+    kept = (f"{FOLDER}{name}" for name, _ in kept_parts(dataset, table))
+    return [*(name for name, _ in parts_on_disk(dataset, table)), *kept]
+
+
+def _columns(table: str) -> list[str]:
+    """The columns that identify a row's video, request or channel."""
+    return [c for c in (*_COLUMNS, "stage") if c in TABLES[table].schema.names]
 
 
 def _rows(dataset: Dataset, table: str, parts: Iterable[str]) -> Iterator[Values]:
-    """The columns of each row that identify its video, request or channel."""
-    columns = [c for c in (*_COLUMNS, "stage") if c in TABLES[table].schema.names]
     for part in parts:
-        yield from rows_of(dataset.read_part(table, part, columns))
+        yield from rows_of(dataset.read_part(table, part, _columns(table)))
 
 
 # --- deleting -------------------------------------------------------------------------------------------------------
@@ -332,11 +333,12 @@ def _delete(writer: Writer, forgotten: ForgottenKeys, found: _Found) -> ForgetRe
     parts, sources = _held(dataset, forgotten, names, old_only=True)
     existing = {path for path, _, _ in dataset.list("sources/")}
     media = _media_of(dataset, forgotten, names)
-    broken = _broken(dataset, parts)
+    broken = pins_that_need(dataset, parts)
     writer.check()
     aside = (path for path, _ in set_aside_files(dataset))  # damaged, so that nobody knows what they hold
     dataset.delete([*sorted(sources), *media, *aside], flush=True)
-    dataset.delete((f"{table}/{name}" for table, names in parts.items() for name in names), flush=True)
+    gone = keep_the_rest(dataset, parts, _columns, lambda row: _is_held(row, forgotten, names))
+    dataset.delete((f"{table}/{name}" for table, names in gone.items() for name in names), flush=True)
     swept = uncommitted_files(dataset)
     writer.check()
     dataset.delete(swept, flush=True)
@@ -367,11 +369,15 @@ def _held(
                 continue
             former = () if part in live else names
             rows = _rows(dataset, table, [part])
-            held = [row for row in rows if forgotten.has_row(row) or row.get("video_id") in former]
+            held = [row for row in rows if _is_held(row, forgotten, former)]
             if held:
                 parts.setdefault(table, set()).add(part)
             sources.update(u for row in held for u in _of(row, "source_uri") if u.startswith("sources/"))
     return parts, sources
+
+
+def _is_held(row: Values, forgotten: ForgottenKeys, names: Collection[str]) -> bool:
+    return forgotten.has_row(row) or row.get("video_id") in names
 
 
 def _names_of(dataset: Dataset, forgotten: ForgottenKeys) -> frozenset[str]:
@@ -387,12 +393,3 @@ def _media_of(dataset: Dataset, forgotten: ForgottenKeys, names: Collection[str]
     former = {path for path, name in named if name in names}.difference(doomed)
     live = dataset.read("videos", ["media_uri"])["media_uri"].to_pylist() if former else ()
     return [*doomed, *sorted(former.difference(live))]
-
-
-def _broken(dataset: Dataset, parts: Mapping[str, Collection[str]]) -> tuple[str, ...]:
-    """The pinned versions that need some of these parts."""
-    return tuple(
-        name
-        for name, versions in pins(dataset).items()
-        if any(parts_at(dataset, table, versions[table]) & set(names) for table, names in parts.items())
-    )

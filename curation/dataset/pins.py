@@ -13,7 +13,8 @@ from curation.dataset.object_store import put
 from curation.dataset.snapshots import versions_now
 from curation.errors import UsageError
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+"""A name of a pinned version, or of a release."""
 
 
 def pin(dataset: Dataset, name: str) -> dict[str, int]:
@@ -21,7 +22,7 @@ def pin(dataset: Dataset, name: str) -> dict[str, int]:
 
     They are consistent: those after the last commit that is applied to all tables.
     """
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise UsageError(f"'{name}' is not a valid name for a version; use letters, digits, '.', '_' and '-'")
     versions = versions_now(dataset)
     try:

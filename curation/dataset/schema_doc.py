@@ -27,6 +27,8 @@ A dataset is a folder, or a prefix in an object store:
 | `sources/` | source media between download and segment |
 | `commits/`, `lease.json` | the order of all commits, and the current writer |
 | `pins/` | pinned versions: the version of each table, which `vidla vacuum` keeps |
+| `releases/` | what was frozen under a name ([release.md](release.md)) |
+| `<table>/_kept/` | what is left of parts that releases need, where something in them was forgotten |
 | `logs/` | the logs of runs, as lines of JSON |
 | `checksums/` | checksums of the logs of tables and runs, and copies of pins |
 | `verdicts/` | what people said of clips, until the next writer takes it into `labels` |

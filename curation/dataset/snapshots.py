@@ -37,7 +37,7 @@ class DatasetSnapshot(CopiedDataset):
 
     def arrow(self, table: str, version: int | None = None) -> pyarrow.dataset.Dataset:
         at = self.versions.get(table) if version is None else version
-        if at is None:
+        if at is None:  # the table is newer than this version of the dataset
             return pyarrow.dataset.dataset(TABLES[table].schema.empty_table())
         if (table, at) not in self._opened:
             self._opened[table, at] = super().arrow(table, at)

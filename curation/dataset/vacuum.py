@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from curation.dataset.dataset import Dataset
+from curation.dataset.kept_parts import FOLDER, kept_parts, unneeded_kept_parts
 from curation.dataset.parts import epoch_of
 from curation.dataset.pins import parts_at, pins
 from curation.dataset.quarantine import set_aside_files
@@ -48,6 +49,7 @@ def vacuum(writer: Writer) -> VacuumReport:
     ]
     unused_media = [(path, size) for path, size, _ in dataset.list("media/") if path not in media]
     unused_sources = [(path, size) for path, size, _ in dataset.list("sources/") if path not in sources]
+    parts += unneeded_kept_parts(dataset, needed)
     doomed = [*parts, *unused_media, *unused_sources, *set_aside_files(dataset)]
     writer.check()
     dataset.delete(path for path, _ in doomed)
@@ -72,12 +74,15 @@ def uncommitted_files(dataset: Dataset) -> list[str]:
         parts = {table: {name for name, _ in parts_on_disk(dataset, table)}}
         if missing := dataset.live_parts(table).keys() - parts[table]:
             raise DatasetError(f"{dataset.uri}/{table} lacks {len(missing)} of its parts, such as {min(missing)}")
+        parts[table] |= {name for name, _ in kept_parts(dataset, table)}
         named |= _uris(dataset, table, column, parts)
     return [path for folder in ("media/", "sources/") for path, _, _ in dataset.list(folder) if path not in named]
 
 
 def _uris(dataset: Dataset, table: str, column: str, parts: Mapping[str, Collection[str]]) -> set[str]:
     """The values of a column in the existing `parts` of a table: forgetting deletes some of pinned versions."""
-    existing = {name for name, _ in parts_on_disk(dataset, table)}
-    columns = (dataset.read_part(table, name, [column])[column] for name in existing.intersection(parts[table]))
+    existing = {name: name for name, _ in parts_on_disk(dataset, table)}
+    existing |= {f"{FOLDER}{name}": name for name, _ in kept_parts(dataset, table)}
+    files = (file for file, name in existing.items() if name in parts[table])
+    columns = (dataset.read_part(table, file, [column])[column] for file in files)
     return {uri for values in columns for uri in values.unique().to_pylist()}

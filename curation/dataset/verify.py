@@ -27,6 +27,7 @@ from curation.dataset.dataset import Dataset, rows_of
 from curation.dataset.faults import FaultKind, Progress, VerifyReport
 from curation.dataset.file_checks import MISSING, difference, fault_of_log, fault_of_part
 from curation.dataset.history import History, read_all, replay
+from curation.dataset.kept_parts import FOLDER, kept_parts
 from curation.dataset.lease import LEASE, is_held, read_lease
 from curation.dataset.parts import Part
 from curation.dataset.pins import parts_at, pins_on_disk
@@ -209,7 +210,8 @@ class Verification:
             expected = self.expected(table)
             on_disk = dict(parts_on_disk(self.dataset, table))
             pinned = self.pinned.get(table, set())
-            for name in {*expected, *pinned, *on_disk}:
+            kept = {name for name, _ in kept_parts(self.dataset, table)}  # releases are read without the original
+            for name in {*expected, *pinned - kept, *on_disk}:
                 known = self.history.parts.get((table, name))
                 part = known or now.live.get(name)
                 kind = FaultKind.PART if name in expected else FaultKind.PINNED if name in pinned else None
@@ -264,9 +266,10 @@ class Verification:
         damaged = {fault.path for fault in self.report.faults}
         expected, pinned = self.expected(table), self.pinned.get(table, set())
         on_disk = {name for name, _ in parts_on_disk(self.dataset, table) if (table, name) in self.history.parts}
+        kept = {name for name, _ in kept_parts(self.dataset, table)}
         for names, kind in (
             (set(expected), FaultKind.PART),
-            (pinned - expected.keys(), FaultKind.PINNED),
+            ((pinned - expected.keys() - kept) | {f"{FOLDER}{name}" for name in kept}, FaultKind.PINNED),
             (on_disk - pinned - expected.keys(), FaultKind.SUPERSEDED),
         ):
             yield from ((name, kind) for name in sorted(names) if f"{table}/{name}" not in damaged)

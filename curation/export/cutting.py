@@ -24,7 +24,7 @@ class Cutter:
     def __init__(self, dataset: Dataset, scratch: Path) -> None:
         self.dataset = dataset
         self.scratch = scratch
-        self._fetched = ("", Path())
+        self._fetched = ("", Path())  # the media of a remote dataset that is here
         self._settings = MediaSettings()
 
     def cut(self, clip: Row) -> Path:
@@ -35,11 +35,12 @@ class Cutter:
         return out
 
     def _stored(self, media_uri: str) -> Path:
-        if self.dataset.folder is not None:
-            return path_of_media(self.dataset.folder, media_uri)
+        holder = self.dataset.holder(media_uri)
+        if holder.folder is not None:
+            return path_of_media(holder.folder, media_uri)
         if self._fetched[0] != media_uri:
             path = self.scratch / "stored.mp4"
-            self.dataset.fetch(checked(media_uri), path)
+            holder.fetch(checked(media_uri), path)
             self._fetched = (media_uri, path)
         return self._fetched[1]
 

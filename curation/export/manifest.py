@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,14 @@ from curation.export.cutting import TEMPORARY
 MANIFEST = "vidla-export.json"
 
 
-def claim(dataset: Dataset, out: Path, about: Mapping[str, Any], changing: Mapping[str, Any]) -> None:
-    """Make `out` the folder of exactly this export, and delete the temporary files of a killed one.
+def claim(datasets: Iterable[Dataset], out: Path, about: Mapping[str, Any], changing: Mapping[str, Any]) -> None:
+    """Make `out` the folder of exactly this export of `datasets`, and delete the temporary files of a killed one.
 
     What is `changing` is recorded with it, and may be another each time.
     """
-    if dataset.folder is not None and out.resolve().is_relative_to(dataset.folder.resolve()):
-        raise UsageError(f"{out} is inside the dataset; export to a folder elsewhere")
+    for folder in (dataset.folder for dataset in datasets if dataset.folder is not None):
+        if out.resolve().is_relative_to(folder.resolve()):
+            raise UsageError(f"{out} is inside the dataset; export to a folder elsewhere")
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is not a folder")
     out.mkdir(parents=True, exist_ok=True)

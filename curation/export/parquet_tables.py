@@ -13,25 +13,32 @@ import pyarrow.parquet as pq
 
 from curation.dataset.dataset import Dataset
 from curation.dataset.parts import Lineage, PartWriter
-from curation.dataset.snapshots import versions_now
+from curation.dataset.snapshots import DatasetSnapshot
 from curation.export.cutting import TEMPORARY
 from curation.export.outcome import ExportReport, Progress
-from curation.export.selection import EVERYTHING, Selection
+from curation.export.selection import EVERYTHING, Selection, count_clips
+from curation.release.released_dataset import ReleasedDataset
 from curation.schema import TABLES
 
 PART_BYTES = 64 * 2**20
 
 
-def write_tables(dataset: Dataset, out: Path, selection: Selection, progress: Progress) -> ExportReport:
-    """Write <table>/*.parquet: the rows of each table that belong to the selected clips, or all without a selection."""
+def write_tables(
+    dataset: DatasetSnapshot | ReleasedDataset, out: Path, selection: Selection, progress: Progress
+) -> ExportReport:
+    """Write <table>/*.parquet: the rows of each table that belong to the selected clips, or all without a selection.
+
+    Of a release, these are the rows that belong to its clips.
+    """
     exported = ExportReport()
-    versions = versions_now(dataset)
+    is_release = isinstance(dataset, ReleasedDataset)
+    versions = dict(dataset.versions) if isinstance(dataset, DatasetSnapshot) else {"clips": count_clips(dataset)}
     stamp = out / "versions.json"
     if stamp.exists() and json.loads(stamp.read_text()) != versions:
         for table in TABLES:
             shutil.rmtree(out / table, ignore_errors=True)
     stamp.write_text(json.dumps(versions) + "\n")
-    everything = selection == EVERYTHING
+    everything = selection == EVERYTHING and not is_release
     for table in TABLES:
         if (out / table).exists():
             rows = sum(pq.read_metadata(path).num_rows for path in (out / table).glob("*.parquet"))
@@ -40,7 +47,7 @@ def write_tables(dataset: Dataset, out: Path, selection: Selection, progress: Pr
         else:
             rows_of = f"{selection.clips} as clips" if table == "clips" else table
             query = f"select * from {rows_of}" + ("" if everything else f" where {_belonging(table, selection)}")
-            rows = _write_table(table, dataset.stream(query, versions), out, progress)
+            rows = _write_table(table, dataset.stream(query), out, progress)
         exported.present += rows
     return exported
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,13 @@ from curation.quality.chosen_policy import kept_clips_sql
 RUN_COLUMNS = ("run_id", "code_version", "created_at")
 """The origin of a row, not its content."""
 OF_VIDEO = ("uri", "title", "channel", "upload_date", "licence", "width", "height", "frame_rate", "has_audio")
-_QUERY = f"""
+_QUERY = """
     with
-        chosen as (select * from {{chosen}} as clips),
+        chosen as (select * from {chosen} as clips),
         seen as (
             select
                 clip_id,
-                list({{{{'time': captions.time - framed.start, 'text': text}}}} order by captions.time) as captions
+                list({{'time': captions.time - framed.start, 'text': text}} order by captions.time) as captions
             from (select clip_id, start, unnest(frame_ids) as frame_id from chosen) as framed
                 join captions using (frame_id)
             where text is not null
@@ -30,13 +30,14 @@ _QUERY = f"""
         )
     select
         chosen.* replace (coalesce(chosen.metadata, videos.metadata) as metadata),
-        {", ".join(OF_VIDEO)},
+        {of_video},
         coalesce(captions, []) as captions,
-        [{{{{'start': said.start - chosen.start, 'end': said."end" - chosen.start, 'text': said.text}}}}
+        [{{'start': said.start - chosen.start, 'end': said."end" - chosen.start, 'text': said.text}}
             for said in coalesce(sentences, []) if said.start < chosen."end" and said."end" > chosen.start
         ] as sentences
     from chosen left join seen using (clip_id) left join videos using (video_id)
-    order by media_uri, start, "end", clip_id"""
+    order by {order}"""
+BY_VIDEO = 'media_uri, start, "end", clip_id'
 _SAFE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.~-]*")
 
 Row = Mapping[str, Any]
@@ -68,18 +69,20 @@ class Selection:
 EVERYTHING = Selection()
 
 
-def count_clips(dataset: Dataset, selection: Selection) -> int:
+def count_clips(dataset: Dataset, selection: Selection = EVERYTHING) -> int:
     """The number of selected clips. Raises UsageError for an invalid condition."""
     count: int = dataset.sql(f"select count(*) as count from {selection.sql}")["count"][0].as_py()
     return count
 
 
-def clips_of(dataset: Dataset, selection: Selection) -> Iterator[Row]:
+def clips_of(
+    dataset: Dataset, selection: Selection, of_video: Sequence[str] = OF_VIDEO, order: str = BY_VIDEO
+) -> Iterator[Row]:
     """The selected clips with columns of their videos, their captions and their sentences, both on the clip's clock.
 
-    Those of one video follow one another.
+    BY_VIDEO, those of one video follow one another.
     """
-    for batch in dataset.stream(_QUERY.format(chosen=selection.sql)):
+    for batch in dataset.stream(_QUERY.format(chosen=selection.sql, of_video=", ".join(of_video), order=order)):
         for row in batch.to_pylist():
             if not _SAFE_ID.fullmatch(row["clip_id"]):
                 raise DatasetError(f"clip {row['clip_id']!r} is not named as vidla names clips")

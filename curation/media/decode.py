@@ -28,6 +28,7 @@ from curation.media.damage import Damage, Extent, reads_all_streams
 from curation.media.streams import check_size, sound_stream, video_stream
 from curation.rejects import Kind, Rejected
 from curation.settings import MediaSettings
+from curation.source_clock import ClockJump
 
 _MAX_QUEUED_SOUND_BYTES = 64 << 20  # sound this far ahead of the picture outlasts it, and is dropped
 _PACKET_BYTES = 512  # taken by a packet besides its data
@@ -88,6 +89,8 @@ class Source:
         self.late = 0.0
         """Seconds from the beginning of the file's clock to its first frame, once that is read."""
         self._range_start = 0.0  # seconds from there to the first frame of the range
+        self._offset = 0.0  # of the file's timestamps from the mended clock
+        self._steps: list[tuple[int, float]] = []  # of that offset: at which ticks, by how many seconds
 
     @property
     def aspect(self) -> Fraction | None:
@@ -98,6 +101,12 @@ class Source:
     def start(self) -> float:
         """When the first frame of the range is shown, in seconds on the file's clock. Known once it is read."""
         return self.late + self._range_start
+
+    @property
+    def jumps(self) -> tuple[ClockJump, ...]:
+        """The jumps of the file's timestamps, on the range's clock; those before it are at 0. Known once it is read."""
+        times = (seconds(ticks, self.time_base) - self._range_start for ticks, _ in self._steps)
+        return tuple(ClockJump(max(0.0, time), round(by, 6)) for time, (_, by) in zip(times, self._steps, strict=True))
 
     def pictures(self, start: float, end: float, marks: Sequence[float] = ()) -> Iterator[Picture]:
         """The frames shown from `start` until `end`, seconds on the file's clock; their ticks begin at 0.
@@ -189,6 +198,9 @@ class Source:
                 self.damage.stray += 1
                 continue
             last = pts - self._zero
+            if offset != self._offset:
+                self._steps.append((last, offset - self._offset))
+                self._offset = offset
             yield frame, last
 
     def _check_rate(self, time: float) -> None:

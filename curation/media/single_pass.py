@@ -18,6 +18,7 @@ from curation.errors import DISK_FULL_STATUS
 from curation.records import Shot, Timeline
 from curation.rejects import Kind, Rejected
 from curation.settings import MediaSettings, Settings
+from curation.source_clock import ClockJump
 from curation.work_done import measured_by
 
 _PROBE_S = 60.0
@@ -70,6 +71,7 @@ class PassResult:
     timeline: Timeline
     source_transfer: str | None = None
     tone_mapping: str | None = None
+    source_jumps: tuple[ClockJump, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -274,5 +274,6 @@ class _SinglePass:
             tone_mapping=self._scaler.tone_mapping,
             damage=damage,
             source_start=self._source.start,
+            source_jumps=tuple(jump for jump in self._source.jumps if jump.time < duration),
             timeline=self._timeline.finish(duration),
         )

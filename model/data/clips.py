@@ -27,6 +27,8 @@ from curation.errors import DatasetError, UsageError, one_line
 from curation.ids import digest
 from curation.quality.chosen_policy import digest_of_policy, kept_clips_sql
 from curation.records import SCALES, PictureBox, Scale
+from curation.release.release_digest import tally
+from curation.release.released_dataset import ReleasedDataset
 from curation.splits import held_out_sql, in_subset_sql
 from model.settings import DataSettings, TrainingError
 
@@ -59,7 +61,12 @@ def check_exists(dataset: Dataset) -> None:
 
 
 def pin_version(dataset: Dataset, run: str) -> DatasetVersion:
-    """Pin the current version of the dataset for the training run `run`, so that `vidla vacuum` keeps it."""
+    """Pin the current version of the dataset for the training run `run`, so that `vidla vacuum` keeps it.
+
+    A release has its pins already.
+    """
+    if isinstance(dataset, ReleasedDataset):
+        return current_version(dataset)
     name = new_pin(run)
     tables = pin(dataset, name)
     return DatasetVersion(name, tables, configuration_digest(dataset, tables["clips"]))
@@ -74,17 +81,28 @@ def new_pin(run: str) -> str:
 
 
 def current_version(dataset: Dataset) -> DatasetVersion:
-    """The current version of the dataset, not pinned."""
+    """The current version of the dataset, not pinned; of a release, its digest without what is not given out."""
+    if isinstance(dataset, ReleasedDataset):
+        return DatasetVersion("", {}, tally(dataset, dataset.release.held_out).digest)
     tables = versions_now(dataset)
     return DatasetVersion("", tables, configuration_digest(dataset, tables["clips"]))
+
+
+def with_split_of(dataset: Dataset, settings: DataSettings) -> DataSettings:
+    """`settings` with the share of the videos that a release holds out; for a dataset, as they are."""
+    if isinstance(dataset, ReleasedDataset):
+        return settings.model_copy(update={"held_out": dataset.release.held_out})
+    return settings
 
 
 def resume_version(dataset: Dataset, version: DatasetVersion, run: str, allow_changed: bool) -> DatasetVersion:
     """The version that a resumed run continues on: the one it began with, as long as the clips have not changed.
 
     If they have, raises DatasetError. With `allow_changed` the run keeps its version, or pins and reads the current one
-    if parts of its version were removed.
+    if parts of its version were removed. A release changes only by what is not given out any more.
     """
+    if isinstance(dataset, ReleasedDataset):
+        return _resume_release(dataset, version, allow_changed)
     intact = _is_intact(dataset, version)
     now = dataset.delta("clips").version()
     if intact and (now == version.tables["clips"] or allow_changed):
@@ -97,6 +115,16 @@ def resume_version(dataset: Dataset, version: DatasetVersion, run: str, allow_ch
         f"the clips of {dataset.uri} have changed since the checkpoint (from version {then} to {now}); "
         f"data.allow_changed=true continues {rest}"
     )
+
+
+def _resume_release(dataset: ReleasedDataset, version: DatasetVersion, allow_changed: bool) -> DatasetVersion:
+    now = current_version(dataset)
+    if now != version and not allow_changed:
+        raise DatasetError(
+            f"clips of {dataset.uri} are not given out any more, which the run has read: `vidla release check` says "
+            "which; data.allow_changed=true continues without them"
+        )
+    return now
 
 
 def _is_intact(dataset: Dataset, version: DatasetVersion) -> bool:

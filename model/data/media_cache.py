@@ -22,6 +22,7 @@ from curation.dataset.dataset import Dataset
 from curation.dataset.media_paths import checked, path_of_media
 from curation.dataset.object_store import read_errors, write_errors
 from curation.ids import content_digest
+from curation.release.released_dataset import homes_of
 from model.data.frame_reader import Frames, read_frames
 
 BLOCK_BYTES = 2**20
@@ -184,9 +185,10 @@ class MediaStore:
 
     def open(self, media_uri: str, digest: bytes | None = None) -> Path | BinaryIO:
         """A path, or an open file for a remote dataset. Raises OSError, DatasetError."""
-        if self.dataset.folder is not None:
-            return path_of_media(self.dataset.folder, media_uri)
-        return cast(BinaryIO, CachedFile(self.cache, self.dataset, checked(media_uri), digest))
+        holder = self.dataset.holder(media_uri)
+        if holder.folder is not None:
+            return path_of_media(holder.folder, media_uri)
+        return cast(BinaryIO, CachedFile(self.cache, holder, checked(media_uri), digest))
 
     def read(self, media_uri: str, times: Sequence[float], side: int, digest: bytes | None = None) -> Frames:
         """The frames shown at `times`, as large as they are stored. Raises BrokenMedia, OSError, DatasetError."""
@@ -197,7 +199,7 @@ def media_store(dataset: Dataset, folder: str | None, max_bytes: int) -> MediaSt
     """The media of `dataset`, cached in `folder` (None: in the user's cache folder)."""
     user_caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     cache = MediaCache(Path(folder) if folder else user_caches / "vidla" / "media", max_bytes)
-    if dataset.folder is None:
+    if any(home.folder is None for home in homes_of(dataset)):
         with write_errors(f"the cache in {cache.folder}"):
             cache.folder.mkdir(parents=True, exist_ok=True)
     return MediaStore(dataset, cache)

@@ -17,6 +17,7 @@ from curation.dataset.dataset import Dataset
 from curation.errors import DatasetError
 from curation.quality.chosen_policy import digest_of_policy
 from curation.records import SCALES
+from curation.release.released_dataset import release_of
 from model.data.augment import normalise
 from model.data.clips import (
     CLIP_SCHEMA,
@@ -26,6 +27,7 @@ from model.data.clips import (
     check_exists,
     current_version,
     select_clips,
+    with_split_of,
     write_clips,
 )
 from model.data.loader import Batch, ClipDataset, list_files, load_batches, tokenize
@@ -49,6 +51,8 @@ class Evaluation:
     """The reasons, by file."""
     policy: Mapping[str, str] = field(default_factory=dict)
     """The name and the digest of the policy that chose the clips, if one did."""
+    release: Mapping[str, str] | None = None
+    """The name and the digest of the release that it is on, if it is on one."""
 
     @property
     def score(self) -> float:
@@ -67,7 +71,9 @@ class Evaluation:
         figures = {name: json.loads(metrics.to_json()) for name, metrics in self.metrics.items()}
         left_out = {"unreadable": self.unreadable, "unreadable_files": dict(self.unreadable_files)}
         policy = {"policy": dict(self.policy)} if self.policy else {}
-        return json.dumps({"score": self.score, **policy, **left_out, "figures": figures}, indent=2) + "\n"
+        release = {"release": dict(self.release)} if self.release else {}
+        found = {"score": self.score, **policy, **release, **left_out, "figures": figures}
+        return json.dumps(found, indent=2) + "\n"
 
     def __str__(self) -> str:
         parts = [f"{name}\n{metrics}" for name, metrics in self.metrics.items()]
@@ -222,15 +228,18 @@ def evaluate_dataset(
 ) -> Evaluation:
     """Retrieval among all clips that training with `settings` holds out, of the dataset's current version.
 
-    `check` is called with the ids of their videos before they are read, and may raise. Raises DatasetError.
+    A release has its own split. `check` is called with the ids of their videos before they are read, and may raise.
+    Raises DatasetError.
     """
     check_exists(dataset)
+    settings = with_split_of(dataset, settings)
     with tempfile.TemporaryDirectory() as folder:
         version = current_version(dataset)
         clips = select_clips(dataset, version, settings, "held_out", Path(folder) / "held_out.arrow")
         check(set(clips.videos()))
         media = media_store(dataset, settings.cache_folder, settings.cache_bytes)
         evaluation = evaluate_clips(encoder, encoder.clip_dataset(clips, media))
+        evaluation = replace(evaluation, release=release_of(dataset))
     if settings.policy is None:
         return evaluation
     chosen = {"name": settings.policy, "digest": digest_of_policy(dataset, settings.policy, version.tables)}
@@ -269,4 +278,4 @@ def evaluate_triplets(
         chosen = [first + number for number in readable]
         features = videos[[position[index] for index in chosen]]
         metrics[f"{scale} clips"] = _retrieval(encoder, [clips[i] for i in chosen], "caption", features, resamples)
-    return Evaluation(metrics, len(rows) - len(SCALES) * len(readable), files)
+    return Evaluation(metrics, len(rows) - len(SCALES) * len(readable), files, release=release_of(dataset))

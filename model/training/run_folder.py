@@ -21,7 +21,9 @@ from typing import Any
 
 from curation import __version__
 from curation.config import check, merge, read
+from curation.dataset.dataset import Dataset
 from curation.errors import ConfigError, one_line
+from curation.release.released_dataset import release_of
 from curation.settings import fields
 from model.data.clips import DatasetVersion
 from model.distributed import World
@@ -48,6 +50,7 @@ class RunMetadata:
 
     `began_from` is the path of their initial weights, absolute; None if these are of the hub, and empty if unknown.
     `policy_digest` identifies the policy that chose the clips; None without one.
+    `release` has the name and the digest of the release that was trained on, if it was one.
     """
 
     settings: dict[str, Any]
@@ -57,6 +60,7 @@ class RunMetadata:
     code_version: str = ""
     began_from: str | None = ""
     policy_digest: str | None = None
+    release: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -142,6 +146,7 @@ def _create(
         __version__,
         str(weights.resolve()) if weights.exists() else None,
         policy_digest(dataset, settings.data, run.version),
+        release_of(dataset) if isinstance(dataset, Dataset) else None,
     )
     part = folder / f"{METADATA}.part"
     part.write_text(json.dumps(asdict(metadata), indent=2) + "\n", encoding="utf-8")

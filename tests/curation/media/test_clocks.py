@@ -352,3 +352,17 @@ def test_a_gap_is_a_jump_if_both_streams_have_it(gap: float, lag: float, shared:
     assert bool(clock.jumps) == shared
     length = 40 if shared else 40 + gap
     assert mended[0][-1] == pytest.approx(length - 0.1) and mended[1][-1] == pytest.approx(length - 0.2)
+
+
+@pytest.mark.parametrize(("start", "at"), [(None, 10.0), (4.0, 6.1), (12.0, 0.0)])
+def test_a_jump_of_the_sources_clock_is_known(start: float | None, at: float, tmp_path: Path) -> None:
+    source = clocks.jumping(signal(tmp_path / "base.mp4"), tmp_path / "a.ts", 10, 60)
+    found = passed(source, start=start, end=18.0)
+    assert [(jump.time, jump.seconds) for jump in found.source_jumps] == [
+        (pytest.approx(at, abs=_TOLERANCE_S), pytest.approx(60, abs=_TOLERANCE_S))
+    ]
+
+
+def test_a_range_before_a_jump_has_none(tmp_path: Path) -> None:
+    source = clocks.jumping(signal(tmp_path / "base.mp4"), tmp_path / "a.ts", 10, 60)
+    assert not passed(source, end=9.0).source_jumps
