@@ -32,38 +32,12 @@ from pyarrow.fs import FileSystem, LocalFileSystem, PyFileSystem, SubTreeFileSys
 
 from curation.dataset import database, local_files, object_store, seals
 from curation.dataset.creation import CHECKPOINT_VERSIONS, add_columns, create_table
+from curation.dataset.locations import uri_of
 from curation.dataset.object_store import BLOCK, read_errors, write_errors
 from curation.dataset.own_paths import check_parts, check_path
 from curation.dataset.parts import Part
 from curation.errors import DamagedError, DatasetError, UsageError
 from curation.schema import TABLES
-
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-
-
-def uri_of(location: str) -> str:
-    """`location`, a path or a file://, s3:// or gs:// URI, as a URI without a trailing slash. Raises UsageError.
-
-    >>> uri_of("s3://bucket/data/"), uri_of("/data/clips")
-    ('s3://bucket/data', 'file:///data/clips')
-    """
-    if _SCHEME.match(location):
-        uri = location.rstrip("/")
-    else:
-        _check_path(location)
-        uri = Path(location).absolute().as_uri()
-    if uri.startswith("file://"):
-        _check_path(unquote(urlsplit(uri).path, errors="surrogateescape"))
-    return uri
-
-
-def _check_path(path: str) -> None:
-    """Raises UsageError for a path on disk that a table's log cannot hold."""
-    shown = path.encode(errors="backslashreplace").decode()
-    if shown != path:
-        raise UsageError(f"the name of the dataset is not UTF-8: {shown}; rename the folder")
-    if "%" in Path(path).absolute().as_posix():
-        raise UsageError(f"the path of the dataset has a '%', which is read as an escape: {path}; rename the folder")
 
 
 class Dataset:

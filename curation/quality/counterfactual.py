@@ -13,7 +13,7 @@ from curation.dataset.dataset import Dataset
 from curation.dataset.verdicts import labels_now
 from curation.ids import content_digest
 from curation.policy_settings import PolicySettings
-from curation.quality.decisions import Decisions, Reason, decide, queries
+from curation.quality.decisions import Decisions, DropReason, decide, queries
 from curation.shares import interval
 
 NEAREST = 5
@@ -166,7 +166,11 @@ def _row(connection: Any, query: str) -> dict[str, Any]:
 
 
 def _effect(
-    connection: Any, reason: Reason, reasons: Sequence[Reason], labels: _Labels, by: Mapping[str, Mapping[str, int]]
+    connection: Any,
+    reason: DropReason,
+    reasons: Sequence[DropReason],
+    labels: _Labels,
+    by: Mapping[str, Mapping[str, int]],
 ) -> Effect:
     column = f'"{reason.column}"'
     others = [f'coalesce("{other.column}", false)' for other in reasons if other.subject == reason.subject]
@@ -193,7 +197,7 @@ def _effect(
     )
 
 
-def _thresholds(connection: Any, reason: Reason) -> tuple[Sequence[Near], Sequence[Near], int | None, int | None]:
+def _thresholds(connection: Any, reason: DropReason) -> tuple[Sequence[Near], Sequence[Near], int | None, int | None]:
     """The clips nearest to a rule's threshold, kept and dropped ones, and what it drops when that is moved."""
     threshold = reason.rule.threshold if reason.rule else None
     if threshold is None:
@@ -225,7 +229,7 @@ def _thresholds(connection: Any, reason: Reason) -> tuple[Sequence[Near], Sequen
 
 
 def _groups(
-    connection: Any, column: str, reasons: Sequence[Reason]
+    connection: Any, column: str, reasons: Sequence[DropReason]
 ) -> tuple[Sequence[Group], Mapping[str, Mapping[str, int]]]:
     """The groups by a column, and by rule how many clips of each it drops."""
     counted = ", ".join(f'count(*) filter ("{reason.column}") as "{reason.column}"' for reason in reasons)

@@ -32,7 +32,7 @@ _CHANNEL = "ifnull(channel_id, channel)"
 
 
 @dataclass(frozen=True)
-class Reason:
+class DropReason:
     """Something that drops a clip or a text, and the column of `decided` that says where."""
 
     name: str
@@ -50,7 +50,7 @@ class Decisions:
     """
 
     connection: Any
-    reasons: Sequence[Reason]
+    reasons: Sequence[DropReason]
     quantiles: pa.Table
     new: bool
     clips: int
@@ -131,9 +131,9 @@ def _with_repeats(used: frozenset[str], clips: int) -> str:
     return f"(select {', '.join(['chosen.*', *made])} from chosen {' '.join(joins)}) as chosen"
 
 
-def _judge(connection: Any, name: str, rules: Sequence[Rule], chosen: str) -> list[Reason]:
+def _judge(connection: Any, name: str, rules: Sequence[Rule], chosen: str) -> list[DropReason]:
     """Make the table `judged`: `chosen` with a column for each rule, and with what is left of the texts."""
-    reasons = [Reason(rule.name, rule.subject, f"rule {at}", rule) for at, rule in enumerate(rules)]
+    reasons = [DropReason(rule.name, rule.subject, f"rule {at}", rule) for at, rule in enumerate(rules)]
     source = chosen
     for of_clips in (False, True):
         safe = [
@@ -149,12 +149,12 @@ def _judge(connection: Any, name: str, rules: Sequence[Rule], chosen: str) -> li
     return reasons
 
 
-def _keeps(text: str, reasons: Sequence[Reason]) -> str:
+def _keeps(text: str, reasons: Sequence[DropReason]) -> str:
     dropped = _any(reason for reason in reasons if reason.subject == text)
     return f'"has {text}" and not {dropped} as keeps_{text}'
 
 
-def _any(reasons: Iterator[Reason] | Sequence[Reason]) -> str:
+def _any(reasons: Iterator[DropReason] | Sequence[DropReason]) -> str:
     """The SQL condition that one of these drops."""
     dropped = [f'coalesce("{reason.column}", false)' for reason in reasons]
     return f"({' or '.join(dropped) or 'false'})"
@@ -187,10 +187,10 @@ def _explained(error: Exception, rule: Rule) -> str:
 
 
 def _cap(
-    connection: Any, name: str, policy: PolicySettings, reasons: Sequence[Reason]
-) -> tuple[list[Reason], list[str]]:
+    connection: Any, name: str, policy: PolicySettings, reasons: Sequence[DropReason]
+) -> tuple[list[DropReason], list[str]]:
     """Apply caps and shares, one after the other, to the clips that the rules keep."""
-    caps: list[Reason] = []
+    caps: list[DropReason] = []
     notes: list[str] = []
     order = f"try(({policy.prefer})) desc nulls last, " if policy.prefer else ""
     by = (
@@ -203,7 +203,7 @@ def _cap(
         limit = limit_of(connection, policy, left, notes)
         if limit is None:
             continue
-        caps.append(Reason(cap, "clip", cap))
+        caps.append(DropReason(cap, "clip", cap))
         rank = f"row_number() over (partition by {left}, {of} order by {order}md5_number_lower(clip_id), clip_id)"
         try:
             connection.execute(f"""
@@ -248,7 +248,7 @@ def _by_scale(limits: Mapping[Any, int]) -> str:
     return f"(case scale {cases} else {2**62} end)"
 
 
-def _conclude(connection: Any, reasons: Sequence[Reason]) -> None:
+def _conclude(connection: Any, reasons: Sequence[DropReason]) -> None:
     """Make the view `decided`: `judged` with what is kept, and what drops it."""
     of_clips = _any([reason for reason in reasons if reason.subject == "clip"])
     names = ", ".join(f'if("{reason.column}", {literal(reason.name)}, null)' for reason in reasons)
