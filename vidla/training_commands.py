@@ -195,8 +195,9 @@ def evaluate(
         model, settings = load_trained(run, _chosen(assignments, policy, everything=everything))
         check_vocabulary(model, str(run))
         data = settings.data
-        if dataset is not None and triplets is None:
-            _check_policy(Dataset(dataset), data, everything=everything)
+        source = None if dataset is None else open_source(dataset)
+        if source is not None and triplets is None:
+            _check_policy(source, data, everything=everything)
         encoder = Encoder(
             model.to(world.device), world, settings.precision, settings.micro_batch, data.workers, data.max_missing
         )
@@ -209,11 +210,10 @@ def evaluate(
                 metrics = classify_benchmark(encoder, files, class_names, prompts)
             else:
                 metrics = evaluate_benchmark(encoder, files)
-        elif triplet_rows is not None:
+        elif source is not None and triplet_rows is not None:
             check(set(triplet_rows["video_id"].to_pylist()))
-            metrics = evaluate_triplets(encoder, open_source(str(dataset)), triplet_rows, settings.data)
-        else:
-            source = open_source(str(dataset))
+            metrics = evaluate_triplets(encoder, source, triplet_rows, settings.data)
+        elif source is not None:
             if world.is_main:
                 _say_what_is_read(source)
             metrics = evaluate_dataset(encoder, source, settings.data, check)

@@ -19,7 +19,11 @@ from torch.nn.functional import normalize
 from transformers import CLIPModel
 
 from curation.dataset.dataset import Dataset
+from curation.dataset.writer import Writer
 from curation.errors import ConfigError, DatasetError, InputError, UsageError
+from curation.policy_settings import PolicySettings
+from curation.quality.apply_policy import apply_policy
+from curation.release.freeze import freeze
 from model.data.augment import apply_view, centre_view, normalise
 from model.data.clips import write_clips
 from model.data.frame_reader import read_frames, sample_times
@@ -375,6 +379,20 @@ def test_evaluates_a_clip_by_the_mean_of_its_features_of_frames(
     figures = json.loads(out.read_text())
     encoder = Encoder(baseline, ALONE, "fp32", 4, 0)
     assert figures["score"] == evaluate_dataset(encoder, dataset, HELD_OUT).score
+
+
+def test_the_clips_of_a_release_are_chosen_where_a_policy_was_applied(
+    clip: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert dataset.folder is not None
+    copy = Dataset(str(shutil.copytree(dataset.folder, tmp_path / "dataset")))
+    with Writer(copy, "filter", {}) as writer:
+        apply_policy(writer, "all", PolicySettings())
+    freeze([copy], "v1", None, 0.4)
+    told = ("--dataset", f"{copy.folder}@v1", "--set=data.workers=0", "--set=data.max_missing=1")
+    assert command(monkeypatch, clip, *told) == 2
+    assert "choose the clips: --policy NAME (there are all), or --all" in capsys.readouterr().err
+    assert command(monkeypatch, clip, *told, "--policy", "all") == 0
 
 
 def test_dual_softmax_has_the_same_scale_for_every_model(clip: Path, dataset: Dataset) -> None:
