@@ -43,7 +43,7 @@ print(json.dumps([status, taken, spent.ru_utime + spent.ru_stime, peak]), file=s
 
 
 def make(dataset: Dataset, clips: int) -> None:
-    """Write the rows of videos with so many clips in all."""
+    """Write the rows of videos that have `clips` clips together."""
     random = np.random.default_rng(0)
     of_video = sum(SECONDS // length for length in SCALES.values())
     with Writer(dataset, "benchmark", {}) as writer:

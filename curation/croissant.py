@@ -16,25 +16,11 @@ from curation.release.released_dataset import ReleasedDataset
 from curation.schema import TABLES
 
 CROISSANT = "croissant.json"
-_TERMS = {
-    name: f"cr:{name}"
-    for name in (
-        *(
-            "citeAs",
-            "column",
-            "equivalentProperty",
-            "extract",
-            "field",
-            "fileProperty",
-            "fileObject",
-            "fileSet",
-            "format",
-            "includes",
-        ),
-        *("isLiveDataset", "jsonPath", "key", "md5", "parentField", "path", "recordSet", "references", "regex"),
-        *("repeated", "replace", "samplingRate", "separator", "source", "subField", "transform"),
-    )
-}
+_TERMS = (
+    "citeAs column equivalentProperty extract field fileProperty fileObject fileSet format includes isLiveDataset "
+    "jsonPath key md5 parentField path recordSet references regex repeated replace samplingRate separator source "
+    "subField transform"
+)
 CONTEXT: dict[str, Any] = {
     "@language": "en",
     "@vocab": "https://schema.org/",
@@ -46,7 +32,7 @@ CONTEXT: dict[str, Any] = {
     "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
     "examples": {"@id": "cr:examples", "@type": "@json"},
-    **_TERMS,
+    **{term: f"cr:{term}" for term in _TERMS.split()},
 }
 _TYPES = {
     pa.string(): "sc:Text",

@@ -42,12 +42,16 @@ def escape(text: str) -> str:
     >>> escape("\x1b[2J [red]a[/red]")
     ' [2J \\[red]a\\[/red]'
     """
-    return escape_markup(plain(text))
+    return escape_markup(printable(text))
 
 
-def plain(text: str) -> str:
-    """`text` from anywhere without commands to a terminal."""
-    return printable(text)
+def some_of(ids: Sequence[str], most: int) -> str:
+    """The first of these ids in one line, up to `most`, and a sign that there are more.
+
+    >>> some_of(["a", "b", "c"], 2)
+    'a, b, …'
+    """
+    return ", ".join([printable(each) for each in ids[:most]] + ["…"] * (len(ids) > most))
 
 
 @contextmanager

@@ -96,10 +96,9 @@ def show_findings(found: Findings) -> None:
 
 
 def _some(ids: Sequence[str]) -> str:
-    from vidla.console import plain
+    from vidla.console import some_of
 
-    names = [plain(each) for each in ids[:SHOWN]] + ["…"] * (len(ids) > SHOWN)
-    return f" ({', '.join(names)})" if names else ""
+    return f" ({some_of(ids, SHOWN)})" if ids else ""
 
 
 def confirmed(question: str) -> bool:

@@ -14,7 +14,8 @@ from rich.console import Console
 from curation.dataset.dataset import Dataset
 from curation.dataset.lease import is_held, read_lease
 from curation.errors import UsageError
-from vidla.console import escape, plain
+from curation.storable import printable
+from vidla.console import escape
 from vidla.dataset_commands import existing
 from vidla.options import DatasetArgument
 
@@ -67,7 +68,7 @@ def _is_about(video: str, subject: str) -> bool:
 def _show(line: Mapping[str, Any], about: str, console: Console) -> None:
     level = line.get("level", "info")
     colour = _COLOURS.get(level, "dim")
-    when, message = str(line.get("time", ""))[:19].replace("T", " "), plain(str(line.get("message", "")))
+    when, message = str(line.get("time", ""))[:19].replace("T", " "), printable(str(line.get("message", "")))
     subject = f"[dim]{escape(about)}[/] " if about else ""
     console.print(f"[dim]{escape(when)}[/] [{colour}]{level}[/] {subject}{escape(message)}", highlight=False)
     for row in str(line.get("traceback", "")).splitlines():

@@ -99,7 +99,7 @@ def _show(recipe: Recipe, report: RebuildReport) -> None:
     for line in report.lines():
         typer.echo(line)
     table = new_table("missing because of", "clips", "such as", numbers=("clips",))
-    for reason, clips in report.missing.most_common():
-        table.add_row(escape(reason), f"{clips:,}", escape(", ".join(report.examples[reason])))
+    for reason, count in sorted(report.missing.items(), key=lambda each: -each[1].clips):
+        table.add_row(escape(reason), f"{count.clips:,}", escape(", ".join(count.examples)))
     if table.rows:
         wide_console().print(table)

@@ -83,7 +83,7 @@ def refresh(
     """
     from curation.settings import resolve
     from curation.sources.probe import draw
-    from vidla.console import wide_console
+    from vidla.console import some_of, wide_console
 
     settings = resolve(config, assignments or [])
     drawn = draw(_videos(existing(Dataset(dataset))), sample, seed)
@@ -96,7 +96,7 @@ def refresh(
     console.print(_table(asked))
     gone = [each.links for each in asked if each.found() == "gone"]
     if gone:
-        typer.echo(f"gone: {_names([links[0].video_id for links in gone])}")
+        typer.echo(f"gone: {some_of([links[0].video_id for links in gone], _SHOWN)}")
     _keep(dataset, asked, settings, wait)  # last: another run may be writing to it
     if forget_gone and gone:
         _forget(dataset, gone, settings, wait, yes=yes)
@@ -200,12 +200,6 @@ def _table(asked: Iterable[Answers]) -> Table:
     return table
 
 
-def _names(ids: Sequence[str]) -> str:
-    from vidla.console import plain
-
-    return ", ".join([plain(video_id) for video_id in ids[:_SHOWN]] + ["…"] * (len(ids) > _SHOWN))
-
-
 def _order(age: str) -> int:
     names = [name for _, name in _YEARS]
     return names.index(age) if age in names else len(names)
@@ -214,13 +208,14 @@ def _order(age: str) -> int:
 def _forget(location: str, gone: Sequence[Sequence[Link]], settings: Settings, wait_s: float, *, yes: bool) -> None:
     """Forget those that are gone when all their URLs are asked for once more."""
     from curation.dataset.forget import forget, look
+    from vidla.console import some_of
 
     again = _ask(gone, settings, all_links=True)
     ids = [each.links[0].video_id for each in again if each.found() == "gone"]
     if not ids:
         typer.echo("All of them are there when asked again: nothing is forgotten.")
         return
-    typer.echo(f"{len(ids)} gone, asked twice: {_names(ids)}")
+    typer.echo(f"{len(ids)} gone, asked twice: {some_of(ids, _SHOWN)}")
     show_findings(look(existing(Dataset(location)), "video", *ids))
     if not yes and not confirmed("Forget them for good, with all their clips, texts and media?"):
         raise typer.Exit(1)

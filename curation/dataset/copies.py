@@ -91,12 +91,12 @@ class CopiedDataset(Dataset):
         super().__init__(location, patient=False)
         self._first_rows = first_rows
         self._oldest: dict[str, int | None] = {}
-        """by table, the oldest version that its copied log gives; None if there is no such table"""
+        """By table, the oldest version that can be read from the copied log; None for a table that does not exist."""
         self._lease: bytes | None = None
         if self.folder is None:
             self.copies = copies or LocalCopies()
             self._logs = tempfile.TemporaryDirectory(prefix="vidla-logs-", ignore_cleanup_errors=True)
-            """the logs as they were when they were first read"""
+            """The logs as they were when they were first read."""
 
     def exists(self) -> bool:
         return super().exists() if self.folder is not None else self._open(next(iter(TABLES))) is not None

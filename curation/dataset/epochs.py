@@ -15,7 +15,7 @@ from curation.dataset.dataset import Dataset
 
 @dataclass(frozen=True)
 class Epoch:
-    """A writer's opening and its last commit, with their numbers; the opening is both if there is no commit."""
+    """The opening of a writer and its last commit, with their numbers. Without a commit, `last` is the opening too."""
 
     number: int
     opening: Mapping[str, Any]

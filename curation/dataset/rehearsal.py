@@ -18,10 +18,9 @@ import pyarrow.parquet as pq
 from obstore.store import MemoryStore, ObjectStore
 
 from curation.dataset.alignment import last_number
-from curation.dataset.commits import APPLICATION, Committer, Replacement, read_commits
+from curation.dataset.commits import APPLICATION, Committer, Replacement, read_commits, settled
 from curation.dataset.dataset import Dataset
 from curation.dataset.history import History
-from curation.dataset.lease import read_lease
 from curation.dataset.own_paths import check_parts
 from curation.dataset.parts import Lineage, Part, prefix_of
 from curation.errors import DamagedError
@@ -51,9 +50,9 @@ class RehearsedDataset(Dataset):
             self._look()
 
     def _look(self) -> None:
-        settled = int(read_lease(self._real).get("settled", 0))
+        after = settled(self._real)
         applied = {table: self._applied(table) for table in TABLES}  # before the commits are read
-        for number, record in read_commits(self._real, settled):
+        for number, record in read_commits(self._real, after):
             tables = record.get("tables", {})
             self.apply({table: share for table, share in tables.items() if applied.get(table, 0) < number})
 

@@ -10,10 +10,9 @@ from typing import Self
 import pyarrow.dataset
 from deltalake import DeltaTable
 
-from curation.dataset.commits import APPLICATION, read_commits
+from curation.dataset.commits import APPLICATION, read_commits, settled
 from curation.dataset.copies import CopiedDataset, LocalCopies
 from curation.dataset.dataset import Dataset
-from curation.dataset.lease import read_lease
 from curation.schema import TABLES
 
 
@@ -56,9 +55,8 @@ class DatasetSnapshot(CopiedDataset):
 
 def versions_now(dataset: Dataset) -> dict[str, int]:
     """The version of each table after the last commit that is applied to all of them. Waits for no writer."""
-    settled = int(read_lease(dataset).get("settled", 0))
-    tables = _Tables(dataset, settled)
-    last = settled
+    last = settled(dataset)
+    tables = _Tables(dataset, last)
     for number, written in tables.commits:
         if any(tables.applied.get(table, 0) < number for table in written):
             break

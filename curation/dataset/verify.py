@@ -22,7 +22,7 @@ import pyarrow as pa
 from curation.dataset import checksums, seals
 from curation.dataset.books import balance
 from curation.dataset.checksums import Checksum
-from curation.dataset.commits import APPLICATION
+from curation.dataset.commits import APPLICATION, settled
 from curation.dataset.dataset import Dataset, rows_of
 from curation.dataset.faults import FaultKind, Progress, VerifyReport
 from curation.dataset.file_checks import MISSING, difference, fault_of_log, fault_of_part
@@ -120,7 +120,7 @@ class Verification:
 
     def _alignment(self) -> None:
         """Whether each table lists what its commits have added, and all of it that a writer had found in it."""
-        settled = int(read_lease(self.dataset).get("settled", 0))
+        at_least = settled(self.dataset)
         for table, now in self.tables.items():
             if now.fault is not None:
                 self.report.add(FaultKind.TABLE_LOG, checksums.log_of(table), f"it cannot be read: {now.fault}")
@@ -129,7 +129,7 @@ class Verification:
             if now.number > self.history.last:
                 what = f"it is ahead: it has commit {now.number}, but the commits end with {self.history.last}"
                 self.report.add(FaultKind.ALIGNMENT, table, what)
-            elif lacking and lacking[0].number <= max(settled, self.history.applied.get(table, 0)):
+            elif lacking and lacking[0].number <= max(at_least, self.history.applied.get(table, 0)):
                 self.report.add(FaultKind.ALIGNMENT, table, f"it is behind: it lacks commit {lacking[0].number}")
             elif lacking and not self._catches_up(table, lacking[0].number):
                 self.report.unfinished = max(self.report.unfinished, lacking[-1].number)

@@ -12,15 +12,10 @@ from curation.dataset.dataset import Dataset
 from curation.dataset.parts import PartWriter, with_origin
 from curation.ids import digest
 from curation.policy_settings import PolicySettings
-from curation.quality.decisions import READ, decide, queries
+from curation.quality.decisions import READ, decide, queries, totals
 
 PART_BYTES = 64 * 2**20
 BATCH_ROWS = 2**17
-_COUNTS = """
-    select
-        count(*) filter (kept) as kept, coalesce(sum("clip seconds") filter (kept), 0) / 3600 as hours,
-        count(*) filter (kept and subtitle_kept) as subtitles, count(*) filter (kept and caption_kept) as captions
-    from decided"""
 
 
 @dataclass(frozen=True)
@@ -49,7 +44,7 @@ def policy_digest(policy: PolicySettings, quantiles: pa.Table) -> str:
 def apply_policy(writer: Committer, name: str, policy: PolicySettings, *, thaw: bool = False) -> FilterReport:
     """Decide on all clips, in one commit, in place of what the policy of this name had decided.
 
-    The commit records the versions of the tables. With `thaw`, percentiles are taken anew. Raises ConfigError.
+    The commit records the versions of the tables. With `thaw`, percentiles are taken again. Raises ConfigError.
     """
     dataset = writer.dataset
     versions = {table: dataset.delta(table).version() for table in READ}
@@ -63,7 +58,7 @@ def apply_policy(writer: Committer, name: str, policy: PolicySettings, *, thaw: 
             from decided""")
         for batch in rows.to_arrow_reader(BATCH_ROWS):
             parts.add_rows("policies", with_origin("policies", pa.table(batch), writer.lineage))
-        ((kept, hours, subtitles, captions),) = connection.execute(_COUNTS).fetchall()
+        counts = totals(connection)
     tables = ["policies", *(["quantiles"] if decisions.new else [])]
     if decisions.new:
         frozen = decisions.quantiles.append_column("digest", pa.array([of_policy] * len(decisions.quantiles)))
@@ -73,10 +68,10 @@ def apply_policy(writer: Committer, name: str, policy: PolicySettings, *, thaw: 
     writer.commit(f"{writer.lineage.run_id}:policy:{name}", parts.finish(), replaced, outcome=outcome)
     return FilterReport(
         decisions.clips,
-        kept,
-        hours,
-        subtitles,
-        captions,
+        counts["kept"],
+        counts["kept_hours"],
+        counts["subtitles"],
+        counts["captions"],
         decisions.unmeasured,
         decisions.outdated,
         of_policy,

@@ -12,8 +12,9 @@ from curation.dataset.database import literal
 from curation.dataset.dataset import Dataset
 from curation.dataset.verdicts import labels_now
 from curation.ids import content_digest
+from curation.labels import RATINGS
 from curation.policy_settings import PolicySettings
-from curation.quality.decisions import Decisions, DropReason, decide, queries
+from curation.quality.decisions import Decisions, DropReason, decide, queries, totals
 from curation.shares import interval
 
 NEAREST = 5
@@ -24,7 +25,7 @@ CHANGE = 0.1
 """By how much thresholds are moved, up and down."""
 KINDS = {"language": "language", "scale": "scale", "source": "site", "channel": "channel"}
 _WORST = {"clip": "drop", "subtitle": "major", "caption": "major"}
-_JUDGED = {"clip": ("keep", "drop"), "subtitle": ("right", "minor", "major"), "caption": ("right", "minor", "major")}
+_JUDGED = {"clip": ("keep", "drop"), "subtitle": RATINGS, "caption": RATINGS}  # a flag says neither
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def _of(decisions: Decisions, dataset: Dataset, name: str) -> Counterfactual:
     connection, reasons = decisions.connection, decisions.reasons
     labels = _Labels(connection, dataset)
     groups = {kind: _groups(connection, column, reasons) for kind, column in KINDS.items()}
-    counts = _row(connection, _TOTALS)
+    counts = totals(connection)
     effects = [
         _effect(connection, reason, reasons, labels, {kind: by[reason.column] for kind, (_, by) in groups.items()})
         for reason in reasons
@@ -142,14 +143,6 @@ def _of(decisions: Decisions, dataset: Dataset, name: str) -> Counterfactual:
         dropped_labels=labels.of("clip", "not kept"),
         kept_labels=labels.of("clip", "kept"),
     )
-
-
-_TOTALS = """
-    select
-        count(*) as clips, count(*) filter (kept) as kept, coalesce(sum("clip seconds"), 0) / 3600 as hours,
-        coalesce(sum("clip seconds") filter (kept), 0) / 3600 as kept_hours,
-        count(*) filter (kept and subtitle_kept) as subtitles, count(*) filter (kept and caption_kept) as captions
-    from decided"""
 
 
 def _rows(connection: Any, query: str) -> list[dict[str, Any]]:

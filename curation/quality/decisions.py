@@ -63,7 +63,7 @@ def decide(connection: Any, dataset: Dataset, name: str, policy: PolicySettings,
     """Decide on all clips with a connection that has the tables that `queries` name.
 
     Percentiles are those that were frozen when the policy was first applied, as far as it had them; with `thaw`, they
-    are taken anew. Raises ConfigError for a rule that cannot be computed.
+    are taken again. Raises ConfigError for a rule that cannot be computed.
     """
     rules = rules_of(name, policy)
     named = frozenset[str]().union(*(rule.columns for rule in rules), _preferred(name, policy))
@@ -79,6 +79,20 @@ def decide(connection: Any, dataset: Dataset, name: str, policy: PolicySettings,
     caps, notes = _cap(connection, name, policy, reasons)
     _conclude(connection, [*reasons, *caps])
     return Decisions(connection, [*reasons, *caps], quantiles, bool(missing), clips, unmeasured, outdated, notes)
+
+
+def totals(connection: Any) -> dict[str, Any]:
+    """Of the table `decided`: the clips and hours, those that are kept, and the texts that are kept with them."""
+    (found,) = connection.sql(_TOTALS).to_arrow_table().to_pylist()
+    return dict(found)
+
+
+_TOTALS = """
+    select
+        count(*) as clips, count(*) filter (kept) as kept, coalesce(sum("clip seconds"), 0) / 3600 as hours,
+        coalesce(sum("clip seconds") filter (kept), 0) / 3600 as kept_hours,
+        count(*) filter (kept and subtitle_kept) as subtitles, count(*) filter (kept and caption_kept) as captions
+    from decided"""
 
 
 def _preferred(name: str, policy: PolicySettings) -> frozenset[str]:
@@ -161,7 +175,7 @@ def _any(reasons: Iterator[DropReason] | Sequence[DropReason]) -> str:
 
 
 def _safe(connection: Any, policy: str, rule: Rule, source: str) -> str:
-    """The condition of a rule, null where it fails, and false where there is no such text. Raises ConfigError."""
+    """The condition of a rule: null where it cannot be computed, false without the text. Raises ConfigError."""
     condition = f"(({rule.sql})::boolean)"
     condition = condition if rule.has_query else f"try{condition}"  # DuckDB tries no queries
     if rule.subject != "clip":

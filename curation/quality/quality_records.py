@@ -25,7 +25,7 @@ class Signals:
     ] = None
     shake: Annotated[float | None, "mean change of that displacement; 0 for a steady pan"] = None
     still: Annotated[float | None, "share of the time in which nothing moves"] = None
-    picture_area: Annotated[float | None, "mean share of the stored frame that is no black bar"] = None
+    picture_area: Annotated[float | None, "mean share of the stored frame without its black bars"] = None
     words_per_second: Annotated[
         float | None, "words said in each second of the clip; null in scripts without spaces between words"
     ] = None

@@ -7,7 +7,7 @@ clock, and gets the recipe's texts if its pictures are alike.
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -24,11 +24,11 @@ from curation.dataset.writer import Writer
 from curation.errors import DatasetError, one_line
 from curation.ids import digest
 from curation.records import Clip, Row
+from curation.release.clip_count import ClipCount
 from curation.release.recipe_file import Recipe, located_sql
 from curation.settings import RunSettings
 
 ALIKE_BITS = 31  # up to which two PDQ hashes of 256 bits are of like pictures
-EXAMPLES = 3
 OTHER_PICTURES = "other pictures"
 OTHER_TILING = "another tiling"
 TEXTS = ("subtitle_text", "caption_text")
@@ -69,13 +69,12 @@ class RebuildReport:
     max_off_s: float = 0.0
     videos: set[str] = field(default_factory=set)
     videos_back: set[str] = field(default_factory=set)
-    missing: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    missing: dict[str, ClipCount] = field(default_factory=lambda: defaultdict(ClipCount))
 
     def to_json(self) -> dict[str, Any]:
         numbers = {f.name: getattr(self, f.name) for f in fields(self) if isinstance(getattr(self, f.name), int)}
         off = {"mean_off_s": self.sum_off_s / self.back if self.back else None, "max_off_s": self.max_off_s}
-        missing = {reason: {"clips": n, "examples": self.examples[reason]} for reason, n in self.missing.items()}
+        missing = {reason: count.to_json() for reason, count in self.missing.items()}
         videos = {"videos": len(self.videos), "videos_back": len(self.videos_back)}
         return {**numbers, **off, **videos, "missing": missing}
 
@@ -88,11 +87,6 @@ class RebuildReport:
             yield f"{self.matching:,} of them match: the same frames to half a frame's time, and the same texts"
             yield f"they begin or end up to {self.max_off_s:.3f} s off, {mean:.3f} s in the mean"
             yield f"{self.alike:,} have like pictures, of {self.back - self.alike:,} there is nothing to compare"
-
-    def miss(self, clip_id: str, reason: str) -> None:
-        self.missing[reason] += 1
-        if len(self.examples[reason]) < EXAMPLES:
-            self.examples[reason].append(clip_id)
 
 
 def compare(dataset: Dataset, path: Path, tolerance_s: float) -> RebuildReport:
@@ -133,11 +127,11 @@ def _found(
         report.clips += 1
         report.videos.add(row["wanted_video"])
         if row["clip_id"] is None or row["clip_id"] in taken:
-            report.miss(row["wanted"], row["reason"])
+            report.missing[row["reason"]].add(row["wanted"])
             continue
         alike = are_alike(row["wanted_prints"], row["fingerprints"])
         if alike is False:
-            report.miss(row["wanted"], OTHER_PICTURES)
+            report.missing[OTHER_PICTURES].add(row["wanted"])
             continue
         taken.add(row["clip_id"])
         is_exact = row["off_s"] <= 0.5 / row["frame_rate"]

@@ -7,6 +7,7 @@ or addresses of private networks.
 
 from __future__ import annotations
 
+import itertools
 import json
 import tempfile
 from collections import Counter
@@ -156,7 +157,8 @@ def write_recipe(
     with write_errors(str(out)), tempfile.TemporaryDirectory(dir=out.absolute().parent, prefix=".vidla-") as folder:
         part = Path(folder) / out.name
         with pq.ParquetWriter(part, SCHEMA, compression="zstd") as writer:
-            for batch in _batches(_rows(dataset, allow_private, left_out, progress)):
+            rows = _rows(dataset, allow_private, left_out, progress)
+            while batch := list(itertools.islice(rows, ROWS)):
                 clips += len(batch)
                 videos.update(row["video_id"] for row in batch)
                 writer.write_table(pa.Table.from_pylist(batch, SCHEMA))
@@ -205,16 +207,6 @@ def _rows(
             row["licence_spdx"] = spdx_of(row["licence"])
             row["split"] = "held_out" if is_held_out(row["video_id"], dataset.release.held_out) else "train"
             yield row
-
-
-def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    batch: list[dict[str, Any]] = []
-    for row in rows:
-        batch.append(row)
-        if len(batch) == ROWS:
-            yield batch
-            batch = []
-    yield batch
 
 
 def cut_by(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -11,10 +11,10 @@ from typing import Any
 from curation.dataset.dataset import Dataset
 from curation.dataset.forget import ForgottenKeys
 from curation.export.selection import EVERYTHING
+from curation.release.clip_count import ClipCount
 from curation.release.release_digest import contents
 from curation.release.released_dataset import ReleasedDataset
 
-EXAMPLES = 3  # ids of clips, for each reason
 TEXTS = ("subtitle_text", "caption_text", "subtitle_original", "caption_original", "captions", "sentences")
 
 Content = Mapping[str, Any]
@@ -35,40 +35,20 @@ class Reason(StrEnum):
 
 
 @dataclass
-class ReasonCount:
-    """How many clips have a reason, some of them, and for those that changed, how often which column did."""
-
-    clips: int = 0
-    examples: list[str] = field(default_factory=list)
-    columns: Counter[str] = field(default_factory=Counter)
-
-    def add(self, clip_id: str, columns: Iterable[str] = ()) -> None:
-        self.clips += 1
-        self.columns.update(columns)
-        if len(self.examples) < EXAMPLES:
-            self.examples.append(clip_id)
-
-
-@dataclass
 class ReleaseDiff:
     """The clips that are the same in both releases, and those that came, went or changed, by reason."""
 
     same: int = 0
-    came: dict[Reason, ReasonCount] = field(default_factory=lambda: defaultdict(ReasonCount))
-    went: dict[Reason, ReasonCount] = field(default_factory=lambda: defaultdict(ReasonCount))
-    changed: dict[Reason, ReasonCount] = field(default_factory=lambda: defaultdict(ReasonCount))
+    came: dict[Reason, ClipCount] = field(default_factory=lambda: defaultdict(ClipCount))
+    went: dict[Reason, ClipCount] = field(default_factory=lambda: defaultdict(ClipCount))
+    changed: dict[Reason, ClipCount] = field(default_factory=lambda: defaultdict(ClipCount))
 
     def to_json(self) -> dict[str, Any]:
         kinds = {"came": self.came, "went": self.went, "changed": self.changed}
         counts = {
-            kind: {str(reason): _as_json(count) for reason, count in sorted(f.items())} for kind, f in kinds.items()
+            kind: {str(reason): count.to_json() for reason, count in sorted(f.items())} for kind, f in kinds.items()
         }
         return {"same": self.same, **counts}
-
-
-def _as_json(count: ReasonCount) -> dict[str, Any]:
-    columns = {"columns": dict(sorted(count.columns.items()))} if count.columns else {}
-    return {"clips": count.clips, "examples": count.examples, **columns}
 
 
 def diff(a: ReleasedDataset, b: ReleasedDataset, progress: Callable[[int], None] = lambda done: None) -> ReleaseDiff:

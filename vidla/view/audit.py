@@ -19,12 +19,12 @@ from curation.dataset.database import literal
 from curation.dataset.verdicts import Judged
 from curation.errors import UsageError
 from curation.labels import RATINGS, TEXTS
+from curation.shares import CONFIDENT, interval
 from vidla.view.choice import quoted
 from vidla.view.columns import columns
 from vidla.view.compare import asked, at_version, frozen
 from vidla.view.tables import LiveTables, Row
 
-CONFIDENT = 1.959964  # standard deviations of 95 % of a normal distribution
 WIDEST, NARROWEST = 0.25, 0.005
 
 
@@ -104,19 +104,6 @@ def sample_size(half_width: float, population: int) -> int:
     """
     infinite = CONFIDENT**2 * 0.25 / half_width**2
     return min(population, math.ceil(infinite / (1 + (infinite - 1) / population))) if population else 0
-
-
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share seen in `count` draws: Wilson's (JASA 22, 1927).
-
-    >>> [round(end, 3) for end in wilson(0.9, 100)], wilson(1.0, 0)
-    ([0.826, 0.945], (0.0, 1.0))
-    """
-    if not count:
-        return 0.0, 1.0
-    z = CONFIDENT**2 / count
-    middle, spread = share + z / 2, CONFIDENT * math.sqrt(share * (1 - share) / count + z / (4 * count))
-    return max(0.0, (middle - spread) / (1 + z)), min(1.0, (middle + spread) / (1 + z))
 
 
 def items(tables: LiveTables, audit: Audit) -> list[Item]:
@@ -222,7 +209,7 @@ def shares(verdicts: Sequence[Mapping[str, str]]) -> dict[str, Any]:
             counts[verdict] += 1 / len(by_rater)
     rated = len(verdicts)
     found = {rating: counts[rating] / rated if rated else 0.0 for rating in RATINGS}
-    low, high = wilson(found["right"], rated)
+    low, high = interval(counts["right"], rated)
     return {"rated": rated, **found, "low": low, "high": high}
 
 

@@ -18,9 +18,10 @@ from curation.dataset.dataset import Dataset
 from curation.dataset.pins import pin
 from curation.dataset.verdicts import labels_now, waiting
 from curation.dataset.writer import Writer
+from curation.shares import interval
 from tests.support.dataset_files import commit_rows, made_of, make_dataset, stored_media
 from tests.support.viewing import Answer, Shown, shown
-from vidla.view.audit import agreement, sample_size, wilson
+from vidla.view.audit import agreement, sample_size
 
 CLIPS = made_of(0, stored_media())["clips"]
 
@@ -126,7 +127,7 @@ def test_an_audit_of_two_versions_is_blind_and_comes_to_a_result(tmp_path: Path)
         assert by_line["a", None]["right"] == 1 and by_line["a", None]["rated"] == 7
         line = by_line["b", None]
         assert (line["right"], line["minor"], line["major"]) == pytest.approx((3 / 7, 2 / 7, 2 / 7))
-        assert (line["low"], line["high"]) == pytest.approx(wilson(3 / 7, 7))
+        assert (line["low"], line["high"]) == pytest.approx(interval(3, 7))
         assert by_line["b", "short"]["right"] == 0 and by_line["b", "long"]["right"] == 1
         (pair,) = found["agreement"]
         assert pair["raters"] == ["ada", "bob"] and pair["texts"] == 14 and pair["same"] == 10 / 14
@@ -151,7 +152,7 @@ def test_an_audit_stays_the_same_while_the_dataset_goes_on(tmp_path: Path) -> No
 @pytest.mark.parametrize(("share", "count"), [(0.5, 10), (0.0, 20), (1.0, 5), (0.37, 385)])
 def test_the_interval_is_where_the_share_would_surprise(share: float, count: int) -> None:
     """Wilson's ends are the shares p for which the seen one is 1.96 standard deviations of p away."""
-    for end in wilson(share, count):
+    for end in interval(share * count, count):
         assert 0 <= end <= 1
         assert end in (0.0, 1.0) or abs(share - end) == pytest.approx(1.959964 * math.sqrt(end * (1 - end) / count))
 
